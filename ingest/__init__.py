@@ -1,0 +1,1 @@
+"""Ingest: feed, journal, decode, normalise, write. The entry point is `ingest.cli`."""

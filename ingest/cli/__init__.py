@@ -1,0 +1,110 @@
+"""The command `tickline`: one file a subcommand, loaded when it is asked for.
+
+Owns logging, exit codes and how an error looks: one line on stderr, no traceback without
+`--debug`. Exit codes: 0 done, 1 failed, 2 wrong usage.
+"""
+
+from __future__ import annotations
+
+import importlib
+import logging
+import sys
+
+import click
+
+from sql.errors import TicklineError
+
+# Subcommand -> module:object. A module is imported only for its own command.
+COMMANDS = {
+    "bars": "analytics.cli:bars_command",
+    "bench": "ingest.cli.bench:command",
+    "db": "ingest.cli.db:command",
+    "demo": "ingest.cli.demo:command",
+    "replay": "ingest.cli.replay:command",
+    "simulate": "ingest.cli.simulate:command",
+    "sql": "analytics.cli:sql_command",
+    "start": "ingest.cli.start:command",
+    "ticks": "analytics.cli:ticks_command",
+}
+SUMMARIES = {
+    "bars": "Print OHLCV bars of instruments.",
+    "bench": "Measure this machine: ingest and its parts, against a reference.",
+    "db": "Create or migrate the schema; show its state.",
+    "demo": "Run the whole path on this machine, nothing to set up.",
+    "replay": "Push recorded frames through the path of live ingestion.",
+    "simulate": "Serve an Upstox-compatible V3 feed on loopback.",
+    "sql": "Run one read-only SQL statement.",
+    "start": "Ingest the live feed until stopped.",
+    "ticks": "Print ticks of instruments.",
+}
+
+
+class LazyGroup(click.Group):
+    """A group that knows its commands by name and imports them when they run."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        """Return the names, in alphabetical order."""
+        return sorted(COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        """Import and return a command."""
+        if cmd_name not in COMMANDS:
+            return None
+        module, _, name = COMMANDS[cmd_name].partition(":")
+        command: click.Command = getattr(importlib.import_module(module), name)
+        return command
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """List the commands without importing them."""
+        with formatter.section("Commands"):
+            formatter.write_dl([(name, SUMMARIES[name]) for name in self.list_commands(ctx)])
+
+
+@click.group(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"]})
+@click.option("--debug", is_flag=True, help="Log everything and show tracebacks.")
+@click.option("--log-level", type=click.Choice(["debug", "info", "warning", "error"]), default="info", show_default=True)
+@click.version_option(package_name="tickline")
+@click.pass_context
+def group(ctx: click.Context, debug: bool, log_level: str) -> None:
+    """Record ticks of Indian futures and options, and read them as bars.
+
+    Settings come from the environment and from .env; see .env.example.
+    """
+    ctx.obj = {"debug": debug}
+    logging.basicConfig(
+        level=logging.DEBUG if debug else log_level.upper(),
+        format="%(asctime)s %(levelname)s %(name)s %(message)s",
+        stream=sys.stderr,
+    )
+    for chatty in ("websockets", "asyncio", "aiohttp", "alembic", "psycopg"):
+        logging.getLogger(chatty).setLevel(logging.INFO if debug else logging.WARNING)
+
+
+def main() -> None:
+    """Run the command line."""
+    debug = "--debug" in sys.argv
+    try:
+        group.main(standalone_mode=False)
+    except click.exceptions.Exit as exc:
+        sys.exit(exc.exit_code)
+    except click.UsageError as exc:
+        exc.show()
+        sys.exit(2)
+    except click.ClickException as exc:
+        exc.show()
+        sys.exit(exc.exit_code)
+    except (click.Abort, KeyboardInterrupt):
+        _fail("stopped", debug=debug)
+    except BrokenPipeError:
+        sys.stderr.close()  # the reader went away, as `| head` does
+    except TicklineError as exc:
+        _fail(str(exc), debug=debug)
+    except Exception as exc:
+        _fail(f"internal error: {exc!r}: run it again with --debug and report what it prints", debug=debug)
+
+
+def _fail(text: str, *, debug: bool) -> None:
+    if debug:
+        logging.getLogger(__name__).exception("failed")
+    click.echo(f"tickline: {text}", err=True)
+    sys.exit(1)

@@ -1,0 +1,178 @@
+"""`tickline simulate`: an Upstox-compatible V3 server on loopback.
+
+Owns the options and what is printed. The market and the server are `ingest.simulator`'s.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import math
+import signal
+from datetime import datetime
+from pathlib import Path
+from typing import TYPE_CHECKING
+from zoneinfo import ZoneInfo
+
+import click
+
+if TYPE_CHECKING:
+    from ingest.simulator.server import Simulator
+    from ingest.simulator.source import Source
+
+PROGRESS_EVERY_S = 10.0
+INDIA = ZoneInfo("Asia/Kolkata")
+
+
+class Speed(click.ParamType[float]):
+    """A positive number, or `max`."""
+
+    name = "speed"
+
+    def convert(self, value: str | float, param: click.Parameter | None, ctx: click.Context | None) -> float:
+        """Return the speed; `max` is infinite."""
+        if value == "max":
+            return math.inf
+        try:
+            speed = float(value)
+        except ValueError:
+            speed = math.nan
+        if not 0 < speed < math.inf:
+            self.fail(f"{value!r} is no speed: give a positive number, or max", param, ctx)
+        return speed
+
+
+@click.command("simulate")
+@click.option("--frames", type=click.Path(path_type=Path), help="Play this recording (.frames.gz).")
+@click.option("--generate", is_flag=True, help="Play a made-up NSE session.")
+@click.option(
+    "--speed",
+    type=Speed(),
+    default="1",
+    show_default=True,
+    help="Market seconds per second, or max: as fast as clients take it.",
+)
+@click.option("--port", type=click.IntRange(0, 65535), default=8787, show_default=True, help="0 takes a free one.")
+@click.option("--host", default="127.0.0.1", show_default=True, help="Address to listen on.")
+@click.option("--token", default="simulated-token", show_default=True, help="Access token to accept.")
+@click.option(
+    "--instruments-file",
+    type=click.Path(path_type=Path),
+    help="Instrument master to serve beside a recording (the vendor's NSE.json.gz).",
+)
+@click.option(
+    "--seed",
+    type=click.IntRange(min=0),
+    default=1,
+    show_default=True,
+    help="Made-up session: the same seed and date give the same session.",
+)
+@click.option(
+    "--instruments",
+    type=click.IntRange(1, 5000),
+    default=50,
+    show_default=True,
+    help="Made-up session: how many instruments.",
+)
+@click.option(
+    "--rate",
+    type=click.FloatRange(min=0, min_open=True),
+    default=500,
+    show_default=True,
+    help="Made-up session: ticks (updates) per market second, of all instruments together.",
+)
+@click.option(
+    "--date", type=click.DateTime(["%Y-%m-%d"]), help="Made-up session: its date.  [default: the latest weekday]"
+)
+def command(
+    *,
+    frames: Path | None,
+    generate: bool,
+    speed: float,
+    port: int,
+    host: str,
+    token: str,
+    instruments_file: Path | None,
+    seed: int,
+    instruments: int,
+    rate: float,
+    date: datetime | None,
+) -> None:
+    """Serve a recorded or made-up market as Upstox V3 does, REST and WebSocket on one port.
+
+    Point the ingester at it with the settings that are printed. The market begins when the first
+    client has subscribed, and again when all have gone after its end.
+
+    \b
+    Examples:
+      tickline simulate --frames session.frames.gz --speed max
+      tickline simulate --generate --instruments 200 --rate 1000
+    """
+    if generate and frames is not None:
+        raise click.UsageError("--generate and --frames exclude each other: give one of them")
+    if instruments_file is not None and generate:
+        raise click.UsageError("--instruments-file goes with --frames: a made-up session has its own instruments")
+    if generate:
+        source = _generated(date, seed=seed, instruments=instruments, rate=rate)
+    elif frames is not None:
+        source = _recorded(frames, instruments_file)
+    else:
+        raise click.UsageError("nothing to play: give --frames FILE or --generate")
+    asyncio.run(_serve(source, host=host, port=port, token=token, speed=speed))
+
+
+def _recorded(frames: Path, instruments_file: Path | None) -> Source:
+    from ingest.simulator.recorded import RecordingSource
+
+    click.echo(f"reading {frames.name} …")
+    source = RecordingSource(frames, instruments_file=instruments_file)
+    if source.error is not None:
+        click.echo(f"warning: {source.error}", err=True)
+    return source
+
+
+def _generated(date: datetime | None, *, seed: int, instruments: int, rate: float) -> Source:
+    from ingest.simulator.market import GeneratedMarket, Session, latest_weekday
+
+    day = latest_weekday(datetime.now(INDIA).date()) if date is None else date.date()
+    return GeneratedMarket(Session(day), seed=seed, instruments=instruments, rate=rate)
+
+
+async def _serve(source: Source, *, host: str, port: int, token: str, speed: float) -> None:
+    from ingest.simulator.server import Simulator
+
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        loop.add_signal_handler(number, stop.set)
+    async with Simulator(source, host=host, port=port, token=token, speed=speed) as simulator:
+        click.echo(f"UPSTOX_API_URL={simulator.url}")
+        click.echo(f"UPSTOX_ASSETS_URL={simulator.url}")
+        click.echo(f"UPSTOX_ACCESS_TOKEN={token}")
+        click.echo(f"playing {source.title}, speed {'max' if speed == math.inf else f'{speed:g}'}")
+        click.echo("waiting for a client to subscribe; Ctrl-C stops")
+        progress = asyncio.create_task(_report(simulator), name="simulator progress")
+        serving = asyncio.create_task(simulator.serve(), name="simulator")
+        stopped = asyncio.create_task(stop.wait(), name="stop signal")
+        try:
+            await asyncio.wait((serving, stopped), return_when=asyncio.FIRST_COMPLETED)
+            if serving.done():
+                serving.result()
+        finally:
+            for task in (progress, serving, stopped):
+                task.cancel()
+    click.echo(f"stopped: {simulator.frames_sent} frames, {simulator.updates_sent} updates sent")
+
+
+async def _report(simulator: Simulator) -> None:
+    """Print a line of progress now and then, as long as there is any."""
+    said = ""
+    while True:
+        await asyncio.sleep(PROGRESS_EVERY_S)
+        clock = datetime.fromtimestamp(simulator.player.current_ms / 1000, INDIA)
+        line = (
+            f"{simulator.player.phase.value}: market time {clock:%Y-%m-%d %H:%M:%S} IST, "
+            f"{simulator.connections} clients, {simulator.frames_sent} frames, {simulator.updates_sent} updates sent"
+        )
+        if line != said:
+            click.echo(line)
+        said = line

@@ -1,0 +1,39 @@
+"""`tickline start`: ingest the live feed until stopped."""
+
+from __future__ import annotations
+
+import asyncio
+
+import click
+
+
+@click.command("start")
+@click.argument("keys", nargs=-1, metavar="[KEY]...")
+@click.option(
+    "--mode",
+    type=click.Choice(["ltpc", "option_greeks", "full", "full_d30"]),
+    help="How much the feed says of each instrument.  [default: TICKLINE_MODE, full]",
+)
+@click.option("--for", "for_s", type=click.FloatRange(min=0, min_open=True), metavar="SECONDS", help="Stop by itself.")
+def command(keys: tuple[str, ...], mode: str | None, for_s: float | None) -> None:
+    """Ingest the live feed of KEYS until Ctrl-C, SIGTERM or --for SECONDS.
+
+    KEY is an instrument key or a name as a trader types it: INFY, "NIFTY FUT",
+    "BANKNIFTY 59400 CE 30 DEC 25". Without KEYS the universe of the settings is recorded.
+    """
+    from ingest.cli.common import known_keys, ready_database
+    from ingest.cli.progress import ProgressLine, print_account
+    from ingest.config import settings
+    from ingest.supervisor import start
+
+    config = settings(**({"mode": mode} if mode else {}))
+    config.token()
+    with ready_database(config) as database:
+        instrument_keys = known_keys(config, database, keys or config.universe)
+        progress = asyncio.run(
+            start(config, database.url, instrument_keys, for_s=for_s, show=ProgressLine(every_s=10))
+        )
+    assert progress.feed is not None
+    consumer, stats = progress.consumer, progress.feed.stats
+    click.echo(f"received {stats.frames:,} frames, {stats.bytes:,} bytes, {stats.connections} connection(s)")
+    print_account(f"collector {config.collector}", consumer.account, consumer.normaliser.counts)

@@ -1,0 +1,96 @@
+"""Settings of the ingester, from the environment and `.env` (pydantic-settings).
+
+The vendor's settings keep the vendor's names; ours begin with `TICKLINE_`. `.env.example` lists
+them all, and a test holds the two together.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+from pydantic import AliasChoices, Field, HttpUrl, SecretStr
+from pydantic_settings import NoDecode
+
+from sql.errors import ConfigError
+from sql.settings import DatabaseSettings, load
+
+ModeName = Literal["ltpc", "option_greeks", "full", "full_d30"]
+Positive = Annotated[float, Field(gt=0)]
+PositiveInt = Annotated[int, Field(gt=0)]
+
+
+def _vendor(name: str) -> AliasChoices:
+    return AliasChoices(name)
+
+
+class Settings(DatabaseSettings):
+    """All settings. Units are in the names; limits say in a comment why they are what they are."""
+
+    # The vendor.
+    upstox_access_token: SecretStr | None = Field(None, validation_alias=_vendor("UPSTOX_ACCESS_TOKEN"))
+    upstox_api_key: SecretStr | None = Field(None, validation_alias=_vendor("UPSTOX_API_KEY"))
+    upstox_api_secret: SecretStr | None = Field(None, validation_alias=_vendor("UPSTOX_API_SECRET"))
+    upstox_client_code: str | None = Field(None, validation_alias=_vendor("UPSTOX_CLIENT_CODE"))
+    upstox_api_url: HttpUrl = Field(HttpUrl("https://api.upstox.com"), validation_alias=_vendor("UPSTOX_API_URL"))
+    upstox_assets_url: HttpUrl = Field(
+        HttpUrl("https://assets.upstox.com"), validation_alias=_vendor("UPSTOX_ASSETS_URL")
+    )
+
+    # What to record.
+    universe: Annotated[tuple[str, ...], NoDecode] = ()
+    mode: ModeName = "full"
+    collector: Annotated[str, Field(pattern=r"^[A-Za-z0-9_.-]{1,40}$")] = "default"
+
+    # The feed.
+    feed_route: Literal["authorize", "direct"] = "authorize"
+    subscribe_batch_keys: PositiveInt = 50  # a request of 2,000 keys is 34 KB; small ones confirm sooner
+    subscribe_interval_ms: int = Field(1000, ge=0)  # no limit is documented; be gentle
+    ping_interval_s: Positive = 30.0
+    ping_timeout_s: Positive = 10.0
+    http_timeout_s: Positive = 10.0
+    frame_bytes_max: PositiveInt = 16 * 2**20  # a snapshot of 2,000 full keys nears 1 MiB
+    backoff_first_s: Positive = 2.0
+    backoff_max_s: Positive = 60.0
+
+    # The journal.
+    journal_segment_bytes_max: PositiveInt = 256 * 2**20  # a day of 2,000 keys is some tens of these
+    journal_fsync_ms: int = Field(100, ge=0)  # what a power cut may cost; 0 syncs every frame
+
+    # The writer.
+    batch_rows_max: PositiveInt = 20_000  # larger batches gain under 2 %
+    checkpoint_s: Positive = 10.0  # what a restart may have to decode again
+
+    @property
+    def journal_folder(self) -> Path:
+        """Folder of this collector's journal."""
+        return self.home / "journal" / self.collector
+
+    @property
+    def api_url(self) -> str:
+        """REST base without a slash at the end."""
+        return str(self.upstox_api_url).rstrip("/")
+
+    @property
+    def assets_url(self) -> str:
+        """Base of the instrument master without a slash at the end."""
+        return str(self.upstox_assets_url).rstrip("/")
+
+    def token(self) -> SecretStr:
+        """Return the access token.
+
+        Raises
+        ------
+        ConfigError
+            If none is set.
+        """
+        if self.upstox_access_token is None or not self.upstox_access_token.get_secret_value():
+            raise ConfigError(
+                "no access token: set UPSTOX_ACCESS_TOKEN, in the environment or in .env (a token ends at 03:30 IST)"
+            )
+        return self.upstox_access_token
+
+
+def settings(**overrides: object) -> Settings:
+    """Read the settings; raise `ConfigError` with one line if a value is wrong."""
+    return load(Settings, **overrides)

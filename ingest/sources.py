@@ -1,0 +1,147 @@
+"""Sources: where the consumer's records come from. The journal while it grows, or files.
+
+A source hands over records in order, each read of one segment. A recording is one segment whose
+name is made from its first frame, so that the same recording, whole or cut short, is known again.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Generator
+from pathlib import Path
+from typing import Protocol
+
+import google_crc32c
+
+from ingest.journal import JournalReader
+from ingest.journal_format import decode_segment_header
+from ingest.model import Record, RecordKind
+from ingest.recording import RecordedFrame, read_recording
+from sql.errors import CorruptionError, JournalError
+
+
+class Source(Protocol):
+    """Records in order."""
+
+    @property
+    def segment(self) -> str:
+        """Segment of the records that `read` returned last."""
+
+    @property
+    def finished(self) -> bool:
+        """True when no record will come any more."""
+
+    def read(self, bytes_max: int) -> list[Record]:
+        """Return the next records, [] when there are none now."""
+
+    def close(self) -> None:
+        """Close the files."""
+
+
+class JournalSource:
+    """A stream of the journal, live (`follow`) or as files."""
+
+    def __init__(self, reader: JournalReader) -> None:
+        self.reader = reader
+
+    @property
+    def segment(self) -> str:
+        """Segment of the records that `read` returned last."""
+        return self.reader.segment
+
+    @property
+    def finished(self) -> bool:
+        """True when the writer has closed and all was read."""
+        return self.reader.finished
+
+    def read(self, bytes_max: int) -> list[Record]:
+        """Return the next records, [] when there are none now."""
+        return self.reader.read(bytes_max)
+
+    def close(self) -> None:
+        """Close the open segment."""
+        self.reader.close()
+
+
+class RecordingSource:
+    """A `.frames.gz` recording. What is good is handed over; damage is kept in `error`.
+
+    Parameters
+    ----------
+    path
+        The recording.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.finished = False
+        self.error: CorruptionError | None = None
+        self._expected: tuple[int, str] | None = None
+        self._frames = self._read()
+        self._seq = 0
+        self._crc = 0
+        self._first: RecordedFrame | None = next(self._frames, None)
+        if self._first is None:
+            raise self.error or JournalError(f"recording {path.name!r} is empty: there is nothing to replay")
+        crc = google_crc32c.value(self._first.payload)
+        self.segment = f"{self._first.received_ms}-{crc:08x}"
+
+    def expect(self, end_offset: int, digest: str) -> None:
+        """Say what an earlier replay committed: up to which byte, and the CRC-32C of all payloads there.
+
+        If this recording is another one, reading that far raises `JournalError`.
+        """
+        self._expected = (end_offset, digest)
+
+    def read(self, bytes_max: int) -> list[Record]:
+        """Return the next frames as records; their seq counts them from 1."""
+        records: list[Record] = []
+        size = 0
+        while size < bytes_max:
+            frame = self._first or next(self._frames, None)
+            self._first = None
+            if frame is None:
+                self.finished = True
+                break
+            self._seq += 1
+            self._check(frame)
+            records.append(
+                Record(RecordKind.FRAME, self._seq, frame.received_ms * 1000, frame.payload, frame.end_offset)
+            )
+            size += len(frame.payload)
+        return records
+
+    def close(self) -> None:
+        """Close the file."""
+        self._frames.close()
+
+    def _read(self) -> Generator[RecordedFrame]:
+        try:
+            yield from read_recording(self.path)
+        except CorruptionError as exc:
+            self.error = exc
+
+    def _check(self, frame: RecordedFrame) -> None:
+        if self._expected is None or frame.end_offset > self._expected[0]:
+            return
+        self._crc = google_crc32c.extend(self._crc, frame.payload)
+        if frame.end_offset == self._expected[0] and f"{self._crc:08x}" != self._expected[1]:
+            raise JournalError(
+                f"recording {self.path.name!r} begins like one that was replayed before but is another before "
+                f"byte {frame.end_offset}: replay it with --collector NAME to write it as a recording of its own"
+            )
+
+
+def is_segment(path: Path) -> bool:
+    """Whether a file is a segment of our journal (a recording otherwise)."""
+    try:
+        with path.open("rb") as file:
+            return file.read(8) == b"TICKJRNL"
+    except OSError as exc:
+        raise JournalError(f"cannot read {str(path)!r}: {exc.strerror}") from exc
+
+
+def read_segment_header(path: Path) -> tuple[str, str]:
+    """Return the collector and stream that a segment belongs to."""
+    with path.open("rb") as file:
+        header, _ = decode_segment_header(file.read(64 * 2**10))
+    return header.collector, header.stream

@@ -1,0 +1,255 @@
+"""A database to work with: where it is, what it was made for, and what its errors mean.
+
+Owns connecting, the check of the schema's revision, and the translation of PostgreSQL's errors
+into ours by SQLSTATE. Must not know the relations, nor how the schema is made.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, LiteralString, cast
+
+import psycopg
+from psycopg import errors
+from psycopg.conninfo import conninfo_to_dict, make_conninfo
+from psycopg.pq import Ping
+
+from sql import ENGINES
+from sql.embedded import EmbeddedServer, embedded_server
+from sql.errors import ConfigError, Rejected, Retryable, SchemaError, StoreError
+from sql.settings import DatabaseSettings, Engine
+
+HEAD = "0001"  # the revision that this program is written for
+CONNECT_SECONDS_MAX = 10
+UPGRADE = "run `tickline db upgrade`"
+
+# SQLSTATE, by the longest prefix that fits (PostgreSQL manual, appendix A).
+_CLASSES: dict[str, Callable[[str], StoreError]] = {
+    "08": Retryable,  # the connection broke
+    "53": Retryable,  # out of disk, memory or connections: somebody can make room
+    "57P0": Retryable,  # the server stops, starts or ended the session
+    "57014": Retryable,  # a time limit ended the statement
+    "40001": Retryable,  # serialization failure
+    "40P01": Retryable,  # deadlock
+    "55P03": Retryable,  # lock not available
+    "25006": Retryable,  # read-only: a standby before its promotion
+    "22": Rejected,  # a value that does not fit
+    "23": Rejected,  # a constraint
+    "42P01": SchemaError,  # no such table
+    "42703": SchemaError,  # no such column
+    "42883": SchemaError,  # no such function
+    "3F000": SchemaError,  # no such schema
+}
+
+
+class Database:
+    """An open database: its URL and, when it is embedded, a use of its server."""
+
+    def __init__(self, url: str, server: EmbeddedServer | None, wanted_engine: Engine | None = None) -> None:
+        self.url = url
+        self.server = server
+        self.wanted_engine = wanted_engine
+        self._engine: Engine | None = None
+
+    @classmethod
+    def open(cls, settings: DatabaseSettings) -> Database:
+        """Open the database of the settings, starting the embedded server when no URL is set.
+
+        Raises
+        ------
+        ConfigError
+            If the settings cannot be followed.
+        StoreError
+            If the embedded server does not come up. A server of a URL is not looked for yet.
+        """
+        if settings.database_url is not None:
+            return cls(settings.database_url.get_secret_value(), None, settings.engine)
+        server = embedded_server(
+            settings.home,
+            timescaledb_dir=settings.timescaledb_dir,
+            use_timescaledb=None if settings.engine is None else settings.engine == "timescale",
+        )
+        return cls(server.url(), server, settings.engine)
+
+    def __enter__(self) -> Database:
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Give up the embedded server. Safe to repeat."""
+        if self.server is not None:
+            self.server.close()
+
+    def connect(self, **parameters: Any) -> psycopg.Connection[tuple[Any, ...]]:
+        """Open a connection; see `connect`."""
+        return connect(self.url, **parameters)
+
+    @property
+    def engine(self) -> Engine:
+        """The engine that the schema was made for.
+
+        Raises
+        ------
+        SchemaError
+            If the schema is absent, older or newer than this program.
+        ConfigError
+            If the settings want the other engine.
+        """
+        if self._engine is None:
+            with self.connect() as conn:
+                check_schema(conn)
+                engine = recorded_engine(conn)
+            if engine is None:
+                raise SchemaError(f"database {conn.info.dbname!r} has no engine on record: {UPGRADE}")
+            check_engine(engine, self.wanted_engine)
+            self._engine = engine
+        return self._engine
+
+
+def connect(target: DatabaseSettings | Database | str, **parameters: Any) -> psycopg.Connection[tuple[Any, ...]]:
+    """Open a connection with our session settings: UTC, and a name in `pg_stat_activity`.
+
+    Parameters
+    ----------
+    target
+        A libpq URL, an open database, or settings with `database_url`. For the embedded server
+        open a `Database`, which keeps the server up as long as it is open.
+    parameters
+        Passed to `psycopg.connect`.
+
+    Raises
+    ------
+    ConfigError
+        If the URL is not one.
+    Retryable
+        If the server is away, or refuses for now.
+    StoreError
+        If the server refuses this user or database.
+    """
+    url = _url(target)
+    given: dict[str, Any] = {
+        "connect_timeout": CONNECT_SECONDS_MAX,
+        "application_name": "tickline",
+    } | parameters
+    try:
+        known = conninfo_to_dict(url)
+    except psycopg.ProgrammingError as exc:
+        # The text of the library's error repeats the URL, which may hold a password.
+        raise ConfigError(
+            "setting TICKLINE_DATABASE_URL is not a libpq URL: write it as "
+            "'postgresql://user:password@host:5432/database'"
+        ) from exc
+    options = str(known.get("options") or "")
+    try:
+        # libpq's own settings in the URL win over ours.
+        merged = {key: value for key, value in given.items() if key in parameters or key not in known}
+        return psycopg.connect(url, options=f"{options} -c timezone=UTC".strip(), **merged)
+    except psycopg.Error as exc:
+        raise _connect_error(exc, url, known) from exc
+
+
+def check_schema(conn: psycopg.Connection[Any]) -> None:
+    """Make sure that the schema is the one this program is written for.
+
+    Raises
+    ------
+    SchemaError
+        If it is absent, older or newer; the text names the revisions and the remedy.
+    """
+    found = revision(conn)
+    if found is None:
+        raise SchemaError(f"database {conn.info.dbname!r} has no tickline schema: {UPGRADE}")
+    check_newer(found)
+    if found < HEAD:
+        raise SchemaError(f"database schema has revision {found!r}, older than this program's {HEAD!r}: {UPGRADE}")
+
+
+def check_newer(found: str | None) -> None:
+    """Refuse a schema that a newer program made. Revisions sort as text."""
+    if found is not None and found > HEAD:
+        raise SchemaError(
+            f"database schema has revision {found!r}, newer than this program's {HEAD!r}: install a newer tickline"
+        )
+
+
+def revision(conn: psycopg.Connection[Any]) -> str | None:
+    """Return the schema's revision, None where there is no schema."""
+    if not _exists(conn, "tickline.alembic_version"):
+        return None
+    row = conn.execute("select version_num from tickline.alembic_version").fetchone()
+    return None if row is None else str(row[0])
+
+
+def recorded_engine(conn: psycopg.Connection[Any]) -> Engine | None:
+    """Return the engine chosen at the first upgrade, None before it."""
+    if not _exists(conn, "tickline.installation"):
+        return None
+    row = conn.execute("select engine from tickline.installation").fetchone()
+    if row is None or row[0] not in ENGINES:
+        return None
+    return cast(Engine, row[0])
+
+
+def check_engine(recorded: Engine, wanted: Engine | None) -> None:
+    """Refuse settings that want another engine than the database was made for."""
+    if wanted is not None and wanted != recorded:
+        raise ConfigError(
+            f"database uses engine {recorded!r} but settings say {wanted!r}: "
+            f"set TICKLINE_ENGINE={recorded}, or use another database"
+        )
+
+
+def translate(exc: psycopg.Error) -> StoreError:
+    """Turn an error of the database into ours, by SQLSTATE; raise it `from exc`.
+
+    An error without an SQLSTATE is the client's: a connection that broke when it is an
+    `OperationalError`, else a mistake of ours.
+    """
+    if exc.sqlstate is None:
+        kind: Callable[[str], StoreError] = (
+            Retryable if isinstance(exc, (errors.OperationalError, errors.InterfaceError)) else StoreError
+        )
+        return kind(f"database connection lost: {_first_line(exc)}: see `tickline doctor`")
+    prefixes = sorted((prefix for prefix in _CLASSES if exc.sqlstate.startswith(prefix)), key=len)
+    kind = _CLASSES[prefixes[-1]] if prefixes else StoreError
+    text = f"database refused: {_first_line(exc)} (sqlstate {exc.sqlstate!r})"
+    return kind(f"{text}: {UPGRADE}" if kind is SchemaError else text)
+
+
+def _exists(conn: psycopg.Connection[Any], relation: LiteralString) -> bool:
+    """Tell whether a relation is there."""
+    row = conn.execute("select to_regclass(%s) is not null", (relation,)).fetchone()
+    return bool(row and row[0])
+
+
+def _url(target: DatabaseSettings | Database | str) -> str:
+    """Return the libpq URL of what `connect` was given."""
+    if isinstance(target, str):
+        return target
+    if isinstance(target, Database):
+        return target.url
+    if target.database_url is None:
+        raise ConfigError("setting TICKLINE_DATABASE_URL is not set: open the embedded server with `Database`")
+    return target.database_url.get_secret_value()
+
+
+def _connect_error(exc: psycopg.Error, url: str, known: dict[str, Any]) -> StoreError:
+    """Say which server could not be used, never with what password."""
+    place = f"{known.get('host') or known.get('hostaddr') or 'localhost'}:{known.get('port') or 5432}"
+    # A failed connection has no SQLSTATE. A ping needs no password: a server that answers it has
+    # refused this user or database, and will go on doing so.
+    if psycopg.pq.PGconn.ping(make_conninfo(url, connect_timeout=3).encode()) == Ping.OK:
+        return StoreError(
+            f"database at {place!r} refused the connection: {_first_line(exc)}: correct TICKLINE_DATABASE_URL"
+        )
+    return Retryable(
+        f"database at {place!r} cannot be reached: {_first_line(exc)}: start it, or correct TICKLINE_DATABASE_URL"
+    )
+
+
+def _first_line(exc: psycopg.Error) -> str:
+    """Return the server's message, or the client's first line, without a period at its end."""
+    text = exc.diag.message_primary or (str(exc).strip().splitlines() or [type(exc).__name__])[0]
+    return text.strip().rstrip(".").lower()[:1] + text.strip().rstrip(".")[1:]

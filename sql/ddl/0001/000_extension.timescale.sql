@@ -1,0 +1,2 @@
+-- TimescaleDB, Community edition: hypertables, continuous aggregates, columnstore, jobs.
+create extension if not exists timescaledb;

@@ -1,0 +1,55 @@
+-- One-minute bars out of the rows that report a trade; a minute without one is no bar.
+-- volume: the hull of the traded ranges (vtt - volume, vtt]: exact without a look at the neighbours,
+-- and a row that is there twice cannot change it.
+-- All aggregates have one order, so the rows are sorted once. The planner puts the body in place of
+-- the call: conditions on the result reach the ticks.
+create function tickline.compute_bars_1m(from_ts timestamptz, to_ts timestamptz)
+returns setof tickline.bars_1m_stored
+language sql stable
+begin atomic
+select
+    instrument_id,
+    tickline.bucket_1m(ts) as bucket,
+    (array_agg(ltp order by ts, seq) filter (where traded))[1] as open,
+    max(ltp) filter (where traded) as high,
+    min(ltp) filter (where traded) as low,
+    (array_agg(ltp order by ts, seq) filter (where traded))[count(*) filter (where traded)] as close,
+    max(vtt) filter (where traded) - min(vtt - volume) filter (where traded) as volume,
+    (array_agg(oi order by ts, seq) filter (where oi is not null))[count(oi)] as oi,
+    count(*) as ticks,
+    count(*) filter (where traded) as trades
+from public.ticks
+where ts >= from_ts and ts < to_ts
+group by instrument_id, tickline.bucket_1m(ts)
+having count(*) filter (where traded) > 0;
+end;
+
+create view public.bars_1m as
+select
+    stored.instrument_id,
+    stored.bucket,
+    stored.open,
+    stored.high,
+    stored.low,
+    stored.close,
+    stored.volume,
+    stored.oi,
+    stored.ticks,
+    stored.trades
+from tickline.bars_1m_stored as stored
+where stored.bucket < (select watermark from tickline.bar_watermarks where bars = 'bars_1m')
+union all
+select
+    computed.instrument_id,
+    computed.bucket,
+    computed.open,
+    computed.high,
+    computed.low,
+    computed.close,
+    computed.volume,
+    computed.oi,
+    computed.ticks,
+    computed.trades
+from tickline.bar_watermarks
+cross join lateral tickline.compute_bars_1m(bar_watermarks.watermark, 'infinity') as computed
+where bar_watermarks.bars = 'bars_1m';

@@ -1,0 +1,65 @@
+"""The error tree. Foreign errors are translated into it once, in the shell that met them.
+
+TicklineError                      one line for the user: what, the value, the remedy
+├── ConfigError                    a setting or an argument is wrong
+├── FeedError                      the vendor's side
+│   ├── AuthorizationError         401: the token is wrong or has expired
+│   ├── DecodeError                a frame that does not parse
+│   └── SubscriptionError          keys that cannot be subscribed
+├── StoreError                     the database's side
+│   ├── Retryable                  try again later; nothing else may be retried
+│   ├── Rejected                   these rows will never be accepted
+│   └── SchemaError                the schema is absent, too old or too new
+└── JournalError                   our own files
+    └── CorruptionError            bytes that are not what was written
+"""
+
+from __future__ import annotations
+
+
+class TicklineError(Exception):
+    """Base of every error that a user may see; its text names the remedy."""
+
+
+class ConfigError(TicklineError):
+    """A setting or an argument is wrong."""
+
+
+class FeedError(TicklineError):
+    """The vendor's service refused or misbehaved."""
+
+
+class AuthorizationError(FeedError):
+    """The access token is missing, wrong or expired (HTTP 401)."""
+
+
+class DecodeError(FeedError):
+    """A frame is not a FeedResponse, or says something impossible."""
+
+
+class SubscriptionError(FeedError):
+    """A subscription cannot be made as asked."""
+
+
+class StoreError(TicklineError):
+    """The database refused or is away."""
+
+
+class Retryable(StoreError):
+    """The database may accept the same request later."""
+
+
+class Rejected(StoreError):
+    """The database will never accept these rows."""
+
+
+class SchemaError(StoreError):
+    """The schema is absent, older or newer than this program."""
+
+
+class JournalError(TicklineError):
+    """A journal or recording cannot be read or written."""
+
+
+class CorruptionError(JournalError):
+    """Bytes in a journal or recording are not what was written."""

@@ -1,0 +1,45 @@
+-- Merge `master_rows` into `instruments`: what changed is changed, what is new is added.
+-- Expect: 80,000 rows, seconds; no lock that a reader would feel.
+merge into instruments as instrument
+using (
+    select distinct on (instrument_key, expiry)
+        instrument_key,
+        segment,
+        name,
+        trading_symbol,
+        underlying_key,
+        instrument_type,
+        expiry,
+        strike,
+        lot_size,
+        tick_size
+    from master_rows
+    order by instrument_key, expiry
+) as master
+    on
+        instrument.instrument_key = master.instrument_key
+        and coalesce(instrument.expiry, 'infinity') = coalesce(master.expiry, 'infinity')
+when matched and (
+    instrument.segment, instrument.name, instrument.trading_symbol, instrument.underlying_key,
+    instrument.instrument_type, instrument.strike, instrument.lot_size, instrument.tick_size, instrument.valid_to
+) is distinct from (
+    master.segment, master.name, master.trading_symbol, master.underlying_key,
+    master.instrument_type, master.strike, master.lot_size, master.tick_size, null::timestamptz
+) then update set
+    segment = master.segment,
+    name = master.name,
+    trading_symbol = master.trading_symbol,
+    underlying_key = master.underlying_key,
+    instrument_type = master.instrument_type,
+    strike = master.strike,
+    lot_size = master.lot_size,
+    tick_size = master.tick_size,
+    valid_to = null
+when not matched then insert (
+    instrument_key, segment, name, trading_symbol, underlying_key,
+    instrument_type, expiry, strike, lot_size, tick_size
+)
+values (
+    master.instrument_key, master.segment, master.name, master.trading_symbol, master.underlying_key,
+    master.instrument_type, master.expiry, master.strike, master.lot_size, master.tick_size
+)

@@ -1,0 +1,98 @@
+"""Settings of the database, from the environment and `.env`.
+
+Owns where the database is, which engine it is made for and how a wrong value is reported.
+Must not know what is stored, nor any other setting: `ingest.config` builds on this class.
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any, Literal, TypeVar
+
+from pydantic import AliasChoices, Field, SecretStr, ValidationError
+from pydantic.fields import FieldInfo
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from sql.errors import ConfigError
+
+Engine = Literal["timescale", "postgres"]
+
+
+def default_home() -> Path:
+    """Return the data folder of this user, as the XDG base directory specification places it."""
+    base = os.environ.get("XDG_DATA_HOME")
+    return (Path(base) if base else Path.home() / ".local" / "share") / "tickline"
+
+
+class DatabaseSettings(BaseSettings):
+    """Where the database is.
+
+    Attributes
+    ----------
+    database_url
+        libpq URL of a running server; None: the embedded server under `home`.
+    home
+        Folder of everything that this program keeps.
+    timescaledb_dir
+        Folder with `lib/` and `share/extension/` of TimescaleDB, for the embedded server.
+    engine
+        The engine to make the schema for at the first upgrade; None: the better one at hand.
+    """
+
+    model_config = SettingsConfigDict(
+        env_prefix="TICKLINE_", env_file=".env", env_ignore_empty=True, extra="ignore", populate_by_name=True
+    )
+
+    database_url: SecretStr | None = None
+    home: Path = Field(default_factory=default_home)
+    timescaledb_dir: Path | None = Field(default=None, validation_alias=AliasChoices("TIMESCALEDB_DIR"))
+    engine: Engine | None = None
+
+
+S = TypeVar("S", bound=BaseSettings)
+
+
+def load(cls: type[S], **overrides: Any) -> S:
+    """Read the settings `cls` from the environment, `.env` and `overrides`, the last winning.
+
+    Raises
+    ------
+    ConfigError
+        If a value is wrong: names the setting as the user spells it, the value and what is allowed.
+    """
+    try:
+        return cls(**overrides)
+    except ValidationError as exc:
+        error = exc.errors(include_url=False)[0]
+        name = str(error["loc"][0]) if error["loc"] else "settings"
+        setting = _setting_name(cls, name)
+        allowed = error["msg"][:1].lower() + error["msg"][1:]
+        value = "" if _is_secret(cls, name) else f" has the wrong value {error['input']!r}"
+        raise ConfigError(f"setting {setting}{value or ' is wrong'}: {allowed}") from exc
+
+
+def _field(cls: type[BaseSettings], name: str) -> FieldInfo | None:
+    """Return the field that `name` (its own or its alias) means."""
+    for field_name, field in cls.model_fields.items():
+        alias = field.validation_alias
+        aliases = alias.choices if isinstance(alias, AliasChoices) else [alias]
+        if name == field_name or name in aliases:
+            return field
+    return None
+
+
+def _setting_name(cls: type[BaseSettings], name: str) -> str:
+    """Return how the environment spells a field."""
+    field = _field(cls, name)
+    if field is not None and isinstance(field.validation_alias, AliasChoices):
+        return str(field.validation_alias.choices[0])
+    if field is not None and isinstance(field.validation_alias, str):
+        return field.validation_alias
+    return f"{cls.model_config.get('env_prefix', '')}{name}".upper()
+
+
+def _is_secret(cls: type[BaseSettings], name: str) -> bool:
+    """Tell whether the value of a field must not be shown; an unknown field is taken for one."""
+    field = _field(cls, name)
+    return field is None or "Secret" in str(field.annotation)
