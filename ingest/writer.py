@@ -305,7 +305,7 @@ def refresh_bars(url: str, start: datetime, end: datetime) -> None:
     """Make the bars of the half-open range anew, on a connection of its own."""
     with connect(url, autocommit=True, application_name="tickline bars") as connection:
         try:
-            connection.execute(query("refresh_bars"), {"start": start, "end": end})
+            connection.execute(query("refresh_bars"), {"from_ts": start, "to_ts": end})
         except psycopg.Error as exc:
             raise translate(exc) from exc
 

@@ -29,6 +29,7 @@ from sql.errors import ConfigError, SchemaError, StoreError
 from sql.settings import Engine
 
 TIMESCALEDB_MIN = (2, 26, 3)  # the first that is made for PostgreSQL 18 and refreshes layered aggregates
+POSTGRES_MIN = 16
 _LOCK = "tickline.upgrade"
 
 
@@ -205,8 +206,13 @@ def _choose_engine(conn: psycopg.Connection[Any], wanted: Engine | None) -> Engi
     Raises
     ------
     ConfigError
-        If TimescaleDB is asked for and cannot be had; says what is missing.
+        If the server is too old, or TimescaleDB is asked for and cannot be had; says what is missing.
     """
+    if conn.info.server_version < POSTGRES_MIN * 10_000:
+        raise ConfigError(
+            f"server is PostgreSQL {conn.info.parameter_status('server_version')!r}, older than "
+            f"{POSTGRES_MIN}: use a newer server, or unset TICKLINE_DATABASE_URL"
+        )
     if wanted == "postgres":
         return "postgres"
     lack = _timescaledb_lack(conn)

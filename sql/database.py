@@ -141,11 +141,11 @@ def connect(target: DatabaseSettings | Database | str, **parameters: Any) -> psy
             "setting TICKLINE_DATABASE_URL is not a libpq URL: write it as "
             "'postgresql://user:password@host:5432/database'"
         ) from exc
-    options = str(known.get("options") or "")
+    options = f"{known.get('options') or ''} -c timezone=UTC {parameters.get('options') or ''}".strip()
     try:
         # libpq's own settings in the URL win over ours.
         merged = {key: value for key, value in given.items() if key in parameters or key not in known}
-        return psycopg.connect(url, options=f"{options} -c timezone=UTC".strip(), **merged)
+        return psycopg.connect(url, **(merged | {"options": options}))
     except psycopg.Error as exc:
         raise _connect_error(exc, url, known) from exc
 

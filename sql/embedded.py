@@ -10,9 +10,9 @@ Must not know what is stored in the databases.
 
 from __future__ import annotations
 
+import atexit
 import fcntl
 import os
-import shutil
 import signal
 import time
 from collections.abc import Iterator, Mapping
@@ -38,6 +38,7 @@ SETTINGS: Mapping[str, str] = {
     "log_timezone": "UTC",
     "max_connections": "60",
     "shared_buffers": "256MB",
+    "work_mem": "32MB",  # an hour of ticks is grouped into bars in memory, and sessions are few
     "max_wal_size": "2GB",
     "wal_compression": "pglz",  # the package is built without lz4
     "wal_level": "minimal",  # nobody replicates it, and the log of a bulk load is smaller
@@ -61,6 +62,7 @@ class EmbeddedServer:
         self._socket_dir = socket_dir
         self._users: BinaryIO | None = users
         self._pid = os.getpid()
+        atexit.register(self.close)  # a program that fails half way leaves no server behind
 
     def __enter__(self) -> EmbeddedServer:
         return self
@@ -87,6 +89,7 @@ class EmbeddedServer:
         """Give up this use, under the lock that starts and stops are made under."""
         if self._users is None:
             return
+        atexit.unregister(self.close)
         with self._users as users:
             self._users = None
             try:
@@ -252,8 +255,3 @@ def _exclusively(root: Path) -> Iterator[None]:
     with (root / "start.lock").open("ab") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         yield
-
-
-def remove(home: Path) -> None:
-    """Delete the embedded server of `home` with all its data; for tests and `demo`."""
-    shutil.rmtree(home / "postgres", ignore_errors=True)

@@ -131,7 +131,8 @@ def _recorded(frames: Path, instruments_file: Path | None) -> Source:
 
 
 def _generated(date: datetime | None, *, seed: int, instruments: int, rate: float) -> Source:
-    from ingest.simulator.market import GeneratedMarket, Session, latest_weekday
+    from ingest.simulator.market import GeneratedMarket
+    from ingest.simulator.session import Session, latest_weekday
 
     day = latest_weekday(datetime.now(INDIA).date()) if date is None else date.date()
     return GeneratedMarket(Session(day), seed=seed, instruments=instruments, rate=rate)

@@ -2,7 +2,11 @@
 -- Rows: one per job: relation; job; every: its interval; runs and failures, counted; last_run, next_run.
 select
     coalesce(view.view_name, jobs.hypertable_name)::text as relation,
-    jobs.proc_name::text as job,
+    case jobs.proc_name
+        when 'policy_refresh_continuous_aggregate' then 'refresh'
+        when 'policy_compression' then 'columnstore'
+        else jobs.proc_name::text
+    end as job,
     jobs.schedule_interval::text as every,
     coalesce(job_stats.total_runs, 0) as runs,
     coalesce(job_stats.total_failures, 0) as failures,

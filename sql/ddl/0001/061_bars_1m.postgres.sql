@@ -1,6 +1,7 @@
 -- One-minute bars out of the rows that report a trade; a minute without one is no bar.
 -- volume: the hull of the traded ranges (vtt - volume, vtt]: exact without a look at the neighbours,
 -- and a row that is there twice cannot change it.
+-- high, low: also the day's extreme where it moved inside the minute, which proves a trade that the feed skipped.
 -- All aggregates have one order, so the rows are sorted once. The planner puts the body in place of
 -- the call: conditions on the result reach the ticks.
 create function tickline.compute_bars_1m(from_ts timestamptz, to_ts timestamptz)
@@ -11,8 +12,14 @@ select
     instrument_id,
     tickline.bucket_1m(ts) as bucket,
     (array_agg(ltp order by ts, seq) filter (where traded))[1] as open,
-    max(ltp) filter (where traded) as high,
-    min(ltp) filter (where traded) as low,
+    greatest(
+        max(ltp) filter (where traded),
+        case when max(day_high) > min(day_high) then max(day_high) end
+    ) as high,
+    least(
+        min(ltp) filter (where traded),
+        case when min(day_low) < max(day_low) then min(day_low) end
+    ) as low,
     (array_agg(ltp order by ts, seq) filter (where traded))[count(*) filter (where traded)] as close,
     max(vtt) filter (where traded) - min(vtt - volume) filter (where traded) as volume,
     (array_agg(oi order by ts, seq) filter (where oi is not null))[count(oi)] as oi,

@@ -1,0 +1,21 @@
+-- The vendor's own minute bars, in no order. Expect: 375 rows per instrument and session.
+-- source: 'official' where the feed carried it, 'backfill' where it came by REST.
+-- Parameters: instrument_ids int4[]; start, end timestamptz, half-open, of the bucket ('-infinity', 'infinity').
+-- Columns: instrument_id, bucket, open, high, low, close (rupees), volume, oi (units), source, quality.
+-- Example: instrument_ids => '{1,2}', start => '2025-12-15 03:45+00', end => '2025-12-15 10:00+00'
+select
+    instrument_id,
+    bucket,
+    open,
+    high,
+    low,
+    close,
+    volume,
+    oi,
+    case when source = 'I1' then 'official' else 'backfill' end as source,
+    'complete' as quality
+from official_bars_1m
+where
+    instrument_id = any(%(instrument_ids)s::int4[])
+    and bucket >= %(start)s
+    and bucket < %(end)s

@@ -1,0 +1,21 @@
+-- The minute bars made from ticks, in no order. Expect: 375 rows per instrument and session.
+-- quality: 'thin' where the bar is made from a single trade, else 'complete'.
+-- Parameters: instrument_ids int4[]; start, end timestamptz, half-open, of the bucket ('-infinity', 'infinity').
+-- Columns: instrument_id, bucket, open, high, low, close (rupees), volume, oi (units), source, quality.
+-- Example: instrument_ids => '{1,2}', start => '2025-12-15 03:45+00', end => '2025-12-15 10:00+00'
+select
+    instrument_id,
+    bucket,
+    open,
+    high,
+    low,
+    close,
+    volume,
+    oi,
+    'ticks' as source,
+    case when trades < 2 then 'thin' else 'complete' end as quality
+from bars_1m
+where
+    instrument_id = any(%(instrument_ids)s::int4[])
+    and bucket >= %(start)s
+    and bucket < %(end)s

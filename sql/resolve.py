@@ -1,0 +1,119 @@
+"""What a trader types, resolved to instruments.
+
+Owns how a name is spelled and what an unknown one is answered with; which instrument a spelling
+means is decided in SQL. Must not know who asks: the reader and the ingester use the same names.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import date
+from typing import Any
+
+import psycopg
+from psycopg.rows import dict_row
+
+from sql import query
+from sql.database import translate
+from sql.errors import ConfigError
+
+NEAR_MAX = 5  # what fits on a line and can be read
+CANDIDATES_MAX = 500  # an underlying has some thousand options; comparing 500 names takes 5 ms
+SIMILARITY_MIN = 0.5  # of difflib, 0 to 1: below it the suggestions look random
+HOLDING_BONUS = 0.2  # a name that was begun and not finished is likelier than a mistyped one
+
+
+@dataclass(frozen=True, slots=True)
+class Instrument:
+    """An instrument as the master knows it; None is what is not known or what it has not.
+
+    `instrument_id` is ours and never reused, `instrument_key` is the vendor's and is; `expiry` is
+    the last day of trading (market-local), `strike` is in rupees, `lot_size` in units.
+    """
+
+    instrument_id: int
+    instrument_key: str
+    trading_symbol: str | None
+    instrument_type: str | None
+    segment: str | None
+    expiry: date | None
+    strike: float | None
+    lot_size: int | None
+
+
+def resolve(connection: psycopg.Connection[Any], names: Sequence[str], *, on: date) -> list[Instrument]:
+    """Return the instruments that names mean on a day, in the order of the names.
+
+    A name is an instrument key ("NSE_FO|53001"), a trading symbol ("INFY", "BANKNIFTY",
+    "BANKNIFTY 59400 CE 30 DEC 25"), the full name of what does not expire ("Nifty Bank"), or an
+    underlying with FUT ("NIFTY FUT": its living future nearest to expiry). Case and spacing do
+    not matter.
+
+    Parameters
+    ----------
+    connection
+        To a database with our schema.
+    names
+        What was typed; a name that is there twice is answered twice.
+    on
+        The market-local day that is meant. Keys are reused after expiry: of several instruments
+        the one that lives on that day is chosen, else the one that expired last.
+
+    Raises
+    ------
+    ConfigError
+        If no instrument has one of the names; the text has the nearest names.
+    StoreError
+        If the database refuses.
+    """
+    exact = [name.strip() for name in names]
+    try:
+        # Programs pass keys, which are found by an index; only the others need the names of all.
+        found = _find(connection, "resolve_keys", {"instrument_keys": exact, "on": on})
+        spellings = [_spelling(name) for name in exact if name not in found]
+        if spellings:
+            found |= _find(connection, "resolve_names", {"spellings": spellings, "on": on})
+        instruments = [found.get(name) or found.get(_spelling(name)) for name in exact]
+        unknown = [name for name, instrument in zip(exact, instruments, strict=True) if instrument is None]
+        if unknown:
+            raise ConfigError(_unknown_text(connection, unknown[0], on))
+    except psycopg.Error as exc:
+        raise translate(exc) from exc
+    return [instrument for instrument in instruments if instrument is not None]
+
+
+def _spelling(name: str) -> str:
+    """Return a name in upper case without white space, as the queries compare it."""
+    return "".join(name.split()).upper()
+
+
+def _find(connection: psycopg.Connection[Any], name: str, parameters: dict[str, Any]) -> dict[str, Instrument]:
+    """Run a query of `sql/queries/` that yields spellings and instruments."""
+    with connection.cursor(row_factory=dict_row) as cursor:
+        cursor.execute(query(name), parameters)
+        return {row.pop("spelling"): Instrument(**row) for row in cursor}
+
+
+def _unknown_text(connection: psycopg.Connection[Any], name: str, on: date) -> str:
+    """Say that a name is unknown, and what was perhaps meant."""
+    unknown = f"unknown instrument {name!r} on {on}"
+    if not connection.execute("select 1 from instruments limit 1").fetchone():  # nothing to be near to
+        return f"{unknown}: no instruments are loaded: run `tickline start` or `tickline replay` first"
+    if near := _near(connection, name, on):
+        return f"{unknown}: near matches are {', '.join(map(repr, near))}"
+    return f"{unknown}: give an instrument key, as 'NSE_FO|53001', or a trading symbol, as 'INFY'"
+
+
+def _near(connection: psycopg.Connection[Any], name: str, on: date) -> list[str]:
+    """Return the names most like one, the best first, of equally good ones the nearest expiry."""
+    spelling = _spelling(name)
+    parameters = {"spelling": spelling, "on": on, "candidates_max": CANDIDATES_MAX}
+    matcher = difflib.SequenceMatcher(b=spelling, autojunk=False)
+    scores: dict[str, float] = {}
+    for (known,) in connection.execute(query("near_instruments"), parameters):
+        matcher.set_seq1(_spelling(known))
+        scores[known] = matcher.ratio() + (HOLDING_BONUS if spelling in _spelling(known) else 0.0)
+    likely = [known for known, score in scores.items() if score >= SIMILARITY_MIN]
+    return sorted(likely, key=scores.__getitem__, reverse=True)[:NEAR_MAX]
