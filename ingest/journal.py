@@ -34,6 +34,8 @@ log = logging.getLogger(__name__)
 SUFFIX = ".journal"
 HEADER_BYTES_MAX = 64 * 2**10  # of a segment; the meta is a few hundred bytes
 _IST = timedelta(hours=5, minutes=30)
+_IST_US = 19_800_000_000
+_DAY_US = 86_400_000_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,7 +117,7 @@ class JournalWriter:
         self._fsync_ms = fsync_ms
         self._fd = -1
         self._size = 0
-        self._day = ""
+        self._day = -1  # IST day number
         self._dirty = threading.Event()
         self._closing = threading.Event()
         self._lock = threading.Lock()  # the fsync thread and rotation share the descriptor
@@ -132,7 +134,7 @@ class JournalWriter:
         JournalError
             If the disk does not take it; the segment is then as it was before.
         """
-        day = day_of(received_us) if self._fd < 0 or not self.records % 256 else self._day
+        day = (received_us + _IST_US) // _DAY_US
         if self._fd < 0 or self._size >= self._segment_bytes_max or day != self._day:
             self._rotate(day, received_us)
         data = encode_record(kind, self.next_seq, received_us, payload)
@@ -160,10 +162,10 @@ class JournalWriter:
     def _undo(self) -> None:
         os.ftruncate(self._fd, self._size)
 
-    def _rotate(self, day: str, received_us: int) -> None:
+    def _rotate(self, day: int, received_us: int) -> None:
         self._close_segment()
         header = encode_segment_header(SegmentHeader(self._collector, self._stream, self.next_seq, received_us))
-        path = self.folder / f"{day}-{self.next_seq:015d}{SUFFIX}"
+        path = self.folder / f"{day_of(received_us)}-{self.next_seq:015d}{SUFFIX}"
         try:
             fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_APPEND, 0o600)
         except OSError as exc:

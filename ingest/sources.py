@@ -121,14 +121,17 @@ class RecordingSource:
             self.error = exc
 
     def _check(self, frame: RecordedFrame) -> None:
-        if self._expected is None or frame.end_offset > self._expected[0]:
+        if self._expected is None:
             return
         self._crc = google_crc32c.extend(self._crc, frame.payload)
-        if frame.end_offset == self._expected[0] and f"{self._crc:08x}" != self._expected[1]:
+        if frame.end_offset < self._expected[0]:
+            return
+        if (frame.end_offset, f"{self._crc:08x}") != self._expected:
             raise JournalError(
                 f"recording {self.path.name!r} begins like one that was replayed before but is another before "
                 f"byte {frame.end_offset}: replay it with --collector NAME to write it as a recording of its own"
             )
+        self._expected = None
 
 
 def is_segment(path: Path) -> bool:

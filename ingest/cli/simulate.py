@@ -23,22 +23,17 @@ PROGRESS_EVERY_S = 10.0
 INDIA = ZoneInfo("Asia/Kolkata")
 
 
-class Speed(click.ParamType[float]):
-    """A positive number, or `max`."""
-
-    name = "speed"
-
-    def convert(self, value: str | float, param: click.Parameter | None, ctx: click.Context | None) -> float:
-        """Return the speed; `max` is infinite."""
-        if value == "max":
-            return math.inf
-        try:
-            speed = float(value)
-        except ValueError:
-            speed = math.nan
-        if not 0 < speed < math.inf:
-            self.fail(f"{value!r} is no speed: give a positive number, or max", param, ctx)
-        return speed
+def _parse_speed(ctx: click.Context, param: click.Parameter, value: str) -> float:
+    """Return a speed; `max` is infinite."""
+    if value == "max":
+        return math.inf
+    try:
+        speed = float(value)
+    except ValueError:
+        speed = math.nan
+    if not 0 < speed < math.inf:
+        raise click.BadParameter(f"{value!r} is no speed: give a positive number, or max", ctx, param)
+    return speed
 
 
 @click.command("simulate")
@@ -46,7 +41,8 @@ class Speed(click.ParamType[float]):
 @click.option("--generate", is_flag=True, help="Play a made-up NSE session.")
 @click.option(
     "--speed",
-    type=Speed(),
+    metavar="NUMBER|max",
+    callback=_parse_speed,
     default="1",
     show_default=True,
     help="Market seconds per second, or max: as fast as clients take it.",

@@ -1,3 +1,3 @@
--- Make the bars of a range anew out of the ticks, one-minute then five-minute.
--- Parameters: from_ts, to_ts (timestamptz). Rows: none. Run it outside a transaction.
+-- Make the bars that a range of times touches anew: one-minute, then five-minute. Outside a transaction.
+-- Parameters: from_ts, to_ts timestamptz, half-open. Rows: none. Work in proportion to the range.
 call tickline.refresh_bars(%(from_ts)s, %(to_ts)s)

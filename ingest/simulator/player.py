@@ -1,0 +1,224 @@
+"""Player: the one clock of the simulated market, and what each client is told when.
+
+    waiting ── first subscription, settle time ──► playing ── last frame ──► ended
+       ▲                                                                      │
+       └───────────── a subscription after every client had gone ◄────────────┘
+
+Owns the order of frames. Must not know HTTP, sockets or where the frames come from.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import math
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from enum import Enum
+
+from ingest.proto import upstox_feed_v3_pb2 as pb
+from ingest.simulator.connection import BEHIND_FRAMES, OUTBOX_BYTES_MAX, Connection, FrameParts, Request
+from ingest.simulator.source import MarketFrame, Source
+from ingest.simulator.wire import SEGMENTS, market_info
+
+logger = logging.getLogger(__name__)
+
+MINUTE_MS = 60_000
+# A client that takes nothing for so long holds up everyone else at full speed: it is cut.
+CLIENT_STALL_S_MAX = 30.0
+# Frames that are late are sent without waiting; the loop must still get its turn to read requests.
+FRAMES_PER_TURN_MAX = 64
+
+
+class Phase(Enum):
+    """Where the play is."""
+
+    WAITING = "waiting"
+    PLAYING = "playing"
+    ENDED = "ended"
+
+
+@dataclass(slots=True)
+class Faults:
+    """Switches for what goes wrong; they may be turned at any time.
+
+    Attributes
+    ----------
+    refuse
+        Status (401, 403, 429) with which authorise and handshake are answered; None: as they should be.
+    mute
+        Keys of which nothing is sent.
+    """
+
+    refuse: int | None = None
+    mute: set[str] = field(default_factory=set)
+
+
+class Player:
+    """Play a source to all connected clients.
+
+    Parameters
+    ----------
+    source
+        The market.
+    speed
+        Market seconds per second; `math.inf`: as fast as the slowest client takes it, nobody missing
+        anything, and paused while nobody is subscribed.
+    settle_s
+        Seconds between the first subscription and the first frame, so that a client's further
+        subscriptions and other clients find the market at its beginning.
+    faults
+        Switches for what goes wrong.
+    """
+
+    def __init__(self, source: Source, *, speed: float, settle_s: float, faults: Faults) -> None:
+        self.source = source
+        self.speed = speed
+        self.settle_s = settle_s
+        self.faults = faults
+        self.phase = Phase.WAITING
+        self.finished = asyncio.Event()
+        self.connections: list[Connection] = []
+        self._subscribed = asyncio.Event()  # some client has a subscription
+        self._deserted = asyncio.Event()  # no client is connected
+        self._opening = source.opening()
+        self._first = {key: frame for frame in self._opening for key in frame.feeds}
+        self._keys = source.keys
+        self.current_ms = self._opening[0].current_ms
+        self._latest: dict[str, pb.Feed] = {}
+        self._status = source.segment_status(self.current_ms)
+
+    def join(self, connection: Connection) -> None:
+        """Welcome a client: `market_info` comes before anything else."""
+        connection.put(market_info(self.current_ms, self._status))
+        self.connections.append(connection)
+        self._deserted.clear()
+
+    def leave(self, connection: Connection) -> None:
+        """Forget a client that has gone."""
+        self.connections.remove(connection)
+        connection.close()
+        if not self.connections:
+            self._deserted.set()
+        self._note_subscriptions()
+
+    def handle(self, connection: Connection, request: Request) -> None:
+        """Act on a subscription request, at once and as a whole."""
+        known = [key for key in request.keys if key in self._keys]
+        if request.method == "unsub":
+            connection.unsubscribe(known)
+        elif request.method == "sub":
+            self._send_snapshot(connection, connection.subscribe(known, request.mode))
+        else:
+            held = [key for key in known if key in connection.modes]
+            self._send_snapshot(connection, connection.subscribe(held, request.mode))
+        self._note_subscriptions()
+
+    async def run(self) -> None:
+        """Play for ever: wait for a client, play to the end, begin again for new clients."""
+        while True:
+            await self._subscribed.wait()
+            await asyncio.sleep(self.settle_s)
+            await self._play()
+            self._change_status(dict.fromkeys(SEGMENTS, pb.NORMAL_CLOSE))
+            await self._wait_until_sent(list(self.connections), but_frames=0)
+            self.phase = Phase.ENDED
+            self.finished.set()
+            logger.info("play ended market_ms=%d", self.current_ms)
+            await self._deserted.wait()
+            self._rewind()
+
+    async def _play(self) -> None:
+        self.phase = Phase.PLAYING
+        self.finished.clear()
+        logger.info("play began market_ms=%d speed=%s", self.current_ms, self.speed)
+        loop = asyncio.get_running_loop()
+        began_ms, began = self.current_ms, loop.time()
+        in_turn = 0
+        for frame in self.source.frames():
+            ahead_s = began + (frame.current_ms - began_ms) / 1000 / self.speed - loop.time()
+            in_turn += 1
+            if ahead_s > 0:
+                await asyncio.sleep(ahead_s)
+                in_turn = 0
+            elif in_turn >= FRAMES_PER_TURN_MAX:
+                await asyncio.sleep(0)
+                in_turn = 0
+            if self.speed == math.inf:
+                await self._wait_for_clients()
+            self._publish(frame)
+
+    def _publish(self, frame: MarketFrame) -> None:
+        if frame.current_ms // MINUTE_MS != self.current_ms // MINUTE_MS:
+            status = self.source.segment_status(frame.current_ms)
+            if status != self._status:
+                self._change_status(status)
+        self.current_ms = frame.current_ms
+        first: Iterable[str] = ()
+        if len(self._latest) < len(self._keys):
+            first = frame.feeds.keys() - self._latest.keys()
+        parts = FrameParts(frame, frozenset(first), self.faults.mute)
+        self._latest.update(frame.feeds)
+        for connection in self.connections:
+            if connection.is_full:  # the market does not wait: it is the client that goes
+                logger.warning("client cut waiting_bytes_max=%d", OUTBOX_BYTES_MAX)
+                connection.socket.abort()
+                connection.close()
+            else:
+                connection.offer(parts)
+
+    def _send_snapshot(self, connection: Connection, keys: list[str]) -> None:
+        """Send what is known of keys now, or their first updates where they are still to come."""
+        now: dict[str, pb.Feed] = {}
+        to_come: dict[int, list[str]] = {}
+        for key in keys:
+            if key in self.faults.mute:
+                continue
+            if key in self._latest:
+                now[key] = self._latest[key]
+            elif self.phase is Phase.WAITING or key in connection.primed:
+                to_come.setdefault(id(self._first[key]), []).append(key)
+        connection.send_snapshot(self.current_ms, now)
+        for frame in self._opening:
+            if wanted := to_come.get(id(frame)):
+                connection.send_snapshot(frame.current_ms, {key: frame.feeds[key] for key in wanted})
+                connection.primed.update(wanted)
+
+    def _change_status(self, status: dict[str, int]) -> None:
+        self._status = status
+        for connection in self.connections:
+            connection.put(market_info(self.current_ms, status))
+
+    async def _wait_for_clients(self) -> None:
+        """Wait until somebody listens and nobody is behind."""
+        while True:
+            behind = [connection for connection in self.connections if connection.is_behind]
+            if behind:
+                await self._wait_until_sent(behind, but_frames=BEHIND_FRAMES // 2)
+            elif not self._subscribed.is_set():
+                await self._subscribed.wait()
+            else:
+                return
+
+    async def _wait_until_sent(self, connections: list[Connection], *, but_frames: int) -> None:
+        """Wait for clients to be sent what waits for them; cut those that take nothing."""
+        for connection in connections:
+            try:
+                async with asyncio.timeout(CLIENT_STALL_S_MAX):
+                    await connection.wait_until_sent(but_frames=but_frames)
+            except TimeoutError:
+                logger.warning("client cut stalled_s=%.0f", CLIENT_STALL_S_MAX)
+                connection.socket.abort()
+                connection.close()
+
+    def _rewind(self) -> None:
+        self.phase = Phase.WAITING
+        self._latest.clear()
+        self.current_ms = self._opening[0].current_ms
+        self._status = self.source.segment_status(self.current_ms)
+
+    def _note_subscriptions(self) -> None:
+        if any(connection.modes for connection in self.connections):
+            self._subscribed.set()
+        else:
+            self._subscribed.clear()

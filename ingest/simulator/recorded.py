@@ -1,0 +1,119 @@
+"""A recorded market: a `.frames.gz` file as a source. Knows files, not clients."""
+
+from __future__ import annotations
+
+import gzip
+import json
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+from ingest.proto import upstox_feed_v3_pb2 as pb
+from ingest.recording import read_recording
+from ingest.simulator.source import Instrument, MarketFrame
+from ingest.simulator.wire import SEGMENTS
+from sql.errors import ConfigError, CorruptionError, JournalError
+
+_INSTRUMENT_TYPES = {"EQ": "EQ", "INDEX": "INDEX"}  # by the end of the segment; a contract's cannot be told
+
+
+class RecordingSource:
+    """Play a recording as it was received.
+
+    The file is read once at the start, for the keys and their first updates: a recording holds no
+    snapshots, so the first update of a key stands for one. After that it is read along with the play,
+    and never held whole. A damaged file is played up to the damage, which is kept in `error`.
+
+    Parameters
+    ----------
+    path
+        The recording.
+    instruments_file
+        The vendor's instrument master (JSON array, gzip) to serve; None: one bare row for each key.
+
+    Raises
+    ------
+    JournalError
+        If the recording cannot be read or holds no update.
+    ConfigError
+        If there is no such instruments file.
+    """
+
+    def __init__(self, path: Path, *, instruments_file: Path | None = None) -> None:
+        if instruments_file is not None and not instruments_file.is_file():
+            raise ConfigError(f"no instruments file {str(instruments_file)!r}: give the vendor's NSE.json.gz")
+        self.path = path
+        self.instruments_file = instruments_file
+        self.error: CorruptionError | None = None
+        self.updates = 0
+        self._opening: list[MarketFrame] = []
+        seen: set[str] = set()
+        for frame in self.frames():
+            self.updates += len(frame.feeds)
+            if first := {key: feed for key, feed in frame.feeds.items() if key not in seen}:
+                seen.update(first)
+                self._opening.append(MarketFrame(frame.current_ms, first))
+        if not seen:
+            raise self.error or JournalError(f"recording {path.name!r} holds no update: there is nothing to play")
+        self.keys = frozenset(seen)
+
+    @property
+    def title(self) -> str:
+        """What is played, for the user."""
+        return f"recording {self.path.name}: {self.updates} updates of {len(self.keys)} instruments"
+
+    def instruments(self) -> Sequence[Instrument]:
+        """Return the rows of the instruments file, all of them, or a bare row for each recorded key.
+
+        Raises
+        ------
+        ConfigError
+            If the instruments file is not the vendor's.
+        """
+        if self.instruments_file is None:
+            return [_bare_instrument(key) for key in sorted(self.keys)]
+        try:
+            with gzip.open(self.instruments_file, "rt", encoding="utf-8") as stream:
+                rows = json.load(stream)
+        except (OSError, EOFError, ValueError) as exc:
+            raise ConfigError(
+                f"cannot read instruments file {str(self.instruments_file)!r}: {exc}: give the vendor's NSE.json.gz"
+            ) from exc
+        if not isinstance(rows, list):
+            raise ConfigError(f"instruments file {str(self.instruments_file)!r} is no JSON array of rows")
+        return rows
+
+    def opening(self) -> Sequence[MarketFrame]:
+        """Return the first update of each key, in the frames they came in."""
+        return self._opening
+
+    def frames(self) -> Iterator[MarketFrame]:
+        """Yield the recorded frames in order; `market_info` is left out, the player makes its own."""
+        try:
+            for recorded in read_recording(self.path):
+                message = pb.FeedResponse.FromString(recorded.payload)
+                if message.type == pb.market_info:
+                    continue
+                feeds = dict(message.feeds)
+                ready = message.type == pb.live_feed and all(feed.requestMode == pb.full_d5 for feed in feeds.values())
+                yield MarketFrame(message.currentTs, feeds, recorded.payload if ready else None)
+        except CorruptionError as exc:
+            self.error = exc
+
+    def segment_status(self, current_ms: int) -> dict[str, int]:
+        """Return "open" for every segment: a recording does not say."""
+        return dict.fromkeys(SEGMENTS, pb.NORMAL_OPEN)
+
+
+def _bare_instrument(key: str) -> Instrument:
+    segment, _, name = key.partition("|")
+    row: Instrument = {
+        "segment": segment,
+        "name": name,
+        "exchange": segment.partition("_")[0],
+        "instrument_key": key,
+        "exchange_token": name,
+        "trading_symbol": name,
+    }
+    if kind := _INSTRUMENT_TYPES.get(segment.partition("_")[2]):
+        row["instrument_type"] = kind
+    return row

@@ -1,0 +1,283 @@
+"""Server: the vendor's endpoints on one port. Owns HTTP, WebSocket and the one-time codes.
+
+Knows the wire manners of the feed document, sections 1, 2 and 4; what is played is the player's.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+import gzip
+import json
+import logging
+import math
+import time
+import uuid
+from types import TracebackType
+from typing import Any, Self
+
+from aiohttp import WSMsgType, web
+
+from ingest.simulator.connection import Connection, parse_request
+from ingest.simulator.player import Faults, Player
+from ingest.simulator.source import Source
+from sql.errors import ConfigError
+
+logger = logging.getLogger(__name__)
+
+AUTHORIZE_PATH = "/v3/feed/market-data-feed/authorize"
+DIRECT_PATH = "/v3/feed/market-data-feed"
+FEEDER_PATH = "/market-data-feeder/v3/upstox-developer-api/feeds"
+INSTRUMENTS_PATH = "/market-quote/instruments/exchange/{name}.json.gz"
+EXCHANGES = ("complete", "NSE", "BSE")
+
+CODE_LIFE_S = 60.0  # the vendor's codes are good for about a minute
+CODES_MAX = 1000  # codes never used: the oldest go
+PING_AFTER_S = 20.0  # twice within the minute after which proxies commonly cut a silent connection
+CLOSE_S_MAX = 2.0
+
+_ERRORS = {
+    401: ("UDAPI100050", "Invalid token used to access API"),
+    403: ("UDAPI100500", "Forbidden"),
+    404: ("UDAPI100060", "Resource not Found."),
+    429: ("UDAPI10005", "Too Many Request Sent"),
+}
+
+
+class _Client:
+    """One WebSocket, as the player and the fault switches see it."""
+
+    def __init__(self, request: web.Request, response: web.WebSocketResponse) -> None:
+        self.request = request
+        self.response = response
+
+    def abort(self) -> None:
+        """Cut the TCP connection without a word."""
+        if self.request.transport is not None:
+            self.request.transport.abort()
+
+
+class Simulator:
+    """An Upstox-compatible V3 server in this process.
+
+    Parameters
+    ----------
+    source
+        The market to play.
+    host, port
+        Where to listen; port 0 takes a free one.
+    token
+        The access token that is accepted.
+    speed
+        Market seconds per second; `math.inf`: as fast as clients take it.
+    settle_s
+        Seconds between the first subscription and the first frame.
+    connections_max
+        WebSockets at a time; more are refused with 403, as the vendor does.
+    redirect_status
+        Status of the redirect on the direct URL: 302 as documented, or 307 as has been reported.
+    ping_after_s
+        Seconds of silence after which a WebSocket is pinged.
+    faults
+        Switches for what goes wrong.
+
+    Examples
+    --------
+    >>> async with Simulator(source, port=0, speed=math.inf) as simulator:  # doctest: +SKIP
+    ...     await simulator.finished.wait()
+    """
+
+    def __init__(
+        self,
+        source: Source,
+        *,
+        host: str = "127.0.0.1",
+        port: int = 0,
+        token: str = "simulated-token",  # noqa: S107 - it opens nothing but the simulator
+        speed: float = 1.0,
+        settle_s: float = 0.3,
+        connections_max: int = 2,
+        redirect_status: int = 302,
+        ping_after_s: float = PING_AFTER_S,
+        faults: Faults | None = None,
+    ) -> None:
+        assert speed > 0, speed
+        self.source = source
+        self.host = host
+        self.port = port
+        self.token = token
+        self.connections_max = connections_max
+        self.redirect_status = redirect_status
+        self.ping_after_s = ping_after_s
+        self.faults = faults or Faults()
+        self.player = Player(source, speed=speed, settle_s=settle_s, faults=self.faults)
+        self.frames_sent = 0
+        self.updates_sent = 0
+        self._clients: set[_Client] = set()
+        self._codes: dict[str, float] = {}  # code -> when it dies, by the monotonic clock
+        self._masters: dict[str, bytes] = {}
+        self._master_lock = asyncio.Lock()
+        self._runner: web.AppRunner | None = None
+        self._playing: asyncio.Task[None] | None = None
+
+    @property
+    def url(self) -> str:
+        """Base of all endpoints; the value for UPSTOX_API_URL and UPSTOX_ASSETS_URL."""
+        return f"http://{self.host}:{self.port}"
+
+    @property
+    def finished(self) -> asyncio.Event:
+        """Set when the market has been played to its end and every client was sent it."""
+        return self.player.finished
+
+    @property
+    def connections(self) -> int:
+        """WebSockets that are open."""
+        return len(self._clients)
+
+    async def serve(self) -> None:
+        """Wait for ever; what breaks the play is raised."""
+        assert self._playing is not None
+        await asyncio.shield(self._playing)
+
+    def drop_all(self) -> None:
+        """Cut every TCP connection without a word, as most real disconnects are (1006)."""
+        for client in list(self._clients):
+            client.abort()
+
+    async def close_all(self, code: int) -> None:
+        """Close every WebSocket with a close code."""
+        for client in list(self._clients):
+            await client.response.close(code=code)
+
+    async def __aenter__(self) -> Self:
+        app = web.Application()
+        app.add_routes(
+            [
+                web.get(AUTHORIZE_PATH, self._authorize),
+                web.get(DIRECT_PATH, self._redirect),
+                web.get(FEEDER_PATH, self._feed),
+                web.get(INSTRUMENTS_PATH, self._instruments),
+                web.route("*", "/{path:.*}", self._not_found),
+            ]
+        )
+        self._runner = web.AppRunner(app, access_log=None, shutdown_timeout=CLOSE_S_MAX)
+        await self._runner.setup()
+        try:
+            await web.TCPSite(self._runner, self.host, self.port).start()
+        except OSError as exc:
+            await self._runner.cleanup()
+            raise _listen_error(exc, self.host, self.port) from exc
+        self.port = self._runner.addresses[0][1]
+        self._playing = asyncio.create_task(self.player.run(), name="market player")
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        assert self._runner is not None and self._playing is not None
+        self._playing.cancel()
+        outcome = await asyncio.gather(self._playing, return_exceptions=True)
+        self.drop_all()
+        await self._runner.cleanup()
+        if isinstance(outcome[0], Exception) and error is None:
+            raise outcome[0]
+
+    async def _authorize(self, request: web.Request) -> web.StreamResponse:
+        if refusal := self._refusal(request):
+            return refusal
+        uri = self._new_uri(request)
+        data = {"authorized_redirect_uri": uri, "authorizedRedirectUri": uri}
+        return web.json_response({"status": "success", "data": data})
+
+    async def _redirect(self, request: web.Request) -> web.StreamResponse:
+        if refusal := self._refusal(request):
+            return refusal
+        return web.Response(status=self.redirect_status, headers={"Location": self._new_uri(request)})
+
+    async def _instruments(self, request: web.Request) -> web.StreamResponse:
+        name = request.match_info["name"]
+        if name not in EXCHANGES:
+            return _error(404)
+        async with self._master_lock:
+            if name not in self._masters:
+                self._masters[name] = await asyncio.to_thread(_pack_master, self.source, name)
+        return web.Response(body=self._masters[name], content_type="application/gzip")
+
+    async def _not_found(self, request: web.Request) -> web.StreamResponse:
+        return _error(404)
+
+    async def _feed(self, request: web.Request) -> web.StreamResponse:
+        if self.faults.refuse is not None:
+            return _error(self.faults.refuse)
+        dies = self._codes.pop(request.query.get("code", ""), -math.inf)
+        if dies < time.monotonic() or len(self._clients) >= self.connections_max:
+            return _error(403)
+        # No compression: the vendor's frames come plain, and loopback gains nothing by it.
+        response = web.WebSocketResponse(compress=False, heartbeat=self.ping_after_s)
+        if not response.can_prepare(request).ok:
+            return _error(403)
+        client = _Client(request, response)
+        connection = Connection(client)
+        self._clients.add(client)
+        try:
+            await response.prepare(request)
+            self.player.join(connection)
+            sender = asyncio.create_task(self._send(response, connection), name="simulator sender")
+            try:
+                async for message in response:
+                    # A request in a text frame is taken and ignored: so does the vendor.
+                    if message.type is WSMsgType.BINARY and (asked := parse_request(message.data)):
+                        self.player.handle(connection, asked)
+            finally:
+                sender.cancel()
+                self.player.leave(connection)
+        finally:
+            self._clients.discard(client)
+        return response
+
+    async def _send(self, response: web.WebSocketResponse, connection: Connection) -> None:
+        while True:
+            payload, updates = await connection.next_frame()
+            try:
+                await response.send_bytes(payload)
+            except ConnectionError:
+                return
+            connection.frame_sent()
+            self.frames_sent += 1
+            self.updates_sent += updates
+
+    def _refusal(self, request: web.Request) -> web.Response | None:
+        if self.faults.refuse is not None:
+            return _error(self.faults.refuse)
+        if request.headers.get("Authorization") != f"Bearer {self.token}":
+            return _error(401)
+        return None
+
+    def _new_uri(self, request: web.Request) -> str:
+        code = str(uuid.uuid4())
+        self._codes[code] = time.monotonic() + CODE_LIFE_S
+        while len(self._codes) > CODES_MAX:
+            del self._codes[next(iter(self._codes))]
+        return f"ws://{request.host}{FEEDER_PATH}?requestId={uuid.uuid4()}&code={code}"
+
+
+def _error(status: int) -> web.Response:
+    """Answer with the vendor's error envelope, in both of its spellings."""
+    code, message = _ERRORS.get(status, ("UDAPI100000", "Error"))
+    error: dict[str, Any] = {"errorCode": code, "message": message, "propertyPath": None, "invalidValue": None}
+    error |= {"error_code": code, "property_path": None, "invalid_value": None}
+    return web.json_response({"status": "error", "errors": [error]}, status=status)
+
+
+def _pack_master(source: Source, exchange: str) -> bytes:
+    rows = source.instruments()
+    if exchange != "complete":
+        rows = [row for row in rows if row.get("exchange") == exchange]
+    return gzip.compress(json.dumps(rows).encode(), compresslevel=1, mtime=0)
+
+
+def _listen_error(exc: OSError, host: str, port: int) -> ConfigError:
+    if exc.errno == errno.EADDRINUSE:
+        return ConfigError(f"port {port!r} on {host!r} is in use: give another with --port, or 0 for any")
+    return ConfigError(f"cannot listen on {host!r} port {port!r}: {exc.strerror}: give another --host or --port")

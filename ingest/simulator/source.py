@@ -1,0 +1,46 @@
+"""Source: what a market must offer to be played. Only the interface; knows no client and no clock."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Any, NamedTuple, Protocol
+
+from ingest.proto import upstox_feed_v3_pb2 as pb
+
+Instrument = dict[str, Any]  # one row of the instrument master, in the vendor's own fields
+
+
+class MarketFrame(NamedTuple):
+    """The updates that the market sends at one moment."""
+
+    current_ms: int  # server time, epoch milliseconds
+    feeds: dict[str, pb.Feed]  # instrument key -> its update, as rich as the source has it
+    # The same as a ready live_feed in mode full, where the source holds it; None where it must be made.
+    payload: bytes | None = None
+
+
+class Source(Protocol):
+    """A market that can be played from its beginning, again and again."""
+
+    @property
+    def title(self) -> str:
+        """What is played, for the user."""
+
+    @property
+    def keys(self) -> frozenset[str]:
+        """Every instrument key of which updates come."""
+
+    def instruments(self) -> Sequence[Instrument]:
+        """Return the rows of the instrument master."""
+
+    def opening(self) -> Sequence[MarketFrame]:
+        """Return the first update of each key in the frames they come in, in order.
+
+        It stands for the snapshot of a client that has subscribed before the market begins.
+        """
+
+    def frames(self) -> Iterator[MarketFrame]:
+        """Yield all frames from the beginning in order, the first updates among them."""
+
+    def segment_status(self, current_ms: int) -> dict[str, int]:
+        """Return the `MarketStatus` of each segment at a market time."""

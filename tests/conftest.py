@@ -1,0 +1,154 @@
+"""Fixtures of all tests: both engines as real servers, and a fresh migrated database per test.
+
+Each engine has one embedded server per run; a test's database is a copy of one that was upgraded
+once. Where TimescaleDB's files are absent its half runs in a container when a Docker engine
+answers, else it is skipped and the summary says how often.
+"""
+
+from __future__ import annotations
+
+import itertools
+import shutil
+import tempfile
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+import psycopg
+import pytest
+from psycopg import sql as psql
+
+from sql import ENGINES, apply, timescaledb
+from sql.database import Database
+from sql.embedded import embedded_server
+from sql.settings import DatabaseSettings, Engine
+
+TIMESCALE_IMAGE = "timescale/timescaledb:2.29.2-pg18"
+NO_TIMESCALE = "TimescaleDB not found"
+# Fault tests start servers of their own with the settings of production.
+FAST: dict[str, str] = {"fsync": "off", "full_page_writes": "off"}
+# Jobs would refresh bars and compress behind a test's back, and hold on to the template.
+NO_JOBS = {"timescaledb.max_background_workers": "0"}
+_numbers = itertools.count(1)
+
+
+@dataclass(frozen=True, slots=True)
+class Template:
+    """A server of one engine with a migrated database to copy."""
+
+    engine: Engine
+    url: str
+
+    def admin(self) -> psycopg.Connection[Any]:
+        """Connect to the server, but not to the template, which nobody may use while it is copied."""
+        return psycopg.connect(self.url_of("postgres"), autocommit=True)
+
+    def create(self, name: str, *, empty: bool = False) -> str:
+        """Make a database, a copy of the template or empty; return its URL."""
+        source = "template0" if empty else urlsplit(self.url).path[1:]
+        with self.admin() as conn:
+            conn.execute(
+                psql.SQL("create database {} template {} strategy file_copy").format(
+                    psql.Identifier(name), psql.Identifier(source)
+                )
+            )
+        return self.url_of(name)
+
+    def url_of(self, name: str) -> str:
+        """Return the URL of another database of this server."""
+        return urlsplit(self.url)._replace(path=f"/{name}").geturl()
+
+    def drop(self, name: str) -> None:
+        """Drop a database, whoever uses it."""
+        with self.admin() as conn:
+            conn.execute(psql.SQL("drop database if exists {} with (force)").format(psql.Identifier(name)))
+
+
+@pytest.fixture
+def home() -> Iterator[Path]:
+    """A folder with a short path: sockets go into it."""
+    folder = Path(tempfile.mkdtemp(prefix="tl-"))
+    yield folder
+    shutil.rmtree(folder, ignore_errors=True)
+
+
+@pytest.fixture(scope="session", params=ENGINES)
+def engine(request: pytest.FixtureRequest) -> Engine:
+    """Each engine in turn."""
+    return request.param
+
+
+@pytest.fixture(scope="session")
+def template(engine: Engine) -> Iterator[Template]:
+    """The server of the engine, with a migrated database."""
+    if engine == "timescale" and timescaledb.find(DatabaseSettings().timescaledb_dir) is None:
+        yield from _container_template()
+        return
+    folder = Path(tempfile.mkdtemp(prefix="tl-"))
+    is_timescale = engine == "timescale"
+    settings = FAST | (NO_JOBS if is_timescale else {})
+    try:
+        with embedded_server(
+            folder,
+            timescaledb_dir=DatabaseSettings().timescaledb_dir,
+            use_timescaledb=is_timescale,
+            settings=settings,
+        ) as server:
+            apply.upgrade(Database(server.url(), None), engine)
+            yield Template(engine, server.url())
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+@pytest.fixture
+def database(template: Template) -> Iterator[Database]:
+    """A fresh migrated database on each engine, dropped afterwards."""
+    name = f"test_{next(_numbers)}"
+    with Database(template.create(name), None) as database:
+        yield database
+    template.drop(name)
+
+
+@pytest.fixture
+def empty_database(template: Template) -> Iterator[Database]:
+    """A fresh database without our schema on each engine, dropped afterwards."""
+    name = f"test_{next(_numbers)}"
+    with Database(template.create(name, empty=True), None, template.engine) as database:
+        yield database
+    template.drop(name)
+
+
+@pytest.fixture
+def conn(database: Database) -> Iterator[psycopg.Connection[Any]]:
+    """An autocommit connection to the fresh database."""
+    with database.connect(autocommit=True) as connection:
+        yield connection
+
+
+def pytest_terminal_summary(terminalreporter: Any) -> None:
+    """Say in one line how many tests ran on one engine only."""
+    skipped = [report for report in terminalreporter.stats.get("skipped", []) if NO_TIMESCALE in str(report.longrepr)]
+    if skipped:
+        terminalreporter.write_line(
+            f"{len(skipped)} tests skipped on the timescale engine: set TIMESCALEDB_DIR or start Docker"
+        )
+
+
+def _container_template() -> Iterator[Template]:
+    """The image that production uses, where a Docker engine answers."""
+    containers = pytest.importorskip("testcontainers.postgres", reason=f"{NO_TIMESCALE}, nor testcontainers")
+    try:
+        container = containers.PostgresContainer(TIMESCALE_IMAGE, driver=None).with_command(
+            "postgres -c fsync=off -c shared_preload_libraries=timescaledb -c timescaledb.max_background_workers=0"
+        )
+        container.start()
+    except Exception as exc:  # whatever keeps Docker from answering, the half is skipped with the reason
+        pytest.skip(f"{NO_TIMESCALE}, and no Docker engine answers: {type(exc).__name__}")
+    try:
+        url = container.get_connection_url()
+        apply.upgrade(Database(url, None), "timescale")
+        yield Template("timescale", url)
+    finally:
+        container.stop()
