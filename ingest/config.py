@@ -7,9 +7,9 @@ them all, and a test holds the two together.
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import AliasChoices, Field, HttpUrl, SecretStr
+from pydantic import AliasChoices, Field, HttpUrl, SecretStr, field_validator
 from pydantic_settings import NoDecode
 
 from sql.errors import ConfigError
@@ -61,6 +61,12 @@ class Settings(DatabaseSettings):
     batch_rows_max: PositiveInt = 20_000  # larger batches gain under 2 %
     checkpoint_s: Positive = 10.0  # what a restart may have to decode again
 
+    @field_validator("universe", mode="before")
+    @classmethod
+    def _split_universe(cls, value: object) -> object:
+        """Read a comma-separated list, as an environment variable holds it."""
+        return tuple(part.strip() for part in value.split(",") if part.strip()) if isinstance(value, str) else value
+
     @property
     def journal_folder(self) -> Path:
         """Folder of this collector's journal."""
@@ -91,6 +97,6 @@ class Settings(DatabaseSettings):
         return self.upstox_access_token
 
 
-def settings(**overrides: object) -> Settings:
+def settings(**overrides: Any) -> Settings:
     """Read the settings; raise `ConfigError` with one line if a value is wrong."""
     return load(Settings, **overrides)

@@ -62,9 +62,10 @@ def decode(payload: bytes) -> Frame:
     current_ms = message.currentTs
     if not CURRENT_MS_MIN <= current_ms <= CURRENT_MS_MAX:
         raise DecodeError(f"frame has impossible currentTs {current_ms!r}")
-    if message.type == FrameType.MARKET_INFO:
-        return Frame(message.type, current_ms, [], dict(message.marketInfo.segmentStatus))
-    return Frame(message.type, current_ms, [_update(key, feed) for key, feed in message.feeds.items()], {})
+    kind = int(message.type)
+    if kind == FrameType.MARKET_INFO:
+        return Frame(kind, current_ms, [], dict(message.marketInfo.segmentStatus))
+    return Frame(kind, current_ms, [_update(key, feed) for key, feed in message.feeds.items()], {})
 
 
 def _update(key: str, feed: pb.Feed) -> Update:

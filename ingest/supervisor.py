@@ -1,4 +1,4 @@
-"""Supervisor: the tasks of `start` and `replay`, who owns what, and how they stop.
+"""Supervisor: the tasks of `start`, who owns what, and how they stop.
 
     feed task ──append──► journal files ──read──► consumer task ──batch──► writer thread
                                     (signal: something arrived)
@@ -10,11 +10,10 @@ journal, and lets the consumer commit what is left.
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import logging
 import signal
-from collections.abc import AsyncIterator, Callable, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -22,7 +21,7 @@ from ingest.config import Settings
 from ingest.consumer import Account, Consumer, Limits
 from ingest.feed import Feed
 from ingest.journal import JournalLock, JournalReader, JournalWriter, recover, segments_of
-from ingest.sources import JournalSource, RecordingSource, Source, is_segment, read_segment_header
+from ingest.sources import JournalSource
 from ingest.upstox import UpstoxApi
 from ingest.writer import Writer, refresh_bars
 from sql.errors import StoreError, TicklineError
@@ -51,10 +50,10 @@ async def start(
     url: str,
     keys: Sequence[str],
     *,
-    for_s: float | None = None,
+    stop: asyncio.Event,
     show: Callable[[Progress], None] = lambda _: None,
 ) -> Progress:
-    """Ingest the live feed until a signal, or for some seconds.
+    """Ingest the live feed until told to stop; what has been received by then is committed.
 
     Parameters
     ----------
@@ -62,8 +61,8 @@ async def start(
         How to behave, and the database.
     keys
         Instrument keys to subscribe.
-    for_s
-        Stop after so many seconds; None: until SIGINT or SIGTERM.
+    stop
+        Set it to stop; see `stop_signals`.
     show
         Called with the progress about once a second.
 
@@ -91,11 +90,11 @@ async def start(
                 fsync_ms=settings.journal_fsync_ms,
             )
             consumer = await asyncio.to_thread(_journal_consumer, writer, folder, settings)
-            async with UpstoxApi(settings) as api, _stop_signals() as stop:
+            async with UpstoxApi(settings) as api:
                 feed = Feed(api, settings, journal, keys, consumer.arrived.set)
                 progress = Progress(consumer, feed)
-                await _run(progress, url, journal, stop, for_s=for_s, show=show)
-                await _refresh(url, consumer.account)
+                await _run(progress, url, journal, stop, show)
+                await refresh(url, consumer.account)
                 return progress
     finally:
         lock.release()
@@ -106,8 +105,6 @@ async def _run(
     url: str,
     journal: JournalWriter,
     stop: asyncio.Event,
-    *,
-    for_s: float | None,
     show: Callable[[Progress], None],
 ) -> None:
     consumer, feed = progress.consumer, progress.feed
@@ -118,12 +115,10 @@ async def _run(
             consuming = group.create_task(consumer.run(), name="consumer")
             receiving = group.create_task(feed.run(), name="feed")
             along = [
-                group.create_task(_show_along(progress, show), name="progress"),
+                group.create_task(show_along(progress, show), name="progress"),
                 group.create_task(_refresh_along(url, consumer.account), name="bars"),
             ]
-            with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(for_s):
-                    await stop.wait()
+            await stop.wait()
             log.info("stopping: the feed is closed, what is left is committed")
             receiving.cancel()
             await asyncio.wait([receiving])
@@ -158,11 +153,15 @@ def _journal_consumer(writer: Writer, folder: Path, settings: Settings) -> Consu
     return consumer
 
 
-@asynccontextmanager
-async def _stop_signals() -> AsyncIterator[asyncio.Event]:
-    """Turn the first SIGINT or SIGTERM into an event; a second one ends the process at once."""
+@contextmanager
+def stop_signals(*, for_s: float | None = None) -> Iterator[asyncio.Event]:
+    """Turn the first SIGINT or SIGTERM, or the end of `for_s` seconds, into an event.
+
+    A second signal ends the process at once; the journal has all that was received.
+    """
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
+    timer = loop.call_later(for_s, stop.set) if for_s is not None else None
 
     def on_signal(number: int) -> None:
         stop.set()
@@ -173,11 +172,13 @@ async def _stop_signals() -> AsyncIterator[asyncio.Event]:
     try:
         yield stop
     finally:
+        if timer is not None:
+            timer.cancel()
         for number in (signal.SIGINT, signal.SIGTERM):
             loop.remove_signal_handler(number)
 
 
-async def _refresh(url: str, account: Account) -> None:
+async def refresh(url: str, account: Account) -> None:
     """Bring the bars up to what has been committed."""
     if fresh := account.take_fresh_range():
         await asyncio.to_thread(refresh_bars, url, *fresh)
@@ -196,72 +197,8 @@ async def _refresh_along(url: str, account: Account) -> None:
             account.give_back_range(*fresh)
 
 
-async def _show_along(progress: Progress, show: Callable[[Progress], None]) -> None:
+async def show_along(progress: Progress, show: Callable[[Progress], None]) -> None:
+    """Show the progress once a second, until cancelled."""
     while True:
         await asyncio.sleep(1.0)
         show(progress)
-
-
-async def replay(
-    settings: Settings,
-    url: str,
-    paths: Sequence[Path],
-    *,
-    collector: str | None = None,
-    show: Callable[[Progress], None] = lambda _: None,
-) -> list[Consumer]:
-    """Push recordings and journal segments through the path of live ingestion.
-
-    What the ledger already has is not written again. Segments go under the collector and stream
-    that their header names, recordings under `collector` (default: `recording`).
-
-    Raises
-    ------
-    CorruptionError
-        If a recording is cut short, after all that is good in it has been committed.
-    """
-    consumers = []
-    for name, stream, source in _replay_sources(paths, collector or "recording"):
-        with await asyncio.to_thread(Writer, url, name) as writer:
-            resume = writer.resume(stream)
-            if isinstance(source, RecordingSource) and resume.committed:
-                source.expect(resume.committed.offset, resume.digest)
-            consumer = Consumer(source, writer, stream, limits_of(settings))
-            consumer.resume(resume.from_start())
-            consumers.append(consumer)
-            try:
-                await _show_while(consumer, show)
-            finally:
-                source.close()
-                await _refresh(url, consumer.account)
-        if isinstance(source, RecordingSource) and source.error:
-            raise source.error
-    return consumers
-
-
-async def _show_while(consumer: Consumer, show: Callable[[Progress], None]) -> None:
-    progress = Progress(consumer, None)
-    try:
-        async with asyncio.TaskGroup() as group:
-            showing = group.create_task(_show_along(progress, show))
-            await consumer.run()
-            showing.cancel()
-    except BaseExceptionGroup as group_error:
-        raise first_error(group_error) from group_error
-    show(progress)
-
-
-def _replay_sources(paths: Sequence[Path], collector: str) -> list[tuple[str, str, Source]]:
-    """Return collector, stream and source: one for each recording, one for each stream of segments."""
-    sources: list[tuple[str, str, Source]] = []
-    streams: dict[tuple[str, str], list[Path]] = {}
-    for path in paths:
-        if is_segment(path):
-            streams.setdefault(read_segment_header(path), []).append(path)
-        else:
-            recording = RecordingSource(path)
-            sources.append((collector, recording.segment, recording))
-    for (name, stream), segments in streams.items():
-        ordered = sorted(segments)
-        sources.append((name, stream, JournalSource(JournalReader(lambda found=ordered: found, follow=False))))
-    return sources

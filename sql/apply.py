@@ -170,10 +170,9 @@ def _migrate(database: Database, engine: Engine, before: str | None, *, first: b
     """Record the engine and run the missing revisions, all in one transaction."""
     # Both are slow to import, and only an upgrade needs them.
     import sqlalchemy  # noqa: PLC0415
+    from alembic import command  # noqa: PLC0415
     from alembic.config import Config  # noqa: PLC0415
     from alembic.script import ScriptDirectory  # noqa: PLC0415
-
-    from alembic import command  # noqa: PLC0415
 
     config = Config()
     # Alembic reads % as the start of a reference to another setting.

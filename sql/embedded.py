@@ -16,7 +16,7 @@ import os
 import signal
 import time
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import BinaryIO
 from urllib.parse import quote
@@ -97,6 +97,9 @@ class EmbeddedServer:
             except BlockingIOError:
                 return  # somebody else uses it
             postmaster.stop(self.root / "data")
+            if self._socket_dir != self.root:
+                with suppress(OSError):
+                    self._socket_dir.rmdir()
 
     def stop(self) -> None:
         """Stop the server for all its users and give up this use."""

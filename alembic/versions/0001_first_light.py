@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from alembic import op
+
 from sql.apply import run_ddl
 
 revision = "0001"

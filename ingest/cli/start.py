@@ -24,15 +24,18 @@ def command(keys: tuple[str, ...], mode: str | None, for_s: float | None) -> Non
     from ingest.cli.common import known_keys, ready_database
     from ingest.cli.progress import ProgressLine, print_account
     from ingest.config import settings
-    from ingest.supervisor import start
+    from ingest.supervisor import Progress, start, stop_signals
 
     config = settings(**({"mode": mode} if mode else {}))
     config.token()
     with ready_database(config) as database:
         instrument_keys = known_keys(config, database, keys or config.universe)
-        progress = asyncio.run(
-            start(config, database.url, instrument_keys, for_s=for_s, show=ProgressLine(every_s=10))
-        )
+
+        async def ingest() -> Progress:
+            with stop_signals(for_s=for_s) as stop:
+                return await start(config, database.url, instrument_keys, stop=stop, show=ProgressLine(every_s=10))
+
+        progress = asyncio.run(ingest())
     assert progress.feed is not None
     consumer, stats = progress.consumer, progress.feed.stats
     click.echo(f"received {stats.frames:,} frames, {stats.bytes:,} bytes, {stats.connections} connection(s)")

@@ -13,7 +13,7 @@ LAYERS = [
     {"model", "proto", "config"},
     {"decode", "normalise", "batch", "journal_format", "subscription", "retry"},
     {"recording", "journal", "sources", "upstox", "instruments", "writer", "feed"},
-    {"consumer", "supervisor"},
+    {"consumer", "supervisor", "replay"},
     {"cli", "simulator", "bench"},
 ]
 PURE = ["decode", "normalise", "batch", "journal_format", "subscription", "retry"]

@@ -1,0 +1,120 @@
+"""The commands that read: `tickline bars`, `ticks` and `sql`.
+
+Owns their arguments. What takes long to import is imported by the commands, so that help is instant.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, TypeVar, cast
+
+import click
+
+F = TypeVar("F", bound=Callable[..., Any])
+# Written out, because their owners import Polars; a test holds them equal.
+FORMATS = ("table", "csv", "json", "parquet")
+SOURCES = ("best", "ticks", "official")
+TIME_HELP = "As 2025-12-15 or '2025-12-15 09:15', in IST unless it has an offset."
+
+
+def _output_options(function: F) -> F:
+    """Add the options that say how and where a frame is written."""
+    for option in (
+        click.option("--all", "all_rows", is_flag=True, help="Show all rows of a table, not only both ends."),
+        click.option("--output", type=click.Path(dir_okay=False, path_type=Path), help="File; without it stdout."),
+        click.option("--format", "form", type=click.Choice(FORMATS), default="table", show_default=True),
+    ):
+        function = option(function)
+    return function
+
+
+def _range_options(function: F) -> F:
+    """Add the options of a range of time."""
+    for option in (
+        click.option("--to", "end", metavar="TIME", help="First time that is not read. A day means its midnight."),
+        click.option("--from", "start", metavar="TIME", help=f"First time that is read. {TIME_HELP}"),
+    ):
+        function = option(function)
+    return function
+
+
+@click.command("bars")
+@click.argument("keys", metavar="KEY...", nargs=-1, required=True)
+@click.option("--interval", default="1m", show_default=True, help="1m, 5m, 15m, 30m, 1h, 75m, 1d, or any Nm.")
+@_range_options
+@click.option("--source", type=click.Choice(SOURCES), default="best", show_default=True)
+@_output_options
+def bars_command(
+    *,
+    keys: tuple[str, ...],
+    interval: str,
+    start: str | None,
+    end: str | None,
+    source: str,
+    form: str,
+    output: Path | None,
+    all_rows: bool,
+) -> None:
+    """Show the bars of instruments.
+
+    A KEY is an instrument key, or a name: INFY, "NIFTY FUT", "BANKNIFTY 59400 CE 30 DEC 25".
+    Buckets begin at the open of the session. A table has times in IST, all else in UTC.
+    """
+    from analytics.output import Format, write
+    from analytics.reader import bars
+    from analytics.schema import Source
+    from analytics.session import parse_moment
+
+    frame = bars(
+        keys,
+        interval=interval,
+        start=None if start is None else parse_moment(start),
+        end=None if end is None else parse_moment(end),
+        source=cast(Source, source),
+    )
+    write(frame, cast(Format, form), output, all_rows=all_rows)
+
+
+@click.command("ticks")
+@click.argument("keys", metavar="KEY...", nargs=-1, required=True)
+@_range_options
+@_output_options
+def ticks_command(
+    *, keys: tuple[str, ...], start: str | None, end: str | None, form: str, output: Path | None, all_rows: bool
+) -> None:
+    """Show the ticks of instruments: one row per update.
+
+    A KEY is an instrument key, or a name: INFY, "NIFTY FUT", "BANKNIFTY 59400 CE 30 DEC 25".
+    """
+    from analytics.output import Format, write
+    from analytics.reader import ticks
+    from analytics.session import parse_moment
+
+    frame = ticks(
+        keys,
+        start=None if start is None else parse_moment(start),
+        end=None if end is None else parse_moment(end),
+    )
+    write(frame, cast(Format, form), output, all_rows=all_rows)
+
+
+@click.command("sql")
+@click.argument("statement", metavar='"SELECT ..."')
+@_output_options
+def sql_command(*, statement: str, form: str, output: Path | None, all_rows: bool) -> None:
+    """Run one statement that reads; "-" takes it from stdin. Nothing can be written with it.
+
+    The relations are instruments, ticks, bars_1m, bars_5m, best_bars_1m, best_bars_5m,
+    official_bars_1m, latest_ticks, feed_gaps and signals.
+    """
+    from analytics.output import Format, write
+    from analytics.statement import select
+    from sql.database import Database
+    from sql.settings import DatabaseSettings, load
+
+    text = sys.stdin.read() if statement == "-" else statement
+    with Database.open(load(DatabaseSettings)) as database:
+        frame = select(text, database)
+    write(frame, cast(Format, form), output, all_rows=all_rows)

@@ -1,0 +1,120 @@
+"""Bars of wider intervals out of narrower ones, anchored at the open of the session.
+
+Pure. Owns what an interval is, where its buckets begin, and how bars are put together. Must not
+know where the bars came from.
+
+The buckets of an interval begin at the open of each market-local day and every interval after it:
+with 75 minutes at 09:15, 10:30, ..., with a day once, at the open. No bucket spans two days. What
+trades before the open (the auction) belongs to the day's first bucket: its price is the day's
+official open. What trades after the close is in the bucket of its time.
+"""
+
+from __future__ import annotations
+
+import re
+from datetime import UTC, datetime, timedelta
+
+import polars as pl
+
+from analytics.schema import BAR_SOURCE, BARS
+from analytics.session import EQUITY_OPEN, MARKET_ZONE, OPENS, day_start
+from sql.errors import ConfigError
+
+DAY_MINUTES = 24 * 60
+_UNITS = {"m": 1, "h": 60, "d": DAY_MINUTES}
+
+
+def interval_minutes(interval: str | int | timedelta) -> int:
+    """Return an interval ("5m", "1h", "1d", minutes, or a timedelta) in minutes.
+
+    Raises
+    ------
+    ConfigError
+        If it is not a multiple of a minute, from a minute to a day.
+
+    Examples
+    --------
+    >>> interval_minutes("75m"), interval_minutes("1h"), interval_minutes(timedelta(days=1))
+    (75, 60, 1440)
+    """
+    minutes: float = 0
+    if isinstance(interval, timedelta):
+        minutes = interval / timedelta(minutes=1)
+    elif isinstance(interval, str):
+        if found := re.fullmatch(r"(\d{1,6})([mhd])", interval.strip().lower(), re.ASCII):
+            minutes = int(found[1]) * _UNITS[found[2]]
+    elif isinstance(interval, int) and not isinstance(interval, bool):
+        minutes = interval
+    if not 1 <= minutes <= DAY_MINUTES or minutes != int(minutes):
+        raise ConfigError(
+            f"interval {interval!r} is not a multiple of a minute up to a day: write it as '1m', '15m', '75m' or '1d'"
+        )
+    return int(minutes)
+
+
+def roll_up(bars: pl.DataFrame, minutes: int) -> pl.DataFrame:
+    """Put bars together to wider ones.
+
+    Parameters
+    ----------
+    bars
+        Columns and dtypes of `schema.BARS`, sorted by instrument_key and bucket, each bar inside
+        one bucket of the result (one-minute bars always are).
+    minutes
+        Width of the result, from 1 minute to a day.
+
+    Returns
+    -------
+    polars.DataFrame
+        The same columns, dtypes and order of rows, at most one row per instrument and bucket, none
+        where there was no bar. open is the first, close the last, volume the sum of those known
+        (null only where none is), oi the last known. source is that of all its bars or 'mixed',
+        quality the worst of them.
+    """
+    sources = pl.col("source")
+    return (
+        bars.with_columns(bucket=_bucket(minutes))
+        .group_by("instrument_key", "bucket", maintain_order=True)
+        .agg(
+            pl.col("open").first(),
+            pl.col("high").max(),
+            pl.col("low").min(),
+            pl.col("close").last(),
+            pl.when(pl.col("volume").count() > 0).then(pl.col("volume").sum()).alias("volume"),
+            pl.col("oi").drop_nulls().last(),
+            pl.when(sources.min() == sources.max())
+            .then(sources.first())
+            .otherwise(pl.lit("mixed", dtype=BAR_SOURCE))
+            .alias("source"),
+            pl.col("quality").max(),
+        )
+        .select(*BARS)
+    )
+
+
+def read_range(start: datetime | None, end: datetime | None, minutes: int) -> tuple[datetime | None, datetime | None]:
+    """Return the range of narrow bars that the wide buckets beginning in [start, end) are made of.
+
+    The day's first bucket reaches back to midnight, and the last one beyond the end. Times are
+    aware; the result is in UTC.
+    """
+    return (
+        None if start is None else day_start(start),
+        None if end is None else end.astimezone(UTC) + timedelta(minutes=minutes),
+    )
+
+
+def _bucket(minutes: int) -> pl.Expr:
+    """Return the start of the wide bucket that a bar's bucket is in."""
+    local = pl.col("bucket").dt.convert_time_zone(MARKET_ZONE.key)
+    opens_at = local.dt.truncate("1d") + _session_open()
+    slot = ((local - opens_at).dt.total_minutes() // minutes).clip(lower_bound=0)
+    return (opens_at + pl.duration(minutes=slot * minutes)).dt.convert_time_zone("UTC")
+
+
+def _session_open() -> pl.Expr:
+    """Return the open of an instrument's session after local midnight."""
+    segment = pl.col("instrument_key").str.split("|").list.first()
+    return segment.replace_strict(
+        list(OPENS), list(OPENS.values()), default=EQUITY_OPEN, return_dtype=pl.Duration("us")
+    )

@@ -1,0 +1,131 @@
+"""One statement of a user, run so that it can only read.
+
+Owns what `tickline sql` may do. Four fences, each enough for what it is there for:
+the statement goes through the extended protocol, so there is only one; it must yield columns, so
+`commit`, `set`, `do` and `copy` are refused before they run; its transaction is read only, and cannot
+be changed any more because a query has run in it; and a superuser, who might still reach the
+server's files, gives up all but the right to read tables.
+Must not know the relations.
+"""
+
+from __future__ import annotations
+
+import itertools
+from typing import Any
+
+import polars as pl
+import psycopg
+from psycopg import pq
+from psycopg.types.string import TextLoader
+
+from sql.database import Database, translate
+from sql.errors import ConfigError, StoreError
+
+BATCH_ROWS = 50_000  # rows are Python objects until a batch of them is columns: 100 MB of 28 columns
+FETCH_ROWS = 1_000  # what libpq hands over at a time; larger gains nothing
+PREPARED = b"tickline_statement"
+EXECUTE = "execute tickline_statement"
+
+_DTYPES: dict[str, pl.DataType] = {
+    "bool": pl.Boolean(),
+    "int2": pl.Int16(),
+    "int4": pl.Int32(),
+    "int8": pl.Int64(),
+    "oid": pl.UInt32(),
+    "float4": pl.Float32(),
+    "float8": pl.Float64(),
+    "date": pl.Date(),
+    "timestamp": pl.Datetime("us"),
+    "timestamptz": pl.Datetime("us", "UTC"),
+}
+
+
+def select(statement: str, database: Database) -> pl.DataFrame:
+    """Return the result of a statement that reads.
+
+    Returns
+    -------
+    polars.DataFrame
+        The statement's columns in its order; a name that is there twice gets `_2`. Integers,
+        floats, booleans, dates and times keep their type, times in UTC; `numeric` is Int64 where
+        all values are whole, else Float64; everything else is text as PostgreSQL writes it.
+
+    Raises
+    ------
+    ConfigError
+        If there is no statement, or it yields no columns.
+    StoreError
+        If the database refuses it: one line with its message and the place in the statement.
+    """
+    if not statement.strip():
+        raise ConfigError('no statement is given: write it as tickline sql "select ..."')
+    connection = database.connect()
+    try:
+        connection.read_only = True
+        # A query, so that the transaction has its snapshot and `set transaction read write` comes too late.
+        connection.execute("select set_config('default_transaction_read_only', 'on', false)")
+        if connection.info.parameter_status("is_superuser") == "on":
+            connection.execute("set local role pg_read_all_data")
+        return _run(connection, _prepare(connection, statement))
+    except psycopg.Error as exc:
+        raise _refused(exc, statement) from exc
+    finally:
+        connection.close()
+
+
+def _prepare(connection: psycopg.Connection[Any], statement: str) -> dict[str, int]:
+    """Have the server parse the one statement, without running it; return its columns' type oids."""
+    server = connection.pgconn
+    result = server.prepare(PREPARED, statement.encode())
+    if result.status != pq.ExecStatus.COMMAND_OK:
+        raise psycopg.errors.error_from_result(result, encoding=connection.info.encoding)
+    described = server.describe_prepared(PREPARED)
+    columns: dict[str, int] = {}
+    for index in range(described.nfields):
+        name = (described.fname(index) or b"").decode()
+        copies = sum(known == name or known.startswith(f"{name}_") for known in columns)
+        columns[f"{name}_{copies + 1}" if name in columns else name] = described.ftype(index)
+    if not columns:
+        raise ConfigError(f"statement {_first_words(statement)!r} yields no columns: `tickline sql` only reads")
+    return columns
+
+
+def _run(connection: psycopg.Connection[Any], columns: dict[str, int]) -> pl.DataFrame:
+    """Run the prepared statement; return its rows as columns, put together batch by batch."""
+    type_names = {oid: known.name for oid in columns.values() if (known := connection.adapters.types.get(oid))}
+    dtypes = {name: _DTYPES.get(type_names.get(oid, ""), pl.String()) for name, oid in columns.items()}
+    numeric = [name for name, oid in columns.items() if type_names.get(oid) == "numeric"]
+    with connection.cursor() as cursor:
+        for oid in columns.values():
+            if type_names.get(oid) not in _DTYPES:
+                cursor.adapters.register_loader(oid, TextLoader)
+        rows = cursor.stream(EXECUTE, size=FETCH_ROWS)
+        frames = [pl.DataFrame(schema=dtypes)]
+        while batch := list(itertools.islice(rows, BATCH_ROWS)):
+            frames.append(pl.DataFrame(batch, schema=dtypes, orient="row"))
+    frame = pl.concat(frames)
+    return frame.with_columns(_number(frame[name]) for name in numeric)
+
+
+def _number(texts: pl.Series) -> pl.Series:
+    """Return `numeric` values as Int64 where all are whole and small enough, else as Float64."""
+    whole = texts.cast(pl.Int64, strict=False)
+    return whole if whole.null_count() == texts.null_count() else texts.cast(pl.Float64)
+
+
+def _refused(exc: psycopg.Error, statement: str) -> StoreError:
+    """Say in a line what the database has against the statement, and where."""
+    if exc.sqlstate == "25006" or not (exc.sqlstate or "").startswith(("22", "25", "26", "42")):
+        error = translate(exc)
+        return StoreError(f"{error}: `tickline sql` only reads") if exc.sqlstate == "25006" else error
+    message = (exc.diag.message_primary or str(exc)).strip().rstrip(".")
+    place = ""
+    if exc.diag.statement_position:
+        before = statement[: int(exc.diag.statement_position) - 1]
+        place = f" at line {before.count(chr(10)) + 1}, column {len(before) - before.rfind(chr(10))}"
+    return StoreError(f"statement refused{place}: {message} (sqlstate {exc.sqlstate!r}): correct it and run it again")
+
+
+def _first_words(statement: str) -> str:
+    """Return the beginning of a statement, to name it by."""
+    return " ".join(statement.split())[:40]

@@ -1,0 +1,93 @@
+"""Replay: recordings and journal segments through the path of live ingestion, then exit."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from ingest.config import Settings
+from ingest.consumer import Consumer
+from ingest.journal import JournalReader
+from ingest.sources import JournalSource, RecordingSource, Source, is_segment, read_segment_header
+from ingest.supervisor import Progress, first_error, limits_of, refresh, show_along
+from ingest.writer import Writer
+
+
+async def replay(
+    settings: Settings,
+    url: str,
+    paths: Sequence[Path],
+    *,
+    collector: str = "recording",
+    show: Callable[[Progress], None] = lambda _: None,
+    done: Callable[[Consumer], None] = lambda _: None,
+) -> None:
+    """Write what recordings and journal segments hold and the ledger does not have yet.
+
+    Parameters
+    ----------
+    settings, url
+        How to behave, and the database.
+    paths
+        Recordings (`.frames.gz`) and segments, in any order.
+    collector
+        Ledger name of recordings; segments go under the collector and stream of their header.
+    show, done
+        Called about once a second, and with each stream when it has ended, well or not.
+
+    Raises
+    ------
+    CorruptionError
+        If a recording is cut short, after all that is good in it has been committed.
+    JournalError
+        If a file cannot be read, or is not the one that was replayed before under its name.
+    StoreError
+        If the database cannot be written.
+    """
+    for name, stream, source in _sources(paths, collector):
+        with await asyncio.to_thread(Writer, url, name) as writer:
+            resume = writer.resume(stream)
+            if isinstance(source, RecordingSource) and resume.committed:
+                source.expect(resume.committed.offset, resume.digest)
+            consumer = Consumer(source, writer, stream, limits_of(settings))
+            consumer.resume(resume.from_start())
+            try:
+                await _show_while(consumer, show)
+            finally:
+                source.close()
+                await refresh(url, consumer.account)
+                done(consumer)
+        if isinstance(source, RecordingSource) and source.error:
+            raise source.error
+
+
+async def _show_while(consumer: Consumer, show: Callable[[Progress], None]) -> None:
+    progress = Progress(consumer, None)
+    try:
+        async with asyncio.TaskGroup() as group:
+            showing = group.create_task(show_along(progress, show))
+            await consumer.run()
+            showing.cancel()
+    except BaseExceptionGroup as group_error:
+        raise first_error(group_error) from group_error
+    show(progress)
+
+
+def _sources(paths: Sequence[Path], collector: str) -> list[tuple[str, str, Source]]:
+    """Return collector, stream and source: one for each recording, one for each stream of segments."""
+    sources: list[tuple[str, str, Source]] = []
+    streams: dict[tuple[str, str], list[Path]] = {}
+    for path in paths:
+        if is_segment(path):
+            streams.setdefault(read_segment_header(path), []).append(path)
+        else:
+            recording = RecordingSource(path)
+            sources.append((collector, recording.segment, recording))
+    for (name, stream), segments in streams.items():
+        sources.append((name, stream, JournalSource(JournalReader(_listing(sorted(segments)), follow=False))))
+    return sources
+
+
+def _listing(paths: list[Path]) -> Callable[[], list[Path]]:
+    return lambda: paths

@@ -1,0 +1,203 @@
+"""The embedded server: shared, kept, and up again after whatever was killed."""
+
+from __future__ import annotations
+
+import os
+import signal
+import stat
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import psutil
+import psycopg
+import pytest
+
+import sql
+from sql import timescaledb
+from sql.database import Database
+from sql.embedded import EmbeddedServer, embedded_server
+from sql.errors import ConfigError, StoreError
+from sql.settings import DatabaseSettings, load
+
+# A user of the server as another process: says so, and lives until its input ends.
+USER = """
+import sys
+from pathlib import Path
+from sql.embedded import embedded_server
+with embedded_server(Path(sys.argv[1]), use_timescaledb=False) as server:
+    print(server.pid, flush=True)
+    sys.stdin.read()
+"""
+
+
+def plain(home: Path) -> EmbeddedServer:
+    """The embedded server without TimescaleDB, which is quicker to start."""
+    return embedded_server(home, use_timescaledb=False)
+
+
+def start_user(home: Path) -> tuple[subprocess.Popen[str], int]:
+    """Start another process that uses the server; return it and the postmaster it sees."""
+    process = subprocess.Popen(
+        [sys.executable, "-c", USER, str(home)],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+        cwd=sql.ROOT.parent,
+    )
+    assert process.stdout is not None
+    return process, int(process.stdout.readline())
+
+
+def end_user(process: subprocess.Popen[str]) -> None:
+    """Let a user end in order."""
+    process.communicate(timeout=60)
+    assert process.returncode == 0
+
+
+def wait_until(condition: Callable[[], bool], *, seconds_max: float = 30) -> None:
+    """Wait for a condition."""
+    deadline = time.monotonic() + seconds_max
+    while not condition():
+        assert time.monotonic() < deadline, "condition not met in time"
+        time.sleep(0.01)
+
+
+def test_embedded_data_is_kept_between_runs(home: Path) -> None:
+    with plain(home) as server, psycopg.connect(server.url(), autocommit=True) as conn:
+        conn.execute("create table kept (n int)")
+    assert server.pid is None
+    with plain(home) as server, psycopg.connect(server.url()) as conn:
+        conn.execute("select n from kept")
+        settings = conn.execute(
+            "select current_setting('listen_addresses'), current_setting('timezone'), current_setting('fsync'), "
+            "current_setting('jit'), current_setting('shared_preload_libraries')"
+        ).fetchone()
+    assert settings == ("", "UTC", "on", "off", "")
+
+
+def test_embedded_folder_is_closed_to_others(home: Path) -> None:
+    with plain(home):
+        for folder in (home / "postgres", home / "postgres" / "data"):
+            assert stat.S_IMODE(folder.stat().st_mode) == 0o700
+
+
+def test_embedded_two_processes_share_one_server(home: Path) -> None:
+    first, first_pid = start_user(home)
+    second, second_pid = start_user(home)
+    assert first_pid == second_pid
+    end_user(first)
+    assert psutil.pid_exists(first_pid)
+    end_user(second)
+    wait_until(lambda: not psutil.pid_exists(first_pid))
+
+
+def test_embedded_two_processes_starting_at_once_share_one_server(home: Path) -> None:
+    processes = [
+        subprocess.Popen(
+            [sys.executable, "-c", USER, str(home)],
+            stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, cwd=sql.ROOT.parent,
+        )
+        for _ in range(2)
+    ]  # fmt: skip
+    pids = {process.stdout.readline() for process in processes if process.stdout}
+    assert len(pids) == 1
+    for process in processes:
+        end_user(process)
+
+
+def test_embedded_two_uses_in_one_process_share_one_server(home: Path) -> None:
+    first, second = plain(home), plain(home)
+    assert first.pid == second.pid
+    first.close()
+    first.close()
+    assert second.pid is not None
+    second.close()
+    assert second.pid is None
+
+
+def test_embedded_killed_user_does_not_keep_the_server(home: Path) -> None:
+    user, pid = start_user(home)
+    user.send_signal(signal.SIGKILL)
+    user.communicate(timeout=30)
+    assert psutil.pid_exists(pid)
+    with plain(home) as server:
+        assert server.pid == pid
+    wait_until(lambda: server.pid is None)
+
+
+def test_embedded_killed_postmaster_recovers_committed_rows(home: Path) -> None:
+    with plain(home) as server:
+        with psycopg.connect(server.url(), autocommit=True) as conn:
+            conn.execute("create table kept as select generate_series(1, 1000) as n")
+            server.kill()
+        wait_until(lambda: server.pid is None)
+        server.ensure_running()
+        with psycopg.connect(server.url()) as conn:
+            assert conn.execute("select count(*) from kept").fetchone() == (1000,)
+
+
+def test_embedded_stale_pid_file_of_a_running_program_is_replaced(home: Path) -> None:
+    with plain(home) as server:
+        data = home / "postgres" / "data"
+        server.kill()
+        wait_until(lambda: server.pid is None)
+    lines = (data / "postmaster.pid").read_text().splitlines()
+    (data / "postmaster.pid").write_text("\n".join([str(os.getpid()), *lines[1:]]) + "\n")
+    with plain(home) as server, psycopg.connect(server.url()) as conn:
+        assert conn.execute("select 1").fetchone() == (1,)
+
+
+def test_embedded_unfinished_data_folder_is_made_anew(home: Path) -> None:
+    half_made = home / "postgres" / "data.unfinished" / "base"
+    half_made.mkdir(parents=True)
+    with plain(home) as server:
+        assert server.pid is not None
+    assert not half_made.exists()
+
+
+def test_embedded_long_path_gets_a_short_socket(home: Path) -> None:
+    long_home = home / ("long" * 25)
+    with plain(long_home) as server, psycopg.connect(server.url()) as conn:
+        socket_dir = Path(conn.info.host)
+        assert stat.S_IMODE(socket_dir.stat().st_mode) == 0o700
+    assert not socket_dir.exists()
+
+
+def test_embedded_settings_that_fail_are_named(home: Path) -> None:
+    with pytest.raises(StoreError, match=r"embedded database did not start: .*tickline\.conf.* contains errors"):
+        embedded_server(home, use_timescaledb=False, settings={"shared_buffers": "lots"})
+    with plain(home) as server:
+        assert server.pid is not None
+
+
+def test_embedded_timescaledb_asked_for_and_absent_names_the_places(
+    home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    nowhere = timescaledb.Files(home / "lib", home / "share")
+    monkeypatch.setattr(timescaledb, "candidates", lambda _: [nowhere])
+    with pytest.raises(ConfigError, match=r"not found in .*: set TIMESCALEDB_DIR"):
+        embedded_server(home, use_timescaledb=True)
+
+
+def test_embedded_timescale_database_without_the_files_is_refused(home: Path) -> None:
+    if timescaledb.find(DatabaseSettings().timescaledb_dir) is None:
+        pytest.skip("TimescaleDB not found")
+    with embedded_server(home, use_timescaledb=True) as server, psycopg.connect(server.url()) as conn:
+        conn.execute("create extension timescaledb")
+    with pytest.raises(ConfigError, match=r"uses TimescaleDB but its files are not loaded: set TIMESCALEDB_DIR"):
+        plain(home)
+    assert server.pid is None
+
+
+def test_database_open_without_url_is_embedded(home: Path) -> None:
+    with Database.open(load(DatabaseSettings, home=home, database_url=None, engine="postgres")) as database:
+        assert database.server is not None
+        with database.connect() as conn:
+            assert conn.execute("select current_database(), current_setting('timezone')").fetchone() == (
+                "tickline",
+                "UTC",
+            )
+    assert database.server.pid is None

@@ -1,0 +1,276 @@
+"""The commands `bars`, `ticks` and `sql`, on both engines."""
+
+from __future__ import annotations
+
+import io
+import json
+import subprocess
+import sys
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import click
+import polars as pl
+import psycopg
+import pytest
+from click.testing import CliRunner, Result
+
+from analytics import cli, output, schema
+from sql.database import Database
+from sql.errors import ConfigError, StoreError, TicklineError
+
+BAR_COLUMNS = "instrument_key,bucket,open,high,low,close,volume,oi,source,quality"
+
+
+@pytest.fixture
+def market(
+    conn: psycopg.Connection[Any], database: Database, monkeypatch: pytest.MonkeyPatch
+) -> psycopg.Connection[Any]:
+    """The database of the settings, with two bars and 50 ticks of INFY."""
+    monkeypatch.setenv("TICKLINE_DATABASE_URL", database.url)
+    conn.execute(
+        "insert into instruments (instrument_key, segment, trading_symbol, instrument_type) "
+        "values ('NSE_EQ|INE009A01021', 'NSE_EQ', 'INFY', 'EQ')"
+    )
+    conn.execute(
+        "insert into official_bars_1m (instrument_id, bucket, open, high, low, close, volume, source) "
+        "select instrument_id, timestamptz '2025-12-15 04:02+00' + n * interval '1 minute', "
+        "1610.5, 1612, 1609.25, 1611, 1000 + n, 'I1' from instruments, generate_series(0, 1) as n"
+    )
+    conn.execute("select tickline.ensure_partitions('2025-12-15 00:00+00', '2025-12-15 23:00+00')")
+    conn.execute(
+        "insert into ticks (ts, instrument_id, seq, traded, ltp, delta, received_at) "
+        "select timestamptz '2025-12-15 05:00+00' + n * interval '0.25 s', instrument_id, n, false, 100, 0.123456, "
+        "'2025-12-15 06:00+00' from instruments, generate_series(1, 50) as n"
+    )
+    return conn
+
+
+def run(command: click.Command, *arguments: str, text: str | None = None) -> Result:
+    """Run a command; an error of ours comes out as itself, as the entry point gets it."""
+    result = CliRunner().invoke(command, list(arguments), input=text, catch_exceptions=True)
+    if isinstance(result.exception, TicklineError):
+        raise result.exception
+    if result.exception and not isinstance(result.exception, SystemExit):
+        raise result.exception
+    return result
+
+
+def sql(statement: str, *arguments: str) -> Result:
+    return run(cli.sql_command, statement, *arguments)
+
+
+def test_choices_of_the_commands_equal_those_of_their_owners() -> None:
+    assert cli.FORMATS == output.FORMATS
+    assert cli.SOURCES == schema.SOURCES
+
+
+def test_help_of_commands_imports_no_polars() -> None:
+    code = "import sys, analytics.cli; assert not {'polars', 'psycopg'} & set(sys.modules), sorted(sys.modules)"
+    subprocess.run([sys.executable, "-c", code], check=True, timeout=30)
+
+
+def test_bars_csv_has_a_header_and_utc_times(market: Any) -> None:
+    result = run(cli.bars_command, "infy", "--from", "2025-12-15", "--to", "2025-12-16", "--format", "csv")
+    assert result.stdout.splitlines() == [
+        BAR_COLUMNS,
+        "NSE_EQ|INE009A01021,2025-12-15T04:02:00Z,1610.5,1612.0,1609.25,1611.0,1000,,official,complete",
+        "NSE_EQ|INE009A01021,2025-12-15T04:03:00Z,1610.5,1612.0,1609.25,1611.0,1001,,official,complete",
+    ]
+    assert result.stderr == ""
+
+
+def test_bars_table_has_market_time_and_aligned_prices(market: Any) -> None:
+    lines = run(cli.bars_command, "INFY").stdout.splitlines()
+    assert lines[0].split() == ["instrument_key", "bucket", "(IST)", *BAR_COLUMNS.split(",")[2:]]
+    assert lines[1].split()[1:7] == ["2025-12-15", "09:32:00", "1610.50", "1612.00", "1609.25", "1611.00"]
+    assert len({line.index("official") for line in lines[1:]}) == 1
+
+
+def test_bars_time_without_zone_is_market_local(market: Any) -> None:
+    for start in ("2025-12-15 09:33", "2025-12-15T04:03Z"):
+        result = run(cli.bars_command, "INFY", "--from", start, "--format", "csv")
+        assert [line.split(",")[1] for line in result.stdout.splitlines()[1:]] == ["2025-12-15T04:03:00Z"]
+
+
+def test_bars_wide_interval_and_json(market: Any) -> None:
+    result = run(cli.bars_command, "INFY", "--interval", "75m", "--source", "official", "--format", "json")
+    [bar] = json.loads(result.stdout)
+    assert list(bar) == BAR_COLUMNS.split(",")
+    assert (bar["bucket"], bar["volume"], bar["oi"]) == ("2025-12-15T03:45:00Z", 2001, None)
+
+
+def test_bars_without_rows_are_a_header_and_a_note(market: Any) -> None:
+    result = run(cli.bars_command, "INFY", "--from", "2026-01-01", "--format", "csv")
+    assert result.stdout == f"{BAR_COLUMNS}\n"
+    assert result.stderr == "no rows\n"
+    assert json.loads(run(cli.bars_command, "INFY", "--from", "2026-01-01", "--format", "json").stdout) == []
+    assert len(run(cli.bars_command, "INFY", "--from", "2026-01-01").stdout.splitlines()) == 1
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["INFI"], "unknown instrument 'INFI'"),
+        (["INFY", "--from", "yesterday"], "time 'yesterday' is not understood"),
+        (["INFY", "--interval", "7x"], "interval '7x' is not a multiple"),
+        (["INFY", "--format", "csv", "--output", "/nonexistent/bars.csv"], "'/nonexistent/bars.csv' cannot be written"),
+    ],
+)
+def test_bars_wrong_argument_is_one_line(market: Any, arguments: list[str], message: str) -> None:
+    with pytest.raises(ConfigError, match=message) as error:
+        run(cli.bars_command, *arguments)
+    assert "\n" not in str(error.value)
+
+
+def test_ticks_parquet_keeps_the_types(market: Any, tmp_path: Path) -> None:
+    file = tmp_path / "ticks.parquet"
+    file.write_text("old")
+    result = run(cli.ticks_command, "INFY", "--format", "parquet", "--output", str(file))
+    assert result.stdout == ""
+    assert pl.read_parquet(file).schema == pl.Schema(schema.TICKS)
+    assert list(tmp_path.iterdir()) == [file]
+    piped = CliRunner().invoke(cli.ticks_command, ["INFY", "--format", "parquet"])
+    assert pl.read_parquet(io.BytesIO(piped.stdout_bytes)).height == 50
+
+
+def test_ticks_long_table_shows_both_ends(market: Any) -> None:
+    result = run(cli.ticks_command, "INFY")
+    assert result.stderr == "10 of 50 rows are not shown: add --all, or --output FILE\n"
+    lines = result.stdout.splitlines()
+    assert len(lines) == 42
+    assert "2025-12-15 10:30:00.250" in lines[1]
+    assert "0.123456" in lines[1]
+    assert set(lines[21].split()) == {"..."}
+    assert len(run(cli.ticks_command, "INFY", "--all").stdout.splitlines()) == 51
+
+
+def test_parquet_on_a_terminal_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys.stdout, "isatty", lambda: True, raising=False)
+    with pytest.raises(ConfigError, match="add --output FILE"):
+        output.write(pl.DataFrame(), "parquet", None)
+
+
+def test_sql_types_come_through(market: Any, tmp_path: Path) -> None:
+    statement = (
+        "select 1::int2 as a, 2::int8 as b, 1.5::float8 as c, sum(volume) as d, avg(volume) as e, null as f, "
+        "true as g, date '2025-12-15' as h, max(bucket) as i, '{\"k\": [1]}'::jsonb as j, array[1, 2] as k, "
+        "interval '90 s' as l, 'x' as m, timestamp '2025-12-15 01:02:03.5' as n, 1 as a from official_bars_1m"
+    )
+    file = tmp_path / "types.parquet"
+    sql(statement, "--format", "parquet", "--output", str(file))
+    frame = pl.read_parquet(file)
+    assert frame.rows() == [
+        (
+            *(1, 2, 1.5, 2001, 1000.5, None, True, datetime(2025, 12, 15, tzinfo=UTC).date()),
+            datetime(2025, 12, 15, 4, 3, tzinfo=UTC),
+            *('{"k": [1]}', "{1,2}", "00:01:30", "x"),
+            datetime(2025, 12, 15, 1, 2, 3, 500_000, tzinfo=UTC).replace(tzinfo=None),
+            1,
+        )
+    ]
+    assert frame.columns[-1] == "a_2"
+    [row] = json.loads(sql(statement, "--format", "json").stdout)
+    assert (row["d"], row["i"], row["n"]) == (2001, "2025-12-15T04:03:00Z", "2025-12-15T01:02:03.500")
+
+
+def test_sql_statement_from_stdin(market: Any) -> None:
+    text = "-- a comment; with a semicolon\nselect count(*) as n, '%(x)s' as p from ticks;\n"
+    assert run(cli.sql_command, "-", "--format", "csv", text=text).stdout == "n,p\n50,%(x)s\n"
+
+
+def test_sql_relations_of_the_contract_are_readable(market: Any) -> None:
+    for relation in "instruments ticks bars_1m bars_5m best_bars_1m best_bars_5m official_bars_1m latest_ticks".split():
+        sql(f"select * from {relation} limit 1", "--format", "csv")
+    assert sql("explain select 1").stdout.startswith("QUERY PLAN")
+    assert sql("show timezone", "--format", "csv").stdout == "TimeZone\nUTC\n"
+
+
+def test_sql_long_result_comes_whole(market: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("analytics.statement.BATCH_ROWS", 1000)
+    result = sql("select n, n * 0.5 as half from generate_series(1, 4321) as n", "--format", "csv")
+    lines = result.stdout.splitlines()
+    assert (len(lines), lines[1], lines[-1]) == (4322, "1,0.5", "4321,2160.5")
+
+
+WRITES = [
+    "insert into instruments (instrument_key) values ('x') returning 1",
+    "insert into instruments (instrument_key) values ('x')",
+    "update instruments set name = 'x' returning 1",
+    "delete from ticks returning 1",
+    "with gone as (delete from ticks returning 1) select count(*) from gone",
+    "truncate ticks",
+    "drop table instruments",
+    "create table made as select 1",
+    "select 1 into made",
+    "set transaction read write",
+    "begin",
+    "commit",
+    "rollback",
+    "select 1; drop table instruments",
+    "commit; drop table instruments",
+    "rollback; begin read write; drop table instruments; commit",
+    "select set_config('transaction_read_only', 'off', false)",
+    "select set_config('role', 'postgres', false), pg_read_file('PG_VERSION')",
+    "do $$ begin drop table instruments; end $$",
+    "do $$ begin set transaction read write; drop table instruments; end $$",
+    "call tickline.refresh_bars('2025-12-15', '2025-12-16')",
+    "select tickline.ensure_partitions('2026-01-01', '2026-01-02') from pg_sleep(0) where false or true",
+    "select nextval(pg_get_serial_sequence('instruments', 'instrument_id'))",
+    "copy instruments to program 'touch {marker}'",
+    "copy (select 1) to '{marker}'",
+    "copy instruments from program 'touch {marker}'",
+    "select lo_export(lo_from_bytea(0, 'x'), '{marker}')",
+    "select query_to_xml('drop table instruments', true, true, '')",
+    "select query_to_xml('copy (select 1) to program ''touch {marker}''', true, true, '')",
+    "explain analyze delete from ticks",
+    "prepare p as delete from ticks",
+    "alter system set work_mem = '1MB'",
+    "vacuum",
+    "",
+    "-- nothing",
+]
+
+
+@pytest.mark.parametrize("statement", WRITES)
+def test_sql_statement_that_writes_changes_nothing(
+    market: psycopg.Connection[Any], tmp_path: Path, statement: str
+) -> None:
+    tmp_path.chmod(0o777)
+    marker = tmp_path / "written"
+    before = _state(market)
+    try:
+        sql(statement.format(marker=marker))
+    except TicklineError as exc:
+        assert "\n" not in str(exc)
+    else:
+        assert "ensure_partitions" in statement, "refused by its error, not by luck"
+    assert _state(market) == before
+    assert not marker.exists()
+
+
+def _state(conn: psycopg.Connection[Any]) -> list[Any]:
+    """Return what a write would change."""
+    return [
+        conn.execute("select count(*) from pg_class where relkind in ('r', 'p', 'v', 'm')").fetchone(),
+        conn.execute("select count(*), max(name) from instruments").fetchone(),
+        conn.execute("select count(*) from ticks").fetchone(),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("statement", "message"),
+    [
+        ("select x\nfrom no_such", 'statement refused at line 2, column 6: relation "no_such" does not exist'),
+        ("selec 1", "statement refused at line 1, column 1: syntax error"),
+        ("select 1/0", "statement refused: division by zero"),
+        ("delete from ticks returning 1", "cannot execute DELETE in a read-only transaction"),
+        ("select $1::int", "statement refused"),
+    ],
+)
+def test_sql_error_is_one_line_with_the_place(market: Any, statement: str, message: str) -> None:
+    with pytest.raises(StoreError) as error:
+        sql(statement)
+    assert message.lower() in str(error.value).lower()
+    assert "\n" not in str(error.value)

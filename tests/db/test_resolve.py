@@ -1,0 +1,130 @@
+"""Names that traders type, on both engines."""
+
+from __future__ import annotations
+
+from datetime import date
+from typing import Any
+
+import psycopg
+import pytest
+
+from sql.errors import ConfigError, SchemaError
+from sql.resolve import Instrument, resolve
+
+BEFORE_EXPIRY = date(2025, 12, 15)
+AFTER_EXPIRY = date(2025, 12, 31)
+DEC, JAN = date(2025, 12, 30), date(2026, 1, 27)
+
+COLUMNS = "instrument_key, segment, name, trading_symbol, instrument_type, expiry, strike, lot_size"
+MASTER: list[tuple[Any, ...]] = [
+    ("NSE_EQ|INE009A01021", "NSE_EQ", "INFOSYS LIMITED", "INFY", "EQ", None, None, 1),
+    ("BSE_EQ|INE009A01021", "BSE_EQ", "INFOSYS LIMITED", "INFY", "EQ", None, None, 1),
+    ("NSE_EQ|INE919I08017", "NSE_EQ", "RADIO CITY PREF", "RADIOCITY", "P1", None, None, 1),
+    ("NSE_EQ|INE919I01024", "NSE_EQ", "RADIO CITY", "RADIOCITY", "EQ", None, None, 1),
+    ("NSE_INDEX|Nifty 50", "NSE_INDEX", "Nifty 50", "NIFTY", "INDEX", None, None, None),
+    ("NSE_INDEX|Nifty Bank", "NSE_INDEX", "Nifty Bank", "BANKNIFTY", "INDEX", None, None, None),
+    ("NSE_FO|49543", "NSE_FO", "NIFTY", "NIFTY FUT 30 DEC 25", "FUT", DEC, None, 75),
+    ("NSE_FO|49229", "NSE_FO", "NIFTY", "NIFTY FUT 27 JAN 26", "FUT", JAN, None, 65),
+    ("NSE_FO|49921", "NSE_FO", "MAHINDRA & MAHINDRA LTD", "M&M FUT 30 DEC 25", "FUT", DEC, None, 200),
+    ("NSE_FO|51460", "NSE_FO", "BANKNIFTY", "BANKNIFTY 59400 CE 30 DEC 25", "CE", DEC, 59400.0, 35),
+    ("NSE_FO|51460", "NSE_FO", "SBIN", "SBIN 800 PE 27 JAN 26", "PE", JAN, 800.0, 750),
+]
+
+
+@pytest.fixture
+def master(conn: psycopg.Connection[Any]) -> psycopg.Connection[Any]:
+    """A database with a few instruments."""
+    with conn.cursor() as cursor:
+        cursor.executemany(f"insert into instruments ({COLUMNS}) values ({', '.join(['%s'] * 8)})", MASTER)
+    return conn
+
+
+def keys(connection: psycopg.Connection[Any], *names: str, on: date = BEFORE_EXPIRY) -> list[str]:
+    return [instrument.instrument_key for instrument in resolve(connection, names, on=on)]
+
+
+@pytest.mark.parametrize(
+    ("name", "expected"),
+    [
+        ("NSE_FO|49543", "NSE_FO|49543"),
+        ("nse_index|nifty 50", "NSE_INDEX|Nifty 50"),
+        ("INFY", "NSE_EQ|INE009A01021"),
+        (" infy ", "NSE_EQ|INE009A01021"),
+        ("BSE_EQ|INE009A01021", "BSE_EQ|INE009A01021"),
+        ("Infosys Limited", "NSE_EQ|INE009A01021"),
+        ("radiocity", "NSE_EQ|INE919I01024"),
+        ("NIFTY", "NSE_INDEX|Nifty 50"),
+        ("Nifty 50", "NSE_INDEX|Nifty 50"),
+        ("BANKNIFTY", "NSE_INDEX|Nifty Bank"),
+        ("bank nifty", "NSE_INDEX|Nifty Bank"),
+        ("NIFTY FUT", "NSE_FO|49543"),
+        ("nifty  fut 27 jan 26", "NSE_FO|49229"),
+        ("m&m fut", "NSE_FO|49921"),
+        ("BANKNIFTY 59400 CE 30 DEC 25", "NSE_FO|51460"),
+        ("banknifty59400ce30dec25", "NSE_FO|51460"),
+    ],
+)
+def test_resolve_name_of_a_trader_finds_instrument(master: psycopg.Connection[Any], name: str, expected: str) -> None:
+    assert keys(master, name) == [expected]
+
+
+def test_resolve_future_without_expiry_is_the_nearest_living(master: psycopg.Connection[Any]) -> None:
+    assert keys(master, "NIFTY FUT", on=DEC) == ["NSE_FO|49543"]
+    assert keys(master, "NIFTY FUT", on=AFTER_EXPIRY) == ["NSE_FO|49229"]
+
+
+def test_resolve_reused_key_is_the_one_that_lives(master: psycopg.Connection[Any]) -> None:
+    assert [found.strike for found in resolve(master, ["NSE_FO|51460"], on=BEFORE_EXPIRY)] == [59400.0]
+    assert [found.strike for found in resolve(master, ["NSE_FO|51460"], on=AFTER_EXPIRY)] == [800.0]
+    assert [found.strike for found in resolve(master, ["NSE_FO|51460"], on=date(2026, 6, 1))] == [800.0]
+
+
+def test_resolve_expired_symbol_is_still_found(master: psycopg.Connection[Any]) -> None:
+    [found] = resolve(master, ["BANKNIFTY 59400 CE 30 DEC 25"], on=date(2026, 6, 1))
+    assert (found.expiry, found.strike, found.lot_size, found.segment) == (DEC, 59400.0, 35, "NSE_FO")
+
+
+def test_resolve_several_names_keep_their_order(master: psycopg.Connection[Any]) -> None:
+    found = keys(master, "NIFTY FUT", "INFY", "NSE_FO|49543", "infy")
+    assert found == ["NSE_FO|49543", "NSE_EQ|INE009A01021", "NSE_FO|49543", "NSE_EQ|INE009A01021"]
+
+
+def test_resolve_key_that_only_ticked_has_no_more_than_its_key(conn: psycopg.Connection[Any]) -> None:
+    conn.execute("insert into instruments (instrument_key, segment) values ('NSE_FO|1', 'NSE_FO')")
+    [found] = resolve(conn, ["NSE_FO|1"], on=BEFORE_EXPIRY)
+    assert found == Instrument(found.instrument_id, "NSE_FO|1", None, None, "NSE_FO", None, None, None)
+
+
+@pytest.mark.parametrize(
+    ("name", "near"),
+    [
+        ("INFI", "'INFY'"),
+        ("BANKNIFTY 59400 CE", "'BANKNIFTY 59400 CE 30 DEC 25'"),
+        ("59400 ce", "'BANKNIFTY 59400 CE 30 DEC 25'"),
+        ("Infosys", "'INFY'"),
+        ("NIFTY FUT 31 DEC 25", "'NIFTY FUT 30 DEC 25'"),
+    ],
+)
+def test_resolve_unknown_name_says_near_matches(master: psycopg.Connection[Any], name: str, near: str) -> None:
+    with pytest.raises(ConfigError) as error:
+        resolve(master, ["INFY", name], on=BEFORE_EXPIRY)
+    assert str(error.value).startswith(f"unknown instrument {name!r} on 2025-12-15: near matches are ")
+    assert near in str(error.value)
+    assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize("name", ["ZZQX", "", "100%", "';drop table ticks;--", "\\", "%(on)s"])
+def test_resolve_name_like_nothing_says_what_a_name_is(master: psycopg.Connection[Any], name: str) -> None:
+    with pytest.raises(ConfigError, match="unknown instrument") as error:
+        resolve(master, [name], on=BEFORE_EXPIRY)
+    assert repr(name) in str(error.value)
+
+
+def test_resolve_without_instruments_says_so(conn: psycopg.Connection[Any]) -> None:
+    with pytest.raises(ConfigError, match="no instruments are loaded"):
+        resolve(conn, ["INFY"], on=BEFORE_EXPIRY)
+
+
+def test_resolve_without_schema_names_the_remedy(empty_database: Any) -> None:
+    with empty_database.connect() as connection, pytest.raises(SchemaError, match="db upgrade"):
+        resolve(connection, ["INFY"], on=BEFORE_EXPIRY)

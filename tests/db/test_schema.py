@@ -1,0 +1,260 @@
+"""The schema: the same on both engines, made once, and refused when it is not ours."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import psycopg
+import pytest
+from psycopg.conninfo import make_conninfo
+
+import sql
+from ingest.model import TICK_COLUMNS
+from sql import apply
+from sql.database import HEAD, Database, connect, translate
+from sql.errors import ConfigError, Rejected, Retryable, SchemaError, StoreError
+from sql.settings import DatabaseSettings, load
+
+PUBLIC = {
+    "instruments", "ticks", "bars_1m", "bars_5m", "official_bars_1m", "best_bars_1m", "best_bars_5m",
+    "feed_gaps", "latest_ticks", "signals",
+}  # fmt: skip
+INTERNAL = {
+    "installation", "tick_template", "ledger", "checkpoints", "rejected_ticks", "quarantined_frames",
+    "active_instruments",
+}  # fmt: skip
+TYPE_NAMES = {
+    "timestamptz": "timestamp with time zone",
+    "int4": "integer",
+    "int8": "bigint",
+    "bool": "boolean",
+    "float8": "double precision",
+}
+_seen: dict[str, Any] = {}
+
+
+def describe(conn: psycopg.Connection[Any]) -> dict[str, Any]:
+    """Everything a reader can see of the public relations, and of the internals that both engines have."""
+    relations = "table_schema = 'public' or (table_schema = 'tickline' and table_name = any(%s))"
+    return {
+        "columns": conn.execute(
+            "select table_schema, table_name, ordinal_position, column_name, data_type, "
+            "case when table_name not like '%%bars\\__m' then is_nullable end, column_default, is_identity "
+            f"from information_schema.columns where {relations} order by 1, 2, 3",
+            (sorted(INTERNAL),),
+        ).fetchall(),
+        "comments": conn.execute(
+            "select relname, attname, coalesce(col_description(pg_class.oid, attnum), "
+            "obj_description(pg_class.oid, 'pg_class')) from pg_class join pg_attribute on attrelid = pg_class.oid "
+            "where relnamespace = 'public'::regnamespace and attnum > 0 and relkind in ('r', 'p', 'v') "
+            "order by 1, attnum"
+        ).fetchall(),
+        "constraints": conn.execute(
+            "select conrelid::regclass::text, conname, pg_get_constraintdef(pg_constraint.oid) "
+            "from pg_constraint join pg_class on pg_class.oid = conrelid "
+            "where contype in ('p', 'u', 'c') and (relnamespace = 'public'::regnamespace "
+            "or (relnamespace = 'tickline'::regnamespace and relname = any(%s))) order by 1, 2",
+            (sorted(INTERNAL),),
+        ).fetchall(),
+        "routines": conn.execute(
+            "select proname, prokind, pg_get_function_arguments(oid), pg_get_function_result(oid) from pg_proc "
+            "where pronamespace = 'tickline'::regnamespace and proname <> all(%s) order by 1",
+            (["compute_bars_1m", "compute_bars_5m", "days_without_partition", "tick_order"],),
+        ).fetchall(),
+    }
+
+
+def test_schema_either_engine_has_the_public_relations(conn: psycopg.Connection[Any]) -> None:
+    rows = conn.execute("select table_name from information_schema.tables where table_schema = 'public'")
+    assert {name for (name,) in rows} == PUBLIC
+
+
+def test_schema_two_engines_are_identical(conn: psycopg.Connection[Any], engine: str) -> None:
+    # One server runs at a time: each engine is compared with those looked at before it.
+    for seen in _seen.values():
+        for what, described in describe(conn).items():
+            assert described == seen[what], what
+    _seen[engine] = describe(conn)
+
+
+def test_ticks_columns_are_those_of_the_writer(conn: psycopg.Connection[Any]) -> None:
+    rows = conn.execute(
+        "select column_name, data_type from information_schema.columns "
+        "where table_schema = 'public' and table_name = 'ticks' order by ordinal_position"
+    ).fetchall()
+    assert rows == [(name, TYPE_NAMES[kind]) for name, kind in TICK_COLUMNS]
+
+
+def test_schema_every_public_column_has_a_comment(conn: psycopg.Connection[Any]) -> None:
+    bare = conn.execute(
+        "select relname, attname from pg_class join pg_attribute on attrelid = pg_class.oid "
+        "where relnamespace = 'public'::regnamespace and attnum > 0 and not attisdropped "
+        "and relkind in ('r', 'p', 'v') and col_description(pg_class.oid, attnum) is null"
+    ).fetchall()
+    assert bare == []
+
+
+def test_upgrade_repeated_does_nothing(empty_database: Database) -> None:
+    assert apply.upgrade(empty_database) == [HEAD]
+    assert apply.upgrade(empty_database) == []
+
+
+def test_upgrade_two_processes_at_once_make_one_schema(empty_database: Database, engine: str) -> None:
+    program = (
+        "import sys; from sql import apply; from sql.database import Database; "
+        "print(apply.upgrade(Database(sys.argv[1], None, sys.argv[2])))"
+    )
+    arguments = [sys.executable, "-c", program, empty_database.url, engine]
+
+    def run(_: int) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(arguments, capture_output=True, text=True, cwd=sql.ROOT.parent, timeout=60, check=False)
+
+    with ThreadPoolExecutor(2) as pool:
+        runs = list(pool.map(run, range(2)))
+    assert [run.returncode for run in runs] == [0, 0], [run.stderr for run in runs]
+    assert sorted(run.stdout.strip() for run in runs) == ["['0001']", "[]"]
+
+
+def test_upgrade_by_an_owner_who_is_no_superuser_works(empty_database: Database, engine: str) -> None:
+    owner = f"owner_{empty_database.url.split('?')[0].rsplit('/', 1)[1]}"
+    with empty_database.connect(autocommit=True) as conn:
+        conn.execute(f"create role {owner} login")
+        conn.execute(f"alter database {conn.info.dbname} owner to {owner}")
+    as_owner = Database(make_conninfo(empty_database.url, user=owner), None)
+    assert apply.upgrade(as_owner) == [HEAD]
+    assert as_owner.engine == engine
+    assert apply.status(as_owner).relations
+
+
+def test_engine_without_schema_names_the_remedy(empty_database: Database) -> None:
+    with pytest.raises(SchemaError, match="no tickline schema: run `tickline db upgrade`"):
+        _ = empty_database.engine
+
+
+def test_engine_newer_schema_is_refused(database: Database, conn: psycopg.Connection[Any]) -> None:
+    conn.execute("update tickline.alembic_version set version_num = '9999'")
+    for action in (lambda: database.engine, lambda: apply.upgrade(database)):
+        with pytest.raises(SchemaError, match=f"'9999', newer than this program's '{HEAD}'"):
+            action()
+    assert apply.status(database).revision == "9999"
+
+
+def test_engine_older_schema_names_the_remedy(database: Database, conn: psycopg.Connection[Any]) -> None:
+    conn.execute("update tickline.alembic_version set version_num = '0000'")
+    with pytest.raises(SchemaError, match=r"older than .*: run `tickline db upgrade`"):
+        _ = database.engine
+
+
+def test_engine_other_than_recorded_is_refused(database: Database, engine: str) -> None:
+    other = "postgres" if engine == "timescale" else "timescale"
+    with pytest.raises(ConfigError, match=f"uses engine '{engine}' but settings say '{other}': set TICKLINE_ENGINE"):
+        _ = Database(database.url, None, other).engine
+    with pytest.raises(ConfigError):
+        apply.upgrade(database, other)
+
+
+@pytest.mark.parametrize("engine", ["postgres"], indirect=True)
+def test_upgrade_timescale_where_it_is_not_loaded_says_what_is_missing(empty_database: Database) -> None:
+    with pytest.raises(ConfigError, match="engine 'timescale' cannot be had"):
+        apply.upgrade(Database(empty_database.url, None), "timescale")
+
+
+def test_status_fresh_schema_lists_relations(database: Database, engine: str) -> None:
+    found = apply.status(database)
+    assert (found.engine, found.revision, found.head) == (engine, HEAD, HEAD)
+    tables = {"instruments", "ticks", "bars_1m", "bars_5m", "official_bars_1m", "feed_gaps", "signals"}
+    assert {relation.name for relation in found.relations} == tables
+    assert (found.timescaledb_version is not None) == (engine == "timescale")
+    assert {job.relation for job in found.jobs} == ({"ticks", "bars_1m", "bars_5m"} if engine == "timescale" else set())
+
+
+def test_status_empty_database_has_no_revision(empty_database: Database) -> None:
+    found = apply.status(empty_database)
+    assert (found.engine, found.revision, found.relations) == (None, None, [])
+
+
+def test_ddl_head_is_the_newest_folder_and_revision() -> None:
+    folders = sorted(path.name for path in (sql.ROOT / "ddl").iterdir() if path.is_dir())
+    revisions = sorted(path.name[:4] for path in (apply.script_location() / "versions").glob("*.py"))
+    assert folders == revisions
+    assert folders[-1] == HEAD
+
+
+def test_migrations_hold_no_sql() -> None:
+    for path in (apply.script_location() / "versions").glob("*.py"):
+        text = path.read_text().lower()
+        assert not any(word in text for word in ("create ", "alter ", "select ", "op.execute")), path
+
+
+def test_alembic_folder_does_not_shadow_the_package() -> None:
+    root = sql.ROOT.parent
+    assert not (root / "alembic" / "__init__.py").exists()
+    done = subprocess.run(
+        [sys.executable, "-c", "import alembic; print(alembic.__file__)"],
+        capture_output=True, text=True, cwd=root, timeout=30, check=True,
+    )  # fmt: skip
+    assert Path(done.stdout.strip()).parent != root / "alembic"
+
+
+@pytest.mark.parametrize(
+    ("statement", "kind"),
+    [
+        ("select 1/0", Rejected),
+        ("insert into instruments (instrument_key, lot_size) values ('K', 1), ('K', 2)", Rejected),
+        ("select now() from nowhere", SchemaError),
+        ("select nothing from ticks", SchemaError),
+        ("select pg_terminate_backend(pg_backend_pid())", Retryable),
+        ("set transaction read only; delete from signals", Retryable),
+        ("selct 1", StoreError),
+    ],
+)
+def test_translate_by_sqlstate(database: Database, statement: str, kind: type[StoreError]) -> None:
+    connection = database.connect()
+    with pytest.raises(psycopg.Error) as caught:
+        connection.execute(statement)
+    assert type(translate(caught.value)) is kind
+    connection.close()
+
+
+def test_connect_unreachable_server_names_it_and_no_password() -> None:
+    with pytest.raises(Retryable, match=r"database at '127\.0\.0\.1:1' cannot be reached") as caught:
+        connect("postgresql://user:hunter2@127.0.0.1:1/x")
+    assert "hunter2" not in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_connect_unknown_database_is_not_retried(template: Any) -> None:
+    with pytest.raises(StoreError, match="refused the connection") as caught:
+        connect(template.url_of("nowhere"))
+    assert type(caught.value) is StoreError
+
+
+def test_connect_wrong_url_is_one_line_without_password() -> None:
+    with pytest.raises(ConfigError, match="TICKLINE_DATABASE_URL is not a libpq URL") as caught:
+        connect("hunter2 at home")
+    assert "hunter2" not in str(caught.value)
+
+
+def test_settings_wrong_engine_is_one_clear_line(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TICKLINE_ENGINE", "oracle")
+    with pytest.raises(ConfigError) as caught:
+        load(DatabaseSettings)
+    assert str(caught.value) == (
+        "setting TICKLINE_ENGINE has the wrong value 'oracle': input should be 'timescale' or 'postgres'"
+    )
+
+
+def test_partitions_two_sessions_at_once_make_each_once(database: Database, engine: str) -> None:
+    def ensure(_: int) -> int:
+        with database.connect(autocommit=True) as connection:
+            row = connection.execute("select tickline.ensure_partitions('2026-01-01', '2026-01-20 05:00+05:30')")
+            return int((row.fetchone() or [0])[0])
+
+    with ThreadPoolExecutor(4) as pool:
+        made = list(pool.map(ensure, range(4)))
+    # 05:00 in India is still the day before in UTC.
+    assert sum(made) == (19 if engine == "postgres" else 0)
