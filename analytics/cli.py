@@ -100,7 +100,8 @@ def ticks_command(
     write(frame, cast(Format, form), output, all_rows=all_rows)
 
 
-@click.command("sql")
+# A statement may begin with a comment, which looks like an option.
+@click.command("sql", context_settings={"ignore_unknown_options": True})
 @click.argument("statement", metavar='"SELECT ..."')
 @_output_options
 def sql_command(*, statement: str, form: str, output: Path | None, all_rows: bool) -> None:

@@ -21,6 +21,7 @@ from sql.errors import ConfigError
 Format = Literal["table", "csv", "json", "parquet"]
 FORMATS: tuple[str, ...] = get_args(Format)
 TABLE_ROWS_MAX = 40  # about a screen; the first and the last half of them
+DECIMALS_MIN = 2  # of rupees
 DECIMALS_MAX = 6  # greeks need as many
 CELL_CHARS_MAX = 60
 
@@ -132,7 +133,7 @@ def _cells(column: pl.Series) -> list[str]:
 
 def _decimals(column: pl.Series) -> int:
     """Return how many decimals show all of a column's values, within the limit."""
-    for decimals in range(DECIMALS_MAX):
+    for decimals in range(DECIMALS_MIN, DECIMALS_MAX):
         if ((column.round(decimals) - column).abs() < 10.0 ** -(DECIMALS_MAX + 1)).all():
             return decimals
     return DECIMALS_MAX

@@ -6,9 +6,11 @@ The queries are in `sql/queries/`. Must not know an engine, nor how the rows cam
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
+from typing import Any
 
 import adbc_driver_manager
 import polars as pl
@@ -29,6 +31,17 @@ Keys = str | Sequence[str]
 # Minutes of the bars that the database keeps, by source, widest first: a wider interval is put
 # together from the widest that divides it, a fifth of the rows.
 _KEPT_MINUTES: dict[str, tuple[int, ...]] = {"best": (5, 1), "ticks": (5, 1), "official": (1,)}
+
+
+@dataclass(frozen=True, slots=True)
+class _Plan:
+    """What to read: a query of `sql/queries/`, its range, and the columns and order of the result."""
+
+    query_name: str
+    start: datetime | None
+    end: datetime | None
+    schema: Mapping[str, pl.DataType]
+    order: tuple[str, ...]  # of the rows of one instrument
 
 
 def bars(
@@ -92,10 +105,8 @@ def bars(
     kept = next((width for width in _KEPT_MINUTES[source] if minutes % width == 0), 1)
     # A wide bar that begins in the range needs what is before the open and what is behind the end.
     read_first, read_last = (first, last) if minutes == kept else read_range(first, last, minutes)
-    with _opened(database) as opened:
-        instruments = _resolve(opened, keys, first, last)
-        frame = _read(opened, f"bars_{source}_{kept}m", instruments, read_first, read_last)
-    frame = frame.select(pl.col(name).cast(dtype) for name, dtype in BARS.items()).sort("instrument_key", "bucket")
+    plan = _Plan(f"bars_{source}_{kept}m", read_first, read_last, BARS, ("bucket",))
+    frame = _read(database, keys, _day_of_names(first, last), plan)
     if minutes == kept:
         return frame
     wide = roll_up(frame, minutes)
@@ -142,10 +153,8 @@ def ticks(
     ['instrument_key', 'ts', 'seq', 'traded']
     """
     first, last = _range(start, end)
-    with _opened(database) as opened:
-        instruments = _resolve(opened, keys, first, last)
-        frame = _read(opened, "ticks_of_instruments", instruments, first, last)
-    return frame.select(pl.col(name).cast(dtype) for name, dtype in TICKS.items()).sort("instrument_key", "ts", "seq")
+    plan = _Plan("ticks_of_instruments", first, last, TICKS, ("ts", "seq"))
+    return _read(database, keys, _day_of_names(first, last), plan)
 
 
 def _range(start: date | datetime | None, end: date | datetime | None) -> tuple[datetime | None, datetime | None]:
@@ -169,45 +178,53 @@ def _opened(database: Database | str | None) -> Iterator[Database]:
         yield opened
 
 
-def _resolve(database: Database, keys: Keys, start: datetime | None, end: datetime | None) -> list[Instrument]:
-    """Return the instruments of the keys, each once."""
+def _day_of_names(start: datetime | None, end: datetime | None) -> date:
+    """Return the market-local day on which names are meant."""
+    return market_day(start or (end and end - timedelta(microseconds=1)) or datetime.now(UTC))
+
+
+def _read(database: Database | str | None, keys: Keys, day: date, plan: _Plan) -> pl.DataFrame:
+    """Read the rows of instruments; the result is sorted by instrument_key, then as the plan says."""
+    with _opened(database) as opened:
+        with connect(opened) as connection:
+            check_schema(connection)
+            instruments = _resolve(connection, keys, day)
+            text = _query_text(connection, plan, instruments)
+        rows = _fetch(opened, text)
+    # The rows of one instrument have one key: joined here it need not travel with each of them, and
+    # its position sorts three times as fast as its text.
+    names = pl.DataFrame(
+        [(found.instrument_id, found.instrument_key) for found in instruments],
+        schema={"instrument_id": pl.Int32, "instrument_key": pl.String},
+        orient="row",
+    ).with_row_index("position")
+    return (
+        rows.join(names, on="instrument_id")
+        .sort("position", *plan.order)
+        .select(pl.col(name).cast(dtype) for name, dtype in plan.schema.items())
+    )
+
+
+def _resolve(connection: psycopg.Connection[Any], keys: Keys, day: date) -> list[Instrument]:
+    """Return the instruments of the keys, each once, in the order of instrument_key."""
     names = [keys] if isinstance(keys, str) else list(keys)
     if not names:
         raise ConfigError("no instruments are given: pass an instrument key or a name, as 'INFY'")
-    at = start or (end and end - timedelta(microseconds=1)) or datetime.now(UTC)
-    with connect(database) as connection:
-        check_schema(connection)
-        return list({found.instrument_id: found for found in resolve(connection, names, on=market_day(at))}.values())
+    found = {instrument.instrument_id: instrument for instrument in resolve(connection, names, on=day)}
+    return sorted(found.values(), key=lambda instrument: (instrument.instrument_key, instrument.instrument_id))
 
 
-def _read(
-    database: Database,
-    name: str,
-    instruments: Sequence[Instrument],
-    start: datetime | None,
-    end: datetime | None,
-) -> pl.DataFrame:
-    """Run a query of `sql/queries/` over instruments and a range; return its rows with their keys.
+def _query_text(connection: psycopg.Connection[Any], plan: _Plan, instruments: Sequence[Instrument]) -> str:
+    """Return a query with its parameters in the text, written by psycopg: integers and times.
 
-    ADBC reads a query without parameters by COPY, a third faster than with them and in bounded
-    memory, so psycopg writes these integers and times into the text.
+    ADBC reads a query without parameters by COPY: a third faster than with them, in bounded memory.
     """
     parameters = {
         "instrument_ids": [instrument.instrument_id for instrument in instruments],
-        "start": start or "-infinity",
-        "end": end or "infinity",
+        "start": plan.start or "-infinity",
+        "end": plan.end or "infinity",
     }
-    with connect(database) as connection:
-        text = psycopg.ClientCursor(connection).mogrify(query(name), parameters)
-    keys = pl.DataFrame(
-        {
-            "instrument_id": parameters["instrument_ids"],
-            "instrument_key": [instrument.instrument_key for instrument in instruments],
-        },
-        schema={"instrument_id": pl.Int32, "instrument_key": pl.String},
-    )
-    # The rows of one instrument have one key: joined here, it need not travel with each of them.
-    return _fetch(database, text).join(keys, on="instrument_id")
+    return psycopg.ClientCursor(connection).mogrify(query(plan.query_name), parameters)
 
 
 def _fetch(database: Database, text: str) -> pl.DataFrame:
@@ -215,7 +232,8 @@ def _fetch(database: Database, text: str) -> pl.DataFrame:
     try:
         with dbapi.connect(_conninfo(database.url)) as connection, connection.cursor() as cursor:
             cursor.execute(text)
-            return pl.DataFrame(cursor.fetch_arrow())
+            # By way of a pyarrow table: read by Polars itself, an error on the way would lose its SQLSTATE.
+            return pl.DataFrame(cursor.fetch_arrow_table())
     except adbc_driver_manager.Error as exc:
         raise _translated(exc) from exc
 
@@ -232,4 +250,5 @@ def _translated(exc: adbc_driver_manager.Error) -> StoreError:
         kind = psycopg.errors.lookup(exc.sqlstate or "")
     except KeyError:
         kind = psycopg.OperationalError if exc.sqlstate is None else psycopg.DatabaseError
-    return translate(kind(str(exc)))
+    # What the driver puts round the server's message says nothing to a user.
+    return translate(kind((str(exc).partition("ERROR:")[2] or str(exc)).strip()))

@@ -92,7 +92,8 @@ def _prepare(connection: psycopg.Connection[Any], statement: str) -> dict[str, i
 
 def _run(connection: psycopg.Connection[Any], columns: dict[str, int]) -> pl.DataFrame:
     """Run the prepared statement; return its rows as columns, put together batch by batch."""
-    type_names = {oid: known.name for oid in columns.values() if (known := connection.adapters.types.get(oid))}
+    known_types = connection.adapters.types  # an array's oid leads to its element's type, which it is not
+    type_names = {oid: known.name for oid in columns.values() if (known := known_types.get(oid)) and known.oid == oid}
     dtypes = {name: _DTYPES.get(type_names.get(oid, ""), pl.String()) for name, oid in columns.items()}
     numeric = [name for name, oid in columns.items() if type_names.get(oid) == "numeric"]
     with connection.cursor() as cursor:

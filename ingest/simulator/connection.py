@@ -181,9 +181,10 @@ class Connection:
         """Whether the client is too far behind to be given more."""
         return self._waiting_bytes >= OUTBOX_BYTES_MAX
 
-    async def wait_until_sent(self, *, but_frames: int = 0) -> None:
-        """Wait until no more than `but_frames` frames are left to send."""
-        while len(self._waiting) > but_frames:
+    async def wait_until_sent(self, *, but_part: float = 0.0) -> None:
+        """Wait until no more is left to send than a part of what makes a client count as behind."""
+        frames_max, bytes_max = but_part * BEHIND_FRAMES, but_part * BEHIND_BYTES
+        while len(self._waiting) > frames_max or self._waiting_bytes > bytes_max:
             self._moved.clear()
             await self._moved.wait()
 

@@ -17,13 +17,13 @@ from dataclasses import dataclass, field
 from enum import Enum
 
 from ingest.proto import upstox_feed_v3_pb2 as pb
-from ingest.simulator.connection import BEHIND_FRAMES, OUTBOX_BYTES_MAX, Connection, FrameParts, Request
+from ingest.simulator.connection import OUTBOX_BYTES_MAX, Connection, FrameParts, Request
 from ingest.simulator.source import MarketFrame, Source
 from ingest.simulator.wire import SEGMENTS, market_info
 
 logger = logging.getLogger(__name__)
 
-MINUTE_MS = 60_000
+STATUS_EVERY_MS = 1_000  # of market time the status of the segments is looked at
 # A client that takes nothing for so long holds up everyone else at full speed: it is cut.
 CLIENT_STALL_S_MAX = 30.0
 # Frames that are late are sent without waiting; the loop must still get its turn to read requests.
@@ -121,7 +121,7 @@ class Player:
             await asyncio.sleep(self.settle_s)
             await self._play()
             self._change_status(dict.fromkeys(SEGMENTS, pb.NORMAL_CLOSE))
-            await self._wait_until_sent(list(self.connections), but_frames=0)
+            await self._wait_until_sent(list(self.connections), but_part=0.0)
             self.phase = Phase.ENDED
             self.finished.set()
             logger.info("play ended market_ms=%d", self.current_ms)
@@ -149,7 +149,7 @@ class Player:
             self._publish(frame)
 
     def _publish(self, frame: MarketFrame) -> None:
-        if frame.current_ms // MINUTE_MS != self.current_ms // MINUTE_MS:
+        if frame.current_ms // STATUS_EVERY_MS != self.current_ms // STATUS_EVERY_MS:
             status = self.source.segment_status(frame.current_ms)
             if status != self._status:
                 self._change_status(status)
@@ -194,18 +194,18 @@ class Player:
         while True:
             behind = [connection for connection in self.connections if connection.is_behind]
             if behind:
-                await self._wait_until_sent(behind, but_frames=BEHIND_FRAMES // 2)
+                await self._wait_until_sent(behind, but_part=0.5)
             elif not self._subscribed.is_set():
                 await self._subscribed.wait()
             else:
                 return
 
-    async def _wait_until_sent(self, connections: list[Connection], *, but_frames: int) -> None:
+    async def _wait_until_sent(self, connections: list[Connection], *, but_part: float) -> None:
         """Wait for clients to be sent what waits for them; cut those that take nothing."""
         for connection in connections:
             try:
                 async with asyncio.timeout(CLIENT_STALL_S_MAX):
-                    await connection.wait_until_sent(but_frames=but_frames)
+                    await connection.wait_until_sent(but_part=but_part)
             except TimeoutError:
                 logger.warning("client cut stalled_s=%.0f", CLIENT_STALL_S_MAX)
                 connection.socket.abort()

@@ -16,6 +16,8 @@ IST_MS = 19_800_000
 DAY_MS = 86_400_000
 MINUTE_MS = 60_000
 SATURDAY = 5
+# A segment is said to be closed when the feed has reported its last trades.
+CLOSE_DELAY_MS = 2_000
 
 _CASH = ("NSE_EQ", "NSE_INDEX", "BSE_EQ", "BSE_INDEX")
 
@@ -56,9 +58,10 @@ class Session:
         if current_ms < self.open_ms:
             return dict.fromkeys(SEGMENTS, pb.PRE_OPEN_END)
         derivatives_close_ms = self.at_ms(self.derivatives_close)
+        last_ms = current_ms - CLOSE_DELAY_MS
         return {
             segment: pb.NORMAL_OPEN
-            if current_ms < (self.cash_close_ms if segment in _CASH else derivatives_close_ms)
+            if last_ms < (self.cash_close_ms if segment in _CASH else derivatives_close_ms)
             else pb.NORMAL_CLOSE
             for segment in SEGMENTS
         }

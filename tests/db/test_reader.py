@@ -14,7 +14,7 @@ from polars.testing import assert_frame_equal
 import analytics
 from analytics.schema import BARS, TICKS
 from sql.database import Database
-from sql.errors import ConfigError, Retryable, SchemaError
+from sql.errors import ConfigError, Rejected, Retryable, SchemaError
 
 INFY, FUTURE = "NSE_EQ|INE009A01021", "NSE_FO|49543"
 DAY, NEXT_DAY = date(2025, 12, 15), date(2025, 12, 16)
@@ -188,6 +188,8 @@ def test_bars_without_server_are_retryable(tmp_path: Any) -> None:
 def test_read_error_of_the_driver_becomes_ours(database: Database) -> None:
     from analytics.reader import _fetch
 
-    with pytest.raises(SchemaError, match="no_such") as error:
+    with pytest.raises(SchemaError, match='refused: relation "no_such" does not exist') as error:
         _fetch(database, "select x from no_such")
     assert "\n" not in str(error.value)
+    with pytest.raises(Rejected, match="refused: division by zero"):  # after many good rows
+        _fetch(database, "select 1 / (n - 100000) as x from generate_series(1, 200000) as n")

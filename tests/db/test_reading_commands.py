@@ -176,12 +176,14 @@ def test_sql_types_come_through(market: Any, tmp_path: Path) -> None:
 
 
 def test_sql_statement_from_stdin(market: Any) -> None:
-    text = "-- a comment; with a semicolon\nselect count(*) as n, '%(x)s' as p from ticks;\n"
+    text = "-- a comment, which looks like an option\nselect count(*) as n, '%(x)s' as p from ticks;\n"
     assert run(cli.sql_command, "-", "--format", "csv", text=text).stdout == "n,p\n50,%(x)s\n"
+    assert sql(text, "--format", "csv").stdout == "n,p\n50,%(x)s\n"
 
 
 def test_sql_relations_of_the_contract_are_readable(market: Any) -> None:
-    for relation in "instruments ticks bars_1m bars_5m best_bars_1m best_bars_5m official_bars_1m latest_ticks".split():
+    views = ("bars_1m", "bars_5m", "best_bars_1m", "best_bars_5m", "latest_ticks")
+    for relation in ("instruments", "ticks", "official_bars_1m", "feed_gaps", "signals", *views):
         sql(f"select * from {relation} limit 1", "--format", "csv")
     assert sql("explain select 1").stdout.startswith("QUERY PLAN")
     assert sql("show timezone", "--format", "csv").stdout == "TimeZone\nUTC\n"

@@ -14,7 +14,7 @@ LAYERS = [
     {"decode", "normalise", "batch", "journal_format", "subscription", "retry"},
     {"recording", "journal", "sources", "upstox", "instruments", "writer", "feed"},
     {"consumer", "supervisor", "replay"},
-    {"cli", "simulator", "bench"},
+    {"cli", "simulator", "bench", "blaster"},
 ]
 PURE = ["decode", "normalise", "batch", "journal_format", "subscription", "retry"]
 EFFECTS = {"time", "socket", "asyncio", "logging", "os", "pathlib", "random", "threading", "psycopg", "aiohttp"}

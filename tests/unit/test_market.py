@@ -186,6 +186,8 @@ def test_market_options_keep_put_call_parity() -> None:
     complete = [pair for pair in pairs.values() if len(pair) == 2]
     checked = 0
     for frame in frames:
+        if frame.current_ms >= SHORT.cash_close_ms:
+            break  # the index stands still from here on
         latest.update(frame.feeds)
         for pair in complete:
             call, put = pair["CE"], pair["PE"]
@@ -254,7 +256,7 @@ def test_market_cash_closes_before_derivatives() -> None:
     last_ms = {key: frame.current_ms for frame in frames for key in frame.feeds}
     assert max(last_ms[key] for key in shares) < SHORT.cash_close_ms + 2_000
     assert SHORT.close_ms - 5_000 < max(last_ms.values()) < SHORT.close_ms + 2_000
-    status = market.segment_status(SHORT.cash_close_ms)
+    status = market.segment_status(SHORT.cash_close_ms + 2_000)
     assert (status["NSE_EQ"], status["NSE_FO"]) == (pb.NORMAL_CLOSE, pb.NORMAL_OPEN)
 
 

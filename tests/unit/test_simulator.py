@@ -313,11 +313,23 @@ def test_full_speed_waits_for_a_client_that_comes_back() -> None:
             async with connected(simulator) as socket:
                 await request(socket, "sub", simulator.source.keys)
                 await receive(socket)
+                socket.transport.abort()
             assert not simulator.finished.is_set()
             async with connected(simulator) as socket:
                 await request(socket, "sub", simulator.source.keys)
                 await until_close(socket)
             await simulator.finished.wait()
+
+    run(scenario)
+
+
+def test_full_speed_waits_for_frames_that_are_few_and_large() -> None:
+    async def scenario() -> None:
+        source = market(instruments=1_500, rate=1_000.0)
+        async with Simulator(source, speed=math.inf) as simulator, connected(simulator) as socket:
+            await request(socket, "sub", source.keys)
+            updates = sum(len(frame.feeds) for frame in await until_close(socket))
+            assert updates == simulator.updates_sent == sum(len(frame.feeds) for frame in source.frames())
 
     run(scenario)
 
@@ -421,8 +433,9 @@ def test_limits_keys_beyond_are_ignored_in_silence(mode: Mode) -> None:
 
 
 def test_request_of_the_vendors_example_is_understood() -> None:
-    example = b'{"guid":"13syxu852ztodyqncwt0","method":"sub","data":{"mode":"full","instrumentKeys":["NSE_INDEX|Nifty Bank"]}}'
-    asked = parse_request(example)
+    example = '{"guid":"13syxu852ztodyqncwt0","method":"sub",'
+    example += '"data":{"mode":"full","instrumentKeys":["NSE_INDEX|Nifty Bank"]}}'
+    asked = parse_request(example.encode())
     assert asked is not None
     assert (asked.method, asked.mode, asked.keys) == ("sub", Mode.FULL, ["NSE_INDEX|Nifty Bank"])
 

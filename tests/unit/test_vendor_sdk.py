@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import queue
+import threading
 from collections.abc import Callable
 from datetime import date, time
 from typing import Any
@@ -19,15 +20,22 @@ from ingest.simulator.session import Session
 KEYS = ["NSE_INDEX|Nifty 50", "NSE_FO|35000", "NSE_EQ|INE009A01021"]
 SESSION = Session(date(2026, 1, 5), cash_closes=time(9, 30), derivatives_close=time(9, 30))
 WAIT_S = 10.0
+# Closes all connections from the server's side: the SDK's own `disconnect` leaves its thread waiting for 10 s.
+HangUp = Callable[[], None]
 
 
-def with_simulator(use: Callable[[Simulator], None]) -> None:
+def with_simulator(use: Callable[[Simulator, HangUp], None]) -> None:
     """Serve a market and use it from another thread, as the SDK blocks."""
 
     async def serve() -> None:
         source = GeneratedMarket(SESSION, instruments=30, rate=100)
         async with asyncio.timeout(30), Simulator(source, speed=10.0, settle_s=0.1) as simulator:
-            await asyncio.to_thread(use, simulator)
+            loop = asyncio.get_running_loop()
+
+            def hang_up() -> None:
+                asyncio.run_coroutine_threadsafe(simulator.close_all(1000), loop).result(WAIT_S)
+
+            await asyncio.to_thread(use, simulator, hang_up)
 
     asyncio.run(serve())
 
@@ -40,7 +48,11 @@ def client_of(simulator: Simulator, token: str = "simulated-token") -> upstox_cl
 
 
 def stream(
-    simulator: Simulator, monkeypatch: pytest.MonkeyPatch, mode: str, enough: Callable[[list[dict[str, Any]]], bool]
+    simulator: Simulator,
+    hang_up: HangUp,
+    monkeypatch: pytest.MonkeyPatch,
+    mode: str,
+    enough: Callable[[list[dict[str, Any]]], bool],
 ) -> list[dict[str, Any]]:
     """Let the SDK's streamer take messages until there are enough."""
     real = market_data_feeder_v3.websocket.WebSocketApp
@@ -51,22 +63,27 @@ def stream(
         def __init__(self, url: str, **options: Any) -> None:
             super().__init__(url.replace("wss://api.upstox.com", simulator.url.replace("http", "ws")), **options)
 
+        def run_forever(self, **options: Any) -> Any:
+            try:
+                return super().run_forever(**options)
+            finally:
+                ended.set()
+
     messages: queue.Queue[dict[str, Any]] = queue.Queue()
     taken: list[dict[str, Any]] = []
-    closed: queue.Queue[Any] = queue.Queue()
+    ended = threading.Event()
     with monkeypatch.context() as patch:
         patch.setattr(market_data_feeder_v3.websocket, "WebSocketApp", Redirected)
         streamer = upstox_client.MarketDataStreamerV3(client_of(simulator), KEYS, mode)
         streamer.auto_reconnect(False)
         streamer.on("message", messages.put)
-        streamer.on("close", lambda *reason: closed.put(reason))
         streamer.connect()
         try:
             while not enough(taken):
                 taken.append(messages.get(timeout=WAIT_S))
         finally:
-            streamer.disconnect()
-            closed.get(timeout=WAIT_S)
+            hang_up()
+            assert ended.wait(WAIT_S)
     return taken
 
 
@@ -76,8 +93,10 @@ def live_keys(messages: list[dict[str, Any]]) -> set[str]:
 
 @pytest.mark.parametrize("mode", ["full", "ltpc"])
 def test_vendor_sdk_streams_updates_of_all_its_keys(mode: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    def use(simulator: Simulator) -> None:
-        first, snapshot, *rest = stream(simulator, monkeypatch, mode, lambda taken: live_keys(taken) >= set(KEYS))
+    def use(simulator: Simulator, hang_up: HangUp) -> None:
+        first, snapshot, *rest = stream(
+            simulator, hang_up, monkeypatch, mode, lambda taken: live_keys(taken) >= set(KEYS)
+        )
         assert first["type"] == "market_info"
         assert "type" not in snapshot  # initial_feed is 0 and not on the wire
         assert set(snapshot["feeds"]) == set(KEYS)
@@ -95,7 +114,7 @@ def test_vendor_sdk_streams_updates_of_all_its_keys(mode: str, monkeypatch: pyte
 
 
 def test_vendor_sdk_authorizes_over_rest() -> None:
-    def use(simulator: Simulator) -> None:
+    def use(simulator: Simulator, hang_up: HangUp) -> None:
         answer = upstox_client.WebsocketApi(client_of(simulator)).get_market_data_feed_authorize_v3()
         assert answer.status == "success"
         assert answer.data.authorized_redirect_uri.startswith(f"ws://127.0.0.1:{simulator.port}{FEEDER_PATH}?")

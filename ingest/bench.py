@@ -1,0 +1,168 @@
+"""Bench: the real commands as processes, timed from the outside.
+
+Owns what is measured and against what. Uses nothing of the ingester but its command line and its
+tables, so that what is measured is what users run.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from ingest.instruments import load_master
+from sql import timescaledb
+from sql.apply import upgrade
+from sql.database import Database
+from sql.errors import TicklineError
+from sql.settings import DatabaseSettings, Engine, load
+
+WAIT_S_MAX = 600.0  # a machine that has not ingested the ticks by then is not measured but broken
+POLL_S = 0.02
+COPY_BYTES = 256 * 2**10
+
+
+@dataclass(frozen=True, slots=True)
+class IngestResult:
+    """What `bench_ingest` measured; rates are ticks a second."""
+
+    engine: str
+    ticks: int
+    ingest_per_s: float
+    copy_per_s: float
+    memory_mb: float  # peak resident size of the ingester
+
+    @property
+    def ratio(self) -> float:
+        """Ingest as a share of the reference."""
+        return self.ingest_per_s / self.copy_per_s
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return plain values."""
+        return asdict(self) | {"ratio": self.ratio}
+
+
+def bench_ingest(engine: Engine, *, ticks: int, instruments: int, say: Callable[[str], None]) -> IngestResult | None:
+    """Measure one engine; None where it is not to be had."""
+    settings = load(DatabaseSettings)
+    if engine == "timescale" and timescaledb.find(settings.timescaledb_dir) is None:
+        say("timescale: TimescaleDB's files are not found, not measured")
+        return None
+    with tempfile.TemporaryDirectory(prefix="tickline-", ignore_cleanup_errors=True) as folder:
+        home = Path(folder)
+        recording = home / "bench.frames.gz"
+        keys, made = _make_recording(recording, ticks=ticks, instruments=instruments, say=say)
+        with Database.open(load(DatabaseSettings, home=home, engine=engine, database_url=None)) as database:
+            upgrade(database)
+            with database.connect(autocommit=True) as connection:
+                load_master(connection, json.dumps([{"instrument_key": key} for key in keys]).encode(), "bench")
+            say(f"{engine}: ingesting {made:,} ticks of {len(keys)} instruments")
+            ingest_s, memory_mb = _time_ingest(database, recording, home, engine, keys, made)
+            copy_s = _time_copy(database)
+        return IngestResult(engine, made, made / ingest_s, made / copy_s, memory_mb)
+
+
+def _make_recording(path: Path, *, ticks: int, instruments: int, say: Callable[[str], None]) -> tuple[list[str], int]:
+    """Write a made-up market with about so many ticks as a recording; return its keys and exact count."""
+    from datetime import date  # noqa: PLC0415  only a bench wants the market
+    from datetime import time as clock
+
+    from ingest.model import FrameType  # noqa: PLC0415
+    from ingest.recording import write_recording  # noqa: PLC0415
+    from ingest.simulator.market import GeneratedMarket  # noqa: PLC0415
+    from ingest.simulator.session import Session  # noqa: PLC0415
+    from ingest.simulator.wire import entry, feed_response  # noqa: PLC0415
+
+    say("making the market")
+    close = clock(9, 25)
+    session = Session(date(2026, 1, 5), cash_closes=close, derivatives_close=close)
+    market = GeneratedMarket(session, seed=1, instruments=instruments, rate=ticks / 600)
+    made = 0
+
+    def frames() -> Iterator[tuple[int, bytes]]:
+        nonlocal made
+        for frame in market.frames():
+            made += len(frame.feeds)
+            entries = [entry(key, feed) for key, feed in frame.feeds.items()]
+            yield frame.current_ms, feed_response(FrameType.LIVE_FEED, frame.current_ms, entries)
+
+    write_recording(path, frames())
+    return sorted(market.keys), made
+
+
+def _time_ingest(
+    database: Database, recording: Path, home: Path, engine: Engine, keys: list[str], ticks: int
+) -> tuple[float, float]:
+    """Return seconds from the first frame received to the last commit, and the ingester's peak MB."""
+    environment = os.environ | {
+        "TICKLINE_HOME": str(home),
+        "TICKLINE_ENGINE": engine,
+        "TICKLINE_SUBSCRIBE_BATCH_KEYS": str(len(keys)),
+    }
+    environment.pop("TICKLINE_DATABASE_URL", None)
+    with _blaster(recording) as given:
+        environment |= given
+        ingester = subprocess.Popen(  # noqa: S603  our own command
+            [sys.executable, "-m", "ingest.cli", "--log-level", "error", "start", *keys],
+            env=environment,
+            stdout=subprocess.DEVNULL,
+        )
+        try:
+            with database.connect(autocommit=True) as connection:
+                deadline = time.monotonic() + WAIT_S_MAX
+                committed = 0
+                while committed < ticks:
+                    if ingester.poll() is not None or time.monotonic() > deadline:
+                        raise TicklineError(f"ingester stopped after {committed} of {ticks} ticks: run it with --debug")
+                    time.sleep(POLL_S)
+                    row = connection.execute("select coalesce(sum(ticks), 0) from tickline.ledger").fetchone()
+                    committed = int(row[0]) if row else 0
+                ended = time.time()
+                row = connection.execute("select extract(epoch from min(received_at)) from ticks").fetchone()
+                assert row is not None
+                seconds = ended - float(row[0])
+        finally:
+            ingester.send_signal(signal.SIGTERM)
+            _, _, usage = os.wait4(ingester.pid, 0)
+            ingester.returncode = 0
+    return seconds, usage.ru_maxrss / 1024
+
+
+@contextlib.contextmanager
+def _blaster(recording: Path) -> Iterator[dict[str, str]]:
+    """Run the feed as a process; yield the settings that point at it."""
+    process = subprocess.Popen(  # noqa: S603  our own program
+        [sys.executable, "-m", "ingest.blaster", str(recording)], stdout=subprocess.PIPE, text=True
+    )
+    assert process.stdout is not None
+    try:
+        url = process.stdout.readline().strip()
+        if not url:
+            raise TicklineError("the feed of the bench did not start: its error is above")
+        yield {"UPSTOX_API_URL": url, "UPSTOX_ASSETS_URL": url, "UPSTOX_ACCESS_TOKEN": "bench"}
+    finally:
+        process.terminate()
+        process.wait(10)
+
+
+def _time_copy(database: Database) -> float:
+    """Return seconds of a binary COPY of all ticks, already encoded, into the emptied table."""
+    with database.connect(autocommit=True) as connection:
+        connection.execute("set synchronous_commit = off")
+        with connection.cursor().copy("copy (select * from ticks) to stdout (format binary)") as copy:
+            encoded = b"".join(bytes(part) for part in copy)
+        connection.execute("truncate ticks")
+        began = time.perf_counter()
+        with connection.cursor().copy("copy ticks from stdin (format binary)") as copy:
+            for start in range(0, len(encoded), COPY_BYTES):
+                copy.write(encoded[start : start + COPY_BYTES])
+        return time.perf_counter() - began

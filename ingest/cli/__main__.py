@@ -1,0 +1,5 @@
+"""`python -m ingest.cli` is `tickline`."""
+
+from ingest.cli import main
+
+main()
