@@ -48,8 +48,8 @@ async def replay(
     for name, stream, source in _sources(paths, collector):
         with await asyncio.to_thread(Writer, url, name) as writer:
             resume = writer.resume(stream)
-            if isinstance(source, RecordingSource) and resume.committed:
-                source.expect(resume.committed.offset, resume.digest)
+            if isinstance(source, RecordingSource):
+                source.expect(writer.digests(stream))
             consumer = Consumer(source, writer, stream, limits_of(settings))
             consumer.resume(resume.from_start())
             try:

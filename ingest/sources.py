@@ -6,7 +6,8 @@ name is made from its first frame, so that the same recording, whole or cut shor
 
 from __future__ import annotations
 
-from collections.abc import Generator
+from collections import deque
+from collections.abc import Generator, Sequence
 from pathlib import Path
 from typing import Protocol
 
@@ -75,7 +76,7 @@ class RecordingSource:
         self.path = path
         self.finished = False
         self.error: CorruptionError | None = None
-        self._expected: tuple[int, str] | None = None
+        self._expected: deque[tuple[int, str]] = deque()
         self._frames = self._read()
         self._seq = 0
         self._crc = 0
@@ -85,12 +86,12 @@ class RecordingSource:
         crc = google_crc32c.value(self._first.payload)
         self.segment = f"{self._first.received_ms}-{crc:08x}"
 
-    def expect(self, end_offset: int, digest: str) -> None:
-        """Say what an earlier replay committed: up to which byte, and the CRC-32C of all payloads there.
+    def expect(self, digests: Sequence[tuple[int, str]]) -> None:
+        """Say what an earlier replay committed: byte offsets, each with the CRC-32C of all payloads up to it.
 
-        If this recording is another one, reading that far raises `JournalError`.
+        If this recording is another one, reading past the first offset that differs raises `JournalError`.
         """
-        self._expected = (end_offset, digest)
+        self._expected = deque(digests)
 
     def read(self, bytes_max: int) -> list[Record]:
         """Return the next frames as records; their seq counts them from 1."""
@@ -121,17 +122,16 @@ class RecordingSource:
             self.error = exc
 
     def _check(self, frame: RecordedFrame) -> None:
-        if self._expected is None:
+        if not self._expected:
             return
         self._crc = google_crc32c.extend(self._crc, frame.payload)
-        if frame.end_offset < self._expected[0]:
+        if frame.end_offset < self._expected[0][0]:
             return
-        if (frame.end_offset, f"{self._crc:08x}") != self._expected:
+        if (frame.end_offset, f"{self._crc:08x}") != self._expected.popleft():
             raise JournalError(
                 f"recording {self.path.name!r} begins like one that was replayed before but is another before "
                 f"byte {frame.end_offset}: replay it with --collector NAME to write it as a recording of its own"
             )
-        self._expected = None
 
 
 def is_segment(path: Path) -> bool:

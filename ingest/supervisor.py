@@ -52,6 +52,7 @@ async def start(
     *,
     stop: asyncio.Event,
     show: Callable[[Progress], None] = lambda _: None,
+    ready: Callable[[Progress], None] = lambda _: None,
 ) -> Progress:
     """Ingest the live feed until told to stop; what has been received by then is committed.
 
@@ -65,6 +66,8 @@ async def start(
         Set it to stop; see `stop_signals`.
     show
         Called with the progress about once a second.
+    ready
+        Called once, before the first connection, with the progress to watch.
 
     Raises
     ------
@@ -93,6 +96,7 @@ async def start(
             async with UpstoxApi(settings) as api:
                 feed = Feed(api, settings, journal, keys, consumer.arrived.set)
                 progress = Progress(consumer, feed)
+                ready(progress)
                 await _run(progress, url, journal, stop, show)
                 await refresh(url, consumer.account)
                 return progress

@@ -155,6 +155,14 @@ class Writer:
             state=bytes(checkpoint[2]) if checkpoint else b"",
         )
 
+    def digests(self, stream: str) -> list[tuple[int, str]]:
+        """Read the end offset and digest of every committed batch of a stream, in order."""
+        parameters = {"collector": self.collector, "stream": stream}
+        try:
+            return self._connection.execute(query("committed_digests"), parameters).fetchall()
+        except psycopg.Error as exc:
+            raise translate(exc) from exc
+
     def register(self, instrument_keys: Sequence[str], day: date) -> list[InstrumentRef]:
         """Return the instruments that the keys mean on a day; unknown keys get a row of their own."""
         try:

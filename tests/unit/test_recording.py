@@ -55,7 +55,7 @@ def test_source_of_another_recording_with_the_same_begin_is_refused(tmp_path: Pa
     end = source.read(10**6)[9].end_offset
     other = RecordingSource(two)
     assert other.segment == source.segment
-    other.expect(end, "00000000")
+    other.expect([(end, "00000000")])
     while not other.finished:
         try:
             other.read(10)

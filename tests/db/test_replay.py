@@ -1,0 +1,271 @@
+"""The recorded session through the whole path: written once, the same on both engines, and right."""
+
+from __future__ import annotations
+
+import asyncio
+import csv
+from collections import defaultdict
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from ingest.config import Settings
+from ingest.consumer import Consumer
+from ingest.instruments import master_rows, parse_master
+from ingest.recording import read_recording, write_recording
+from ingest.replay import replay
+from sql.database import Database
+from sql.errors import CorruptionError, JournalError
+from tests.data import data_file
+
+SESSION = "session-20251215-open.frames.gz"
+MIDNIGHT_MS = 1_765_737_000_000  # 15 Dec 2025 00:00 IST
+SILENCE_MS = 5_000  # a minute that such a silence of the whole feed touches is not clean
+FIRST_MINUTE_MS = MIDNIGHT_MS + 572 * 60_000  # the recording begins inside of it
+
+
+def run(database: Database, *paths: Path, **given: Any) -> list[Consumer]:
+    consumers: list[Consumer] = []
+    asyncio.run(replay(Settings(), database.url, paths, done=consumers.append, **given))
+    return consumers
+
+
+@pytest.fixture(scope="module")
+def replayed(template: Any) -> Iterator[Database]:
+    """The recorded session, replayed once for this module."""
+    path = data_file(SESSION)
+    with Database(template.create("replayed"), None) as database:
+        run(database, path)
+        yield database
+    template.drop("replayed")
+
+
+def rows(database: Database, statement: str, *parameters: Any) -> list[tuple[Any, ...]]:
+    with database.connect() as connection:
+        return connection.execute(statement, parameters).fetchall()
+
+
+def test_session_replayed_twice_is_written_once(replayed: Database) -> None:
+    assert rows(replayed, "select count(*) from ticks") == [(209_928,)]
+    before = rows(replayed, "select count(*), sum(ticks), sum(frames) from tickline.ledger")
+    assert before[0][1:] == (209_928, 62_913)
+    (again,) = run(replayed, data_file(SESSION))
+    assert (again.account.ticks, again.account.frames_before) == (0, 62_913)
+    assert rows(replayed, "select count(*), sum(ticks), sum(frames) from tickline.ledger") == before
+    assert rows(replayed, "select count(*) from ticks") == [(209_928,)]
+
+
+def test_ledger_covers_the_recording_without_a_hole(replayed: Database) -> None:
+    ranges = rows(replayed, "select offset_start, offset_end from tickline.ledger order by offset_start")
+    assert ranges[0][0] == 0
+    assert all(one[1] == two[0] for one, two in zip(ranges, ranges[1:], strict=False))
+    *_, last = read_recording(data_file(SESSION))
+    assert ranges[-1][1] == last.end_offset
+
+
+def test_backward_steps_are_kept_as_quotes(replayed: Database) -> None:
+    backward = """
+        select count(*) from (
+            select ltt < lag(ltt) over (partition by instrument_id order by seq) as back, traded from ticks
+        ) where back
+    """
+    assert rows(replayed, backward) == [(15,)]
+    assert rows(replayed, backward + " and traded") == [(0,)]
+
+
+def test_bar_volumes_add_up_to_the_days_volume(replayed: Database) -> None:
+    found = rows(
+        replayed,
+        """
+        select bars.instrument_id, sum(bars.volume),
+            (select max(vtt) - min(vtt) from ticks where ticks.instrument_id = bars.instrument_id),
+            (select sum(volume) from ticks where ticks.instrument_id = bars.instrument_id)
+        from bars_1m as bars group by bars.instrument_id
+        """,
+    )
+    assert len(found) == 8
+    for _, of_bars, of_vtt, of_ticks in found:
+        assert of_bars == of_vtt == of_ticks
+
+
+def test_bars_5m_are_the_roll_up_of_bars_1m(replayed: Database) -> None:
+    rolled = """
+        select instrument_id, date_bin('5 minutes', bucket, timestamptz 'epoch') as bin,
+            (array_agg(open order by bucket))[1], max(high), min(low), (array_agg(close order by bucket desc))[1],
+            sum(volume)::int8, (array_agg(oi order by bucket desc))[1], sum(ticks)::int8, sum(trades)::int8
+        from bars_1m group by 1, 2 order by 1, 2
+    """
+    stored = """
+        select instrument_id, bucket, open, high, low, close, volume, oi, ticks, trades
+        from bars_5m order by 1, 2
+    """
+    assert rows(replayed, rolled) == rows(replayed, stored)
+
+
+def test_equities_have_no_open_interest_and_no_greeks(replayed: Database) -> None:
+    assert rows(
+        replayed,
+        """
+        select count(oi), count(iv), count(delta), count(vtt) > 0
+        from ticks join instruments using (instrument_id) where segment = 'NSE_EQ'
+        """,
+    ) == [(0, 0, 0, True)]
+    assert rows(
+        replayed,
+        "select count(*) filter (where ltp = 0 or bid = 0 or ask = 0 or oi = 0 or iv = 0) from ticks",
+    ) == [(0,)]
+
+
+def official() -> dict[tuple[str, int], tuple[float, float, float, float, int]]:
+    with data_file("session-20251215-open.i1.csv").open() as file:
+        return {
+            (row["instrument_key"], int(row["minute_ms"])): (
+                *(float(row[name]) for name in ("open", "high", "low", "close")),
+                int(row["volume"]),
+            )
+            for row in csv.DictReader(file)
+        }
+
+
+def unclean_minutes() -> set[int]:
+    """Minutes that a silence of the whole feed touches, and the one in which the recording begins."""
+    minutes, before = {FIRST_MINUTE_MS}, 0
+    for frame in read_recording(data_file(SESSION)):
+        if before and frame.received_ms - before > SILENCE_MS:
+            minutes.update(range(before // 60_000 * 60_000, frame.received_ms + 1, 60_000))
+        before = frame.received_ms
+    return minutes
+
+
+def test_bars_agree_with_the_vendors_own_at_least_as_known(replayed: Database) -> None:
+    """Shares of clean minutes that agree. Exact: to the paisa and the unit. Near: one tick, or 0.1 % of the volume."""
+    truth, unclean = official(), unclean_minutes()
+    master = parse_master(data_file("instruments-NSE-20251223.json.gz").read_bytes())
+    tick_sizes = {row.instrument_key: row.tick_size or 0.05 for row in master_rows(master)}
+    exact: dict[str, list[bool]] = defaultdict(list)
+    near: dict[str, list[bool]] = defaultdict(list)
+    beyond = 0
+    for key, minute_ms, *bar in rows(
+        replayed,
+        """
+        select instrument_key, (extract(epoch from bucket) * 1000)::int8, open, high, low, close, volume
+        from bars_1m join instruments using (instrument_id)
+        """,
+    ):
+        vendors = truth.get((key, minute_ms))
+        if vendors is None or minute_ms in unclean:
+            continue
+        beyond += bar[1] > vendors[1] or bar[2] < vendors[2]
+        for name, ours, theirs in zip(("open", "high", "low", "close", "volume"), bar, vendors, strict=True):
+            exact[name].append(ours == theirs)
+            slack = theirs * 0.001 if name == "volume" else tick_sizes[key] + 1e-9
+            near[name].append(abs(ours - theirs) <= slack)
+    shares = {name: (sum(hits) / len(hits), sum(near[name]) / len(hits)) for name, hits in exact.items()}
+    print({name: (round(one, 4), round(two, 4)) for name, (one, two) in shares.items()}, len(exact["open"]))
+    assert len(exact["open"]) > 2_500
+    assert beyond == 0  # never a higher high or a lower low than the exchange's
+    for name, floor_exact, floor_near in (
+        ("open", 0.73, 0.74),
+        ("high", 0.84, 0.85),
+        ("low", 0.80, 0.82),
+        ("close", 0.94, 0.95),
+        ("volume", 0.84, 0.87),
+    ):
+        assert shares[name][0] >= floor_exact, name
+        assert shares[name][1] >= floor_near, name
+
+
+@pytest.fixture(scope="module")
+def bars_by_engine() -> dict[str, list[tuple[Any, ...]]]:
+    return {}
+
+
+def test_engines_give_identical_bars(
+    replayed: Database, engine: str, bars_by_engine: dict[str, list[tuple[Any, ...]]]
+) -> None:
+    statement = """
+        select instrument_key, bucket, open, high, low, close, volume, oi, ticks, trades
+        from {} join instruments using (instrument_id) order by 1, 2
+    """
+    bars_by_engine[engine] = [
+        row for relation in ("bars_1m", "bars_5m") for row in rows(replayed, statement.format(relation))
+    ]
+    assert len(bars_by_engine[engine]) == 2_838 + 578
+    one, *others = bars_by_engine.values()
+    assert all(one == other for other in others)
+
+
+@pytest.fixture
+def short(tmp_path: Path) -> Path:
+    """The first 3,000 frames of the session."""
+    path = tmp_path / "short.frames.gz"
+    frames = (frame for frame, _ in zip(read_recording(data_file(SESSION)), range(3_000), strict=False))
+    write_recording(path, ((frame.received_ms, frame.payload) for frame in frames))
+    return path
+
+
+def test_truncated_recording_is_written_as_far_as_it_is_good_then_continued(
+    database: Database, short: Path, tmp_path: Path
+) -> None:
+    cut = tmp_path / "cut.frames.gz"
+    data = short.read_bytes()
+    cut.write_bytes(data[: len(data) * 2 // 3])
+    with pytest.raises(CorruptionError, match="cut short or damaged"):
+        run(database, cut)
+    ((partly,),) = rows(database, "select count(*) from ticks")
+    assert partly > 0
+    (whole,) = run(database, short)
+    assert whole.account.frames_before > 0
+    assert rows(database, "select count(*) from ticks") == [(partly + whole.account.ticks,)]
+    assert whole.account.frames_before + whole.account.frames == 3_000
+
+
+def test_continued_replay_gives_the_same_rows_as_one_in_one_go(
+    database: Database, template: Any, short: Path, tmp_path: Path
+) -> None:
+    cut = tmp_path / "cut.frames.gz"
+    cut.write_bytes(short.read_bytes()[:150_000])
+    with pytest.raises(CorruptionError):
+        run(database, cut)
+    run(database, short)
+    with Database(template.create("in_one_go"), None) as other:
+        run(other, short)
+        statement = """
+            select instrument_key, ticks.* from ticks join instruments using (instrument_id)
+            order by instrument_key, seq
+        """
+        one = [row[:2] + row[3:] for row in rows(database, statement)]
+        two = [row[:2] + row[3:] for row in rows(other, statement)]
+    template.drop("in_one_go")
+    assert len(one) > 9_000
+    assert one == two
+
+
+def test_another_recording_with_the_same_begin_is_refused(database: Database, short: Path, tmp_path: Path) -> None:
+    other = tmp_path / "other.frames.gz"
+    frames = [(frame.received_ms, frame.payload) for frame in read_recording(short)]
+    write_recording(other, [*frames[:100], *frames[101:]])
+    run(database, short)
+    with pytest.raises(JournalError, match="--collector NAME"):
+        run(database, other)
+    (consumer,) = run(database, other, collector="other")
+    assert consumer.account.frames == 2_999
+
+
+def test_frame_that_does_not_parse_is_kept_aside_and_the_rest_goes_on(
+    database: Database, short: Path, tmp_path: Path
+) -> None:
+    damaged = tmp_path / "damaged.frames.gz"
+    frames = [(frame.received_ms, frame.payload) for frame in read_recording(short)][:50]
+    bad = b"\xff\xff\xff not a frame"
+    write_recording(damaged, [*frames[:20], (frames[20][0], bad), *frames[20:]])
+    (consumer,) = run(database, damaged)
+    assert (consumer.account.frames, consumer.account.quarantined) == (51, 1)
+    ((seq, payload, reason),) = rows(database, "select seq, payload, reason from tickline.quarantined_frames")
+    assert (seq, bytes(payload)) == (21, bad)
+    assert "not a FeedResponse" in reason
+    assert rows(database, "select quarantined from tickline.ledger") == [(1,)]
+    ((ticks,),) = rows(database, "select count(*) from ticks")
+    assert ticks == consumer.account.ticks > 50

@@ -1,0 +1,193 @@
+"""`start` against the simulator: real sockets, both engines."""
+
+from __future__ import annotations
+
+import asyncio
+import math
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from ingest.config import Settings, settings
+from ingest.replay import replay
+from ingest.simulator.recorded import RecordingSource
+from ingest.simulator.server import Simulator
+from ingest.supervisor import Progress, start
+from sql.database import Database
+from sql.errors import AuthorizationError, ConfigError, JournalError, StoreError
+from tests.data import data_file
+
+SESSION = "session-20251215-open.frames.gz"
+# What a tick says of the market; seq and received_at say how it came to us.
+MARKET = """
+    select instrument_key, ts, traded, ltp, ltq, ltt, vtt, volume, oi, atp, tbq, tsq, bid, bid_qty, ask, ask_qty,
+        iv, delta, gamma, theta, vega, rho, day_open, day_high, day_low, prev_close
+    from ticks join instruments using (instrument_id) order by instrument_key, {order}
+"""
+
+
+def configured(simulator: Simulator, home: Path, **given: Any) -> Settings:
+    values: dict[str, Any] = {
+        "home": home,
+        "upstox_api_url": simulator.url,
+        "upstox_assets_url": simulator.url,
+        "upstox_access_token": simulator.token,
+        "backoff_first_s": 0.05,
+        "backoff_max_s": 0.2,
+        "subscribe_interval_ms": 50,
+    }
+    return settings(**values | given)
+
+
+async def ingest(
+    simulator: Simulator,
+    database: Database,
+    config: Settings,
+    keys: list[str],
+    until: Callable[[Progress], bool],
+) -> Progress:
+    """Run `start` until a condition on its progress holds."""
+    stop = asyncio.Event()
+    seen: list[Progress] = []
+
+    async def watch() -> None:
+        while not (seen and until(seen[-1])):
+            await asyncio.sleep(0.02)
+        stop.set()
+
+    async with asyncio.timeout(60):
+        watching = asyncio.create_task(watch())
+        running = asyncio.create_task(start(config, database.url, keys, stop=stop, ready=seen.append))
+        done, _ = await asyncio.wait([watching, running], return_when=asyncio.FIRST_COMPLETED)
+        if running in done:
+            watching.cancel()
+        return await running
+
+
+def rows(database: Database, statement: str) -> list[tuple[Any, ...]]:
+    with database.connect() as connection:
+        return connection.execute(statement).fetchall()
+
+
+@pytest.mark.parametrize("route", ["authorize", "direct"])
+def test_session_through_the_socket_gives_the_ticks_of_a_replay(
+    database: Database, template: Any, home: Path, route: str
+) -> None:
+    path = data_file(SESSION)
+
+    async def through_the_socket() -> Progress:
+        async with Simulator(RecordingSource(path), speed=math.inf) as simulator:
+            config = configured(simulator, home, feed_route=route)
+            return await ingest(
+                simulator,
+                database,
+                config,
+                sorted(simulator.source.keys),
+                lambda progress: progress.consumer.account.ticks >= 209_928,
+            )
+
+    progress = asyncio.run(through_the_socket())
+    assert progress.feed is not None
+    assert progress.feed.stats.frames == progress.consumer.account.frames
+    assert rows(database, "select count(*) from ticks") == [(209_928,)]
+    if route == "direct":
+        return
+    with Database(template.create("by_replay"), None) as other:
+        asyncio.run(replay(Settings(), other.url, [path]))
+        # By seq, but for the snapshots: the socket sends those of late keys first.
+        order = "ts, vtt, seq"
+        assert rows(database, MARKET.format(order=order)) == rows(other, MARKET.format(order=order))
+    template.drop("by_replay")
+
+
+def test_stop_commits_what_was_received_and_restart_goes_on(database: Database, home: Path) -> None:
+    path = data_file(SESSION)
+
+    async def in_two_runs() -> tuple[Progress, Progress]:
+        async with Simulator(RecordingSource(path), speed=math.inf) as simulator:
+            config = configured(simulator, home)
+            keys = sorted(simulator.source.keys)
+            first = await ingest(
+                simulator, database, config, keys, lambda progress: progress.consumer.account.ticks > 20_000
+            )
+            before = first.consumer.account.frames
+            second = await ingest(
+                simulator, database, config, keys, lambda progress: progress.consumer.account.frames > 1_000
+            )
+            assert first.consumer.account.frames == before
+            return first, second
+
+    first, second = asyncio.run(in_two_runs())
+    assert first.feed is not None and second.feed is not None
+    for progress in (first, second):
+        assert progress.feed.stats.frames == progress.consumer.account.frames
+    ledger = rows(database, "select offset_start, offset_end, segment from tickline.ledger order by batch_id")
+    for one, two in zip(ledger, ledger[1:], strict=False):
+        assert two[0] == (one[1] if one[2] == two[2] else 0)
+    assert len({segment for *_, segment in ledger}) == 2
+    assert rows(database, "select count(*), count(distinct (instrument_id, seq)) from ticks")[0][0] == sum(
+        progress.consumer.account.ticks for progress in (first, second)
+    )
+
+
+def test_dropped_connection_is_made_again_with_a_new_code(database: Database, home: Path) -> None:
+    async def with_drops() -> Progress:
+        async with Simulator(RecordingSource(data_file(SESSION)), speed=math.inf) as simulator:
+            dropped = 0
+
+            def until(progress: Progress) -> bool:
+                nonlocal dropped
+                if progress.feed.stats.frames > 2_000 * (dropped + 1) and dropped < 3:
+                    dropped += 1
+                    simulator.drop_all()
+                return progress.feed.stats.connections == 4 and progress.consumer.account.frames > 10_000
+
+            return await ingest(
+                simulator, database, configured(simulator, home), sorted(simulator.source.keys), until
+            )
+
+    progress = asyncio.run(with_drops())
+    assert progress.feed.stats.connections == 4
+    assert progress.feed.stats.frames == progress.consumer.account.frames
+    assert rows(database, "select count(*) from feed_gaps where reason = 'reconnected'")[0][0] >= 0
+
+
+def test_wrong_token_fails_at_once_with_the_remedy(database: Database, home: Path) -> None:
+    async def refused() -> None:
+        async with Simulator(RecordingSource(data_file(SESSION))) as simulator:
+            config = configured(simulator, home, upstox_access_token="wrong-secret")
+            await ingest(simulator, database, config, ["NSE_EQ|INE118H01025"], lambda _: False)
+
+    with pytest.raises(AuthorizationError, match="401 UDAPI100050.*set UPSTOX_ACCESS_TOKEN") as error:
+        asyncio.run(refused())
+    assert "wrong-secret" not in str(error.value)
+
+
+def test_no_token_is_said_before_anything_is_started(database: Database, home: Path) -> None:
+    config = settings(home=home, upstox_access_token=None)
+    with pytest.raises(ConfigError, match="set UPSTOX_ACCESS_TOKEN"):
+        asyncio.run(start(config, database.url, ["NSE_EQ|X"], stop=asyncio.Event()))
+
+
+def test_second_ingester_on_one_journal_or_one_collector_is_refused(database: Database, home: Path) -> None:
+    async def twice() -> None:
+        async with Simulator(RecordingSource(data_file(SESSION)), speed=1.0) as simulator:
+            keys = sorted(simulator.source.keys)
+            stop = asyncio.Event()
+            running: list[Progress] = []
+            first = asyncio.create_task(
+                start(configured(simulator, home), database.url, keys, stop=stop, ready=running.append)
+            )
+            async with asyncio.timeout(20):
+                while not (running and running[0].feed.stats.frames):
+                    await asyncio.sleep(0.02)
+                with pytest.raises(JournalError, match="in use by process"):
+                    await start(configured(simulator, home), database.url, keys, stop=asyncio.Event())
+                with pytest.raises(StoreError, match="already writing"):
+                    await start(configured(simulator, home / "other"), database.url, keys, stop=asyncio.Event())
+                stop.set()
+                await first
+
+    asyncio.run(twice())
