@@ -1,0 +1,164 @@
+"""The command line as a user meets it: processes, exit codes, one-line errors."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from ingest.config import Settings
+from ingest.recording import read_recording, write_recording
+from sql.database import Database
+from tests.data import REPOSITORY, data_file
+
+NOWHERE = "postgresql://nobody@127.0.0.1:9/none"
+
+
+def tickline(*arguments: str, timeout_s: float = 60, cwd: Path | None = None, **environment: str) -> Any:
+    clean = {name: value for name, value in os.environ.items() if not name.startswith(("TICKLINE_", "UPSTOX_"))}
+    return subprocess.run(
+        [sys.executable, "-m", "ingest.cli", *arguments],
+        capture_output=True,
+        text=True,
+        timeout=timeout_s,
+        check=False,
+        cwd=cwd or REPOSITORY,
+        env=clean | {"PYTHONPATH": str(REPOSITORY)} | environment,
+    )
+
+
+def assert_fails(ran: Any, *parts: str) -> None:
+    """One line that says what is wrong, and exit code 1."""
+    assert ran.returncode == 1, ran.stderr
+    lines = [line for line in ran.stderr.splitlines() if line.startswith("tickline: ")]
+    assert len(lines) == 1
+    assert "Traceback" not in ran.stderr
+    for part in parts:
+        assert part in lines[0]
+
+
+@pytest.fixture
+def short(tmp_path: Path) -> Path:
+    path = tmp_path / "short.frames.gz"
+    frames = (frame for frame, _ in zip(read_recording(data_file("session-20251215-open.frames.gz")), range(500)))
+    write_recording(path, ((frame.received_ms, frame.payload) for frame in frames))
+    return path
+
+
+def test_help_lists_every_command_and_each_has_its_own() -> None:
+    ran = tickline("--help")
+    assert ran.returncode == 0
+    for name in ("bars", "bench", "db", "demo", "replay", "simulate", "sql", "start", "ticks"):
+        assert f"  {name}" in ran.stdout
+        assert tickline(name, "--help").returncode == 0
+
+
+def test_wrong_usage_exits_2() -> None:
+    assert tickline("start", "--mode", "everything").returncode == 2
+    assert tickline("nothing").returncode == 2
+    assert tickline("simulate").returncode == 2
+
+
+def test_replay_into_an_empty_database_makes_the_schema(empty_database: Database, short: Path) -> None:
+    ran = tickline("replay", str(short), TICKLINE_DATABASE_URL=empty_database.url)
+    assert ran.returncode == 0, ran.stderr
+    assert "500 frames" in ran.stdout
+    again = tickline("replay", str(short), TICKLINE_DATABASE_URL=empty_database.url)
+    assert "0 ticks written, 500 frames were in the ledger already" in again.stdout
+    bars = tickline("bars", "NSE_EQ|INE118H01025", "--format", "csv", TICKLINE_DATABASE_URL=empty_database.url)
+    header, *lines = bars.stdout.splitlines()
+    assert header == "instrument_key,bucket,open,high,low,close,volume,oi,source,quality"
+    assert lines[0].startswith("NSE_EQ|INE118H01025,2025-12-15T04:0")
+
+
+def test_replay_of_a_cut_recording_says_what_was_written(database: Database, short: Path, tmp_path: Path) -> None:
+    cut = tmp_path / "cut.frames.gz"
+    cut.write_bytes(short.read_bytes()[:-2000])
+    ran = tickline("replay", str(cut), TICKLINE_DATABASE_URL=database.url)
+    assert_fails(ran, "cut short", "frames before it are good")
+    assert "ticks written" in ran.stdout
+
+
+def test_start_without_a_token_names_the_setting(database: Database) -> None:
+    assert_fails(tickline("start", "INFY", TICKLINE_DATABASE_URL=database.url), "no access token", "UPSTOX_ACCESS_TOKEN")
+
+
+def test_unknown_instrument_names_near_matches(database: Database, short: Path) -> None:
+    tickline("replay", str(short), TICKLINE_DATABASE_URL=database.url)
+    ran = tickline("bars", "NSE_EQ|INE118H01026", TICKLINE_DATABASE_URL=database.url)
+    assert_fails(ran, "'NSE_EQ|INE118H01026'", "NSE_EQ|INE118H01025")
+
+
+def test_database_unreachable_names_host_and_remedy_not_the_password() -> None:
+    url = NOWHERE.replace("nobody", "nobody:secret")
+    ran = tickline("bars", "INFY", TICKLINE_DATABASE_URL=url)
+    assert_fails(ran, "127.0.0.1:9", "TICKLINE_DATABASE_URL")
+    assert "secret" not in ran.stderr + ran.stdout
+
+
+def test_newer_schema_is_refused_by_every_command(database: Database, short: Path) -> None:
+    with database.connect(autocommit=True) as connection:
+        connection.execute("update tickline.alembic_version set version_num = '9999'")
+    for arguments in (["replay", str(short)], ["bars", "INFY"], ["db", "upgrade"]):
+        assert_fails(tickline(*arguments, TICKLINE_DATABASE_URL=database.url), "'9999'", "newer")
+
+
+def test_wrong_setting_is_one_clear_line(tmp_path: Path) -> None:
+    assert_fails(tickline("db", "status", TICKLINE_ENGINE="oracle"), "TICKLINE_ENGINE", "'oracle'", "timescale")
+    (tmp_path / ".env").write_text("TICKLINE_BATCH_ROWS_MAX=many\n")
+    ran = tickline("start", "X", cwd=tmp_path, TICKLINE_DATABASE_URL=NOWHERE)
+    assert_fails(ran, "TICKLINE_BATCH_ROWS_MAX", "'many'")
+
+
+def test_missing_file_is_wrong_usage() -> None:
+    ran = tickline("replay", "no-such-file.frames.gz")
+    assert ran.returncode == 2
+    assert "no-such-file" in ran.stderr
+
+
+def test_env_example_lists_every_setting_with_its_default() -> None:
+    listed = dict(
+        line.split("=", 1)
+        for line in (REPOSITORY / ".env.example").read_text().splitlines()
+        if line and not line.startswith("#")
+    )
+    known = {}
+    for name, field in Settings.model_fields.items():
+        alias = field.validation_alias
+        known[alias.choices[0] if alias is not None else f"TICKLINE_{name}".upper()] = field
+    assert set(listed) - {"POSTGRES_PASSWORD"} == set(known)
+    for name, text in listed.items():
+        if text:
+            default = known[name].get_default(call_default_factory=True)
+            assert str(default).rstrip("/").removesuffix(".0") == text, name
+
+
+def test_wheel_carries_its_sql_and_migrations(empty_database: Database, tmp_path: Path) -> None:
+    """Built from the tree, unpacked into an empty folder, and run from there."""
+    build = [sys.executable, "-m", "pip", "wheel", "--quiet", "--no-deps", "--wheel-dir", str(tmp_path), str(REPOSITORY)]
+    subprocess.run(build, check=True, timeout=240)
+    (wheel,) = tmp_path.glob("tickline-*.whl")
+    site = tmp_path / "site"
+    subprocess.run(
+        [sys.executable, "-m", "pip", "install", "--quiet", "--no-deps", "--target", str(site), str(wheel)],
+        check=True,
+        timeout=240,
+    )
+    assert not (site / "alembic").exists()
+    code = "import sql, alembic.command; print(sql.__file__); from ingest.cli import main; main()"
+    ran = subprocess.run(
+        [sys.executable, "-c", code, "db", "upgrade"],
+        capture_output=True,
+        text=True,
+        check=False,
+        cwd=tmp_path,
+        timeout=120,
+        env=os.environ | {"PYTHONPATH": str(site), "TICKLINE_DATABASE_URL": empty_database.url},
+    )
+    assert ran.returncode == 0, ran.stderr
+    assert ran.stdout.startswith(str(site))
+    assert empty_database.engine
