@@ -56,10 +56,17 @@ class Settings(DatabaseSettings):
     # The journal.
     journal_segment_bytes_max: PositiveInt = 256 * 2**20  # a day of 2,000 keys is some tens of these
     journal_fsync_ms: int = Field(100, ge=0)  # what a power cut may cost; 0 syncs every frame
+    journal_quota_bytes: int = Field(50 * 2**30, ge=0)  # two weeks of full market data uncommitted
+    journal_free_bytes_min: int = Field(2 * 2**30, ge=0)  # the database on the same disk needs air
+    journal_keep_days: int = Field(7, ge=0)  # to replay a week after a bug in our own code
+    journal_retry_s: Positive = 1.0
 
     # The writer.
     batch_rows_max: PositiveInt = 20_000  # larger batches gain under 2 %
     checkpoint_s: Positive = 10.0  # what a restart may have to decode again
+    database_backoff_first_s: Positive = 0.2
+    database_backoff_max_s: Positive = 10.0
+    stop_s: Positive = 4.0  # what is not committed by then stays in the journal for the next start
 
     @field_validator("universe", mode="before")
     @classmethod

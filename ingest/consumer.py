@@ -23,8 +23,9 @@ from ingest.decode import decode
 from ingest.journal import Position
 from ingest.model import Frame, Record, RecordKind
 from ingest.normalise import IST_OFFSET_MS, Normaliser
+from ingest.patient_writer import PatientWriter
 from ingest.sources import Source
-from ingest.writer import Batch, QuarantinedFrame, RejectedTick, Resume, Writer
+from ingest.writer import Batch, QuarantinedFrame, RejectedTick, Resume
 from sql.errors import DecodeError
 
 log = logging.getLogger(__name__)
@@ -87,7 +88,7 @@ class Consumer:
     """
 
     source: Source
-    writer: Writer
+    writer: PatientWriter
     stream: str
     limits: Limits = field(default_factory=Limits)
     arrived: asyncio.Event = field(default_factory=asyncio.Event)
@@ -101,6 +102,11 @@ class Consumer:
     _spare: list[RowBuffer] = field(default_factory=list)
     _writing: asyncio.Task[None] | None = None
     _checkpointed_at: float = field(default_factory=time.monotonic)
+
+    @property
+    def committed(self) -> Position | None:
+        """Where the ledger ends."""
+        return self._committed
 
     def resume(self, resume: Resume) -> None:
         """Take up the state that belongs to the source's position.

@@ -7,6 +7,7 @@ not looked at here. Every connection authorises anew, because a feed URI works o
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import logging
 import random
@@ -18,12 +19,13 @@ from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosed, InvalidHandshake, InvalidStatus, InvalidURI
 
 from ingest.config import Settings
-from ingest.journal import JournalWriter, now_us
+from ingest.journal import now_us
+from ingest.journal_writer import JournalWriter
 from ingest.model import RecordKind
 from ingest.retry import backoff_s
 from ingest.subscription import batches, request
 from ingest.upstox import DIRECT_PATH, UpstoxApi, refused, user_agent
-from sql.errors import AuthorizationError, FeedError
+from sql.errors import AuthorizationError, FeedError, JournalError
 
 log = logging.getLogger(__name__)
 
@@ -41,6 +43,7 @@ class FeedStats:
     connections: int = 0
     failures: int = 0  # in a row
     connected: bool = False
+    journal_full: bool = False
     last_error: str = ""
 
 
@@ -71,18 +74,23 @@ class Feed:
     async def run(self) -> None:
         """Connect, receive, and connect again; ends only by cancellation or a refused token.
 
+        While the journal cannot be written nothing is read, so that nothing is lost silently: the
+        connection is given up, and made again when there is room.
+
         Raises
         ------
         AuthorizationError
             If the vendor refuses the token: trying again would not help.
-        JournalError
-            If the journal cannot be written: reading on would lose frames.
         """
         while True:
             try:
                 await self._session()
             except AuthorizationError:
                 raise
+            except JournalError as exc:
+                log.error("journal cannot be written, the feed is not read error=%s", exc)
+                await self._await_journal(str(exc))
+                continue
             except FeedError as exc:
                 self.stats.failures += 1
                 self.stats.last_error = str(exc)
@@ -94,9 +102,25 @@ class Feed:
             )
             log.warning(
                 "feed down, trying again in_s=%.1f failures=%d error=%s",
-                wait_s, self.stats.failures, self.stats.last_error,
-            )  # fmt: skip
+                wait_s,
+                self.stats.failures,
+                self.stats.last_error,
+            )
             await asyncio.sleep(wait_s)
+
+    async def _await_journal(self, reason: str) -> None:
+        """Wait until the journal takes a record: the one that says why we did not listen."""
+        self.stats.journal_full = True
+        while True:
+            try:
+                self._note(RecordKind.DISCONNECTED, {"code": 0, "reason": f"journal: {reason}"})
+            except JournalError as exc:
+                log.debug("journal still cannot be written error=%s", exc)
+                await asyncio.sleep(self.settings.journal_retry_s)
+            else:
+                self.stats.journal_full = False
+                log.info("journal can be written again")
+                return
 
     async def _session(self) -> None:
         """One connection from authorisation to its end, which is always an error."""
@@ -151,7 +175,8 @@ class Feed:
             self._note(RecordKind.DISCONNECTED, {"code": code, "reason": reason})
             raise FeedError(f"feed closed the connection ({code} {reason})".rstrip()) from exc
         except asyncio.CancelledError:
-            self._note(RecordKind.DISCONNECTED, {"code": 1000, "reason": "stopped"})
+            with contextlib.suppress(JournalError):  # a stop on a full disk is still a stop
+                self._note(RecordKind.DISCONNECTED, {"code": 1000, "reason": "stopped"})
             raise
         finally:
             self.stats.connected = False

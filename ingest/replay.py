@@ -8,7 +8,8 @@ from pathlib import Path
 
 from ingest.config import Settings
 from ingest.consumer import Consumer
-from ingest.journal import JournalReader
+from ingest.journal_reader import JournalReader
+from ingest.patient_writer import PatientWriter
 from ingest.sources import JournalSource, RecordingSource, Source, is_segment, read_segment_header
 from ingest.supervisor import Progress, first_error, limits_of, refresh, show_along
 from ingest.writer import Writer
@@ -50,7 +51,10 @@ async def replay(
             resume = writer.resume(stream)
             if isinstance(source, RecordingSource):
                 source.expect(writer.digests(stream))
-            consumer = Consumer(source, writer, stream, limits_of(settings))
+            patient = PatientWriter(
+                writer, first_s=settings.database_backoff_first_s, max_s=settings.database_backoff_max_s
+            )
+            consumer = Consumer(source, patient, stream, limits_of(settings))
             consumer.resume(resume.from_start())
             try:
                 await _show_while(consumer, show)
@@ -63,7 +67,7 @@ async def replay(
 
 
 async def _show_while(consumer: Consumer, show: Callable[[Progress], None]) -> None:
-    progress = Progress(consumer, None)
+    progress = Progress(consumer)
     try:
         async with asyncio.TaskGroup() as group:
             showing = group.create_task(show_along(progress, show))

@@ -13,8 +13,8 @@ from typing import Protocol
 
 import google_crc32c
 
-from ingest.journal import JournalReader
 from ingest.journal_format import decode_segment_header
+from ingest.journal_reader import JournalReader
 from ingest.model import Record, RecordKind
 from ingest.recording import RecordedFrame, read_recording
 from sql.errors import CorruptionError, JournalError

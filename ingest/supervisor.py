@@ -12,15 +12,21 @@ from __future__ import annotations
 import asyncio
 import logging
 import signal
+import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 
 from ingest.config import Settings
 from ingest.consumer import Account, Consumer, Limits
 from ingest.feed import Feed
-from ingest.journal import JournalLock, JournalReader, JournalWriter, recover, segments_of
+from ingest.journal import JournalLock, recover, segments_of
+from ingest.journal_keeper import keep
+from ingest.journal_reader import JournalReader
+from ingest.journal_writer import JournalLimits, JournalWriter
+from ingest.patient_writer import Abandoned, PatientWriter
 from ingest.sources import JournalSource
 from ingest.upstox import UpstoxApi
 from ingest.writer import Writer, refresh_bars
@@ -29,15 +35,18 @@ from sql.errors import StoreError, TicklineError
 log = logging.getLogger(__name__)
 
 REFRESH_S = 60  # a bar is a minute; fresher ones are computed from the ticks when they are read
+KEEP_S = 60  # segments close every few minutes at the busiest
 STREAM = "1"  # the one connection of now; each further connection has a stream of its own
 
 
 @dataclass(frozen=True, slots=True)
 class Progress:
-    """What a running ingestion shows: the feed is None in a replay."""
+    """What a running ingestion shows. A replay has a consumer only."""
 
     consumer: Consumer
-    feed: Feed | None
+    feed: Feed | None = None
+    writer: PatientWriter | None = None
+    reader: JournalReader | None = None
 
 
 def limits_of(settings: Settings) -> Limits:
@@ -84,36 +93,51 @@ async def start(
     try:
         next_seq = await asyncio.to_thread(recover, folder)
         with await asyncio.to_thread(Writer, url, settings.collector) as writer:
-            journal = JournalWriter(
-                folder,
-                collector=settings.collector,
-                stream=STREAM,
-                next_seq=next_seq,
-                segment_bytes_max=settings.journal_segment_bytes_max,
-                fsync_ms=settings.journal_fsync_ms,
+            resume = writer.resume(STREAM)
+            # A journal that a power cut shortened, or that was deleted, must not use a seq again.
+            journal = _journal(settings, folder, max(next_seq, resume.last_seq + 1))
+            patient = PatientWriter(
+                writer, first_s=settings.database_backoff_first_s, max_s=settings.database_backoff_max_s
             )
-            consumer = await asyncio.to_thread(_journal_consumer, writer, folder, settings)
+            reader = JournalReader(lambda: segments_of(folder), resume.checkpoint, follow=True)
+            consumer = Consumer(JournalSource(reader), patient, STREAM, limits_of(settings))
+            consumer.resume(resume)
             async with UpstoxApi(settings) as api:
                 feed = Feed(api, settings, journal, keys, consumer.arrived.set)
-                progress = Progress(consumer, feed)
+                progress = Progress(consumer, feed, patient, reader)
                 ready(progress)
-                await _run(progress, url, journal, stop, show)
-                await refresh(url, consumer.account)
+                await _run(progress, settings=settings, url=url, journal=journal, stop=stop, show=show)
                 return progress
     finally:
         lock.release()
 
 
+def _journal(settings: Settings, folder: Path, next_seq: int) -> JournalWriter:
+    return JournalWriter(
+        folder,
+        collector=settings.collector,
+        stream=STREAM,
+        next_seq=next_seq,
+        limits=JournalLimits(
+            segment_bytes_max=settings.journal_segment_bytes_max,
+            fsync_ms=settings.journal_fsync_ms,
+            quota_bytes=settings.journal_quota_bytes,
+            free_bytes_min=settings.journal_free_bytes_min,
+        ),
+    )
+
+
 async def _run(
     progress: Progress,
+    *,
+    settings: Settings,
     url: str,
     journal: JournalWriter,
     stop: asyncio.Event,
     show: Callable[[Progress], None],
 ) -> None:
-    consumer, feed = progress.consumer, progress.feed
-    assert feed is not None
-    assert isinstance(consumer.source, JournalSource)
+    consumer, feed, reader, patient = progress.consumer, progress.feed, progress.reader, progress.writer
+    assert feed is not None and reader is not None and patient is not None
     try:
         async with asyncio.TaskGroup() as group:
             consuming = group.create_task(consumer.run(), name="consumer")
@@ -121,22 +145,58 @@ async def _run(
             along = [
                 group.create_task(show_along(progress, show), name="progress"),
                 group.create_task(_refresh_along(url, consumer.account), name="bars"),
+                group.create_task(_keep_along(settings, consumer), name="journal keeper"),
             ]
             await stop.wait()
             log.info("stopping: the feed is closed, what is left is committed")
             receiving.cancel()
             await asyncio.wait([receiving])
             journal.close()
-            consumer.source.reader.stop_following()
+            reader.stop_following()
             consumer.arrived.set()
-            await consuming
+            await _finish(consuming, patient, settings.stop_s)
             for task in along:
                 task.cancel()
+        if not patient.failures:
+            await refresh(url, consumer.account)
     except BaseExceptionGroup as group_error:
-        raise first_error(group_error) from group_error
+        if not isinstance(error := first_error(group_error), Abandoned):
+            raise error from group_error
+        log.warning("stopped while the database is away backlog_bytes=%d", reader.backlog_bytes())
     finally:
         journal.close()
         consumer.source.close()
+
+
+async def _finish(consuming: asyncio.Task[None], patient: PatientWriter, stop_s: float) -> None:
+    """Let the consumer commit what is left, but not for longer than a stop may take."""
+    await asyncio.wait([consuming], timeout=stop_s)
+    if not consuming.done():
+        patient.abandon()
+        await asyncio.wait([consuming])
+
+
+async def _keep_along(settings: Settings, consumer: Consumer) -> None:
+    """Compress and delete segments now and then; a failure costs room, never records."""
+    stopping = threading.Event()
+    folder = settings.journal_folder / STREAM
+    try:
+        while True:
+            await asyncio.sleep(KEEP_S)
+            try:
+                await asyncio.to_thread(
+                    keep,
+                    folder,
+                    consumer.committed,
+                    keep_days=settings.journal_keep_days,
+                    quota_bytes=settings.journal_quota_bytes,
+                    now=datetime.now(UTC),
+                    stopped=stopping.is_set,
+                )
+            except OSError as exc:
+                log.warning("journal not tidied, trying again in_s=%d error=%s", KEEP_S, exc)
+    finally:
+        stopping.set()
 
 
 def first_error(group: BaseExceptionGroup[BaseException]) -> BaseException:
@@ -146,15 +206,6 @@ def first_error(group: BaseExceptionGroup[BaseException]) -> BaseException:
     while isinstance(error, BaseExceptionGroup):
         error = error.exceptions[0]
     return error
-
-
-def _journal_consumer(writer: Writer, folder: Path, settings: Settings) -> Consumer:
-    """A consumer that follows the stream in a folder from where the ledger ends."""
-    resume = writer.resume(STREAM)
-    reader = JournalReader(lambda: segments_of(folder), resume.checkpoint, follow=True)
-    consumer = Consumer(JournalSource(reader), writer, STREAM, limits_of(settings))
-    consumer.resume(resume)
-    return consumer
 
 
 @contextmanager

@@ -10,13 +10,18 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Sequence
+import os
+import socket
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, date, datetime
+from functools import partial
 from types import TracebackType
 from typing import Any, Self
 
+import numpy as np
 import psycopg
+from numpy.typing import NDArray
 from psycopg.types.json import Jsonb
 
 from ingest.batch import COPY_HEADER, COPY_TRAILER, RowBuffer, encode_rows, nullify
@@ -29,6 +34,16 @@ from sql.errors import StoreError
 
 log = logging.getLogger(__name__)
 
+Values = NDArray[np.float64]  # shape (rows, 28), see `ingest.batch`
+
+LEDGER_KEY = "ledger_segment_offset_key"
+# A peer that has gone without a word is noticed in half a minute, not in the two hours of the defaults.
+_NOTICE_A_DEAD_PEER = {
+    "keepalives_idle": 10,
+    "keepalives_interval": 5,
+    "keepalives_count": 3,
+    "tcp_user_timeout": 25_000,
+}
 COPY_TICKS = f"copy ticks ({', '.join(TICK_COLUMN_NAMES)}) from stdin (format binary)"
 
 
@@ -79,6 +94,7 @@ class Resume:
 
     committed: Position | None
     digest: str
+    last_seq: int
     checkpoint: Position | None
     state: bytes
 
@@ -88,7 +104,7 @@ class Resume:
 
 
 class Writer:
-    """The one connection that writes a collector's ticks.
+    """The one connection that writes a collector's ticks. Not thread-safe; see `PatientWriter`.
 
     Parameters
     ----------
@@ -100,20 +116,10 @@ class Writer:
 
     def __init__(self, url: str, collector: str) -> None:
         self.collector = collector
+        self._url = url
         self._days: set[int] = set()  # days whose partitions exist
         self._active: set[int] = set()  # instruments that have ticked before
-        self._connection = connect(url, autocommit=True, application_name=f"tickline {collector}")
-        try:
-            check_schema(self._connection)
-            self._connection.execute("set synchronous_commit = off")  # the journal replays a lost commit
-            self._lock()
-            self._active.update(row[0] for row in self._connection.execute(query("active_instruments")))
-        except psycopg.Error as exc:
-            self._connection.close()
-            raise translate(exc) from exc
-        except BaseException:
-            self._connection.close()
-            raise
+        self._connection = self._connect()
 
     def __enter__(self) -> Self:
         return self
@@ -127,11 +133,48 @@ class Writer:
         """Close the connection; the collector is then free for another writer."""
         self._connection.close()
 
-    def _lock(self) -> None:
-        row = self._connection.execute(query("lock_collector"), {"collector": self.collector}).fetchone()
+    def abort(self) -> None:
+        """Break the connection from another thread, so that whoever waits on it is told at once."""
+        try:
+            with socket.socket(fileno=os.dup(self._connection.fileno())) as broken:
+                broken.shutdown(socket.SHUT_RDWR)
+        except (OSError, psycopg.Error):
+            return  # it was broken already
+
+    def reconnect(self) -> None:
+        """Replace a connection that broke. The server may not know yet that it did: end its process."""
+        self._connection.close()
+        self._days.clear()
+        self._active.clear()
+        self._connection = self._connect(self._backend_pid)
+
+    def _connect(self, broken_pid: int | None = None) -> psycopg.Connection[tuple[Any, ...]]:
+        connection = connect(
+            self._url, autocommit=True, application_name=f"tickline {self.collector}", **_NOTICE_A_DEAD_PEER
+        )
+        try:
+            check_schema(connection)
+            connection.execute("set synchronous_commit = off")  # the journal replays a lost commit
+            if broken_pid is not None:
+                connection.execute(
+                    query("end_backend"), {"pid": broken_pid, "application_name": f"tickline {self.collector}"}
+                )
+            self._lock(connection)
+            self._active.update(row[0] for row in connection.execute(query("active_instruments")))
+        except psycopg.Error as exc:
+            connection.close()
+            raise translate(exc) from exc
+        except BaseException:
+            connection.close()
+            raise
+        self._backend_pid = connection.info.backend_pid
+        return connection
+
+    def _lock(self, connection: psycopg.Connection[tuple[Any, ...]]) -> None:
+        row = connection.execute(query("lock_collector"), {"collector": self.collector}).fetchone()
         assert row is not None
         if not row[0]:
-            holder = self._connection.execute(
+            holder = connection.execute(
                 query("collector_holder"), {"application_name": f"tickline {self.collector}"}
             ).fetchone()
             who = f"server process {holder[0]} since {holder[1]:%Y-%m-%d %H:%M:%S} UTC" if holder else "another"
@@ -151,6 +194,7 @@ class Writer:
         return Resume(
             committed=Position(ledger[0], ledger[1]) if ledger else None,
             digest=ledger[2] if ledger else "",
+            last_seq=ledger[3] if ledger else 0,
             checkpoint=Position(checkpoint[0], checkpoint[1]) if checkpoint else None,
             state=bytes(checkpoint[2]) if checkpoint else b"",
         )
@@ -174,34 +218,93 @@ class Writer:
         return [InstrumentRef(row[0], row[1]) for row in rows]
 
     def write(self, batch: Batch, stream: str) -> None:
-        """Commit a batch whole, or raise and leave nothing of it.
+        """Commit a batch, once: one that is in the ledger already is not written again.
+
+        A row that the database rejects goes to `tickline.rejected_ticks` with the reason, and is
+        added to `batch.rejected`; the others are written.
 
         Raises
         ------
         Retryable
             The database is away or busy; the same batch may be written later.
-        Rejected
-            The database will never take one of the rows.
         StoreError
-            Anything else.
+            Anything else that is not the fault of a row.
         """
         values = batch.rows.values()
         nullify(values)
         try:
-            with self._connection.transaction():
-                self._write_ledger(batch, stream, values)
-                if len(values):
-                    self._prepare(values)
-                    with self._connection.cursor().copy(COPY_TICKS) as copy:
-                        copy.write(COPY_HEADER)
-                        for block in encode_rows(values):
-                            copy.write(block)
-                        copy.write(COPY_TRAILER)
-                self._write_refused(batch, stream)
-                if batch.checkpoint is not None:
-                    self._write_checkpoint(stream, Position(batch.segment, batch.offset_end), batch.checkpoint)
+            try:
+                self._commit(batch, stream, values, self._copy)
+            except psycopg.errors.UniqueViolation as exc:
+                if exc.diag.constraint_name != LEDGER_KEY:
+                    raise
+                if not self.has_committed(batch, stream):
+                    raise StoreError(
+                        f"collector {self.collector!r} has other records at {stream}/{batch.segment} "
+                        f"offset {batch.offset_start}: two journals were written under one name"
+                    ) from exc
+                log.info("batch was committed before segment=%s offset_start=%d", batch.segment, batch.offset_start)
+            except (psycopg.DataError, psycopg.IntegrityError) as exc:
+                log.warning("batch has a row that the database rejects, looking for it error=%s", exc)
+                batch.rejected += self._commit(batch, stream, values, partial(self._copy_bisected, batch))
         except psycopg.Error as exc:
             raise translate(exc) from exc
+
+    def has_committed(self, batch: Batch, stream: str) -> bool:
+        """Whether exactly this batch is in the ledger, as after a connection that broke in the commit."""
+        row = self._connection.execute(
+            query("committed_batch"),
+            {
+                "collector": self.collector,
+                "segment": f"{stream}/{batch.segment}",
+                "offset_start": batch.offset_start,
+                "offset_end": batch.offset_end,
+                "digest": batch.digest,
+            },
+        ).fetchone()
+        return row is not None
+
+    def _commit(
+        self, batch: Batch, stream: str, values: Values, copy_rows: Callable[[Values], list[RejectedTick]]
+    ) -> list[RejectedTick]:
+        """Write everything of a batch in one transaction; return the rows that the database rejected."""
+        rejected: list[RejectedTick] = []
+        with self._connection.transaction():
+            # First, so that a second writer of the same records waits here, before it has copied anything.
+            self._write_ledger(batch, stream, values)
+            if len(values):
+                self._prepare(values)
+                if rejected := copy_rows(values):
+                    self._correct_ledger(batch, stream, len(rejected))
+            self._write_refused(batch, stream, batch.rejected + rejected)
+            if batch.checkpoint is not None:
+                self._write_checkpoint(stream, Position(batch.segment, batch.offset_end), batch.checkpoint)
+        return rejected
+
+    def _copy(self, values: Values) -> list[RejectedTick]:
+        with self._connection.cursor().copy(COPY_TICKS) as copy:
+            copy.write(COPY_HEADER)
+            for block in encode_rows(values):
+                copy.write(block)
+            copy.write(COPY_TRAILER)
+        return []
+
+    def _copy_bisected(self, batch: Batch, values: Values) -> list[RejectedTick]:
+        """Copy what the database takes, halving what it does not; return the rows that it rejects."""
+        try:
+            with self._connection.transaction():
+                return self._copy(values)
+        except (psycopg.DataError, psycopg.IntegrityError) as exc:
+            if len(values) > 1:
+                middle = len(values) // 2
+                return self._copy_bisected(batch, values[:middle]) + self._copy_bisected(batch, values[middle:])
+            tick = dict(zip(TICK_COLUMN_NAMES, np.where(np.isnan(values[0]), None, values[0]), strict=True))
+            reason = exc.diag.message_primary or str(exc)
+            return [
+                RejectedTick(
+                    int(tick["seq"] or 0), batch.offset_end, int(tick["instrument_id"] or 0), tick, reason, exc.sqlstate
+                )
+            ]
 
     def checkpoint(self, stream: str, position: Position, state: bytes) -> None:
         """Store the state at a committed position, so that the next start need not rebuild it."""
@@ -222,7 +325,7 @@ class Writer:
             },
         )
 
-    def _write_ledger(self, batch: Batch, stream: str, values: Any) -> None:
+    def _write_ledger(self, batch: Batch, stream: str, values: Values) -> None:
         times = values[:, 0] if len(values) else None
         self._connection.execute(
             query("write_ledger"),
@@ -243,7 +346,7 @@ class Writer:
             },
         )
 
-    def _prepare(self, values: Any) -> None:
+    def _prepare(self, values: Values) -> None:
         """Make room for days and note instruments that this database has not seen before."""
         first, last = values[:, 0].min(), values[:, 0].max()
         days = set(range(int(first // 86_400e6), int(last // 86_400e6) + 1))
@@ -257,7 +360,18 @@ class Writer:
             )
             self._active |= fresh
 
-    def _write_refused(self, batch: Batch, stream: str) -> None:
+    def _correct_ledger(self, batch: Batch, stream: str, rejected: int) -> None:
+        self._connection.execute(
+            query("correct_ledger"),
+            {
+                "collector": self.collector,
+                "segment": f"{stream}/{batch.segment}",
+                "offset_start": batch.offset_start,
+                "rejected": rejected,
+            },
+        )
+
+    def _write_refused(self, batch: Batch, stream: str, rejected: Sequence[RejectedTick]) -> None:
         base = {"collector": self.collector, "segment": f"{stream}/{batch.segment}"}
         if batch.quarantined:
             self._connection.cursor().executemany(
@@ -274,7 +388,7 @@ class Writer:
                     for frame in batch.quarantined
                 ],
             )
-        if batch.rejected:
+        if rejected:
             self._connection.cursor().executemany(
                 query("reject_tick"),
                 [
@@ -287,7 +401,7 @@ class Writer:
                         "sqlstate": tick.sqlstate,
                         "reason": tick.reason,
                     }
-                    for tick in batch.rejected
+                    for tick in rejected
                 ],
             )
 

@@ -29,11 +29,16 @@ class ProgressLine:
         account, feed = progress.consumer.account, progress.feed
         rate = (account.ticks - self._ticks) / elapsed
         self._at, self._ticks = time.monotonic(), account.ticks
-        received = f"received={feed.stats.frames} connected={feed.stats.connected} " if feed else ""
-        log.info(
-            "ingesting %sframes=%d ticks=%d ticks_per_s=%.0f rejected=%d quarantined=%d",
-            received, account.frames, account.ticks, rate, account.rejected, account.quarantined,
-        )  # fmt: skip
+        parts = []
+        if feed:
+            parts += [f"received={feed.stats.frames}", f"connected={feed.stats.connected}"]
+        parts += [f"frames={account.frames}", f"ticks={account.ticks}", f"ticks_per_s={rate:.0f}"]
+        parts += [f"rejected={account.rejected}", f"quarantined={account.quarantined}"]
+        if progress.reader:
+            parts.append(f"backlog_bytes={progress.reader.backlog_bytes()}")
+        if progress.writer and progress.writer.away_since is not None:
+            parts.append(f"database_away_s={time.monotonic() - progress.writer.away_since:.0f}")
+        log.info("ingesting %s", " ".join(parts))
 
 
 def print_account(name: str, account: Account, counts: dict[str, int]) -> None:

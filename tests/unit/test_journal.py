@@ -5,11 +5,15 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
 
-from ingest.journal import JournalLock, JournalReader, JournalWriter, Position, recover, segments_of
+from ingest.journal import JournalLock, Position, recover, segment_name, segments_of
+from ingest.journal_keeper import keep
+from ingest.journal_reader import JournalReader
+from ingest.journal_writer import JournalLimits, JournalWriter
 from ingest.model import Record, RecordKind
 from sql.errors import JournalError
 
@@ -17,9 +21,9 @@ DAY_US = 86_400_000_000
 T0_US = 1_765_771_374_837_000
 
 
-def writer(folder: Path, **given: int) -> JournalWriter:
-    limits = {"next_seq": 1, "segment_bytes_max": 10_000, "fsync_ms": 5} | given
-    return JournalWriter(folder, collector="default", stream="1", **limits)
+def writer(folder: Path, *, next_seq: int = 1, **given: int) -> JournalWriter:
+    limits = JournalLimits(**{"segment_bytes_max": 10_000, "fsync_ms": 5} | given)
+    return JournalWriter(folder, collector="default", stream="1", next_seq=next_seq, limits=limits)
 
 
 def read_all(folder: Path, position: Position | None = None, bytes_max: int = 700) -> list[Record]:
@@ -53,7 +57,10 @@ def test_journal_rotates_when_the_indian_day_changes(tmp_path: Path) -> None:
     for number in range(600):
         journal.append(RecordKind.FRAME, b"x", T0_US + (DAY_US if number >= 300 else 0))
     journal.close()
-    assert [path.stem for path in segments_of(tmp_path)] == ["20251215-000000000000001", "20251216-000000000000301"]
+    assert [segment_name(path) for path in segments_of(tmp_path)] == [
+        "20251215-000000000000001",
+        "20251216-000000000000301",
+    ]
     assert len(read_all(tmp_path)) == 600
 
 
@@ -135,10 +142,10 @@ import resource, signal
 signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
 resource.setrlimit(resource.RLIMIT_FSIZE, (5000, 5000))
 from pathlib import Path
-from ingest.journal import JournalWriter
+from ingest.journal_writer import JournalLimits, JournalWriter
 from sql.errors import JournalError
 journal = JournalWriter(
-    Path({str(tmp_path)!r}), collector="c", stream="1", next_seq=1, segment_bytes_max=10**9, fsync_ms=0
+    Path({str(tmp_path)!r}), collector="c", stream="1", next_seq=1, limits=JournalLimits(10**9, fsync_ms=0)
 )
 for number in range(100):
     try:
@@ -158,3 +165,86 @@ def test_closed_writer_cannot_begin_a_segment_that_exists(tmp_path: Path) -> Non
     fill(tmp_path, 1)
     with pytest.raises(JournalError, match="cannot begin journal segment"):
         fill(tmp_path, 1)
+
+
+NOW = datetime(2025, 12, 20, tzinfo=UTC)
+
+
+def keeping(folder: Path, committed: Position | None, **given: int) -> tuple[int, int]:
+    kept = keep(folder, committed, **{"keep_days": 30, "quota_bytes": 0} | given, now=NOW)
+    return kept.compressed, kept.deleted
+
+
+def test_closed_segments_are_compressed_and_read_the_same(tmp_path: Path) -> None:
+    payloads = fill(tmp_path, 200)
+    size = sum(path.stat().st_size for path in segments_of(tmp_path))
+    assert keeping(tmp_path, None) == (2, 0)
+    assert [path.suffix for path in segments_of(tmp_path)] == [".zst", ".zst", ".journal"]
+    assert sum(path.stat().st_size for path in segments_of(tmp_path)) < size / 2
+    assert [record.payload for record in read_all(tmp_path)] == payloads
+    first = read_all(tmp_path)[40]
+    position = Position(segment_name(segments_of(tmp_path)[0]), first.end_offset)
+    assert [record.payload for record in read_all(tmp_path, position)] == payloads[41:]
+    assert keeping(tmp_path, None) == (0, 0)
+
+
+def test_interrupted_compression_leaves_the_original_in_use(tmp_path: Path) -> None:
+    payloads = fill(tmp_path, 200)
+    first = segments_of(tmp_path)[0]
+    (tmp_path / (first.name + ".zst")).write_bytes(b"half of it")
+    (tmp_path / (first.name + ".zst.tmp")).write_bytes(b"less")
+    assert [record.payload for record in read_all(tmp_path)] == payloads
+
+
+def test_uncommitted_segments_are_never_deleted(tmp_path: Path) -> None:
+    fill(tmp_path, 200)
+    assert keeping(tmp_path, None, keep_days=0, quota_bytes=1)[1] == 0
+    second = segment_name(segments_of(tmp_path)[1])
+    assert keeping(tmp_path, Position(second, 10), keep_days=0)[1] == 1
+    assert segment_name(segments_of(tmp_path)[0]) == second
+
+
+def test_committed_segments_go_after_their_days_or_when_the_quota_is_full(tmp_path: Path) -> None:
+    fill(tmp_path, 400)
+    newest = Position(segment_name(segments_of(tmp_path)[-1]), 10**9)
+    count = len(segments_of(tmp_path))
+    assert keeping(tmp_path, newest, keep_days=30)[1] == 0
+    sizes = [path.stat().st_size for path in segments_of(tmp_path)]
+    assert keeping(tmp_path, newest, quota_bytes=sum(sizes) - 1)[1] == 1
+    assert keeping(tmp_path, newest, keep_days=3)[1] == count - 2
+    assert len(segments_of(tmp_path)) == 1
+
+
+def test_quota_refuses_to_write_and_writes_again_when_there_is_room(tmp_path: Path) -> None:
+    journal = writer(tmp_path, quota_bytes=20_000, segment_bytes_max=5_000)
+    journal.append(RecordKind.FRAME, b"x" * 30_000, T0_US)
+    journal._until_check = 0  # as after ROOM_CHECK_BYTES
+    for _ in range(2):
+        with pytest.raises(JournalError, match="TICKLINE_JOURNAL_QUOTA_BYTES"):
+            journal.append(RecordKind.FRAME, b"y", T0_US)
+    segments_of(tmp_path)[0].unlink()
+    assert journal.append(RecordKind.FRAME, b"z", T0_US) == 2
+    journal.close()
+
+
+def test_reserve_of_the_disk_is_left_alone(tmp_path: Path) -> None:
+    journal = writer(tmp_path, free_bytes_min=2**60)
+    with pytest.raises(JournalError, match="TICKLINE_JOURNAL_FREE_BYTES_MIN"):
+        journal.append(RecordKind.FRAME, b"x", T0_US)
+    journal.close()
+
+
+@pytest.mark.parametrize("keep_bytes", [0, 5, 400, -20])
+def test_damaged_compressed_segment_costs_no_other(tmp_path: Path, keep_bytes: int) -> None:
+    fill(tmp_path, 200)
+    rest = len(read_all(tmp_path, Position(segment_name(segments_of(tmp_path)[1]), 0)))
+    keeping(tmp_path, None)
+    packed = segments_of(tmp_path)[0]
+    packed.write_bytes(packed.read_bytes()[:keep_bytes])
+    reader = JournalReader(lambda: segments_of(tmp_path), follow=False)
+    seqs: list[int] = []
+    while not reader.finished:
+        seqs += [record.seq for record in reader.read(700)]
+    assert seqs[-rest:] == list(range(201 - rest, 201))
+    assert seqs == sorted(set(seqs))
+    assert reader.corrupt_bytes > 0 or keep_bytes == 0

@@ -12,7 +12,8 @@ ROOT = Path(__file__).parents[2]
 LAYERS = [
     {"model", "proto", "config"},
     {"decode", "normalise", "batch", "journal_format", "subscription", "retry"},
-    {"recording", "journal", "sources", "upstox", "instruments", "writer", "feed"},
+    {"recording", "journal", "journal_writer", "journal_reader", "journal_keeper", "sources"}
+    | {"upstox", "instruments", "writer", "patient_writer", "feed"},
     {"consumer", "supervisor", "replay"},
     {"cli", "simulator", "bench", "blaster"},
 ]

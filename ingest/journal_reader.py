@@ -1,0 +1,147 @@
+"""Read a stream of the journal, following its writer through the file.
+
+Not through a queue: what is handed over is bounded by the disk, a slow database slows nothing
+down, and live and replay are one path.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+
+import zstandard
+
+from ingest.journal import HEADER_BYTES_MAX, SUFFIX, Position, segment_name
+from ingest.journal_format import decode_segment_header, parse_records
+from ingest.model import Record
+from sql.errors import CorruptionError
+
+log = logging.getLogger(__name__)
+
+FRAME_HEADER_BYTES_MAX = 18  # of Zstandard (RFC 8878, 3.1.1.1)
+
+
+class JournalReader:
+    """Read a stream's records in order. One reader, one task.
+
+    Parameters
+    ----------
+    segments
+        Lists the stream's segments, oldest first; asked again whenever one ends.
+    position
+        Where to begin; None is the oldest record.
+    follow
+        True: the end of the newest segment is where the writer is, more will come.
+        False: it is the end.
+
+    Attributes
+    ----------
+    segment
+        Name of the segment that the last `read` came from.
+    """
+
+    def __init__(self, segments: Callable[[], list[Path]], position: Position | None = None, *, follow: bool) -> None:
+        self.segment = position.segment if position else ""
+        self.offset = position.offset if position else 0
+        self.corrupt_bytes = 0
+        self.finished = False
+        self._segments = segments
+        self._follow = follow
+        self._fd = -1
+
+    def read(self, bytes_max: int) -> list[Record]:
+        """Return the next records, of one segment, about `bytes_max` at most; [] when there are none now."""
+        while not self.finished:
+            if self._fd < 0 and not self._open():
+                self.finished = not self._follow
+                return []
+            # Asked before reading: after the writer has moved on nothing more comes into this one.
+            complete = not self._follow or self._has_next()
+            data = os.pread(self._fd, bytes_max, self.offset)
+            at_end = len(data) < bytes_max
+            parsed = parse_records(data, self.offset, final=complete and at_end)
+            if not parsed.consumed and not at_end:
+                bytes_max *= 2  # one record is larger than what was read
+                continue
+            self.offset += parsed.consumed
+            self._note_corrupt(parsed.corrupt_bytes)
+            if parsed.records or not (complete and at_end):
+                return parsed.records
+            self._leave_segment()
+        return []
+
+    def backlog_bytes(self) -> int:
+        """Bytes of this stream that have not been read yet."""
+        ahead = [path for path in self._segments() if segment_name(path) >= self.segment]
+        read = self.offset if ahead and segment_name(ahead[0]) == self.segment else 0
+        return sum(path.stat().st_size for path in ahead) - read
+
+    def stop_following(self) -> None:
+        """Say that the writer has closed: the end of the newest segment is now the end."""
+        self._follow = False
+
+    def close(self) -> None:
+        """Close the open segment."""
+        if self._fd >= 0:
+            os.close(self._fd)
+            self._fd = -1
+
+    def _open(self) -> bool:
+        paths = [path for path in self._segments() if segment_name(path) >= self.segment]
+        if not paths:
+            return False
+        path = paths[0]
+        fd, lost = _open_segment(path)
+        if segment_name(path) != self.segment or not self.offset:
+            try:
+                _, self.offset = decode_segment_header(os.pread(fd, HEADER_BYTES_MAX, 0))
+            except CorruptionError:
+                lost += os.fstat(fd).st_size
+                os.close(fd)
+                if self._follow and len(paths) == 1:
+                    return False  # the writer has just begun it
+                self.segment = segment_name(path)
+                self._note_corrupt(lost)
+                self._leave_segment()
+                return not self.finished and self._open()
+        self._fd, self.segment = fd, segment_name(path)
+        self._note_corrupt(lost)
+        return True
+
+    def _note_corrupt(self, lost: int) -> None:
+        if lost:
+            self.corrupt_bytes += lost
+            log.error("journal bytes skipped segment=%s before=%d bytes=%d", self.segment, self.offset, lost)
+
+    def _has_next(self) -> bool:
+        return any(segment_name(path) > self.segment for path in self._segments())
+
+    def _leave_segment(self) -> None:
+        self.close()
+        if self._follow or self._has_next():
+            self.segment, self.offset = self.segment + "~", 0  # after this one, before any other
+        else:
+            self.finished = True
+
+
+def _open_segment(path: Path) -> tuple[int, int]:
+    """Open a segment for reading; return its descriptor and how many bytes of it are lost.
+
+    A compressed one is unpacked, as far as it is good, into a file without a name.
+    """
+    if path.suffix == SUFFIX:
+        return os.open(path, os.O_RDONLY), 0
+    with path.open("rb") as packed, tempfile.TemporaryFile(dir=path.parent) as unpacked:
+        size = path.stat().st_size  # the least it held, where even its own length is lost
+        try:
+            size = zstandard.frame_content_size(packed.read(FRAME_HEADER_BYTES_MAX))
+            packed.seek(0)
+            for part in zstandard.ZstdDecompressor().read_to_iter(packed):
+                unpacked.write(part)
+        except zstandard.ZstdError as exc:
+            log.error("journal segment damaged segment=%s error=%s", segment_name(path), exc)
+        unpacked.flush()
+        return os.dup(unpacked.fileno()), max(size - unpacked.tell(), 0)

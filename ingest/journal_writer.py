@@ -1,0 +1,190 @@
+"""Append to a stream of the journal: group fsync, rotation, room on the disk.
+
+Owns the newest segment. What `append` returned from, the kernel has; what the settings' window
+has passed, the disk has.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import shutil
+import threading
+from dataclasses import dataclass
+from pathlib import Path
+
+from ingest.journal import SUFFIX, day_of, segments_of, sync_folder
+from ingest.journal_format import SegmentHeader, encode_record, encode_segment_header
+from sql.errors import JournalError
+
+log = logging.getLogger(__name__)
+
+ROOM_CHECK_BYTES = 4 * 2**20  # how much is written between two looks at the disk
+_IST_US = 19_800_000_000
+_DAY_US = 86_400_000_000
+
+
+@dataclass(frozen=True, slots=True)
+class JournalLimits:
+    """What a stream may take. Zero: no limit, or for fsync: before `append` returns."""
+
+    segment_bytes_max: int = 256 * 2**20
+    fsync_ms: int = 100
+    quota_bytes: int = 0  # of the stream's folder
+    free_bytes_min: int = 0  # that must stay free on its disk
+
+
+class JournalWriter:
+    """Append records to a stream. One per stream, used by one task; the fsync runs on a thread.
+
+    Parameters
+    ----------
+    folder
+        Where the stream's segments are.
+    collector, stream
+        Names, for the segment header.
+    next_seq
+        Number of the next record.
+    limits
+        What the stream may take.
+    """
+
+    def __init__(self, folder: Path, *, collector: str, stream: str, next_seq: int, limits: JournalLimits) -> None:
+        self.folder = folder
+        self.next_seq = next_seq
+        self.records = 0
+        self.bytes = 0
+        self._collector, self._stream = collector, stream
+        self._limits = limits
+        self._fd = -1
+        self._size = 0
+        self._day = -1  # IST day number
+        self._until_check = 0  # bytes that may be written before the next look at the disk
+        self._sync_error: OSError | None = None
+        self._dirty = threading.Event()
+        self._closing = threading.Event()
+        self._lock = threading.Lock()  # the fsync thread and rotation share the descriptor
+        folder.mkdir(parents=True, exist_ok=True)
+        self._syncer = threading.Thread(target=self._sync_along, name="journal-fsync", daemon=True)
+        if limits.fsync_ms:
+            self._syncer.start()
+
+    def append(self, kind: int, payload: bytes, received_us: int) -> int:
+        """Write one record and return its seq. When this returns the kernel has it.
+
+        Raises
+        ------
+        JournalError
+            If the disk does not take it; the segment is then as it was before.
+        """
+        if self._sync_error is not None:
+            self._give_up_segment(self._sync_error)
+        if self._until_check <= 0:
+            self.check_room()
+        day = (received_us + _IST_US) // _DAY_US
+        if self._fd < 0 or self._size >= self._limits.segment_bytes_max or day != self._day:
+            self._rotate(day, received_us)
+        data = encode_record(kind, self.next_seq, received_us, payload)
+        self._write(data)
+        seq, self.next_seq = self.next_seq, self.next_seq + 1
+        self.records += 1
+        self.bytes += len(data)
+        self._until_check -= len(data)
+        if self._limits.fsync_ms:
+            self._dirty.set()
+        else:
+            os.fdatasync(self._fd)
+        return seq
+
+    def check_room(self) -> None:
+        """Look at the disk.
+
+        Raises
+        ------
+        JournalError
+            If the quota or the disk's reserve is used up.
+        """
+        self._until_check = 0  # until there is room, each append looks again
+        limits = self._limits
+        if limits.free_bytes_min and (free := shutil.disk_usage(self.folder).free) < limits.free_bytes_min:
+            raise JournalError(
+                f"disk of journal {self.folder.name!r} has {free:,} bytes free, the reserve is "
+                f"{limits.free_bytes_min:,}: free some, or lower TICKLINE_JOURNAL_FREE_BYTES_MIN"
+            )
+        if limits.quota_bytes:
+            used = sum(path.stat().st_size for path in segments_of(self.folder))
+            if used >= limits.quota_bytes:
+                raise JournalError(
+                    f"journal {self.folder.name!r} has {used:,} bytes, the quota is {limits.quota_bytes:,}: bring the "
+                    "database back so that it drains, or raise TICKLINE_JOURNAL_QUOTA_BYTES"
+                )
+        self._until_check = ROOM_CHECK_BYTES
+
+    def close(self) -> None:
+        """Sync and close; every record is then on the disk."""
+        self._closing.set()
+        self._dirty.set()
+        if self._syncer.is_alive():
+            self._syncer.join()
+        self._close_segment()
+
+    def _write(self, data: bytes) -> None:
+        try:
+            written = os.write(self._fd, data)
+        except OSError as exc:
+            self._undo()
+            raise JournalError(f"cannot write journal {self.folder.name!r}: {exc.strerror}: see its disk") from exc
+        if written != len(data):  # a full disk takes part of it
+            self._undo()
+            raise JournalError(f"cannot write journal {self.folder.name!r}: no space left on device: free some")
+        self._size += len(data)
+
+    def _undo(self) -> None:
+        """Cut what a failed write left, so that the next record stands behind a whole one."""
+        os.ftruncate(self._fd, self._size)
+        self._until_check = 0
+
+    def _rotate(self, day: int, received_us: int) -> None:
+        self._close_segment()
+        header = encode_segment_header(SegmentHeader(self._collector, self._stream, self.next_seq, received_us))
+        path = self.folder / f"{day_of(received_us)}-{self.next_seq:015d}{SUFFIX}"
+        try:
+            fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_APPEND, 0o600)
+        except OSError as exc:
+            raise JournalError(f"cannot begin journal segment {path.name!r}: {exc.strerror}: see its disk") from exc
+        with self._lock:
+            self._fd, self._size, self._day = fd, 0, day
+        try:
+            self._write(header)
+            os.fsync(fd)
+        except (JournalError, OSError):
+            self._close_segment(sync=False)
+            path.unlink()  # it has no record, and the next try takes the same name
+            raise
+        sync_folder(self.folder)
+
+    def _close_segment(self, *, sync: bool = True) -> None:
+        with self._lock:
+            if self._fd >= 0:
+                if sync:
+                    os.fsync(self._fd)
+                os.close(self._fd)
+                self._fd = -1
+
+    def _give_up_segment(self, error: OSError) -> None:
+        """Go on in a new segment: after a failed fsync nobody knows what the disk has of this one."""
+        self._sync_error = None
+        self._close_segment(sync=False)
+        raise JournalError(f"cannot sync journal {self.folder.name!r}: {error.strerror}: see its disk") from error
+
+    def _sync_along(self) -> None:
+        while not self._closing.is_set():
+            self._dirty.wait()
+            self._dirty.clear()
+            try:
+                with self._lock:
+                    if self._fd >= 0:
+                        os.fdatasync(self._fd)
+            except OSError as exc:
+                self._sync_error = exc
+            self._closing.wait(self._limits.fsync_ms / 1000)

@@ -1,0 +1,108 @@
+"""Patient writer: a writer that is tried again for as long as the database is away.
+
+Owns the patience: what is retried, how long is waited, what is said. It blocks, so the consumer
+calls it on a thread. While it waits nothing is lost: the records are in the journal, and the
+consumer stands still with at most two batches.
+"""
+
+from __future__ import annotations
+
+import logging
+import random
+import threading
+import time
+from collections.abc import Callable, Sequence
+from datetime import date
+from typing import TypeVar
+
+from ingest.journal import Position
+from ingest.model import InstrumentRef
+from ingest.retry import backoff_s
+from ingest.writer import Batch, Writer
+from sql.errors import Retryable, StoreError
+
+log = logging.getLogger(__name__)
+
+T = TypeVar("T")
+
+
+class Abandoned(StoreError):
+    """The process stops and will not wait for the database any longer."""
+
+
+class PatientWriter:
+    """The methods of a `Writer`, each tried until it succeeds.
+
+    Parameters
+    ----------
+    writer
+        An open writer; nobody else may use it.
+    first_s, max_s
+        Wait after the first failure and the longest, seconds.
+
+    Attributes
+    ----------
+    away_since
+        When the database was lost, by the monotonic clock; None while it is there.
+    failures
+        Failed tries in a row.
+    """
+
+    def __init__(self, writer: Writer, *, first_s: float, max_s: float) -> None:
+        self.writer = writer
+        self.away_since: float | None = None
+        self.failures = 0
+        self.last_error = ""
+        self._first_s, self._max_s = first_s, max_s
+        self._rng = random.Random()  # noqa: S311  jitter is no secret
+        self._abandoned = threading.Event()
+
+    def write(self, batch: Batch, stream: str) -> None:
+        """Commit a batch, however long it takes; see `Writer.write`."""
+        self._insist(lambda: self.writer.write(batch, stream))
+
+    def register(self, instrument_keys: Sequence[str], day: date) -> list[InstrumentRef]:
+        """Return the instruments that keys mean; see `Writer.register`."""
+        return self._insist(lambda: self.writer.register(instrument_keys, day))
+
+    def checkpoint(self, stream: str, position: Position, state: bytes) -> None:
+        """Store the state at a committed position; see `Writer.checkpoint`."""
+        self._insist(lambda: self.writer.checkpoint(stream, position, state))
+
+    def abandon(self) -> None:
+        """End what is being tried, from another thread: it raises `Abandoned`."""
+        self._abandoned.set()
+        self.writer.abort()
+
+    def _insist(self, action: Callable[[], T]) -> T:
+        """Do it until it succeeds; only an error that is not the store's ends it."""
+        while not self._abandoned.is_set():
+            try:
+                if self.failures:
+                    self.writer.reconnect()
+                result = action()
+            except StoreError as exc:
+                self._wait(exc)
+            else:
+                self._note_success()
+                return result
+        raise Abandoned("stopped before the database took everything: the rest is in the journal, start again")
+
+    def _wait(self, error: StoreError) -> None:
+        if self._abandoned.is_set():
+            return
+        self.failures += 1
+        self.last_error = str(error)
+        if self.away_since is None:
+            self.away_since = time.monotonic()
+        wait_s = backoff_s(self.failures, self._rng, first_s=self._first_s, max_s=self._max_s)
+        # What only a person can mend is tried again too: recording goes on into the journal meanwhile.
+        level = logging.WARNING if isinstance(error, Retryable) else logging.ERROR
+        log.log(level, "database refuses, trying again in_s=%.1f failures=%d error=%s", wait_s, self.failures, error)
+        self._abandoned.wait(wait_s)
+
+    def _note_success(self) -> None:
+        if self.away_since is not None:
+            away_s = time.monotonic() - self.away_since
+            log.info("database is back away_s=%.1f failures=%d", away_s, self.failures)
+            self.away_since, self.failures, self.last_error = None, 0, ""
