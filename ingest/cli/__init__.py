@@ -25,6 +25,7 @@ COMMANDS = {
     "sql": "analytics.cli:sql_command",
     "start": "ingest.cli.start:command",
     "ticks": "analytics.cli:ticks_command",
+    "verify": "ingest.cli.verify:command",
 }
 SUMMARIES = {
     "bars": "Print OHLCV bars of instruments.",
@@ -36,6 +37,7 @@ SUMMARIES = {
     "sql": "Run one read-only SQL statement.",
     "start": "Ingest the live feed until stopped.",
     "ticks": "Print ticks of instruments.",
+    "verify": "Compare the journal with the ledger and the table, frame by frame.",
 }
 
 

@@ -14,7 +14,7 @@ LAYERS = [
     {"decode", "normalise", "batch", "journal_format", "subscription", "retry"},
     {"recording", "journal", "journal_writer", "journal_reader", "journal_keeper", "sources"}
     | {"upstox", "instruments", "writer", "patient_writer", "feed"},
-    {"consumer", "supervisor", "replay"},
+    {"rows", "consumer", "supervisor", "replay", "verify"},
     {"cli", "simulator", "bench", "blaster"},
 ]
 PURE = ["decode", "normalise", "batch", "journal_format", "subscription", "retry"]

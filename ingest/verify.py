@@ -1,0 +1,239 @@
+"""Verify: the journal against the ledger against the table, frame by frame. Reads only.
+
+    received = journalled = committed + pending          frames
+    ticks of a committed frame = its updates - rejected  rows of the table, each once
+
+What a frame should have made is found by decoding it again; it does not depend on what came before.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, dataclass, field
+from datetime import date
+from pathlib import Path
+from typing import Any
+
+import google_crc32c
+import psycopg
+
+from ingest.journal import segment_name, segments_of
+from ingest.journal_reader import JournalReader
+from ingest.model import Record, RecordKind
+from ingest.rows import rows_of_frame
+from sql import query
+from sql.database import translate
+
+READ_BYTES = 2**20
+PROBLEMS_MAX = 20  # of one kind in one stream that are listed; all are counted
+
+
+@dataclass(slots=True)
+class StreamReport:
+    """What was found in one stream of a journal."""
+
+    collector: str
+    stream: str
+    segments: int = 0
+    frames: int = 0
+    committed: int = 0
+    pending: int = 0
+    quarantined: int = 0
+    ticks: int = 0  # rows that the committed frames should have
+    rejected: int = 0  # updates and rows that made no row, with a reason on record
+    problem_counts: dict[str, int] = field(default_factory=dict)
+    problems: list[str] = field(default_factory=list)
+
+    @property
+    def adds_up(self) -> bool:
+        """Whether nothing is missing, nothing is there twice and nothing is damaged."""
+        return not self.problem_counts
+
+    def note(self, kind: str, text: str) -> None:
+        """Add a problem."""
+        self.problem_counts[kind] = self.problem_counts.get(kind, 0) + 1
+        if self.problem_counts[kind] <= PROBLEMS_MAX:
+            self.problems.append(f"{kind}: {text}")
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return plain values."""
+        return asdict(self) | {"adds_up": self.adds_up}
+
+
+@dataclass(frozen=True, slots=True)
+class _Batch:
+    """A row of the ledger."""
+
+    batch_id: int
+    offset_start: int
+    offset_end: int
+    frames: int
+    ticks: int
+    rejected: int
+    quarantined: int
+    first_ts: Any
+    last_ts: Any
+    digest: str
+
+
+def streams_of(journal: Path) -> Iterator[tuple[str, Path]]:
+    """Yield collector and folder of every stream under the journal's folder."""
+    for collector in sorted(path for path in journal.glob("*") if path.is_dir()):
+        for stream in sorted(path for path in collector.iterdir() if path.is_dir()):
+            yield collector.name, stream
+
+
+def verify_stream(
+    connection: psycopg.Connection[Any],
+    collector: str,
+    folder: Path,
+    *,
+    day: date | None = None,
+    show: Callable[[str], None] = lambda _: None,
+) -> StreamReport:
+    """Compare one stream with the database.
+
+    Parameters
+    ----------
+    connection
+        Any connection; nothing is written.
+    collector, folder
+        Whose stream, and where it is.
+    day
+        Only segments of this Indian day; None: all that are there.
+    show
+        Called with the name of each segment before it is read.
+
+    Raises
+    ------
+    StoreError
+        If the database cannot be read.
+    """
+    report = StreamReport(collector, folder.name)
+    crc: int | None = None
+    before: Record | None = None
+    unfinished = ""  # name of the segment before, if its end is not committed
+    for path in segments_of(folder):
+        if day is not None and not path.name.startswith(f"{day:%Y%m%d}"):
+            continue
+        show(segment_name(path))
+        report.segments += 1
+        try:
+            segment = _Segment(connection, report, path, crc, before)
+            segment.check()
+        except psycopg.Error as exc:
+            raise translate(exc) from exc
+        if unfinished and segment.batches:
+            report.note("ledger hole", f"{unfinished}: its last records are in no batch, later ones are")
+        unfinished = segment.name if segment.unfinished else ""
+        crc, before = segment.crc, segment.before
+    return report
+
+
+class _Segment:
+    """One segment and its rows of the ledger."""
+
+    def __init__(
+        self,
+        connection: psycopg.Connection[Any],
+        report: StreamReport,
+        path: Path,
+        crc: int | None,
+        before: Record | None,
+    ) -> None:
+        self.crc, self.before = crc, before
+        self.unfinished = False
+        self._connection, self._report, self._path = connection, report, path
+        self.name = segment_name(path)
+        self._parameters = {"collector": report.collector, "segment": f"{report.stream}/{self.name}"}
+        rows = connection.execute(query("ledger_of_segment"), self._parameters).fetchall()
+        self.batches = [_Batch(*row) for row in rows]
+        self._expected: dict[tuple[int, int], int] = {}  # frame -> rows that it should have
+        self._pending: set[tuple[int, int]] = set()
+
+    def check(self) -> None:
+        """Read the segment along its batches, then the table."""
+        reader = JournalReader(lambda: [self._path], follow=False)
+        records = self._records(reader)
+        reached = 0
+        for batch in self.batches:
+            if batch.offset_start != reached:
+                self._note("ledger hole", f"{self.name}: bytes {reached} to {batch.offset_start} are in no batch")
+            self._check_batch(batch, records)
+            reached = batch.offset_end
+        for record in records:
+            self.unfinished = True
+            if record.kind == RecordKind.FRAME:
+                self._report.frames += 1
+                self._report.pending += 1
+                self._pending.add((record.seq, record.received_us))
+        if reader.corrupt_bytes:
+            self._note("damage", f"{self.name}: {reader.corrupt_bytes} bytes are no record")
+        reader.close()
+        self._check_table()
+
+    def _records(self, reader: JournalReader) -> Iterator[Record]:
+        """Yield the segment's records and watch their numbers."""
+        while not reader.finished:
+            for record in reader.read(READ_BYTES):
+                if self.before is not None and record.seq != self.before.seq + 1:
+                    self._note(
+                        "records missing",
+                        f"{self.name}: seq {self.before.seq + 1} to {record.seq - 1} are not in the journal",
+                    )
+                self.before = record
+                yield record
+
+    def _check_batch(self, batch: _Batch, records: Iterator[Record]) -> None:
+        """Compare a batch with the records of its range."""
+        frames = 0
+        crc = self.crc
+        ended = False
+        for record in records:
+            frames += record.kind == RecordKind.FRAME
+            if crc is not None:
+                crc = google_crc32c.extend(crc, record.payload)
+            if record.kind == RecordKind.FRAME:
+                self._expected[record.seq, record.received_us] = rows_of_frame(record.payload)
+            if record.end_offset >= batch.offset_end:
+                ended = record.end_offset == batch.offset_end
+                break
+        self._report.frames += frames
+        self._report.committed += frames
+        self._report.ticks += batch.ticks
+        self._report.rejected += batch.rejected
+        self._report.quarantined += batch.quarantined
+        place = f"{self.name}: batch {batch.batch_id}"
+        if not ended:
+            self._note("journal behind the ledger", f"{place} ends at {batch.offset_end}, where no record does")
+        elif frames != batch.frames:
+            self._note("frames differ", f"{place} has {batch.frames} frames, the journal {frames}")
+        elif crc is not None and f"{crc:08x}" != batch.digest:
+            self._note("checksum", f"{place} was made of other bytes than the journal has")
+        self.crc = int(batch.digest, 16) if batch.digest else None
+
+    def _check_table(self) -> None:
+        """Compare the rows that frames should have with those that are there."""
+        times = [(batch.first_ts, batch.last_ts) for batch in self.batches if batch.first_ts is not None]
+        if not times:
+            return
+        spans = {"first_ts": min(first for first, _ in times), "last_ts": max(last for _, last in times)}
+        refused = dict(self._connection.execute(query("rejected_by_frame"), self._parameters).fetchall())
+        found: dict[tuple[int, int], int] = {}
+        for seq, received_us, ticks, instruments in self._connection.execute(query("ticks_by_frame"), spans):
+            frame = (seq, received_us)
+            found[frame] = ticks
+            if frame not in self._expected and frame not in self._pending:
+                continue  # another collector's
+            if ticks > instruments:
+                self._note("doubled", f"{self.name}: seq {seq} has {ticks} rows of {instruments} instruments")
+            if frame in self._pending:
+                self._note("beyond the ledger", f"{self.name}: seq {seq} has rows and is in no batch")
+        for (seq, received_us), expected in self._expected.items():
+            ticks = found.get((seq, received_us), 0)
+            if ticks != expected - refused.get(seq, 0):
+                kind = "missing" if ticks < expected else "too many"
+                self._note(kind, f"{self.name}: seq {seq} should have {expected} rows, the table has {ticks}")
+
+    def _note(self, kind: str, text: str) -> None:
+        self._report.note(kind, text)

@@ -1,0 +1,139 @@
+"""`verify`: it adds up when it does, and says where when it does not."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import psycopg
+import pytest
+
+from ingest.config import settings
+from ingest.journal import segments_of
+from ingest.journal_writer import JournalLimits, JournalWriter
+from ingest.model import RecordKind
+from ingest.recording import read_recording
+from ingest.replay import replay
+from ingest.verify import StreamReport, verify_stream
+from sql.database import Database
+from tests.data import data_file
+
+FRAMES = 1_500
+
+
+@pytest.fixture
+def stream(tmp_path: Path) -> Path:
+    """A journal of three segments, the second with a frame that does not parse."""
+    folder = tmp_path / "journal" / "default" / "1"
+    limits = JournalLimits(segment_bytes_max=900_000, fsync_ms=10)
+    journal = JournalWriter(folder, collector="default", stream="1", next_seq=1, limits=limits)
+    journal.append(RecordKind.CONNECTED, b"{}", 1_765_771_374_000_000)
+    for number, frame in zip(range(FRAMES), read_recording(data_file("session-20251215-open.frames.gz")), strict=False):
+        journal.append(RecordKind.FRAME, frame.payload, frame.received_ms * 1000)
+        if number == FRAMES // 2:
+            journal.append(RecordKind.FRAME, b"\xff not a frame", frame.received_ms * 1000)
+    journal.close()
+    assert len(segments_of(folder)) >= 2
+    return folder
+
+
+def write(database: Database, *segments: Path) -> None:
+    asyncio.run(replay(settings(), database.url, segments))
+
+
+def verify(database: Database, folder: Path, **given: Any) -> StreamReport:
+    with database.connect() as connection:
+        return verify_stream(connection, "default", folder, **given)
+
+
+def test_committed_journal_adds_up(database: Database, stream: Path) -> None:
+    write(database, *segments_of(stream))
+    report = verify(database, stream)
+    assert report.adds_up, report.problems
+    assert (report.frames, report.committed, report.pending, report.quarantined) == (FRAMES + 1, FRAMES + 1, 0, 1)
+    with database.connect() as connection:
+        assert connection.execute("select count(*) from ticks").fetchone() == (report.ticks,)
+
+
+def test_uncommitted_segment_is_pending_and_adds_up(database: Database, stream: Path) -> None:
+    first, *rest = segments_of(stream)
+    write(database, first)
+    report = verify(database, stream)
+    assert report.adds_up, report.problems
+    assert report.pending > 0
+    assert report.committed + report.pending == FRAMES + 1
+    write(database, first, *rest)
+    assert verify(database, stream).pending == 0
+
+
+def test_replay_of_the_segments_gives_the_same_ticks_elsewhere(database: Database, template: Any, stream: Path) -> None:
+    segments = segments_of(stream)
+    for count in range(1, len(segments) + 1):  # as if it had been stopped after each
+        write(database, *segments[:count])
+    every_column = (
+        "select instrument_key, ticks.* from ticks join instruments using (instrument_id) order by 1, seq, ts"
+    )
+    with Database(template.create("elsewhere"), None) as other:
+        write(other, *segments)
+        with database.connect() as one, other.connect() as two:
+            ours, theirs = (conn.execute(every_column).fetchall() for conn in (one, two))
+        instrument_id = 2
+        assert [row[:instrument_id] + row[instrument_id + 1 :] for row in ours] == [
+            row[:instrument_id] + row[instrument_id + 1 :] for row in theirs
+        ]
+    template.drop("elsewhere")
+
+
+def test_day_selects_segments(database: Database, stream: Path) -> None:
+    from datetime import date
+
+    assert verify(database, stream, day=date(2025, 12, 15)).segments == len(segments_of(stream))
+    assert verify(database, stream, day=date(2025, 12, 16)).segments == 0
+
+
+def lose_a_tick(conn: psycopg.Connection[Any], _: Path) -> None:
+    conn.execute(
+        "delete from ticks where seq = 40 and instrument_id = (select min(instrument_id) from ticks where seq = 40)"
+    )
+
+
+def double_a_tick(conn: psycopg.Connection[Any], _: Path) -> None:
+    conn.execute("insert into ticks select * from ticks where seq = 40 limit 1")
+
+
+def lose_a_batch(conn: psycopg.Connection[Any], _: Path) -> None:
+    conn.execute("delete from tickline.ledger where batch_id = (select min(batch_id) + 1 from tickline.ledger)")
+
+
+def damage_the_journal(_: psycopg.Connection[Any], folder: Path) -> None:
+    path = segments_of(folder)[0]
+    data = bytearray(path.read_bytes())
+    data[len(data) // 2] ^= 0xFF
+    path.write_bytes(data)
+
+
+def lose_a_segment(_: psycopg.Connection[Any], folder: Path) -> None:
+    segments_of(folder)[1].unlink()
+
+
+@pytest.mark.parametrize(
+    ("spoil", "kind"),
+    [
+        (lose_a_tick, "missing"),
+        (double_a_tick, "doubled"),
+        (lose_a_batch, "ledger hole"),
+        (damage_the_journal, "damage"),
+        (lose_a_segment, "records missing"),
+    ],
+)
+def test_what_does_not_add_up_is_named(
+    database: Database, stream: Path, spoil: Callable[[psycopg.Connection[Any], Path], None], kind: str
+) -> None:
+    write(database, *segments_of(stream))
+    with database.connect(autocommit=True) as conn:
+        spoil(conn, stream)
+    report = verify(database, stream)
+    assert not report.adds_up
+    assert kind in report.problem_counts, report.problems
