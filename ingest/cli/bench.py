@@ -3,10 +3,15 @@
 from __future__ import annotations
 
 import json
+from dataclasses import asdict
+from pathlib import Path
+from typing import get_args
 
 import click
 
-ENGINES = ("timescale", "postgres")
+from sql.settings import Engine
+
+ENGINES: tuple[Engine, ...] = get_args(Engine)
 
 
 @click.group("bench")
@@ -21,7 +26,7 @@ def command() -> None:
     "--engine", "engines", type=click.Choice(ENGINES), multiple=True, help="Measure this one only.  [default: both]"
 )
 @click.option("--format", "form", type=click.Choice(["table", "json"]), default="table", show_default=True)
-def ingest(ticks: int, instruments: int, engines: tuple[str, ...], form: str) -> None:
+def ingest(ticks: int, instruments: int, engines: tuple[Engine, ...], form: str) -> None:
     """From the socket to committed rows, against a pre-encoded COPY of the same rows.
 
     The simulator plays a made-up market as fast as the ingester takes it, each in a process of its
@@ -47,3 +52,24 @@ def ingest(ticks: int, instruments: int, engines: tuple[str, ...], form: str) ->
             f"{result.engine:<10} {result.ticks:>9,} {result.ingest_per_s:>10,.0f} {result.copy_per_s:>10,.0f} "
             f"{result.ratio:>6.2f} {result.memory_mb:>10.0f}"
         )
+
+
+@command.command("journal")
+@click.argument("recording", type=click.Path(exists=True, dir_okay=False, path_type=Path))
+@click.option("--format", "form", type=click.Choice(["table", "json"]), default="table", show_default=True)
+def journal(recording: Path, form: str) -> None:
+    """What the journal costs, with the frames of a RECORDING, and what share of ingestion that is."""
+    from ingest.bench_journal import bench_journal
+
+    results, share = bench_journal(recording, say=lambda text: click.echo(text, err=True))
+    if form == "json":
+        click.echo(json.dumps({"append": [asdict(result) for result in results], "share": share.as_dict()}, indent=2))
+        return
+    click.echo(f"{'fsync':<14} {'frames':>8} {'µs/frame':>9} {'MB/s':>8}")
+    for result in results:
+        rate = result.bytes_per_s / 1e6
+        click.echo(f"{result.fsync:<14} {result.frames:>8,} {result.us_per_frame:>9.1f} {rate:>8.1f}")
+    click.echo(
+        f"journal {share.write_s + share.read_s:.2f} s of {share.write_s + share.read_s + share.rest_s:.2f} s: "
+        f"{share.share:.1%} of the way from frame to committed row"
+    )

@@ -15,7 +15,7 @@ LAYERS = [
     {"recording", "journal", "journal_writer", "journal_reader", "journal_keeper", "sources"}
     | {"upstox", "instruments", "writer", "patient_writer", "feed"},
     {"rows", "consumer", "supervisor", "replay", "verify"},
-    {"cli", "simulator", "bench", "blaster"},
+    {"cli", "simulator", "bench", "bench_journal", "blaster"},
 ]
 PURE = ["decode", "normalise", "batch", "journal_format", "subscription", "retry"]
 EFFECTS = {"time", "socket", "asyncio", "logging", "os", "pathlib", "random", "threading", "psycopg", "aiohttp"}
