@@ -84,7 +84,9 @@ def test_replay_of_a_cut_recording_says_what_was_written(database: Database, sho
 
 
 def test_start_without_a_token_names_the_setting(database: Database) -> None:
-    assert_fails(tickline("start", "INFY", TICKLINE_DATABASE_URL=database.url), "no access token", "UPSTOX_ACCESS_TOKEN")
+    assert_fails(
+        tickline("start", "INFY", TICKLINE_DATABASE_URL=database.url), "no access token", "UPSTOX_ACCESS_TOKEN"
+    )
 
 
 def test_unknown_instrument_names_near_matches(database: Database, short: Path) -> None:
@@ -139,7 +141,17 @@ def test_env_example_lists_every_setting_with_its_default() -> None:
 
 def test_wheel_carries_its_sql_and_migrations(empty_database: Database, tmp_path: Path) -> None:
     """Built from the tree, unpacked into an empty folder, and run from there."""
-    build = [sys.executable, "-m", "pip", "wheel", "--quiet", "--no-deps", "--wheel-dir", str(tmp_path), str(REPOSITORY)]
+    build = [
+        sys.executable,
+        "-m",
+        "pip",
+        "wheel",
+        "--quiet",
+        "--no-deps",
+        "--wheel-dir",
+        str(tmp_path),
+        str(REPOSITORY),
+    ]
     subprocess.run(build, check=True, timeout=240)
     (wheel,) = tmp_path.glob("tickline-*.whl")
     site = tmp_path / "site"

@@ -144,9 +144,7 @@ def test_dropped_connection_is_made_again_with_a_new_code(database: Database, ho
                     simulator.drop_all()
                 return progress.feed.stats.connections == 4 and progress.consumer.account.frames > 10_000
 
-            return await ingest(
-                simulator, database, configured(simulator, home), sorted(simulator.source.keys), until
-            )
+            return await ingest(simulator, database, configured(simulator, home), sorted(simulator.source.keys), until)
 
     progress = asyncio.run(with_drops())
     assert progress.feed.stats.connections == 4
