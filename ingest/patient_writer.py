@@ -12,6 +12,7 @@ import random
 import threading
 import time
 from collections.abc import Callable, Sequence
+from concurrent.futures import Future, wait
 from datetime import date
 from typing import TypeVar
 
@@ -22,6 +23,8 @@ from ingest.writer import Batch, Writer
 from sql.errors import Retryable, StoreError
 
 log = logging.getLogger(__name__)
+
+STOP_POLL_S = 0.1  # how soon a stop is noticed while a connection is being made
 
 T = TypeVar("T")
 
@@ -79,7 +82,7 @@ class PatientWriter:
         while not self._abandoned.is_set():
             try:
                 if self.failures:
-                    self.writer.reconnect()
+                    self._reconnect()
                 result = action()
             except StoreError as exc:
                 self._wait(exc)
@@ -87,6 +90,22 @@ class PatientWriter:
                 self._note_success()
                 return result
         raise Abandoned("stopped before the database took everything: the rest is in the journal, start again")
+
+    def _reconnect(self) -> None:
+        """Connect anew. It cannot be broken off, so a stop leaves it behind, on a thread that ends with the process."""
+        attempt: Future[None] = Future()
+
+        def connect() -> None:
+            try:
+                attempt.set_result(self.writer.reconnect())
+            except BaseException as exc:
+                attempt.set_exception(exc)
+
+        threading.Thread(target=connect, name="reconnect", daemon=True).start()
+        while not wait([attempt], timeout=STOP_POLL_S).done:
+            if self._abandoned.is_set():
+                raise Abandoned("stopped while connecting to the database: start again when it is back")
+        attempt.result()
 
     def _wait(self, error: StoreError) -> None:
         if self._abandoned.is_set():

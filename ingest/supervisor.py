@@ -148,13 +148,14 @@ async def _run(
                 group.create_task(_keep_along(settings, consumer), name="journal keeper"),
             ]
             await stop.wait()
+            deadline = asyncio.get_running_loop().time() + settings.stop_s
             log.info("stopping: the feed is closed, what is left is committed")
             receiving.cancel()
             await asyncio.wait([receiving])
             journal.close()
             reader.stop_following()
             consumer.arrived.set()
-            await _finish(consuming, patient, settings.stop_s)
+            await _finish(consuming, patient, deadline)
             for task in along:
                 task.cancel()
         if not patient.failures:
@@ -168,9 +169,9 @@ async def _run(
         consumer.source.close()
 
 
-async def _finish(consuming: asyncio.Task[None], patient: PatientWriter, stop_s: float) -> None:
+async def _finish(consuming: asyncio.Task[None], patient: PatientWriter, deadline: float) -> None:
     """Let the consumer commit what is left, but not for longer than a stop may take."""
-    await asyncio.wait([consuming], timeout=stop_s)
+    await asyncio.wait([consuming], timeout=deadline - asyncio.get_running_loop().time())
     if not consuming.done():
         patient.abandon()
         await asyncio.wait([consuming])
@@ -212,25 +213,30 @@ def first_error(group: BaseExceptionGroup[BaseException]) -> BaseException:
 def stop_signals(*, for_s: float | None = None) -> Iterator[asyncio.Event]:
     """Turn the first SIGINT or SIGTERM, or the end of `for_s` seconds, into an event.
 
-    A second signal ends the process at once; the journal has all that was received.
+    A second signal, of either kind, ends the process at once; the journal has all that was received.
     """
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
     timer = loop.call_later(for_s, stop.set) if for_s is not None else None
+    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
 
-    def on_signal(number: int) -> None:
+    def on_signal() -> None:
         stop.set()
-        loop.remove_signal_handler(number)  # the next one has its default effect
+        for number in before:
+            loop.remove_signal_handler(number)
+            # Not Python's KeyboardInterrupt: that would wait for the thread that waits for the database.
+            signal.signal(number, signal.SIG_DFL)
 
-    for number in (signal.SIGINT, signal.SIGTERM):
-        loop.add_signal_handler(number, on_signal, number)
+    for number in before:
+        loop.add_signal_handler(number, on_signal)
     try:
         yield stop
     finally:
         if timer is not None:
             timer.cancel()
-        for number in (signal.SIGINT, signal.SIGTERM):
+        for number, handler in before.items():
             loop.remove_signal_handler(number)
+            signal.signal(number, handler)
 
 
 async def refresh(url: str, account: Account) -> None:
