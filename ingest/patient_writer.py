@@ -97,9 +97,11 @@ class PatientWriter:
 
         def connect() -> None:
             try:
-                attempt.set_result(self.writer.reconnect())
+                self.writer.reconnect()
             except BaseException as exc:
                 attempt.set_exception(exc)
+            else:
+                attempt.set_result(None)
 
         threading.Thread(target=connect, name="reconnect", daemon=True).start()
         while not wait([attempt], timeout=STOP_POLL_S).done:

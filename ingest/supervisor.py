@@ -145,7 +145,7 @@ async def _run(
             along = [
                 group.create_task(show_along(progress, show), name="progress"),
                 group.create_task(_refresh_along(url, consumer.account), name="bars"),
-                group.create_task(_keep_along(settings, consumer), name="journal keeper"),
+                group.create_task(_keep_along(settings, consumer, feed), name="journal keeper"),
             ]
             await stop.wait()
             deadline = asyncio.get_running_loop().time() + settings.stop_s
@@ -177,13 +177,13 @@ async def _finish(consuming: asyncio.Task[None], patient: PatientWriter, deadlin
         await asyncio.wait([consuming])
 
 
-async def _keep_along(settings: Settings, consumer: Consumer) -> None:
+async def _keep_along(settings: Settings, consumer: Consumer, feed: Feed) -> None:
     """Compress and delete segments now and then; a failure costs room, never records."""
     stopping = threading.Event()
     folder = settings.journal_folder / STREAM
     try:
         while True:
-            await asyncio.sleep(KEEP_S)
+            await _until_keeping(feed)
             try:
                 await asyncio.to_thread(
                     keep,
@@ -198,6 +198,14 @@ async def _keep_along(settings: Settings, consumer: Consumer) -> None:
                 log.warning("journal not tidied, trying again in_s=%d error=%s", KEEP_S, exc)
     finally:
         stopping.set()
+
+
+async def _until_keeping(feed: Feed) -> None:
+    """Wait until it is time to tidy: every minute, and soon while the journal has no room."""
+    for _ in range(KEEP_S):
+        await asyncio.sleep(1.0)
+        if feed.stats.journal_full:
+            return
 
 
 def first_error(group: BaseExceptionGroup[BaseException]) -> BaseException:

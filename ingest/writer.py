@@ -10,9 +10,10 @@ from __future__ import annotations
 
 import json
 import logging
+import math
 import os
 import socket
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, date, datetime
 from functools import partial
@@ -397,7 +398,7 @@ class Writer:
                         "end_offset": tick.end_offset,
                         "seq": tick.seq,
                         "instrument_id": tick.instrument_id,
-                        "tick": Jsonb(tick.tick, dumps=lambda value: json.dumps(value, default=str)),
+                        "tick": Jsonb(_plain(tick.tick), dumps=lambda value: json.dumps(value, default=str)),
                         "sqlstate": tick.sqlstate,
                         "reason": tick.reason,
                     }
@@ -421,6 +422,17 @@ class Writer:
                     for gap in batch.gaps
                 ],
             )
+
+
+def _plain(value: Any) -> Any:
+    """Return a value that JSON can hold: it has no NaN and no infinity, and jsonb no NUL."""
+    if isinstance(value, float) and not math.isfinite(value):
+        return str(value)
+    if isinstance(value, str):
+        return value.replace("\0", "\\0")
+    if isinstance(value, Mapping):
+        return {name: _plain(part) for name, part in value.items()}
+    return [_plain(part) for part in value] if isinstance(value, list | tuple) else value
 
 
 def refresh_bars(url: str, start: datetime, end: datetime) -> None:
