@@ -19,6 +19,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+import psutil
+
 from ingest.instruments import load_master
 from sql import timescaledb
 from sql.apply import upgrade
@@ -39,7 +41,7 @@ class IngestResult:
     ticks: int
     ingest_per_s: float
     copy_per_s: float
-    memory_mb: float  # peak resident size of the ingester
+    memory_mb: float  # largest resident size of the ingester that was seen
 
     @property
     def ratio(self) -> float:
@@ -66,7 +68,7 @@ def bench_ingest(engine: Engine, *, ticks: int, instruments: int, say: Callable[
             with database.connect(autocommit=True) as connection:
                 load_master(connection, json.dumps([{"instrument_key": key} for key in keys]).encode(), "bench")
             say(f"{engine}: ingesting {made:,} ticks of {len(keys)} instruments")
-            ingest_s, memory_mb = _time_ingest(database, recording, home, engine, keys, made)
+            ingest_s, memory_mb = _time_ingest(database, recording, home=home, engine=engine, keys=keys, ticks=made)
             copy_s = _time_copy(database)
         return IngestResult(engine, made, made / ingest_s, made / copy_s, memory_mb)
 
@@ -74,7 +76,7 @@ def bench_ingest(engine: Engine, *, ticks: int, instruments: int, say: Callable[
 def _make_recording(path: Path, *, ticks: int, instruments: int, say: Callable[[str], None]) -> tuple[list[str], int]:
     """Write a made-up market with about so many ticks as a recording; return its keys and exact count."""
     from datetime import date  # noqa: PLC0415  only a bench wants the market
-    from datetime import time as clock
+    from datetime import time as clock  # noqa: PLC0415
 
     from ingest.model import FrameType  # noqa: PLC0415
     from ingest.recording import write_recording  # noqa: PLC0415
@@ -100,7 +102,7 @@ def _make_recording(path: Path, *, ticks: int, instruments: int, say: Callable[[
 
 
 def _time_ingest(
-    database: Database, recording: Path, home: Path, engine: Engine, keys: list[str], ticks: int
+    database: Database, recording: Path, *, home: Path, engine: Engine, keys: list[str], ticks: int
 ) -> tuple[float, float]:
     """Return seconds from the first frame received to the last commit, and the ingester's peak MB."""
     environment = os.environ | {
@@ -119,11 +121,15 @@ def _time_ingest(
         try:
             with database.connect(autocommit=True) as connection:
                 deadline = time.monotonic() + WAIT_S_MAX
-                committed = 0
+                committed = memory = 0
+                # Not ru_maxrss: what this process holds when it starts another counts there too.
+                watched = psutil.Process(ingester.pid)
                 while committed < ticks:
                     if ingester.poll() is not None or time.monotonic() > deadline:
                         raise TicklineError(f"ingester stopped after {committed} of {ticks} ticks: run it with --debug")
                     time.sleep(POLL_S)
+                    with contextlib.suppress(psutil.Error):  # it may have ended just now
+                        memory = max(memory, watched.memory_info().rss)
                     row = connection.execute("select coalesce(sum(ticks), 0) from tickline.ledger").fetchone()
                     committed = int(row[0]) if row else 0
                 ended = time.time()
@@ -132,9 +138,8 @@ def _time_ingest(
                 seconds = ended - float(row[0])
         finally:
             ingester.send_signal(signal.SIGTERM)
-            _, _, usage = os.wait4(ingester.pid, 0)
-            ingester.returncode = 0
-    return seconds, usage.ru_maxrss / 1024
+            ingester.wait(WAIT_S_MAX)
+    return seconds, memory / 2**20
 
 
 @contextlib.contextmanager

@@ -11,22 +11,23 @@ import asyncio
 import json
 import logging
 import time
-from collections import deque
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime
 from typing import Any
 
 import google_crc32c
+import numpy as np
 
 from ingest.batch import RowBuffer
-from ingest.decode import decode
+from ingest.decode import NOTHING, decode_all
 from ingest.journal import Position
-from ingest.model import Frame, Record, RecordKind
-from ingest.normalise import IST_OFFSET_MS, Normaliser
+from ingest.judge import IST_OFFSET_MS
+from ingest.model import Frames, Record, RecordKind
+from ingest.normalise import Normaliser
 from ingest.patient_writer import PatientWriter
+from ingest.reading import Reading
 from ingest.sources import Source
 from ingest.writer import Batch, QuarantinedFrame, RejectedTick, Resume
-from sql.errors import DecodeError
 
 log = logging.getLogger(__name__)
 
@@ -36,9 +37,10 @@ class Limits:
     """How much the consumer takes at a time."""
 
     batch_rows_max: int = 20_000  # 4.5 MB of rows; larger batches gain under 2 %
-    read_bytes_max: int = 256 * 2**10  # some 5 ms of decoding, then the event loop has its turn
+    read_bytes_max: int = 512 * 2**10  # some 1,400 full updates, 5 ms, then the event loop has its turn
     checkpoint_s: float = 10.0  # what a restart may have to decode again
     poll_s: float = 0.02  # how often an idle source is asked, should its signal be missed
+    gather_s: float = 0.01  # while a batch is in flight, so long may records gather: a decode costs 1 ms, however few
 
 
 @dataclass(slots=True)
@@ -97,7 +99,8 @@ class Consumer:
     _committed: Position | None = None
     _reached: Position | None = None  # end of the last batch begun; ahead of _committed by what is in flight
     _crc: int = 0
-    _records: deque[Record] = field(default_factory=deque)
+    _read: Reading | None = None
+    _behind: bool = False  # the last read was a large one: the next will be, without waiting
     _batch: Batch | None = None
     _spare: list[RowBuffer] = field(default_factory=list)
     _writing: asyncio.Task[None] | None = None
@@ -123,10 +126,10 @@ class Consumer:
         self._spare = [RowBuffer(self.limits.batch_rows_max) for _ in range(2)]
         while True:
             self.arrived.clear()
-            if not self._records:
-                self._records.extend(self.source.read(self.limits.read_bytes_max))
-            moved = bool(self._records)
-            full = await self._fill() if moved else False
+            if self._read is None and (records := self.source.read(self.limits.read_bytes_max)):
+                self._read = await self._decode(records)
+            moved = self._read is not None
+            full = await self._fill(self._read) if self._read is not None else False
             idle = self._writing is None or self._writing.done()
             if self._batch is not None and (full or idle):
                 await self._dispatch(self._batch)
@@ -134,6 +137,8 @@ class Consumer:
                 if idle and self.source.finished:
                     break
                 await self._wait()
+            elif self._writing is not None and not full and not self._behind:
+                await asyncio.wait({self._writing}, timeout=self.limits.gather_s)
             await asyncio.sleep(0)
         await self._settle()
         if self._committed is not None and self.account.batches:
@@ -150,57 +155,53 @@ class Consumer:
         finally:
             signal.cancel()
 
-    async def _fill(self) -> bool:
+    async def _decode(self, records: list[Record]) -> Reading:
+        """Decode what was read, and have the database name the instruments not met before."""
+        is_frame = [record.kind == RecordKind.FRAME for record in records]
+        frames = decode_all(
+            [record.payload if framed else NOTHING for record, framed in zip(records, is_frame, strict=True)]
+        )
+        self._behind = sum(len(record.payload) for record in records) > self.limits.read_bytes_max // 2
+        segment, committed = self.source.segment, 0
+        if self._committed is not None and not self.account.records:
+            reached = (self._committed.segment, self._committed.offset)
+            committed = sum((segment, record.end_offset) <= reached for record in records)
+        if unknown := self.normaliser.unknown(frames):
+            await self._introduce(unknown, frames)
+        return Reading(segment, records, frames, committed)
+
+    async def _introduce(self, unknown: list[str], frames: Frames) -> None:
+        """Have the database name instruments as of the day on which each was met first."""
+        await self._settle()  # the connection is busy until then
+        days: dict[date, list[str]] = {}
+        for key in unknown:
+            current_ms = int(frames.current_ms[frames.frame_of(frames.updates.keys.index(key))])
+            days.setdefault(datetime.fromtimestamp((current_ms + IST_OFFSET_MS) / 1000, UTC).date(), []).append(key)
+        for day, keys in days.items():
+            self.normaliser.learn(await asyncio.to_thread(self.writer.register, keys, day))
+
+    async def _fill(self, read: Reading) -> bool:
         """Move records into the batch; True when it must be committed before more can go in."""
-        segment = self.source.segment
-        while self._records:
-            record = self._records[0]
-            if self._batch is not None and self._batch.segment != segment:
+        while read.at < len(read.records):
+            if read.at < read.committed:
+                self._learn(read)
+                continue
+            batch = self._batch
+            if batch is not None and (batch.segment != read.segment or not batch.rows.has_room(read.next_updates)):
                 return True
-            frame = self._decode(record)
-            if isinstance(frame, Frame):
-                if self._batch is not None and not self._batch.rows.has_room(len(frame.updates)):
-                    return True
-                await self._introduce(frame)
-            self._records.popleft()
-            if self._is_committed(record, segment):
-                self._learn(record, frame)
-            else:
-                self._take(self._batch or await self._begin(record, segment), record, frame)
+            self._take(batch or await self._begin(read.records[read.at], read.segment), read)
+        self._read = None
         return False
 
-    def _decode(self, record: Record) -> Frame | DecodeError | None:
-        if record.kind != RecordKind.FRAME:
-            return None
-        try:
-            return decode(record.payload)
-        except DecodeError as exc:
-            return exc
-
-    async def _introduce(self, frame: Frame) -> None:
-        """Have the database name the instruments that this stream has not met before."""
-        if not (unknown := self.normaliser.unknown(frame)):
-            return
-        await self._settle()  # the connection is busy until then
-        day = datetime.fromtimestamp((frame.current_ms + IST_OFFSET_MS) / 1000, UTC).date()
-        self.normaliser.learn(await asyncio.to_thread(self.writer.register, unknown, day))
-
-    def _is_committed(self, record: Record, segment: str) -> bool:
-        committed = self._committed
-        return (
-            committed is not None
-            and self.account.records == 0
-            and (segment, record.end_offset) <= (committed.segment, committed.offset)
-        )
-
-    def _learn(self, record: Record, frame: Frame | DecodeError | None) -> None:
-        """Let a record that is already committed change the state and nothing else."""
+    def _learn(self, read: Reading) -> None:
+        """Let records that are already committed change the state and nothing else."""
         rows = self._spare[0]
-        self._apply(record, frame, rows)
+        start, stop = read.next_stretch(rows)
+        self._apply(read, start, stop, rows)
         rows.rows = 0
         self.normaliser.gaps.clear()
         self.normaliser.rejected.clear()
-        self.account.frames_before += record.kind == RecordKind.FRAME
+        self.account.frames_before += sum(record.kind == RecordKind.FRAME for record in read.records[start:stop])
 
     async def _begin(self, record: Record, segment: str) -> Batch:
         if not self._spare:
@@ -212,43 +213,55 @@ class Consumer:
         self._batch = Batch(segment, start, rows, first_seq=record.seq)
         return self._batch
 
-    def _take(self, batch: Batch, record: Record, frame: Frame | DecodeError | None) -> None:
-        """Account for a record in the batch, with its rows."""
-        self._apply(record, frame, batch.rows)
-        self._crc = google_crc32c.extend(self._crc, record.payload)
-        self.account.records += 1
-        batch.offset_end, batch.last_seq = record.end_offset, record.seq
+    def _take(self, batch: Batch, read: Reading) -> None:
+        """Account for records in the batch, with their rows."""
+        start, stop = read.next_stretch(batch.rows)
+        self._apply(read, start, stop, batch.rows)
+        records = read.records[start:stop]
+        for record in records:
+            self._crc = google_crc32c.extend(self._crc, record.payload)
+        self.account.records += len(records)
+        batch.offset_end, batch.last_seq = records[-1].end_offset, records[-1].seq
         batch.digest = f"{self._crc:08x}"
-        batch.frames += record.kind == RecordKind.FRAME
-        if isinstance(frame, DecodeError):
-            log.warning("frame quarantined seq=%d reason=%s", record.seq, frame)
-            batch.quarantined.append(
-                QuarantinedFrame(record.seq, record.end_offset, record.received_us, str(frame), record.payload)
-            )
-        if self.normaliser.rejected:
-            batch.rejected += [
+        batch.frames += sum(record.kind == RecordKind.FRAME for record in records)
+        for index, error in sorted(read.frames.errors.items()):
+            record = read.records[index]
+            if start <= index < stop and record.kind == RecordKind.FRAME:
+                log.warning("frame quarantined seq=%d reason=%s", record.seq, error)
+                batch.quarantined.append(
+                    QuarantinedFrame(record.seq, record.end_offset, record.received_us, str(error), record.payload)
+                )
+        for rejected in self.normaliser.rejected:
+            record = records[rejected.frame]
+            batch.rejected.append(
                 RejectedTick(
                     record.seq,
                     record.end_offset,
-                    self.normaliser.states[rejected.instrument_key].instrument_id,
+                    rejected.instrument_id,
                     rejected.update._asdict(),
                     rejected.reason,
                 )
-                for rejected in self.normaliser.rejected
-            ]
-            self.normaliser.rejected.clear()
-        if self.normaliser.gaps:
-            batch.gaps += self.normaliser.gaps
-            self.normaliser.gaps.clear()
+            )
+        batch.gaps += self.normaliser.gaps
+        self.normaliser.rejected.clear()
+        self.normaliser.gaps.clear()
 
-    def _apply(self, record: Record, frame: Frame | DecodeError | None, rows: RowBuffer) -> None:
-        if isinstance(frame, Frame):
-            self.account.last_current_ms = frame.current_ms
-            self.normaliser.apply(frame, seq=record.seq, received_us=record.received_us, out=rows)
-        elif record.kind == RecordKind.CONNECTED:
+    def _apply(self, read: Reading, start: int, stop: int, rows: RowBuffer) -> None:
+        """Take a stretch of records: an event, if it begins with one, then the frames."""
+        records = read.records[start:stop]
+        if records[0].kind == RecordKind.CONNECTED:
             self.normaliser.interrupt()
-        elif record.kind == RecordKind.UNSUBSCRIBED:
-            self.normaliser.interrupt(json.loads(record.payload)["instrument_keys"])
+        elif records[0].kind == RecordKind.UNSUBSCRIBED:
+            self.normaliser.interrupt(json.loads(records[0].payload)["instrument_keys"])
+        frames = read.frames.part(start, stop)
+        times = [ms for index, ms in enumerate(frames.current_ms.tolist()) if index not in frames.errors]
+        self.account.last_current_ms = max(times[-1:], default=self.account.last_current_ms)
+        self.normaliser.apply(
+            frames,
+            seq=np.array([record.seq for record in records]),
+            received_us=np.array([record.received_us for record in records]),
+            out=rows,
+        )
 
     async def _dispatch(self, batch: Batch) -> None:
         """Hand the batch to the writer's thread."""

@@ -1,9 +1,15 @@
-"""The nouns of the ingester: tick columns, frames, updates. Pure data, no behaviour."""
+"""The nouns of the ingester: tick columns, frames, updates. Pure data, no judgement."""
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from enum import IntEnum
 from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from sql.errors import DecodeError
 
 # The columns of `ticks` in table order, with the PostgreSQL type of each. The writer's COPY,
 # the row buffer and the schema test all read this one list.
@@ -38,6 +44,13 @@ TICK_COLUMNS: tuple[tuple[str, str], ...] = (
     ("received_at", "timestamptz"),
 )
 TICK_COLUMN_NAMES: tuple[str, ...] = tuple(name for name, _ in TICK_COLUMNS)
+# The columns from oi to prev_close stand together: what a frame may leave out and the last value then holds.
+CARRIED = slice(TICK_COLUMN_NAMES.index("oi"), TICK_COLUMN_NAMES.index("received_at"))
+CARRIED_NAMES: tuple[str, ...] = TICK_COLUMN_NAMES[CARRIED]
+
+Floats = NDArray[np.float64]
+Integers = NDArray[np.int64]
+Mask = NDArray[np.bool_]
 
 
 class FrameType(IntEnum):
@@ -89,13 +102,73 @@ class Update(NamedTuple):
     day_candle: DayCandle | None
 
 
-class Frame(NamedTuple):
-    """One decoded FeedResponse."""
+@dataclass(frozen=True, slots=True)
+class Updates:
+    """Many updates by column, in order of arrival, as sent: 0 is "zero or not sent"."""
 
-    type: int
-    current_ms: int  # server time, epoch milliseconds
-    updates: list[Update]
-    segment_status: dict[str, int]  # market_info only: segment -> MarketStatus
+    keys: list[str]
+    mode: Integers
+    ltp: Floats
+    ltt_ms: Integers
+    ltq: Integers
+    vtt: Integers
+    has_depth: Mask
+    has_greeks: Mask
+    has_day_candle: Mask
+    day_start_ms: Integers  # of the day's candle
+    carried: Floats  # shape (updates, 18), columns as `CARRIED_NAMES`; of a group not sent it holds anything
+
+    def __len__(self) -> int:
+        return len(self.keys)
+
+    def part(self, start: int, stop: int) -> Updates:
+        """Return the updates from `start` to before `stop`, as views."""
+        return Updates(*(getattr(self, name)[start:stop] for name in self.__slots__))
+
+    def one(self, index: int) -> Update:
+        """Return one update by itself, with plain values."""
+        value = dict(zip(CARRIED_NAMES, self.carried[index].tolist(), strict=True))
+        depth = (
+            value["bid"], int(value["bid_qty"]), value["ask"], int(value["ask_qty"]), value["tbq"], value["tsq"],
+        ) if self.has_depth[index] else None  # fmt: skip
+        greeks = (value["delta"], value["gamma"], value["theta"], value["vega"], value["rho"])
+        candle = (int(self.day_start_ms[index]), value["day_open"], value["day_high"], value["day_low"])
+        return Update(
+            self.keys[index], int(self.mode[index]), float(self.ltp[index]), int(self.ltt_ms[index]),
+            int(self.ltq[index]), value["prev_close"], int(self.vtt[index]), value["oi"], value["atp"], value["iv"],
+            depth, greeks if self.has_greeks[index] else None, candle if self.has_day_candle[index] else None,
+        )  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True)
+class Frames:
+    """Decoded FeedResponses, in the order in which they were given."""
+
+    type: Integers
+    current_ms: Integers  # server time, epoch milliseconds
+    ends: Integers  # shape (frames + 1,): the updates of frame i are those from ends[i] to before ends[i + 1]
+    updates: Updates
+    errors: dict[int, DecodeError]  # frames that do not parse, by their index; they have no updates
+    segment_status: dict[int, dict[str, int]]  # of market_info frames, by their index: segment -> MarketStatus
+
+    def __len__(self) -> int:
+        return len(self.type)
+
+    def part(self, start: int, stop: int) -> Frames:
+        """Return the frames from `start` to before `stop`; the columns are views."""
+        ends = self.ends[start : stop + 1]
+        return Frames(
+            self.type[start:stop],
+            self.current_ms[start:stop],
+            ends - ends[0],
+            self.updates.part(int(ends[0]), int(ends[-1])),
+            {index - start: error for index, error in self.errors.items() if start <= index < stop},
+            {index - start: status for index, status in self.segment_status.items() if start <= index < stop},
+        )
+
+    def frame_of(self, update: int) -> int:
+        """Return the index of the frame that brought an update."""
+        return int(np.searchsorted(self.ends, update, side="right")) - 1
 
 
 class RecordKind(IntEnum):

@@ -20,7 +20,7 @@ import psycopg
 from ingest.journal import segment_name, segments_of
 from ingest.journal_reader import JournalReader
 from ingest.model import Record, RecordKind
-from ingest.rows import rows_of_frame
+from ingest.rows import rows_of_frames
 from sql import query
 from sql.database import translate
 
@@ -186,18 +186,20 @@ class _Segment:
 
     def _check_batch(self, batch: _Batch, records: Iterator[Record]) -> None:
         """Compare a batch with the records of its range."""
-        frames = 0
+        found: list[Record] = []
         crc = self.crc
         ended = False
         for record in records:
-            frames += record.kind == RecordKind.FRAME
+            if record.kind == RecordKind.FRAME:
+                found.append(record)
             if crc is not None:
                 crc = google_crc32c.extend(crc, record.payload)
-            if record.kind == RecordKind.FRAME:
-                self._expected[record.seq, record.received_us] = rows_of_frame(record.payload)
             if record.end_offset >= batch.offset_end:
                 ended = record.end_offset == batch.offset_end
                 break
+        made = rows_of_frames([record.payload for record in found])
+        self._expected |= {(record.seq, record.received_us): rows for record, rows in zip(found, made, strict=True)}
+        frames = len(found)
         self._report.frames += frames
         self._report.committed += frames
         self._report.ticks += batch.ticks

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from upstox_client.feeder.proto import MarketDataFeedV3_pb2 as vendor
 
-from ingest.decode import decode
-from ingest.model import FrameType, Mode
+from ingest.decode import decode, decode_all
+from ingest.model import FrameType, Mode, Update
 from ingest.proto import upstox_feed_v3_pb2 as ours
 from sql.errors import DecodeError
 
@@ -37,10 +38,17 @@ def message(feed: vendor.Feed, key: str = KEY, kind: int = vendor.live_feed) -> 
     return response.SerializeToString()
 
 
+def only(payload: bytes) -> Update:
+    """The one update of a frame."""
+    frames = decode(payload)
+    assert len(frames) == len(frames.updates) == 1
+    return frames.updates.one(0)
+
+
 def test_decode_full_of_vendor_classes_reads_every_group() -> None:
     frame = decode(message(full_feed()))
-    assert (frame.type, frame.current_ms) == (FrameType.LIVE_FEED, NOW_MS)
-    (update,) = frame.updates
+    assert (frame.type.tolist(), frame.current_ms.tolist()) == ([FrameType.LIVE_FEED], [NOW_MS])
+    update = frame.updates.one(0)
     assert update.instrument_key == KEY
     assert update.mode == Mode.FULL
     assert (update.ltp, update.ltt_ms, update.ltq, update.prev_close) == (269.2, NOW_MS - 1220, 35, 339.3)
@@ -54,7 +62,7 @@ def test_decode_full_without_sub_messages_says_not_sent() -> None:
     feed = full_feed()
     for group in ("marketLevel", "optionGreeks", "marketOHLC"):
         feed.fullFeed.marketFF.ClearField(group)
-    (update,) = decode(message(feed)).updates
+    update = only(message(feed))
     assert (update.depth, update.greeks, update.day_candle) == (None, None, None)
     assert update.vtt == 510160
 
@@ -62,14 +70,14 @@ def test_decode_full_without_sub_messages_says_not_sent() -> None:
 def test_decode_full_without_price_keeps_the_rest() -> None:
     feed = full_feed()
     feed.fullFeed.marketFF.ClearField("ltpc")
-    (update,) = decode(message(feed)).updates
+    update = only(message(feed))
     assert (update.ltp, update.ltt_ms) == (0, 0)
     assert update.depth is not None
     assert update.vtt == 510160
 
 
 def test_decode_initial_feed_is_told_apart_although_its_type_is_not_on_the_wire() -> None:
-    assert decode(message(full_feed(), kind=vendor.initial_feed)).type == FrameType.INITIAL_FEED
+    assert decode(message(full_feed(), kind=vendor.initial_feed)).type[0] == FrameType.INITIAL_FEED
 
 
 def test_decode_full_d30_reads_the_best_level() -> None:
@@ -77,7 +85,7 @@ def test_decode_full_d30_reads_the_best_level() -> None:
     feed.requestMode = vendor.full_d30
     for level in range(5, 30):
         feed.fullFeed.marketFF.marketLevel.bidAskQuote.add(bidP=268.2 - level, askP=268.45 + level)
-    (update,) = decode(message(feed)).updates
+    update = only(message(feed))
     assert update.mode == Mode.FULL_D30
     assert update.depth is not None
     assert update.depth[0] == 268.2
@@ -86,7 +94,7 @@ def test_decode_full_d30_reads_the_best_level() -> None:
 def test_decode_ltpc_has_a_price_only() -> None:
     feed = vendor.Feed()
     feed.ltpc.ltp, feed.ltpc.ltt, feed.ltpc.ltq, feed.ltpc.cp = 100.5, NOW_MS, 5, 99.0
-    (update,) = decode(message(feed)).updates
+    update = only(message(feed))
     assert update == (KEY, Mode.LTPC, 100.5, NOW_MS, 5, 99.0, 0, 0.0, 0.0, 0.0, None, None, None)
 
 
@@ -97,7 +105,7 @@ def test_decode_option_greeks_has_the_first_level() -> None:
     first.firstDepth.bidP, first.firstDepth.askP = 100.0, 101.0
     first.optionGreeks.delta, first.optionGreeks.vega = 0.5, 1.5
     first.vtt, first.oi, first.iv = 10, 20, 0.2
-    (update,) = decode(message(feed)).updates
+    update = only(message(feed))
     assert update.mode == Mode.OPTION_GREEKS
     assert update.depth is not None
     assert update.depth[:4] == (100.0, 0, 101.0, 0)
@@ -110,7 +118,7 @@ def test_decode_index_has_no_volume_and_no_book() -> None:
     index = feed.fullFeed.indexFF
     index.ltpc.ltp, index.ltpc.ltt, index.ltpc.cp = 26244.15, NOW_MS, 26205.3
     index.marketOHLC.ohlc.add(interval="1d", open=26261.25, high=26310.45, low=26208.9, close=26244.15, ts=NOW_MS)
-    (update,) = decode(message(feed, "NSE_INDEX|Nifty 50")).updates
+    update = only(message(feed, "NSE_INDEX|Nifty 50"))
     assert (update.ltp, update.vtt, update.depth, update.greeks) == (26244.15, 0, None, None)
     assert update.day_candle == (NOW_MS, 26261.25, 26310.45, 26208.9)
 
@@ -120,8 +128,8 @@ def test_decode_market_info_gives_segment_status() -> None:
     response.marketInfo.segmentStatus["NSE_FO"] = vendor.NORMAL_OPEN
     response.marketInfo.segmentStatus["NSE_EQ"] = vendor.PRE_OPEN_START
     frame = decode(response.SerializeToString())
-    assert frame.updates == []
-    assert frame.segment_status == {"NSE_FO": vendor.NORMAL_OPEN, "NSE_EQ": vendor.PRE_OPEN_START}
+    assert len(frame.updates) == 0
+    assert frame.segment_status[0] == {"NSE_FO": vendor.NORMAL_OPEN, "NSE_EQ": vendor.PRE_OPEN_START}
 
 
 def test_schema_equals_the_vendors_field_for_field() -> None:
@@ -167,3 +175,60 @@ def test_decode_flipped_bytes_raise_nothing_else(data: st.DataObject) -> None:
         decode(bytes(payload))
     except DecodeError:
         return
+
+
+def test_decode_all_of_no_payloads_is_no_frames() -> None:
+    assert len(decode_all([])) == 0
+
+
+def test_decode_all_keeps_bad_frames_apart_and_the_rest_in_place() -> None:
+    good, info = message(full_feed()), vendor.FeedResponse(type=vendor.market_info, currentTs=NOW_MS)
+    info.marketInfo.segmentStatus["NSE_EQ"] = vendor.NORMAL_OPEN
+    old = message(full_feed(), "NSE_EQ|OLD").replace(
+        vendor.FeedResponse(currentTs=NOW_MS).SerializeToString(), vendor.FeedResponse(currentTs=5).SerializeToString()
+    )
+    frames = decode_all([b"\xff", good, b"", info.SerializeToString(), old, good, good[:-3]])
+    assert sorted(frames.errors) == [0, 2, 4, 6]
+    assert "not a FeedResponse" in str(frames.errors[0])
+    assert "impossible currentTs 5" in str(frames.errors[4])
+    assert np.diff(frames.ends).tolist() == [0, 1, 0, 0, 0, 1, 0]
+    assert frames.updates.keys == [KEY, KEY]
+    assert frames.segment_status == {3: {"NSE_EQ": vendor.NORMAL_OPEN}}
+    part = frames.part(3, 6)
+    assert (len(part), len(part.updates), list(part.errors), list(part.segment_status)) == (3, 1, [1], [0])
+    assert [frames.frame_of(update) for update in (0, 1)] == [1, 5]
+
+
+def field(number: int, payload: bytes) -> bytes:
+    """A length-delimited field of up to 2 MB."""
+    length = len(payload)
+    return bytes([number << 3 | 2, length & 127 | 128, length >> 7 & 127 | 128, length >> 14]) + payload
+
+
+def test_decode_key_twice_in_a_frame_is_the_last_as_in_protobuf() -> None:
+    twice = message(full_feed())
+    other = vendor.FeedResponse()
+    other.feeds[KEY].ltpc.ltp = 5.0
+    update = only(twice + other.SerializeToString())
+    assert (update.ltp, update.mode) == (5.0, Mode.LTPC)
+
+
+def test_decode_two_members_of_a_oneof_is_the_last_as_in_protobuf() -> None:
+    price = vendor.Feed()
+    price.ltpc.ltp = 5.0
+    both = full_feed().SerializeToString() + price.SerializeToString()
+    time = vendor.FeedResponse(currentTs=NOW_MS).SerializeToString()
+    update = only(time + field(2, field(1, KEY.encode()) + field(2, both)))
+    assert (update.ltp, update.mode, update.depth) == (5.0, Mode.LTPC, None)
+
+
+def test_decode_entry_without_value_is_an_empty_update() -> None:
+    time = vendor.FeedResponse(currentTs=NOW_MS).SerializeToString()
+    update = only(time + field(2, field(1, KEY.encode())))
+    assert (update.instrument_key, update.ltp, update.depth) == (KEY, 0.0, None)
+
+
+def test_decode_key_that_is_no_text_is_an_error() -> None:
+    time = vendor.FeedResponse(currentTs=NOW_MS).SerializeToString()
+    with pytest.raises(DecodeError):
+        decode(time + field(2, field(1, b"\xff\xfe") + field(2, b"")))

@@ -11,13 +11,15 @@ ROOT = Path(__file__).parents[2]
 # What each layer of `ingest` holds; a module may import its own layer and those before it.
 LAYERS = [
     {"model", "proto", "config"},
-    {"decode", "normalise", "batch", "journal_format", "subscription", "retry"},
+    {"wire", "decode", "judge", "states", "columns", "normalise", "batch", "reading", "listening"}
+    | {"journal_format", "subscription", "retry"},
     {"recording", "journal", "journal_writer", "journal_reader", "journal_keeper", "sources"}
     | {"upstox", "instruments", "writer", "patient_writer", "feed"},
     {"rows", "consumer", "supervisor", "replay", "verify"},
     {"cli", "simulator", "bench", "bench_journal", "blaster"},
 ]
-PURE = ["decode", "normalise", "batch", "journal_format", "subscription", "retry"]
+PURE = ["wire", "decode", "judge", "states", "columns", "normalise", "batch", "reading"]
+PURE += ["journal_format", "subscription", "retry"]
 EFFECTS = {"time", "socket", "asyncio", "logging", "os", "pathlib", "random", "threading", "psycopg", "aiohttp"}
 
 

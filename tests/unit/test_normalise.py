@@ -8,8 +8,10 @@ from typing import Any
 import pytest
 
 from ingest.batch import RowBuffer, nullify
-from ingest.model import TICK_COLUMN_NAMES, Frame, FrameType, InstrumentRef, Mode, Update
-from ingest.normalise import DAY_MS, Normaliser
+from ingest.judge import DAY_MS
+from ingest.model import TICK_COLUMN_NAMES, FrameType, InstrumentRef, Mode, Update
+from ingest.normalise import Normaliser
+from tests.unit.oracle import Frame, frames_of
 
 KEY = "NSE_FO|60166"
 INDEX = "NSE_INDEX|Nifty 50"
@@ -36,7 +38,7 @@ class Stream:
         rows = RowBuffer(4)
         current_ms = given.ltt_ms + 200 if current_ms is None else current_ms
         frame = Frame(FrameType.LIVE_FEED, current_ms, [given], {})
-        self.normaliser.apply(frame, seq=self.seq, received_us=current_ms * 1000, out=rows)
+        self.normaliser.apply(frames_of([frame]), seq=self.seq, received_us=current_ms * 1000, out=rows)
         values = rows.values()
         nullify(values)
         return dict(zip(TICK_COLUMN_NAMES, values[0].tolist(), strict=True)) if rows.rows else None
@@ -258,4 +260,4 @@ def test_state_survives_dump_and_load() -> None:
 def test_unknown_keys_are_named_before_they_are_applied() -> None:
     stream = Stream()
     frame = Frame(FrameType.LIVE_FEED, OPEN_MS, [update("NSE_EQ|X"), update()], {})
-    assert stream.normaliser.unknown(frame) == ["NSE_EQ|X"]
+    assert stream.normaliser.unknown(frames_of([frame])) == ["NSE_EQ|X"]

@@ -1,0 +1,105 @@
+"""States: what is remembered of every instrument between batches, as arrays. Pure.
+
+Owns the memory's shape and its form in a checkpoint. What the values mean is for `judge` and
+`normalise` to say.
+"""
+
+from __future__ import annotations
+
+import base64
+import json
+from collections.abc import Iterable, Mapping
+from operator import attrgetter
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ingest.batch import NULL
+from ingest.judge import Reference
+from ingest.model import CARRIED_NAMES, Floats, InstrumentRef, Integers
+
+# `Reference` as a row of an array, its fields in order.
+REFERENCE = np.dtype(
+    [
+        ("instrument_id", "<i4"), ("is_index", "?"), ("mode", "<i8"), ("day", "<i8"), ("ltt_ms", "<i8"),
+        ("vtt", "<i8"), ("ltp", "<f8"), ("ltq", "<i8"), ("connected", "?"),
+    ]
+)  # fmt: skip
+fields_of = attrgetter(*Reference.__slots__)
+# What stands for a value that was never sent; the first are left out by the vendor when they are zero.
+NEVER_SENT: Floats = np.array([0.0 if name in {"oi", "atp", "iv", "prev_close"} else NULL for name in CARRIED_NAMES])
+
+
+class States:
+    """The state of each instrument that was introduced.
+
+    Attributes
+    ----------
+    references
+        Shape (instruments,), of type `REFERENCE`.
+    carried
+        Shape (instruments, 18), float64: the last value of each of `CARRIED_NAMES`.
+    """
+
+    def __init__(self) -> None:
+        self.references: NDArray[Any] = np.empty(0, REFERENCE)
+        self.carried: Floats = np.empty((0, len(CARRIED_NAMES)))
+        self._places: dict[str, int] = {}  # instrument key -> row of the arrays
+
+    def unknown(self, keys: Iterable[str]) -> list[str]:
+        """Keys that have not been introduced by `learn`, each once, sorted."""
+        return sorted(set(keys).difference(self._places))
+
+    def learn(self, instruments: Iterable[InstrumentRef]) -> None:
+        """Introduce instruments; those already known keep their state."""
+        fresh = []
+        for ref in instruments:
+            if ref.instrument_key not in self._places:
+                self._places[ref.instrument_key] = len(self._places)
+                is_index = ref.instrument_key.partition("|")[0].endswith("_INDEX")
+                fresh.append(fields_of(Reference(ref.instrument_id, is_index)))
+        self.references = np.concatenate([self.references, np.array(fresh, REFERENCE)])
+        self.carried = np.concatenate([self.carried, np.tile(NEVER_SENT, (len(fresh), 1))])
+
+    def places(self, keys: list[str]) -> Integers:
+        """Return the row of each key; `KeyError` for one that was not introduced."""
+        return np.fromiter(map(self._places.__getitem__, keys), np.int64, len(keys))
+
+    def interrupt(self, keys: Iterable[str] | None = None) -> None:
+        """Note that we stopped listening, to some keys or to all: their next update is a snapshot."""
+        if keys is None:
+            self.references["connected"] = False
+        else:
+            self.references["connected"][[self._places[key] for key in keys if key in self._places]] = False
+
+    def dump(self, counts: Mapping[str, int]) -> bytes:
+        """Serialise as JSON, the arrays as base64: 5 ms for 10,000 instruments."""
+        document = {
+            "counts": counts,
+            "keys": list(self._places),
+            "reference_fields": REFERENCE.descr,
+            "references": base64.b64encode(self.references.tobytes()).decode(),
+            "carried_names": CARRIED_NAMES,
+            "carried": base64.b64encode(self.carried.tobytes()).decode(),
+        }
+        return json.dumps(document).encode()
+
+    @classmethod
+    def load(cls, dumped: bytes) -> tuple[States, dict[str, int]]:
+        """Rebuild what `dump` wrote: the states and the counts.
+
+        Arrays are read by the names written beside them, so a version with more columns can read
+        the checkpoint of one with fewer.
+        """
+        document = json.loads(dumped)
+        states = cls()
+        states.learn(InstrumentRef(0, key) for key in document["keys"])
+        fields = np.dtype([(name, kind) for name, kind in document["reference_fields"]])
+        references = np.frombuffer(base64.b64decode(document["references"]), fields)
+        for name in fields.names or ():
+            states.references[name] = references[name]
+        names = document["carried_names"]
+        carried = np.frombuffer(base64.b64decode(document["carried"])).reshape(len(references), len(names))
+        states.carried[:, [CARRIED_NAMES.index(name) for name in names]] = carried
+        return states, document["counts"]
