@@ -19,15 +19,16 @@ import google_crc32c
 import numpy as np
 
 from ingest.batch import RowBuffer
+from ingest.batches import Batch, QuarantinedFrame, RejectedTick, Resume
 from ingest.decode import NOTHING, decode_all
 from ingest.journal import Position
 from ingest.judge import IST_OFFSET_MS
+from ingest.listening import Listening
 from ingest.model import Frames, Record, RecordKind
 from ingest.normalise import Normaliser
 from ingest.patient_writer import PatientWriter
 from ingest.reading import Reading
 from ingest.sources import Source
-from ingest.writer import Batch, QuarantinedFrame, RejectedTick, Resume
 
 log = logging.getLogger(__name__)
 
@@ -96,6 +97,7 @@ class Consumer:
     arrived: asyncio.Event = field(default_factory=asyncio.Event)
     account: Account = field(default_factory=Account)
     normaliser: Normaliser = field(default_factory=Normaliser)
+    listening: Listening = field(default_factory=Listening)
     _committed: Position | None = None
     _reached: Position | None = None  # end of the last batch begun; ahead of _committed by what is in flight
     _crc: int = 0
@@ -119,7 +121,14 @@ class Consumer:
         self._committed = self._reached = resume.committed
         self._crc = int(resume.digest, 16) if resume.digest else 0
         if resume.state:
-            self.normaliser = Normaliser.load(resume.state)
+            state = json.loads(resume.state)
+            self.listening = Listening(**state["listening"])
+            self.normaliser = Normaliser.load(state["normaliser"].encode())
+
+    def _state(self) -> bytes:
+        """Serialise what must be remembered, for the checkpoint."""
+        state = {"listening": self.listening.dump(), "normaliser": self.normaliser.dump().decode()}
+        return json.dumps(state).encode()
 
     async def run(self) -> None:
         """Consume until the source is finished and all of it is committed."""
@@ -142,7 +151,7 @@ class Consumer:
             await asyncio.sleep(0)
         await self._settle()
         if self._committed is not None and self.account.batches:
-            await asyncio.to_thread(self.writer.checkpoint, self.stream, self._committed, self.normaliser.dump())
+            await asyncio.to_thread(self.writer.checkpoint, self.stream, self._committed, self._state())
 
     async def _wait(self) -> None:
         """Wait for records, or for the batch in flight."""
@@ -199,6 +208,8 @@ class Consumer:
         start, stop = read.next_stretch(rows)
         self._apply(read, start, stop, rows)
         rows.rows = 0
+        for record in read.records[start:stop]:
+            self.listening.take(record)
         self.normaliser.gaps.clear()
         self.normaliser.rejected.clear()
         self.account.frames_before += sum(record.kind == RecordKind.FRAME for record in read.records[start:stop])
@@ -220,6 +231,8 @@ class Consumer:
         records = read.records[start:stop]
         for record in records:
             self._crc = google_crc32c.extend(self._crc, record.payload)
+            if gap := self.listening.take(record):
+                batch.breaks.append(gap)
         self.account.records += len(records)
         batch.offset_end, batch.last_seq = records[-1].end_offset, records[-1].seq
         batch.digest = f"{self._crc:08x}"
@@ -267,7 +280,7 @@ class Consumer:
         """Hand the batch to the writer's thread."""
         await self._settle()
         if time.monotonic() - self._checkpointed_at >= self.limits.checkpoint_s:
-            batch.checkpoint = self.normaliser.dump()
+            batch.checkpoint = self._state()
             self._checkpointed_at = time.monotonic()
         self._batch = None
         self._reached = Position(batch.segment, batch.offset_end)

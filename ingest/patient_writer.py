@@ -16,10 +16,11 @@ from concurrent.futures import Future, wait
 from datetime import date
 from typing import TypeVar
 
+from ingest.batches import Batch
 from ingest.journal import Position
 from ingest.model import InstrumentRef
 from ingest.retry import backoff_s
-from ingest.writer import Batch, Writer
+from ingest.writer import Writer
 from sql.errors import Retryable, StoreError
 
 log = logging.getLogger(__name__)

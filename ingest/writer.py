@@ -10,11 +10,9 @@ from __future__ import annotations
 
 import json
 import logging
-import math
 import os
 import socket
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable, Sequence
 from datetime import UTC, date, datetime
 from functools import partial
 from types import TracebackType
@@ -25,10 +23,10 @@ import psycopg
 from numpy.typing import NDArray
 from psycopg.types.json import Jsonb
 
-from ingest.batch import COPY_HEADER, COPY_TRAILER, RowBuffer, encode_rows, nullify
+from ingest.batch import COPY_HEADER, COPY_TRAILER, encode_rows, nullify
+from ingest.batches import Batch, RejectedTick, Resume, plain
 from ingest.journal import Position
 from ingest.model import TICK_COLUMN_NAMES, InstrumentRef
-from ingest.normalise import VolumeGap
 from sql import query
 from sql.database import check_schema, connect, translate
 from sql.errors import StoreError
@@ -46,62 +44,6 @@ _NOTICE_A_DEAD_PEER = {
     "tcp_user_timeout": 25_000,
 }
 COPY_TICKS = f"copy ticks ({', '.join(TICK_COLUMN_NAMES)}) from stdin (format binary)"
-
-
-@dataclass(frozen=True, slots=True)
-class QuarantinedFrame:
-    """A frame that does not parse: kept whole, with the reason."""
-
-    seq: int
-    end_offset: int
-    received_us: int
-    reason: str
-    payload: bytes
-
-
-@dataclass(frozen=True, slots=True)
-class RejectedTick:
-    """An update that makes no row, and why."""
-
-    seq: int
-    end_offset: int
-    instrument_id: int
-    tick: dict[str, Any]
-    reason: str
-    sqlstate: str | None = None
-
-
-@dataclass(slots=True)
-class Batch:
-    """The rows of a range of one journal segment, and the account of that range."""
-
-    segment: str
-    offset_start: int
-    rows: RowBuffer
-    offset_end: int = 0
-    first_seq: int = 0
-    last_seq: int = 0
-    frames: int = 0
-    digest: str = ""
-    quarantined: list[QuarantinedFrame] = field(default_factory=list)
-    rejected: list[RejectedTick] = field(default_factory=list)
-    gaps: list[VolumeGap] = field(default_factory=list)
-    checkpoint: bytes | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class Resume:
-    """Where a stream goes on, as the database knows it."""
-
-    committed: Position | None
-    digest: str
-    last_seq: int
-    checkpoint: Position | None
-    state: bytes
-
-    def from_start(self) -> Resume:
-        """Resume without the checkpoint: for a source that is read again from its begin."""
-        return replace(self, checkpoint=None, state=b"")
 
 
 class Writer:
@@ -398,7 +340,7 @@ class Writer:
                         "end_offset": tick.end_offset,
                         "seq": tick.seq,
                         "instrument_id": tick.instrument_id,
-                        "tick": Jsonb(_plain(tick.tick), dumps=lambda value: json.dumps(value, default=str)),
+                        "tick": Jsonb(plain(tick.tick), dumps=lambda value: json.dumps(value, default=str)),
                         "sqlstate": tick.sqlstate,
                         "reason": tick.reason,
                     }
@@ -406,33 +348,33 @@ class Writer:
                 ],
             )
 
-        if batch.gaps:
-            self._connection.cursor().executemany(
-                query("record_gap"),
-                [
-                    {
-                        "collector": self.collector,
-                        "connection": stream,
-                        "instrument_id": gap.instrument_id,
-                        "started_at": _time(gap.started_ms * 1000),
-                        "ended_at": _time(gap.ended_ms * 1000),
-                        "reason": "reconnected",
-                        "volume": gap.volume,
-                    }
-                    for gap in batch.gaps
-                ],
-            )
+        if gaps := self._gaps(batch, stream):
+            self._connection.cursor().executemany(query("record_gap"), gaps)
 
-
-def _plain(value: Any) -> Any:
-    """Return a value that JSON can hold: it has no NaN and no infinity, and jsonb no NUL."""
-    if isinstance(value, float) and not math.isfinite(value):
-        return str(value)
-    if isinstance(value, str):
-        return value.replace("\0", "\\0")
-    if isinstance(value, Mapping):
-        return {name: _plain(part) for name, part in value.items()}
-    return [_plain(part) for part in value] if isinstance(value, list | tuple) else value
+    def _gaps(self, batch: Batch, stream: str) -> list[dict[str, Any]]:
+        """Rows of `feed_gaps`: one for each break of the connection, one for each volume that a break hid."""
+        base: dict[str, Any] = {"collector": self.collector, "connection": stream}
+        return [
+            base
+            | {
+                "instrument_id": None,
+                "started_at": _time(gap.started_us),
+                "ended_at": _time(gap.ended_us),
+                "reason": gap.reason,
+                "volume": None,
+            }
+            for gap in batch.breaks
+        ] + [
+            base
+            | {
+                "instrument_id": gap.instrument_id,
+                "started_at": _time(gap.started_ms * 1000),
+                "ended_at": _time(gap.ended_ms * 1000),
+                "reason": "volume of a break",
+                "volume": gap.volume,
+            }
+            for gap in batch.gaps
+        ]
 
 
 def refresh_bars(url: str, start: datetime, end: datetime) -> None:

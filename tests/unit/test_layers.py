@@ -14,7 +14,7 @@ LAYERS = [
     {"wire", "decode", "judge", "states", "columns", "normalise", "batch", "reading", "listening"}
     | {"journal_format", "subscription", "retry"},
     {"recording", "journal", "journal_writer", "journal_reader", "journal_keeper", "sources"}
-    | {"upstox", "instruments", "writer", "patient_writer", "feed"},
+    | {"upstox", "instruments", "batches", "writer", "patient_writer", "feed"},
     {"rows", "consumer", "supervisor", "replay", "verify"},
     {"cli", "simulator", "bench", "bench_journal", "blaster"},
 ]

@@ -1,0 +1,81 @@
+"""Batches: what one transaction of the writer holds, and where a stream goes on. Nouns only."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from ingest.batch import RowBuffer
+from ingest.journal import Position
+from ingest.listening import Break
+from ingest.normalise import VolumeGap
+
+
+@dataclass(frozen=True, slots=True)
+class QuarantinedFrame:
+    """A frame that does not parse: kept whole, with the reason."""
+
+    seq: int
+    end_offset: int
+    received_us: int
+    reason: str
+    payload: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class RejectedTick:
+    """An update that makes no row, and why."""
+
+    seq: int
+    end_offset: int
+    instrument_id: int
+    tick: dict[str, Any]
+    reason: str
+    sqlstate: str | None = None
+
+
+@dataclass(slots=True)
+class Batch:
+    """The rows of a range of one journal segment, and the account of that range."""
+
+    segment: str
+    offset_start: int
+    rows: RowBuffer
+    offset_end: int = 0
+    first_seq: int = 0
+    last_seq: int = 0
+    frames: int = 0
+    digest: str = ""
+    quarantined: list[QuarantinedFrame] = field(default_factory=list)
+    rejected: list[RejectedTick] = field(default_factory=list)
+    gaps: list[VolumeGap] = field(default_factory=list)
+    breaks: list[Break] = field(default_factory=list)
+    checkpoint: bytes | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Resume:
+    """Where a stream goes on, as the database knows it."""
+
+    committed: Position | None
+    digest: str
+    last_seq: int
+    checkpoint: Position | None
+    state: bytes
+
+    def from_start(self) -> Resume:
+        """Resume without the checkpoint: for a source that is read again from its begin."""
+        return replace(self, checkpoint=None, state=b"")
+
+
+def plain(value: Any) -> Any:
+    """Return a value that jsonb can hold: it has no NaN, no infinity and no NUL."""
+    if isinstance(value, float) and not math.isfinite(value):
+        return str(value)
+    if isinstance(value, str):
+        return value.replace("\0", "\\0")
+    if isinstance(value, Mapping):
+        return {name: plain(part) for name, part in value.items()}
+    return [plain(part) for part in value] if isinstance(value, list | tuple) else value
