@@ -1,7 +1,7 @@
 """A proxy between the ingester and its database, with switches for what a network does.
 
 Listens on a Unix socket in a folder of its own; the server is behind a Unix or a TCP socket. Two
-threads carry each connection. Knows no more of the protocol than the text of a statement.
+threads carry each connection. Knows no more of the protocol than the bytes of two statements.
 """
 
 from __future__ import annotations
@@ -18,17 +18,16 @@ from urllib.parse import quote
 from psycopg.conninfo import conninfo_to_dict
 
 CHUNK_BYTES = 64 * 2**10
-COMMIT = b"COMMIT\0"  # the end of psycopg's simple query
 COPY = b"copy ticks "
+COMMIT = b"Q\0\0\0\x0bCOMMIT\0"  # the whole message: psycopg sends it alone
 
 
 @dataclass(slots=True)
 class Trap:
-    """Cut the connection that sends a text: so many bytes behind it, or when it is answered."""
+    """Where to cut the connection that sends a text: bytes from its begin, or None: when it is answered."""
 
     text: bytes
-    bytes_more: int = 0
-    answered: bool = False  # the server gets the text and its answer is dropped
+    offset: int | None
     sprung: threading.Event = field(default_factory=threading.Event)
 
 
@@ -37,12 +36,15 @@ class _Link:
 
     def __init__(self, client: socket.socket, server: socket.socket) -> None:
         self.client, self.server = client, server
-        self.seen = b""  # end of what the client sent, in case a text is split
-        self.left: int | None = None  # bytes to forward until the cut, once the text was seen
-        self.answered: Trap | None = None  # the next answer is dropped
+        self.passed = 0  # bytes from the client that the server has
+        self.tail = b""  # the last of them, in case a text comes in two parts
+        self.trap: Trap | None = None  # the one that this link has met
+        self.cut_at: int | None = None  # the bytes that may pass before it springs
+        self.tells_server = True
+        self.carriers = 2
 
-    def cut(self, *, server: bool = True) -> None:
-        for end in (self.client, self.server) if server else (self.client,):
+    def cut(self) -> None:
+        for end in (self.client, self.server) if self.tells_server else (self.client,):
             with suppress(OSError):
                 end.shutdown(socket.SHUT_RDWR)
 
@@ -67,8 +69,7 @@ class Proxy:
         known = conninfo_to_dict(url)
         self._host, self._port = str(known.get("host") or "localhost"), int(known.get("port") or 5432)
         folder.mkdir(parents=True, exist_ok=True)
-        user, password = known.get("user") or "postgres", known.get("password")
-        login = f"{user}:{password}" if password else user
+        login = ":".join(str(known[part]) for part in ("user", "password") if known.get(part))
         self.url = f"postgresql://{login}@/{known['dbname']}?host={quote(str(folder), safe='')}&sslmode=disable"
         self._open = threading.Event()
         self._open.set()
@@ -78,8 +79,7 @@ class Proxy:
         self._listener = socket.socket(socket.AF_UNIX)
         self._listener.bind(str(folder / ".s.PGSQL.5432"))
         self._listener.listen()
-        self._accepting = threading.Thread(target=self._accept, name="proxy", daemon=True)
-        self._accepting.start()
+        threading.Thread(target=self._accept, name="proxy", daemon=True).start()
 
     def __enter__(self) -> Self:
         return self
@@ -93,12 +93,13 @@ class Proxy:
         self.resume()
         self.cut()
 
-    def cut(self, *, server: bool = True) -> int:
-        """Cut every connection; with `server` False the server is not told. Return how many there were."""
+    def cut(self, *, tells_server: bool = True) -> int:
+        """Cut every connection; the server may be left to think that its client is there. Return how many."""
         with self._lock:
             links = list(self._links)
         for link in links:
-            link.cut(server=server)
+            link.tells_server = tells_server
+            link.cut()
         return len(links)
 
     def pause(self) -> None:
@@ -109,19 +110,19 @@ class Proxy:
         """Let what waited go through."""
         self._open.set()
 
-    def cut_in_copy(self, bytes_more: int) -> threading.Event:
-        """Cut the next COPY of ticks after so many bytes; the event is set when it was done."""
-        return self._set(Trap(COPY, bytes_more))
+    def cut_in_copy(self, offset: int) -> threading.Event:
+        """Cut so many bytes behind the begin of the next COPY of ticks; the event is set when it was done."""
+        return self._lay(Trap(COPY, offset))
 
     def cut_before_commit(self) -> threading.Event:
         """Cut when the next COMMIT is sent, and do not pass it on."""
-        return self._set(Trap(COMMIT))
+        return self._lay(Trap(COMMIT, 0))
 
     def cut_after_commit(self) -> threading.Event:
         """Pass the next COMMIT on, drop the server's answer and cut: the client cannot know."""
-        return self._set(Trap(COMMIT, answered=True))
+        return self._lay(Trap(COMMIT, None))
 
-    def _set(self, trap: Trap) -> threading.Event:
+    def _lay(self, trap: Trap) -> threading.Event:
         self._trap = trap
         return trap.sprung
 
@@ -138,8 +139,8 @@ class Proxy:
                 continue
             with self._lock:
                 self._links.add(link)
-            for carry in (self._to_server, self._to_client):
-                threading.Thread(target=self._carry, args=(carry, link), daemon=True).start()
+            threading.Thread(target=self._carry, args=(link, link.client), daemon=True).start()
+            threading.Thread(target=self._carry, args=(link, link.server), daemon=True).start()
 
     def _connect(self) -> socket.socket:
         if not self._host.startswith("/"):
@@ -148,57 +149,45 @@ class Proxy:
         server.connect(f"{self._host}/.s.PGSQL.{self._port}")
         return server
 
-    def _carry(self, carry: object, link: _Link) -> None:
-        assert callable(carry)
+    def _carry(self, link: _Link, source: socket.socket) -> None:
+        """Carry one direction to its end; the second one to end closes the sockets."""
         with suppress(OSError):
-            carry(link)
-        if carry == self._to_server:
-            with suppress(OSError):
-                link.server.shutdown(socket.SHUT_WR)
-            return
+            while data := source.recv(CHUNK_BYTES):
+                self._open.wait()
+                if source is link.client:
+                    self._to_server(link, data)
+                elif link.trap is not None and link.trap.offset is None:
+                    self._spring(link)
+                else:
+                    link.client.sendall(data)
         link.cut()
         with self._lock:
-            self._links.discard(link)
-
-    def _to_server(self, link: _Link) -> None:
-        while data := link.client.recv(CHUNK_BYTES):
-            self._open.wait()
-            if (trap := self._trap) is None:
-                link.server.sendall(data)
-                continue
-            keep = self._bytes_to_keep(link, trap, data)
-            link.server.sendall(data[:keep])
-            if link.left == 0:
-                self._trap = None
-                link.cut()
-                trap.sprung.set()
-
-    def _to_client(self, link: _Link) -> None:
-        while data := link.server.recv(CHUNK_BYTES):
-            self._open.wait()
-            if link.answered is not None:
-                link.cut()
-                link.answered.sprung.set()
+            link.carriers -= 1
+            if link.carriers:
                 return
-            link.client.sendall(data)
+            self._links.discard(link)
+        link.client.close()
+        link.server.close()
 
-    def _bytes_to_keep(self, link: _Link, trap: Trap, data: bytes) -> int:
-        """How much of what a client sent is passed on before the cut, if this is where it comes."""
-        if link.left is None:
-            window = link.seen + data
-            at = window.find(trap.text)
-            if at < 0:
-                link.seen = window[-len(trap.text) :]
-                return len(data)
-            if trap.answered:
-                link.answered, self._trap = trap, None
-                return len(data)
-            begin = max(at - len(link.seen), 0) if trap.text == COMMIT else len(data)
-            behind = len(window) - at - len(trap.text)
-            link.left = trap.bytes_more
-            if trap.text == COMMIT or behind == 0:
-                return 0 if trap.text == COMMIT else begin
-            data = window[at + len(trap.text) :]
-        keep = min(link.left, len(data))
-        link.left -= keep
-        return keep
+    def _to_server(self, link: _Link, data: bytes) -> None:
+        if link.trap is None and self._trap is not None:
+            self._look_for(self._trap, link, data)
+        keep = len(data) if link.cut_at is None else min(max(link.cut_at - link.passed, 0), len(data))
+        link.server.sendall(data[:keep])
+        link.passed += keep
+        if link.passed == link.cut_at:
+            self._spring(link)
+
+    def _look_for(self, trap: Trap, link: _Link, data: bytes) -> None:
+        window = link.tail + data
+        at = window.find(trap.text)
+        if at >= 0:
+            self._trap, link.trap = None, trap
+            if trap.offset is not None:
+                link.cut_at = link.passed - len(link.tail) + at + trap.offset
+        link.tail = window[-len(trap.text) :]
+
+    def _spring(self, link: _Link) -> None:
+        assert link.trap is not None
+        link.cut()
+        link.trap.sprung.set()

@@ -1,0 +1,235 @@
+"""What fault tests share: commands as processes, waiting for conditions, and what must hold afterwards.
+
+Owns how a test runs `tickline`, and the two comparisons that decide: the ledger against the journal
+(`check_account`), and the ticks against an undisturbed replay (`ticks_of`).
+"""
+
+from __future__ import annotations
+
+import gzip
+import itertools
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+import urllib.request
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+from ingest.journal import segment_name, segments_of
+from ingest.journal_reader import JournalReader
+from ingest.model import TICK_COLUMN_NAMES, Record, RecordKind
+from sql.database import Database
+from tests.conftest import Template
+from tests.data import REPOSITORY
+
+WITHIN_S = 60.0  # a condition that takes longer never comes
+_numbers = itertools.count(1)
+# Quick to come back, small batches' worth of state to rebuild, and no reserve on the disk of a test.
+QUICK = {
+    "TICKLINE_BACKOFF_FIRST_S": "0.05",
+    "TICKLINE_BACKOFF_MAX_S": "0.2",
+    "TICKLINE_DATABASE_BACKOFF_FIRST_S": "0.05",
+    "TICKLINE_DATABASE_BACKOFF_MAX_S": "0.5",
+    "TICKLINE_SUBSCRIBE_INTERVAL_MS": "20",
+    "TICKLINE_JOURNAL_FREE_BYTES_MIN": "0",
+    "TICKLINE_JOURNAL_RETRY_S": "0.1",
+    "TICKLINE_CHECKPOINT_S": "0.3",
+}
+
+
+def wait_until(condition: Callable[[], Any], *, within_s: float = WITHIN_S, every_s: float = 0.01) -> Any:
+    """Return what the condition returned when it first held."""
+    deadline = time.monotonic() + within_s
+    while not (found := condition()):
+        if time.monotonic() > deadline:
+            raise AssertionError(f"not within {within_s} s: {condition}")
+        time.sleep(every_s)
+    return found
+
+
+class Command:
+    """A `tickline` command as a process; killed, if it still runs, when the block ends.
+
+    Parameters
+    ----------
+    home
+        Its working directory; its output goes to a file there.
+    arguments, environment
+        Of the command; nothing of ours is taken over from this process.
+    """
+
+    def __init__(self, home: Path, *arguments: str, **environment: str) -> None:
+        clean = {name: value for name, value in os.environ.items() if not name.startswith(("TICKLINE_", "UPSTOX_"))}
+        home.mkdir(parents=True, exist_ok=True)
+        self.log = home / f"{next(_numbers)}-{arguments[0]}.log"
+        with self.log.open("wb") as log:
+            self.process = subprocess.Popen(
+                [sys.executable, "-m", "ingest.cli", *arguments],
+                cwd=home,
+                env=clean | {"PYTHONPATH": str(REPOSITORY)} | environment,
+                stdout=log,
+                stderr=subprocess.STDOUT,
+            )
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.kill()
+        if error is not None:
+            print(f"--- {self.log.name}\n" + "\n".join(self.text().splitlines()[-30:]))
+
+    def kill(self) -> None:
+        """SIGKILL."""
+        self.process.kill()
+        self.process.wait()
+
+    def stop(self, number: int = signal.SIGTERM, *, within_s: float = WITHIN_S) -> float:
+        """Send a signal, expect exit code 0, and return the seconds it took."""
+        began = time.monotonic()
+        self.process.send_signal(number)
+        assert self.process.wait(timeout=within_s) == 0, self.text()[-2000:]
+        return time.monotonic() - began
+
+    def text(self) -> str:
+        """What it has printed and logged so far."""
+        return self.log.read_text()
+
+    def wait_for(self, text: str, *, within_s: float = WITHIN_S) -> None:
+        """Wait until it has said something; fail when it ends without."""
+        wait_until(lambda: text in self.text() or self.process.poll() is not None, within_s=within_s)
+        assert text in self.text(), self.text()[-2000:]
+
+
+class Market(Command):
+    """A simulator process.
+
+    Attributes
+    ----------
+    settings
+        What points an ingester at it.
+    keys
+        All its instruments.
+    """
+
+    def __init__(self, home: Path, *arguments: str) -> None:
+        super().__init__(home, "simulate", "--port", "0", *arguments)
+        self.wait_for("waiting for a client")
+        lines = [line for line in self.text().splitlines() if line.startswith("UPSTOX_")]
+        self.settings = {line.partition("=")[0]: line.partition("=")[2] for line in lines}
+        url = self.settings["UPSTOX_ASSETS_URL"] + "/market-quote/instruments/exchange/complete.json.gz"
+        with urllib.request.urlopen(url, timeout=WITHIN_S) as answer:
+            self.keys = [row["instrument_key"] for row in json.loads(gzip.decompress(answer.read()))]
+
+
+class Ingester(Command):
+    """`tickline start` on a market, with its data in `home`."""
+
+    def __init__(self, home: Path, market: Market, database_url: str, **environment: str) -> None:
+        given = {
+            "TICKLINE_HOME": str(home),
+            "TICKLINE_DATABASE_URL": database_url,
+            "TICKLINE_UNIVERSE": ",".join(market.keys),
+        }
+        super().__init__(home, "start", **(QUICK | market.settings | given | environment))
+        self.folder = stream_folder(home)
+
+
+def stream_folder(home: Path) -> Path:
+    """Folder of the segments of the one stream of collector `default`."""
+    return home / "journal" / "default" / "1"
+
+
+def rows(database: Database, statement: str) -> list[tuple[Any, ...]]:
+    """Run a query."""
+    with database.connect(autocommit=True) as connection:
+        return connection.execute(statement.encode()).fetchall()
+
+
+def committed(database: Database) -> tuple[str, int]:
+    """Where the ledger ends: segment and offset; ("", 0) when it is empty."""
+    found = rows(database, "select segment, offset_end from tickline.ledger order by batch_id desc limit 1")
+    return (found[0][0].partition("/")[2], found[0][1]) if found else ("", 0)
+
+
+def backlog_bytes(database: Database, folder: Path) -> int:
+    """Bytes of the journal that are not committed."""
+    segment, offset = committed(database)
+    ahead = [path for path in segments_of(folder) if segment_name(path) >= segment]
+    return sum(path.stat().st_size for path in ahead) - offset
+
+
+def records_of(folder: Path) -> list[tuple[str, Record]]:
+    """All records of a stream, each with the name of its segment."""
+    reader = JournalReader(lambda: segments_of(folder), follow=False)
+    records: list[tuple[str, Record]] = []
+    while not reader.finished:
+        read = reader.read(4 * 2**20)
+        records += [(reader.segment, record) for record in read]
+    reader.close()
+    assert not reader.corrupt_bytes
+    return records
+
+
+def check_account(database: Database, folder: Path) -> int:
+    """Hold the ledger and the tables against the journal: all committed, each once. Return the ticks."""
+    records = records_of(folder)
+    assert [record.seq for _, record in records] == list(range(1, len(records) + 1))
+    ends = {segment: record.end_offset for segment, record in records}
+    ledger = rows(
+        database,
+        "select split_part(segment, '/', 2), offset_start, offset_end, first_seq, last_seq from tickline.ledger"
+        " order by batch_id",
+    )
+    expected_seq, reached = 1, dict.fromkeys(ends, 0)
+    for segment, start, end, first_seq, last_seq in ledger:
+        assert (start, first_seq) == (reached[segment], expected_seq)
+        reached[segment], expected_seq = end, last_seq + 1
+    assert reached == ends
+    ((frames, ticks, rejected, quarantined),) = rows(
+        database,
+        "select sum(frames), sum(ticks), sum(rejected), sum(quarantined) from tickline.ledger",
+    )
+    assert frames == sum(record.kind == RecordKind.FRAME for _, record in records)
+    assert rows(database, "select count(*), count(distinct (instrument_id, seq)) from ticks") == [(ticks, ticks)]
+    assert rows(database, "select count(*) from tickline.rejected_ticks") == [(rejected,)]
+    assert rows(database, "select count(*) from tickline.quarantined_frames") == [(quarantined,)]
+    return int(ticks)
+
+
+def ticks_of(database: Database) -> list[bytes]:
+    """Every tick as text, all columns, the instrument by its key, in order of arrival."""
+    columns = ", ".join(name for name in TICK_COLUMN_NAMES if name != "instrument_id")
+    statement = f"""
+        copy (select instrument_key, {columns} from ticks join instruments using (instrument_id)
+        order by seq, instrument_key) to stdout
+    """
+    with database.connect() as connection, connection.cursor().copy(statement.encode()) as copy:
+        return b"".join(copy).splitlines()
+
+
+def replayed(template: Template, home: Path, paths: Sequence[Path]) -> list[bytes]:
+    """The ticks of an undisturbed replay into a fresh database."""
+    name = f"replayed_{next(_numbers)}"
+    with Database(template.create(name), None) as database:
+        with Command(home, "replay", *map(str, paths), TICKLINE_DATABASE_URL=database.url) as command:
+            assert command.process.wait(timeout=600) == 0
+        ticks = ticks_of(database)
+    template.drop(name)
+    return ticks
+
+
+def check_ticks(database: Database, template: Template, home: Path) -> int:
+    """Hold the ticks against a replay of the journal, byte for byte; return how many there are."""
+    found = ticks_of(database)
+    expected = replayed(template, home, segments_of(stream_folder(home)))
+    assert len(found) == len(expected)
+    assert next((pair for pair in zip(found, expected, strict=True) if pair[0] != pair[1]), None) is None
+    return len(found)

@@ -1,0 +1,223 @@
+"""The database goes away in every way it can: nothing is lost, nothing is doubled, and it catches up by itself."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import psycopg
+import pytest
+from psycopg import sql as psql
+from psycopg.conninfo import conninfo_to_dict
+
+from ingest.journal import segments_of
+from sql import apply, postmaster
+from sql.database import Database
+from sql.embedded import EmbeddedServer, embedded_server
+from sql.settings import DatabaseSettings, Engine
+from tests.conftest import NO_JOBS, Template
+from tests.fault.harness import (
+    Ingester,
+    Market,
+    backlog_bytes,
+    check_account,
+    check_ticks,
+    committed,
+    stream_folder,
+    wait_until,
+)
+from tests.fault.proxy import Proxy
+
+TICKS_PER_S = 10_000
+LIVE_BYTES = 512 * 2**10  # a sixth of a second of this market: less is not behind
+CATCH_UP_S_MAX = 60.0
+AWAY_S = [pytest.param(3.0, id="short"), pytest.param(60.0, id="soak", marks=pytest.mark.soak)]
+
+
+@pytest.fixture
+def market(home: Path) -> Iterator[Market]:
+    with Market(home, "--generate", "--instruments", "400", "--rate", str(TICKS_PER_S)) as market:
+        yield market
+
+
+@pytest.fixture
+def proxy(database: Database, home: Path) -> Iterator[Proxy]:
+    with Proxy(database.url, home / "p") as proxy:
+        yield proxy
+
+
+@pytest.fixture(scope="module")
+def server(engine: Engine, tmp_path_factory: pytest.TempPathFactory) -> Iterator[EmbeddedServer]:
+    """A server that may be stopped and killed, as durable as in production."""
+    settings = DatabaseSettings()
+    is_timescale = engine == "timescale"
+    with embedded_server(
+        tmp_path_factory.mktemp("s"),
+        timescaledb_dir=settings.timescaledb_dir,
+        use_timescaledb=is_timescale,
+        settings=NO_JOBS if is_timescale else {},
+    ) as server:
+        apply.upgrade(Database(server.url(), None), engine)
+        yield server
+
+
+@pytest.fixture
+def mortal(server: EmbeddedServer, engine: Engine) -> Iterator[Database]:
+    """A fresh database on it."""
+    template = Template(engine, server.url())
+    with Database(template.create("mortal"), None) as database:
+        yield database
+    server.ensure_running()
+    template.drop("mortal")
+
+
+@contextmanager
+def recording(url: str, database: Database, template: Template, home: Path, market: Market) -> Iterator[Ingester]:
+    """Record while the block does its harm; catch up, stop, and hold everything against everything."""
+    with Ingester(home, market, url) as ingester:
+        wait_until(lambda: committed(database)[1] > 2**20)
+        yield ingester
+        behind, began = backlog_bytes(database, ingester.folder), time.monotonic()
+        wait_until(lambda: backlog_bytes(database, ingester.folder) < LIVE_BYTES, within_s=CATCH_UP_S_MAX)
+        took_s = time.monotonic() - began
+        ingester.stop()
+        assert "Traceback" not in ingester.text()
+    ticks = check_account(database, stream_folder(home))
+    assert check_ticks(database, template, home) == ticks
+    print(f"{home.name}: ticks={ticks} backlog_bytes={behind} catch_up_s={took_s:.2f}")
+
+
+def journal_bytes(ingester: Ingester) -> int:
+    return sum(path.stat().st_size for path in segments_of(ingester.folder))
+
+
+def record_on(ingester: Ingester, seconds: float) -> None:
+    """Let so much market time pass into the journal."""
+    before, began = journal_bytes(ingester), time.monotonic()
+    while time.monotonic() - began < seconds:  # the length of the outage is what is tested
+        time.sleep(0.1)
+    assert journal_bytes(ingester) > before
+
+
+@pytest.mark.timeout(900)
+@pytest.mark.parametrize("away_s", AWAY_S)
+@pytest.mark.parametrize("killed", [False, True], ids=["stopped", "killed"])
+def test_server_away_loses_and_doubles_nothing(
+    server: EmbeddedServer,
+    mortal: Database,
+    template: Template,
+    home: Path,
+    market: Market,
+    killed: bool,
+    away_s: float,
+) -> None:
+    with recording(mortal.url, mortal, template, home, market) as ingester:
+        if killed:
+            server.kill()
+        else:
+            postmaster.stop(server.root / "data")
+        ingester.wait_for("trying again")
+        record_on(ingester, away_s)
+        server.ensure_running()
+        ingester.wait_for("database is back")
+
+
+def test_server_restarted_again_and_again_loses_and_doubles_nothing(
+    server: EmbeddedServer, mortal: Database, template: Template, home: Path, market: Market
+) -> None:
+    with recording(mortal.url, mortal, template, home, market) as ingester:
+        for times in range(1, 3):
+            postmaster.stop(server.root / "data")
+            server.ensure_running()
+            wait_until(lambda times=times: ingester.text().count("database is back") == times)
+
+
+def test_connection_cut_at_each_step_of_a_batch_loses_and_doubles_nothing(
+    database: Database, template: Template, home: Path, market: Market, proxy: Proxy
+) -> None:
+    """In the COPY at several depths, before the commit, and after it, when only the ledger knows."""
+    traps = [
+        *(lambda offset=offset: proxy.cut_in_copy(offset) for offset in (0, 1, 600, 5_000)),
+        proxy.cut_before_commit,
+        proxy.cut_after_commit,
+        proxy.cut_after_commit,
+    ]
+    with recording(proxy.url, database, template, home, market) as ingester:
+        for times, lay in enumerate(traps, 1):
+            assert lay().wait(30)
+            wait_until(lambda times=times: ingester.text().count("database is back") == times)
+    assert "batch was committed before" in ingester.text()
+
+
+def test_connection_that_only_we_know_is_lost_is_taken_over(
+    database: Database, template: Template, home: Path, market: Market, proxy: Proxy
+) -> None:
+    """The server still holds the collector's lock for the old connection, as after a lost network."""
+    with Ingester(home, market, proxy.url) as ingester:
+        wait_until(lambda: committed(database)[1] > 2**20)
+        assert proxy.cut(tells_server=False)
+        ingester.wait_for("database is back")
+        wait_until(lambda: backlog_bytes(database, ingester.folder) < LIVE_BYTES)
+        ingester.stop()
+    check_account(database, stream_folder(home))
+    check_ticks(database, template, home)
+
+
+def test_silent_database_holds_up_nothing_but_the_writer(
+    database: Database, template: Template, home: Path, market: Market, proxy: Proxy
+) -> None:
+    with recording(proxy.url, database, template, home, market) as ingester:
+        proxy.pause()
+        record_on(ingester, 3.0)
+        proxy.resume()
+
+
+def test_read_only_database_is_waited_for(database: Database, template: Template, home: Path, market: Market) -> None:
+    name = str(conninfo_to_dict(database.url)["dbname"])
+    read_only = psql.SQL("alter database {} set default_transaction_read_only = {}")
+    with template.admin() as admin, recording(database.url, database, template, home, market) as ingester:
+        admin.execute(read_only.format(psql.Identifier(name), psql.Literal("on")))
+        end_sessions(admin, name)
+        ingester.wait_for("25006")
+        record_on(ingester, 1.0)
+        admin.execute(read_only.format(psql.Identifier(name), psql.Literal("off")))
+        ingester.wait_for("database is back")
+
+
+def end_sessions(admin: psycopg.Connection[object], name: str) -> None:
+    """End a database's sessions, as a failover does."""
+    admin.execute("select pg_terminate_backend(pid) from pg_stat_activity where datname = %s", (name,))
+
+
+def test_row_that_the_database_rejects_is_kept_aside_and_the_others_are_written(
+    database: Database, home: Path, market: Market
+) -> None:
+    """A third of the frames has one row that a check refuses; the account still adds up."""
+    with database.connect(autocommit=True) as connection:
+        # The partitions first: one that is made later would lack the constraint, and not be taken.
+        connection.execute("select tickline.ensure_partitions(now() - interval '7 days', now() + interval '1 day')")
+        connection.execute(
+            "create function refuse(seq bigint, id integer) returns boolean language sql immutable "
+            "return seq % 3 = 0 and id % 100 = 7"
+        )
+        connection.execute("alter table ticks add constraint no_sevens check (not refuse(seq, instrument_id))")
+    with Ingester(home, market, database.url) as ingester:
+        wait_until(lambda: committed(database)[1] > 2**21)
+        ingester.stop()
+    check_account(database, stream_folder(home))
+    with database.connect() as connection:
+        found = connection.execute(
+            """
+            select count(*), count(distinct reason), min(reason), min(sqlstate), bool_and(refuse(seq, instrument_id)),
+                (select sum(rejected) from tickline.ledger),
+                (select count(*) from ticks where refuse(seq, instrument_id))
+            from tickline.rejected_ticks
+            """
+        ).fetchone()
+    assert found is not None
+    count, reasons, reason, sqlstate, all_bad, in_ledger, written = found
+    assert count == in_ledger > 0
+    assert (reasons, sqlstate, all_bad, written) == (1, "23514", True, 0)
+    assert "no_sevens" in reason

@@ -1,0 +1,120 @@
+"""No room for the journal: it is said, nothing is lost that was received, and it goes on by itself."""
+
+from __future__ import annotations
+
+import resource
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from ingest.journal import segments_of
+from sql.database import Database
+from tests.conftest import Template
+from tests.fault.harness import (
+    Ingester,
+    Market,
+    backlog_bytes,
+    check_account,
+    check_ticks,
+    rows,
+    stream_folder,
+    wait_until,
+)
+
+MIB = 2**20
+FULL = "ERROR ingest.feed journal cannot be written"
+AGAIN = "journal can be written again"
+
+
+@pytest.fixture
+def market(home: Path) -> Iterator[Market]:
+    with Market(home, "--generate", "--instruments", "400", "--rate", "10000") as market:
+        yield market
+
+
+@pytest.fixture
+def small_disk(home: Path) -> Iterator[Path]:
+    """The journal's folder on a file system of 4 MiB."""
+    folder = home / "journal"
+    folder.mkdir()
+    mounted = subprocess.run(
+        ["mount", "-t", "tmpfs", "-o", "size=4m", "tmpfs", str(folder)], capture_output=True, text=True, check=False
+    )
+    if mounted.returncode:
+        pytest.skip(f"a small file system cannot be mounted: {mounted.stderr.strip()}")
+    yield folder
+    subprocess.run(["umount", "-l", str(folder)], check=True)
+
+
+def journal_bytes(ingester: Ingester) -> int:
+    return sum(path.stat().st_size for path in segments_of(ingester.folder))
+
+
+def recover(ingester: Ingester, database: Database) -> None:
+    """Wait until it has gone on by itself and has caught up; stop it."""
+    ingester.wait_for(AGAIN)
+    full = journal_bytes(ingester)
+    wait_until(lambda: journal_bytes(ingester) > full + MIB // 4)
+    assert ingester.text().count("connection=2 ") >= 1  # it had stopped reading, and began anew
+    ingester.stop()
+    assert backlog_bytes(database, ingester.folder) == 0
+
+
+def check(database: Database, template: Template, home: Path) -> None:
+    """All that the journal took is in the database, each once."""
+    assert check_account(database, stream_folder(home)) == check_ticks(database, template, home) > 0
+
+
+def test_full_file_system_is_said_and_recording_goes_on_when_there_is_room(
+    database: Database, template: Template, home: Path, market: Market, small_disk: Path
+) -> None:
+    ballast = small_disk / "ballast"
+    ballast.write_bytes(bytes(3 * MIB))
+    with Ingester(home, market, database.url) as ingester:
+        ingester.wait_for(FULL)
+        assert "no space left on device" in ingester.text().lower()
+        wait_until(lambda: backlog_bytes(database, ingester.folder) == 0)  # what was received is written
+        ballast.unlink()
+        recover(ingester, database)
+    check(database, template, home)
+
+
+def test_file_size_limit_is_said_and_recording_goes_on_when_it_is_raised(
+    database: Database, template: Template, home: Path, market: Market
+) -> None:
+    """As a quota of the user on the disk: the write fails half way through a record."""
+    with Ingester(home, market, database.url) as ingester:
+        pid = ingester.process.pid
+        _, hard = resource.prlimit(pid, resource.RLIMIT_FSIZE)
+        resource.prlimit(pid, resource.RLIMIT_FSIZE, (MIB + 12_345, hard))
+        ingester.wait_for(FULL)
+        wait_until(lambda: backlog_bytes(database, ingester.folder) == 0)
+        resource.prlimit(pid, resource.RLIMIT_FSIZE, (hard, hard))
+        recover(ingester, database)
+    check(database, template, home)
+
+
+def test_reserve_of_the_disk_is_kept_free(database: Database, home: Path, market: Market) -> None:
+    with Ingester(home, market, database.url, TICKLINE_JOURNAL_FREE_BYTES_MIN=str(2**60)) as ingester:
+        ingester.wait_for(FULL)
+        assert "TICKLINE_JOURNAL_FREE_BYTES_MIN" in ingester.text()
+        assert ingester.stop() < 5
+    assert rows(database, "select count(*) from ticks") == [(0,)]
+
+
+def test_quota_stops_the_feed_and_committed_segments_make_room(
+    database: Database, template: Template, home: Path, market: Market
+) -> None:
+    """The journal is as large as it may be; what is committed goes, what is not stays."""
+    limits = {"TICKLINE_JOURNAL_QUOTA_BYTES": str(6 * MIB), "TICKLINE_JOURNAL_SEGMENT_BYTES_MAX": str(MIB)}
+    with Ingester(home, market, database.url, **limits) as ingester:
+        ingester.wait_for(FULL)
+        assert "TICKLINE_JOURNAL_QUOTA_BYTES" in ingester.text()
+        ingester.wait_for(AGAIN, within_s=90)
+        assert "journal segment compressed" in ingester.text()
+        recover(ingester, database)
+    assert rows(database, "select count(*), count(distinct (instrument_id, seq)) from ticks") == rows(
+        database, "select sum(ticks), sum(ticks) from tickline.ledger"
+    )

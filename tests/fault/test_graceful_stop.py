@@ -1,0 +1,115 @@
+"""SIGTERM and SIGINT: what was received is committed, or is in the journal and committed by the next start."""
+
+from __future__ import annotations
+
+import signal
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from sql.database import Database
+from tests.conftest import Template
+from tests.fault.harness import (
+    Ingester,
+    Market,
+    backlog_bytes,
+    check_account,
+    check_ticks,
+    committed,
+    stream_folder,
+    wait_until,
+)
+from tests.fault.proxy import Proxy
+
+STOP_S_MAX = 5.0
+SIGNALS = [signal.SIGTERM, signal.SIGINT]
+
+
+@pytest.fixture
+def market(home: Path) -> Iterator[Market]:
+    with Market(home, "--generate", "--instruments", "200", "--rate", "5000") as market:
+        yield market
+
+
+@pytest.fixture
+def proxy(database: Database, home: Path) -> Iterator[Proxy]:
+    with Proxy(database.url, home / "p") as proxy:
+        yield proxy
+
+
+def commit_the_rest(home: Path, market: Market, database: Database, template: Template) -> None:
+    """Start once more, and see that nothing is missing and nothing is there twice."""
+    with Ingester(home, market, database.url) as ingester:
+        before = committed(database)
+        wait_until(lambda: committed(database) > before and backlog_bytes(database, ingester.folder) < 2**18)
+        assert ingester.stop() < STOP_S_MAX
+    check_account(database, stream_folder(home))
+    check_ticks(database, template, home)
+
+
+@pytest.mark.parametrize("number", SIGNALS)
+def test_stop_commits_everything_received_and_exits_0(
+    database: Database, home: Path, market: Market, number: signal.Signals
+) -> None:
+    with Ingester(home, market, database.url) as ingester:
+        wait_until(lambda: committed(database)[1] > 2**18)
+        assert ingester.stop(number) < STOP_S_MAX
+        assert "received" in ingester.text()
+    assert check_account(database, ingester.folder) > 0
+
+
+@pytest.mark.parametrize(
+    ("reconnecting", "stop_s"), [(False, 4.0), (True, 1.0)], ids=["silent", "silent_to_new_connections"]
+)
+def test_stop_while_the_database_is_silent_leaves_the_rest_to_the_next_start(
+    database: Database, template: Template, home: Path, market: Market, proxy: Proxy, reconnecting: bool, stop_s: float
+) -> None:
+    with Ingester(home, market, proxy.url, TICKLINE_STOP_S=str(stop_s)) as ingester:
+        wait_until(lambda: committed(database)[1] > 2**18)
+        proxy.pause()
+        if reconnecting:
+            proxy.cut()
+            ingester.wait_for("trying again")
+        wait_until(lambda: backlog_bytes(database, ingester.folder) > 2**18)
+        assert ingester.stop() < stop_s + 1.0
+        assert "stopped while the database is away" in ingester.text()
+    assert backlog_bytes(database, ingester.folder) > 2**18
+    proxy.cut()
+    commit_the_rest(home, market, database, template)
+
+
+def test_stop_while_neither_feed_nor_database_answers_still_ends_in_time(
+    database: Database, home: Path, market: Market, proxy: Proxy
+) -> None:
+    with Ingester(home, market, proxy.url, TICKLINE_STOP_S="2.5") as ingester:
+        wait_until(lambda: committed(database)[1] > 2**18)
+        proxy.pause()
+        wait_until(lambda: backlog_bytes(database, ingester.folder) > 2**18)
+        market.process.send_signal(signal.SIGSTOP)
+        assert ingester.stop() < 3.5
+
+
+@pytest.mark.parametrize(("first", "second"), [*zip(SIGNALS, SIGNALS), (signal.SIGTERM, signal.SIGINT)])
+def test_second_signal_exits_at_once_and_loses_nothing(
+    database: Database,
+    template: Template,
+    home: Path,
+    market: Market,
+    proxy: Proxy,
+    first: signal.Signals,
+    second: signal.Signals,
+) -> None:
+    with Ingester(home, market, proxy.url) as ingester:
+        wait_until(lambda: committed(database)[1] > 2**18)
+        proxy.pause()
+        wait_until(lambda: backlog_bytes(database, ingester.folder) > 2**18)
+        ingester.process.send_signal(first)
+        ingester.wait_for("stopping: the feed is closed")
+        began = time.monotonic()
+        ingester.process.send_signal(second)
+        assert ingester.process.wait(timeout=10) != 0
+        assert time.monotonic() - began < 1.0
+    proxy.cut()
+    commit_the_rest(home, market, database, template)

@@ -1,0 +1,99 @@
+"""SIGKILL at random moments: the ticks are those of a run that nobody disturbed."""
+
+from __future__ import annotations
+
+import random
+import time
+from pathlib import Path
+
+import pytest
+
+from sql.database import Database
+from tests.conftest import Template
+from tests.fault.harness import (
+    QUICK,
+    Command,
+    Ingester,
+    Market,
+    backlog_bytes,
+    check_account,
+    check_ticks,
+    committed,
+    replayed,
+    stream_folder,
+    ticks_of,
+    wait_until,
+)
+
+AFTER_COMMIT_S_MAX = 0.3  # a kill comes so long after the first commit of a run at most
+AFTER_START_S_MAX = 1.0  # or so long after its start, so that starting is hit too
+SEED = 20251215
+KILLS = [
+    pytest.param(5, "short_session", 200, id="short"),
+    pytest.param(100, "session", 2_000, id="soak", marks=pytest.mark.soak),
+]
+
+
+def kill_somewhere(command: Command, database: Database, rng: random.Random) -> None:
+    """Kill a process at a random moment of its start, or of its work."""
+    if rng.random() < 0.2:
+        time.sleep(rng.uniform(0, AFTER_START_S_MAX))
+    else:
+        before = committed(database)
+        wait_until(lambda: committed(database) != before or command.process.poll() is not None)
+        time.sleep(rng.uniform(0, AFTER_COMMIT_S_MAX))
+    command.kill()
+
+
+@pytest.mark.timeout(3600)
+@pytest.mark.parametrize(("kills", "recording", "batch_rows"), KILLS)
+def test_start_killed_again_and_again_commits_each_frame_once(
+    database: Database,
+    template: Template,
+    home: Path,
+    request: pytest.FixtureRequest,
+    kills: int,
+    recording: str,
+    batch_rows: int,
+) -> None:
+    rng = random.Random(SEED)
+    with Market(home, "--frames", str(request.getfixturevalue(recording)), "--speed", "max") as market:
+        for _ in range(kills):
+            with Ingester(home, market, database.url, TICKLINE_BATCH_ROWS_MAX=str(batch_rows)) as ingester:
+                kill_somewhere(ingester, database, rng)
+                # Only a kill may end it: to be refused by what the last one left behind is a failure too.
+                assert ingester.process.returncode == -9, ingester.text()
+        with Ingester(home, market, database.url) as ingester:
+            ingester.wait_for("feed connected")
+            wait_until(lambda: backlog_bytes(database, ingester.folder) < 2**20)
+            ingester.stop()
+    ticks = check_account(database, stream_folder(home))
+    assert check_ticks(database, template, home) == ticks > 0
+    print(f"start: kills={kills} ticks={ticks}")
+
+
+@pytest.mark.timeout(3600)
+@pytest.mark.parametrize(("kills", "recording", "batch_rows"), KILLS)
+def test_replay_killed_again_and_again_writes_the_recording_once(
+    template: Template, home: Path, request: pytest.FixtureRequest, kills: int, recording: str, batch_rows: int
+) -> None:
+    rng, path = random.Random(SEED), request.getfixturevalue(recording)
+    expected = replayed(template, home, [path])
+    done = rounds = 0
+    while done < kills or not rounds:
+        name = f"killed_{rounds}"
+        with Database(template.create(name), None) as database:
+            while True:
+                environment = {"TICKLINE_DATABASE_URL": database.url, "TICKLINE_BATCH_ROWS_MAX": str(batch_rows)}
+                with Command(home, "replay", str(path), **(QUICK | environment)) as command:
+                    if done < kills:
+                        kill_somewhere(command, database, rng)
+                        done += command.process.returncode == -9
+                    code = command.process.wait(timeout=120)
+                    assert code in (0, -9), command.text()
+                    if code == 0:
+                        break
+            assert ticks_of(database) == expected
+        template.drop(name)
+        rounds += 1
+    print(f"replay: kills={done} rounds={rounds} ticks={len(expected)}")
