@@ -100,6 +100,7 @@ def recover(folder: Path) -> int:
 
     A segment whose header never reached the disk whole holds nothing and is removed.
     """
+    next_seq = 1
     for path in reversed(segments_of(folder)):
         data = read_segment(path)
         try:
@@ -110,13 +111,20 @@ def recover(folder: Path) -> int:
             log.warning("journal segment without a header removed segment=%s bytes=%d", segment_name(path), len(data))
             path.unlink()
             continue
-        parsed = parse_records(data[start:], start, final=False)
+        # Nothing more will come: a damaged length that reaches behind the end is damage, not a torn tail.
+        parsed = parse_records(data[start:], start, final=True)
+        if not parsed.records and path.suffix == SUFFIX:
+            # The writer died behind the header. The next segment takes the same name.
+            log.warning("journal segment without a record removed segment=%s bytes=%d", segment_name(path), len(data))
+            path.unlink()
+            next_seq = max(next_seq, header.first_seq)
+            continue
         end = parsed.records[-1].end_offset if parsed.records else start
         if end < len(data) and path.suffix == SUFFIX:
             log.warning("journal tail cut segment=%s bytes=%d", segment_name(path), len(data) - end)
             os.truncate(path, end)
-        return parsed.records[-1].seq + 1 if parsed.records else header.first_seq
-    return 1
+        return max(next_seq, parsed.records[-1].seq + 1 if parsed.records else header.first_seq)
+    return next_seq
 
 
 def read_segment(path: Path) -> bytes:

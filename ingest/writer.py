@@ -29,7 +29,7 @@ from ingest.journal import Position
 from ingest.model import TICK_COLUMN_NAMES, InstrumentRef
 from sql import query
 from sql.database import check_schema, connect, translate
-from sql.errors import StoreError
+from sql.errors import StoreError, TicklineError
 
 log = logging.getLogger(__name__)
 
@@ -44,6 +44,10 @@ _NOTICE_A_DEAD_PEER = {
     "tcp_user_timeout": 25_000,
 }
 COPY_TICKS = f"copy ticks ({', '.join(TICK_COLUMN_NAMES)}) from stdin (format binary)"
+
+
+class LedgerBehindError(TicklineError):
+    """The database went back in time, as after a failover to a standby that lagged behind."""
 
 
 class Writer:
@@ -62,6 +66,7 @@ class Writer:
         self._url = url
         self._days: set[int] = set()  # days whose partitions exist
         self._active: set[int] = set()  # instruments that have ticked before
+        self._committed: dict[str, Position] = {}  # what this writer has been told is committed
         self._connection = self._connect()
 
     def __enter__(self) -> Self:
@@ -90,6 +95,13 @@ class Writer:
         self._days.clear()
         self._active.clear()
         self._connection = self._connect(self._backend_pid)
+        for stream, position in self._committed.items():
+            committed = self.resume(stream).committed
+            if committed is None or committed < position:
+                raise LedgerBehindError(
+                    f"database has lost batches that it had committed, up to {position.segment}:{position.offset} "
+                    f"(it ends at {committed}): start again, they are written from the journal"
+                )
 
     def _connect(self, broken_pid: int | None = None) -> psycopg.Connection[tuple[Any, ...]]:
         connection = connect(
@@ -97,7 +109,8 @@ class Writer:
         )
         try:
             check_schema(connection)
-            connection.execute("set synchronous_commit = off")  # the journal replays a lost commit
+            # A commit that was heard of must survive the server's crash: a running consumer never looks back.
+            connection.execute("set synchronous_commit = on")
             if broken_pid is not None:
                 connection.execute(
                     query("end_backend"), {"pid": broken_pid, "application_name": f"tickline {self.collector}"}
@@ -192,6 +205,7 @@ class Writer:
                 batch.rejected += self._commit(batch, stream, values, partial(self._copy_bisected, batch))
         except psycopg.Error as exc:
             raise translate(exc) from exc
+        self._committed[stream] = Position(batch.segment, batch.offset_end)
 
     def has_committed(self, batch: Batch, stream: str) -> bool:
         """Whether exactly this batch is in the ledger, as after a connection that broke in the commit."""

@@ -190,7 +190,9 @@ def check_account(database: Database, folder: Path) -> int:
     )
     expected_seq, reached = 1, dict.fromkeys(ends, 0)
     for segment, start, end, first_seq, last_seq in ledger:
-        assert (start, first_seq) == (reached[segment], expected_seq)
+        assert (start, first_seq) == (reached[segment], expected_seq), (
+            f"{segment}: {start=} {first_seq=} {reached[segment]=} {expected_seq=}"
+        )
         reached[segment], expected_seq = end, last_seq + 1
     assert reached == ends
     ((frames, ticks, rejected, quarantined),) = rows(

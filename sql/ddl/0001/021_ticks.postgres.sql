@@ -43,7 +43,7 @@ begin
     for missing_day in select day from tickline.days_without_partition(first_day, last_day) as day
     loop
         name := to_char(missing_day, '"ticks_"YYYYMMDD');
-        execute format('create table tickline.%I (like public.ticks)', name);
+        execute format('create table tickline.%I (like public.ticks including constraints)', name);
         execute format(
             'alter table public.ticks attach partition tickline.%I for values from (%L) to (%L)',
             name,
