@@ -149,24 +149,31 @@ class Normaliser:
         rows[:, _VOLUME] = given.vtt - given.above("vtt")
         rows[:, _TRADED] = rows[:, _VOLUME] > 0
         opens_day = np.zeros(len(rows), np.bool_)
-        for group in np.flatnonzero(~all_plain(given)).tolist():
-            start = int(given.starts[group])
-            part = slice(start, start + int(given.sizes[group]))
-            reference = Reference(*given.before[group].item())
-            rows[part, _JUDGED] = self._judge_each(reference, given, part, opens_day)
-            after[group] = fields_of(reference)
+        alone = ~all_plain(given)
+        if alone.any():
+            places = np.flatnonzero(np.repeat(alone, given.sizes))
+            references = [Reference(*fields) for fields in given.before[alone].tolist()]
+            owners = [
+                reference
+                for reference, size in zip(references, given.sizes[alone].tolist(), strict=True)
+                for _ in range(size)
+            ]
+            rows[places, _JUDGED] = self._judge_each(owners, given, places, opens_day)
+            after[alone] = [fields_of(reference) for reference in references]
         self.states.references[given.owners] = after
         return opens_day
 
-    def _judge_each(self, reference: Reference, given: Sorted, part: slice, opens_day: Mask) -> list[tuple[float, ...]]:
-        """Judge one instrument's updates one by one; return the columns traded to volume of each."""
+    def _judge_each(
+        self, references: list[Reference], given: Sorted, places: Integers, opens_day: Mask
+    ) -> list[tuple[float, ...]]:
+        """Judge the updates at `places` one by one; return the columns traded to volume of each."""
         judged: list[tuple[float, ...]] = []
         columns = (
-            given.mode, given.new_mode, given.empty, given.has_trade,
-            given.ltp, given.ltt_ms, given.ltq, given.vtt, given.today,
+            places, given.mode[places], given.new_mode[places], given.empty[places], given.has_trade[places],
+            given.ltp[places], given.ltt_ms[places], given.ltq[places], given.vtt[places], given.today[places],
         )  # fmt: skip
-        values = zip(*(column[part].tolist() for column in columns), strict=True)
-        for row, (mode, new_mode, empty, has_trade, ltp, ltt_ms, ltq, vtt, today) in enumerate(values, part.start):
+        values = zip(references, *(column.tolist() for column in columns), strict=True)
+        for reference, row, mode, new_mode, empty, has_trade, ltp, ltt_ms, ltq, vtt, today in values:
             if new_mode:  # its first update is a snapshot
                 reference.mode, reference.connected = mode, False
             if empty or not has_trade:  # a partial frame without ltpc: the last trade is the one we know
