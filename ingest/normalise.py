@@ -54,6 +54,22 @@ _OI, _ATP, _IV, _PREV_CLOSE = (_span(name, name) for name in ("oi", "atp", "iv",
 _DEPTH, _GREEKS, _DAY_CANDLE = _span("tbq", "ask_qty"), _span("delta", "rho"), _span("day_open", "day_low")
 
 
+# What a carried column may be at most, and the group in which it is sent.
+_CARRIED_LIMITS = (
+    ("atp", "", PRICE_MAX),
+    ("prev_close", "", PRICE_MAX),
+    ("bid", "depth", PRICE_MAX),
+    ("ask", "depth", PRICE_MAX),
+    ("bid_qty", "depth", QUANTITY_MAX),
+    ("ask_qty", "depth", QUANTITY_MAX),
+    ("tbq", "depth", QUANTITY_MAX),
+    ("tsq", "depth", QUANTITY_MAX),
+    ("day_open", "day", PRICE_MAX),
+    ("day_high", "day", PRICE_MAX),
+    ("day_low", "day", PRICE_MAX),
+)
+
+
 class RejectedUpdate(NamedTuple):
     """An update that says something impossible; it makes no row."""
 
@@ -240,5 +256,11 @@ def _impossible(updates: Updates, current_ms: Integers) -> dict[int, str]:
         ("ltt", updates.ltt_ms, current_ms + LTT_AHEAD_MS_MAX + 1),
     ):
         for index in np.flatnonzero(~((values >= 0) & (values < limit))).tolist():
+            wrong.setdefault(index, f"impossible {name} {values[index].item()!r}")
+    sent = {"depth": updates.has_depth, "day": updates.has_day_candle, "": np.ones(len(updates), np.bool_)}
+    for name, group, limit in _CARRIED_LIMITS:
+        values = updates.carried[:, CARRIED_NAMES.index(name)]
+        # NaN passes: it is "not sent", as the totals of the book are in mode option_greeks.
+        for index in np.flatnonzero(sent[group] & ((values < 0) | (values >= limit))).tolist():
             wrong.setdefault(index, f"impossible {name} {values[index].item()!r}")
     return wrong

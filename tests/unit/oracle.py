@@ -347,6 +347,19 @@ def _impossible(update: Update, current_ms: int) -> str | None:
         return f"impossible oi {update.oi!r}"
     if not 0 <= update.ltt_ms <= current_ms + LTT_AHEAD_MS_MAX:
         return f"impossible ltt {update.ltt_ms!r}"
+    prices = {"atp": update.atp, "prev_close": update.prev_close}
+    quantities: dict[str, float] = {}
+    if update.depth is not None:
+        prices["bid"], quantities["bid_qty"], prices["ask"], quantities["ask_qty"], *totals = update.depth
+        quantities["tbq"], quantities["tsq"] = totals
+    days = {}
+    if update.day_candle is not None:
+        days = dict(zip(("day_open", "day_high", "day_low"), update.day_candle[1:], strict=True))
+    limits = [(PRICE_MAX, prices), (QUANTITY_MAX, quantities), (PRICE_MAX, days)]
+    for limit, values in limits:
+        for name, value in values.items():
+            if value < 0 or value >= limit:
+                return f"impossible {name} {float(value)!r}"
     return None
 
 
