@@ -29,11 +29,8 @@ from ingest.normalise import Normaliser
 from ingest.patient_writer import PatientWriter
 from ingest.reading import Reading
 from ingest.sources import Source
-from sql.errors import DecodeError
 
 log = logging.getLogger(__name__)
-
-FRAME_SKEW_MS_MAX = 86_400_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -170,8 +167,8 @@ class Consumer:
     async def _decode(self, records: list[Record]) -> Reading:
         """Decode what was read, and have the database name the instruments not met before."""
         is_frame = [record.kind == RecordKind.FRAME for record in records]
-        frames = self._decode_plausible(
-            [record.payload if framed else NOTHING for record, framed in zip(records, is_frame, strict=True)], records
+        frames = decode_all(
+            [record.payload if framed else NOTHING for record, framed in zip(records, is_frame, strict=True)]
         )
         self._behind = sum(len(record.payload) for record in records) > self.limits.read_bytes_max // 2
         segment, committed = self.source.segment, 0
@@ -181,23 +178,6 @@ class Consumer:
         if unknown := self.normaliser.unknown(frames):
             await self._introduce(unknown, frames)
         return Reading(segment, records, frames, committed)
-
-    def _decode_plausible(self, payloads: list[bytes], records: list[Record]) -> Frames:
-        """Decode, and refuse frames whose time is not near that of their receipt: clocks are seconds off, not days."""
-        frames = decode_all(payloads)
-        received_ms = np.array([record.received_us // 1000 for record in records])
-        far = np.abs(frames.current_ms - received_ms) > FRAME_SKEW_MS_MAX
-        wrong = [index for index in np.flatnonzero(far).tolist() if payloads[index] and index not in frames.errors]
-        if wrong:
-            errors = {
-                index: DecodeError(
-                    f"frame has currentTs {int(frames.current_ms[index])}, a day or more from its receipt"
-                )
-                for index in wrong
-            }
-            frames = decode_all([NOTHING if index in errors else payload for index, payload in enumerate(payloads)])
-            frames.errors.update(errors)
-        return frames
 
     async def _introduce(self, unknown: list[str], frames: Frames) -> None:
         """Have the database name instruments as of the day on which each was met first."""

@@ -43,6 +43,7 @@ _NOTICE_A_DEAD_PEER = {
     "keepalives_count": 3,
     "tcp_user_timeout": 25_000,
 }
+DAY_US = 86_400_000_000
 COPY_TICKS = f"copy ticks ({', '.join(TICK_COLUMN_NAMES)}) from stdin (format binary)"
 
 
@@ -305,15 +306,15 @@ class Writer:
 
     def _prepare(self, values: Values) -> None:
         """Make room for days and note instruments that this database has not seen before."""
-        first, last = values[:, 0].min(), values[:, 0].max()
-        days = set(range(int(first // 86_400e6), int(last // 86_400e6) + 1))
-        if not days <= self._days:
-            self._connection.execute(query("ensure_partitions"), {"start": _time(first), "end": _time(last)})
-            self._days |= days
+        days = {int(day) for day in np.unique(values[:, 0] // DAY_US)}
+        for day in sorted(days - self._days):  # not the days between: a frame may be years off
+            at = _time(day * DAY_US)
+            self._connection.execute(query("ensure_partitions"), {"start": at, "end": at})
+        self._days |= days
         fresh = set(map(int, values[:, 1])) - self._active
         if fresh:
             self._connection.execute(
-                query("note_active"), {"instrument_ids": sorted(fresh), "first_seen": _time(first)}
+                query("note_active"), {"instrument_ids": sorted(fresh), "first_seen": _time(values[:, 0].min())}
             )
             self._active |= fresh
 
