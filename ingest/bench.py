@@ -162,7 +162,7 @@ def _blaster(recording: Path) -> Iterator[dict[str, str]]:
 def _time_copy(database: Database) -> float:
     """Return seconds of a binary COPY of all ticks, already encoded, into the emptied table."""
     with database.connect(autocommit=True) as connection:
-        connection.execute("set synchronous_commit = off")
+        connection.execute("set synchronous_commit = on")  # as the writer does
         with connection.cursor().copy("copy (select * from ticks) to stdout (format binary)") as copy:
             encoded = b"".join(bytes(part) for part in copy)
         connection.execute("truncate ticks")

@@ -62,7 +62,7 @@ class Settings(DatabaseSettings):
     journal_retry_s: Positive = 1.0
 
     # The writer.
-    batch_rows_max: PositiveInt = 20_000  # larger batches gain under 2 %
+    batch_rows_max: PositiveInt = 10_000  # 2.2 MB of rows, two at a time; larger batches gain little
     checkpoint_s: Positive = 10.0  # what a restart may have to decode again
     database_backoff_first_s: Positive = 0.2
     database_backoff_max_s: Positive = 10.0

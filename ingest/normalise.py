@@ -69,6 +69,10 @@ _CARRIED_LIMITS = (
     ("day_low", "day", PRICE_MAX),
 )
 
+_LIMITS = {name: limit for name, _, limit in _CARRIED_LIMITS}
+_CARRIED_MIN = np.array([0.0 if name in _LIMITS else -np.inf for name in CARRIED_NAMES])
+_CARRIED_MAX = np.array([_LIMITS.get(name, np.inf) for name in CARRIED_NAMES])
+
 
 class RejectedUpdate(NamedTuple):
     """An update that says something impossible; it makes no row."""
@@ -257,10 +261,12 @@ def _impossible(updates: Updates, current_ms: Integers) -> dict[int, str]:
     ):
         for index in np.flatnonzero(~((values >= 0) & (values < limit))).tolist():
             wrong.setdefault(index, f"impossible {name} {values[index].item()!r}")
+    # NaN passes: it is "not sent", as the totals of the book are in mode option_greeks.
+    if not ((updates.carried < _CARRIED_MIN) | (updates.carried >= _CARRIED_MAX)).any():
+        return wrong
     sent = {"depth": updates.has_depth, "day": updates.has_day_candle, "": np.ones(len(updates), np.bool_)}
     for name, group, limit in _CARRIED_LIMITS:
         values = updates.carried[:, CARRIED_NAMES.index(name)]
-        # NaN passes: it is "not sent", as the totals of the book are in mode option_greeks.
         for index in np.flatnonzero(sent[group] & ((values < 0) | (values >= limit))).tolist():
             wrong.setdefault(index, f"impossible {name} {values[index].item()!r}")
     return wrong
