@@ -12,8 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ingest.judge import DAY_MS, IST_OFFSET_MS
-from ingest.model import Floats, Integers, Mask, Mode, Updates
+from ingest.model import DAY_MS, IST_OFFSET_MS, Floats, Integers, Mask, Mode, Updates
 from ingest.states import States
 
 

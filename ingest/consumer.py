@@ -22,9 +22,8 @@ from ingest.batch import RowBuffer
 from ingest.batches import Batch, QuarantinedFrame, RejectedTick, Resume
 from ingest.decode import NOTHING, decode_all
 from ingest.journal import Position
-from ingest.judge import IST_OFFSET_MS
 from ingest.listening import Listening
-from ingest.model import Frames, Record, RecordKind
+from ingest.model import IST_OFFSET_MS, Frames, Record, RecordKind
 from ingest.normalise import Normaliser
 from ingest.patient_writer import PatientWriter
 from ingest.reading import Reading
@@ -55,8 +54,6 @@ class Account:
     rejected: int = 0
     quarantined: int = 0
     batches: int = 0
-    write_s: float = 0.0
-    last_current_ms: int = 0  # server time of the newest frame seen
     fresh_from_us: float = float("inf")  # event times committed since `take_fresh_range` was last asked
     fresh_to_us: float = float("-inf")
 
@@ -266,11 +263,8 @@ class Consumer:
             self.normaliser.interrupt()
         elif records[0].kind == RecordKind.UNSUBSCRIBED:
             self.normaliser.interrupt(json.loads(records[0].payload)["instrument_keys"])
-        frames = read.frames.part(start, stop)
-        times = [ms for index, ms in enumerate(frames.current_ms.tolist()) if index not in frames.errors]
-        self.account.last_current_ms = max(times[-1:], default=self.account.last_current_ms)
         self.normaliser.apply(
-            frames,
+            read.frames.part(start, stop),
             seq=np.array([record.seq for record in records]),
             received_us=np.array([record.received_us for record in records]),
             out=rows,
@@ -287,10 +281,8 @@ class Consumer:
         self._writing = asyncio.create_task(self._commit(batch))
 
     async def _commit(self, batch: Batch) -> None:
-        began = time.perf_counter()
         await asyncio.to_thread(self.writer.write, batch, self.stream)
         account = self.account
-        account.write_s += time.perf_counter() - began
         account.batches += 1
         account.frames += batch.frames
         account.ticks += batch.rows.rows

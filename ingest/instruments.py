@@ -16,11 +16,12 @@ from typing import Any, NamedTuple
 
 import psycopg
 
+from ingest.model import IST_OFFSET_MS
 from sql import query
 from sql.database import translate
 from sql.errors import FeedError
 
-IST = timedelta(hours=5, minutes=30)
+IST = timedelta(milliseconds=IST_OFFSET_MS)
 REBUILT_AT = time(6, 0)  # IST; when the vendor makes the day's master
 PAISE = 100
 

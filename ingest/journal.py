@@ -13,12 +13,13 @@ import logging
 import os
 import time
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from pathlib import Path
 
 import zstandard
 
 from ingest.journal_format import decode_segment_header, parse_records
+from ingest.model import IST_OFFSET_MS
 from sql.errors import CorruptionError, JournalError
 
 log = logging.getLogger(__name__)
@@ -26,7 +27,6 @@ log = logging.getLogger(__name__)
 SUFFIX = ".journal"
 COMPRESSED_SUFFIX = ".journal.zst"
 HEADER_BYTES_MAX = 64 * 2**10  # of a segment; the meta is a few hundred bytes
-_IST = timedelta(hours=5, minutes=30)
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -39,7 +39,7 @@ class Position:
 
 def day_of(received_us: int) -> str:
     """IST day of a receive time, as segment names have it: `20251215`."""
-    return (datetime.fromtimestamp(received_us / 1e6, UTC) + _IST).strftime("%Y%m%d")
+    return datetime.fromtimestamp(received_us / 1e6 + IST_OFFSET_MS / 1000, UTC).strftime("%Y%m%d")
 
 
 def segment_name(path: Path) -> str:

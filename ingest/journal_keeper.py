@@ -9,12 +9,12 @@ import logging
 import os
 from collections.abc import Callable
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from pathlib import Path
 
 import zstandard
 
-from ingest.journal import SUFFIX, Position, segment_name, segments_of, sync_folder
+from ingest.journal import SUFFIX, Position, day_of, segment_name, segments_of, sync_folder
 
 log = logging.getLogger(__name__)
 
@@ -63,7 +63,7 @@ def keep(
         if path.suffix == SUFFIX:
             _compress(path)
             compressed += 1
-    oldest_kept = (now.astimezone(UTC) + timedelta(hours=5, minutes=30) - timedelta(days=keep_days)).strftime("%Y%m%d")
+    oldest_kept = day_of(int((now - timedelta(days=keep_days)).timestamp() * 1e6))
     deleted = 0
     segments = segments_of(folder)
     used = sum(path.stat().st_size for path in segments)

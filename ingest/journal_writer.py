@@ -15,13 +15,12 @@ from pathlib import Path
 
 from ingest.journal import SUFFIX, day_of, segments_of, sync_folder
 from ingest.journal_format import SegmentHeader, encode_record, encode_segment_header
+from ingest.model import DAY_MS, IST_OFFSET_MS
 from sql.errors import JournalError
 
 log = logging.getLogger(__name__)
 
 ROOM_CHECK_BYTES = 4 * 2**20  # how much is written between two looks at the disk
-_IST_US = 19_800_000_000
-_DAY_US = 86_400_000_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,7 +80,7 @@ class JournalWriter:
             self._give_up_segment(self._sync_error)
         if self._until_check <= 0:
             self.check_room()
-        day = (received_us + _IST_US) // _DAY_US
+        day = (received_us // 1000 + IST_OFFSET_MS) // DAY_MS
         if self._fd < 0 or self._size >= self._limits.segment_bytes_max or day != self._day:
             self._rotate(day, received_us)
         data = encode_record(kind, self.next_seq, received_us, payload)

@@ -24,11 +24,9 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 from ingest.batch import NULL
-from ingest.model import Mode
+from ingest.model import DAY_MS, IST_OFFSET_MS, Mode
 
-DAY_MS = 86_400_000
 MINUTE_MS = 60_000
-IST_OFFSET_MS = 19_800_000  # India has one zone, UTC+05:30, and no summer time
 
 
 class Judgement(NamedTuple):

@@ -11,6 +11,9 @@ from numpy.typing import NDArray
 
 from sql.errors import DecodeError
 
+DAY_MS = 86_400_000
+IST_OFFSET_MS = 19_800_000  # India has one zone, UTC+05:30, and no summer time
+
 # The columns of `ticks` in table order, with the PostgreSQL type of each. The writer's COPY,
 # the row buffer and the schema test all read this one list.
 TICK_COLUMNS: tuple[tuple[str, str], ...] = (

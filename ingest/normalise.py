@@ -20,10 +20,12 @@ import numpy as np
 
 from ingest.batch import NULL, RowBuffer
 from ingest.columns import Sorted, all_plain, fill_down, sort
-from ingest.judge import DAY_MS, IST_OFFSET_MS, Reference
+from ingest.judge import Reference
 from ingest.model import (
     CARRIED,
     CARRIED_NAMES,
+    DAY_MS,
+    IST_OFFSET_MS,
     TICK_COLUMN_NAMES,
     Floats,
     Frames,

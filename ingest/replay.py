@@ -9,9 +9,8 @@ from pathlib import Path
 from ingest.config import Settings
 from ingest.consumer import Consumer
 from ingest.journal_reader import JournalReader
-from ingest.patient_writer import PatientWriter
 from ingest.sources import JournalSource, RecordingSource, Source, is_segment, read_segment_header
-from ingest.supervisor import Progress, first_error, limits_of, refresh, show_along
+from ingest.supervisor import Progress, first_error, limits_of, patient_writer, refresh, show_along
 from ingest.writer import Writer
 
 
@@ -51,10 +50,7 @@ async def replay(
             resume = writer.resume(stream)
             if isinstance(source, RecordingSource):
                 source.expect(writer.digests(stream))
-            patient = PatientWriter(
-                writer, first_s=settings.database_backoff_first_s, max_s=settings.database_backoff_max_s
-            )
-            consumer = Consumer(source, patient, stream, limits_of(settings))
+            consumer = Consumer(source, patient_writer(writer, settings), stream, limits_of(settings))
             consumer.resume(resume.from_start())
             try:
                 await _show_while(consumer, show)

@@ -54,6 +54,11 @@ def limits_of(settings: Settings) -> Limits:
     return Limits(batch_rows_max=settings.batch_rows_max, checkpoint_s=settings.checkpoint_s)
 
 
+def patient_writer(writer: Writer, settings: Settings) -> PatientWriter:
+    """Return the writer with the patience that the settings have."""
+    return PatientWriter(writer, first_s=settings.database_backoff_first_s, max_s=settings.database_backoff_max_s)
+
+
 async def start(
     settings: Settings,
     url: str,
@@ -96,9 +101,7 @@ async def start(
             resume = writer.resume(STREAM)
             # A journal that a power cut shortened, or that was deleted, must not use a seq again.
             journal = _journal(settings, folder, max(next_seq, resume.last_seq + 1))
-            patient = PatientWriter(
-                writer, first_s=settings.database_backoff_first_s, max_s=settings.database_backoff_max_s
-            )
+            patient = patient_writer(writer, settings)
             reader = JournalReader(lambda: segments_of(folder), resume.checkpoint, follow=True)
             consumer = Consumer(JournalSource(reader), patient, STREAM, limits_of(settings))
             consumer.resume(resume)

@@ -26,7 +26,7 @@ from psycopg.types.json import Jsonb
 from ingest.batch import COPY_HEADER, COPY_TRAILER, encode_rows, nullify
 from ingest.batches import Batch, RejectedTick, Resume, plain
 from ingest.journal import Position
-from ingest.model import TICK_COLUMN_NAMES, InstrumentRef
+from ingest.model import DAY_MS, TICK_COLUMN_NAMES, InstrumentRef
 from sql import query
 from sql.database import check_schema, connect, translate
 from sql.errors import StoreError, TicklineError
@@ -43,7 +43,7 @@ _NOTICE_A_DEAD_PEER = {
     "keepalives_count": 3,
     "tcp_user_timeout": 25_000,
 }
-DAY_US = 86_400_000_000
+DAY_US = DAY_MS * 1000
 COPY_TICKS = f"copy ticks ({', '.join(TICK_COLUMN_NAMES)}) from stdin (format binary)"
 
 

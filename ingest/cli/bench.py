@@ -29,8 +29,8 @@ def command() -> None:
 def ingest(ticks: int, instruments: int, engines: tuple[Engine, ...], form: str) -> None:
     """From the socket to committed rows, against a pre-encoded COPY of the same rows.
 
-    The simulator plays a made-up market as fast as the ingester takes it, each in a process of its
-    own. The reference is a binary COPY of the very rows that were ingested, into the same table.
+    A made-up market is sent as fast as the ingester takes it, each in a process of its own. The
+    reference is a binary COPY of the very rows that were ingested, into the same table.
     """
     from ingest.bench import bench_ingest
 

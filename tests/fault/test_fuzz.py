@@ -96,7 +96,7 @@ def updates_in(payload: bytes, received_ms: int) -> int | None:
     return 0 if message.type == pb.market_info else len(message.feeds)
 
 
-@pytest.mark.xfail(strict=False, reason="a wrong currentTs that is a time is believed")
+@pytest.mark.xfail(strict=True, reason="a wrong currentTs that is a time is believed")
 @pytest.mark.timeout(3600)
 @pytest.mark.parametrize("frames", FRAMES)
 def test_mutated_frames_make_no_wrong_row_and_are_all_accounted_for(
