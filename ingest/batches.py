@@ -5,12 +5,14 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
 from typing import Any
 
 from ingest.batch import RowBuffer
 from ingest.journal import Position
 from ingest.listening import Break
-from ingest.normalise import VolumeGap
+from ingest.model import OfficialBar
+from ingest.normalise import Unheard, VolumeGap
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,6 +54,8 @@ class Batch:
     rejected: list[RejectedTick] = field(default_factory=list)
     gaps: list[VolumeGap] = field(default_factory=list)
     breaks: list[Break] = field(default_factory=list)
+    unheard: list[Unheard] = field(default_factory=list)
+    official: list[OfficialBar] = field(default_factory=list)
     checkpoint: bytes | None = None
 
 
@@ -68,6 +72,11 @@ class Resume:
     def from_start(self) -> Resume:
         """Resume without the checkpoint: for a source that is read again from its begin."""
         return replace(self, checkpoint=None, state=b"")
+
+
+def time_of(epoch_us: float) -> datetime:
+    """Return epoch microseconds as aware UTC."""
+    return datetime.fromtimestamp(epoch_us / 1e6, UTC)
 
 
 def plain(value: Any) -> Any:

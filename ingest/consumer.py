@@ -22,7 +22,7 @@ from ingest.batch import RowBuffer
 from ingest.batches import Batch, QuarantinedFrame, RejectedTick, Resume
 from ingest.decode import NOTHING, decode_all
 from ingest.journal import Position
-from ingest.listening import Listening
+from ingest.listening import SILENT, SKIPPED, STOPPED, Break, Listening
 from ingest.model import IST_OFFSET_MS, Frames, Record, RecordKind
 from ingest.normalise import Normaliser
 from ingest.patient_writer import PatientWriter
@@ -205,10 +205,7 @@ class Consumer:
         start, stop = read.next_stretch(rows)
         self._apply(read, start, stop, rows)
         rows.rows = 0
-        for record in read.records[start:stop]:
-            self.listening.take(record)
-        self.normaliser.gaps.clear()
-        self.normaliser.rejected.clear()
+        self.normaliser.forget_findings()
         self.account.frames_before += sum(record.kind == RecordKind.FRAME for record in read.records[start:stop])
 
     async def _begin(self, record: Record, segment: str) -> Batch:
@@ -224,12 +221,10 @@ class Consumer:
     def _take(self, batch: Batch, read: Reading) -> None:
         """Account for records in the batch, with their rows."""
         start, stop = read.next_stretch(batch.rows)
-        self._apply(read, start, stop, batch.rows)
+        batch.breaks += self._apply(read, start, stop, batch.rows)
         records = read.records[start:stop]
         for record in records:
             self._crc = google_crc32c.extend(self._crc, record.payload)
-            if gap := self.listening.take(record):
-                batch.breaks.append(gap)
         self.account.records += len(records)
         batch.offset_end, batch.last_seq = records[-1].end_offset, records[-1].seq
         batch.digest = f"{self._crc:08x}"
@@ -253,22 +248,39 @@ class Consumer:
                 )
             )
         batch.gaps += self.normaliser.gaps
-        self.normaliser.rejected.clear()
-        self.normaliser.gaps.clear()
+        batch.unheard += self.normaliser.unheard
+        batch.official += self.normaliser.official
+        self.normaliser.forget_findings()
 
-    def _apply(self, read: Reading, start: int, stop: int, rows: RowBuffer) -> None:
-        """Take a stretch of records: an event, if it begins with one, then the frames."""
+    def _apply(self, read: Reading, start: int, stop: int, rows: RowBuffer) -> list[Break]:
+        """Take a stretch of records: an event, if it begins with one, then the frames; return the breaks before it."""
         records = read.records[start:stop]
-        if records[0].kind == RecordKind.CONNECTED:
-            self.normaliser.interrupt()
-        elif records[0].kind == RecordKind.UNSUBSCRIBED:
-            self.normaliser.interrupt(json.loads(records[0].payload)["instrument_keys"])
+        breaks = self._listen(read, start, stop)
         self.normaliser.apply(
             read.frames.part(start, stop),
             seq=np.array([record.seq for record in records]),
             received_us=np.array([record.received_us for record in records]),
             out=rows,
         )
+        return breaks
+
+    def _listen(self, read: Reading, start: int, stop: int) -> list[Break]:
+        """Follow the connection over a stretch; what interrupts listening is at its begin."""
+        first, at_ms = read.records[start], self.listening.last_ms
+        breaks = []
+        for index in range(start, stop):
+            status = read.frames.segment_status.get(index)
+            if found := self.listening.take(read.records[index], read.current_ms[index], read.trade_ms[index], status):
+                breaks.append(found)
+        if first.kind == RecordKind.CONNECTED:
+            self.normaliser.interrupt(at_ms=at_ms)
+        elif first.kind == RecordKind.DISCONNECTED and json.loads(first.payload)["reason"] == STOPPED:
+            self.normaliser.stop(at_ms=at_ms)
+        elif first.kind == RecordKind.UNSUBSCRIBED:
+            self.normaliser.stop(json.loads(first.payload)["instrument_keys"], at_ms=at_ms)
+        elif breaks and breaks[0].reason in {SILENT, SKIPPED}:
+            self.normaliser.interrupt(at_ms=breaks[0].started_ms)
+        return breaks
 
     async def _dispatch(self, batch: Batch) -> None:
         """Hand the batch to the writer's thread."""

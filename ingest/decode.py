@@ -31,7 +31,7 @@ import numpy as np
 from google.protobuf.message import DecodeError as ProtobufDecodeError
 from numpy.typing import NDArray
 
-from ingest.model import CARRIED_NAMES, Floats, Frames, FrameType, Integers, Mask, Mode, Updates
+from ingest.model import CARRIED_NAMES, Candles, Floats, Frames, FrameType, Integers, Mask, Mode, Updates
 from ingest.proto import upstox_feed_v3_pb2 as pb
 from ingest.wire import Message, read_columns
 from sql.errors import DecodeError
@@ -95,7 +95,8 @@ def decode_all(payloads: Sequence[bytes]) -> Frames:
         index: dict((info[index].as_py() or {}).get("segmentStatus", []))
         for index in np.flatnonzero(kinds == FrameType.MARKET_INFO).tolist()
     }
-    return Frames(kinds, current_ms, feeds.ends.astype(np.int64), _updates(feeds), errors, status)
+    updates, candles = _updates(feeds)
+    return Frames(kinds, current_ms, feeds.ends.astype(np.int64), updates, errors, status, candles)
 
 
 def _parse(payloads: list[bytes]) -> tuple[Any, list[bytes], dict[int, DecodeError]]:
@@ -180,8 +181,8 @@ def _either(messages: Iterable[Message], name: str) -> Any:
     return values
 
 
-def _updates(feeds: _Feeds) -> Updates:
-    """Bring all kinds of feeds into the same columns."""
+def _updates(feeds: _Feeds) -> tuple[Updates, Candles]:
+    """Bring all kinds of feeds into the same columns; the candles stand by themselves."""
     market, index, first = feeds.market, feeds.index, feeds.first
     ltpc = [*(kind.message("ltpc") for kind in (market, index, first)), feeds.price]
     greeks = [kind.message("optionGreeks") for kind in (market, first)]
@@ -193,9 +194,12 @@ def _updates(feeds: _Feeds) -> Updates:
     for name in _GREEKS:
         carried[:, _COLUMN[name]] = _either(greeks, name)
     has_depth = _fill_depth(carried, market, first)
-    has_day_candle, day_start_ms = _fill_day_candle(carried, [kind.message("marketOHLC") for kind in (market, index)])
+    kinds = [kind for kind in (market.message("marketOHLC"), index.message("marketOHLC")) if kind.somewhere]
+    candles = [kind.array("ohlc") for kind in kinds]
+    has_day_candle, day_start_ms = _fill_day_candle(carried, candles)
+    minute_ms, minute_row = _find_minute_candle(len(carried), candles)
     mode = np.where(feeds.full.present, feeds.feed.numbers("requestMode"), Mode.LTPC)
-    return Updates(
+    updates = Updates(
         keys=feeds.keys,
         mode=np.where(first.present, Mode.OPTION_GREEKS, mode).astype(np.int64),
         ltp=_either(ltpc, "ltp"),
@@ -207,8 +211,11 @@ def _updates(feeds: _Feeds) -> Updates:
         has_greeks=(carried[:, _COLUMN["vega"]] != 0) | (carried[:, _COLUMN["delta"]] != 0),
         has_day_candle=has_day_candle,
         day_start_ms=day_start_ms,
+        minute_ms=minute_ms,
+        minute_row=minute_row,
         carried=carried,
     )
+    return updates, Candles(*(_joined(candles, name) for name in ("open", "high", "low", "close", "vol")))
 
 
 def _fill_depth(carried: Floats, market: Message, first: Message) -> Mask:
@@ -230,18 +237,41 @@ def _fill_depth(carried: Floats, market: Message, first: Message) -> Mask:
     return has_depth | depth.present
 
 
-def _fill_day_candle(carried: Floats, kinds: Sequence[Message]) -> tuple[Mask, Integers]:
-    """Take the first candle "1d", found by its interval: positions are not to be relied on."""
+def _joined(kinds: Sequence[Any], name: str) -> Any:
+    """Return a field of the candles of all kinds of feeds, one kind behind the other."""
+    columns = [candles.values.field(name).to_numpy() for candles in kinds]
+    if len(columns) == 1:
+        return columns[0]
+    return np.concatenate(columns) if columns else np.zeros(0)
+
+
+def _find(candles: Any, interval: bytes) -> tuple[Integers, Integers]:
+    """Return the candles of an interval, by which they are found, not by position; and whose they are.
+
+    They stand backwards, so that of several candles of one update the first is written last.
+    """
+    found = _equal(candles.values.field("interval"), interval)[::-1]
+    return found, np.searchsorted(candles.offsets.to_numpy(), found, side="right") - 1
+
+
+def _find_minute_candle(updates: int, kinds: Sequence[Any]) -> tuple[Integers, Integers]:
+    """Find the candle "I1", of the last minute that is over; return its start and its place in `_joined`."""
+    minute_ms, minute_row = np.zeros(updates, np.int64), np.zeros(updates, np.int64)
+    before = 0
+    for candles in kinds:
+        found, owner = _find(candles, b"I1")
+        minute_ms[owner] = candles.values.field("ts").to_numpy()[found]
+        minute_row[owner] = found + before
+        before += len(candles.values)
+    return minute_ms, minute_row
+
+
+def _fill_day_candle(carried: Floats, kinds: Sequence[Any]) -> tuple[Mask, Integers]:
+    """Take the candle "1d"."""
     has_day_candle = np.zeros(len(carried), np.bool_)
     day_start_ms = np.zeros(len(carried), np.int64)
-    for kind in kinds:
-        if not kind.somewhere:
-            continue
-        candles = kind.array("ohlc")
-        found = _equal(candles.values.field("interval"), b"1d")
-        # Backwards, so that of several candles of one update the first is written last.
-        found = found[::-1]
-        owner = np.searchsorted(candles.offsets.to_numpy(), found, side="right") - 1
+    for candles in kinds:
+        found, owner = _find(candles, b"1d")
         has_day_candle[owner] = True
         day_start_ms[owner] = candles.values.field("ts").to_numpy()[found]
         for column, name in (("day_open", "open"), ("day_high", "high"), ("day_low", "low")):

@@ -5,7 +5,7 @@ update is judged against it:
 
     update                                  row                       reference
     --------------------------------------  ------------------------  ---------
-    first ever, trades of today in it       snapshot, volume unknown  set
+    first ever, trades of today in it       snapshot, vtt is a gap's  set
     last trade on an earlier day, or none   quote                     day opens with vtt 0
     vtt up, ltt not back                    trade, volume = step      moved
     vtt same                                quote                     moved
@@ -74,7 +74,8 @@ class Reference:
             self._open_day(today)
             if not was_connected:  # we began after today's first trade
                 self.ltt_ms, self.vtt = ltt_ms, vtt
-                return Judgement(False, NULL, vtt, opens_day)
+                midnight_ms = today * DAY_MS - IST_OFFSET_MS
+                return Judgement(False, NULL, vtt, opens_day, gap_volume=vtt, gap_from_ms=midnight_ms)
         if ltt_ms < self.ltt_ms:
             return Judgement(False, 0.0, vtt, opens_day, backward=True)
         step = vtt - self.vtt

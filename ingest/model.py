@@ -105,6 +105,29 @@ class Update(NamedTuple):
     day_candle: DayCandle | None
 
 
+class Candles(NamedTuple):
+    """Candles of many updates by column, as sent."""
+
+    open: Floats
+    high: Floats
+    low: Floats
+    close: Floats
+    volume: Integers
+
+
+class OfficialBar(NamedTuple):
+    """The vendor's own bar of a minute that is over; rupees and units."""
+
+    instrument_id: int
+    bucket_ms: int  # start of the minute, epoch ms
+    open: float
+    high: float
+    low: float
+    close: float
+    volume: int | None  # None: an index
+    received_us: int  # our clock, epoch microseconds
+
+
 @dataclass(frozen=True, slots=True)
 class Updates:
     """Many updates by column, in order of arrival, as sent: 0 is "zero or not sent"."""
@@ -119,6 +142,8 @@ class Updates:
     has_greeks: Mask
     has_day_candle: Mask
     day_start_ms: Integers  # of the day's candle
+    minute_ms: Integers  # start of the minute of the last minute's candle; 0: not sent
+    minute_row: Integers  # where that candle is in `Frames.candles`
     carried: Floats  # shape (updates, 18), columns as `CARRIED_NAMES`; of a group not sent it holds anything
 
     def __len__(self) -> int:
@@ -153,6 +178,7 @@ class Frames:
     updates: Updates
     errors: dict[int, DecodeError]  # frames that do not parse, by their index; they have no updates
     segment_status: dict[int, dict[str, int]]  # of market_info frames, by their index: segment -> MarketStatus
+    candles: Candles  # all that came with these frames and their neighbours
 
     def __len__(self) -> int:
         return len(self.type)
@@ -167,6 +193,7 @@ class Frames:
             self.updates.part(int(ends[0]), int(ends[-1])),
             {index - start: error for index, error in self.errors.items() if start <= index < stop},
             {index - start: status for index, status in self.segment_status.items() if start <= index < stop},
+            self.candles,
         )
 
     def frame_of(self, update: int) -> int:

@@ -32,10 +32,12 @@ from ingest.model import (
     InstrumentRef,
     Integers,
     Mask,
+    OfficialBar,
     Update,
     Updates,
 )
-from ingest.states import NEVER_SENT, States, fields_of
+from ingest.official import newer_rows, take_bars
+from ingest.states import LISTENING, NEVER, NEVER_SENT, States, fields_of
 
 # Exchange and feed clocks differ by milliseconds; a last trade a minute ahead is not a time.
 LTT_AHEAD_MS_MAX = 60_000
@@ -92,6 +94,16 @@ class VolumeGap(NamedTuple):
     started_ms: int  # last trade before the break, epoch ms
     ended_ms: int  # last trade in the snapshot after it, epoch ms
     volume: int
+    began: bool = False  # it is the day's volume from before we began
+
+
+class Unheard(NamedTuple):
+    """A time of which we did not hear all that an instrument had to say, in the feed's time."""
+
+    instrument_id: int
+    started_ms: int
+    ended_ms: int
+    is_gap: bool  # False: we began or stopped there, on purpose
 
 
 class Normaliser:
@@ -101,6 +113,8 @@ class Normaliser:
         self.states = States()
         self.counts: Counter[str] = Counter()
         self.gaps: list[VolumeGap] = []
+        self.unheard: list[Unheard] = []
+        self.official: list[OfficialBar] = []
         self.rejected: list[RejectedUpdate] = []
 
     def unknown(self, frames: Frames) -> list[str]:
@@ -111,9 +125,20 @@ class Normaliser:
         """Introduce instruments; those already known keep their state."""
         self.states.learn(instruments)
 
-    def interrupt(self, keys: Iterable[str] | None = None) -> None:
-        """Note that we stopped listening, to some keys or to all: their next update is a snapshot."""
-        self.states.interrupt(keys)
+    def interrupt(self, keys: Iterable[str] | None = None, *, at_ms: int = NEVER) -> None:
+        """Note that listening broke off, for some keys or for all: their next update is a snapshot."""
+        self.states.interrupt(keys, at_ms=at_ms)
+
+    def stop(self, keys: Iterable[str] | None = None, *, at_ms: int) -> None:
+        """Note that we stopped listening on purpose: the minute is partial, what follows is no gap."""
+        self.unheard += [
+            Unheard(instrument_id, at_ms, at_ms, False) for instrument_id in self.states.interrupt(keys).tolist()
+        ]
+
+    def forget_findings(self) -> None:
+        """Drop what was found beside the rows: it has been taken, or is in the database already."""
+        for findings in (self.gaps, self.rejected, self.unheard, self.official):
+            findings.clear()
 
     def apply(self, frames: Frames, *, seq: Integers | int, received_us: Integers | int, out: RowBuffer) -> None:
         """Judge the updates of frames and add their rows.
@@ -149,6 +174,7 @@ class Normaliser:
         current_ms = current_ms[order]
         given = sort(updates, order, places[order], self.states, (current_ms + IST_OFFSET_MS) // DAY_MS)
         rows = np.empty((len(order), len(TICK_COLUMN_NAMES)))
+        self._find_unheard(given, current_ms)
         opens_day = self._judge(given, rows)
         self._carry(updates, given, opens_day, rows[:, CARRIED])
         rows[:, _LTT] *= 1000.0
@@ -157,6 +183,7 @@ class Normaliser:
         rows[np.repeat(given.before["is_index"], given.sizes), _LTQ] = NULL
         rows[:, _SEQ] = np.broadcast_to(seq, len(frames))[frame]
         rows[:, _RECEIVED_AT] = np.broadcast_to(received_us, len(frames))[frame]
+        self._take_official(frames, given, current_ms, rows[:, _RECEIVED_AT])
         if given.empty.any():
             self.counts["empty"] += int(given.empty.sum())
             rows = rows[~given.empty]
@@ -209,8 +236,45 @@ class Normaliser:
             if found.backward:
                 self.counts["backward"] += 1
             if found.gap_volume:
-                self.gaps.append(VolumeGap(reference.instrument_id, found.gap_from_ms, ltt_ms, found.gap_volume))
+                self.gaps.append(
+                    VolumeGap(reference.instrument_id, found.gap_from_ms, ltt_ms, found.gap_volume, found.opens_day)
+                )
         return judged
+
+    def _find_unheard(self, given: Sorted, current_ms: Integers) -> None:
+        """Tell from when to when we did not listen to instruments that are heard again, or for the first time."""
+        lost_ms = self.states.memory["lost_ms"][given.owners]
+        if (lost_ms == LISTENING).all():
+            return
+        for at in np.flatnonzero(lost_ms != LISTENING).tolist():
+            lost, heard = int(lost_ms[at]), int(current_ms[given.starts[at]])
+            id_ = int(given.before["instrument_id"][at])
+            self.unheard.append(Unheard(id_, min(lost or heard, heard), heard, lost != NEVER))
+        self.states.memory["lost_ms"][given.owners] = LISTENING
+
+    def _take_official(self, frames: Frames, given: Sorted, current_ms: Integers, received_us: Floats) -> None:
+        """Take the official bars that these updates bring for the first time."""
+        minute_ms = frames.updates.minute_ms[given.order]
+        newest_ms = self.states.memory["official_ms"]
+        rows = newer_rows(minute_ms, newest_ms[given.owners], given.starts, given.sizes)
+        if not len(rows):
+            return
+        at = np.searchsorted(given.starts, rows, side="right") - 1
+        order = np.argsort(given.order[rows])  # as they came
+        bars, odd = take_bars(
+            frames.candles,
+            frames.updates.minute_row[given.order[rows]][order],
+            bucket_ms=minute_ms[rows][order],
+            current_ms=current_ms[rows][order],
+            owner=given.owners[at][order],
+            instrument_id=given.before["instrument_id"][at][order],
+            is_index=given.before["is_index"][at][order],
+            received_us=received_us[rows][order].astype(np.int64),
+            newest_ms=newest_ms,
+        )
+        self.official += bars
+        if odd:
+            self.counts["odd_candles"] += odd
 
     def _carry(self, updates: Updates, given: Sorted, opens_day: Mask, carried: Floats) -> None:
         """Fill the columns that a frame may leave out: what it did not send keeps the last value."""

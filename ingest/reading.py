@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from bisect import bisect_right
+from dataclasses import dataclass, field
 
 import numpy as np
 
 from ingest.batch import RowBuffer
-from ingest.model import Frames, Record, RecordKind
+from ingest.listening import SILENCE_MS
+from ingest.model import Frames, FrameType, Record, RecordKind
 
 # These change what the updates after them mean.
-_INTERRUPTING = {RecordKind.CONNECTED, RecordKind.UNSUBSCRIBED}
+_INTERRUPTING = {RecordKind.CONNECTED, RecordKind.DISCONNECTED, RecordKind.UNSUBSCRIBED}
 
 
 @dataclass(slots=True)
@@ -22,6 +24,22 @@ class Reading:
     frames: Frames  # one for each record; an event has one without updates
     committed: int  # so many of the records are in the database already
     at: int = 0  # the next record to take
+    current_ms: list[int] = field(default_factory=list)  # of each record; 0: an event, or a frame without a time
+    trade_ms: list[int] = field(default_factory=list)  # its newest trade; 0: a snapshot, or none
+    _turns: list[int] = field(default_factory=list)  # records that may change what the updates after them mean
+
+    def __post_init__(self) -> None:
+        frames, with_updates = self.frames, np.diff(self.frames.ends) > 0
+        times, trades = frames.current_ms.copy(), np.zeros(len(frames), np.int64)
+        times[list(frames.errors)] = 0
+        if with_updates.any():
+            trades[with_updates] = np.maximum.reduceat(frames.updates.ltt_ms, frames.ends[:-1][with_updates])
+        trades[(frames.type == FrameType.INITIAL_FEED) | (trades > times + SILENCE_MS)] = 0
+        # Longer than a silence in one step; frames after an event are among them.
+        jumps = (np.diff(times) >= SILENCE_MS) | (np.diff(np.maximum.accumulate(trades)) >= SILENCE_MS)
+        events = (index for index, record in enumerate(self.records) if record.kind in _INTERRUPTING)
+        self._turns = sorted({*(np.flatnonzero(jumps) + 1).tolist(), *events})
+        self.current_ms, self.trade_ms = times.tolist(), trades.tolist()
 
     @property
     def next_updates(self) -> int:
@@ -32,13 +50,13 @@ class Reading:
         """Move on over the records that can be taken at once, and return where they begin and end.
 
         There is at least one, for which the caller knows that there is room. An event begins a
-        stretch, since it changes what the updates after it mean; a stretch is committed already or
-        not, and its rows fit into the buffer.
+        stretch, and so does a frame after a silence, since they change what the updates after them
+        mean; a stretch is committed already or not, and its rows fit into the buffer.
         """
         start, ends = self.at, self.frames.ends
         stop = self.committed if start < self.committed else len(self.records)
-        interrupting = (index for index in range(start + 1, stop) if self.records[index].kind in _INTERRUPTING)
-        stop = next(interrupting, stop)
+        turn = bisect_right(self._turns, start)
+        stop = min([stop, *self._turns[turn : turn + 1]])
         rows.has_room(self.next_updates)  # an empty buffer makes it
         room = rows.rows_max - rows.rows
         if ends[stop] - ends[start] > room:

@@ -26,6 +26,9 @@ REFERENCE = np.dtype(
         ("vtt", "<i8"), ("ltp", "<f8"), ("ltq", "<i8"), ("connected", "?"),
     ]
 )  # fmt: skip
+# What is remembered beside: the minute of the newest official bar; when we stopped listening (epoch ms).
+MEMORY = np.dtype([("official_ms", "<i8"), ("lost_ms", "<i8")])
+LISTENING, NEVER = -1, 0  # values of lost_ms
 fields_of = attrgetter(*Reference.__slots__)
 # What stands for a value that was never sent; the first are left out by the vendor when they are zero.
 NEVER_SENT: Floats = np.array([0.0 if name in {"oi", "atp", "iv", "prev_close"} else NULL for name in CARRIED_NAMES])
@@ -40,11 +43,14 @@ class States:
         Shape (instruments,), of type `REFERENCE`.
     carried
         Shape (instruments, 18), float64: the last value of each of `CARRIED_NAMES`.
+    memory
+        Shape (instruments,), of type `MEMORY`.
     """
 
     def __init__(self) -> None:
         self.references: NDArray[Any] = np.empty(0, REFERENCE)
         self.carried: Floats = np.empty((0, len(CARRIED_NAMES)))
+        self.memory: NDArray[Any] = np.empty(0, MEMORY)
         self._places: dict[str, int] = {}  # instrument key -> row of the arrays
 
     def unknown(self, keys: Iterable[str]) -> list[str]:
@@ -61,17 +67,27 @@ class States:
                 fresh.append(fields_of(Reference(ref.instrument_id, is_index)))
         self.references = np.concatenate([self.references, np.array(fresh, REFERENCE)])
         self.carried = np.concatenate([self.carried, np.tile(NEVER_SENT, (len(fresh), 1))])
+        self.memory = np.concatenate([self.memory, np.zeros(len(fresh), MEMORY)])
 
     def places(self, keys: list[str]) -> Integers:
         """Return the row of each key; `KeyError` for one that was not introduced."""
         return np.fromiter(map(self._places.__getitem__, keys), np.int64, len(keys))
 
-    def interrupt(self, keys: Iterable[str] | None = None) -> None:
-        """Note that we stopped listening, to some keys or to all: their next update is a snapshot."""
-        if keys is None:
-            self.references["connected"] = False
-        else:
-            self.references["connected"][[self._places[key] for key in keys if key in self._places]] = False
+    def interrupt(self, keys: Iterable[str] | None = None, *, at_ms: int = NEVER) -> Integers:
+        """Note that we stopped listening, to some keys or to all: their next update is a snapshot.
+
+        Returns the ids of those that we listened to.
+        """
+        places = (
+            np.arange(len(self.references))
+            if keys is None
+            else np.array([self._places[key] for key in keys if key in self._places], np.int64)
+        )
+        self.references["connected"][places] = False
+        lost = places[self.memory["lost_ms"][places] == LISTENING]
+        self.memory["lost_ms"][lost] = at_ms
+        ids: Integers = self.references["instrument_id"][lost].astype(np.int64)
+        return ids
 
     def dump(self, counts: Mapping[str, int]) -> bytes:
         """Serialise as JSON, the arrays as base64: 5 ms for 10,000 instruments."""
@@ -80,6 +96,7 @@ class States:
             "keys": list(self._places),
             "reference_fields": REFERENCE.descr,
             "references": base64.b64encode(self.references.tobytes()).decode(),
+            "memory": {name: self.memory[name].tolist() for name in MEMORY.names or ()},
             "carried_names": CARRIED_NAMES,
             "carried": base64.b64encode(self.carried.tobytes()).decode(),
         }
@@ -99,6 +116,8 @@ class States:
         references = np.frombuffer(base64.b64decode(document["references"]), fields)
         for name in fields.names or ():
             states.references[name] = references[name]
+        for name, values in document.get("memory", {}).items():
+            states.memory[name] = values
         names = document["carried_names"]
         carried = np.frombuffer(base64.b64decode(document["carried"])).reshape(len(references), len(names))
         states.carried[:, [CARRIED_NAMES.index(name) for name in names]] = carried

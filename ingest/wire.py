@@ -21,7 +21,6 @@ from ingest.proto import upstox_feed_v3_pb2 as pb
 # Fields that nothing here reads: left out of the description, they are skipped, a tenth of the time.
 _UNREAD = {
     "LTPC": {"iep"},
-    "OHLC": {"close", "vol"},
     "MarketFullFeed": {"iep", "rp", "ieq", "iiqTotal", "iiqM", "casEligible"},
     "MarketInfo": {"casMarketStatus", "preOpenSessionStatus"},
 }

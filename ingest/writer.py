@@ -8,12 +8,11 @@ offset_start) refuses a second writer of the same records.
 
 from __future__ import annotations
 
-import json
 import logging
 import os
 import socket
 from collections.abc import Callable, Sequence
-from datetime import UTC, date, datetime
+from datetime import date, datetime
 from functools import partial
 from types import TracebackType
 from typing import Any, Self
@@ -21,10 +20,10 @@ from typing import Any, Self
 import numpy as np
 import psycopg
 from numpy.typing import NDArray
-from psycopg.types.json import Jsonb
 
 from ingest.batch import COPY_HEADER, COPY_TRAILER, encode_rows, nullify
-from ingest.batches import Batch, RejectedTick, Resume, plain
+from ingest.batches import Batch, RejectedTick, Resume, time_of
+from ingest.findings import write_findings
 from ingest.journal import Position
 from ingest.model import DAY_MS, TICK_COLUMN_NAMES, InstrumentRef
 from sql import query
@@ -234,7 +233,7 @@ class Writer:
                 self._prepare(values)
                 if rejected := copy_rows(values):
                     self._correct_ledger(batch, stream, len(rejected))
-            self._write_refused(batch, stream, batch.rejected + rejected)
+            write_findings(self._connection, self.collector, stream, batch, batch.rejected + rejected)
             if batch.checkpoint is not None:
                 self._write_checkpoint(stream, Position(batch.segment, batch.offset_end), batch.checkpoint)
         return rejected
@@ -298,8 +297,8 @@ class Writer:
                 "ticks": batch.rows.rows,
                 "rejected": len(batch.rejected),
                 "quarantined": len(batch.quarantined),
-                "first_ts": None if times is None else _time(times.min()),
-                "last_ts": None if times is None else _time(times.max()),
+                "first_ts": None if times is None else time_of(times.min()),
+                "last_ts": None if times is None else time_of(times.max()),
                 "digest": batch.digest,
             },
         )
@@ -308,13 +307,13 @@ class Writer:
         """Make room for days and note instruments that this database has not seen before."""
         days = {int(day) for day in np.unique(values[:, 0] // DAY_US)}
         for day in sorted(days - self._days):  # not the days between: a frame may be years off
-            at = _time(day * DAY_US)
+            at = time_of(day * DAY_US)
             self._connection.execute(query("ensure_partitions"), {"start": at, "end": at})
         self._days |= days
         fresh = set(map(int, values[:, 1])) - self._active
         if fresh:
             self._connection.execute(
-                query("note_active"), {"instrument_ids": sorted(fresh), "first_seen": _time(values[:, 0].min())}
+                query("note_active"), {"instrument_ids": sorted(fresh), "first_seen": time_of(values[:, 0].min())}
             )
             self._active |= fresh
 
@@ -329,68 +328,6 @@ class Writer:
             },
         )
 
-    def _write_refused(self, batch: Batch, stream: str, rejected: Sequence[RejectedTick]) -> None:
-        base = {"collector": self.collector, "segment": f"{stream}/{batch.segment}"}
-        if batch.quarantined:
-            self._connection.cursor().executemany(
-                query("quarantine_frame"),
-                [
-                    base
-                    | {
-                        "end_offset": frame.end_offset,
-                        "seq": frame.seq,
-                        "received_at": _time(frame.received_us),
-                        "reason": frame.reason,
-                        "payload": frame.payload,
-                    }
-                    for frame in batch.quarantined
-                ],
-            )
-        if rejected:
-            self._connection.cursor().executemany(
-                query("reject_tick"),
-                [
-                    base
-                    | {
-                        "end_offset": tick.end_offset,
-                        "seq": tick.seq,
-                        "instrument_id": tick.instrument_id,
-                        "tick": Jsonb(plain(tick.tick), dumps=lambda value: json.dumps(value, default=str)),
-                        "sqlstate": tick.sqlstate,
-                        "reason": tick.reason,
-                    }
-                    for tick in rejected
-                ],
-            )
-
-        if gaps := self._gaps(batch, stream):
-            self._connection.cursor().executemany(query("record_gap"), gaps)
-
-    def _gaps(self, batch: Batch, stream: str) -> list[dict[str, Any]]:
-        """Rows of `feed_gaps`: one for each break of the connection, one for each volume that a break hid."""
-        base: dict[str, Any] = {"collector": self.collector, "connection": stream}
-        return [
-            base
-            | {
-                "instrument_id": None,
-                "started_at": _time(gap.started_us),
-                "ended_at": _time(gap.ended_us),
-                "reason": gap.reason,
-                "volume": None,
-            }
-            for gap in batch.breaks
-        ] + [
-            base
-            | {
-                "instrument_id": gap.instrument_id,
-                "started_at": _time(gap.started_ms * 1000),
-                "ended_at": _time(gap.ended_ms * 1000),
-                "reason": "volume of a break",
-                "volume": gap.volume,
-            }
-            for gap in batch.gaps
-        ]
-
 
 def refresh_bars(url: str, start: datetime, end: datetime) -> None:
     """Make the bars of the half-open range anew, on a connection of its own."""
@@ -399,7 +336,3 @@ def refresh_bars(url: str, start: datetime, end: datetime) -> None:
             connection.execute(query("refresh_bars"), {"from_ts": start, "to_ts": end})
         except psycopg.Error as exc:
             raise translate(exc) from exc
-
-
-def _time(epoch_us: float) -> datetime:
-    return datetime.fromtimestamp(epoch_us / 1e6, UTC)

@@ -6,6 +6,7 @@ import asyncio
 import csv
 from collections import defaultdict
 from collections.abc import Iterator
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ from ingest.consumer import Consumer
 from ingest.instruments import master_rows, parse_master
 from ingest.recording import read_recording, write_recording
 from ingest.replay import replay
+from sql import query
 from sql.database import Database
 from sql.errors import CorruptionError, JournalError
 from tests.data import data_file
@@ -75,19 +77,80 @@ def test_backward_steps_are_kept_as_quotes(replayed: Database) -> None:
     assert rows(replayed, backward + " and traded") == [(0,)]
 
 
-def test_bar_volumes_add_up_to_the_days_volume(replayed: Database) -> None:
-    found = rows(
-        replayed,
-        """
-        select bars.instrument_id, sum(bars.volume),
-            (select max(vtt) - min(vtt) from ticks where ticks.instrument_id = bars.instrument_id),
-            (select sum(volume) from ticks where ticks.instrument_id = bars.instrument_id)
-        from bars_1m as bars group by bars.instrument_id
-        """,
-    )
+def test_bar_and_gap_volumes_add_up_to_the_days_volume(replayed: Database) -> None:
+    with replayed.connect() as connection:
+        found = connection.execute(query("day_volumes"), {"start": "2025-12-15", "end": "2025-12-16"}).fetchall()
     assert len(found) == 8
-    for _, of_bars, of_vtt, of_ticks in found:
-        assert of_bars == of_vtt == of_ticks
+    for _, key, of_bars, of_gaps, of_day in found:
+        assert of_bars + of_gaps == of_day, key
+    # Each has what was traded before we began, and what the silences of the session hid.
+    assert rows(
+        replayed,
+        "select reason, count(*), count(distinct instrument_id) from feed_gaps "
+        "where instrument_id is not null group by 1 order by 1",
+    ) == [("volume before we began", 8, 8), ("volume of a break", 32, 8)]
+
+
+def test_best_bars_are_the_vendors_own_wherever_the_feed_carried_one(replayed: Database) -> None:
+    best = {
+        (key, minute_ms): (bar, source)
+        for key, minute_ms, *bar, source in rows(
+            replayed,
+            """
+            select instrument_key, (extract(epoch from bucket) * 1000)::int8, open, high, low, close, volume, source
+            from best_bars_1m join instruments using (instrument_id)
+            """,
+        )
+    }
+    for minute, vendors in official().items():
+        assert best[minute] == ([*vendors], "official"), minute
+    assert len(official()) == 2_841
+    # What is not the vendor's is made of ticks, in minutes whose candle never came.
+    assert {source for minute, (_, source) in best.items() if minute not in official()} == {"ticks"}
+
+
+def minutes_between(start: str, seconds: int) -> set[datetime]:
+    began = datetime.fromisoformat(f"2025-12-15 {start}+05:30")
+    first = began.replace(second=0)
+    return {
+        first + timedelta(minutes=n)
+        for n in range(10)
+        if first + timedelta(minutes=n) <= began + timedelta(seconds=seconds)
+    }
+
+
+def test_minutes_that_an_outage_touches_are_gaps_and_no_others(replayed: Database) -> None:
+    outages = (
+        ("10:56:06", 39),
+        ("10:57:56", 124),
+        ("11:02:55", 91),
+        ("15:07:20", 39),
+        ("15:26:23", 74),
+        ("15:26:35", 102),
+        ("15:28:37", 48),
+    )
+    touched = set[datetime]().union(*(minutes_between(start, seconds) for start, seconds in outages))
+    qualities = rows(
+        replayed,
+        "select bucket, quality, count(*) from best_bars_1m where bucket < '2025-12-15 15:30+05:30' group by 1, 2",
+    )
+    assert {bucket for bucket, quality, _ in qualities if quality == "gap"} == touched
+    assert {bucket for bucket, quality, _ in qualities if quality in {"complete", "thin"}}.isdisjoint(touched)
+    began = {bucket for bucket, quality, _ in qualities if quality == "partial"}
+    assert began == {datetime.fromisoformat("2025-12-15 09:32+05:30")}
+    five = rows(
+        replayed, "select distinct bucket from best_bars_5m where quality = 'gap' and bucket < '2025-12-15 10:00+00'"
+    )
+    assert {bucket for (bucket,) in five} == {minute - timedelta(minutes=minute.minute % 5) for minute in touched}
+
+
+def test_silence_of_the_options_after_the_close_makes_no_bar(replayed: Database) -> None:
+    silent = """
+        select count(*) from {} join instruments using (instrument_id)
+        where segment = 'NSE_FO' and bucket >= '2025-12-15 15:31+05:30' and bucket < '2025-12-15 15:42+05:30'
+    """
+    assert rows(replayed, silent.format("best_bars_1m")) == [(0,)]
+    assert rows(replayed, silent.format("best_bars_1m").replace("NSE_FO", "NSE_EQ")) > [(0,)]
 
 
 def test_bars_5m_are_the_roll_up_of_bars_1m(replayed: Database) -> None:
@@ -192,7 +255,7 @@ def test_engines_give_identical_bars(
     bars_by_engine[engine] = [
         row for relation in ("bars_1m", "bars_5m") for row in rows(replayed, statement.format(relation))
     ]
-    assert len(bars_by_engine[engine]) == 2_838 + 578
+    assert len(bars_by_engine[engine]) == 2_838 + 577
     one, *others = bars_by_engine.values()
     assert all(one == other for other in others)
 

@@ -21,7 +21,7 @@ from sql.settings import DatabaseSettings, load
 
 PUBLIC = {
     "instruments", "ticks", "bars_1m", "bars_5m", "official_bars_1m", "best_bars_1m", "best_bars_5m",
-    "feed_gaps", "latest_ticks", "signals",
+    "feed_gaps", "unheard_minutes", "latest_ticks", "signals",
 }  # fmt: skip
 INTERNAL = {
     "installation", "tick_template", "ledger", "checkpoints", "rejected_ticks", "quarantined_frames",
@@ -166,7 +166,9 @@ def test_upgrade_timescale_where_it_is_not_loaded_says_what_is_missing(empty_dat
 def test_status_fresh_schema_lists_relations(database: Database, engine: str) -> None:
     found = apply.status(database)
     assert (found.engine, found.revision, found.head) == (engine, HEAD, HEAD)
-    tables = {"instruments", "ticks", "bars_1m", "bars_5m", "official_bars_1m", "feed_gaps", "signals"}
+    tables = {"instruments", "ticks", "bars_1m", "bars_5m", "official_bars_1m", "feed_gaps", "signals"} | {
+        "unheard_minutes"
+    }
     assert {relation.name for relation in found.relations} == tables
     assert (found.timescaledb_version is not None) == (engine == "timescale")
     assert {job.relation for job in found.jobs} == ({"ticks", "bars_1m", "bars_5m"} if engine == "timescale" else set())

@@ -15,6 +15,7 @@ from ingest.decode import CURRENT_MS_MAX, CURRENT_MS_MIN
 from ingest.judge import DAY_MS, IST_OFFSET_MS, MINUTE_MS
 from ingest.model import (
     CARRIED_NAMES,
+    Candles,
     DayCandle,
     Depth,
     Frames,
@@ -302,6 +303,8 @@ class Normaliser:
             _open_day(state, today)
             if not was_connected:  # we began after today's first trade
                 state.ltt_ms, state.vtt = ltt_ms, vtt
+                midnight_ms = today * DAY_MS - IST_OFFSET_MS
+                self.gaps.append(VolumeGap(state.instrument_id, midnight_ms, ltt_ms, vtt, began=True))
                 return False, NULL, vtt
         if ltt_ms < state.ltt_ms:
             self.counts["backward"] += 1
@@ -404,8 +407,11 @@ def frames_of(given: Sequence[Frame]) -> Frames:
             has_greeks=np.array([update.greeks is not None for update in updates], np.bool_),
             has_day_candle=np.array([update.day_candle is not None for update in updates], np.bool_),
             day_start_ms=np.array([(update.day_candle or (0,))[0] for update in updates], np.int64),
+            minute_ms=np.zeros(len(updates), np.int64),
+            minute_row=np.zeros(len(updates), np.int64),
             carried=np.array([carried(update) for update in updates], np.float64).reshape(-1, len(CARRIED_NAMES)),
         ),
         errors={},
         segment_status={},
+        candles=Candles(*[np.zeros(0)] * 5),
     )

@@ -11,14 +11,14 @@ ROOT = Path(__file__).parents[2]
 # What each layer of `ingest` holds; a module may import its own layer and those before it.
 LAYERS = [
     {"model", "proto", "config"},
-    {"wire", "decode", "judge", "states", "columns", "normalise", "batch", "reading", "listening"}
+    {"wire", "decode", "judge", "official", "states", "columns", "normalise", "batch", "reading", "listening"}
     | {"journal_format", "subscription", "retry"},
     {"recording", "journal", "journal_writer", "journal_reader", "journal_keeper", "sources"}
-    | {"upstox", "instruments", "batches", "writer", "patient_writer", "feed"},
+    | {"upstox", "instruments", "batches", "findings", "writer", "patient_writer", "feed"},
     {"rows", "consumer", "supervisor", "replay", "verify"},
     {"cli", "simulator", "bench", "bench_journal", "blaster"},
 ]
-PURE = ["wire", "decode", "judge", "states", "columns", "normalise", "batch", "reading"]
+PURE = ["wire", "decode", "judge", "official", "listening", "states", "columns", "normalise", "batch", "reading"]
 PURE += ["journal_format", "subscription", "retry"]
 EFFECTS = {"time", "socket", "asyncio", "logging", "os", "pathlib", "random", "threading", "psycopg", "aiohttp"}
 

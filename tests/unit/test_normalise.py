@@ -44,6 +44,10 @@ class Stream:
         return dict(zip(TICK_COLUMN_NAMES, values[0].tolist(), strict=True)) if rows.rows else None
 
 
+# The volume that the first update of a day, after its first trade, shows.
+BEGAN = (1, OPEN_MS - 555 * 60_000, OPEN_MS, 500, True)
+
+
 def null(value: float) -> bool:
     return math.isnan(value)
 
@@ -127,7 +131,7 @@ def test_break_with_volume_in_the_same_minute_belongs_to_that_minute() -> None:
     stream.normaliser.interrupt()
     row = stream(update(vtt=600, ltt_ms=OPEN_MS + 30_000))
     assert (row["traded"], row["volume"]) == (1, 100)
-    assert stream.normaliser.gaps == []
+    assert stream.normaliser.gaps == [BEGAN]
 
 
 def test_break_with_volume_in_a_later_minute_is_the_gaps_volume() -> None:
@@ -137,7 +141,7 @@ def test_break_with_volume_in_a_later_minute_is_the_gaps_volume() -> None:
     row = stream(update(vtt=600, ltt_ms=OPEN_MS + 90_000))
     assert row["traded"] == 0
     assert null(row["volume"])
-    assert stream.normaliser.gaps == [(1, OPEN_MS, OPEN_MS + 90_000, 100)]
+    assert stream.normaliser.gaps == [BEGAN, (1, OPEN_MS, OPEN_MS + 90_000, 100, False)]
     assert stream(update(vtt=605, ltt_ms=OPEN_MS + 91_000))["volume"] == 5
 
 
@@ -220,7 +224,7 @@ def test_mode_change_forgets_what_the_new_mode_does_not_carry() -> None:
     assert null(row["bid"])
     assert null(row["oi"])
     assert row["traded"] == 0
-    assert stream.normaliser.gaps[0].volume == 400
+    assert [gap.volume for gap in stream.normaliser.gaps] == [500, 400]
 
 
 @pytest.mark.parametrize(

@@ -288,5 +288,5 @@ def test_real_session_by_column_equals_the_oracle() -> None:
         for seq, frame in enumerate(recorded[start:end], start):
             slow.apply(oracle.decode(frame.payload), seq=seq, received_us=RECEIVED_US, out=rows)
     np.testing.assert_array_equal(sorted_rows(out.values()), sorted_rows(np.array(rows.made)))
-    assert (fast.counts, fast.gaps, fast.rejected) == (slow.counts, slow.gaps, slow.rejected)
+    assert (fast.counts, sorted(fast.gaps), fast.rejected) == (slow.counts, sorted(slow.gaps), slow.rejected)
     assert out.rows == 209_928

@@ -1,8 +1,13 @@
+-- Whether a minute is of the opening auction: futures and shares match orders before the session opens.
+create function tickline.is_auction(bucket timestamptz) returns boolean
+language sql immutable strict parallel safe
+return (bucket at time zone 'Asia/Kolkata')::time < '09:15' and (bucket at time zone 'Asia/Kolkata')::time >= '09:00';
+
 -- The official bar where there is one, else the tick-built one. There is at most one of each per
--- bucket, so the aggregates only put the two side by side. It is a union under a grouping, not a
--- join, because conditions on instrument_id and bucket then reach the tables on both sides.
--- quality: 'thin' where the bar is tick-built from a single trade, else 'complete'.
-create view public.best_bars_1m as
+-- bucket, so the aggregates only put the two side by side, and beside them whether we heard all of the
+-- minute. It is a union under a grouping, not a join, because conditions on instrument_id and bucket
+-- then reach the tables on all sides. A minute that has a row here and no close has no bar.
+create view tickline.minutes as
 with candidate_bars as (
     select
         instrument_id,
@@ -15,7 +20,8 @@ with candidate_bars as (
         oi,
         null::bigint as ticks,
         null::bigint as trades,
-        source
+        source,
+        null as unheard
     from public.official_bars_1m
     union all
     select
@@ -29,8 +35,24 @@ with candidate_bars as (
         oi,
         ticks,
         trades,
-        null as source
+        null as source,
+        null as unheard
     from public.bars_1m
+    union all
+    select
+        instrument_id,
+        bucket,
+        null as open,
+        null as high,
+        null as low,
+        null as close,
+        null as volume,
+        null as oi,
+        null as ticks,
+        null as trades,
+        null as source,
+        quality as unheard
+    from public.unheard_minutes
 )
 
 select
@@ -45,25 +67,58 @@ select
     coalesce(max(ticks), 0) as ticks,
     coalesce(max(trades), 0) as trades,
     case when max(source) = 'I1' then 'official' when max(source) is not null then 'backfill' else 'ticks' end as source,
-    case when max(source) is null and max(trades) < 2 then 'thin' else 'complete' end as quality
+    case
+        when max(unheard) is not null then max(unheard)
+        when max(source) is null and max(trades) < 2 then 'thin'
+        when tickline.is_auction(bucket) then 'auction'
+        else 'complete'
+    end as quality
 from candidate_bars
 group by instrument_id, bucket;
 
--- The same in five minutes. source: that of its minutes, 'mixed' where they differ.
--- quality: 'thin' where one of its minutes is.
+create view public.best_bars_1m as
+select
+    instrument_id,
+    bucket,
+    open,
+    high,
+    low,
+    close,
+    volume,
+    oi,
+    ticks,
+    trades,
+    source,
+    quality
+from tickline.minutes
+where close is not null;
+
+-- The same in five minutes. source: that of its minutes, 'mixed' where they differ. quality: the worst of
+-- its minutes, also of those that have no bar.
 create view public.best_bars_5m as
 select
     instrument_id,
     tickline.bucket_5m(bucket) as bucket,
-    (array_agg(open order by bucket))[1] as open,
+    (array_agg(open order by bucket) filter (where close is not null))[1] as open,
     max(high) as high,
     min(low) as low,
-    (array_agg(close order by bucket))[count(*)] as close,
+    (array_agg(close order by bucket) filter (where close is not null))[count(close)] as close,
     sum(volume)::bigint as volume,
     (array_agg(oi order by bucket) filter (where oi is not null))[count(oi)] as oi,
     sum(ticks)::bigint as ticks,
     sum(trades)::bigint as trades,
-    case when min(source) = max(source) then min(source) else 'mixed' end as source,
-    case when bool_or(quality = 'thin') then 'thin' else 'complete' end as quality
-from public.best_bars_1m
-group by instrument_id, tickline.bucket_5m(bucket);
+    case
+        when min(source) filter (where close is not null) = max(source) filter (where close is not null)
+            then min(source) filter (where close is not null)
+        else 'mixed'
+    end as source,
+    case
+        when bool_or(quality = 'gap') then 'gap'
+        when bool_or(quality = 'partial') then 'partial'
+        when bool_or(quality = 'thin') then 'thin'
+        when bool_or(quality = 'auction') then 'auction'
+        else 'complete'
+    end as quality
+from tickline.minutes
+group by instrument_id, tickline.bucket_5m(bucket)
+having count(close) > 0;

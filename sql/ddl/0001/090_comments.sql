@@ -37,7 +37,7 @@ comment on column public.best_bars_1m.oi is 'last open interest, units';
 comment on column public.best_bars_1m.ticks is 'updates that reached us, trades and quotes';
 comment on column public.best_bars_1m.trades is 'updates that report a trade';
 comment on column public.best_bars_1m.source is 'official: the feed''s I1 candle; backfill: REST; ticks: tick-built';
-comment on column public.best_bars_1m.quality is 'thin: tick-built from a single trade; complete: any other';
+comment on column public.best_bars_1m.quality is 'gap: we were not listening for a part of it; partial: we began or stopped in it; thin: tick-built from a single trade; auction: before the open; complete: any other';
 
 comment on view public.best_bars_5m is 'the roll-up of best_bars_1m';
 comment on column public.best_bars_5m.instrument_id is 'of instruments';
@@ -51,7 +51,7 @@ comment on column public.best_bars_5m.oi is 'last open interest, units';
 comment on column public.best_bars_5m.ticks is 'updates that reached us, trades and quotes';
 comment on column public.best_bars_5m.trades is 'updates that report a trade';
 comment on column public.best_bars_5m.source is 'that of its minutes; mixed where they differ';
-comment on column public.best_bars_5m.quality is 'thin: one of its minutes is; complete: any other';
+comment on column public.best_bars_5m.quality is 'the worst of its minutes: gap, partial, thin, auction, complete';
 
 comment on view public.latest_ticks is 'last tick per instrument';
 comment on column public.latest_ticks.ts is 'event time: of the trade where there is one, else the exchange''s clock of the frame';
