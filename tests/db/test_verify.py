@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
+from datetime import date
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ from ingest.model import RecordKind
 from ingest.recording import read_recording
 from ingest.replay import replay
 from ingest.verify import StreamReport, verify_stream
+from ingest.volumes import VolumeReport, verify_volumes
 from sql.database import Database
 from tests.data import data_file
 
@@ -87,8 +89,6 @@ def test_replay_of_the_segments_gives_the_same_ticks_elsewhere(database: Databas
 
 
 def test_day_selects_segments(database: Database, stream: Path) -> None:
-    from datetime import date
-
     assert verify(database, stream, day=date(2025, 12, 15)).segments == len(segments_of(stream))
     assert verify(database, stream, day=date(2025, 12, 16)).segments == 0
 
@@ -137,3 +137,34 @@ def test_what_does_not_add_up_is_named(
     report = verify(database, stream)
     assert not report.adds_up
     assert kind in report.problem_counts, report.problems
+
+
+def volumes(database: Database) -> list[VolumeReport]:
+    with database.connect() as connection:
+        return list(verify_volumes(connection))
+
+
+def test_volumes_of_bars_and_gaps_are_what_the_exchange_counted(database: Database, stream: Path) -> None:
+    write(database, *segments_of(stream))
+    [report] = volumes(database)
+    assert (report.day, report.instruments, report.adds_up) == (date(2025, 12, 15), 8, True)
+    assert report.bar_volume > 0
+    assert report.bar_volume + report.gap_volume == report.day_volume
+
+
+def test_volume_of_a_lost_gap_is_missed_and_named(database: Database, stream: Path, conn: Any) -> None:
+    write(database, *segments_of(stream))
+    conn.execute("delete from feed_gaps where gap_id = (select max(gap_id) from feed_gaps where volume is not null)")
+    [report] = volumes(database)
+    assert (report.adds_up, report.differing, len(report.problems)) == (False, 1, 1)
+    assert "in gaps" in report.problems[0]
+
+
+def test_volumes_of_a_day_with_two_collectors_are_not_compared(database: Database, stream: Path, conn: Any) -> None:
+    write(database, *segments_of(stream))
+    conn.execute(
+        "insert into tickline.ledger (collector, segment, offset_start, offset_end, frames, ticks, first_ts, last_ts) "
+        "values ('other', '1/x', 0, 1, 1, 1, '2025-12-15 05:00+00', '2025-12-15 05:00+00')"
+    )
+    [report] = volumes(database)
+    assert (report.skipped, report.adds_up) == ("2 collectors recorded it", True)

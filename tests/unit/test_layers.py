@@ -15,7 +15,7 @@ LAYERS = [
     | {"journal_format", "subscription", "retry"},
     {"recording", "journal", "journal_writer", "journal_reader", "journal_keeper", "sources"}
     | {"upstox", "instruments", "batches", "findings", "writer", "patient_writer", "feed"},
-    {"rows", "consumer", "supervisor", "replay", "verify"},
+    {"rows", "consumer", "supervisor", "replay", "verify", "volumes"},
     {"cli", "simulator", "bench", "bench_journal", "blaster"},
 ]
 PURE = ["wire", "decode", "judge", "official", "listening", "states", "columns", "normalise", "batch", "reading"]
