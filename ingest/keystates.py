@@ -1,0 +1,162 @@
+"""Per-key states of a connection's subscriptions: is each key that was asked for heard of? Pure.
+
+The feed acknowledges nothing and ignores what it does not like, so a key is confirmed by its first
+update and by nothing else.
+
+    REQUESTED ──update──► CONFIRMED ──far past its habit──► SILENT ──update──► CONFIRMED
+        │  ▲
+        │  └──retry── FAILED ──update──► CONFIRMED
+        └──no update in confirm_s──► FAILED
+
+Time that a segment is closed does not count. A reconnect makes every key REQUESTED again.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+from enum import Enum
+
+HABIT_SHARE = 0.1  # weight of the newest interval in a key's habit: about the last 20 updates count
+
+
+class KeyState(Enum):
+    """What is known of a key that was asked for."""
+
+    REQUESTED = "requested"
+    CONFIRMED = "confirmed"
+    SILENT = "silent"
+    FAILED = "failed"
+
+
+class KeyEvent(Enum):
+    """What happens to a key."""
+
+    REQUEST = "request"  # asked for: first, again, or after a reconnect
+    UPDATE = "update"  # the feed said something of it
+    OVERDUE = "overdue"  # nothing for longer than it should be
+
+
+_S, _E = KeyState, KeyEvent
+TRANSITIONS: dict[tuple[KeyState, KeyEvent], KeyState] = {
+    **{(state, _E.REQUEST): _S.REQUESTED for state in _S},
+    **{(state, _E.UPDATE): _S.CONFIRMED for state in _S},
+    (_S.REQUESTED, _E.OVERDUE): _S.FAILED,
+    (_S.CONFIRMED, _E.OVERDUE): _S.SILENT,
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Patience:
+    """When a key is overdue, seconds."""
+
+    confirm_s: float = 10.0  # a snapshot comes within a second or two of the request
+    silent_s: float = 120.0  # no key that is quieter than this is called silent sooner
+    habit_factor: float = 20.0  # times its usual interval between updates
+    retry_s: float = 60.0  # after a failure, doubling
+    retries_max: int = 5  # then it is left alone until the next reconnect
+
+
+@dataclass(slots=True)
+class _Key:
+    state: KeyState
+    since_s: float  # of the request or the last update, moved on while the segment is closed
+    habit_s: float = 0.0  # usual interval between updates; 0: not known yet
+    failures: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Overdue:
+    """What a check found; each key is named once, when it changes."""
+
+    failed: list[str] = field(default_factory=list)  # asked for, never heard of
+    silent: list[str] = field(default_factory=list)  # heard of, but not for long
+    retry: list[str] = field(default_factory=list)  # failed some time ago: ask again
+
+
+@dataclass(slots=True)
+class KeyStates:
+    """The keys of one connection. Times are seconds of any clock that only goes forward."""
+
+    patience: Patience = field(default_factory=Patience)
+    _keys: dict[str, _Key] = field(default_factory=dict)
+
+    def requested(self, keys: Iterable[str], now_s: float) -> None:
+        """Note that keys were asked for."""
+        for key in keys:
+            known = self._keys.get(key)
+            if known is None:
+                self._keys[key] = _Key(KeyState.REQUESTED, now_s)
+            else:
+                known.state, known.since_s = TRANSITIONS[known.state, KeyEvent.REQUEST], now_s
+
+    def reconnected(self) -> list[str]:
+        """Return every key, to be asked for again; failures are forgotten, habits are not."""
+        for known in self._keys.values():
+            known.state, known.failures = KeyState.REQUESTED, 0
+        return list(self._keys)
+
+    def removed(self, keys: Iterable[str]) -> None:
+        """Note that keys were unsubscribed."""
+        for key in keys:
+            self._keys.pop(key, None)
+
+    def updated(self, keys: Iterable[str], now_s: float) -> list[str]:
+        """Note updates of keys; return those that were not confirmed before. Keys not asked for are ignored."""
+        fresh: list[str] = []
+        for key in keys:
+            if (known := self._keys.get(key)) is None:
+                continue
+            if known.state is KeyState.CONFIRMED:
+                interval_s = now_s - known.since_s
+                known.habit_s += (interval_s - known.habit_s) * (HABIT_SHARE if known.habit_s else 1.0)
+            else:
+                known.state, known.failures = TRANSITIONS[known.state, KeyEvent.UPDATE], 0
+                fresh.append(key)
+            known.since_s = now_s
+        return fresh
+
+    def check(self, now_s: float, is_open: Callable[[str], bool]) -> Overdue:
+        """Return which keys are overdue, and which failed ones to ask for again.
+
+        Parameters
+        ----------
+        now_s
+            The time.
+        is_open
+            Whether a key's segment trades now; while it does not, nothing is overdue.
+        """
+        found = Overdue()
+        for key, known in self._keys.items():
+            if not is_open(key):
+                known.since_s = now_s
+                continue
+            waited_s = now_s - known.since_s
+            if known.state is KeyState.FAILED:
+                if known.failures <= self.patience.retries_max and waited_s >= self._retry_s(known):
+                    found.retry.append(key)
+            elif (known.state, KeyEvent.OVERDUE) in TRANSITIONS and waited_s > self._allowed_s(known):
+                (found.failed if known.state is KeyState.REQUESTED else found.silent).append(key)
+                if known.state is KeyState.REQUESTED:
+                    known.failures += 1
+                    known.since_s = now_s
+                known.state = TRANSITIONS[known.state, KeyEvent.OVERDUE]
+        return found
+
+    def counts(self) -> dict[KeyState, int]:
+        """Return how many keys are in each state."""
+        counted = Counter(known.state for known in self._keys.values())
+        return {state: counted[state] for state in KeyState}
+
+    def in_state(self, state: KeyState) -> list[str]:
+        """Return the keys in a state, in the order they were first asked for."""
+        return [key for key, known in self._keys.items() if known.state is state]
+
+    def _allowed_s(self, known: _Key) -> float:
+        if known.state is KeyState.REQUESTED:
+            return self.patience.confirm_s
+        return max(self.patience.silent_s, known.habit_s * self.patience.habit_factor)
+
+    def _retry_s(self, known: _Key) -> float:
+        return self.patience.retry_s * 2.0 ** (known.failures - 1)
