@@ -16,16 +16,16 @@ from tests.data import data_file
 
 TOLERANCE = 1e-9
 PAIRS: dict[str, tuple[pl.Expr, Callable[[np.ndarray, np.ndarray, np.ndarray], np.ndarray]]] = {
-    **{f"sma {n}": (ta.sma("close", n), lambda h, l, c, n=n: talib.SMA(c, n)) for n in (2, 20, 50, 200)},
-    **{f"ema {n}": (ta.ema("close", n), lambda h, l, c, n=n: talib.EMA(c, n)) for n in (2, 20, 50, 200)},
-    "rsi": (ta.rsi("close", 14), lambda h, l, c: talib.RSI(c, 14)),
+    **{f"sma {n}": (ta.sma("close", n), lambda hi, lo, c, n=n: talib.SMA(c, n)) for n in (2, 20, 50, 200)},
+    **{f"ema {n}": (ta.ema("close", n), lambda hi, lo, c, n=n: talib.EMA(c, n)) for n in (2, 20, 50, 200)},
+    "rsi": (ta.rsi("close", 14), lambda hi, lo, c: talib.RSI(c, 14)),
     "true range": (ta.true_range(), talib.TRANGE),
-    "atr": (ta.atr(14), lambda h, l, c: talib.ATR(h, l, c, 14)),
-    "roc": (ta.roc("close", 10), lambda h, l, c: talib.ROC(c, 10)),
-    "momentum": (ta.momentum("close", 10), lambda h, l, c: talib.MOM(c, 10)),
-    "lower band": (ta.bollinger("close")[0], lambda h, l, c: talib.BBANDS(c, 20)[2]),
-    "middle band": (ta.bollinger("close")[1], lambda h, l, c: talib.BBANDS(c, 20)[1]),
-    "upper band": (ta.bollinger("close")[2], lambda h, l, c: talib.BBANDS(c, 20)[0]),
+    "atr": (ta.atr(14), lambda hi, lo, c: talib.ATR(hi, lo, c, 14)),
+    "roc": (ta.roc("close", 10), lambda hi, lo, c: talib.ROC(c, 10)),
+    "momentum": (ta.momentum("close", 10), lambda hi, lo, c: talib.MOM(c, 10)),
+    "lower band": (ta.bollinger("close")[0], lambda hi, lo, c: talib.BBANDS(c, 20)[2]),
+    "middle band": (ta.bollinger("close")[1], lambda hi, lo, c: talib.BBANDS(c, 20)[1]),
+    "upper band": (ta.bollinger("close")[2], lambda hi, lo, c: talib.BBANDS(c, 20)[0]),
 }
 
 
