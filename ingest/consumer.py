@@ -23,7 +23,7 @@ from ingest.batches import Batch, QuarantinedFrame, RejectedTick, Resume
 from ingest.decode import NOTHING, decode_all
 from ingest.journal import Position
 from ingest.listening import SILENT, SKIPPED, STOPPED, Break, Listening
-from ingest.model import IST_OFFSET_MS, Frames, Record, RecordKind
+from ingest.model import IST_OFFSET_MS, TICK_COLUMN_NAMES, Frames, Record, RecordKind
 from ingest.normalise import Normaliser
 from ingest.patient_writer import PatientWriter
 from ingest.reading import Reading
@@ -96,6 +96,9 @@ class Consumer:
     normaliser: Normaliser = field(default_factory=Normaliser)
     listening: Listening = field(default_factory=Listening)
     _committed: Position | None = None
+    _seq: int = 0  # of the last record that was read
+    _taken_seq: int = 0  # of the last record that the state knows
+    _fresh: bool = True  # nothing was taken since `resume`: records may be in the ledger already
     _reached: Position | None = None  # end of the last batch begun; ahead of _committed by what is in flight
     _crc: int = 0
     _read: Reading | None = None
@@ -117,14 +120,20 @@ class Consumer:
         """
         self._committed = self._reached = resume.committed
         self._crc = int(resume.digest, 16) if resume.digest else 0
-        if resume.state:
-            state = json.loads(resume.state)
-            self.listening = Listening(**state["listening"])
-            self.normaliser = Normaliser.load(state["normaliser"].encode())
+        self._read = self._batch = self._writing = None
+        self._fresh = True
+        state: dict[str, Any] = json.loads(resume.state) if resume.state else {"seq": 0, "listening": {}}
+        self._seq = self._taken_seq = state["seq"]
+        self.listening = Listening(**state["listening"])
+        self.normaliser = Normaliser.load(state["normaliser"].encode()) if resume.state else Normaliser()
 
     def _state(self) -> bytes:
         """Serialise what must be remembered, for the checkpoint."""
-        state = {"listening": self.listening.dump(), "normaliser": self.normaliser.dump().decode()}
+        state = {
+            "seq": self._taken_seq,
+            "listening": self.listening.dump(),
+            "normaliser": self.normaliser.dump().decode(),
+        }
         return json.dumps(state).encode()
 
     async def run(self) -> None:
@@ -169,12 +178,14 @@ class Consumer:
         )
         self._behind = sum(len(record.payload) for record in records) > self.limits.read_bytes_max // 2
         segment, committed = self.source.segment, 0
-        if self._committed is not None and not self.account.records:
+        if self._committed is not None and self._fresh:
             reached = (self._committed.segment, self._committed.offset)
             committed = sum((segment, record.end_offset) <= reached for record in records)
         if unknown := self.normaliser.unknown(frames):
             await self._introduce(unknown, frames)
-        return Reading(segment, records, frames, committed)
+        read = Reading(segment, records, frames, committed, self._seq)
+        self._seq = records[-1].seq
+        return read
 
     async def _introduce(self, unknown: list[str], frames: Frames) -> None:
         """Have the database name instruments as of the day on which each was met first."""
@@ -186,9 +197,31 @@ class Consumer:
         for day, keys in days.items():
             self.normaliser.learn(await asyncio.to_thread(self.writer.register, keys, day))
 
+    async def _recall(self, first_seq: int, last_seq: int) -> None:
+        """Take the state behind records that the journal has not from the database, if that has them.
+
+        So it is after a power cut: the database kept frames that the journal's disk did not. Judged by
+        an older state, what they brought would be counted a second time.
+        """
+        await self._settle()
+        instruments, rows = await asyncio.to_thread(self.writer.recall, self.stream, first_seq, last_seq)
+        if not instruments:
+            return
+        self.normaliser.states.recall(instruments, rows)
+        ts, ltt = (np.nanmax(rows[:, TICK_COLUMN_NAMES.index(name)], initial=0) for name in ("ts", "ltt"))
+        self.listening.recall(int(ts // 1000), int(ltt // 1000))
+        log.warning(
+            "journal lacks records first_seq=%d last_seq=%d, their end is taken from the database instruments=%d",
+            first_seq,
+            last_seq,
+            len(instruments),
+        )
+
     async def _fill(self, read: Reading) -> bool:
         """Move records into the batch; True when it must be committed before more can go in."""
         while read.at < len(read.records):
+            if hole := read.holes.pop(read.at, None):
+                await self._recall(*hole)
             if read.at < read.committed:
                 self._learn(read)
                 continue
@@ -226,6 +259,7 @@ class Consumer:
         for record in records:
             self._crc = google_crc32c.extend(self._crc, record.payload)
         self.account.records += len(records)
+        self._fresh = False
         batch.offset_end, batch.last_seq = records[-1].end_offset, records[-1].seq
         batch.digest = f"{self._crc:08x}"
         batch.frames += sum(record.kind == RecordKind.FRAME for record in records)
@@ -255,6 +289,7 @@ class Consumer:
     def _apply(self, read: Reading, start: int, stop: int, rows: RowBuffer) -> list[Break]:
         """Take a stretch of records: an event, if it begins with one, then the frames; return the breaks before it."""
         records = read.records[start:stop]
+        self._taken_seq = records[-1].seq
         breaks = self._listen(read, start, stop)
         self.normaliser.apply(
             read.frames.part(start, stop),

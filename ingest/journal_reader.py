@@ -79,6 +79,12 @@ class JournalReader:
         read = self.offset if ahead and segment_name(ahead[0]) == self.segment else 0
         return sum(path.stat().st_size for path in ahead) - read
 
+    def seek(self, position: Position | None) -> None:
+        """Read again from a position; None is the oldest record."""
+        self.close()
+        self.segment, self.offset = (position.segment, position.offset) if position else ("", 0)
+        self.finished = False
+
     def stop_following(self) -> None:
         """Say that the writer has closed: the end of the newest segment is now the end."""
         self._follow = False

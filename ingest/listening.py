@@ -119,6 +119,10 @@ class Listening:
         dense = self.frames >= _PACE_FRAMES and pause_ms >= SILENCE_PACES * self.pace_ms
         return pause_ms >= SILENCE_MS and dense and self.market != Market.CLOSED
 
+    def recall(self, last_ms: int, trade_ms: int) -> None:
+        """Note how far frames went that the journal has lost."""
+        self.last_ms, self.trade_ms = max(self.last_ms, last_ms), max(self.trade_ms, trade_ms)
+
     def dump(self) -> dict[str, object]:
         """Return plain values for the checkpoint."""
         return asdict(self)

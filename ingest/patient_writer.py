@@ -16,11 +16,11 @@ from concurrent.futures import Future, wait
 from datetime import date
 from typing import TypeVar
 
-from ingest.batches import Batch
+from ingest.batches import Batch, Resume
 from ingest.journal import Position
 from ingest.model import InstrumentRef
 from ingest.retry import backoff_s
-from ingest.writer import Writer
+from ingest.writer import Values, Writer
 from sql.errors import Retryable, StoreError
 
 log = logging.getLogger(__name__)
@@ -68,6 +68,14 @@ class PatientWriter:
     def register(self, instrument_keys: Sequence[str], day: date) -> list[InstrumentRef]:
         """Return the instruments that keys mean; see `Writer.register`."""
         return self._insist(lambda: self.writer.register(instrument_keys, day))
+
+    def recall(self, stream: str, first_seq: int, last_seq: int) -> tuple[list[InstrumentRef], Values]:
+        """Return the last tick of each instrument in a range of records; see `Writer.recall`."""
+        return self._insist(lambda: self.writer.recall(stream, first_seq, last_seq))
+
+    def resume(self, stream: str) -> Resume:
+        """Return where a stream goes on; see `Writer.resume`."""
+        return self._insist(lambda: self.writer.resume(stream))
 
     def checkpoint(self, stream: str, position: Position, state: bytes) -> None:
         """Store the state at a committed position; see `Writer.checkpoint`."""

@@ -23,9 +23,11 @@ class Reading:
     records: list[Record]
     frames: Frames  # one for each record; an event has one without updates
     committed: int  # so many of the records are in the database already
+    last_seq: int  # of the record before them; 0: there was none
     at: int = 0  # the next record to take
     current_ms: list[int] = field(default_factory=list)  # of each record; 0: an event, or a frame without a time
     trade_ms: list[int] = field(default_factory=list)  # its newest trade; 0: a snapshot, or none
+    holes: dict[int, tuple[int, int]] = field(default_factory=dict)  # before a record: the seqs that are not there
     _turns: list[int] = field(default_factory=list)  # records that may change what the updates after them mean
 
     def __post_init__(self) -> None:
@@ -38,7 +40,12 @@ class Reading:
         # Longer than a silence in one step; frames after an event are among them.
         jumps = (np.diff(times) >= SILENCE_MS) | (np.diff(np.maximum.accumulate(trades)) >= SILENCE_MS)
         events = (index for index, record in enumerate(self.records) if record.kind in _INTERRUPTING)
-        self._turns = sorted({*(np.flatnonzero(jumps) + 1).tolist(), *events})
+        seqs = np.array([self.last_seq, *(record.seq for record in self.records)])
+        self.holes = {
+            index: (int(seqs[index]) + 1, int(seqs[index + 1]) - 1)
+            for index in np.flatnonzero(np.diff(seqs) > 1).tolist()
+        }
+        self._turns = sorted({*(np.flatnonzero(jumps) + 1).tolist(), *events, *self.holes})
         self.current_ms, self.trade_ms = times.tolist(), trades.tolist()
 
     @property

@@ -17,7 +17,16 @@ from numpy.typing import NDArray
 
 from ingest.batch import NULL
 from ingest.judge import Reference
-from ingest.model import CARRIED_NAMES, Floats, InstrumentRef, Integers
+from ingest.model import (
+    CARRIED,
+    CARRIED_NAMES,
+    DAY_MS,
+    IST_OFFSET_MS,
+    TICK_COLUMN_NAMES,
+    Floats,
+    InstrumentRef,
+    Integers,
+)
 
 # `Reference` as a row of an array, its fields in order.
 REFERENCE = np.dtype(
@@ -72,6 +81,27 @@ class States:
     def places(self, keys: list[str]) -> Integers:
         """Return the row of each key; `KeyError` for one that was not introduced."""
         return np.fromiter(map(self._places.__getitem__, keys), np.int64, len(keys))
+
+    def recall(self, instruments: Iterable[InstrumentRef], rows: Floats) -> None:
+        """Take the state from rows of `ticks`, one for each of the instruments: the last that counted.
+
+        What it should have been judged by is gone: the journal lost it and the database has the rows.
+        """
+        refs = list(instruments)
+        self.learn(refs)
+        places = self.places([ref.instrument_key for ref in refs])
+        ts, ltp, ltq, ltt, vtt = (
+            np.nan_to_num(rows[:, TICK_COLUMN_NAMES.index(name)]) for name in ("ts", "ltp", "ltq", "ltt", "vtt")
+        )
+        day, ltt_day = ((us // 1000 + IST_OFFSET_MS) // DAY_MS for us in (ts, ltt))
+        known = self.references[places]
+        known["day"], known["ltp"], known["ltq"] = day, ltp, ltq
+        # A last trade of an earlier day: this one has opened, and nothing has traded.
+        known["ltt_ms"], known["vtt"] = np.where(ltt_day == day, (ltt // 1000, vtt), 0)
+        self.references[places] = known
+        carried = rows[:, CARRIED]
+        self.carried[places] = np.where(np.isnan(carried), NEVER_SENT, carried)
+        self.memory["lost_ms"][places] = LISTENING
 
     def interrupt(self, keys: Iterable[str] | None = None, *, at_ms: int = NEVER) -> Integers:
         """Note that we stopped listening, to some keys or to all: their next update is a snapshot.

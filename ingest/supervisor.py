@@ -29,7 +29,7 @@ from ingest.journal_writer import JournalLimits, JournalWriter
 from ingest.patient_writer import Abandoned, PatientWriter
 from ingest.sources import JournalSource
 from ingest.upstox import UpstoxApi
-from ingest.writer import Writer, refresh_bars
+from ingest.writer import LedgerBehindError, Writer, refresh_bars
 from sql.errors import StoreError, TicklineError
 
 log = logging.getLogger(__name__)
@@ -143,7 +143,7 @@ async def _run(
     assert feed is not None and reader is not None and patient is not None
     try:
         async with asyncio.TaskGroup() as group:
-            consuming = group.create_task(consumer.run(), name="consumer")
+            consuming = group.create_task(_consume(consumer, reader), name="consumer")
             receiving = group.create_task(feed.run(), name="feed")
             along = [
                 group.create_task(show_along(progress, show), name="progress"),
@@ -170,6 +170,20 @@ async def _run(
     finally:
         journal.close()
         consumer.source.close()
+
+
+async def _consume(consumer: Consumer, reader: JournalReader) -> None:
+    """Run the consumer; from where the ledger ends now, if the database has lost batches that it had committed."""
+    while True:
+        try:
+            await consumer.run()
+        except LedgerBehindError as exc:
+            log.error("%s", exc)
+            resume = await asyncio.to_thread(consumer.writer.resume, consumer.stream)
+            reader.seek(resume.checkpoint)
+            consumer.resume(resume)
+        else:
+            return
 
 
 async def _finish(consuming: asyncio.Task[None], patient: PatientWriter, deadline: float) -> None:

@@ -98,9 +98,10 @@ class Writer:
         for stream, position in self._committed.items():
             committed = self.resume(stream).committed
             if committed is None or committed < position:
+                self._committed.clear()
                 raise LedgerBehindError(
                     f"database has lost batches that it had committed, up to {position.segment}:{position.offset} "
-                    f"(it ends at {committed}): start again, they are written from the journal"
+                    f"(it ends at {committed}): they are written again from the journal"
                 )
 
     def _connect(self, broken_pid: int | None = None) -> psycopg.Connection[tuple[Any, ...]]:
@@ -172,6 +173,16 @@ class Writer:
         except psycopg.Error as exc:
             raise translate(exc) from exc
         return [InstrumentRef(row[0], row[1]) for row in rows]
+
+    def recall(self, stream: str, first_seq: int, last_seq: int) -> tuple[list[InstrumentRef], Values]:
+        """Read the last tick of each instrument out of a range of committed records: shape (instruments, 28)."""
+        parameters = {"collector": self.collector, "stream": stream, "first_seq": first_seq, "last_seq": last_seq}
+        try:
+            found = self._connection.execute(query("last_ticks_of_records"), parameters).fetchall()
+        except psycopg.Error as exc:
+            raise translate(exc) from exc
+        refs = [InstrumentRef(row[2], row[0]) for row in found]
+        return refs, np.array([row[1:] for row in found], np.float64).reshape(len(found), len(TICK_COLUMN_NAMES))
 
     def write(self, batch: Batch, stream: str) -> None:
         """Commit a batch, once: one that is in the ledger already is not written again.

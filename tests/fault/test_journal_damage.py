@@ -253,7 +253,6 @@ def test_journal_shortened_by_a_power_cut_is_continued_without_doubles(continued
     check_continued(continued, stream_folder(home))
 
 
-@pytest.mark.xfail(strict=False, reason="the state is rebuilt from the shortened journal, not from the ticks behind it")
 def test_journal_shortened_by_a_power_cut_counts_no_volume_twice(continued: Database) -> None:
     assert not volume_is_doubled(continued)
 

@@ -106,7 +106,7 @@ def test_trade_after_a_pause_of_an_idle_market_is_no_break() -> None:
 def test_recorded_session_has_the_outages_that_are_known_and_more() -> None:
     recorded = [frame.payload for frame in read_recording(data_file("session-20251215-open.frames.gz"))]
     frames = decode_all(recorded)
-    reading = Reading("", [FRAME] * len(frames), frames, 0)
+    reading = Reading("", [FRAME] * len(frames), frames, 0, 0)
     listening, india = Listening(), timezone(timedelta(hours=5, minutes=30))
     breaks = map(listening.take, reading.records, reading.current_ms, reading.trade_ms)
     found = [
