@@ -9,14 +9,16 @@ What a frame should have made is found by decoding it again; it does not depend 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
-from datetime import date
+from datetime import UTC, date, datetime
 from pathlib import Path
 from typing import Any
 
 import google_crc32c
 import psycopg
 
+from ingest.batches import time_of
 from ingest.journal import segment_name, segments_of
 from ingest.journal_reader import JournalReader
 from ingest.model import Record, RecordKind
@@ -25,6 +27,7 @@ from sql import query
 from sql.database import translate
 
 READ_BYTES = 2**20
+SEQ_MAX = 2**63 - 1
 PROBLEMS_MAX = 20  # of one kind in one stream that are listed; all are counted
 
 
@@ -43,6 +46,7 @@ class StreamReport:
     rejected: int = 0  # updates and rows that made no row, with a reason on record
     problem_counts: dict[str, int] = field(default_factory=dict)
     problems: list[str] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)  # where it ended without a word: what may have been lost there
 
     @property
     def adds_up(self) -> bool:
@@ -118,16 +122,48 @@ def verify_stream(
             continue
         show(segment_name(path))
         report.segments += 1
-        try:
+        with _translated():
             segment = _Segment(connection, report, path, crc, before)
             segment.check()
-        except psycopg.Error as exc:
-            raise translate(exc) from exc
         if unfinished and segment.batches:
             report.note("ledger hole", f"{unfinished}: its last records are in no batch, later ones are")
         unfinished = segment.name if segment.unfinished else ""
         crc, before = segment.crc, segment.before
+    if before is not None and day is None:
+        with _translated():
+            _note_lost(connection, report, before.seq + 1, SEQ_MAX)
     return report
+
+
+@contextmanager
+def _translated() -> Iterator[None]:
+    try:
+        yield
+    except psycopg.Error as exc:
+        raise translate(exc) from exc
+
+
+def _note_lost(connection: psycopg.Connection[Any], report: StreamReport, first_seq: int, last_seq: int) -> None:
+    """Say which records of a range the ledger has and the journal not; of an inner range, which nobody has."""
+    span = {"first_seq": first_seq, "last_seq": last_seq}
+    row = connection.execute(
+        query("batches_of_records"), {"collector": report.collector, "stream": report.stream} | span
+    ).fetchone()
+    assert row is not None
+    batches, first_committed, last_committed, first_ts, last_ts = row
+    if batches:
+        report.note(
+            "lost by the journal",
+            f"seq {first_committed} to {last_committed} are committed and not in the journal any more, "
+            f"their ticks are of {_instant(first_ts)} to {_instant(last_ts)}: they are in the table, and cannot "
+            "be replayed",
+        )
+    elif last_seq < SEQ_MAX:
+        report.note("records missing", f"seq {first_seq} to {last_seq} are neither in the journal nor in the ledger")
+
+
+def _instant(ts: datetime | None) -> str:
+    return f"{ts.astimezone(UTC):%Y-%m-%d %H:%M:%S.%f} UTC" if ts else "no time"
 
 
 class _Segment:
@@ -176,13 +212,21 @@ class _Segment:
         """Yield the segment's records and watch their numbers."""
         while not reader.finished:
             for record in reader.read(READ_BYTES):
-                if self.before is not None and record.seq != self.before.seq + 1:
-                    self._note(
-                        "records missing",
-                        f"{self.name}: seq {self.before.seq + 1} to {record.seq - 1} are not in the journal",
-                    )
+                if self.before is not None:
+                    self._check_succession(self.before, record)
                 self.before = record
                 yield record
+
+    def _check_succession(self, before: Record, record: Record) -> None:
+        """Say what is missing between two records, and where the ingester ended without a word."""
+        if record.seq != before.seq + 1:
+            _note_lost(self._connection, self._report, before.seq + 1, record.seq - 1)
+        if record.kind == RecordKind.CONNECTED and before.kind != RecordKind.DISCONNECTED:
+            ended, began = (time_of(one.received_us) for one in (before, record))
+            self._report.notes.append(
+                f"ended without a word after seq {before.seq}, received {_instant(ended)}; next is seq {record.seq}, "
+                f"{_instant(began)}: if the power was cut, what came in the last TICKLINE_JOURNAL_FSYNC_MS is lost"
+            )
 
     def _check_batch(self, batch: _Batch, records: Iterator[Record]) -> None:
         """Compare a batch with the records of its range."""

@@ -53,6 +53,8 @@ def command(day: datetime | None, form: str) -> None:
             f"{report.committed:,} committed + {report.pending:,} pending; {report.ticks:,} ticks, "
             f"{report.rejected:,} rejected, {report.quarantined:,} frames quarantined"
         )
+        for note in report.notes:
+            click.echo(f"  {note}")
         for problem in report.problems:
             click.echo(f"  {problem}", err=True)
         for kind, count in report.problem_counts.items():

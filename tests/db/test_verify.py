@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import os
 from collections.abc import Callable
 from datetime import date
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +15,7 @@ import pytest
 
 from ingest.config import settings
 from ingest.journal import segments_of
+from ingest.journal_reader import JournalReader
 from ingest.journal_writer import JournalLimits, JournalWriter
 from ingest.model import RecordKind
 from ingest.recording import read_recording
@@ -125,7 +128,7 @@ def lose_a_segment(_: psycopg.Connection[Any], folder: Path) -> None:
         (double_a_tick, "doubled"),
         (lose_a_batch, "ledger hole"),
         (damage_the_journal, "damage"),
-        (lose_a_segment, "records missing"),
+        (lose_a_segment, "lost by the journal"),
     ],
 )
 def test_what_does_not_add_up_is_named(
@@ -137,6 +140,41 @@ def test_what_does_not_add_up_is_named(
     report = verify(database, stream)
     assert not report.adds_up
     assert kind in report.problem_counts, report.problems
+
+
+LOST = 200  # frames that a power cut takes from the journal, about a minute
+
+
+def cut_and_continue(folder: Path) -> tuple[int, int]:
+    """Shorten the journal by its last records and go on behind them; return the seqs that are lost."""
+    newest, seq = segments_of(folder)[-1], 2 + FRAMES  # the last record
+    records = JournalReader(lambda: [newest], follow=False).read(2**30)
+    os.truncate(newest, records[-LOST - 1].end_offset)
+    journal = JournalWriter(folder, collector="default", stream="1", next_seq=seq + 1, limits=JournalLimits())
+    frames = islice(read_recording(data_file("session-20251215-open.frames.gz")), FRAMES, FRAMES + 300)
+    first = next(frames)
+    journal.append(RecordKind.CONNECTED, b"{}", first.received_ms * 1000)
+    for frame in (first, *frames):
+        journal.append(RecordKind.FRAME, frame.payload, frame.received_ms * 1000)
+    journal.close()
+    return seq - LOST + 1, seq
+
+
+def test_journal_shorter_than_the_ledger_is_named_and_no_volume_is_counted_twice(
+    database: Database, stream: Path, conn: Any
+) -> None:
+    write(database, *segments_of(stream))
+    first, last = cut_and_continue(stream)
+    lost = verify(database, stream)
+    assert lost.problem_counts["lost by the journal"] == 1
+    assert any(f"seq {first} to {last} are committed" in text for text in lost.problems), lost.problems
+    (note,) = lost.notes
+    assert f"after seq {first - 1}, received 2025-12-15" in note
+    write(database, *segments_of(stream))
+    assert conn.execute("select count(*) from ticks where seq between %s and %s", (first, last)).fetchone() != (0,)
+    assert not {"missing", "doubled", "too many"} & {*verify(database, stream).problem_counts}
+    [report] = volumes(database)
+    assert report.adds_up, report.problems
 
 
 def volumes(database: Database) -> list[VolumeReport]:
