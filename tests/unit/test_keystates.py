@@ -73,10 +73,34 @@ def test_check_silent_key_is_measured_by_its_own_habit() -> None:
         states.updated(["busy"] if now % 10 else ["busy", "quiet"], float(now))
     assert states.check(330.0, always).silent == []
     assert states.check(331.0, always).silent == ["busy"]  # 30 s, the least that is called silent
-    assert states.check(500.0, always).silent == []
+    assert [states.check(now, always).silent for now in (380.0, 430.0, 480.0, 500.0)] == [[]] * 4
     assert states.check(501.0, always).silent == ["quiet"]  # 20 times its 10 s
     assert states.updated(["busy"], 502.0) == ["busy"]
     assert states.in_state(KeyState.CONFIRMED) == ["busy"]
+
+
+def test_check_key_that_waits_for_its_batch_after_a_reconnect_is_not_overdue(states: KeyStates) -> None:
+    states.updated(["a", "b"], 1.0)
+    states.check(1.0, always)
+    states.reconnected()
+    states.requested(["a"], 60.0)
+    assert states.check(60.5, always).failed == []
+    found = states.check(75.0, always)
+    assert (found.failed, found.silent) == (["a"], [])  # b has not been asked for yet
+    states.requested(["b"], 76.0)
+    states.check(80.0, never)  # a closed segment does not undo that
+    assert states.check(86.1, always).failed == []
+    assert states.check(90.1, always).failed == ["b"]
+
+
+def test_check_first_look_after_a_night_without_checks_counts_silence_anew(states: KeyStates) -> None:
+    states.updated(["a", "b"], 1.0)
+    states.check(2.0, always)
+    morning = 60_000.0
+    assert states.check(morning, always).silent == []
+    assert states.check(morning + 30, always).silent == []
+    states.updated(["a"], morning + 30)
+    assert states.check(morning + 31, always).silent == ["b"]
 
 
 def test_reconnected_asks_for_every_key_again(states: KeyStates) -> None:
