@@ -53,6 +53,11 @@ class Settings(DatabaseSettings):
     backoff_first_s: Positive = 2.0
     backoff_max_s: Positive = 60.0
 
+    # Repair of bars.
+    backfill_s: float = Field(
+        15.0, ge=0
+    )  # how often what was not heard is looked after; 0: only by `tickline backfill`
+
     # The journal.
     journal_segment_bytes_max: PositiveInt = 256 * 2**20  # a day of 2,000 keys is some tens of these
     journal_fsync_ms: int = Field(100, ge=0)  # what a power cut may cost; 0 syncs every frame

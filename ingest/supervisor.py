@@ -19,6 +19,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
+from ingest.backfill import Backfill, Tender
 from ingest.config import Settings
 from ingest.consumer import Account, Consumer, Limits
 from ingest.feed import Feed
@@ -30,7 +31,7 @@ from ingest.patient_writer import Abandoned, PatientWriter
 from ingest.sources import JournalSource
 from ingest.upstox import UpstoxApi
 from ingest.writer import LedgerBehindError, Writer, refresh_bars
-from sql.errors import StoreError, TicklineError
+from sql.errors import FeedError, StoreError, TicklineError
 
 log = logging.getLogger(__name__)
 
@@ -149,6 +150,7 @@ async def _run(
                 group.create_task(show_along(progress, show), name="progress"),
                 group.create_task(_refresh_along(url, consumer.account), name="bars"),
                 group.create_task(_keep_along(settings, consumer, feed), name="journal keeper"),
+                group.create_task(_backfill_along(settings, url, feed.api, consumer), name="backfill"),
             ]
             await stop.wait()
             deadline = asyncio.get_running_loop().time() + settings.stop_s
@@ -215,6 +217,29 @@ async def _keep_along(settings: Settings, consumer: Consumer, feed: Feed) -> Non
                 log.warning("journal not tidied, trying again in_s=%d error=%s", KEEP_S, exc)
     finally:
         stopping.set()
+
+
+async def _backfill_along(settings: Settings, url: str, api: UpstoxApi, consumer: Consumer) -> None:
+    """Repair minutes that were not heard whole, while the feed goes on; a failure costs bars, never ticks."""
+    tender = Tender(Backfill(api, url))
+    while settings.backfill_s:
+        await asyncio.sleep(settings.backfill_s)
+        if not consumer.listening.last_ms:
+            continue
+        try:
+            repair = await tender.round(datetime.fromtimestamp(consumer.listening.last_ms / 1000, UTC))
+        except (FeedError, StoreError) as exc:
+            log.warning("bars not repaired, trying again in_s=%g error=%s", settings.backfill_s, exc)
+            continue
+        if repair is not None:
+            log.info(
+                "bars repaired minutes=%d bars=%d gaps=%d requests=%d left_instruments=%d",
+                repair.repaired,
+                repair.added,
+                repair.gaps,
+                repair.requests,
+                len(repair.left),
+            )
 
 
 async def _until_keeping(feed: Feed) -> None:

@@ -1,24 +1,45 @@
-"""The vendor's REST API: authorise the feed, fetch the instrument master.
+"""The vendor's REST API: authorise the feed, fetch the instrument master, ask for minute bars.
 
-Owns URLs, headers and the meaning of HTTP answers. The token is sent in a header and appears
+Owns URLs, headers, the pace of requests and the meaning of HTTP answers. The token is sent in a header and appears
 nowhere else: not in a URL, a log line or an error.
 """
 
 from __future__ import annotations
 
+import asyncio
+import logging
+import random
+import time
+from collections.abc import Sequence
+from datetime import date
 from importlib.metadata import version
 from types import TracebackType
 from typing import Any, Self
+from urllib.parse import quote
 
 import aiohttp
+from yarl import URL
 
+from ingest.candles import Candle, parse_candles, parse_quotes
 from ingest.config import Settings
+from ingest.limiter import Limiter
+from ingest.retry import backoff_s
 from sql.errors import AuthorizationError, FeedError
 
 AUTHORIZE_PATH = "/v3/feed/market-data-feed/authorize"
 DIRECT_PATH = "/v3/feed/market-data-feed"
 MASTER_PATH = "/market-quote/instruments/exchange/{exchange}.json.gz"
+INTRADAY_PATH = "/v3/historical-candle/intraday/{key}/minutes/1"
+HISTORICAL_PATH = "/v3/historical-candle/{key}/minutes/1/{last}/{first}"
+QUOTES_PATH = "/v3/market-quote/ohlc"
+QUOTES_KEYS_MAX = 500
+HISTORICAL_DAYS_MAX = 28  # a month a call, and the shortest has 28 days
+TRIES_MAX = 4  # of a request that the vendor is too busy for
 MASTER_BYTES_MAX = 64 * 2**20  # the complete master is under 10 MB
+
+
+log = logging.getLogger(__name__)
+_limiter = Limiter()  # of the process: the vendor counts per user
 
 
 def user_agent() -> str:
@@ -61,6 +82,7 @@ class UpstoxApi:
             Any other refusal, or no answer.
         """
         url = f"{self._settings.api_url}{AUTHORIZE_PATH}"
+        await asyncio.sleep(_limiter.reserve(time.monotonic()))
         try:
             async with self._open().get(url, headers=self.bearer()) as response:
                 if response.status != 200:
@@ -84,6 +106,48 @@ class UpstoxApi:
                 return await response.content.read(MASTER_BYTES_MAX)
         except (aiohttp.ClientError, TimeoutError, OSError) as exc:
             raise FeedError(f"cannot fetch instrument master {url!r}: {exc or 'timed out'}") from exc
+
+    async def minute_quotes(self, keys: Sequence[str]) -> dict[str, Candle]:
+        """Ask for the last completed minute of up to 500 keys; those that have none are left out.
+
+        Raises
+        ------
+        FeedError
+            If the vendor refuses, does not answer, or answers what is not understood.
+        """
+        assert len(keys) <= QUOTES_KEYS_MAX, len(keys)
+        return parse_quotes(
+            await self._ask(f"{QUOTES_PATH}?instrument_key={quote(','.join(keys), safe='')}&interval=I1")
+        )
+
+    async def intraday_candles(self, key: str) -> list[Candle]:
+        """Ask for today's minute bars of one key, oldest first; they are 2 to 3 minutes late. Raises as above."""
+        return parse_candles(await self._ask(INTRADAY_PATH.format(key=quote(key, safe=""))))
+
+    async def historical_candles(self, key: str, first: date, last: date) -> list[Candle]:
+        """Ask for the minute bars of past days, both inclusive, at most 28; oldest first. Raises as above."""
+        assert 0 <= (last - first).days < HISTORICAL_DAYS_MAX, (first, last)
+        return parse_candles(await self._ask(HISTORICAL_PATH.format(key=quote(key, safe=""), first=first, last=last)))
+
+    async def _ask(self, path: str) -> Any:
+        """Get JSON at the pace that the vendor allows; try again when it is too busy."""
+        url = URL(f"{self._settings.api_url}{path}", encoded=True)
+        for attempt in range(1, TRIES_MAX + 1):
+            await asyncio.sleep(_limiter.reserve(time.monotonic()))
+            try:
+                async with self._open().get(url, headers=self.bearer()) as response:
+                    if response.status == 200:
+                        return await response.json()
+                    busy = response.status == 429 or response.status >= 500
+                    error = refused(response.status, await _error_code(response))
+            except (aiohttp.ClientError, TimeoutError, OSError, ValueError) as exc:
+                busy, error = True, FeedError(f"no answer from {self._settings.api_url!r}: {exc or 'timed out'}")
+            if not busy or attempt == TRIES_MAX:
+                raise error
+            wait_s = backoff_s(attempt, random.Random(), first_s=1.0, max_s=self._settings.backoff_max_s)  # noqa: S311
+            log.warning("request refused, trying again in_s=%.1f error=%s", wait_s, error)
+            await asyncio.sleep(wait_s)
+        raise AssertionError("the last try returns or raises")
 
     def _open(self) -> aiohttp.ClientSession:
         assert self._session is not None, "use `async with UpstoxApi(...)`"

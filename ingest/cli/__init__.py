@@ -16,6 +16,7 @@ from sql.errors import TicklineError
 
 # Subcommand -> module:object. A module is imported only for its own command.
 COMMANDS = {
+    "backfill": "ingest.cli.backfill:command",
     "bars": "analytics.cli:bars_command",
     "bench": "ingest.cli.bench:command",
     "db": "ingest.cli.db:command",
@@ -28,6 +29,7 @@ COMMANDS = {
     "verify": "ingest.cli.verify:command",
 }
 SUMMARIES = {
+    "backfill": "Repair bars with the vendor's own, where the feed was not heard.",
     "bars": "Print OHLCV bars of instruments.",
     "bench": "Measure this machine: ingest and its parts, against a reference.",
     "db": "Create or migrate the schema; show its state.",

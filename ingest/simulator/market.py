@@ -70,6 +70,7 @@ class GeneratedMarket:
         self.plant = tuple(plant)
         self.contracts = make_universe(instruments, session.day)
         self.keys = frozenset(contract.key for contract in self.contracts)
+        self._positions = {contract.key: position for position, contract in enumerate(self.contracts)}
         if strangers := [spike.instrument_key for spike in plant if spike.instrument_key not in self.keys]:
             raise ConfigError(f"planted key {strangers[0]!r} is not in the market: take one of its {instruments}")
         self._play = self._new_play()
@@ -115,6 +116,18 @@ class GeneratedMarket:
             prices = (columns[:4] / PAISE).tolist()
             rows = zip(who.tolist(), *prices, columns[4].tolist(), strict=True)
             bars.extend(MinuteBar(keys[position], minute_ms, *rest) for position, *rest in rows)
+        return bars
+
+    def minute_bars(self, key: str) -> Sequence[MinuteBar]:
+        """Return the exact bars of a key, of all minutes that are over in what `frames` has yielded, in order."""
+        bars: list[MinuteBar] = []
+        if (position := self._positions.get(key)) is None:
+            return bars
+        for minute_ms, who, columns in self._play.minutes:
+            at = int(np.searchsorted(who, position))
+            if at < len(who) and who[at] == position:
+                open_, high, low, close = (columns[:4, at] / PAISE).tolist()
+                bars.append(MinuteBar(key, minute_ms, open_, high, low, close, int(columns[4, at])))
         return bars
 
     def _new_play(self) -> Play:

@@ -48,10 +48,16 @@ class Faults:
         Status (401, 403, 429) with which authorise and handshake are answered; None: as they should be.
     mute
         Keys of which nothing is sent.
+    rest_fails_every
+        Every so many requests for bars one is answered with 429; 0: none is.
+    no_candle
+        Minutes that REST does not know: key and start, epoch milliseconds.
     """
 
     refuse: int | None = None
     mute: set[str] = field(default_factory=set)
+    rest_fails_every: int = 0
+    no_candle: set[tuple[str, int]] = field(default_factory=set)
 
 
 class Player:

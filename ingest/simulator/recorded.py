@@ -9,6 +9,7 @@ from pathlib import Path
 
 from ingest.proto import upstox_feed_v3_pb2 as pb
 from ingest.recording import read_recording
+from ingest.simulator.bars import MinuteBar
 from ingest.simulator.source import Instrument, MarketFrame
 from ingest.simulator.wire import SEGMENTS
 from sql.errors import ConfigError, CorruptionError, JournalError
@@ -46,6 +47,7 @@ class RecordingSource:
         self.error: CorruptionError | None = None
         self.updates = 0
         self._opening: list[MarketFrame] = []
+        self._minutes: dict[str, dict[int, MinuteBar]] | None = None  # read when they are asked for
         seen: set[str] = set()
         for frame in self.frames():
             self.updates += len(frame.feeds)
@@ -98,6 +100,19 @@ class RecordingSource:
                 yield MarketFrame(message.currentTs, feeds, recorded.payload if ready else None)
         except CorruptionError as exc:
             self.error = exc
+
+    def minute_bars(self, key: str) -> Sequence[MinuteBar]:
+        """Return the bars that the recording itself carries of a key, in order; those of the whole recording."""
+        if self._minutes is None:
+            self._minutes = {}
+            for frame in self.frames():
+                for name, feed in frame.feeds.items():
+                    bars = self._minutes.setdefault(name, {})
+                    full = feed.fullFeed
+                    for bar in (full.marketFF if full.HasField("marketFF") else full.indexFF).marketOHLC.ohlc:
+                        if bar.interval == "I1" and bar.ts not in bars:
+                            bars[bar.ts] = MinuteBar(name, bar.ts, bar.open, bar.high, bar.low, bar.close, bar.vol)
+        return sorted(self._minutes.get(key, {}).values())
 
     def segment_status(self, current_ms: int) -> dict[str, int]:
         """Return "open" for every segment: a recording does not say."""

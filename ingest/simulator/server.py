@@ -20,6 +20,7 @@ from aiohttp import WSMsgType, web
 
 from ingest.simulator.connection import Connection, parse_request
 from ingest.simulator.player import Faults, Player
+from ingest.simulator.rest import HISTORICAL_PATH, INTRADAY_PATH, QUOTES_PATH, Rest
 from ingest.simulator.source import Source
 from sql.errors import ConfigError
 
@@ -37,6 +38,7 @@ PING_AFTER_S = 20.0  # twice within the minute after which proxies commonly cut 
 CLOSE_S_MAX = 2.0
 
 _ERRORS = {
+    400: ("UDAPI1021", "Invalid request"),
     401: ("UDAPI100050", "Invalid token used to access API"),
     403: ("UDAPI100500", "Forbidden"),
     404: ("UDAPI100060", "Resource not Found."),
@@ -111,6 +113,7 @@ class Simulator:
         self.ping_after_s = ping_after_s
         self.faults = faults or Faults()
         self.player = Player(source, speed=speed, settle_s=settle_s, faults=self.faults)
+        self.rest = Rest(source, self.player, self.faults)
         self.frames_sent = 0
         self.updates_sent = 0
         self._clients: set[_Client] = set()
@@ -158,6 +161,9 @@ class Simulator:
                 web.get(DIRECT_PATH, self._redirect),
                 web.get(FEEDER_PATH, self._feed),
                 web.get(INSTRUMENTS_PATH, self._instruments),
+                web.get(INTRADAY_PATH, self._bars),
+                web.get(HISTORICAL_PATH, self._bars),
+                web.get(QUOTES_PATH, self._bars),
                 web.route("*", "/{path:.*}", self._not_found),
             ]
         )
@@ -203,6 +209,12 @@ class Simulator:
             if name not in self._masters:
                 self._masters[name] = await asyncio.to_thread(_pack_master, self.source, name)
         return web.Response(body=self._masters[name], content_type="application/gzip")
+
+    async def _bars(self, request: web.Request) -> web.StreamResponse:
+        if not self._is_authorized(request):
+            return _error(401)
+        answer = self.rest.answer(request)
+        return _error(answer) if isinstance(answer, int) else web.json_response(answer)
 
     async def _not_found(self, request: web.Request) -> web.StreamResponse:
         return _error(404)
@@ -250,9 +262,10 @@ class Simulator:
     def _refusal(self, request: web.Request) -> web.Response | None:
         if self.faults.refuse is not None:
             return _error(self.faults.refuse)
-        if request.headers.get("Authorization") != f"Bearer {self.token}":
-            return _error(401)
-        return None
+        return None if self._is_authorized(request) else _error(401)
+
+    def _is_authorized(self, request: web.Request) -> bool:
+        return request.headers.get("Authorization") == f"Bearer {self.token}"
 
     def _new_uri(self, request: web.Request) -> str:
         code = str(uuid.uuid4())

@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple, Protocol
 
 from ingest.proto import upstox_feed_v3_pb2 as pb
+from ingest.simulator.bars import MinuteBar
 
 Instrument = dict[str, Any]  # one row of the instrument master, in the vendor's own fields
 
@@ -41,6 +42,9 @@ class Source(Protocol):
 
     def frames(self) -> Iterator[MarketFrame]:
         """Yield all frames from the beginning in order, the first updates among them."""
+
+    def minute_bars(self, key: str) -> Sequence[MinuteBar]:
+        """Return the exact bars of a key, of all minutes that are over in what `frames` has yielded, in order."""
 
     def segment_status(self, current_ms: int) -> dict[str, int]:
         """Return the `MarketStatus` of each segment at a market time."""

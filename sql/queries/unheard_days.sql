@@ -1,0 +1,41 @@
+-- What is to be repaired: instruments and days with minutes of which we did not hear all, most hidden volume first.
+-- Parameters: start, end timestamptz, half-open; instrument_ids int4[], null: all.
+-- Columns: instrument_id int4, instrument_key text, day date (market-local), expiry date (after it the key
+-- means another contract, or none), first_bucket, last_bucket timestamptz, minutes int8.
+with minutes as (
+    select
+        instrument_id,
+        (bucket at time zone 'Asia/Kolkata')::date as day,
+        min(bucket) as first_bucket,
+        max(bucket) as last_bucket,
+        count(*) as minutes
+    from unheard_minutes
+    where
+        bucket >= %(start)s
+        and bucket < %(end)s
+        and (%(instrument_ids)s::int4[] is null or instrument_id = any(%(instrument_ids)s::int4[]))
+    group by 1, 2
+),
+
+hidden as (
+    select
+        instrument_id,
+        (ended_at at time zone 'Asia/Kolkata')::date as day,
+        sum(volume) as volume
+    from feed_gaps
+    where ended_at >= %(start)s and ended_at < %(end)s
+    group by 1, 2
+)
+
+select
+    minutes.instrument_id,
+    instruments.instrument_key,
+    minutes.day,
+    instruments.expiry,
+    minutes.first_bucket,
+    minutes.last_bucket,
+    minutes.minutes
+from minutes
+inner join instruments on instruments.instrument_id = minutes.instrument_id
+left join hidden on hidden.instrument_id = minutes.instrument_id and hidden.day = minutes.day
+order by hidden.volume desc nulls last, minutes.minutes desc, minutes.instrument_id

@@ -1,0 +1,228 @@
+"""Backfill: a market whose truth is known, a feed that breaks at random, and bars that are exact in the end."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from datetime import UTC, date, datetime, time, timedelta
+from pathlib import Path
+from typing import Any
+
+import psycopg
+import pytest
+
+from ingest.backfill import Backfill, Repair, Store, Task, day_span
+from ingest.candles import Candle
+from ingest.config import Settings, settings
+from ingest.simulator.market import GeneratedMarket
+from ingest.simulator.player import Faults
+from ingest.simulator.server import Simulator
+from ingest.simulator.session import Session
+from ingest.supervisor import Progress, start
+from ingest.upstox import UpstoxApi
+from ingest.volumes import verify_volumes
+from sql.database import Database
+from sql.errors import AuthorizationError
+
+DAY = date(2026, 1, 5)
+SESSION = Session(DAY, cash_closes=time(9, 25), derivatives_close=time(9, 26))
+SPEED = 75.0
+SESSION_OPEN = datetime.fromtimestamp(SESSION.open_ms / 1000, UTC)
+EVENING = datetime(2026, 1, 5, 15, tzinfo=UTC)
+BEST = """
+    select instrument_key, (extract(epoch from bucket) * 1000)::int8, open, high, low, close, coalesce(volume, 0)
+    from {} join instruments using (instrument_id)
+"""
+
+
+def configured(simulator: Simulator, home: Path, **given: Any) -> Settings:
+    values = {
+        "home": home, "upstox_api_url": simulator.url, "upstox_assets_url": simulator.url,
+        "upstox_access_token": simulator.token, "backoff_first_s": 0.05, "backoff_max_s": 0.1,
+        "subscribe_interval_ms": 10, "backfill_s": 0,
+    }  # fmt: skip
+    return settings(**values | given)
+
+
+async def break_at_random(simulator: Simulator, rng: random.Random) -> None:
+    """Cut the connections, and keep the client out for between 0 and 3 minutes of the market.
+
+    Not near its end: a market that nobody listens to when it ends begins anew.
+    """
+    while simulator.player.current_ms < SESSION.close_ms - 200_000:
+        await asyncio.sleep(rng.uniform(20, 120) / SPEED)
+        simulator.faults.refuse = 403
+        simulator.drop_all()
+        await asyncio.sleep(rng.uniform(0, 180) / SPEED)
+        simulator.faults.refuse = None
+
+
+async def record(simulator: Simulator, database: Database, config: Settings, *, seed: int) -> Progress:
+    """Record the whole session through a feed that breaks."""
+    stop = asyncio.Event()
+    breaking = asyncio.create_task(break_at_random(simulator, random.Random(seed)))
+    recording = asyncio.create_task(start(config, database.url, sorted(simulator.source.keys), stop=stop))
+    async with asyncio.timeout(60):
+        await simulator.finished.wait()
+        await breaking
+        await asyncio.sleep(0.5)
+        stop.set()
+        return await recording
+
+
+def repaired(simulator: Simulator, database: Database, config: Settings, now: datetime) -> Any:
+    async def run() -> Repair:
+        async with UpstoxApi(config) as api:
+            store = Store(database.url)
+            return await Backfill(api, database.url).run(store.tasks(*day_span(DAY)), now)
+
+    return run()
+
+
+def bars_of(conn: psycopg.Connection[Any], relation: str) -> dict[tuple[str, int], tuple[Any, ...]]:
+    return {row[:2]: row[2:] for row in conn.execute(BEST.format(relation))}
+
+
+@pytest.mark.parametrize("along", [False, True], ids=["afterwards", "along"])
+def test_random_breaks_are_repaired_and_what_the_vendor_does_not_have_is_named(
+    database: Database, conn: psycopg.Connection[Any], home: Path, along: bool
+) -> None:
+    market = GeneratedMarket(SESSION, seed=5, instruments=12, rate=60)
+    missing_ms = SESSION.open_ms + 3 * 60_000
+    missing = {(key, missing_ms) for key in sorted(market.keys)[:3]}
+
+    async def whole() -> tuple[Repair, int]:
+        faults = Faults(rest_fails_every=9, no_candle=missing)
+        async with Simulator(market, speed=SPEED, faults=faults) as simulator:
+            config = configured(simulator, home, backfill_s=0.3 if along else 0)
+            await record(simulator, database, config, seed=11)
+            asked_along = simulator.rest.requests
+            return await repaired(simulator, database, config, EVENING), asked_along
+
+    repair, asked_along = asyncio.run(whole())
+    truth = {tuple(bar[:2]): tuple(bar[2:]) for bar in market.truth()}
+    assert len(truth) > 100
+    # The vendor's bars are exact, and there is one of each minute but of those that it does not have.
+    official = bars_of(conn, "official_bars_1m")
+    assert {minute: truth[minute] for minute in official} == official
+    lost = truth.keys() - official.keys()
+    assert lost <= missing
+    named = {(left.instrument_key, int(bucket.timestamp() * 1000)) for left in repair.left for bucket in left.buckets}
+    assert named == {minute for minute in lost if minute in unheard(conn)}
+    assert all("no bar of this minute" in left.reason for left in repair.left)
+    best = bars_of(conn, "best_bars_1m")
+    assert {minute: bar for minute, bar in best.items() if minute in official} == official
+    assert best.keys() <= truth.keys()  # none is invented
+    # Breaks were many, and all that nothing is left of are noted as repaired.
+    gaps = conn.execute("select count(*), count(repaired_at) from feed_gaps where instrument_id is null").fetchone()
+    assert gaps is not None
+    assert gaps[0] >= 3
+    assert named or gaps[0] == gaps[1]
+    [volumes] = list(verify_volumes(conn))
+    assert volumes.adds_up, volumes.problems
+    assert (asked_along > 0) == along
+
+
+def unheard(conn: psycopg.Connection[Any]) -> set[tuple[str, int]]:
+    found = conn.execute(
+        "select instrument_key, (extract(epoch from bucket) * 1000)::int8 "
+        "from unheard_minutes join instruments using (instrument_id)"
+    )
+    return {(key, minute_ms) for key, minute_ms in found}
+
+
+@pytest.fixture
+def task(conn: psycopg.Connection[Any]) -> Task:
+    """An instrument that was not heard for four minutes, of which one has the feed's bar and one our own."""
+    [[id_]] = conn.execute(
+        "insert into instruments (instrument_key, expiry) values ('NSE_FO|1', '2026-01-27') returning instrument_id"
+    ).fetchall()
+    conn.execute(
+        "insert into unheard_minutes select %s, %s::timestamptz + n * interval '1 minute', 'gap' "
+        "from generate_series(0, 3) as n",
+        (id_, SESSION_OPEN),
+    )
+    conn.execute(
+        "insert into official_bars_1m (instrument_id, bucket, open, high, low, close, volume, source) "
+        "values (%s, %s, 1, 1, 1, 1, 5, 'I1')",
+        (id_, SESSION_OPEN),
+    )
+    conn.execute("select tickline.ensure_partitions(%s, %s)", (SESSION_OPEN, SESSION_OPEN))
+    conn.execute(
+        "insert into ticks (ts, instrument_id, seq, traded, ltp, vtt, volume, received_at) "
+        "values (%s, %s, 1, true, 2, 10, 10, now())",
+        (SESSION_OPEN + timedelta(minutes=1), id_),
+    )
+    return Task(id_, "NSE_FO|1", DAY, date(2026, 1, 27), SESSION_OPEN, SESSION_OPEN + timedelta(minutes=3), 4)
+
+
+def candle(minute: int, price: float) -> Candle:
+    return Candle(SESSION.open_ms + minute * 60_000, price, price, price, price, 7, 0)
+
+
+def test_fill_keeps_what_is_there_counts_what_differs_and_believes_what_it_is_told(
+    database: Database, conn: psycopg.Connection[Any], task: Task
+) -> None:
+    store = Store(database.url)
+    start, end = day_span(DAY)
+    assert store.tasks(start, end) == [task]
+    # Minute 0 is there otherwise, 1 is ours and the vendor has none, 2 is new, in 3 nobody traded.
+    candles = [candle(0, 9.0), candle(2, 3.0)]
+    assert store.fill(task, candles, "intraday", start, end) == (1, 1, 3)
+    assert store.fill(task, candles, "intraday", start, end) == (0, 1, 0)
+    assert conn.execute("select close, source from official_bars_1m order by bucket").fetchall() == [
+        (1.0, "I1"),
+        (3.0, "intraday"),
+    ]
+    assert store.unheard(task) == [SESSION_OPEN + timedelta(minutes=1)]
+    assert conn.execute("select source, quality from best_bars_1m order by bucket").fetchall() == [
+        ("official", "complete"),
+        ("ticks", "gap"),
+        ("backfill", "complete"),
+    ]
+
+
+def test_fill_without_an_end_says_nothing_of_minutes_that_are_not_there(database: Database, task: Task) -> None:
+    store = Store(database.url)
+    assert store.fill(task, [candle(2, 3.0)], "ohlc", day_span(DAY)[0], None) == (1, 0, 2)
+    assert len(store.unheard(task)) == 2
+
+
+def test_expired_contract_is_not_asked_for(database: Database, task: Task, home: Path) -> None:
+    async def run() -> Repair:
+        async with Simulator(GeneratedMarket(SESSION, instruments=5, rate=20)) as simulator:
+            async with UpstoxApi(configured(simulator, home)) as api:
+                found = await Backfill(api, database.url).run([task], datetime(2026, 2, 1, tzinfo=UTC))
+            assert simulator.rest.requests == 0
+            return found
+
+    [left] = asyncio.run(run()).left
+    assert "expired" in left.reason
+    assert len(left.buckets) == 3  # of the first the feed brought its bar
+
+
+def test_wrong_token_ends_the_backfill(database: Database, task: Task, home: Path) -> None:
+    async def run() -> None:
+        async with Simulator(GeneratedMarket(SESSION, instruments=5, rate=20)) as simulator:
+            async with UpstoxApi(configured(simulator, home, upstox_access_token="wrong")) as api:
+                await Backfill(api, database.url).run([task], EVENING)
+
+    with pytest.raises(AuthorizationError, match="401"):
+        asyncio.run(run())
+
+
+def test_last_minute_is_asked_for_many_at_once(database: Database, task: Task, home: Path) -> None:
+    async def run() -> Repair:
+        market = GeneratedMarket(SESSION, instruments=5, rate=20)
+        key = sorted(market.keys)[0]
+        frames = market.frames()
+        while next(frames).current_ms < SESSION.open_ms + 90_000:
+            pass
+        async with Simulator(market) as simulator:
+            simulator.player.current_ms = SESSION.open_ms + 90_000
+            async with UpstoxApi(configured(simulator, home)) as api:
+                now = datetime.fromtimestamp(simulator.player.current_ms / 1000, UTC)
+                return await Backfill(api, database.url).last_minute([task._replace(instrument_key=key)], now)
+
+    repair = asyncio.run(run())
+    assert (repair.requests, repair.differing, repair.repaired) == (1, 1, 1)
