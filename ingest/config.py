@@ -40,6 +40,18 @@ class Settings(DatabaseSettings):
     # What to record.
     universe: Annotated[tuple[str, ...], NoDecode] = ()
     mode: ModeName = "full"
+    underlyings: Annotated[tuple[str, ...], NoDecode] = ()
+    underlyings_exclude: Annotated[tuple[str, ...], NoDecode] = ()
+    spot: bool = True
+    futures: int = Field(2, ge=0, le=3)  # the exchange lists three
+    option_strikes: int | None = Field(None, ge=0)
+    option_expiries: PositiveInt = 1
+    spot_mode: ModeName | None = None
+    futures_mode: ModeName | None = None
+    options_mode: ModeName | None = None
+    atm_hysteresis: float = Field(0.25, ge=0, le=0.5)  # a spot that swings by half a strike moves nothing
+    plus: bool = False
+    connections_max: PositiveInt | None = None
     collector: Annotated[str, Field(pattern=r"^[A-Za-z0-9_.-]{1,40}$")] = "default"
 
     # The feed.
@@ -73,9 +85,9 @@ class Settings(DatabaseSettings):
     database_backoff_max_s: Positive = 10.0
     stop_s: Positive = 4.0  # what is not committed by then stays in the journal for the next start
 
-    @field_validator("universe", mode="before")
+    @field_validator("universe", "underlyings", "underlyings_exclude", mode="before")
     @classmethod
-    def _split_universe(cls, value: object) -> object:
+    def _split_list(cls, value: object) -> object:
         """Read a comma-separated list, as an environment variable holds it."""
         return tuple(part.strip() for part in value.split(",") if part.strip()) if isinstance(value, str) else value
 

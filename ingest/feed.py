@@ -12,7 +12,7 @@ import json
 import logging
 import random
 import uuid
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
 from websockets.asyncio.client import ClientConnection, connect
@@ -23,7 +23,7 @@ from ingest.journal import now_us
 from ingest.journal_writer import JournalWriter
 from ingest.model import RecordKind
 from ingest.retry import backoff_s
-from ingest.subscription import batches, request
+from ingest.subscription import request, requests
 from ingest.upstox import DIRECT_PATH, UpstoxApi, refused, user_agent
 from sql.errors import AuthorizationError, FeedError, JournalError
 
@@ -58,7 +58,7 @@ class Feed:
     journal
         Where frames and connection events go.
     keys
-        Instrument keys to subscribe, in the settings' mode.
+        Instrument keys to subscribe -> mode.
     arrived
         Called after each record, so that the reader of the journal need not poll.
     """
@@ -66,7 +66,7 @@ class Feed:
     api: UpstoxApi
     settings: Settings
     journal: JournalWriter
-    keys: Sequence[str]
+    keys: Mapping[str, str]
     arrived: Callable[[], None]
     stats: FeedStats = field(default_factory=FeedStats)
     rng: random.Random = field(default_factory=random.Random)
@@ -184,9 +184,8 @@ class Feed:
 
     async def _subscribe(self, socket: ClientConnection) -> None:
         """Send the subscription in batches; a connection that closes meanwhile is the receiver's to report."""
-        mode = self.settings.mode
         try:
-            for number, keys in enumerate(batches(self.keys, self.settings.subscribe_batch_keys)):
+            for number, (mode, keys) in enumerate(requests(self.keys, self.settings.subscribe_batch_keys)):
                 if number:
                     await asyncio.sleep(self.settings.subscribe_interval_ms / 1000)
                 self._note(RecordKind.SUBSCRIBED, {"mode": mode, "instrument_keys": list(keys)})

@@ -100,12 +100,18 @@ def load_master(connection: psycopg.Connection[Any], data: bytes, source: str) -
                 for row in rows:
                     copy.write_row(row)
             connection.execute("analyze master_rows")
-            for step in ("adopt_instruments", "merge_master_rows", "end_instruments"):
+            for step in ("adopt_instruments", "keep_instrument_terms", "merge_master_rows", "end_instruments"):
                 connection.execute(query(step))
             connection.execute(query("note_master_load"), {"source": source, "rows": len(rows)})
     except psycopg.Error as exc:
         raise translate(exc) from exc
     return len(rows)
+
+
+def loaded_at(connection: psycopg.Connection[Any]) -> datetime | None:
+    """Return when a master was loaded last, from wherever; None: never."""
+    row = connection.execute("select max(loaded_at) from tickline.master_loads").fetchone()
+    return row[0] if row else None
 
 
 def is_fresh(connection: psycopg.Connection[Any], source: str, now: datetime) -> bool:

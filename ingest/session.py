@@ -212,7 +212,8 @@ def calendar_of(
         else:
             closed[day] = frozenset(row.get("closed_exchanges") or ())
     for text, rows in timings.items():
-        days[date.fromisoformat(text)] = _hours_of(rows)
+        if rows:  # none says a holiday, or nothing at all: the list of holidays and the weekday decide
+            days[date.fromisoformat(text)] = _hours_of(rows)
     return Calendar(days, closed, fetched_at)
 
 

@@ -7,7 +7,7 @@ is the snapshot of the keys.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Literal
 
 Method = Literal["sub", "unsub", "change_mode"]
@@ -37,3 +37,11 @@ def batches(keys: Sequence[str], batch_keys: int) -> Iterator[Sequence[str]]:
     """Cut keys into the lists of one request each."""
     for start in range(0, len(keys), batch_keys):
         yield keys[start : start + batch_keys]
+
+
+def requests(wanted: Mapping[str, str], batch_keys: int) -> Iterator[tuple[str, Sequence[str]]]:
+    """Yield the mode and the keys of one request each, of keys -> modes: a request has one mode."""
+    for mode in dict.fromkeys(wanted.values()):
+        keys = [key for key, its_mode in wanted.items() if its_mode == mode]
+        for batch in batches(keys, batch_keys):
+            yield mode, batch

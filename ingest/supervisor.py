@@ -13,7 +13,7 @@ import asyncio
 import logging
 import signal
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -28,6 +28,8 @@ from ingest.journal_keeper import keep
 from ingest.journal_reader import JournalReader
 from ingest.journal_writer import JournalLimits, JournalWriter
 from ingest.patient_writer import Abandoned, PatientWriter
+from ingest.planner import Account as VendorAccount
+from ingest.planner import plan
 from ingest.sources import JournalSource
 from ingest.upstox import UpstoxApi
 from ingest.writer import LedgerBehindError, Writer, refresh_bars
@@ -63,7 +65,7 @@ def patient_writer(writer: Writer, settings: Settings) -> PatientWriter:
 async def start(
     settings: Settings,
     url: str,
-    keys: Sequence[str],
+    keys: Sequence[str] | Mapping[str, str],
     *,
     stop: asyncio.Event,
     show: Callable[[Progress], None] = lambda _: None,
@@ -76,7 +78,7 @@ async def start(
     settings, url
         How to behave, and the database.
     keys
-        Instrument keys to subscribe.
+        Instrument keys to subscribe in the settings' mode, or keys -> modes.
     stop
         Set it to stop; see `stop_signals`.
     show
@@ -88,12 +90,16 @@ async def start(
     ------
     AuthorizationError
         If the vendor refuses the token.
+    SubscriptionError
+        If the keys do not fit into the connection.
     StoreError
         If the database cannot be written.
     JournalError
         If the journal is in use or cannot be written.
     """
     settings.token()  # say so at once if there is none
+    wanted = keys if isinstance(keys, Mapping) else dict.fromkeys(keys, settings.mode)
+    plan(wanted, VendorAccount.of(plus=settings.plus, connections_max=1))  # the vendor would ignore what is too many
     folder = settings.journal_folder / STREAM
     lock = JournalLock(settings.journal_folder)
     try:
@@ -107,7 +113,7 @@ async def start(
             consumer = Consumer(JournalSource(reader), patient, STREAM, limits_of(settings))
             consumer.resume(resume)
             async with UpstoxApi(settings) as api:
-                feed = Feed(api, settings, journal, keys, consumer.arrived.set)
+                feed = Feed(api, settings, journal, wanted, consumer.arrived.set)
                 progress = Progress(consumer, feed, patient, reader)
                 ready(progress)
                 await _run(progress, settings=settings, url=url, journal=journal, stop=stop, show=show)

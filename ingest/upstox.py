@@ -35,6 +35,8 @@ QUOTES_PATH = "/v3/market-quote/ohlc"
 QUOTES_KEYS_MAX = 500
 HISTORICAL_DAYS_MAX = 28  # a month a call, and the shortest has 28 days
 TRIES_MAX = 4  # of a request that the vendor is too busy for
+HOLIDAYS_PATH = "/v2/market/holidays"
+TIMINGS_PATH = "/v2/market/timings/{day}"
 MASTER_BYTES_MAX = 64 * 2**20  # the complete master is under 10 MB
 
 
@@ -95,6 +97,44 @@ class UpstoxApi:
             ) from exc
         except (KeyError, TypeError, ValueError) as exc:
             raise FeedError(f"answer of {url!r} is not understood: {exc!r}") from exc
+
+    async def market_holidays(self) -> list[dict[str, Any]]:
+        """Fetch this year's holidays and special sessions: rows of date, holiday_type, closed and open exchanges.
+
+        Raises
+        ------
+        FeedError
+            If there is no such answer.
+        """
+        return await self._rows(HOLIDAYS_PATH)
+
+    async def market_timings(self, day: date) -> list[dict[str, Any]]:
+        """Fetch the hours of a day: rows of exchange, start_time, end_time (epoch ms); none on a holiday.
+
+        Raises
+        ------
+        FeedError
+            If there is no such answer.
+        """
+        return await self._rows(TIMINGS_PATH.format(day=day))
+
+    async def _rows(self, path: str) -> list[dict[str, Any]]:
+        """Get an array of objects; these paths need no token."""
+        url = self._settings.api_url + path
+        try:
+            async with self._open().get(url) as response:
+                if response.status != 200:
+                    raise refused(response.status, await _error_code(response))
+                rows = (await response.json())["data"]
+        except (aiohttp.ClientError, TimeoutError, OSError) as exc:
+            raise FeedError(
+                f"cannot fetch {url!r}: {exc or 'timed out'}: check the network and UPSTOX_API_URL"
+            ) from exc
+        except (KeyError, TypeError, ValueError) as exc:
+            raise FeedError(f"answer of {url!r} is not understood: {exc!r}") from exc
+        if not isinstance(rows, list) or not all(isinstance(row, dict) for row in rows):
+            raise FeedError(f"answer of {url!r} is not understood: no array of objects")
+        return rows
 
     async def instrument_master(self, exchange: str) -> bytes:
         """Fetch the instrument master of an exchange (`NSE`, `BSE`, `complete`): gzip of JSON."""

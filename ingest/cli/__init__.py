@@ -26,6 +26,7 @@ COMMANDS = {
     "sql": "analytics.cli:sql_command",
     "start": "ingest.cli.start:command",
     "ticks": "analytics.cli:ticks_command",
+    "universe": "ingest.cli.universe:command",
     "verify": "ingest.cli.verify:command",
 }
 SUMMARIES = {
@@ -39,6 +40,7 @@ SUMMARIES = {
     "sql": "Run one read-only SQL statement.",
     "start": "Ingest the live feed until stopped.",
     "ticks": "Print ticks of instruments.",
+    "universe": "Show, plan and refresh what is recorded.",
     "verify": "Compare the journal with the ledger and the table, frame by frame.",
 }
 

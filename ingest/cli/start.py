@@ -21,7 +21,7 @@ def command(keys: tuple[str, ...], mode: str | None, for_s: float | None) -> Non
     KEY is an instrument key or a name as a trader types it: INFY, "NIFTY FUT",
     "BANKNIFTY 59400 CE 30 DEC 25". Without KEYS the universe of the settings is recorded.
     """
-    from ingest.cli.common import known_keys, ready_database
+    from ingest.cli.common import known_keys, known_universe, ready_database
     from ingest.cli.progress import ProgressLine, print_account
     from ingest.config import settings
     from ingest.supervisor import Progress, start, stop_signals
@@ -29,7 +29,7 @@ def command(keys: tuple[str, ...], mode: str | None, for_s: float | None) -> Non
     config = settings(**({"mode": mode} if mode else {}))
     config.token()
     with ready_database(config) as database:
-        instrument_keys = known_keys(config, database, keys or config.universe)
+        instrument_keys = known_keys(config, database, keys) if keys else known_universe(config, database)
 
         async def ingest() -> Progress:
             with stop_signals(for_s=for_s) as stop:

@@ -13,11 +13,14 @@ import logging
 import math
 import time
 import uuid
+from datetime import date
 from types import TracebackType
 from typing import Any, Self
 
 from aiohttp import WSMsgType, web
 
+from ingest import session
+from ingest.session import usual_hours
 from ingest.simulator.connection import Connection, parse_request
 from ingest.simulator.player import Faults, Player
 from ingest.simulator.rest import HISTORICAL_PATH, INTRADAY_PATH, QUOTES_PATH, Rest
@@ -29,6 +32,8 @@ logger = logging.getLogger(__name__)
 AUTHORIZE_PATH = "/v3/feed/market-data-feed/authorize"
 DIRECT_PATH = "/v3/feed/market-data-feed"
 FEEDER_PATH = "/market-data-feeder/v3/upstox-developer-api/feeds"
+HOLIDAYS_PATH = "/v2/market/holidays"
+TIMINGS_PATH = "/v2/market/timings/{day}"
 INSTRUMENTS_PATH = "/market-quote/instruments/exchange/{name}.json.gz"
 EXCHANGES = ("complete", "NSE", "BSE")
 
@@ -36,6 +41,8 @@ CODE_LIFE_S = 60.0  # the vendor's codes are good for about a minute
 CODES_MAX = 1000  # codes never used: the oldest go
 PING_AFTER_S = 20.0  # twice within the minute after which proxies commonly cut a silent connection
 CLOSE_S_MAX = 2.0
+
+CLOSED = ["NSE", "NFO", "CDS", "BSE", "BFO", "BCD"]  # on a holiday of NSE
 
 _ERRORS = {
     400: ("UDAPI1021", "Invalid request"),
@@ -114,6 +121,11 @@ class Simulator:
         self.faults = faults or Faults()
         self.player = Player(source, speed=speed, settle_s=settle_s, faults=self.faults)
         self.rest = Rest(source, self.player, self.faults)
+        # Rows as the vendor's; a test or a rehearsal adds its own.
+        self.holidays: list[dict[str, Any]] = [
+            {"date": str(day), "holiday_type": "TRADING_HOLIDAY", "closed_exchanges": CLOSED, "open_exchanges": []}
+            for day in sorted(session.HOLIDAYS)
+        ]
         self.frames_sent = 0
         self.updates_sent = 0
         self._clients: set[_Client] = set()
@@ -164,6 +176,8 @@ class Simulator:
                 web.get(INTRADAY_PATH, self._bars),
                 web.get(HISTORICAL_PATH, self._bars),
                 web.get(QUOTES_PATH, self._bars),
+                web.get(HOLIDAYS_PATH, self._holidays),
+                web.get(TIMINGS_PATH, self._timings),
                 web.route("*", "/{path:.*}", self._not_found),
             ]
         )
@@ -215,6 +229,16 @@ class Simulator:
             return _error(401)
         answer = self.rest.answer(request)
         return _error(answer) if isinstance(answer, int) else web.json_response(answer)
+
+    async def _holidays(self, request: web.Request) -> web.StreamResponse:
+        return web.json_response({"status": "success", "data": self.holidays})
+
+    async def _timings(self, request: web.Request) -> web.StreamResponse:
+        try:
+            day = date.fromisoformat(request.match_info["day"])
+        except ValueError:
+            return _error(400)
+        return web.json_response({"status": "success", "data": _timings_of(day)})
 
     async def _not_found(self, request: web.Request) -> web.StreamResponse:
         return _error(404)
@@ -281,6 +305,19 @@ def _error(status: int) -> web.Response:
     error: dict[str, Any] = {"errorCode": code, "message": message, "propertyPath": None, "invalidValue": None}
     error |= {"error_code": code, "property_path": None, "invalid_value": None}
     return web.json_response({"status": "error", "errors": [error]}, status=status)
+
+
+def _timings_of(day: date) -> list[dict[str, Any]]:
+    hours = {exchange: usual_hours(exchange, day) for exchange in dict.fromkeys(session.EXCHANGES.values())}
+    return [
+        {
+            "exchange": exchange,
+            "start_time": int(found.opens.timestamp() * 1000),
+            "end_time": int(found.closes.timestamp() * 1000),
+        }
+        for exchange, found in hours.items()
+        if found
+    ]
 
 
 def _pack_master(source: Source, exchange: str) -> bytes:

@@ -14,7 +14,7 @@ LAYERS = [
     {"wire", "decode", "judge", "official", "states", "columns", "normalise", "batch", "reading", "listening"}
     | {"journal_format", "subscription", "retry", "limiter", "candles", "session", "planner", "universe", "keystates"},
     {"recording", "journal", "journal_writer", "journal_reader", "journal_keeper", "sources"}
-    | {"upstox", "instruments", "batches", "findings", "writer", "patient_writer", "feed"},
+    | {"calendar_cache", "upstox", "instruments", "batches", "findings", "writer", "patient_writer", "feed"},
     {"rows", "consumer", "supervisor", "replay", "verify", "volumes", "backfill"},
     {"cli", "simulator", "bench", "bench_journal", "blaster"},
 ]

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ingest.retry import backoff_s
-from ingest.subscription import batches, request
+from ingest.subscription import batches, request, requests
 
 
 @given(st.integers(1, 10_000), st.integers())
@@ -30,3 +30,16 @@ def test_batches_cut_without_loss() -> None:
     cut = list(batches(keys, 50))
     assert [len(batch) for batch in cut] == [50, 50, 50, 6]
     assert [key for batch in cut for key in batch] == keys
+
+
+def test_requests_have_one_mode_each_and_every_key_once() -> None:
+    wanted = {f"k{number}": "full" if number % 3 else "ltpc" for number in range(156)}
+    made = list(requests(wanted, 50))
+    assert [(mode, len(keys)) for mode, keys in made] == [
+        ("ltpc", 50),
+        ("ltpc", 2),
+        ("full", 50),
+        ("full", 50),
+        ("full", 4),
+    ]
+    assert {key: mode for mode, keys in made for key in keys} == wanted

@@ -81,7 +81,7 @@ def test_calendar_timings_of_a_day_win_over_holidays_and_built_in_hours() -> Non
     calendar = calendar_of([], {"2026-11-20": [row("NFO", "2026-11-20", "09:15", "16:10")], "2026-11-23": []})
     assert calendar.state("NSE_FO", at("2026-11-20", "16:09")) is OPEN
     assert calendar.state("NSE_EQ", at("2026-11-20", "12:00")) is CLOSED
-    assert calendar.state("NSE_FO", at("2026-11-23", "12:00")) is CLOSED  # an empty answer is a holiday
+    assert calendar.state("NSE_FO", at("2026-11-23", "12:00")) is OPEN  # an empty answer alone closes nothing
 
 
 def test_next_change_passes_weekend_and_holiday() -> None:

@@ -1,0 +1,130 @@
+"""`tickline universe`: what is recorded, how it is subscribed, and the list of instruments behind it."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import logging
+from collections import Counter
+from datetime import UTC, datetime
+from pathlib import Path
+
+import click
+
+log = logging.getLogger(__name__)
+
+
+@click.group("universe")
+def command() -> None:
+    """Show, plan and refresh what is recorded.
+
+    The settings say it: single instruments in TICKLINE_UNIVERSE, whole underlyings by
+    TICKLINE_UNDERLYINGS and the settings that follow it in .env.example.
+    """
+
+
+@command.command()
+@click.option("--format", "form", type=click.Choice(["table", "csv", "json"]), default="table", show_default=True)
+def show(form: str) -> None:
+    """List the instruments that are wanted now, with their modes."""
+    from ingest.calendar_cache import load_calendar
+    from ingest.cli.common import fresh_master, master_age, ready_database, universe_of
+    from ingest.config import settings
+    from sql.resolve import resolve
+
+    config, now = settings(), datetime.now(UTC)
+    calendar = load_calendar(config.home)
+    with ready_database(config) as database, database.connect(autocommit=True) as connection:
+        fresh_master(config, connection, now)
+        found = universe_of(config, connection, now, calendar=calendar)
+        instruments = resolve(connection, list(found.keys), on=calendar.contract_day(now))
+        age = master_age(connection, now)
+    if form == "json":
+        listed = {key: {"mode": mode} for key, mode in found.keys.items()}
+        for instrument in instruments:
+            listed[instrument.instrument_key]["trading_symbol"] = instrument.trading_symbol or ""
+        click.echo(json.dumps(listed, indent=2))
+        return
+    if form == "csv":
+        click.echo("instrument_key,mode,trading_symbol")
+    for instrument in instruments:
+        key, symbol = instrument.instrument_key, instrument.trading_symbol or ""
+        mode = found.keys[key]
+        click.echo(f"{key},{mode},{symbol}" if form == "csv" else f"{key:<28} {mode:<14} {symbol}")
+    click.echo(f"{len(found.keys):,} instruments; instrument master: {age}", err=True)
+    _say_unpriced(found.unpriced)
+
+
+@command.command()
+def plan() -> None:
+    """Show how the keys go into connections; exit code 1, with the numbers, if they do not fit."""
+    from ingest.calendar_cache import load_calendar
+    from ingest.cli.common import fresh_master, ready_database, universe_of
+    from ingest.config import settings
+    from ingest.planner import LIMITS, Account
+    from ingest.planner import plan as planned
+
+    config, now = settings(), datetime.now(UTC)
+    with ready_database(config) as database, database.connect(autocommit=True) as connection:
+        fresh_master(config, connection, now)
+        found = universe_of(config, connection, now, calendar=load_calendar(config.home))
+    account = Account.of(plus=config.plus, connections_max=config.connections_max)
+    _say_unpriced(found.unpriced)
+    made = planned(found.keys, account)
+    for number, counts in enumerate(made.counts(), 1):
+        alone = len(counts) == 1
+        held = ", ".join(
+            f"{n:,} {mode} of {LIMITS[mode].alone if alone else LIMITS[mode].combined:,}" for mode, n in counts.items()
+        )
+        click.echo(f"connection {number}: {held}")
+    totals = Counter(found.keys.values())
+    click.echo(
+        f"{len(found.keys):,} keys ({', '.join(f'{n:,} {mode}' for mode, n in totals.items())}) "
+        f"on {len(made.connections)} connection(s) of {account}; subscribed in "
+        f"{made.subscribe_s(config.subscribe_batch_keys, config.subscribe_interval_ms):g} s"
+    )
+
+
+@command.command()
+@click.option(
+    "--file",
+    "path",
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    help="Load a master from disk (JSON or gzip of it) instead of the vendor's.",
+)
+def refresh(path: Path | None) -> None:
+    """Load the instrument master into the database, and fetch the market calendar."""
+    from ingest.calendar_cache import refresh_calendar
+    from ingest.cli.common import EXCHANGE, ready_database
+    from ingest.config import settings
+    from ingest.instruments import load_master
+    from ingest.upstox import MASTER_PATH, UpstoxApi
+    from sql.errors import FeedError
+
+    config = settings()
+
+    async def fetch() -> bytes:
+        async with UpstoxApi(config) as api:
+            try:
+                calendar = await refresh_calendar(api, config.home, datetime.now(UTC))
+                click.echo(f"market calendar: {len(calendar.days)} days with hours, {len(calendar.closed)} holidays")
+            except FeedError as exc:
+                log.warning("market calendar not refreshed error=%s", exc)
+            return await api.instrument_master(EXCHANGE)
+
+    with ready_database(config) as database, database.connect(autocommit=True) as connection:
+        if path is not None:
+            source, data = str(path), path.read_bytes()
+        else:
+            source, data = config.assets_url + MASTER_PATH.format(exchange=EXCHANGE), asyncio.run(fetch())
+        rows = load_master(connection, data, source)
+    click.echo(f"instrument master: {rows:,} instruments from {source}")
+
+
+def _say_unpriced(symbols: tuple[str, ...]) -> None:
+    if symbols:
+        click.echo(
+            f"options of {len(symbols):,} underlying(s) wait for a first price: {', '.join(symbols[:10])}"
+            f"{' …' if len(symbols) > 10 else ''}",
+            err=True,
+        )

@@ -1,0 +1,202 @@
+"""The vendor's real master and the universe commands, on both engines."""
+
+from __future__ import annotations
+
+import asyncio
+import gzip
+import json
+import time
+from datetime import UTC, date, datetime
+from pathlib import Path
+from typing import Any
+
+import psycopg
+import pytest
+from click.testing import CliRunner
+
+from ingest.calendar_cache import load_calendar, refresh_calendar
+from ingest.cli import group
+from ingest.cli.common import fresh_master, master_age, universe_of
+from ingest.config import settings
+from ingest.instruments import load_master
+from ingest.session import Calendar, SegmentState, moment
+from ingest.simulator.recorded import RecordingSource
+from ingest.simulator.server import Simulator
+from ingest.upstox import UpstoxApi
+from sql import query
+from sql.database import Database
+from sql.errors import ConfigError, FeedError
+from sql.resolve import resolve
+from tests.data import data_file
+
+MASTER = "instruments-NSE-20251223.json.gz"
+SESSION = "session-20251215-open.frames.gz"
+NOON = datetime(2025, 12, 23, 6, 30, tzinfo=UTC)
+
+
+def test_master_real_file_loads_in_five_seconds_and_resolves(conn: psycopg.Connection[Any]) -> None:
+    data = data_file(MASTER).read_bytes()
+    begun = time.perf_counter()
+    assert load_master(conn, data, "file") == 77_709
+    assert time.perf_counter() - begun < 5.0
+    names = ["INFY", "NIFTY FUT", "BANKNIFTY 59400 CE 30 DEC 25"]
+    recorded = sorted(RecordingSource(data_file(SESSION)).keys)
+    found = resolve(conn, names + recorded, on=date(2025, 12, 23))
+    assert [instrument.trading_symbol for instrument in found[:3]] == ["INFY", "NIFTY FUT 30 DEC 25", names[2]]
+    assert [instrument.instrument_key for instrument in found[3:]] == recorded
+    assert load_master(conn, data, "file") == 77_709
+    assert conn.execute("select count(*) from instruments").fetchone() == (77_709,)
+    assert conn.execute("select count(*) from tickline.instrument_terms").fetchone() == (0,)
+
+
+def row(expiry: date, symbol: str, lot: int) -> dict[str, Any]:
+    ends = int(moment(expiry, datetime.max.time()).timestamp()) * 1000
+    return {
+        "instrument_key": "NSE_FO|1",
+        "segment": "NSE_FO",
+        "instrument_type": "FUT",
+        "trading_symbol": symbol,
+        "underlying_key": "NSE_INDEX|Nifty 50",
+        "lot_size": lot,
+        "tick_size": 5.0,
+        "expiry": ends,
+    }
+
+
+def test_master_reused_token_and_changed_lot_keep_both_histories(conn: psycopg.Connection[Any]) -> None:
+    december, march = date(2025, 12, 30), date(2026, 3, 31)
+    masters = [[row(december, "NIFTY FUT 30 DEC 25", 75)], [row(december, "NIFTY FUT 30 DEC 25", 65)]]
+    masters.append([row(march, "NIFTY FUT 31 MAR 26", 65)])
+    for master in masters:
+        load_master(conn, json.dumps(master).encode(), "test")
+    stored = conn.execute("select expiry, lot_size, valid_to is null from instruments order by expiry").fetchall()
+    assert stored == [(december, 65, False), (march, 65, True)]
+    terms = conn.execute("select lot_size, tick_size from tickline.instrument_terms").fetchall()
+    assert terms == [(75, 0.05)]
+    found = [resolve(conn, ["NSE_FO|1"], on=day)[0].expiry for day in (december, date(2026, 1, 5))]
+    assert found == [december, march]
+
+
+def test_universe_of_settings_gives_rules_and_names(conn: psycopg.Connection[Any], home: Path) -> None:
+    load_master(conn, data_file(MASTER).read_bytes(), "file")
+    config = settings(
+        home=home, universe="INFY", underlyings="BANKNIFTY,NIFTY", futures=1, option_strikes=2, options_mode="ltpc"
+    )
+    found = universe_of(config, conn, NOON, calendar=Calendar())
+    assert found.unpriced == ("BANKNIFTY", "NIFTY")
+    assert len(found.keys) == 2 + 2 + 1
+    assert found.keys["NSE_EQ|INE009A01021"] == "full"
+    with pytest.raises(ConfigError, match="TICKLINE_UNDERLYINGS"):
+        universe_of(settings(home=home, universe="", underlyings=""), conn, NOON, calendar=Calendar())
+
+
+def test_universe_of_options_surround_the_last_tick_of_the_spot(conn: psycopg.Connection[Any], home: Path) -> None:
+    load_master(conn, data_file(MASTER).read_bytes(), "file")
+    [spot] = resolve(conn, ["BANKNIFTY"], on=NOON.date())
+    conn.execute("insert into tickline.active_instruments values (%s, %s)", (spot.instrument_id, NOON))
+    conn.execute(query("ensure_partitions"), {"start": NOON, "end": NOON})
+    conn.execute(
+        "insert into ticks (ts, instrument_id, seq, traded, ltp, received_at) values (%s, %s, 1, true, 59412, %s)",
+        (NOON, spot.instrument_id, NOON),
+    )
+    config = settings(home=home, underlyings="BANKNIFTY", futures=0, option_strikes=1)
+    found = universe_of(config, conn, NOON, calendar=Calendar())
+    strikes = {instrument.strike for instrument in resolve(conn, list(found.keys), on=NOON.date())}
+    assert strikes == {None, 59300.0, 59400.0, 59500.0}
+
+
+def test_master_offline_uses_the_last_good_one_and_says_its_age(
+    conn: psycopg.Connection[Any], home: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    config = settings(home=home, upstox_assets_url="http://127.0.0.1:9")
+    fresh_master(config, conn, datetime.now(UTC))
+    assert "there is none yet" in caplog.text
+    load_master(conn, gzip.compress(json.dumps([row(date(2026, 1, 27), "NIFTY FUT 27 JAN 26", 65)]).encode()), "file")
+    conn.execute("update tickline.master_loads set loaded_at = loaded_at - interval '30 hours'")
+    assert master_age(conn, datetime.now(UTC)) == "the last one is 30.0 hours old"
+    fresh_master(config, conn, datetime.now(UTC))
+    assert "30.0 hours old" in caplog.text
+
+
+def test_calendar_is_fetched_from_the_vendor_kept_and_used_offline(home: Path) -> None:
+    now = moment(date(2026, 11, 6), datetime.min.time())
+    special = {"exchange": "NFO", "start_time": 1_794_141_000_000, "end_time": 1_794_144_600_000}
+
+    async def fetch() -> Calendar:
+        async with Simulator(RecordingSource(data_file(SESSION))) as simulator:
+            muhurat = {"date": "2026-11-08", "holiday_type": "SPECIAL_TIMING", "open_exchanges": [special]}
+            simulator.holidays.append(muhurat)
+            config = settings(home=home, upstox_api_url=simulator.url)
+            async with UpstoxApi(config) as api:
+                return await refresh_calendar(api, home, now)
+
+    fetched = asyncio.run(fetch())
+    stored = load_calendar(home)
+    assert stored == fetched and stored.fetched_at == now
+    at = datetime.fromtimestamp(special["start_time"] / 1000, UTC)
+    assert stored.state("NSE_FO", at) is SegmentState.OPEN
+    assert stored.hours("NSE_FO", date(2026, 11, 24)) is None
+    assert stored.hours("NSE_FO", date(2026, 11, 25)) is not None
+
+    async def offline() -> None:
+        async with UpstoxApi(settings(home=home, upstox_api_url="http://127.0.0.1:9")) as api:
+            await refresh_calendar(api, home, now)
+
+    with pytest.raises(FeedError, match="cannot fetch"):
+        asyncio.run(offline())
+    assert load_calendar(home) == stored
+    (home / "calendar.json").write_text("{")
+    assert load_calendar(home) == Calendar()
+
+
+def test_universe_commands_refresh_plan_and_refuse(database: Database, home: Path) -> None:
+    # Contracts that live whenever this test runs.
+    path = home / "master.json"
+    future = row(date(2099, 12, 29), "NIFTY FUT 29 DEC 99", 65)
+    path.write_text(json.dumps([future] + [future | OPTION | option(number) for number in range(5000)]))
+    env = {
+        "TICKLINE_DATABASE_URL": database.url,
+        "TICKLINE_HOME": str(home),
+        "TICKLINE_UNDERLYINGS": "nifty",
+        "TICKLINE_UNIVERSE": "",
+        "TICKLINE_OPTION_STRIKES": "",
+        "UPSTOX_ASSETS_URL": "http://127.0.0.1:9",
+    }
+
+    def run(*arguments: str, **more: str) -> tuple[int, str]:
+        result = CliRunner().invoke(group, ["universe", *arguments], env=env | more)
+        return result.exit_code, f"{result.output} {result.exception or ''}"
+
+    assert run("refresh", "--file", str(path)) == (0, f"instrument master: 5,001 instruments from {path}\n ")
+    code, text = run("plan")
+    assert code == 0 and "connection 1: 2 full of 2,000" in text and "subscribed in 0 s" in text
+    with database.connect(autocommit=True) as connection:
+        connection.execute(
+            "insert into instruments (instrument_key, segment) values ('NSE_INDEX|Nifty 50', 'NSE_INDEX')"
+        )
+        [spot] = resolve(connection, ["NSE_INDEX|Nifty 50"], on=date(2026, 1, 1))
+        connection.execute("insert into tickline.active_instruments values (%s, %s)", (spot.instrument_id, NOON))
+        connection.execute(query("ensure_partitions"), {"start": NOON, "end": NOON})
+        statement = (
+            "insert into ticks (ts, instrument_id, seq, traded, ltp, received_at) values (%s, %s, 1, true, 2500, %s)"
+        )
+        connection.execute(statement, (NOON, spot.instrument_id, NOON))
+    code, text = run("plan", TICKLINE_OPTION_STRIKES="1761")
+    assert code == 0 and "connection 1: 2,000 full of 2,000" in text and "connection 2: 1,525 full of 2,000" in text
+    code, text = run("plan", TICKLINE_OPTION_STRIKES="2500")
+    assert code == 1 and "5,002 full keys do not fit" in text and "room for 4,000, 1,002 too many" in text
+    code, text = run("show", "--format", "csv", TICKLINE_OPTION_STRIKES="0")
+    assert (
+        code == 0 and "NSE_FO|1,full,NIFTY FUT 29 DEC 99" in text and "instrument master: the last one is 0.0" in text
+    )
+
+
+OPTION = {"instrument_type": "CE"}
+
+
+def option(number: int) -> dict[str, Any]:
+    return {
+        "instrument_key": f"NSE_FO|{number + 2}",
+        "trading_symbol": f"NIFTY {number + 1} CE 29 DEC 99",
+        "strike_price": number + 1.0,
+    }
