@@ -12,14 +12,16 @@ ROOT = Path(__file__).parents[2]
 LAYERS = [
     {"model", "proto", "config"},
     {"wire", "decode", "judge", "official", "states", "columns", "normalise", "batch", "reading", "listening"}
-    | {"journal_format", "subscription", "retry", "limiter", "candles", "session", "planner", "universe", "keystates"},
+    | {"journal_format", "subscription", "retry", "limiter", "candles"}
+    | {"session", "segments", "planner", "universe", "keystates"},
     {"recording", "journal", "journal_writer", "journal_reader", "journal_keeper", "sources"}
     | {"calendar_cache", "upstox", "instruments", "batches", "findings", "writer", "patient_writer", "feed"},
     {"rows", "consumer", "supervisor", "replay", "verify", "volumes", "backfill"},
     {"cli", "simulator", "bench", "bench_journal", "blaster"},
 ]
 PURE = ["wire", "decode", "judge", "official", "listening", "states", "columns", "normalise", "batch", "reading"]
-PURE += ["journal_format", "subscription", "retry", "limiter", "candles", "session", "planner", "universe", "keystates"]
+PURE += ["journal_format", "subscription", "retry", "limiter", "candles"]
+PURE += ["session", "segments", "planner", "universe", "keystates"]
 EFFECTS = {"time", "socket", "asyncio", "logging", "os", "pathlib", "random", "threading", "psycopg", "aiohttp"}
 
 
