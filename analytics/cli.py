@@ -1,4 +1,4 @@
-"""The commands that read: `tickline bars`, `ticks` and `sql`.
+"""The commands that read: `tickline bars`, `ticks`, `sql` and `reconcile`.
 
 Owns their arguments. What takes long to import is imported by the commands, so that help is instant.
 """
@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, TypeVar, cast
 
@@ -119,3 +120,51 @@ def sql_command(*, statement: str, form: str, output: Path | None, all_rows: boo
     with Database.open(load(DatabaseSettings)) as database:
         frame = select(text, database)
     write(frame, cast(Format, form), output, all_rows=all_rows)
+
+
+@click.command("reconcile")
+@click.option("--day", type=click.DateTime(["%Y-%m-%d"]), help="Market-local day.  [default: today]")
+@click.option("--minutes", is_flag=True, help="A row for each minute that differs, not for each instrument.")
+@click.option(
+    "--threshold",
+    type=click.FloatRange(0, 100),
+    default=90.0,
+    show_default=True,
+    help="Percent of the minutes heard whole whose closes must be within one tick.",
+)
+@click.option("--format", "form", type=click.Choice(FORMATS), default="table", show_default=True)
+@click.option("--output", type=click.Path(dir_okay=False, path_type=Path), help="File; without it stdout.")
+@click.option("--all", "all_rows", is_flag=True, help="Show all rows of a table, not only both ends.")
+def reconcile_command(
+    *, day: datetime | None, minutes: bool, threshold: float, form: str, output: Path | None, all_rows: bool
+) -> None:
+    """Compare our bars with the vendor's own, and both with the day's volume, for each instrument.
+
+    Equal means to the paisa and to the unit. Shares and errors are of minutes that were heard whole and of
+    which both bars are there; the others are counted. On stderr stands how many minutes differ, by reason.
+
+    Exit code 1: fewer closes than the threshold are within one tick, or a day's volume is not in bars and gaps.
+    """
+    import polars as pl
+
+    from analytics.output import Format, write
+    from analytics.reconcile import reconcile
+    from analytics.session import market_day
+    from sql.database import Database
+    from sql.errors import ConfigError
+    from sql.settings import DatabaseSettings, load
+
+    on = day.date() if day else market_day(datetime.now(UTC))
+    with Database.open(load(DatabaseSettings)) as database:
+        found = reconcile(on, database)
+    if not found.minutes.height:
+        raise ConfigError(f"day {on} has no bars: record it, or name another with --day")
+    frame = found.minutes.filter(pl.col("reason") != "equal").drop("instrument_id") if minutes else found.instruments
+    write(frame, cast(Format, form), output, all_rows=all_rows)
+    for reason, count, share, meaning in found.reasons().iter_rows():
+        click.echo(f"{reason:>10} {count:8,} minutes {share:7.2%}  {meaning}", err=True)
+    click.echo(f"closes within one tick: {found.close_share:.2%} of the minutes heard whole", err=True)
+    if not found.volumes_add_up:
+        click.echo("tickline: volume is missing or there twice: see the column unaccounted", err=True)
+    if not found.volumes_add_up or found.close_share * 100 < threshold:
+        sys.exit(1)

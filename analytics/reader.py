@@ -190,7 +190,7 @@ def _read(database: Database | str | None, keys: Keys, day: date, plan: _Plan) -
             check_schema(connection)
             instruments = _resolve(connection, keys, day)
             text = _query_text(connection, plan, instruments)
-        rows = _fetch(opened, text)
+        rows = fetch_frame(opened, text)
     # The rows of one instrument have one key: joined here it need not travel with each of them, and
     # its position sorts three times as fast as its text.
     names = pl.DataFrame(
@@ -227,7 +227,7 @@ def _query_text(connection: psycopg.Connection[Any], plan: _Plan, instruments: S
     return psycopg.ClientCursor(connection).mogrify(query(plan.query_name), parameters)
 
 
-def _fetch(database: Database, text: str) -> pl.DataFrame:
+def fetch_frame(database: Database, text: str) -> pl.DataFrame:
     """Return the result of a query, in its columns' own types."""
     try:
         with dbapi.connect(_conninfo(database.url)) as connection, connection.cursor() as cursor:

@@ -4,14 +4,19 @@ from __future__ import annotations
 
 import asyncio
 import csv
+import io
+import re
 from collections import defaultdict
 from collections.abc import Iterator
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+import polars as pl
 import pytest
+from click.testing import CliRunner
 
+from analytics.cli import reconcile_command
 from ingest.config import Settings
 from ingest.consumer import Consumer
 from ingest.instruments import master_rows, parse_master
@@ -332,3 +337,23 @@ def test_frame_that_does_not_parse_is_kept_aside_and_the_rest_goes_on(
     assert rows(database, "select quarantined from tickline.ledger") == [(1,)]
     ((ticks,),) = rows(database, "select count(*) from ticks")
     assert ticks == consumer.account.ticks > 50
+
+
+def test_reconcile_says_why_each_minute_differs_and_fails_below_its_threshold(
+    replayed: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TICKLINE_DATABASE_URL", replayed.url)
+    day = ("--day", "2025-12-15", "--format", "csv")
+    done = CliRunner().invoke(reconcile_command, [*day, "--threshold", "94"])
+    assert done.exit_code == 0, done.output
+    summary = pl.read_csv(io.StringIO(done.stdout))
+    assert summary.height == 8
+    assert summary["unaccounted"].to_list() == [0] * 8
+    reasons = dict(re.findall(r"^ *([a-z ]+?) +([\d,]+) minutes", done.stderr, flags=re.MULTILINE))
+    assert reasons == {
+        "equal": "1,301", "gap": "95", "partial": "8", "no candle": "6", "no tick": "8", "moved": "354",
+        "skipped": "1,028", "other": "71",
+    }  # fmt: skip
+    assert CliRunner().invoke(reconcile_command, [*day, "--threshold", "95"]).exit_code == 1
+    differing = CliRunner().invoke(reconcile_command, [*day, "--minutes"])
+    assert pl.read_csv(io.StringIO(differing.stdout)).height == 95 + 8 + 6 + 8 + 354 + 1_028 + 71

@@ -1,0 +1,171 @@
+"""Reconcile: our bars against the vendor's, minute by minute, and both against the day's volume.
+
+Owns what counts as equal, and the reason that a difference is given. Reads only the public relations.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import UTC, date, datetime, time, timedelta
+
+import polars as pl
+import psycopg
+
+from analytics.reader import fetch_frame
+from analytics.schema import TIME
+from analytics.session import EQUITY_OPEN, MARKET_ZONE
+from sql import query
+from sql.database import Database, check_schema, connect
+
+PRICES = ("open", "high", "low", "close")
+TICK_SIZE = 0.05  # rupees, where the master does not say
+SAME = 1e-6  # prices nearer than this are equal: they are decimals in binary
+MOVED_REST = 0.1  # of a difference in volume may be left when the neighbour's is added
+# Why a minute differs, in the order in which it is asked; the first that holds is the reason.
+REASONS = {
+    "equal": "all five figures are the vendor's",
+    "gap": "we were not listening for a part of it",
+    "partial": "we began or stopped in it",
+    "no candle": "the feed did not carry the vendor's bar of this minute",
+    "no tick": "no update of ours reports a trade in it",
+    "auction": "of the opening auction, or the vendor's bar holds its volume",
+    "moved": "volume of a trade at the minute's edge, in the neighbour's bar",
+    "skipped": "the feed skipped trades: volume is right, a price was not shown",
+    "other": "none of these",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Reconciliation:
+    """What a day's comparison found.
+
+    Attributes
+    ----------
+    minutes
+        One row for each instrument and minute: both bars, `reason` (see `REASONS`), and where both are
+        there `price_error_ticks` (largest of the four prices), `price_error_bp` (the same in hundredths
+        of a percent of the close) and `volume_error` (ours less the vendor's, units).
+    instruments
+        One row for each instrument, see `summarise`.
+    """
+
+    minutes: pl.DataFrame
+    instruments: pl.DataFrame
+
+    @property
+    def close_share(self) -> float:
+        """Share of the minutes heard whole, with both bars, whose closes are within one tick; 1 if there are none."""
+        both = self.minutes.filter(pl.col("heard") & pl.col("volume_error").is_not_null())
+        return float((both["close_error_ticks"] <= 1 + SAME).mean() or 0.0) if both.height else 1.0  # type: ignore[arg-type]
+
+    @property
+    def volumes_add_up(self) -> bool:
+        """Whether bars + gaps are what the exchange counted, for every instrument."""
+        return bool((self.instruments["unaccounted"].fill_null(0) == 0).all())
+
+    def reasons(self) -> pl.DataFrame:
+        """Count the minutes of each reason: reason, minutes, share (of all), meaning."""
+        counted = self.minutes.group_by("reason").agg(pl.len().alias("minutes"))
+        order = pl.DataFrame({"reason": list(REASONS), "meaning": list(REASONS.values())})
+        share = (pl.col("minutes") / max(self.minutes.height, 1)).alias("share")
+        return order.join(counted, on="reason", how="inner", maintain_order="left").select(
+            "reason", "minutes", share, "meaning"
+        )
+
+
+def reconcile(day: date, database: Database) -> Reconciliation:
+    """Compare a market-local day.
+
+    Raises
+    ------
+    StoreError
+        If the database cannot be read.
+    """
+    start = datetime.combine(day, time(), MARKET_ZONE).astimezone(UTC)
+    span = {"start": start, "end": start + timedelta(days=1)}
+    with connect(database) as connection:
+        check_schema(connection)
+        texts = {
+            name: psycopg.ClientCursor(connection).mogrify(query(name), span | {"instrument_ids": None})
+            for name in ("minutes_side_by_side", "day_volumes", "reconciled_instruments")
+        }
+    found = {name: fetch_frame(database, text) for name, text in texts.items()}
+    minutes = judge(found["minutes_side_by_side"].join(found["reconciled_instruments"], on="instrument_id"), start)
+    return Reconciliation(minutes, summarise(minutes, found["day_volumes"]))
+
+
+def judge(bars: pl.DataFrame, day_start: datetime) -> pl.DataFrame:
+    """Measure each minute's errors and give them a reason.
+
+    Parameters
+    ----------
+    bars
+        Columns of `sql/queries/minutes_side_by_side.sql` and instrument_key, tick_size (rupees).
+    day_start
+        Local midnight, UTC.
+    """
+    session_open = pl.lit(day_start + EQUITY_OPEN, TIME)
+    errors = {name: (pl.col(name) - pl.col(f"official_{name}")).abs() for name in PRICES}
+    tick = pl.col("tick_size").fill_null(TICK_SIZE)
+    largest = pl.max_horizontal(*errors.values())
+    # An index has no volume on either side.
+    volume_error = (pl.col("volume").fill_null(0) - pl.col("official_volume").fill_null(0)).cast(pl.Int64)
+    both = pl.col("close").is_not_null() & pl.col("official_close").is_not_null()
+    frame = bars.sort("instrument_key", "bucket").with_columns(
+        heard=pl.col("unheard").is_null(),
+        price_error_ticks=(largest / tick).round(4),
+        close_error_ticks=(errors["close"] / tick).round(4),
+        price_error_bp=(largest / pl.col("official_close") * 10_000).round(4),
+        volume_error=pl.when(both).then(volume_error),
+    )
+    auction = pl.col("volume").filter(pl.col("bucket") < session_open).sum().over("instrument_key").fill_null(0)
+    error, next_minute = pl.col("volume_error"), pl.duration(minutes=1)
+    moved = pl.lit(value=False)
+    for step in (1, -1):
+        beside = error.shift(step).over("instrument_key")
+        adjacent = pl.col("bucket").shift(step).over("instrument_key") == pl.col("bucket") - step * next_minute
+        cancels = (error + beside).abs() <= MOVED_REST * error.abs()
+        moved |= (adjacent & (error != 0) & cancels).fill_null(value=False)
+    reason = (
+        pl.when(both & (pl.col("price_error_ticks") < SAME) & (error == 0)).then(pl.lit("equal"))
+        .when(~pl.col("heard")).then(pl.col("unheard"))
+        .when(pl.col("official_close").is_null()).then(
+            pl.when(pl.col("bucket") < session_open).then(pl.lit("auction")).otherwise(pl.lit("no candle")))
+        .when(pl.col("close").is_null()).then(pl.lit("no tick"))
+        .when((pl.col("bucket") == session_open) & (auction > 0) & (-error == auction)).then(pl.lit("auction"))
+        .when(error == 0).then(pl.lit("skipped"))
+        .when(moved).then(pl.lit("moved"))
+        .otherwise(pl.lit("other"))
+    )  # fmt: skip
+    return frame.with_columns(reason=reason)
+
+
+def summarise(minutes: pl.DataFrame, volumes: pl.DataFrame) -> pl.DataFrame:
+    """Return a row for each instrument.
+
+    Columns: instrument_key; minutes (either bar), both (and heard whole); the share of those that is equal in
+    `open_equal` to `close_equal` and `volume_equal`, and in all five, `all_equal`; `price_error_ticks` and
+    `price_error_bp`, mean and of the largest price; `volume_error`, the sum of differences of either sign as a share
+    of the volume; `no_tick`, `no_candle`, `unheard` minutes; bar_volume, gap_volume, day_volume and what of the last
+    is in neither of the others, `unaccounted` (units).
+    """
+    whole = pl.col("heard") & pl.col("volume_error").is_not_null()
+    equal = {name: ((pl.col(name) - pl.col(f"official_{name}")).abs() < SAME) for name in PRICES}
+    equal["volume"] = pl.col("volume_error") == 0
+    shares = [test.filter(whole).mean().alias(f"{name}_equal") for name, test in equal.items()]
+    summary = minutes.group_by("instrument_key", maintain_order=True).agg(
+        pl.len().alias("minutes"),
+        whole.sum().alias("both"),
+        *shares,
+        pl.all_horizontal(*equal.values()).filter(whole).mean().alias("all_equal"),
+        pl.col("price_error_ticks").filter(whole).mean(),
+        pl.col("price_error_bp").filter(whole).mean(),
+        (pl.col("volume_error").filter(whole).abs().sum() / pl.col("official_volume").filter(whole).sum()).alias(
+            "volume_error"
+        ),
+        (pl.col("reason") == "no tick").sum().alias("no_tick"),
+        (pl.col("reason") == "no candle").sum().alias("no_candle"),
+        (~pl.col("heard")).sum().alias("unheard"),
+    )
+    accounts = volumes.with_columns(unaccounted=pl.col("day_volume") - pl.col("bar_volume") - pl.col("gap_volume"))
+    return summary.join(accounts.drop("instrument_id"), on="instrument_key", how="left", maintain_order="left")
