@@ -99,12 +99,17 @@ def recover(folder: Path) -> int:
     """Cut the torn tail of a stream's newest segment; return the seq after its last record.
 
     A segment whose header never reached the disk whole holds nothing and is removed.
+
+    Raises
+    ------
+    VersionError
+        If a newer program wrote it: nothing is touched.
     """
     next_seq = 1
     for path in reversed(segments_of(folder)):
         data = read_segment(path)
         try:
-            header, start = decode_segment_header(data)
+            header, start = decode_segment_header(data, segment_name(path))
         except CorruptionError:
             if len(data) >= HEADER_BYTES_MAX:
                 raise

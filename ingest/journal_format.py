@@ -5,6 +5,7 @@ A segment is one file, little-endian, append-only::
     segment header   magic "TICKJRNL" (8) | version u32 | meta bytes u32 | meta | crc u32
                      meta is JSON: collector, stream, first_seq, created_us
                      crc is CRC-32C of all before it
+                     So much is the same in every version: a program knows what it cannot read
     record           marker u32 | payload bytes u32 | crc u32 | kind u32 | seq u64
                      | received_us i64 | payload
                      crc is CRC-32C of everything in the record but marker and crc
@@ -26,7 +27,7 @@ from dataclasses import asdict, dataclass
 import google_crc32c
 
 from ingest.model import Record, RecordKind
-from sql.errors import CorruptionError
+from sql.errors import CorruptionError, VersionError
 
 MAGIC = b"TICKJRNL"
 VERSION = 1
@@ -59,22 +60,26 @@ def encode_segment_header(header: SegmentHeader) -> bytes:
     return head + _CRC.pack(google_crc32c.value(head))
 
 
-def decode_segment_header(data: bytes) -> tuple[SegmentHeader, int]:
-    """Return the header and its length in bytes.
+def decode_segment_header(data: bytes, name: str) -> tuple[SegmentHeader, int]:
+    """Return the header and its length in bytes; `name` of the segment is for errors.
 
     Raises
     ------
     CorruptionError
-        If the bytes do not begin a segment of a version that this program reads.
+        If the bytes do not begin a segment.
+    VersionError
+        If they begin one of a version that this program does not read.
     """
     if len(data) < _SEGMENT.size or data[:8] != MAGIC:
-        raise CorruptionError("not a journal segment: it does not begin with 'TICKJRNL'")
+        raise CorruptionError(f"{name!r} is not a journal segment: it does not begin with 'TICKJRNL'")
     _, version, length = _SEGMENT.unpack_from(data)
-    if version != VERSION:
-        raise CorruptionError(f"journal version {version!r} is not {VERSION}: use a newer tickline")
     end = _SEGMENT.size + length
     if len(data) < end + _CRC.size or _CRC.unpack_from(data, end)[0] != google_crc32c.value(data[:end]):
-        raise CorruptionError("journal segment header is damaged")
+        raise CorruptionError(f"header of journal segment {name!r} is damaged")
+    if version != VERSION:
+        raise VersionError(
+            f"journal segment {name!r} has format version {version!r}, not {VERSION}: install a newer tickline"
+        )
     return SegmentHeader(**json.loads(data[_SEGMENT.size : end])), end + _CRC.size
 
 

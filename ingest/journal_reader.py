@@ -17,7 +17,7 @@ import zstandard
 from ingest.journal import HEADER_BYTES_MAX, SUFFIX, Position, segment_name
 from ingest.journal_format import decode_segment_header, parse_records
 from ingest.model import Record
-from sql.errors import CorruptionError
+from sql.errors import CorruptionError, VersionError
 
 log = logging.getLogger(__name__)
 
@@ -103,7 +103,10 @@ class JournalReader:
         fd, lost = _open_segment(path)
         if segment_name(path) != self.segment or not self.offset:
             try:
-                _, self.offset = decode_segment_header(os.pread(fd, HEADER_BYTES_MAX, 0))
+                _, self.offset = decode_segment_header(os.pread(fd, HEADER_BYTES_MAX, 0), segment_name(path))
+            except VersionError:
+                os.close(fd)
+                raise
             except CorruptionError:
                 lost += os.fstat(fd).st_size
                 os.close(fd)

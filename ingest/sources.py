@@ -146,5 +146,5 @@ def is_segment(path: Path) -> bool:
 def read_segment_header(path: Path) -> tuple[str, str]:
     """Return the collector and stream that a segment belongs to."""
     with path.open("rb") as file:
-        header, _ = decode_segment_header(file.read(64 * 2**10))
+        header, _ = decode_segment_header(file.read(64 * 2**10), path.name)
     return header.collector, header.stream

@@ -11,7 +11,8 @@ TicklineError                      one line for the user: what, the value, the r
 │   ├── Rejected                   these rows will never be accepted
 │   └── SchemaError                the schema is absent, too old or too new
 └── JournalError                   our own files
-    └── CorruptionError            bytes that are not what was written
+    ├── CorruptionError            bytes that are not what was written
+    └── VersionError               written by a newer program
 """
 
 from __future__ import annotations
@@ -63,3 +64,7 @@ class JournalError(TicklineError):
 
 class CorruptionError(JournalError):
     """Bytes in a journal or recording are not what was written."""
+
+
+class VersionError(JournalError):
+    """A segment has a format that this program does not read."""

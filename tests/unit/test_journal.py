@@ -8,14 +8,16 @@ import sys
 from datetime import UTC, datetime
 from pathlib import Path
 
+import google_crc32c
 import pytest
 
 from ingest.journal import JournalLock, Position, recover, segment_name, segments_of
+from ingest.journal_format import SegmentHeader, encode_segment_header
 from ingest.journal_keeper import keep
 from ingest.journal_reader import JournalReader
 from ingest.journal_writer import JournalLimits, JournalWriter
 from ingest.model import Record, RecordKind
-from sql.errors import JournalError
+from sql.errors import JournalError, VersionError
 
 DAY_US = 86_400_000_000
 T0_US = 1_765_771_374_837_000
@@ -108,6 +110,30 @@ def test_recover_removes_a_segment_without_a_whole_header(tmp_path: Path) -> Non
     assert len(segments_of(tmp_path)) == 1
 
 
+def write_newer_version(folder: Path, *, next_seq: int) -> Path:
+    """A segment as a program with another record format writes it: header, then bytes."""
+    header = SegmentHeader("default", "1", next_seq, T0_US)
+    data = bytearray(encode_segment_header(header)[:-4])
+    data[8] = 2  # version
+    path = folder / f"20251215-{next_seq:015d}.journal"
+    path.write_bytes(data + google_crc32c.value(bytes(data)).to_bytes(4, "little") + b"records of version 2")
+    return path
+
+
+def test_segment_of_a_newer_version_is_refused_by_name_and_kept(tmp_path: Path) -> None:
+    fill(tmp_path, 3, segment_bytes_max=10**6)
+    path = write_newer_version(tmp_path, next_seq=4)
+    said = f"'{segment_name(path)}' has format version 2, not 1"
+    before = path.read_bytes()
+    reader = JournalReader(lambda: segments_of(tmp_path), follow=False)
+    assert len(reader.read(10**6)) == 3
+    with pytest.raises(VersionError, match=said):
+        reader.read(10**6)
+    with pytest.raises(VersionError, match=said):
+        recover(tmp_path)
+    assert path.read_bytes() == before
+
+
 def test_recover_of_nothing_begins_at_one(tmp_path: Path) -> None:
     assert recover(tmp_path) == 1
 
@@ -143,7 +169,7 @@ signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
 resource.setrlimit(resource.RLIMIT_FSIZE, (5000, 5000))
 from pathlib import Path
 from ingest.journal_writer import JournalLimits, JournalWriter
-from sql.errors import JournalError
+from sql.errors import JournalError, VersionError
 journal = JournalWriter(
     Path({str(tmp_path)!r}), collector="c", stream="1", next_seq=1, limits=JournalLimits(10**9, fsync_ms=0)
 )

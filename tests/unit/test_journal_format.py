@@ -68,7 +68,7 @@ def test_junk_after_the_last_record_is_counted() -> None:
 
 def test_segment_header_round_trips() -> None:
     data = encode_segment_header(HEADER)
-    assert decode_segment_header(data + BYTES) == (HEADER, len(data))
+    assert decode_segment_header(data + BYTES, "one") == (HEADER, len(data))
 
 
 def test_segment_header_damaged_anywhere_is_refused() -> None:
@@ -77,6 +77,6 @@ def test_segment_header_damaged_anywhere_is_refused() -> None:
         damaged = bytearray(data)
         damaged[position] ^= 0x55
         with pytest.raises(CorruptionError):
-            decode_segment_header(bytes(damaged))
+            decode_segment_header(bytes(damaged), "one")
         with pytest.raises(CorruptionError):
-            decode_segment_header(data[:position])
+            decode_segment_header(data[:position], "one")
