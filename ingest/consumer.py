@@ -20,6 +20,7 @@ import numpy as np
 
 from ingest.batch import RowBuffer
 from ingest.batches import Batch, QuarantinedFrame, RejectedTick, Resume
+from ingest.clock import Clock
 from ingest.decode import NOTHING, decode_all
 from ingest.journal import Position
 from ingest.listening import SILENT, SKIPPED, STOPPED, Break, Listening
@@ -101,6 +102,7 @@ class Consumer:
     _fresh: bool = True  # nothing was taken since `resume`: records may be in the ledger already
     _reached: Position | None = None  # end of the last batch begun; ahead of _committed by what is in flight
     _crc: int = 0
+    _clock: Clock = field(default_factory=Clock)
     _read: Reading | None = None
     _behind: bool = False  # the last read was a large one: the next will be, without waiting
     _batch: Batch | None = None
@@ -126,6 +128,8 @@ class Consumer:
         self._seq = self._taken_seq = state["seq"]
         self.listening = Listening(**state["listening"])
         self.normaliser = Normaliser.load(state["normaliser"].encode()) if resume.state else Normaliser()
+        last_ms, received_ms = self.listening.last_ms, self.listening.received_ms
+        self._clock = Clock((last_ms, received_ms) if last_ms else None)
 
     def _state(self) -> bytes:
         """Serialise what must be remembered, for the checkpoint."""
@@ -141,8 +145,10 @@ class Consumer:
         self._spare = [RowBuffer(self.limits.batch_rows_max) for _ in range(2)]
         while True:
             self.arrived.clear()
-            if self._read is None and (records := self.source.read(self.limits.read_bytes_max)):
-                self._read = await self._decode(records)
+            if self._read is None:
+                if records := self.source.read(self.limits.read_bytes_max):
+                    self._clock.add(self._decode(records))
+                self._read = await self._next()
             moved = self._read is not None
             full = await self._fill(self._read) if self._read is not None else False
             idle = self._writing is None or self._writing.done()
@@ -170,8 +176,15 @@ class Consumer:
         finally:
             signal.cancel()
 
-    async def _decode(self, records: list[Record]) -> Reading:
-        """Decode what was read, and have the database name the instruments not met before."""
+    async def _next(self) -> Reading | None:
+        """Return what can be taken, when the database has named the instruments that were not met before."""
+        read = self._clock.judged(final=self.source.finished)
+        if read is not None and (unknown := self.normaliser.unknown(read.frames)):
+            await self._introduce(unknown, read.frames)
+        return read
+
+    def _decode(self, records: list[Record]) -> Reading:
+        """Decode what was read."""
         is_frame = [record.kind == RecordKind.FRAME for record in records]
         frames = decode_all(
             [record.payload if framed else NOTHING for record, framed in zip(records, is_frame, strict=True)]
@@ -181,8 +194,6 @@ class Consumer:
         if self._committed is not None and self._fresh:
             reached = (self._committed.segment, self._committed.offset)
             committed = sum((segment, record.end_offset) <= reached for record in records)
-        if unknown := self.normaliser.unknown(frames):
-            await self._introduce(unknown, frames)
         read = Reading(segment, records, frames, committed, self._seq)
         self._seq = records[-1].seq
         return read
@@ -208,8 +219,8 @@ class Consumer:
         if not instruments:
             return
         self.normaliser.states.recall(instruments, rows)
-        ts, ltt = (np.nanmax(rows[:, TICK_COLUMN_NAMES.index(name)], initial=0) for name in ("ts", "ltt"))
-        self.listening.recall(int(ts // 1000), int(ltt // 1000))
+        newest = [np.nanmax(rows[:, TICK_COLUMN_NAMES.index(name)], initial=0) for name in ("ts", "received_at", "ltt")]
+        self.listening.recall(*(int(us // 1000) for us in newest))
         log.warning(
             "journal lacks records first_seq=%d last_seq=%d, their end is taken from the database instruments=%d",
             first_seq,

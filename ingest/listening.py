@@ -55,6 +55,7 @@ class Listening:
     """What must be remembered of a stream between records."""
 
     last_ms: int = 0  # time of the last frame; 0: none yet
+    received_ms: int = 0  # our clock at its receipt
     pace_ms: float = 0.0  # mean distance of frames; 0: not known
     frames: int = 0  # since the last break
     trade_ms: int = 0  # the newest trade of all
@@ -93,7 +94,7 @@ class Listening:
             self.pace_ms += (step_ms - self.pace_ms) / min(self.frames, _PACE_FRAMES)
         elif found is not None:
             self.frames, self.pace_ms = 0, 0.0
-        self.last_ms = current_ms
+        self.last_ms, self.received_ms = current_ms, record.received_us // 1000
         if trade_ms > self.trade_ms:
             self.late = self.late + 1 if current_ms - trade_ms >= SILENCE_MS else 0
             self.trade_ms = trade_ms
@@ -119,8 +120,9 @@ class Listening:
         dense = self.frames >= _PACE_FRAMES and pause_ms >= SILENCE_PACES * self.pace_ms
         return pause_ms >= SILENCE_MS and dense and self.market != Market.CLOSED
 
-    def recall(self, last_ms: int, trade_ms: int) -> None:
+    def recall(self, last_ms: int, received_ms: int, trade_ms: int) -> None:
         """Note how far frames went that the journal has lost."""
+        self.received_ms = max(self.received_ms, received_ms)
         self.last_ms, self.trade_ms = max(self.last_ms, last_ms), max(self.trade_ms, trade_ms)
 
     def dump(self) -> dict[str, object]:

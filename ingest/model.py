@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from enum import IntEnum
 from typing import NamedTuple
 
@@ -153,6 +154,11 @@ class Updates:
         """Return the updates from `start` to before `stop`, as views."""
         return Updates(*(getattr(self, name)[start:stop] for name in self.__slots__))
 
+    def only(self, indices: Integers) -> Updates:
+        """Return some of the updates."""
+        columns = (getattr(self, name)[indices] for name in self.__slots__[1:])
+        return Updates([self.keys[index] for index in indices.tolist()], *columns)
+
     def one(self, index: int) -> Update:
         """Return one update by itself, with plain values."""
         value = dict(zip(CARRIED_NAMES, self.carried[index].tolist(), strict=True))
@@ -194,6 +200,19 @@ class Frames:
             {index - start: error for index, error in self.errors.items() if start <= index < stop},
             {index - start: status for index, status in self.segment_status.items() if start <= index < stop},
             self.candles,
+        )
+
+    def without(self, errors: Mapping[int, DecodeError]) -> Frames:
+        """Return them without the updates of some frames, whose errors are added."""
+        sizes = np.diff(self.ends)
+        kept = np.repeat(~np.isin(np.arange(len(self)), list(errors)), sizes)
+        sizes[list(errors)] = 0
+        return replace(
+            self,
+            ends=np.concatenate([[0], np.cumsum(sizes)]),
+            updates=self.updates.only(np.flatnonzero(kept)),
+            errors=self.errors | dict(errors),
+            segment_status={index: status for index, status in self.segment_status.items() if index not in errors},
         )
 
     def frame_of(self, update: int) -> int:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from bisect import bisect_right
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -10,6 +11,7 @@ import numpy as np
 from ingest.batch import RowBuffer
 from ingest.listening import SILENCE_MS
 from ingest.model import Frames, FrameType, Record, RecordKind
+from sql.errors import DecodeError
 
 # These change what the updates after them mean.
 _INTERRUPTING = {RecordKind.CONNECTED, RecordKind.DISCONNECTED, RecordKind.UNSUBSCRIBED}
@@ -47,6 +49,11 @@ class Reading:
         }
         self._turns = sorted({*(np.flatnonzero(jumps) + 1).tolist(), *events, *self.holes})
         self.current_ms, self.trade_ms = times.tolist(), trades.tolist()
+
+    def without(self, errors: Mapping[int, DecodeError]) -> Reading:
+        """Return it, not begun yet, without what some of its frames say."""
+        assert not self.at
+        return Reading(self.segment, self.records, self.frames.without(errors), self.committed, self.last_seq)
 
     @property
     def next_updates(self) -> int:

@@ -184,6 +184,8 @@ class _Segment:
         self._parameters = {"collector": report.collector, "segment": f"{report.stream}/{self.name}"}
         rows = connection.execute(query("ledger_of_segment"), self._parameters).fetchall()
         self.batches = [_Batch(*row) for row in rows]
+        quarantined = connection.execute(query("quarantined_of_segment"), self._parameters)
+        self._quarantined = {seq for (seq,) in quarantined}
         self._expected: dict[tuple[int, int], int] = {}  # frame -> rows that it should have
         self._pending: set[tuple[int, int]] = set()
 
@@ -242,7 +244,10 @@ class _Segment:
                 ended = record.end_offset == batch.offset_end
                 break
         made = rows_of_frames([record.payload for record in found])
-        self._expected |= {(record.seq, record.received_us): rows for record, rows in zip(found, made, strict=True)}
+        self._expected |= {
+            (record.seq, record.received_us): 0 if record.seq in self._quarantined else rows
+            for record, rows in zip(found, made, strict=True)
+        }
         frames = len(found)
         self._report.frames += frames
         self._report.committed += frames
@@ -260,6 +265,10 @@ class _Segment:
 
     def _check_table(self) -> None:
         """Compare the rows that frames should have with those that are there."""
+        if (noted := sum(batch.quarantined for batch in self.batches)) != len(self._quarantined):
+            self._note(
+                "quarantine", f"{self.name}: {noted} frames should be in quarantine, there are {len(self._quarantined)}"
+            )
         times = [(batch.first_ts, batch.last_ts) for batch in self.batches if batch.first_ts is not None]
         if not times:
             return

@@ -12,7 +12,7 @@ ROOT = Path(__file__).parents[2]
 LAYERS = [
     {"model", "proto", "config"},
     {"wire", "decode", "judge", "official", "states", "columns", "normalise", "batch", "reading", "listening"}
-    | {"journal_format", "subscription", "retry", "limiter", "candles"}
+    | {"journal_format", "subscription", "retry", "limiter", "candles", "clock"}
     | {"session", "segments", "planner", "universe", "keystates"},
     {"recording", "journal", "journal_writer", "journal_reader", "journal_keeper", "sources"}
     | {"calendar_cache", "upstox", "instruments", "batches", "findings", "writer", "patient_writer", "feed"},
@@ -20,7 +20,7 @@ LAYERS = [
     {"cli", "simulator", "bench", "bench_journal", "blaster"},
 ]
 PURE = ["wire", "decode", "judge", "official", "listening", "states", "columns", "normalise", "batch", "reading"]
-PURE += ["journal_format", "subscription", "retry", "limiter", "candles"]
+PURE += ["journal_format", "subscription", "retry", "limiter", "candles", "clock"]
 PURE += ["session", "segments", "planner", "universe", "keystates"]
 EFFECTS = {"time", "socket", "asyncio", "logging", "os", "pathlib", "random", "threading", "psycopg", "aiohttp"}
 
