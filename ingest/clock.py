@@ -76,11 +76,11 @@ class Clock:
         """Find the strays among `times`, each with the frame before it; None if that cannot be said yet."""
         last, strays = self.last or (times[0][1], times[0][1]), {}
         for at, time in enumerate(times):
-            if not _agree(last, time):
+            if not agree(last, time):
                 witnesses = known[at + 1 : at + 1 + WITNESSES]
                 if len(witnesses) < WITNESSES and not final:
                     return None
-                if 2 * sum(_agree(last, witness) for witness in witnesses) > len(witnesses):
+                if 2 * sum(agree(last, witness) for witness in witnesses) > len(witnesses):
                     strays[at] = last
                     continue
             last = time
@@ -94,8 +94,8 @@ def _times(read: Reading) -> tuple[list[int], list[Time]]:
     return indices, [(read.current_ms[index], read.records[index].received_us // 1000) for index in indices]
 
 
-def _agree(one: Time, two: Time) -> bool:
-    """Whether two frames are near each other, or as far apart as our clock says."""
+def agree(one: Time, two: Time) -> bool:
+    """Tell whether two frames are near each other, or as far apart as our clock says."""
     step_ms = two[0] - one[0]
     return abs(step_ms) <= DEPARTS_MS or abs(step_ms - (two[1] - one[1])) <= DEPARTS_MS
 

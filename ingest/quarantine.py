@@ -1,0 +1,182 @@
+"""Quarantine: frames that were not understood, listed, and written once they are.
+
+A replayed frame is late. The updates behind it have been judged without it, and the volume that it
+brought was counted by the next of them. So its rows are quotes: prices, book, open interest and
+greeks as it says them, but no trade, no `vtt` and no volume. Nothing is counted a second time.
+
+Exactly once: one transaction takes the frame out of quarantine, copies its rows and moves it in the
+ledger's account. Runs beside an ingester.
+"""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import dataclass, field
+from datetime import date, datetime, timedelta
+from typing import Any, NamedTuple
+
+import numpy as np
+import psycopg
+
+from ingest.batch import COPY_HEADER, COPY_TRAILER, NULL, RowBuffer, encode_rows, nullify
+from ingest.batches import Batch, RejectedTick, time_of
+from ingest.clock import agree
+from ingest.decode import decode
+from ingest.findings import write_findings
+from ingest.model import IST_OFFSET_MS, TICK_COLUMN_NAMES, Floats, Frames, InstrumentRef
+from ingest.normalise import Normaliser
+from ingest.writer import COPY_TICKS
+from sql import query
+from sql.database import translate
+from sql.errors import DecodeError, StoreError
+
+log = logging.getLogger(__name__)
+
+IST = timedelta(milliseconds=IST_OFFSET_MS)
+Connection = psycopg.Connection[tuple[Any, ...]]
+
+
+class Quarantined(NamedTuple):
+    """A frame in quarantine, without its payload."""
+
+    collector: str
+    segment: str  # stream/segment
+    end_offset: int
+    seq: int
+    received_at: datetime
+    bytes: int
+    reason: str
+
+
+@dataclass(slots=True)
+class Outcome:
+    """What became of frames that were replayed."""
+
+    replayed: int = 0
+    ticks: int = 0
+    rejected: int = 0  # updates that are impossible
+    refused: int = 0  # frames that stay in quarantine
+    days: dict[date, tuple[datetime, datetime]] = field(default_factory=dict)  # first and last event time of each
+
+    def note(self, ticks: int, rejected: int, at: datetime) -> None:
+        """Count a frame that was written."""
+        self.replayed += 1
+        self.ticks += ticks
+        self.rejected += rejected
+        if ticks:
+            first, last = self.days.get(at.date(), (at, at))
+            self.days[at.date()] = min(first, at), max(last, at)
+
+
+def quarantined(connection: Connection, limit: int | None = None) -> tuple[list[Quarantined], int]:
+    """Return frames in quarantine, oldest first, and how many there are in all.
+
+    Raises
+    ------
+    StoreError
+        If the database cannot be read.
+    """
+    try:
+        rows = connection.execute(query("quarantined_frames"), {"limit": limit}).fetchall()
+    except psycopg.Error as exc:
+        raise translate(exc) from exc
+    return [Quarantined(*row[:-1]) for row in rows], rows[0][-1] if rows else 0
+
+
+def replay_quarantined(connection: Connection) -> Outcome:
+    """Write every frame in quarantine that can be decoded now; the others stay.
+
+    Parameters
+    ----------
+    connection
+        In autocommit mode: each frame is a transaction.
+
+    Raises
+    ------
+    StoreError
+        If the database cannot be written.
+    """
+    outcome = Outcome()
+    for frame in quarantined(connection)[0]:
+        try:
+            _replay(connection, frame, outcome)
+        except (DecodeError, psycopg.DataError, psycopg.IntegrityError) as exc:
+            outcome.refused += 1
+            log.info("frame stays in quarantine segment=%s seq=%d reason=%s", frame.segment, frame.seq, exc)
+        except psycopg.Error as exc:
+            raise translate(exc) from exc
+    return outcome
+
+
+def _replay(connection: Connection, frame: Quarantined, outcome: Outcome) -> None:
+    key = {"collector": frame.collector, "segment": frame.segment, "end_offset": frame.end_offset}
+    found = connection.execute(query("quarantined_payload"), key).fetchone()
+    if found is None:
+        return  # another replay was faster
+    frames = _understood(*found)
+    at = time_of(int(frames.current_ms[0]) * 1000)
+    stream, _, segment = frame.segment.partition("/")
+    batch = Batch(segment, 0, RowBuffer(max(int(frames.ends[-1]), 1)))
+    normaliser = _introduced(connection, frames, (at + IST).date())
+    normaliser.apply(frames, seq=frame.seq, received_us=round(frame.received_at.timestamp() * 1e6), out=batch.rows)
+    batch.official = normaliser.official
+    rejected = [
+        RejectedTick(frame.seq, frame.end_offset, one.instrument_id, one.update._asdict(), one.reason)
+        for one in normaliser.rejected
+    ]
+    values = _as_quotes(batch.rows.values(), at)
+    times = {"first_ts": at, "last_ts": at} if len(values) else {"first_ts": None, "last_ts": None}
+    with connection.transaction():
+        if connection.execute(query("release_frame"), key).fetchone() is None:
+            return
+        if len(values):
+            _copy(connection, values, at)
+        write_findings(connection, frame.collector, stream, batch, rejected)
+        counts = {"ticks": len(values), "rejected": len(rejected)}
+        if connection.execute(query("credit_ledger"), key | counts | times).fetchone() is None:
+            place = f"byte {frame.end_offset} of segment {frame.segment!r}"
+            raise StoreError(f"ledger has no batch with {place}: run `tickline verify`")
+    outcome.note(len(values), len(rejected), at)
+
+
+def _understood(payload: bytes, received_at: datetime, near_ts: datetime | None, near_received_at: datetime) -> Frames:
+    """Decode a frame; its time must be that of the frames round it."""
+    frames = decode(bytes(payload))
+    current_ms = int(frames.current_ms[0])
+    if near_ts and not agree((current_ms, _ms(received_at)), (_ms(near_ts), _ms(near_received_at))):
+        raise DecodeError(f"frame has currentTs {current_ms!r} among frames of about {_ms(near_ts)!r}")
+    return frames
+
+
+def _introduced(connection: Connection, frames: Frames, day: date) -> Normaliser:
+    """Return a normaliser that knows the instruments of a frame, and nothing of what came before it."""
+    normaliser = Normaliser()
+    keys = normaliser.unknown(frames)
+    rows = connection.execute(query("register_instruments"), {"instrument_keys": keys, "day": day}).fetchall()
+    normaliser.learn(InstrumentRef(*row) for row in rows)
+    return normaliser
+
+
+def _as_quotes(values: Floats, at: datetime) -> Floats:
+    """Turn rows into quotes of the frame's time, in place."""
+    values[:, TICK_COLUMN_NAMES.index("ts")] = _ms(at) * 1000
+    values[:, TICK_COLUMN_NAMES.index("traded")] = 0.0
+    for name in ("vtt", "volume"):
+        values[:, TICK_COLUMN_NAMES.index(name)] = NULL
+    nullify(values)
+    return values
+
+
+def _copy(connection: Connection, values: Floats, at: datetime) -> None:
+    ids = np.unique(values[:, TICK_COLUMN_NAMES.index("instrument_id")]).astype(int).tolist()
+    connection.execute(query("ensure_partitions"), {"start": at, "end": at})
+    connection.execute(query("note_active"), {"instrument_ids": ids, "first_seen": at})
+    with connection.cursor().copy(COPY_TICKS) as copy:
+        copy.write(COPY_HEADER)
+        for block in encode_rows(values):
+            copy.write(block)
+        copy.write(COPY_TRAILER)
+
+
+def _ms(at: datetime) -> int:
+    return round(at.timestamp() * 1000)
