@@ -7,12 +7,11 @@ not looked at here. Every connection authorises anew, because a feed URI works o
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import json
 import logging
 import random
 import uuid
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from websockets.asyncio.client import ClientConnection, connect
@@ -20,9 +19,9 @@ from websockets.exceptions import ConnectionClosed, InvalidHandshake, InvalidSta
 
 from ingest.config import Settings
 from ingest.journal import now_us
-from ingest.journal_writer import JournalWriter
 from ingest.model import RecordKind
 from ingest.retry import backoff_s
+from ingest.spool import Spool
 from ingest.subscription import request, requests
 from ingest.upstox import DIRECT_PATH, UpstoxApi, refused, user_agent
 from sql.errors import AuthorizationError, FeedError, JournalError
@@ -43,7 +42,6 @@ class FeedStats:
     connections: int = 0
     failures: int = 0  # in a row
     connected: bool = False
-    journal_full: bool = False
     last_error: str = ""
 
 
@@ -55,19 +53,16 @@ class Feed:
     ----------
     api, settings
         The vendor's REST API, and how to behave.
-    journal
+    spool
         Where frames and connection events go.
     keys
         Instrument keys to subscribe -> mode.
-    arrived
-        Called after each record, so that the reader of the journal need not poll.
     """
 
     api: UpstoxApi
     settings: Settings
-    journal: JournalWriter
+    spool: Spool
     keys: Mapping[str, str]
-    arrived: Callable[[], None]
     stats: FeedStats = field(default_factory=FeedStats)
     rng: random.Random = field(default_factory=random.Random)
 
@@ -109,18 +104,10 @@ class Feed:
             await asyncio.sleep(wait_s)
 
     async def _await_journal(self, reason: str) -> None:
-        """Wait until the journal takes a record: the one that says why we did not listen."""
-        self.stats.journal_full = True
-        while True:
-            try:
-                self._note(RecordKind.DISCONNECTED, {"code": 0, "reason": f"journal: {reason}"})
-            except JournalError as exc:
-                log.debug("journal still cannot be written error=%s", exc)
-                await asyncio.sleep(self.settings.journal_retry_s)
-            else:
-                self.stats.journal_full = False
-                log.info("journal can be written again")
-                return
+        """Wait until the journal takes records; the first says why we did not listen."""
+        self._note(RecordKind.DISCONNECTED, {"code": 0, "reason": f"journal: {reason}"})
+        await self.spool.recovered()
+        log.info("journal can be written again")
 
     async def _session(self) -> None:
         """One connection from authorisation to its end, which is always an error."""
@@ -164,19 +151,18 @@ class Feed:
                     self.stats.text_frames += 1
                     log.warning("feed text message ignored text=%.200s", message)
                     continue
-                self.journal.append(RecordKind.FRAME, message, now_us())
+                await self.spool.room()
+                self.spool.put(RecordKind.FRAME, message, now_us())
                 self.stats.frames += 1
                 self.stats.bytes += len(message)
                 self.stats.failures = 0
-                self.arrived()
         except ConnectionClosed as exc:
             code = exc.rcvd.code if exc.rcvd else 1006
             reason = exc.rcvd.reason if exc.rcvd else "no close frame"
             self._note(RecordKind.DISCONNECTED, {"code": code, "reason": reason})
             raise FeedError(f"feed closed the connection ({code} {reason})".rstrip()) from exc
         except asyncio.CancelledError:
-            with contextlib.suppress(JournalError):  # a stop on a full disk is still a stop
-                self._note(RecordKind.DISCONNECTED, {"code": 1000, "reason": "stopped"})
+            self._note(RecordKind.DISCONNECTED, {"code": 1000, "reason": "stopped"})
             raise
         finally:
             self.stats.connected = False
@@ -194,5 +180,4 @@ class Feed:
             return
 
     def _note(self, kind: RecordKind, facts: dict[str, object]) -> None:
-        self.journal.append(kind, json.dumps(facts).encode(), now_us())
-        self.arrived()
+        self.spool.put(kind, json.dumps(facts).encode(), now_us())

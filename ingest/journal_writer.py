@@ -10,8 +10,10 @@ import logging
 import os
 import shutil
 import threading
+from collections import deque
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 from ingest.journal import SUFFIX, day_of, segments_of, sync_folder
 from ingest.journal_format import SegmentHeader, encode_record, encode_segment_header
@@ -21,6 +23,15 @@ from sql.errors import JournalError
 log = logging.getLogger(__name__)
 
 ROOM_CHECK_BYTES = 4 * 2**20  # how much is written between two looks at the disk
+GROUP_BYTES_MAX = 2**20  # of one write; a larger one gains nothing
+
+
+class NewRecord(NamedTuple):
+    """A record that has no number yet."""
+
+    kind: int
+    payload: bytes
+    received_us: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,31 +80,55 @@ class JournalWriter:
             self._syncer.start()
 
     def append(self, kind: int, payload: bytes, received_us: int) -> int:
-        """Write one record and return its seq. When this returns the kernel has it.
+        """Write one record and return its seq; see `append_all`."""
+        self.append_all(deque([NewRecord(kind, payload, received_us)]))
+        return self.next_seq - 1
+
+    def append_all(self, records: deque[NewRecord]) -> None:
+        """Write records in order; each leaves the queue when the kernel has it.
+
+        Another thread may add to the queue meanwhile; what it added is written or left.
 
         Raises
         ------
         JournalError
-            If the disk does not take it; the segment is then as it was before.
+            If the disk does not take one; it and those after it stay in the queue, and the segment
+            ends with the record before them.
         """
-        if self._sync_error is not None:
-            self._give_up_segment(self._sync_error)
-        if self._until_check <= 0:
-            self.check_room()
-        day = (received_us // 1000 + IST_OFFSET_MS) // DAY_MS
-        if self._fd < 0 or self._size >= self._limits.segment_bytes_max or day != self._day:
-            self._rotate(day, received_us)
-        data = encode_record(kind, self.next_seq, received_us, payload)
-        self._write(data)
-        seq, self.next_seq = self.next_seq, self.next_seq + 1
-        self.records += 1
-        self.bytes += len(data)
-        self._until_check -= len(data)
-        if self._limits.fsync_ms:
-            self._dirty.set()
-        else:
-            os.fdatasync(self._fd)
-        return seq
+        while records:
+            if self._sync_error is not None:
+                self._give_up_segment(self._sync_error)
+            if self._until_check <= 0:
+                self.check_room()
+            first = records[0]
+            day = (first.received_us // 1000 + IST_OFFSET_MS) // DAY_MS
+            if self._fd < 0 or self._size >= self._limits.segment_bytes_max or day != self._day:
+                self._rotate(day, first.received_us)
+            count = self._write_group(records)
+            for _ in range(count):
+                records.popleft()
+            self.next_seq += count
+            self.records += count
+            if self._limits.fsync_ms:
+                self._dirty.set()
+            else:
+                os.fdatasync(self._fd)
+
+    def _write_group(self, records: deque[NewRecord]) -> int:
+        """Write as many records as one write takes, of one day and into one segment; return how many."""
+        room = min(GROUP_BYTES_MAX, self._limits.segment_bytes_max - self._size, self._until_check)
+        data: list[bytes] = []
+        size = 0
+        for index in range(len(records)):  # not an iterator: the queue may grow meanwhile
+            record = records[index]
+            if data and (size >= room or (record.received_us // 1000 + IST_OFFSET_MS) // DAY_MS != self._day):
+                break
+            data.append(encode_record(record.kind, self.next_seq + len(data), record.received_us, record.payload))
+            size += len(data[-1])
+        self._write(b"".join(data))
+        self.bytes += size
+        self._until_check -= size
+        return len(data)
 
     def check_room(self) -> None:
         """Look at the disk.

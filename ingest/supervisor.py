@@ -1,7 +1,7 @@
 """Supervisor: the tasks of `start`, who owns what, and how they stop.
 
-    feed task ──append──► journal files ──read──► consumer task ──batch──► writer thread
-                                    (signal: something arrived)
+    feed task ──put──► spool task ──append──► journal files ──read──► consumer task ──batch──► writer thread
+                       (on a thread)           (signal: something arrived)
 
 Tasks start here and nowhere else, in one TaskGroup. A stop closes the feed first, then the
 journal, and lets the consumer commit what is left.
@@ -31,6 +31,7 @@ from ingest.patient_writer import Abandoned, PatientWriter
 from ingest.planner import Account as VendorAccount
 from ingest.planner import plan
 from ingest.sources import JournalSource
+from ingest.spool import Spool
 from ingest.upstox import UpstoxApi
 from ingest.writer import LedgerBehindError, Writer, refresh_bars
 from sql.errors import FeedError, StoreError, TicklineError
@@ -113,10 +114,11 @@ async def start(
             consumer = Consumer(JournalSource(reader), patient, STREAM, limits_of(settings))
             consumer.resume(resume)
             async with UpstoxApi(settings) as api:
-                feed = Feed(api, settings, journal, wanted, consumer.arrived.set)
+                spool = Spool(journal, consumer.arrived.set, settings.journal_retry_s)
+                feed = Feed(api, settings, spool, wanted)
                 progress = Progress(consumer, feed, patient, reader)
                 ready(progress)
-                await _run(progress, settings=settings, url=url, journal=journal, stop=stop, show=show)
+                await _run(progress, settings=settings, url=url, stop=stop, show=show)
                 return progress
     finally:
         lock.release()
@@ -142,15 +144,16 @@ async def _run(
     *,
     settings: Settings,
     url: str,
-    journal: JournalWriter,
     stop: asyncio.Event,
     show: Callable[[Progress], None],
 ) -> None:
     consumer, feed, reader, patient = progress.consumer, progress.feed, progress.reader, progress.writer
     assert feed is not None and reader is not None and patient is not None
+    spool = feed.spool
     try:
         async with asyncio.TaskGroup() as group:
             consuming = group.create_task(_consume(consumer, reader), name="consumer")
+            spooling = group.create_task(spool.run(), name="spool")
             receiving = group.create_task(feed.run(), name="feed")
             along = [
                 group.create_task(show_along(progress, show), name="progress"),
@@ -163,7 +166,9 @@ async def _run(
             log.info("stopping: the feed is closed, what is left is committed")
             receiving.cancel()
             await asyncio.wait([receiving])
-            journal.close()
+            spool.close()
+            await asyncio.wait([spooling])
+            spool.journal.close()
             reader.stop_following()
             consumer.arrived.set()
             await _finish(consuming, patient, deadline)
@@ -176,7 +181,7 @@ async def _run(
             raise error from group_error
         log.warning("stopped while the database is away backlog_bytes=%d", reader.backlog_bytes())
     finally:
-        journal.close()
+        spool.journal.close()
         consumer.source.close()
 
 
@@ -252,7 +257,7 @@ async def _until_keeping(feed: Feed) -> None:
     """Wait until it is time to tidy: every minute, and soon while the journal has no room."""
     for _ in range(KEEP_S):
         await asyncio.sleep(1.0)
-        if feed.stats.journal_full:
+        if feed.spool.error:
             return
 
 

@@ -14,7 +14,7 @@ LAYERS = [
     {"wire", "decode", "judge", "official", "states", "columns", "normalise", "batch", "reading", "listening"}
     | {"journal_format", "subscription", "retry", "limiter", "candles", "clock"}
     | {"session", "segments", "planner", "universe", "keystates"},
-    {"recording", "journal", "journal_writer", "journal_reader", "journal_keeper", "sources"}
+    {"recording", "journal", "journal_writer", "journal_reader", "journal_keeper", "sources", "spool"}
     | {"calendar_cache", "upstox", "instruments", "batches", "findings", "writer", "patient_writer", "feed"},
     {"rows", "quarantine", "consumer", "supervisor", "replay", "verify", "volumes", "backfill"},
     {"cli", "simulator", "bench", "bench_journal", "blaster"},
