@@ -40,6 +40,13 @@ class RowBuffer:
         self.rows_max = rows_max
         self.rows = 0
         self._values = np.empty((rows_max, len(TICK_COLUMNS)))
+        self._encoded: list[bytes] = []
+        self._encoded_rows = 0
+
+    def clear(self) -> None:
+        """Forget the rows, keep the memory."""
+        self.rows = self._encoded_rows = 0
+        self._encoded.clear()
 
     def has_room(self, rows: int) -> bool:
         """Whether so many more rows fit; an empty buffer makes room for a frame of any size."""
@@ -56,6 +63,18 @@ class RowBuffer:
     def values(self) -> NDArray[np.float64]:
         """The rows as an array of shape (rows, 28), a view of this buffer."""
         return self._values[: self.rows]
+
+    def encode(self) -> list[bytes]:
+        """Return the rows as the body of a binary COPY, in blocks; those of earlier calls are not encoded anew.
+
+        Called as rows come, so that the database need not wait for it between two batches.
+        What is not a value is turned into NULL, see `nullify`.
+        """
+        fresh = self._values[self._encoded_rows : self.rows]
+        nullify(fresh)
+        self._encoded += encode_rows(fresh)
+        self._encoded_rows = self.rows
+        return self._encoded
 
 
 def nullify(values: NDArray[np.float64]) -> None:

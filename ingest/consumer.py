@@ -248,7 +248,7 @@ class Consumer:
         rows = self._spare[0]
         start, stop = read.next_stretch(rows)
         self._apply(read, start, stop, rows)
-        rows.rows = 0
+        rows.clear()
         self.normaliser.forget_findings()
         self.account.frames_before += sum(record.kind == RecordKind.FRAME for record in read.records[start:stop])
 
@@ -258,7 +258,7 @@ class Consumer:
         reached = self._reached
         start = reached.offset if reached is not None and reached.segment == segment else 0
         rows = self._spare.pop()
-        rows.rows = 0
+        rows.clear()
         self._batch = Batch(segment, start, rows, first_seq=record.seq)
         return self._batch
 
@@ -266,6 +266,7 @@ class Consumer:
         """Account for records in the batch, with their rows."""
         start, stop = read.next_stretch(batch.rows)
         batch.breaks += self._apply(read, start, stop, batch.rows)
+        batch.rows.encode()
         records = read.records[start:stop]
         for record in records:
             self._crc = google_crc32c.extend(self._crc, record.payload)

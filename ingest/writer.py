@@ -11,7 +11,7 @@ from __future__ import annotations
 import logging
 import os
 import socket
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from datetime import date, datetime
 from functools import partial
 from types import TracebackType
@@ -21,7 +21,7 @@ import numpy as np
 import psycopg
 from numpy.typing import NDArray
 
-from ingest.batch import COPY_HEADER, COPY_TRAILER, encode_rows, nullify
+from ingest.batch import COPY_HEADER, COPY_TRAILER, encode_rows
 from ingest.batches import Batch, RejectedTick, Resume, time_of
 from ingest.findings import write_findings
 from ingest.journal import Position
@@ -197,11 +197,10 @@ class Writer:
         StoreError
             Anything else that is not the fault of a row.
         """
-        values = batch.rows.values()
-        nullify(values)
+        blocks, values = batch.rows.encode(), batch.rows.values()
         try:
             try:
-                self._commit(batch, stream, values, self._copy)
+                self._commit(batch, stream, values, lambda _: self._copy(blocks))
             except psycopg.errors.UniqueViolation as exc:
                 if exc.diag.constraint_name != LEDGER_KEY:
                     raise
@@ -249,10 +248,10 @@ class Writer:
                 self._write_checkpoint(stream, Position(batch.segment, batch.offset_end), batch.checkpoint)
         return rejected
 
-    def _copy(self, values: Values) -> list[RejectedTick]:
+    def _copy(self, blocks: Iterable[bytes]) -> list[RejectedTick]:
         with self._connection.cursor().copy(COPY_TICKS) as copy:
             copy.write(COPY_HEADER)
-            for block in encode_rows(values):
+            for block in blocks:
                 copy.write(block)
             copy.write(COPY_TRAILER)
         return []
@@ -261,7 +260,7 @@ class Writer:
         """Copy what the database takes, halving what it does not; return the rows that it rejects."""
         try:
             with self._connection.transaction():
-                return self._copy(values)
+                return self._copy(encode_rows(values))
         except (psycopg.DataError, psycopg.IntegrityError) as exc:
             if len(values) > 1:
                 middle = len(values) // 2
@@ -321,7 +320,7 @@ class Writer:
             at = time_of(day * DAY_US)
             self._connection.execute(query("ensure_partitions"), {"start": at, "end": at})
         self._days |= days
-        fresh = set(map(int, values[:, 1])) - self._active
+        fresh = set(np.unique(values[:, 1].astype(np.int32)).tolist()) - self._active
         if fresh:
             self._connection.execute(
                 query("note_active"), {"instrument_ids": sorted(fresh), "first_seen": time_of(values[:, 0].min())}

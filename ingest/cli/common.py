@@ -18,7 +18,7 @@ from ingest.universe import Chain, Contract, Rules, Universe, Window, chains_of,
 from ingest.upstox import MASTER_PATH, UpstoxApi
 from sql import query
 from sql.apply import upgrade
-from sql.database import Database, revision
+from sql.database import HEAD, Database, revision
 from sql.errors import ConfigError, FeedError
 
 log = logging.getLogger(__name__)
@@ -38,8 +38,8 @@ def ready_database(settings: Settings) -> Database:
     database = Database.open(settings)
     try:
         with database.connect() as connection:
-            absent = revision(connection) is None
-        if absent or database.server is not None:
+            found = revision(connection)
+        if found is None or (database.server is not None and found != HEAD):
             upgrade(database)
         assert database.engine  # checks the schema
     except BaseException:
