@@ -6,6 +6,7 @@ into ours by SQLSTATE. Must not know the relations, nor how the schema is made.
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 from typing import Any, LiteralString, cast
 
@@ -21,6 +22,8 @@ from sql.settings import DatabaseSettings, Engine
 
 HEAD = "0001"  # the revision that this program is written for
 CONNECT_SECONDS_MAX = 10
+STARTING_POLL_S = 0.1
+STARTING_SECONDS_MAX = 30.0  # a server that says that it starts is given so long; a long recovery is tried again
 UPGRADE = "run `tickline db upgrade`"
 
 # SQLSTATE, by the longest prefix that fits (PostgreSQL manual, appendix A).
@@ -124,7 +127,7 @@ def connect(target: DatabaseSettings | Database | str, **parameters: Any) -> psy
     ConfigError
         If the URL is not one.
     Retryable
-        If the server is away, or refuses for now.
+        If the server is away, or still starting or stopping after half a minute.
     StoreError
         If the server refuses this user or database.
     """
@@ -142,12 +145,18 @@ def connect(target: DatabaseSettings | Database | str, **parameters: Any) -> psy
             "'postgresql://user:password@host:5432/database'"
         ) from exc
     options = f"{known.get('options') or ''} -c timezone=UTC {parameters.get('options') or ''}".strip()
+    # libpq's own settings in the URL win over ours.
+    merged = {key: value for key, value in given.items() if key in parameters or key not in known}
     try:
-        # libpq's own settings in the URL win over ours.
-        merged = {key: value for key, value in given.items() if key in parameters or key not in known}
         return psycopg.connect(url, **(merged | {"options": options}))
     except psycopg.Error as exc:
-        raise _connect_error(exc, url, known) from exc
+        if (answer := _await_start(url)) != Ping.OK:
+            raise _connect_error(exc, answer, known) from exc
+    # It may have come up since.
+    try:
+        return psycopg.connect(url, **(merged | {"options": options}))
+    except psycopg.Error as exc:
+        raise _connect_error(exc, _await_start(url), known) from exc
 
 
 def check_schema(conn: psycopg.Connection[Any]) -> None:
@@ -235,15 +244,28 @@ def _url(target: DatabaseSettings | Database | str) -> str:
     return target.database_url.get_secret_value()
 
 
-def _connect_error(exc: psycopg.Error, url: str, known: dict[str, Any]) -> StoreError:
-    """Say which server could not be used, never with what password."""
+def _await_start(url: str) -> Ping:
+    """Ask a server how it is, without a password, for as long as it says that it is starting or stopping."""
+    conninfo = make_conninfo(url, connect_timeout=3).encode()
+    deadline = time.monotonic() + STARTING_SECONDS_MAX
+    while (answer := psycopg.pq.PGconn.ping(conninfo)) == Ping.REJECT and time.monotonic() < deadline:
+        time.sleep(STARTING_POLL_S)
+    return Ping(answer)
+
+
+def _connect_error(exc: psycopg.Error, answer: Ping, known: dict[str, Any]) -> StoreError:
+    """Say which server could not be used, never with what password.
+
+    A failed connection has no SQLSTATE. A server that answers a ping has refused this user or
+    database, and will go on doing so.
+    """
     place = f"{known.get('host') or known.get('hostaddr') or 'localhost'}:{known.get('port') or 5432}"
-    # A failed connection has no SQLSTATE. A ping needs no password: a server that answers it has
-    # refused this user or database, and will go on doing so.
-    if psycopg.pq.PGconn.ping(make_conninfo(url, connect_timeout=3).encode()) == Ping.OK:
+    if answer == Ping.OK:
         return StoreError(
             f"database at {place!r} refused the connection: {_first_line(exc)}: correct TICKLINE_DATABASE_URL"
         )
+    if answer == Ping.REJECT:
+        return Retryable(f"database at {place!r} is starting or stopping: {_first_line(exc)}: wait until it is up")
     return Retryable(
         f"database at {place!r} cannot be reached: {_first_line(exc)}: start it, or correct TICKLINE_DATABASE_URL"
     )

@@ -7,6 +7,7 @@ import signal
 import stat
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -14,12 +15,13 @@ from pathlib import Path
 import psutil
 import psycopg
 import pytest
+from psycopg.pq import Ping
 
 import sql
-from sql import timescaledb
-from sql.database import Database
+from sql import database, postmaster, timescaledb
+from sql.database import Database, connect
 from sql.embedded import EmbeddedServer, embedded_server
-from sql.errors import ConfigError, StoreError
+from sql.errors import ConfigError, Retryable, StoreError
 from sql.settings import DatabaseSettings, load
 
 # A user of the server as another process: says so, and lives until its input ends.
@@ -137,6 +139,41 @@ def test_embedded_killed_postmaster_recovers_committed_rows(home: Path) -> None:
         server.ensure_running()
         with psycopg.connect(server.url()) as conn:
             assert conn.execute("select count(*) from kept").fetchone() == (1000,)
+
+
+# What a standby can be made of.
+REPLICA = {"wal_level": "replica"}
+
+
+def keep_rejecting(server: EmbeddedServer) -> Path:
+    """Restart the server as a standby that takes no connections until it is promoted; return its data folder."""
+    data = server.root / "data"
+    postmaster.stop(data)
+    (data / "standby.signal").touch()
+    with (data / "tickline.conf").open("a") as conf:
+        conf.write("hot_standby = off\n")
+    postmaster.start(data, server.root / "log", postmaster.socket_folder(server.root), ready_seconds_max=30)
+    assert psycopg.pq.PGconn.ping(server.url().encode()) == Ping.REJECT
+    return data
+
+
+def test_connect_to_a_server_that_starts_waits_for_it(home: Path) -> None:
+    with embedded_server(home, use_timescaledb=False, settings=REPLICA) as server:
+        data = keep_rejecting(server)
+        promotion = threading.Timer(1.0, lambda: postmaster._run("pg_ctl", "promote", "-s", "-D", str(data), cwd=data))
+        promotion.start()
+        with connect(server.url()) as conn:
+            assert conn.execute("select pg_is_in_recovery()").fetchone() == (False,)
+        promotion.join()
+
+
+def test_connect_to_a_server_that_stays_in_its_start_says_so(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(database, "STARTING_SECONDS_MAX", 0.3)
+    with embedded_server(home, use_timescaledb=False, settings=REPLICA) as server:
+        keep_rejecting(server)
+        with pytest.raises(Retryable, match=r"is starting or stopping: .*: wait until it is up") as caught:
+            connect(server.url())
+        assert "correct" not in str(caught.value)
 
 
 def test_embedded_stale_pid_file_of_a_running_program_is_replaced(home: Path) -> None:
