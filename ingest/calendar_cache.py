@@ -1,6 +1,7 @@
 """The vendor's calendar on disk: fetched now and then, used however old it is.
 
-Owns the file `calendar.json` under TICKLINE_HOME: the vendor's answers as they came, and when.
+Owns the file `calendar.json` under TICKLINE_HOME: the vendor's answers as they came, when, and from
+where: what a simulator said is not believed of the real market.
 """
 
 from __future__ import annotations
@@ -22,11 +23,13 @@ FILE = "calendar.json"
 TIMINGS_DAYS = 4  # today and the days up to the next session, past a weekend
 
 
-def load_calendar(home: Path) -> Calendar:
-    """Return the calendar of the last good fetch; the built-in one if there is none that can be read."""
+def load_calendar(home: Path, source: str) -> Calendar:
+    """Return the calendar of the last good fetch from a REST base; the built-in one if there is none to be read."""
     path = home / FILE
     try:
         stored = json.loads(path.read_text(encoding="utf-8"))
+        if stored["source"] != source:
+            return Calendar()
         fetched_at = datetime.fromisoformat(stored["fetched_at"])
         return calendar_of(stored["holidays"], stored["timings"], fetched_at)
     except FileNotFoundError:
@@ -36,7 +39,7 @@ def load_calendar(home: Path) -> Calendar:
         return Calendar()
 
 
-async def refresh_calendar(api: UpstoxApi, home: Path, now: datetime) -> Calendar:
+async def refresh_calendar(api: UpstoxApi, home: Path, source: str, now: datetime) -> Calendar:
     """Fetch holidays and the timings of the next days, store and return them.
 
     Raises
@@ -52,7 +55,7 @@ async def refresh_calendar(api: UpstoxApi, home: Path, now: datetime) -> Calenda
         calendar = calendar_of(holidays, timings, fetched_at)
     except (KeyError, TypeError, ValueError) as exc:
         raise FeedError(f"market calendar of the vendor is not understood: {exc!r}: the last good one is kept") from exc
-    stored = {"fetched_at": fetched_at.isoformat(), "holidays": holidays, "timings": timings}
+    stored = {"source": source, "fetched_at": fetched_at.isoformat(), "holidays": holidays, "timings": timings}
     await asyncio.to_thread(_store, home, json.dumps(stored))
     return calendar
 

@@ -22,7 +22,7 @@ from ingest.journal import now_us
 from ingest.model import RecordKind
 from ingest.retry import backoff_s
 from ingest.spool import Spool
-from ingest.subscription import request, requests
+from ingest.subscription import next_request, request
 from ingest.upstox import DIRECT_PATH, UpstoxApi, refused, user_agent
 from sql.errors import AuthorizationError, FeedError, JournalError
 
@@ -56,7 +56,7 @@ class Feed:
     spool
         Where frames and connection events go.
     keys
-        Instrument keys to subscribe -> mode.
+        Instrument keys to subscribe -> mode; `change` replaces them.
     """
 
     api: UpstoxApi
@@ -65,6 +65,12 @@ class Feed:
     keys: Mapping[str, str]
     stats: FeedStats = field(default_factory=FeedStats)
     rng: random.Random = field(default_factory=random.Random)
+    _changed: asyncio.Event = field(default_factory=asyncio.Event)
+
+    def change(self, keys: Mapping[str, str]) -> None:
+        """Want other keys or modes from now on: what differs is asked for, or unsubscribed, at once."""
+        self.keys = dict(keys)
+        self._changed.set()
 
     async def run(self) -> None:
         """Connect, receive, and connect again; ends only by cancellation or a refused token.
@@ -169,13 +175,28 @@ class Feed:
             subscribing.cancel()
 
     async def _subscribe(self, socket: ClientConnection) -> None:
-        """Send the subscription in batches; a connection that closes meanwhile is the receiver's to report."""
+        """Keep what is asked for equal to what is wanted, a batch at a time.
+
+        A connection that closes meanwhile is the receiver's to report.
+        """
+        asked: dict[str, str] = {}
         try:
-            for number, (mode, keys) in enumerate(requests(self.keys, self.settings.subscribe_batch_keys)):
-                if number:
-                    await asyncio.sleep(self.settings.subscribe_interval_ms / 1000)
-                self._note(RecordKind.SUBSCRIBED, {"mode": mode, "instrument_keys": list(keys)})
-                await socket.send(request("sub", keys, guid=uuid.uuid4().hex, mode=mode))
+            while True:
+                self._changed.clear()
+                step = next_request(asked, self.keys, self.settings.subscribe_batch_keys)
+                if step is None:
+                    await self._changed.wait()
+                    continue
+                method, mode, keys = step
+                if method == "unsub":
+                    self._note(RecordKind.UNSUBSCRIBED, {"instrument_keys": keys})
+                    for key in keys:
+                        del asked[key]
+                else:
+                    self._note(RecordKind.SUBSCRIBED, {"mode": mode, "instrument_keys": keys})
+                    asked |= dict.fromkeys(keys, str(mode))
+                await socket.send(request(method, keys, guid=uuid.uuid4().hex, mode=mode))
+                await asyncio.sleep(self.settings.subscribe_interval_ms / 1000)
         except ConnectionClosed:
             return
 

@@ -22,7 +22,7 @@ from sql.database import translate
 from sql.errors import FeedError
 
 IST = timedelta(milliseconds=IST_OFFSET_MS)
-REBUILT_AT = time(6, 0)  # IST; when the vendor makes the day's master
+REBUILT_AT = time(6, 30)  # IST; the vendor makes the day's master at about 6:00
 PAISE = 100
 
 
@@ -114,14 +114,14 @@ def loaded_at(connection: psycopg.Connection[Any]) -> datetime | None:
     return row[0] if row else None
 
 
+def rebuilt_at(now: datetime) -> datetime:
+    """Return since when the vendor's newest master can be had, aware UTC."""
+    local = now.astimezone(UTC) + IST
+    rebuilt = datetime.combine(local.date(), REBUILT_AT, UTC)
+    return (rebuilt if local >= rebuilt else rebuilt - timedelta(days=1)) - IST
+
+
 def is_fresh(connection: psycopg.Connection[Any], source: str, now: datetime) -> bool:
     """Whether the master of today, from this source, has been loaded."""
     row = connection.execute(query("newest_master_load"), {"source": source}).fetchone()
-    if row is None:
-        return False
-    local = now.astimezone(UTC).replace(tzinfo=None) + IST
-    rebuilt = datetime.combine(local.date(), REBUILT_AT)
-    if local < rebuilt:
-        rebuilt -= timedelta(days=1)
-    loaded: datetime = row[0]
-    return loaded.astimezone(UTC).replace(tzinfo=None) + IST >= rebuilt
+    return row is not None and row[0] >= rebuilt_at(now)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Literal
+from typing import Literal, NamedTuple
 
 Method = Literal["sub", "unsub", "change_mode"]
 
@@ -39,9 +39,25 @@ def batches(keys: Sequence[str], batch_keys: int) -> Iterator[Sequence[str]]:
         yield keys[start : start + batch_keys]
 
 
-def requests(wanted: Mapping[str, str], batch_keys: int) -> Iterator[tuple[str, Sequence[str]]]:
-    """Yield the mode and the keys of one request each, of keys -> modes: a request has one mode."""
-    for mode in dict.fromkeys(wanted.values()):
-        keys = [key for key, its_mode in wanted.items() if its_mode == mode]
-        for batch in batches(keys, batch_keys):
-            yield mode, batch
+class Request(NamedTuple):
+    """What one request asks; `unsub` has no mode."""
+
+    method: Method
+    mode: str | None
+    keys: list[str]
+
+
+def next_request(asked: Mapping[str, str], wanted: Mapping[str, str], batch_keys: int) -> Request | None:
+    """Return the next step from what was asked for to what is wanted, both keys -> modes; None: there is none.
+
+    Keys that go come first, so that there is room for those that come.
+    """
+    if gone := [key for key in asked if key not in wanted]:
+        return Request("unsub", None, gone[:batch_keys])
+    changed = [key for key, mode in wanted.items() if asked.get(key, mode) != mode]
+    keys = changed or [key for key in wanted if key not in asked]
+    if not keys:
+        return None
+    mode = wanted[keys[0]]
+    alike = [key for key in keys if wanted[key] == mode]
+    return Request("change_mode" if changed else "sub", mode, alike[:batch_keys])

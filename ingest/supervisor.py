@@ -32,6 +32,7 @@ from ingest.planner import Account as VendorAccount
 from ingest.planner import plan
 from ingest.sources import JournalSource
 from ingest.spool import Spool
+from ingest.universe_keeper import UniverseKeeper, follow
 from ingest.upstox import UpstoxApi
 from ingest.writer import LedgerBehindError, Writer, refresh_bars
 from sql.errors import FeedError, StoreError, TicklineError
@@ -69,6 +70,7 @@ async def start(
     keys: Sequence[str] | Mapping[str, str],
     *,
     stop: asyncio.Event,
+    keeper: UniverseKeeper | None = None,
     show: Callable[[Progress], None] = lambda _: None,
     ready: Callable[[Progress], None] = lambda _: None,
 ) -> Progress:
@@ -82,6 +84,8 @@ async def start(
         Instrument keys to subscribe in the settings' mode, or keys -> modes.
     stop
         Set it to stop; see `stop_signals`.
+    keeper
+        Who knows what is wanted from then on; None: the keys stay as they are.
     show
         Called with the progress about once a second.
     ready
@@ -100,7 +104,7 @@ async def start(
     """
     settings.token()  # say so at once if there is none
     wanted = keys if isinstance(keys, Mapping) else dict.fromkeys(keys, settings.mode)
-    plan(wanted, VendorAccount.of(plus=settings.plus, connections_max=1))  # the vendor would ignore what is too many
+    _check_room(settings, wanted)
     folder = settings.journal_folder / STREAM
     lock = JournalLock(settings.journal_folder)
     try:
@@ -118,7 +122,7 @@ async def start(
                 feed = Feed(api, settings, spool, wanted)
                 progress = Progress(consumer, feed, patient, reader)
                 ready(progress)
-                await _run(progress, settings=settings, url=url, stop=stop, show=show)
+                await _run(progress, settings=settings, url=url, stop=stop, keeper=keeper, show=show)
                 return progress
     finally:
         lock.release()
@@ -145,6 +149,7 @@ async def _run(
     settings: Settings,
     url: str,
     stop: asyncio.Event,
+    keeper: UniverseKeeper | None,
     show: Callable[[Progress], None],
 ) -> None:
     consumer, feed, reader, patient = progress.consumer, progress.feed, progress.reader, progress.writer
@@ -161,6 +166,8 @@ async def _run(
                 group.create_task(_keep_along(settings, consumer, feed), name="journal keeper"),
                 group.create_task(_backfill_along(settings, url, feed.api, consumer), name="backfill"),
             ]
+            if keeper is not None:
+                along.append(group.create_task(_follow_along(settings, keeper, feed), name="universe"))
             await stop.wait()
             deadline = asyncio.get_running_loop().time() + settings.stop_s
             log.info("stopping: the feed is closed, what is left is committed")
@@ -205,6 +212,25 @@ async def _finish(consuming: asyncio.Task[None], patient: PatientWriter, deadlin
     if not consuming.done():
         patient.abandon()
         await asyncio.wait([consuming])
+
+
+def _check_room(settings: Settings, keys: Mapping[str, str]) -> None:
+    """Refuse keys that the one connection has no room for: the vendor would ignore them without a word."""
+    plan(keys, VendorAccount.of(plus=settings.plus, connections_max=1))
+
+
+async def _follow_along(settings: Settings, keeper: UniverseKeeper, feed: Feed) -> None:
+    """Subscribe and unsubscribe as the universe changes."""
+
+    def change(keys: dict[str, str]) -> None:
+        if keys == feed.keys:
+            return
+        _check_room(settings, keys)
+        came, went = len(keys.keys() - feed.keys.keys()), len(feed.keys.keys() - keys.keys())
+        log.info("universe changed keys=%d came=%d went=%d", len(keys), came, went)
+        feed.change(keys)
+
+    await follow(keeper, change, lambda: datetime.now(UTC), every_s=settings.universe_follow_s)
 
 
 async def _keep_along(settings: Settings, consumer: Consumer, feed: Feed) -> None:

@@ -13,6 +13,7 @@ from bisect import bisect_left
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import date
+from math import inf
 from typing import NamedTuple
 
 from sql.errors import ConfigError
@@ -191,7 +192,10 @@ def wanted(
         for expiry in [expiry for expiry in chain.options if expiry >= on][: rules.option_expiries]:
             window, ladder = Window(chain.underlying_key, expiry), list(chain.options[expiry])
             before = (centres or {}).get(window)
-            if (spot := spots.get(chain.underlying_key)) is None and before is None:
+            spot = spots.get(chain.underlying_key)
+            if spot is not None and not 0 < spot < inf:  # the vendor says 0 for "no data"
+                spot = None
+            if spot is None and before is None:
                 unpriced.append(chain.symbol)
                 break
             middle = before if spot is None else centre(ladder, spot, before, rules.hysteresis)

@@ -21,19 +21,24 @@ def command(keys: tuple[str, ...], mode: str | None, for_s: float | None) -> Non
     KEY is an instrument key or a name as a trader types it: INFY, "NIFTY FUT",
     "BANKNIFTY 59400 CE 30 DEC 25". Without KEYS the universe of the settings is recorded.
     """
-    from ingest.cli.common import known_keys, known_universe, ready_database
+    from ingest.cli.common import known_universe, ready_database
     from ingest.cli.progress import ProgressLine, print_account
     from ingest.config import settings
     from ingest.supervisor import Progress, start, stop_signals
+    from ingest.universe_keeper import UniverseKeeper
 
     config = settings(**({"mode": mode} if mode else {}))
     config.token()
+    if keys:
+        config = config.model_copy(update={"universe": keys, "underlyings": ()})
     with ready_database(config) as database:
-        instrument_keys = known_keys(config, database, keys) if keys else known_universe(config, database)
+        keeper = UniverseKeeper(config, database.url)
+        wanted = known_universe(keeper)
 
         async def ingest() -> Progress:
             with stop_signals(for_s=for_s) as stop:
-                return await start(config, database.url, instrument_keys, stop=stop, show=ProgressLine(every_s=10))
+                line = ProgressLine(every_s=10)
+                return await start(config, database.url, wanted, stop=stop, keeper=keeper, show=line)
 
         progress = asyncio.run(ingest())
     assert progress.feed is not None

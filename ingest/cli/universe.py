@@ -27,17 +27,17 @@ def command() -> None:
 @click.option("--format", "form", type=click.Choice(["table", "csv", "json"]), default="table", show_default=True)
 def show(form: str) -> None:
     """List the instruments that are wanted now, with their modes."""
-    from ingest.calendar_cache import load_calendar
-    from ingest.cli.common import fresh_master, master_age, ready_database, universe_of
+    from ingest.cli.common import ready_database
     from ingest.config import settings
+    from ingest.universe_keeper import UniverseKeeper, master_age
     from sql.resolve import resolve
 
     config, now = settings(), datetime.now(UTC)
-    calendar = load_calendar(config.home)
     with ready_database(config) as database, database.connect(autocommit=True) as connection:
-        fresh_master(config, connection, now)
-        found = universe_of(config, connection, now, calendar=calendar)
-        instruments = resolve(connection, list(found.keys), on=calendar.contract_day(now))
+        keeper = UniverseKeeper(config, database.url)
+        asyncio.run(keeper.refresh(now))
+        found = keeper.look(now)
+        instruments = resolve(connection, list(found.keys), on=keeper.calendar.contract_day(now))
         age = master_age(connection, now)
     if form == "json":
         listed = {key: {"mode": mode} for key, mode in found.keys.items()}
@@ -58,18 +58,21 @@ def show(form: str) -> None:
 @command.command()
 def plan() -> None:
     """Show how the keys go into connections; exit code 1, with the numbers, if they do not fit."""
-    from ingest.calendar_cache import load_calendar
-    from ingest.cli.common import fresh_master, ready_database, universe_of
+    from ingest.cli.common import ready_database
     from ingest.config import settings
     from ingest.planner import LIMITS, Account
     from ingest.planner import plan as planned
+    from ingest.universe_keeper import UniverseKeeper
 
     config, now = settings(), datetime.now(UTC)
-    with ready_database(config) as database, database.connect(autocommit=True) as connection:
-        fresh_master(config, connection, now)
-        found = universe_of(config, connection, now, calendar=load_calendar(config.home))
+    with ready_database(config) as database:
+        keeper = UniverseKeeper(config, database.url)
+        asyncio.run(keeper.refresh(now))
+        found = keeper.look(now)
     account = Account.of(plus=config.plus, connections_max=config.connections_max)
-    _say_unpriced(found.unpriced)
+    if found.unpriced:
+        _say_unpriced(found.unpriced)
+        found = keeper.supposed(found, now)
     made = planned(found.keys, account)
     for number, counts in enumerate(made.counts(), 1):
         alone = len(counts) == 1
@@ -95,9 +98,10 @@ def plan() -> None:
 def refresh(path: Path | None) -> None:
     """Load the instrument master into the database, and fetch the market calendar."""
     from ingest.calendar_cache import refresh_calendar
-    from ingest.cli.common import EXCHANGE, ready_database
+    from ingest.cli.common import ready_database
     from ingest.config import settings
     from ingest.instruments import load_master
+    from ingest.universe_keeper import EXCHANGE
     from ingest.upstox import MASTER_PATH, UpstoxApi
     from sql.errors import FeedError
 
@@ -106,7 +110,7 @@ def refresh(path: Path | None) -> None:
     async def fetch() -> bytes:
         async with UpstoxApi(config) as api:
             try:
-                calendar = await refresh_calendar(api, config.home, datetime.now(UTC))
+                calendar = await refresh_calendar(api, config.home, config.api_url, datetime.now(UTC))
                 click.echo(f"market calendar: {len(calendar.days)} days with hours, {len(calendar.closed)} holidays")
             except FeedError as exc:
                 log.warning("market calendar not refreshed error=%s", exc)

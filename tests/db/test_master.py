@@ -6,7 +6,8 @@ import asyncio
 import gzip
 import json
 import time
-from datetime import UTC, date, datetime
+from datetime import UTC, date, datetime, timedelta
+from datetime import time as time_of_day
 from pathlib import Path
 from typing import Any
 
@@ -16,12 +17,12 @@ from click.testing import CliRunner
 
 from ingest.calendar_cache import load_calendar, refresh_calendar
 from ingest.cli import group
-from ingest.cli.common import fresh_master, master_age, universe_of
 from ingest.config import settings
 from ingest.instruments import load_master
 from ingest.session import Calendar, SegmentState, moment
 from ingest.simulator.recorded import RecordingSource
 from ingest.simulator.server import Simulator
+from ingest.universe_keeper import UniverseKeeper
 from ingest.upstox import UpstoxApi
 from sql import query
 from sql.database import Database
@@ -77,45 +78,88 @@ def test_master_reused_token_and_changed_lot_keep_both_histories(conn: psycopg.C
     assert found == [december, march]
 
 
-def test_universe_of_settings_gives_rules_and_names(conn: psycopg.Connection[Any], home: Path) -> None:
+def test_look_gives_rules_and_names(database: Database, conn: psycopg.Connection[Any], home: Path) -> None:
     load_master(conn, data_file(MASTER).read_bytes(), "file")
     config = settings(
         home=home, universe="INFY", underlyings="BANKNIFTY,NIFTY", futures=1, option_strikes=2, options_mode="ltpc"
     )
-    found = universe_of(config, conn, NOON, calendar=Calendar())
+    keeper = UniverseKeeper(config, database.url)
+    found = keeper.look(NOON)
     assert found.unpriced == ("BANKNIFTY", "NIFTY")
     assert len(found.keys) == 2 + 2 + 1
     assert found.keys["NSE_EQ|INE009A01021"] == "full"
+    supposed = keeper.supposed(found, NOON)
+    assert supposed.unpriced == () and len(supposed.keys) == 5 + 2 * 5 * 2
     with pytest.raises(ConfigError, match="TICKLINE_UNDERLYINGS"):
-        universe_of(settings(home=home, universe="", underlyings=""), conn, NOON, calendar=Calendar())
+        UniverseKeeper(settings(home=home, universe="", underlyings=""), database.url).look(NOON)
 
 
-def test_universe_of_options_surround_the_last_tick_of_the_spot(conn: psycopg.Connection[Any], home: Path) -> None:
+def test_look_follows_the_spot_and_rolls_at_the_close_of_expiry(
+    database: Database, conn: psycopg.Connection[Any], home: Path
+) -> None:
     load_master(conn, data_file(MASTER).read_bytes(), "file")
     [spot] = resolve(conn, ["BANKNIFTY"], on=NOON.date())
     conn.execute("insert into tickline.active_instruments values (%s, %s)", (spot.instrument_id, NOON))
-    conn.execute(query("ensure_partitions"), {"start": NOON, "end": NOON})
-    conn.execute(
-        "insert into ticks (ts, instrument_id, seq, traded, ltp, received_at) values (%s, %s, 1, true, 59412, %s)",
-        (NOON, spot.instrument_id, NOON),
+    config = settings(home=home, universe="NIFTY FUT", underlyings="BANKNIFTY", futures=1, option_strikes=1)
+    keeper = UniverseKeeper(config, database.url)
+
+    def look(at: datetime, price: float) -> tuple[list[str], list[float]]:
+        conn.execute(query("ensure_partitions"), {"start": at, "end": at})
+        conn.execute(
+            "insert into ticks (ts, instrument_id, seq, traded, ltp, received_at) values (%s, %s, 1, true, %s, %s)",
+            (at, spot.instrument_id, price, at),
+        )
+        found = resolve(conn, list(keeper.look(at).keys), on=keeper.calendar.contract_day(at))
+        futures = [str(one.trading_symbol) for one in found if one.instrument_type == "FUT"]
+        return futures, sorted({one.strike for one in found if one.strike})
+
+    december = ["BANKNIFTY FUT 30 DEC 25", "NIFTY FUT 30 DEC 25"]
+    minute = timedelta(minutes=1)
+    assert look(NOON, 59_412.0) == (december, [59_300.0, 59_400.0, 59_500.0])
+    assert look(NOON + minute, 59_474.0) == (december, [59_300.0, 59_400.0, 59_500.0])  # 24 past the middle: not yet
+    assert look(NOON + 2 * minute, 59_476.0) == (december, [59_400.0, 59_500.0, 59_600.0])
+    assert look(NOON + 3 * minute, 59_430.0) == (december, [59_400.0, 59_500.0, 59_600.0])
+    close = moment(date(2025, 12, 30), time_of_day(15, 30))
+    assert look(close - minute, 59_500.0)[0] == december
+    assert look(close, 59_500.0) == (
+        ["BANKNIFTY FUT 27 JAN 26", "NIFTY FUT 27 JAN 26"],
+        [59_400.0, 59_500.0, 59_600.0],
     )
-    config = settings(home=home, underlyings="BANKNIFTY", futures=0, option_strikes=1)
-    found = universe_of(config, conn, NOON, calendar=Calendar())
-    strikes = {instrument.strike for instrument in resolve(conn, list(found.keys), on=NOON.date())}
-    assert strikes == {None, 59300.0, 59400.0, 59500.0}
 
 
-def test_master_offline_uses_the_last_good_one_and_says_its_age(
-    conn: psycopg.Connection[Any], home: Path, caplog: pytest.LogCaptureFixture
+def test_refresh_offline_uses_the_last_good_master_says_its_age_and_does_not_hammer(
+    database: Database, conn: psycopg.Connection[Any], home: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    config = settings(home=home, upstox_assets_url="http://127.0.0.1:9")
-    fresh_master(config, conn, datetime.now(UTC))
-    assert "there is none yet" in caplog.text
+    config = settings(home=home, upstox_assets_url="http://127.0.0.1:9", upstox_api_url="http://127.0.0.1:9")
+    now = datetime.now(UTC)
+    asyncio.run(UniverseKeeper(config, database.url).refresh(now))
+    assert "there is none yet" in caplog.text and "the built-in one is used" in caplog.text
     load_master(conn, gzip.compress(json.dumps([row(date(2026, 1, 27), "NIFTY FUT 27 JAN 26", 65)]).encode()), "file")
     conn.execute("update tickline.master_loads set loaded_at = loaded_at - interval '30 hours'")
-    assert master_age(conn, datetime.now(UTC)) == "the last one is 30.0 hours old"
-    fresh_master(config, conn, datetime.now(UTC))
+    keeper = UniverseKeeper(config, database.url)
+    asyncio.run(keeper.refresh(now))
     assert "30.0 hours old" in caplog.text
+    caplog.clear()
+    asyncio.run(keeper.refresh(now + timedelta(minutes=9)))
+    assert not caplog.text
+    asyncio.run(keeper.refresh(now + timedelta(minutes=11)))
+    assert "hours old" in caplog.text
+
+
+def test_refresh_asks_once_a_day_after_the_master_is_made(database: Database, home: Path) -> None:
+    async def days() -> list[int]:
+        async with Simulator(RecordingSource(data_file(SESSION))) as simulator:
+            config = settings(home=home, upstox_api_url=simulator.url, upstox_assets_url=simulator.url)
+            keeper, loads = UniverseKeeper(config, database.url), []
+            tomorrow = datetime.now(UTC) + timedelta(days=1)
+            for now in (datetime.now(UTC), datetime.now(UTC) + timedelta(minutes=20), tomorrow):
+                await keeper.refresh(now)
+                with database.connect() as connection:
+                    loads.append(connection.execute("select count(*) from tickline.master_loads").fetchone()[0])
+            assert keeper.calendar.fetched_at == tomorrow
+            return loads
+
+    assert asyncio.run(days()) == [1, 1, 2]
 
 
 def test_calendar_is_fetched_from_the_vendor_kept_and_used_offline(home: Path) -> None:
@@ -128,10 +172,10 @@ def test_calendar_is_fetched_from_the_vendor_kept_and_used_offline(home: Path) -
             simulator.holidays.append(muhurat)
             config = settings(home=home, upstox_api_url=simulator.url)
             async with UpstoxApi(config) as api:
-                return await refresh_calendar(api, home, now)
+                return await refresh_calendar(api, home, "vendor", now)
 
     fetched = asyncio.run(fetch())
-    stored = load_calendar(home)
+    stored = load_calendar(home, "vendor")
     assert stored == fetched and stored.fetched_at == now
     at = datetime.fromtimestamp(special["start_time"] / 1000, UTC)
     assert stored.state("NSE_FO", at) is SegmentState.OPEN
@@ -140,13 +184,14 @@ def test_calendar_is_fetched_from_the_vendor_kept_and_used_offline(home: Path) -
 
     async def offline() -> None:
         async with UpstoxApi(settings(home=home, upstox_api_url="http://127.0.0.1:9")) as api:
-            await refresh_calendar(api, home, now)
+            await refresh_calendar(api, home, "vendor", now)
 
     with pytest.raises(FeedError, match="cannot fetch"):
         asyncio.run(offline())
-    assert load_calendar(home) == stored
+    assert load_calendar(home, "vendor") == stored
+    assert load_calendar(home, "simulator") == Calendar()
     (home / "calendar.json").write_text("{")
-    assert load_calendar(home) == Calendar()
+    assert load_calendar(home, "vendor") == Calendar()
 
 
 def test_universe_commands_refresh_plan_and_refuse(database: Database, home: Path) -> None:

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ingest.retry import backoff_s
-from ingest.subscription import batches, request, requests
+from ingest.subscription import Request, batches, next_request, request
 
 
 @given(st.integers(1, 10_000), st.integers())
@@ -32,14 +32,44 @@ def test_batches_cut_without_loss() -> None:
     assert [key for batch in cut for key in batch] == keys
 
 
-def test_requests_have_one_mode_each_and_every_key_once() -> None:
-    wanted = {f"k{number}": "full" if number % 3 else "ltpc" for number in range(156)}
-    made = list(requests(wanted, 50))
-    assert [(mode, len(keys)) for mode, keys in made] == [
-        ("ltpc", 50),
-        ("ltpc", 2),
-        ("full", 50),
-        ("full", 50),
-        ("full", 4),
+def steps(asked: dict[str, str], wanted: dict[str, str], batch_keys: int) -> list[Request]:
+    """All requests that lead from what was asked for to what is wanted, done as the feed does them."""
+    asked, made = dict(asked), []
+    while step := next_request(asked, wanted, batch_keys):
+        made.append(step)
+        for key in step.keys:
+            if step.mode is None:
+                del asked[key]
+            else:
+                assert (key in asked) == (step.method == "change_mode")
+                asked[key] = step.mode
+    assert asked == wanted
+    return made
+
+
+def test_next_request_of_156_keys_makes_four_batches() -> None:
+    made = steps({}, {f"k{number}": "full" for number in range(156)}, 50)
+    assert [(step.method, step.mode, len(step.keys)) for step in made] == [
+        ("sub", "full", 50),
+        ("sub", "full", 50),
+        ("sub", "full", 50),
+        ("sub", "full", 6),
     ]
-    assert {key: mode for mode, keys in made for key in keys} == wanted
+
+
+def test_next_request_makes_room_before_it_fills_it() -> None:
+    made = steps({"a": "full", "b": "full", "c": "ltpc"}, {"b": "ltpc", "c": "ltpc", "d": "full"}, 50)
+    assert made == [("unsub", None, ["a"]), ("change_mode", "ltpc", ["b"]), ("sub", "full", ["d"])]
+
+
+PLANS = st.dictionaries(st.integers(0, 40).map(str), st.sampled_from(["ltpc", "full", "option_greeks"]))
+
+
+@given(PLANS, PLANS, st.integers(1, 7))
+def test_next_request_always_arrives_and_asks_for_nothing_twice(
+    asked: dict[str, str], wanted: dict[str, str], batch_keys: int
+) -> None:
+    made = steps(asked, wanted, batch_keys)
+    named = [key for step in made for key in step.keys]
+    assert len(named) == len(set(named))
+    assert all(0 < len(step.keys) <= batch_keys for step in made)

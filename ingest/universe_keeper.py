@@ -1,0 +1,215 @@
+"""Universe keeper: the instrument master, the calendar and the prices behind what is wanted, kept up to date.
+
+Owns when the vendor is asked for a new master and calendar: each morning after they are made, and
+again after a failure. What is wanted follows from them and from the last ticks in the database, so
+windows of options move, contracts roll at the close of their last day, and an underlying's options
+come with its first tick.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable, Mapping
+from datetime import date, datetime, timedelta
+from typing import Any
+
+import psycopg
+
+from ingest.calendar_cache import load_calendar, refresh_calendar
+from ingest.config import Settings
+from ingest.instruments import is_fresh, load_master, loaded_at, rebuilt_at
+from ingest.universe import Chain, Contract, Rules, Universe, Window, chains_of, chosen, wanted
+from ingest.upstox import MASTER_PATH, UpstoxApi
+from sql import query
+from sql.database import connect, translate
+from sql.errors import ConfigError, FeedError, TicklineError
+from sql.resolve import resolve
+
+log = logging.getLogger(__name__)
+
+EXCHANGE = "NSE"
+RETRY_AFTER = timedelta(minutes=10)  # a master or calendar that could not be had
+NOTHING_REMEDY = (
+    "name instruments, as in `tickline start INFY 'NIFTY FUT'`, or set TICKLINE_UNIVERSE or TICKLINE_UNDERLYINGS"
+)
+
+
+def rules_of(settings: Settings) -> Rules:
+    """Return the universe rules as the settings have them."""
+    return Rules(
+        underlyings=settings.underlyings,
+        exclude=settings.underlyings_exclude,
+        spot=settings.spot,
+        futures=settings.futures,
+        option_strikes=settings.option_strikes,
+        option_expiries=settings.option_expiries,
+        spot_mode=settings.spot_mode or settings.mode,
+        futures_mode=settings.futures_mode or settings.mode,
+        options_mode=settings.options_mode or settings.mode,
+        hysteresis=settings.atm_hysteresis,
+    )
+
+
+def master_age(connection: psycopg.Connection[Any], now: datetime) -> str:
+    """Say how old the instrument master is."""
+    loaded = loaded_at(connection)
+    if loaded is None:
+        return "there is none yet"
+    return f"the last one is {(now - loaded).total_seconds() / 3600:.1f} hours old"
+
+
+class UniverseKeeper:
+    """What the settings want, at any time.
+
+    Parameters
+    ----------
+    settings
+        The rules and names, where the vendor is, and where the calendar is kept.
+    url
+        The database with the instruments and the last ticks.
+    """
+
+    def __init__(self, settings: Settings, url: str) -> None:
+        self.settings = settings
+        self.url = url
+        self.calendar = load_calendar(settings.home, settings.api_url)
+        self._source = settings.assets_url + MASTER_PATH.format(exchange=EXCHANGE)
+        self._rules = rules_of(settings)
+        self._centres: Mapping[Window, float] = {}
+        self._tried_at: datetime | None = None
+        # Of one day's contracts in one master; reading them takes a good part of a second.
+        self._read_of: tuple[date, datetime | None] | None = None
+        self._chains: dict[str, Chain] = {}
+        self._named: dict[str, str] = {}
+
+    async def refresh(self, now: datetime) -> None:
+        """Fetch today's master and calendar where they are not at hand; what cannot be had is said with its age."""
+        if self._tried_at is not None and now - self._tried_at < RETRY_AFTER:
+            return
+        stale_master = not await asyncio.to_thread(self._has_master, now)
+        fetched_at = self.calendar.fetched_at
+        stale_calendar = fetched_at is None or fetched_at < rebuilt_at(now)
+        if not stale_master and not stale_calendar:
+            return
+        self._tried_at = now
+        async with UpstoxApi(self.settings) as api:
+            if stale_calendar:
+                await self._refresh_calendar(api, now)
+            if stale_master:
+                await self._refresh_master(api, now)
+
+    def look(self, now: datetime) -> Universe:
+        """Return what is wanted at a time.
+
+        Raises
+        ------
+        ConfigError
+            If the settings name nothing, or an instrument or underlying that is not known.
+        StoreError
+            If the database refuses or is away.
+        """
+        if not self.settings.universe and not self.settings.underlyings:
+            raise ConfigError(f"nothing to record: {NOTHING_REMEDY}")
+        on = self.calendar.contract_day(now)
+        try:
+            with connect(self.url, autocommit=True) as connection:
+                self._read(connection, on)
+                keys = [chain.underlying_key for chain in chosen(self._rules, self._chains)]
+                spots = dict(connection.execute(query("last_prices"), {"instrument_keys": keys}).fetchall())
+        except psycopg.Error as exc:
+            raise translate(exc) from exc
+        found = wanted(self._rules, self._chains, spots=spots, on=on, centres=self._centres, named=self._named)
+        self._centres = found.centres
+        return found
+
+    def supposed(self, found: Universe, now: datetime) -> Universe:
+        """Return a universe with the options that wait for a price, as many as there will be: for planning.
+
+        They are taken from the middle of their strikes.
+        """
+        waiting = [self._chains[symbol] for symbol in found.unpriced]
+        spots = {}
+        for chain in waiting:
+            strikes = [strike for ladder in chain.options.values() for strike in ladder]
+            spots[chain.underlying_key] = sorted(strikes)[len(strikes) // 2]
+        on = self.calendar.contract_day(now)
+        return wanted(self._rules, self._chains, spots=spots, on=on, centres=self._centres, named=self._named)
+
+    def _read(self, connection: psycopg.Connection[Any], on: date) -> None:
+        """Read contracts and names anew, if there is a new day or master."""
+        read_of = (on, loaded_at(connection))
+        if read_of == self._read_of:
+            return
+        found = resolve(connection, list(self.settings.universe), on=on)
+        self._named = {instrument.instrument_key: self.settings.mode for instrument in found}
+        if self.settings.underlyings:
+            rows = connection.execute(query("living_contracts"), {"on": on}).fetchall()
+            self._chains = chains_of(Contract(*row) for row in rows)
+        self._read_of = read_of
+
+    def _has_master(self, now: datetime) -> bool:
+        try:
+            with connect(self.url, autocommit=True) as connection:
+                return is_fresh(connection, self._source, now)
+        except psycopg.Error as exc:
+            raise translate(exc) from exc
+
+    async def _refresh_calendar(self, api: UpstoxApi, now: datetime) -> None:
+        try:
+            self.calendar = await refresh_calendar(api, self.settings.home, self.settings.api_url, now)
+        except FeedError as exc:
+            of = self.calendar.fetched_at
+            age = f"that of {of:%Y-%m-%d %H:%M} UTC" if of else "the built-in one"
+            log.warning("market calendar not refreshed, %s is used error=%s", age, exc)
+
+    async def _refresh_master(self, api: UpstoxApi, now: datetime) -> None:
+        def load(data: bytes | None, error: FeedError | None) -> None:
+            with connect(self.url, autocommit=True) as connection:
+                if data is None:
+                    log.warning("instrument master not refreshed, %s error=%s", master_age(connection, now), error)
+                    return
+                rows = load_master(connection, data, self._source)
+                log.info("instrument master loaded source=%s rows=%d", self._source, rows)
+
+        try:
+            data = await api.instrument_master(EXCHANGE)
+        except FeedError as exc:
+            await asyncio.to_thread(load, None, exc)
+        else:
+            try:
+                await asyncio.to_thread(load, data, None)
+            except FeedError as exc:  # it came, but damaged
+                await asyncio.to_thread(load, None, exc)
+
+
+async def follow(
+    keeper: UniverseKeeper, change: Callable[[dict[str, str]], None], clock: Callable[[], datetime], *, every_s: float
+) -> None:
+    """Keep what is subscribed equal to what is wanted, until cancelled; a failure keeps what there is.
+
+    Parameters
+    ----------
+    keeper
+        Who knows what is wanted.
+    change
+        Called with keys -> modes when they have changed; may raise `TicklineError`.
+    clock
+        Returns the time, aware.
+    every_s
+        Seconds between two looks.
+    """
+    present: dict[str, str] | None = None
+    said = ""
+    while True:
+        await asyncio.sleep(every_s)
+        try:
+            await keeper.refresh(clock())
+            keys = (await asyncio.to_thread(keeper.look, clock())).keys
+            if keys != present:
+                change(keys)
+                present, said = keys, ""
+        except TicklineError as exc:
+            if str(exc) != said:
+                log.warning("universe stays as it is error=%s", exc)
+            said = str(exc)
