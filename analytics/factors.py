@@ -1,0 +1,189 @@
+"""What spike detection looks at in a bar, and what is usual for its instrument. Pure.
+
+Owns the quantities and their exponential averages, for a whole history and bar by bar: `factors` and
+`advance` give the same figures. All are free of scale, so that one rule set serves instruments of any
+price and size. Must not know weights.
+
+A spike is judged over the last few bars of a run. A run is a stretch of bars that nothing interrupts: it
+ends where a bar is of quality gap or partial, or where no bar came for long. At the start of a session the
+move is counted from the close before it, and compared with the same minutes of earlier days only.
+"""
+
+from __future__ import annotations
+
+import polars as pl
+
+from analytics.rules import Windows
+from analytics.session import MARKET_ZONE
+
+KEY = "instrument_key"
+BAD = ("gap", "partial")
+# Each quantity is compared with its own average: x is its value for the bar, and mean, square and count
+# are the averages after the bar.
+QUANTITIES = ("volume", "trades", "move", "iv", "oi")
+OPTIONAL = {"volume": pl.Int64, "trades": pl.Int64, "iv": pl.Float64, "oi": pl.Int64, "quality": pl.String}
+STATE = [KEY, *(f"{name}_{part}" for name in QUANTITIES for part in ("mean", "square", "count"))]
+
+
+def quantities(bars: pl.LazyFrame, windows: Windows) -> pl.LazyFrame:
+    """Add what is measured of each bar.
+
+    Parameters
+    ----------
+    bars
+        instrument_key, bucket, open, high, low, close (rupees), and where known volume, trades, iv, oi and
+        quality; sorted by instrument_key and bucket.
+
+    Returns
+    -------
+    polars.LazyFrame
+        With run (Int64, grows at each start of a run), session_start (Boolean, fewer bars than a window
+        since a session began), window_bars (bars of the run in the window), rising (Boolean), and
+        volume_x, trades_x (mean of the window), move_x (log of the high or the low over the price
+        before the window, whichever is farther), iv_x, oi_x (absolute change over the window). A bar of
+        quality gap or partial has null in all.
+    """
+    known = bars.collect_schema().names()
+    bars = bars.with_columns(pl.lit(None, kind).alias(name) for name, kind in OPTIONAL.items() if name not in known)
+    before = pl.col("bucket", "close", "_bad", "_day").shift(1).over(KEY)
+    day = pl.col("bucket").dt.convert_time_zone(MARKET_ZONE.key).dt.date()
+    bars = bars.with_columns(
+        _bad=pl.col("quality").cast(pl.String).is_in(BAD).fill_null(False),
+        _day=day,
+    ).with_columns(before.name.prefix("_prior"))
+    step = pl.col("bucket") - pl.col("_priorbucket")
+    limit = windows.step_bars_max * _interval()
+    starts = step.is_null() | (step > limit) | pl.col("_bad") | pl.col("_prior_bad")
+    overnight = (pl.col("_prior_day") != pl.col("_day")) & (step > limit) & ~(pl.col("_bad") | pl.col("_prior_bad"))
+    anchor = pl.when(overnight).then(pl.col("_priorclose")).otherwise(pl.col("open"))
+    bars = bars.with_columns(_starts=starts, _overnight=overnight.fill_null(False), _anchor=anchor)
+    bars = bars.with_columns(run=pl.col("_starts").cum_sum().cast(pl.Int64))
+    return bars.with_columns(_windowed(windows.spike_bars)).with_columns(_moves()).drop("^_.*$")
+
+
+def _interval() -> pl.Expr:
+    """Return the interval of the bars: the smallest step there is, a minute where there is none."""
+    step = (pl.col("bucket") - pl.col("_priorbucket")).filter(pl.col("_priorbucket").is_not_null())
+    return step.min().fill_null(pl.duration(minutes=1))
+
+
+def _windowed(bars: int) -> list[pl.Expr]:
+    """Return what is taken over the window, which never reaches over the start of the run."""
+    position = pl.int_range(pl.len()).over("run") + 1
+
+    def mean(name: str) -> pl.Expr:
+        return pl.col(name).cast(pl.Float64).rolling_mean(bars, min_samples=1).over("run")
+
+    def change(name: str) -> pl.Expr:
+        return pl.col(name).cast(pl.Float64).diff(bars).over("run").abs()
+
+    good = ~pl.col("_bad")
+    return [
+        pl.min_horizontal(position, pl.lit(bars)).alias("window_bars"),
+        (pl.col("_overnight").first().over("run") & (position <= bars)).alias("session_start"),
+        pl.coalesce(pl.col("close").shift(bars).over("run"), pl.col("_anchor").first().over("run")).alias("_before"),
+        *(pl.when(good).then(mean(name)).alias(f"{name}_x") for name in ("volume", "trades")),
+        *(pl.when(good).then(change(name)).alias(f"{name}_x") for name in ("iv", "oi")),
+    ]
+
+
+def _moves() -> list[pl.Expr]:
+    """Return how far the price went from the price before the window, and whether it rose."""
+    up, down = (pl.col("high") / pl.col("_before")).log(), (pl.col("_before") / pl.col("low")).log()
+    return [
+        pl.when(~pl.col("_bad")).then(pl.max_horizontal(up, down)).alias("move_x"),
+        (up >= down).alias("rising"),
+    ]
+
+
+def _samples() -> dict[str, pl.Expr]:
+    """Return what each average is taken of: single bars of volume, windows of moves within a session."""
+    good = pl.col("move_x").is_not_null()
+    return {
+        "volume": pl.when(good).then(pl.col("volume").cast(pl.Float64)),
+        "trades": pl.when(good).then(pl.col("trades").cast(pl.Float64)),
+        "move": pl.when(~pl.col("session_start")).then(pl.col("move_x")),
+        "iv": pl.col("iv_x"),
+        "oi": pl.col("oi_x"),
+    }
+
+
+def averages(bars: pl.LazyFrame, windows: Windows) -> pl.LazyFrame:
+    """Add the averages after each bar: NAME_mean, NAME_square (of the square) and NAME_count of each quantity."""
+
+    def smooth(sample: pl.Expr) -> pl.Expr:
+        return sample.ewm_mean(span=windows.span_bars, adjust=True, ignore_nulls=True).forward_fill().over(KEY)
+
+    return bars.with_columns(
+        column
+        for name, sample in _samples().items()
+        for column in (
+            smooth(sample).alias(f"{name}_mean"),
+            smooth(sample**2).alias(f"{name}_square"),
+            sample.is_not_null().cum_sum().over(KEY).cast(pl.Int64).alias(f"{name}_count"),
+        )
+    )
+
+
+def usual(bars: pl.LazyFrame, windows: Windows) -> pl.LazyFrame:
+    """Add volume_usual and move_usual: the medians at the same time of earlier days, null where too few are known."""
+    names = ("volume", "move")
+    days = bars.select(pl.col("bucket").dt.convert_time_zone(MARKET_ZONE.key).dt.date().n_unique()).collect().item()
+    if days <= windows.usual_days_min:
+        return bars.with_columns(pl.lit(None, pl.Float64).alias(f"{name}_usual") for name in names)
+
+    def median(name: str) -> pl.Expr:
+        x = pl.col(f"{name}_x").rolling_median(windows.usual_days, min_samples=windows.usual_days_min).shift(1)
+        return x.over(KEY, "_time").alias(f"{name}_usual")
+
+    return bars.with_columns(_time=pl.col("bucket").dt.time()).with_columns(map(median, names)).drop("_time")
+
+
+def scores(bars: pl.LazyFrame, windows: Windows) -> pl.LazyFrame:
+    """Add the scores, log(1 + z) of what is above the average, from the averages *before* each bar.
+
+    Returns
+    -------
+    polars.LazyFrame
+        With volume_score, trades_score, move_score, iv_score and oi_score. Null: not known, as before the
+        warm-up, in a bar of quality gap or partial, or where a session starts and no earlier days say
+        what is usual then. Volume and moves are first divided by what the time of day makes of them.
+    """
+    busy = _ratio("volume")
+    excess = {
+        "volume": (pl.col("volume_x") / busy, pl.col("window_bars").sqrt()),
+        "trades": (pl.col("trades_x") / busy, pl.col("window_bars").sqrt()),
+        "move": (pl.col("move_x") / _ratio("move"), pl.lit(1.0)),
+        "iv": (pl.col("iv_x"), pl.lit(1.0)),
+        "oi": (pl.col("oi_x"), pl.lit(1.0)),
+    }
+    judged = ~pl.col("session_start") | pl.col("move_usual").is_not_null()
+    return bars.with_columns(
+        pl.when(judged & (pl.col(f"{name}_count") >= windows.warmup_bars))
+        .then(_score(name, x, scale, windows))
+        .alias(f"{name}_score")
+        for name, (x, scale) in excess.items()
+    )
+
+
+def _ratio(name: str) -> pl.Expr:
+    """Return how much more than on average is usual at this time of day, at least 1."""
+    ratio = pl.col(f"{name}_usual") / pl.col(f"{name}_mean")
+    return pl.when(ratio > 1).then(ratio).otherwise(1.0)
+
+
+def _score(name: str, x: pl.Expr, scale: pl.Expr, windows: Windows) -> pl.Expr:
+    """Return log(1 + z) of a quantity, 0 below the average; null where nothing ever varied."""
+    mean = pl.col(f"{name}_mean")
+    variance = pl.col(f"{name}_square") - mean**2
+    # A variance is a difference of two averages: below this part of them it is rounding.
+    varied = variance > 1e-12 * pl.col(f"{name}_square")
+    known = pl.col(f"{name}_count") / (pl.col(f"{name}_count") + windows.doubt_bars)
+    z = (x - mean) / variance.sqrt() * scale * known
+    return pl.when(varied).then(z.clip(lower_bound=0).log1p())
+
+
+def factors(bars: pl.LazyFrame, windows: Windows) -> pl.LazyFrame:
+    """Add quantities, the averages before each bar, and the scores; see the functions of these names."""
+    bars = usual(averages(quantities(bars, windows), windows), windows)
+    return scores(bars.with_columns(pl.col(STATE[1:]).shift(1).over(KEY)), windows)

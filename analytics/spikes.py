@@ -1,0 +1,101 @@
+"""Spike detection: from the factors of bars to signals with a confidence, a direction and reasons. Pure.
+
+Owns how scores are combined and when a bar fires. Must not know where bars come from, nor where signals go.
+"""
+
+from __future__ import annotations
+
+import polars as pl
+
+from analytics.factors import KEY
+from analytics.rules import DEFAULT, Rules
+from analytics.schema import TIME
+
+SIGNALS: dict[str, pl.DataType] = {
+    KEY: pl.String(),
+    "bucket": TIME,  # start of the bar that shows it
+    "direction": pl.Enum(["up", "down"]),
+    "confidence": pl.Float64(),  # 0 to 1
+    "score": pl.Float64(),  # log-odds
+    "close": pl.Float64(),  # of the bar, rupees
+    "move": pl.Float64(),  # over the window, fraction, negative when falling
+    "volume_ratio": pl.Float64(),  # volume of the window over the average; null where volume is not known
+    "price_score": pl.Float64(),
+    "volume_score": pl.Float64(),
+    "trades_score": pl.Float64(),
+    "iv_score": pl.Float64(),
+    "oi_score": pl.Float64(),
+    "onset": pl.Boolean(),  # no bar of the instrument fired in the quiet minutes before
+    "reasons": pl.String(),
+}
+
+
+def log_odds(rules: Rules) -> pl.Expr:
+    """Return the weighted sum of the scores. Null where price or volume is not above the average, or not known.
+
+    Where the number of trades is not known, volume speaks for it. Unknown iv and oi count for nothing.
+    """
+    weights = rules.weights
+    both = pl.min_horizontal("move_score", "volume_score") >= rules.factor_min
+    return pl.when(both).then(
+        rules.bias
+        + pl.when(pl.col(KEY).str.contains("|", literal=True)).then(rules.exchange_points).otherwise(0.0)
+        + weights.price * pl.col("move_score")
+        + weights.volume * pl.col("volume_score")
+        + weights.trades * pl.coalesce("trades_score", "volume_score")
+        + weights.iv * pl.col("iv_score").fill_null(0)
+        + weights.oi * pl.col("oi_score").fill_null(0)
+    )
+
+
+def spikes(features: pl.LazyFrame | pl.DataFrame, rules: Rules = DEFAULT) -> pl.DataFrame:
+    """Return the bars that fire.
+
+    Parameters
+    ----------
+    features
+        Of `analytics.features.features` or `analytics.factors.factors`, sorted by instrument_key and bucket.
+    rules
+        Weights and limits.
+
+    Returns
+    -------
+    polars.DataFrame
+        Columns and dtypes of `SIGNALS`, one row a bar that fires, sorted as given. A spike that lasts fires
+        in several bars: the first has onset. Bars of quality gap or partial have no scores and cannot fire.
+    """
+    return firing(features.lazy(), rules).collect().with_columns(reasons=reasons()).select(*SIGNALS)
+
+
+def firing(features: pl.LazyFrame, rules: Rules) -> pl.LazyFrame:
+    """Return the bars that fire, without their reasons; see `spikes`."""
+    score = log_odds(rules)
+    sign = pl.when("rising").then(1).otherwise(-1)
+    since = pl.col("bucket").diff().over(KEY)
+    return (
+        features.with_columns(score=score)
+        .with_columns(confidence=1 / (1 + (-pl.col("score")).exp()))
+        .filter(pl.col("confidence") >= rules.confidence_min)
+        .with_columns(
+            pl.col("bucket").cast(TIME),
+            direction=pl.when("rising").then(pl.lit("up")).otherwise(pl.lit("down")).cast(SIGNALS["direction"]),
+            move=(pl.col("move_x") * sign).exp() - 1,
+            volume_ratio=pl.col("volume_x") / pl.col("volume_mean"),
+            price_score=pl.col("move_score"),
+            onset=since.is_null() | (since > pl.duration(minutes=rules.quiet_minutes)),
+        )
+    )
+
+
+def reasons() -> pl.Expr:
+    """Return what speaks for a signal in words and numbers: 'price +2.1 % in 5 bars, 14 sd; volume 22 times ...'."""
+    z = {name: (pl.col(f"{name}_score").exp() - 1).round(1) for name in ("price", "volume", "trades", "iv", "oi")}
+    parts = [
+        pl.format("price {} % in {} bars ({} sd)", (pl.col("move") * 100).round(2), pl.col("window_bars"), z["price"]),
+        pl.format("volume {} times the average ({} sd)", pl.col("volume_ratio").round(1), z["volume"]),
+        *(
+            pl.when(pl.col(f"{name}_score") > 0).then(pl.format(f"{label} ({{}} sd)", z[name]))
+            for name, label in (("trades", "number of trades"), ("iv", "implied volatility"), ("oi", "open interest"))
+        ),
+    ]
+    return pl.concat_str(parts, separator="; ", ignore_nulls=True)
