@@ -17,13 +17,14 @@ from ingest.config import settings
 from ingest.journal import segments_of
 from ingest.journal_reader import JournalReader
 from ingest.journal_writer import JournalLimits, JournalWriter
-from ingest.model import Record, RecordKind
+from ingest.model import TICK_COLUMN_NAMES, Record, RecordKind
 from ingest.proto import upstox_feed_v3_pb2 as pb
 from ingest.quarantine import quarantined, replay_quarantined
 from ingest.recording import read_recording
 from ingest.replay import replay
 from ingest.verify import verify_stream
 from ingest.volumes import verify_volumes
+from ingest.writer import Writer
 from sql.database import Database
 from tests.data import data_file
 
@@ -120,6 +121,20 @@ def test_quarantine_replayed_by_two_at_once_and_again_writes_each_frame_once(
     ).fetchone()
     assert late == (written, len(REFUSED), 0, False, written)
     check(database, recorded)
+
+
+def test_state_taken_from_the_table_is_not_that_of_a_late_row(database: Database, recorded: Path, conn: Any) -> None:
+    """What a journal has lost is judged by the last row with a volume count."""
+    replay_quarantined(conn)
+    with Writer(database.url, "default") as writer:
+        instruments, rows = writer.recall("1", REFUSED.start - 20, REFUSED.stop - 1)
+    vtt = dict(zip((ref.instrument_id for ref in instruments), rows[:, TICK_COLUMN_NAMES.index("vtt")], strict=True))
+    counted = conn.execute(
+        "select instrument_id, max(vtt) from ticks where seq between %s and %s group by 1 having count(vtt) > 0",
+        (REFUSED.start - 20, REFUSED.stop - 1),
+    ).fetchall()
+    assert len(counted) > 1
+    assert {id_: vtt[id_] for id_, _ in counted} == dict(counted)
 
 
 def test_replayed_frame_has_its_own_times(database: Database, recorded: Path, conn: Any) -> None:
