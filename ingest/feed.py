@@ -66,6 +66,7 @@ class Feed:
     stats: FeedStats = field(default_factory=FeedStats)
     rng: random.Random = field(default_factory=random.Random)
     _changed: asyncio.Event = field(default_factory=asyncio.Event)
+    _mistake: Exception | None = None  # of our own, while subscribing: a bug, which stops the process
 
     def change(self, keys: Mapping[str, str]) -> None:
         """Want other keys or modes from now on: what differs is asked for, or unsubscribed, at once."""
@@ -163,6 +164,8 @@ class Feed:
                 self.stats.bytes += len(message)
                 self.stats.failures = 0
         except ConnectionClosed as exc:
+            if self._mistake is not None:
+                raise self._mistake from exc
             code = exc.rcvd.code if exc.rcvd else 1006
             reason = exc.rcvd.reason if exc.rcvd else "no close frame"
             self._note(RecordKind.DISCONNECTED, {"code": code, "reason": reason})
@@ -199,6 +202,9 @@ class Feed:
                 await asyncio.sleep(self.settings.subscribe_interval_ms / 1000)
         except ConnectionClosed:
             return
+        except Exception as exc:
+            self._mistake = exc  # a connection that has asked for nothing would be up, and silent for ever
+            await socket.close()
 
     def _note(self, kind: RecordKind, facts: dict[str, object]) -> None:
         self.spool.put(kind, json.dumps(facts).encode(), now_us())

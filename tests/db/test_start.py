@@ -71,6 +71,25 @@ def rows(database: Database, statement: str) -> list[tuple[Any, ...]]:
         return connection.execute(statement).fetchall()
 
 
+def test_subscription_that_fails_ends_the_process_and_not_the_flow_of_frames_only(
+    database: Database, home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A connection that has asked for nothing is up, and silent for ever."""
+
+    def broken(*_: object, **__: object) -> bytes:
+        raise RuntimeError("a bug")
+
+    monkeypatch.setattr("ingest.feed.request", broken)
+
+    async def run() -> None:
+        source = RecordingSource(data_file(SESSION))
+        async with Simulator(source) as simulator:
+            await ingest(simulator, database, configured(simulator, home), ["NSE_FO|51460"], lambda _: False)
+
+    with pytest.raises(RuntimeError, match="a bug"):
+        asyncio.run(run())
+
+
 @pytest.mark.parametrize("route", ["authorize", "direct"])
 def test_session_through_the_socket_gives_the_ticks_of_a_replay(
     database: Database, template: Any, home: Path, route: str
