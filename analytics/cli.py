@@ -109,7 +109,7 @@ def sql_command(*, statement: str, form: str, output: Path | None, all_rows: boo
     """Run one statement that reads; "-" takes it from stdin. Nothing can be written with it.
 
     The relations are instruments, ticks, bars_1m, bars_5m, best_bars_1m, best_bars_5m,
-    official_bars_1m, latest_ticks, feed_gaps and signals.
+    official_bars_1m, latest_ticks, feed_gaps, unheard_minutes and signals.
     """
     from analytics.output import Format, write
     from analytics.statement import select

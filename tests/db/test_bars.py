@@ -247,6 +247,38 @@ def test_best_bars_single_trade_is_thin(conn: Connection) -> None:
     ]
 
 
+def unheard(conn: Connection, seconds: float, quality: str) -> None:
+    conn.execute("insert into unheard_minutes values (1, %s, %s)", (at(seconds), quality))
+
+
+def test_best_bars_say_what_was_not_heard_before_anything_else(conn: Connection) -> None:
+    trades(conn, 4)
+    official(conn, 60, 1.0, "I1")
+    for seconds, quality in ((60, "gap"), (120, "partial"), (600, "gap")):
+        unheard(conn, seconds, quality)
+    found = conn.execute("select source, quality from best_bars_1m order by bucket").fetchall()
+    assert found == [("ticks", "complete"), ("official", "gap"), ("ticks", "partial"), ("ticks", "complete")]
+    # A minute that was not heard and has no bar makes none, but the five minutes that it is in are no better for it.
+    assert conn.execute("select source, quality from best_bars_5m").fetchall() == [("mixed", "gap")]
+    insert(conn, [(605 + 60, 99, True, 5.0, 1_000, 10), (606 + 60, 100, True, 5.0, 1_010, 10)])
+    assert conn.execute("select quality from best_bars_5m order by bucket desc limit 1").fetchone() == ("gap",)
+
+
+@pytest.mark.parametrize(("segment", "quality"), [("NSE_FO", "auction"), ("MCX_FO", "complete")])
+def test_best_bars_before_the_open_are_of_the_auction(conn: Connection, segment: str, quality: str) -> None:
+    [[id_]] = conn.execute(
+        "insert into instruments (instrument_key, segment) values ('X|1', %s) returning instrument_id", (segment,)
+    ).fetchall()
+    for minute in ("09:07", "09:15"):
+        conn.execute(
+            "insert into official_bars_1m (instrument_id, bucket, open, high, low, close, volume, source) "
+            "values (%s, %s, 1, 1, 1, 1, 7, 'I1')",
+            (id_, f"2025-12-15 {minute}+05:30"),
+        )
+    found = conn.execute("select quality, volume from best_bars_1m order by bucket").fetchall()
+    assert found == [(quality, 7), ("complete", 7)]
+
+
 def test_latest_ticks_has_one_per_active_instrument(conn: Connection) -> None:
     insert(conn, [(5, 1, True, 1.0, 10, 10), (9, 2, True, 2.0, 20, 10), (9, 3, False, 3.0, 20, 0)])
     insert(conn, [(4, 1, True, 7.0, 10, 10)], instrument_id=2)

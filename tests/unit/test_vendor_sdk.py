@@ -123,3 +123,30 @@ def test_vendor_sdk_authorizes_over_rest() -> None:
         assert refused.value.status == 401
 
     with_simulator(use)
+
+
+def test_vendor_sdk_reads_minute_bars_and_quotes_of_the_simulator() -> None:
+    """What the SDK has as typed fields is what the market's truth says."""
+
+    def use(simulator: Simulator, _: HangUp) -> None:
+        for frame in simulator.source.frames():
+            if frame.current_ms > SESSION.open_ms + 190_000:
+                break
+        truth = [list(bar[2:]) for bar in simulator.source.minute_bars(KEYS[1])]
+        assert len(truth) == 3
+        client = client_of(simulator)
+        history = upstox_client.HistoryV3Api(client)
+        intraday = history.get_intra_day_candle_data(KEYS[1], "minutes", "1").data.candles
+        assert [[*row[1:5], row[5]] for row in reversed(intraday)] == truth
+        past = history.get_historical_candle_data1(KEYS[1], "minutes", "1", "2026-01-05", "2026-01-05").data.candles
+        assert past == intraday
+        assert (
+            history.get_historical_candle_data1(KEYS[1], "minutes", "1", "2026-01-02", "2026-01-01").data.candles == []
+        )
+        simulator.player.current_ms = SESSION.open_ms + 190_000
+        quotes = upstox_client.MarketQuoteV3Api(client).get_market_quote_ohlc("I1", instrument_key=",".join(KEYS)).data
+        bar = quotes["NSE_FO:35000"].prev_ohlc
+        assert [bar.open, bar.high, bar.low, bar.close, bar.volume] == truth[-1]
+        assert bar.ts == SESSION.open_ms + 120_000
+
+    with_simulator(use)

@@ -1,7 +1,17 @@
--- Whether a minute is of the opening auction: futures and shares match orders before the session opens.
-create function tickline.is_auction(bucket timestamptz) returns boolean
+-- Whether a minute is of the opening auction: shares and their derivatives match orders before the session
+-- opens. Its volume has bars of its own, so that it can be counted or left out.
+create function tickline.is_before_open(bucket timestamptz) returns boolean
 language sql immutable strict parallel safe
-return (bucket at time zone 'Asia/Kolkata')::time < '09:15' and (bucket at time zone 'Asia/Kolkata')::time >= '09:00';
+return (bucket at time zone 'Asia/Kolkata')::time >= '09:00' and (bucket at time zone 'Asia/Kolkata')::time < '09:15';
+
+-- Currencies and commodities trade from 09:00 on. Asked only for the few minutes before the open.
+create function tickline.opens_early(id integer) returns boolean
+language sql stable strict parallel safe
+return exists (
+    select
+    from public.instruments
+    where instrument_id = id and segment in ('NCD_FO', 'BCD_FO', 'MCX_FO', 'MCX_INDEX', 'NSE_COM')
+);
 
 -- The official bar where there is one, else the tick-built one. There is at most one of each per
 -- bucket, so the aggregates only put the two side by side, and beside them whether we heard all of the
@@ -70,7 +80,7 @@ select
     case
         when max(unheard) is not null then max(unheard)
         when max(source) is null and max(trades) < 2 then 'thin'
-        when tickline.is_auction(bucket) then 'auction'
+        when tickline.is_before_open(bucket) and not tickline.opens_early(instrument_id) then 'auction'
         else 'complete'
     end as quality
 from candidate_bars
