@@ -76,8 +76,10 @@ class JournalReader:
     def backlog_bytes(self) -> int:
         """Bytes of this stream that have not been read yet."""
         ahead = [path for path in self._segments() if segment_name(path) >= self.segment]
-        read = self.offset if ahead and segment_name(ahead[0]) == self.segment else 0
-        return sum(path.stat().st_size for path in ahead) - read
+        sizes = [path.stat().st_size for path in ahead]
+        # A power cut may have left less of a segment than was read of it.
+        read = min(self.offset, sizes[0]) if ahead and segment_name(ahead[0]) == self.segment else 0
+        return sum(sizes) - read
 
     def seek(self, position: Position | None) -> None:
         """Read again from a position; None is the oldest record."""

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import os
+import re
 import threading
 import time
 from collections.abc import Iterator
 from datetime import UTC, datetime
-from itertools import islice
+from itertools import islice, pairwise
 from pathlib import Path
 
 import pytest
@@ -24,6 +25,7 @@ from ingest.recording import read_recording
 from sql.database import Database
 from sql.errors import JournalError
 from tests.fault.harness import (
+    Command,
     Ingester,
     Market,
     committed,
@@ -249,12 +251,20 @@ def continued(database: Database, home: Path, market: Market) -> Database:
     return database
 
 
-def test_journal_shortened_by_a_power_cut_is_continued_without_doubles(continued: Database, home: Path) -> None:
+def test_journal_shortened_by_a_power_cut_is_continued_without_doubles_and_verify_names_the_loss(
+    continued: Database, home: Path
+) -> None:
     check_continued(continued, stream_folder(home))
-
-
-def test_journal_shortened_by_a_power_cut_counts_no_volume_twice(continued: Database) -> None:
     assert not volume_is_doubled(continued)
+    records = records_of(stream_folder(home))
+    (lost,) = [
+        (before.seq + 1, after.seq - 1) for (_, before), (_, after) in pairwise(records) if after.seq > before.seq + 1
+    ]
+    with Command(home, "verify", TICKLINE_HOME=str(home), TICKLINE_DATABASE_URL=continued.url) as verify:
+        assert verify.process.wait(timeout=60) == 1
+        assert f"seq {lost[0]} to {lost[1]} are committed and not in the journal any more" in verify.text()
+        assert f"ended without a word after seq {lost[0] - 1}" in verify.text()
+        assert not re.search(r"^  (missing|doubled|too many|volume)", verify.text(), re.MULTILINE), verify.text()
 
 
 def check_continued(database: Database, folder: Path) -> None:
