@@ -65,6 +65,8 @@ class Settings(DatabaseSettings):
     frame_bytes_max: PositiveInt = 16 * 2**20  # a snapshot of 2,000 full keys nears 1 MiB
     backoff_first_s: Positive = 2.0
     backoff_max_s: Positive = 60.0
+    closed_retry_s: Positive = 900.0  # while the market is closed; a calendar that errs costs no session
+    token_poll_s: Positive = 5.0  # how often a new token is looked for; a look reads one small file
 
     # Repair of bars.
     backfill_s: float = Field(

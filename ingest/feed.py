@@ -1,7 +1,8 @@
 """Feed: one connection to the vendor, its frames into the journal, again and again.
 
-Owns the socket. A frame is in the journal before anything else happens to it; what it means is
-not looked at here. Every connection authorises anew, because a feed URI works once.
+Owns the socket and does what the table of `life` says. A frame is in the journal before anything else
+happens to it; what it means is not looked at here. Every connection authorises anew, because a feed
+URI works once.
 """
 
 from __future__ import annotations
@@ -10,8 +11,9 @@ import asyncio
 import json
 import logging
 import random
+import time
 import uuid
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 
 from websockets.asyncio.client import ClientConnection, connect
@@ -19,17 +21,20 @@ from websockets.exceptions import ConnectionClosed, InvalidHandshake, InvalidSta
 
 from ingest.config import Settings
 from ingest.journal import now_us
+from ingest.keystates import KeyStates
+from ingest.life import OPEN, Action, Event, Life, State, meaning_of_403
 from ingest.model import RecordKind
-from ingest.retry import backoff_s
 from ingest.spool import Spool
-from ingest.subscription import next_request, request
+from ingest.subscription import is_market_info, next_request, request
 from ingest.upstox import DIRECT_PATH, UpstoxApi, refused, user_agent
-from sql.errors import AuthorizationError, FeedError, JournalError
+from sql.errors import FeedError, JournalError
 
 log = logging.getLogger(__name__)
 
 RECEIVE_QUEUE_FRAMES = 64  # websockets stops reading the socket beyond this; TCP then slows the server
 CLOSE_TIMEOUT_S = 2.0  # a server that does not answer our close must not hold up a stop
+TEXT_CHARS_MAX = 200  # of a text message are shown
+_REFUSALS = {401: Event.UNAUTHORISED, 403: Event.FORBIDDEN, 429: Event.BUSY}
 
 
 @dataclass(slots=True)
@@ -40,8 +45,8 @@ class FeedStats:
     bytes: int = 0
     text_frames: int = 0
     connections: int = 0
-    failures: int = 0  # in a row
-    connected: bool = False
+    reconnects: int = 0  # that we made because an open socket was silent
+    last_us: int = 0  # when the last frame came, our clock, epoch microseconds; 0: none has
     last_error: str = ""
 
 
@@ -56,133 +61,185 @@ class Feed:
     spool
         Where frames and connection events go.
     keys
-        Instrument keys to subscribe -> mode; `change` replaces them.
+        Instrument keys to subscribe -> mode; `change` replaces them. While there are none it does not connect.
+    name
+        For log lines, where there are several.
+    pause_s
+        Returns how long a closed market lets the feed alone, seconds; 0: data may come.
     """
 
     api: UpstoxApi
     settings: Settings
     spool: Spool
     keys: Mapping[str, str]
+    name: str = "1"
+    pause_s: Callable[[], float] = lambda: 0.0
     stats: FeedStats = field(default_factory=FeedStats)
+    life: Life = field(default_factory=Life)
+    states: KeyStates = field(default_factory=KeyStates)
     rng: random.Random = field(default_factory=random.Random)
     _changed: asyncio.Event = field(default_factory=asyncio.Event)
+    _asked: dict[str, str] = field(default_factory=dict)  # on this connection: key -> mode
+    _uri: str = ""
+    _headers: dict[str, str] = field(default_factory=dict)
+    _socket: ClientConnection | None = None
+    _gave_up: str = ""  # why we ended the connection ourselves
     _mistake: Exception | None = None  # of our own, while subscribing: a bug, which stops the process
+
+    @property
+    def connected(self) -> bool:
+        """Whether the socket is open."""
+        return self.life.state in OPEN
 
     def change(self, keys: Mapping[str, str]) -> None:
         """Want other keys or modes from now on: what differs is asked for, or unsubscribed, at once."""
         self.keys = dict(keys)
         self._changed.set()
 
+    def ask_again(self, keys: Iterable[str]) -> None:
+        """Ask once more for keys that were asked for and are not answered."""
+        for key in keys:
+            self._asked.pop(key, None)
+        self._changed.set()
+
+    def quiet(self) -> None:
+        """Note that an open connection brings nothing though it should."""
+        if self.life.state is State.LIVE:
+            self._happen(Event.QUIET)
+
+    def reconnect(self, reason: str) -> None:
+        """Give an open connection up and make another."""
+        if self._socket is not None and self.connected:
+            self.stats.reconnects += 1
+            self._gave_up = reason
+            self._socket.transport.abort()
+
     async def run(self) -> None:
-        """Connect, receive, and connect again; ends only by cancellation or a refused token.
+        """Connect, receive, and connect again; ends only by cancellation.
 
         While the journal cannot be written nothing is read, so that nothing is lost silently: the
         connection is given up, and made again when there is room.
-
-        Raises
-        ------
-        AuthorizationError
-            If the vendor refuses the token: trying again would not help.
         """
+        steps = {
+            Action.AUTHORISE: self._authorise,
+            Action.CONNECT: self._connect,
+            Action.RECEIVE: self._receive,
+            Action.WAIT: self._wait,
+            Action.AWAIT_TOKEN: self._await_token,
+            Action.AWAIT_MARKET: self._await_market,
+            Action.AWAIT_JOURNAL: self._await_journal,
+        }
+        action = Action.AUTHORISE
         while True:
-            try:
-                await self._session()
-            except AuthorizationError:
-                raise
-            except JournalError as exc:
-                log.error("journal cannot be written, the feed is not read error=%s", exc)
-                await self._await_journal(str(exc))
-                continue
-            except FeedError as exc:
-                self.stats.failures += 1
-                self.stats.last_error = str(exc)
-            wait_s = backoff_s(
-                max(self.stats.failures, 1),
-                self.rng,
-                first_s=self.settings.backoff_first_s,
-                max_s=self.settings.backoff_max_s,
-            )
-            log.warning(
-                "feed down, trying again in_s=%.1f failures=%d error=%s",
-                wait_s,
-                self.stats.failures,
-                self.stats.last_error,
-            )
-            await asyncio.sleep(wait_s)
+            action = self._happen(await steps[action]())
 
-    async def _await_journal(self, reason: str) -> None:
-        """Wait until the journal takes records; the first says why we did not listen."""
-        self._note(RecordKind.DISCONNECTED, {"code": 0, "reason": f"journal: {reason}"})
-        await self.spool.recovered()
-        log.info("journal can be written again")
+    def _happen(self, event: Event) -> Action:
+        return self.life.happen(event, time.monotonic())
 
-    async def _session(self) -> None:
-        """One connection from authorisation to its end, which is always an error."""
-        try:
-            async with await self._connect() as socket:
-                await self._receive_all(socket)
-        except InvalidStatus as exc:
-            raise refused(exc.response.status_code) from exc
-        except (InvalidHandshake, InvalidURI, OSError, TimeoutError) as exc:
-            raise FeedError(f"cannot connect to the feed: {exc or 'timed out'}") from exc
-
-    async def _connect(self) -> connect:
+    async def _authorise(self) -> Event:
+        """Get an address that works once."""
+        while not self.keys:
+            self._changed.clear()
+            await self._changed.wait()
+        self._headers = {}
         if self.settings.feed_route == "direct":
-            uri = self.settings.api_url.replace("http", "ws", 1) + DIRECT_PATH
-            headers = self.api.bearer()  # dropped by the client when the redirect leaves this host
-        else:
-            uri, headers = await self.api.authorize(), {}
-        return connect(
-            uri,
-            additional_headers={**headers, "Accept": "*/*"},
-            user_agent_header=user_agent(),
-            compression=None,  # the vendor does not offer it, and prices do not compress
-            max_size=self.settings.frame_bytes_max,
-            max_queue=RECEIVE_QUEUE_FRAMES,
-            open_timeout=self.settings.http_timeout_s,
-            ping_interval=self.settings.ping_interval_s,
-            ping_timeout=self.settings.ping_timeout_s,
-            close_timeout=CLOSE_TIMEOUT_S,
-        )
+            self._uri = self.settings.api_url.replace("http", "ws", 1) + DIRECT_PATH
+            self._headers = self.api.bearer()  # dropped by the client when the redirect leaves this host
+            return Event.GRANTED
+        try:
+            self._uri = await self.api.authorize()
+        except FeedError as exc:
+            return self._failed(exc, at_handshake=False)
+        return Event.GRANTED
 
-    async def _receive_all(self, socket: ClientConnection) -> None:
+    async def _connect(self) -> Event:
+        try:
+            self._socket = await connect(
+                self._uri,
+                additional_headers={**self._headers, "Accept": "*/*"},
+                user_agent_header=user_agent(),
+                compression=None,  # the vendor does not offer it, and prices do not compress
+                max_size=self.settings.frame_bytes_max,
+                max_queue=RECEIVE_QUEUE_FRAMES,
+                open_timeout=self.settings.http_timeout_s,
+                ping_interval=self.settings.ping_interval_s,
+                ping_timeout=self.settings.ping_timeout_s,
+                close_timeout=CLOSE_TIMEOUT_S,
+            )
+        except InvalidStatus as exc:
+            if exc.response.status_code == 401 and self._headers:
+                self.api.tokens.refuse(self.api.tokens.current())
+            return self._failed(refused(exc.response.status_code), at_handshake=True)
+        except (InvalidHandshake, InvalidURI, OSError, TimeoutError) as exc:
+            return self._failed(FeedError(f"cannot connect to the feed: {exc or 'timed out'}"))
+        return Event.OPENED
+
+    def _failed(self, error: FeedError, *, at_handshake: bool = False) -> Event:
+        """Note why a try came to nothing; return what that means."""
+        event = _REFUSALS.get(error.status, Event.LOST)
+        self.stats.last_error = str(error)
+        if event is Event.FORBIDDEN:
+            meaning = meaning_of_403(
+                self.life.forbidden + 1, at_handshake=at_handshake, uses_d30="full_d30" in self.keys.values()
+            )
+            self.stats.last_error = f"feed refused (403): {meaning}"
+        return event
+
+    async def _receive(self) -> Event:
+        """Subscribe, and take frames until the connection ends, which is always an error."""
+        socket = self._socket
+        assert socket is not None
         self.stats.connections += 1
-        self.stats.connected = True
+        self._gave_up = ""
         self._note(RecordKind.CONNECTED, {"connection": self.stats.connections, "mode": self.settings.mode})
-        log.info("feed connected connection=%d keys=%d", self.stats.connections, len(self.keys))
+        log.info("feed connected name=%s connection=%d keys=%d", self.name, self.stats.connections, len(self.keys))
         subscribing = asyncio.create_task(self._subscribe(socket))
         try:
-            while True:
-                message = await socket.recv()
-                if isinstance(message, str):
-                    self.stats.text_frames += 1
-                    log.warning("feed text message ignored text=%.200s", message)
-                    continue
-                await self.spool.room()
-                self.spool.put(RecordKind.FRAME, message, now_us())
-                self.stats.frames += 1
-                self.stats.bytes += len(message)
-                self.stats.failures = 0
+            await self._take_all(socket)
         except ConnectionClosed as exc:
             if self._mistake is not None:
                 raise self._mistake from exc
             code = exc.rcvd.code if exc.rcvd else 1006
-            reason = exc.rcvd.reason if exc.rcvd else "no close frame"
+            reason = self._gave_up or (exc.rcvd.reason if exc.rcvd else "no close frame")
             self._note(RecordKind.DISCONNECTED, {"code": code, "reason": reason})
-            raise FeedError(f"feed closed the connection ({code} {reason})".rstrip()) from exc
+            self.stats.last_error = f"feed closed the connection ({code} {reason})".rstrip()
+            return Event.LOST
+        except JournalError as exc:
+            self.stats.last_error = str(exc)
+            log.error("journal cannot be written, the feed is not read error=%s", exc)
+            return Event.JOURNAL_FULL
         except asyncio.CancelledError:
             self._note(RecordKind.DISCONNECTED, {"code": 1000, "reason": "stopped"})
             raise
         finally:
-            self.stats.connected = False
             subscribing.cancel()
+            self._socket = None
+            await socket.close()
+        raise AssertionError("the socket is read until it ends")
+
+    async def _take_all(self, socket: ClientConnection) -> None:
+        stats, life, spool = self.stats, self.life, self.spool
+        while True:
+            message = await socket.recv()
+            if isinstance(message, str):
+                stats.text_frames += 1
+                log.warning("feed text message ignored text=%.*s", TEXT_CHARS_MAX, message)
+                continue
+            await spool.room()
+            stats.last_us = now_us()
+            spool.put(RecordKind.FRAME, message, stats.last_us)
+            stats.frames += 1
+            stats.bytes += len(message)
+            if life.state is not State.LIVE and not is_market_info(message):
+                self._happen(Event.HEARD)
 
     async def _subscribe(self, socket: ClientConnection) -> None:
         """Keep what is asked for equal to what is wanted, a batch at a time.
 
         A connection that closes meanwhile is the receiver's to report.
         """
-        asked: dict[str, str] = {}
+        asked = self._asked = {}
+        self.states.removed([key for key in self.states.reconnected() if key not in self.keys])
         try:
             while True:
                 self._changed.clear()
@@ -193,10 +250,12 @@ class Feed:
                 method, mode, keys = step
                 if method == "unsub":
                     self._note(RecordKind.UNSUBSCRIBED, {"instrument_keys": keys})
+                    self.states.removed(keys)
                     for key in keys:
                         del asked[key]
                 else:
                     self._note(RecordKind.SUBSCRIBED, {"mode": mode, "instrument_keys": keys})
+                    self.states.requested(keys, time.monotonic())
                     asked |= dict.fromkeys(keys, str(mode))
                 await socket.send(request(method, keys, guid=uuid.uuid4().hex, mode=mode))
                 await asyncio.sleep(self.settings.subscribe_interval_ms / 1000)
@@ -205,6 +264,39 @@ class Feed:
         except Exception as exc:
             self._mistake = exc  # a connection that has asked for nothing would be up, and silent for ever
             await socket.close()
+
+    async def _wait(self) -> Event:
+        if self.pause_s():
+            return Event.CLOSED
+        config, life = self.settings, self.life
+        wait_s = life.wait_s(self.rng, first_s=config.backoff_first_s, max_s=config.backoff_max_s)
+        log.warning(
+            "feed down, trying again name=%s in_s=%.1f failures=%d error=%s",
+            self.name,
+            wait_s,
+            life.failures,
+            self.stats.last_error,
+        )
+        await asyncio.sleep(wait_s)
+        return Event.DUE
+
+    async def _await_market(self) -> Event:
+        pause_s = self.pause_s()
+        log.info("market closed, feed left alone name=%s in_s=%.0f error=%s", self.name, pause_s, self.stats.last_error)
+        await asyncio.sleep(pause_s)
+        return Event.DUE
+
+    async def _await_token(self) -> Event:
+        log.error("feed waits for a new token name=%s error=%s", self.name, self.stats.last_error)
+        await self.api.tokens.renewed()
+        return Event.NEW_TOKEN
+
+    async def _await_journal(self) -> Event:
+        """Wait until the journal takes records; the first says why we did not listen."""
+        self._note(RecordKind.DISCONNECTED, {"code": 0, "reason": f"journal: {self.stats.last_error}"})
+        await self.spool.recovered()
+        log.info("journal can be written again")
+        return Event.DUE
 
     def _note(self, kind: RecordKind, facts: dict[str, object]) -> None:
         self.spool.put(kind, json.dumps(facts).encode(), now_us())

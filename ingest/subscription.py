@@ -33,6 +33,11 @@ def request(method: Method, keys: Sequence[str], *, guid: str, mode: str | None 
     return json.dumps({"guid": guid, "method": method, "data": data}).encode()
 
 
+def is_market_info(frame: bytes) -> bool:
+    """Whether a frame says only what segments do: its first field, `type`, is `market_info`."""
+    return frame.startswith(b"\x08\x02")
+
+
 def batches(keys: Sequence[str], batch_keys: int) -> Iterator[Sequence[str]]:
     """Cut keys into the lists of one request each."""
     for start in range(0, len(keys), batch_keys):

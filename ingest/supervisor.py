@@ -93,8 +93,8 @@ async def start(
 
     Raises
     ------
-    AuthorizationError
-        If the vendor refuses the token.
+    ConfigError
+        If there is no token. One that the vendor refuses is waited out: a new one may come.
     SubscriptionError
         If the keys do not fit into the connection.
     StoreError

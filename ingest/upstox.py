@@ -24,6 +24,7 @@ from ingest.candles import Candle, parse_candles, parse_quotes
 from ingest.config import Settings
 from ingest.limiter import Limiter
 from ingest.retry import backoff_s
+from ingest.tokens import Tokens
 from sql.errors import AuthorizationError, FeedError
 
 AUTHORIZE_PATH = "/v3/feed/market-data-feed/authorize"
@@ -54,6 +55,7 @@ class UpstoxApi:
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
+        self._tokens: Tokens | None = None
         self._session: aiohttp.ClientSession | None = None
 
     async def __aenter__(self) -> Self:
@@ -69,9 +71,16 @@ class UpstoxApi:
         if self._session is not None:
             await self._session.close()
 
+    @property
+    def tokens(self) -> Tokens:
+        """The access tokens; what needs none works without."""
+        if self._tokens is None:
+            self._tokens = Tokens(self._settings)
+        return self._tokens
+
     def bearer(self) -> dict[str, str]:
         """Headers that carry the token."""
-        return {"Authorization": f"Bearer {self._settings.token().get_secret_value()}"}
+        return {"Authorization": f"Bearer {self.tokens.current()}"}
 
     async def authorize(self) -> str:
         """Ask for a feed URI. It works once, within about a minute.
@@ -85,8 +94,11 @@ class UpstoxApi:
         """
         url = f"{self._settings.api_url}{AUTHORIZE_PATH}"
         await asyncio.sleep(_limiter.reserve(time.monotonic()))
+        token = self.tokens.current()
         try:
             async with self._open().get(url, headers=self.bearer()) as response:
+                if response.status == 401:
+                    self.tokens.refuse(token)
                 if response.status != 200:
                     raise refused(response.status, await _error_code(response))
                 data = (await response.json())["data"]
@@ -199,18 +211,21 @@ def refused(status: int, code: str = "") -> FeedError:
     said = f"{status} {code}".strip()
     if status == 401:
         return AuthorizationError(
-            f"access token refused ({said}): get a new one and set UPSTOX_ACCESS_TOKEN; tokens end at 03:30 IST"
+            f"access token refused ({said}): get a new one with `tickline login`, or set UPSTOX_ACCESS_TOKEN; "
+            "tokens end at 03:30 IST",
+            status,
         )
     if status == 403:
         return FeedError(
             f"feed refused ({said}): a feed URI was used twice, too many connections are open for this "
-            "account, or it lacks the entitlement for this mode"
+            "account, or it lacks the entitlement for this mode",
+            status,
         )
     if status == 404:
-        return FeedError(f"no such address ({said}): check UPSTOX_API_URL")
+        return FeedError(f"no such address ({said}): check UPSTOX_API_URL", status)
     if status == 429:
-        return FeedError(f"too many requests ({said}): the vendor asks for a pause")
-    return FeedError(f"the vendor answered {said}")
+        return FeedError(f"too many requests ({said}): the vendor asks for a pause", status)
+    return FeedError(f"the vendor answered {said}", status)
 
 
 async def _error_code(response: aiohttp.ClientResponse) -> str:

@@ -27,7 +27,11 @@ class ConfigError(TicklineError):
 
 
 class FeedError(TicklineError):
-    """The vendor's service refused or misbehaved."""
+    """The vendor's service refused or misbehaved; `status` is its HTTP answer, 0 where there was none."""
+
+    def __init__(self, text: str, status: int = 0) -> None:
+        super().__init__(text)
+        self.status = status
 
 
 class AuthorizationError(FeedError):

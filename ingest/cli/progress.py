@@ -31,7 +31,7 @@ class ProgressLine:
         self._at, self._ticks = time.monotonic(), account.ticks
         parts = []
         if feed:
-            parts += [f"received={feed.stats.frames}", f"connected={feed.stats.connected}"]
+            parts += [f"received={feed.stats.frames}", f"connected={feed.connected}"]
         parts += [f"frames={account.frames}", f"ticks={account.ticks}", f"ticks_per_s={rate:.0f}"]
         parts += [f"rejected={account.rejected}", f"quarantined={account.quarantined}"]
         if progress.reader:

@@ -11,12 +11,13 @@ from typing import Any
 import pytest
 
 from ingest.config import Settings, settings
+from ingest.life import State
 from ingest.replay import replay
 from ingest.simulator.recorded import RecordingSource
 from ingest.simulator.server import Simulator
 from ingest.supervisor import Progress, start
 from sql.database import Database
-from sql.errors import AuthorizationError, ConfigError, JournalError, StoreError
+from sql.errors import ConfigError, JournalError, StoreError
 from tests.data import data_file
 
 SESSION = "session-20251215-open.frames.gz"
@@ -170,15 +171,38 @@ def test_dropped_connection_is_made_again_with_a_new_code(database: Database, ho
     assert all(started < ended and reason == "no close frame" for started, ended, reason in gaps)
 
 
-def test_wrong_token_fails_at_once_with_the_remedy(database: Database, home: Path) -> None:
-    async def refused() -> None:
-        async with Simulator(RecordingSource(data_file(SESSION))) as simulator:
-            config = configured(simulator, home, upstox_access_token="wrong-secret")
-            await ingest(simulator, database, config, ["NSE_EQ|INE118H01025"], lambda _: False)
+@pytest.mark.parametrize("route", ["authorize", "direct"])
+def test_refused_token_is_said_once_and_a_new_one_in_env_file_is_taken(
+    database: Database,
+    home: Path,
+    route: str,
+    caplog: pytest.LogCaptureFixture,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.chdir(home)
+    monkeypatch.delenv("UPSTOX_ACCESS_TOKEN", raising=False)
 
-    with pytest.raises(AuthorizationError, match="401 UDAPI100050.*set UPSTOX_ACCESS_TOKEN") as error:
-        asyncio.run(refused())
-    assert "wrong-secret" not in str(error.value)
+    async def refused() -> Progress:
+        async with Simulator(RecordingSource(data_file(SESSION)), speed=math.inf) as simulator:
+            config = configured(
+                simulator, home, upstox_access_token="wrong-secret", token_poll_s=0.02, feed_route=route
+            )
+            waited = 0
+
+            def until(progress: Progress) -> bool:
+                nonlocal waited
+                waited += progress.feed.life.state is State.WAITING_FOR_TOKEN
+                if waited == 20:
+                    (home / ".env").write_text(f"UPSTOX_ACCESS_TOKEN={simulator.token}\n")
+                return progress.consumer.account.ticks > 1_000
+
+            return await ingest(simulator, database, config, sorted(simulator.source.keys), until)
+
+    progress = asyncio.run(refused())
+    assert progress.feed.stats.connections == 1
+    said = [record.getMessage() for record in caplog.records if record.levelname == "ERROR"]
+    assert len(said) == 1 and "401" in said[0] and "tickline login" in said[0]
+    assert "wrong-secret" not in caplog.text
 
 
 def test_no_token_is_said_before_anything_is_started(database: Database, home: Path) -> None:

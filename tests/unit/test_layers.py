@@ -15,7 +15,7 @@ LAYERS = [
     | {"journal_format", "subscription", "retry", "limiter", "candles", "clock"}
     | {"session", "segments", "planner", "universe", "keystates", "life"},
     {"recording", "journal", "journal_writer", "journal_reader", "journal_keeper", "sources", "spool"}
-    | {"calendar_cache", "upstox", "instruments", "batches", "findings", "writer", "patient_writer", "feed"},
+    | {"calendar_cache", "tokens", "upstox", "instruments", "batches", "findings", "writer", "patient_writer", "feed"},
     {"rows", "quarantine", "consumer", "supervisor", "replay", "verify", "volumes", "backfill"} | {"universe_keeper"},
     {"cli", "simulator", "bench", "bench_journal", "blaster"},
 ]
