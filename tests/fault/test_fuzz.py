@@ -194,9 +194,10 @@ def test_mutated_frames_make_no_wrong_row_and_are_all_accounted_for(
         assert command.process.wait(timeout=3600 if frames > 5_000 else 60) == 0
     assert rows(database, "select sum(frames) from tickline.ledger") == [(frames,)]
     bad = {seq for (seq,) in rows(database, "select seq from tickline.quarantined_frames")}
-    # The reader of columns does not compare the number at a group's end with that at its begin, as protobuf does.
+    # The reader of columns skips an unknown field where protobuf minds its number: one above 2^29, or a group that
+    # ends under another number than it began. What else the frame says is read as sent.
     lenient = {seq for seq, found in said.items() if found is None} - bad
-    assert len(lenient) <= frames / 100_000
+    assert len(lenient) <= frames / 1_000
     assert bad >= {seq for seq, found in said.items() if found and found.altered_ms > 2 * DEPARTS_MS}
     assert bad <= {seq for seq, found in said.items() if found is None or found.altered_ms or not found.is_whole}
     written = rows(
@@ -216,7 +217,10 @@ def test_mutated_frames_make_no_wrong_row_and_are_all_accounted_for(
     assert least <= counted.total() - unknown + said_empty <= most + 10 * len(lenient)
     assert rows(database, f"select * from ticks where not ({SANE}) limit 5") == []
     strays = sum(1 for seq in bad if said[seq])
-    print(f"fuzz: frames={frames} quarantined={len(bad)} strays={strays} rejected={sum(dict(rejected).values())}")
+    print(
+        f"fuzz: frames={frames} quarantined={len(bad)} strays={strays} lenient={len(lenient)} "
+        f"rejected={sum(dict(rejected).values())}"
+    )
 
 
 def check_rows(written: list[tuple[Any, ...]], said: dict[int, Said | None], bad: set[int]) -> None:
