@@ -20,7 +20,7 @@ SOURCES = ("best", "ticks", "official")
 TIME_HELP = "As 2025-12-15 or '2025-12-15 09:15', in IST unless it has an offset."
 
 
-def _output_options(function: F) -> F:
+def output_options(function: F) -> F:
     """Add the options that say how and where a frame is written."""
     for option in (
         click.option("--all", "all_rows", is_flag=True, help="Show all rows of a table, not only both ends."),
@@ -31,7 +31,7 @@ def _output_options(function: F) -> F:
     return function
 
 
-def _range_options(function: F) -> F:
+def range_options(function: F) -> F:
     """Add the options of a range of time."""
     for option in (
         click.option("--to", "end", metavar="TIME", help="First time that is not read. A day means its midnight."),
@@ -44,9 +44,9 @@ def _range_options(function: F) -> F:
 @click.command("bars")
 @click.argument("keys", metavar="KEY...", nargs=-1, required=True)
 @click.option("--interval", default="1m", show_default=True, help="1m, 5m, 15m, 30m, 1h, 75m, 1d, or any Nm.")
-@_range_options
+@range_options
 @click.option("--source", type=click.Choice(SOURCES), default="best", show_default=True)
-@_output_options
+@output_options
 def bars_command(
     *,
     keys: tuple[str, ...],
@@ -80,8 +80,8 @@ def bars_command(
 
 @click.command("ticks")
 @click.argument("keys", metavar="KEY...", nargs=-1, required=True)
-@_range_options
-@_output_options
+@range_options
+@output_options
 def ticks_command(
     *, keys: tuple[str, ...], start: str | None, end: str | None, form: str, output: Path | None, all_rows: bool
 ) -> None:
@@ -104,7 +104,7 @@ def ticks_command(
 # A statement may begin with a comment, which looks like an option.
 @click.command("sql", context_settings={"ignore_unknown_options": True})
 @click.argument("statement", metavar='"SELECT ..."')
-@_output_options
+@output_options
 def sql_command(*, statement: str, form: str, output: Path | None, all_rows: bool) -> None:
     """Run one statement that reads; "-" takes it from stdin. Nothing can be written with it.
 

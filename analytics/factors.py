@@ -25,7 +25,7 @@ OPTIONAL = {"volume": pl.Int64, "trades": pl.Int64, "iv": pl.Float64, "oi": pl.I
 STATE = [KEY, *(f"{name}_{part}" for name in QUANTITIES for part in ("mean", "square", "count"))]
 
 
-def quantities(bars: pl.LazyFrame, windows: Windows) -> pl.LazyFrame:
+def quantities(bars: pl.LazyFrame, windows: Windows, minutes: int | None = None) -> pl.LazyFrame:
     """Add what is measured of each bar.
 
     Parameters
@@ -33,6 +33,8 @@ def quantities(bars: pl.LazyFrame, windows: Windows) -> pl.LazyFrame:
     bars
         instrument_key, bucket, open, high, low, close (rupees), and where known volume, trades, iv, oi and
         quality; sorted by instrument_key and bucket.
+    minutes
+        Interval of the bars; None: the smallest step there is.
 
     Returns
     -------
@@ -52,7 +54,7 @@ def quantities(bars: pl.LazyFrame, windows: Windows) -> pl.LazyFrame:
         _day=day,
     ).with_columns(before.name.prefix("_prior"))
     step = pl.col("bucket") - pl.col("_priorbucket")
-    limit = windows.step_bars_max * _interval()
+    limit = windows.step_bars_max * (_interval() if minutes is None else pl.duration(minutes=minutes))
     starts = step.is_null() | (step > limit) | pl.col("_bad") | pl.col("_prior_bad")
     overnight = (pl.col("_prior_day") != pl.col("_day")) & (step > limit) & ~(pl.col("_bad") | pl.col("_prior_bad"))
     anchor = pl.when(overnight).then(pl.col("_priorclose")).otherwise(pl.col("open"))
@@ -96,7 +98,7 @@ def _moves() -> list[pl.Expr]:
     ]
 
 
-def _samples() -> dict[str, pl.Expr]:
+def samples() -> dict[str, pl.Expr]:
     """Return what each average is taken of: single bars of volume, windows of moves within a session."""
     good = pl.col("move_x").is_not_null()
     return {
@@ -116,7 +118,7 @@ def averages(bars: pl.LazyFrame, windows: Windows) -> pl.LazyFrame:
 
     return bars.with_columns(
         column
-        for name, sample in _samples().items()
+        for name, sample in samples().items()
         for column in (
             smooth(sample).alias(f"{name}_mean"),
             smooth(sample**2).alias(f"{name}_square"),
@@ -183,7 +185,7 @@ def _score(name: str, x: pl.Expr, scale: pl.Expr, windows: Windows) -> pl.Expr:
     return pl.when(varied).then(z.clip(lower_bound=0).log1p())
 
 
-def factors(bars: pl.LazyFrame, windows: Windows) -> pl.LazyFrame:
+def factors(bars: pl.LazyFrame, windows: Windows, minutes: int | None = None) -> pl.LazyFrame:
     """Add quantities, the averages before each bar, and the scores; see the functions of these names."""
-    bars = usual(averages(quantities(bars, windows), windows), windows)
+    bars = usual(averages(quantities(bars, windows, minutes), windows), windows)
     return scores(bars.with_columns(pl.col(STATE[1:]).shift(1).over(KEY)), windows)

@@ -64,14 +64,20 @@ def spikes(features: pl.LazyFrame | pl.DataFrame, rules: Rules = DEFAULT) -> pl.
         Columns and dtypes of `SIGNALS`, one row a bar that fires, sorted as given. A spike that lasts fires
         in several bars: the first has onset. Bars of quality gap or partial have no scores and cannot fire.
     """
-    return firing(features.lazy(), rules).collect().with_columns(reasons=reasons()).select(*SIGNALS)
+    since = pl.col("bucket").diff().over(KEY)
+    fired = firing(features.lazy(), rules).with_columns(onset=is_onset(since, rules))
+    return fired.collect().with_columns(reasons=reasons()).select(*SIGNALS)
+
+
+def is_onset(since: pl.Expr, rules: Rules) -> pl.Expr:
+    """Tell whether a bar that fires begins a spike, from the time since the last one of the instrument that did."""
+    return since.is_null() | (since > pl.duration(minutes=rules.quiet_minutes))
 
 
 def firing(features: pl.LazyFrame, rules: Rules) -> pl.LazyFrame:
-    """Return the bars that fire, without their reasons; see `spikes`."""
+    """Return the bars that fire, without onset and reasons; see `spikes`."""
     score = log_odds(rules)
     sign = pl.when("rising").then(1).otherwise(-1)
-    since = pl.col("bucket").diff().over(KEY)
     return (
         features.with_columns(score=score)
         .with_columns(confidence=1 / (1 + (-pl.col("score")).exp()))
@@ -82,7 +88,6 @@ def firing(features: pl.LazyFrame, rules: Rules) -> pl.LazyFrame:
             move=(pl.col("move_x") * sign).exp() - 1,
             volume_ratio=pl.col("volume_x") / pl.col("volume_mean"),
             price_score=pl.col("move_score"),
-            onset=since.is_null() | (since > pl.duration(minutes=rules.quiet_minutes)),
         )
     )
 

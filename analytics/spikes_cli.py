@@ -7,14 +7,21 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import click
+
+from analytics.cli import output_options, range_options
 
 if TYPE_CHECKING:
     import polars as pl
 
+    from analytics.output import Format
     from analytics.rules import Rules
+    from analytics.signals import Scope
+    from sql.database import Database
+
+RETRY_S = 2.0  # when the database is away
 
 
 class _DefaultGroup(click.Group):
@@ -33,6 +40,137 @@ def command() -> None:
 
     `tickline spikes INFY --from 2026-11-20` finds; `tickline spikes find --help` has its options.
     """
+
+
+@command.command("find")
+@click.argument("keys", metavar="[KEY]...", nargs=-1)
+@range_options
+@click.option("--follow", "is_follow", is_flag=True, help="Go on with each minute that is completed, until Ctrl-C.")
+@click.option("--for", "for_s", type=click.FloatRange(min=0, min_open=True), help="Stop following after SECONDS.")
+@click.option("--rules", "rules_file", type=click.Path(dir_okay=False, path_type=Path), help="TOML; else the default.")
+@click.option(
+    "--log",
+    "log_file",
+    type=click.Path(dir_okay=False, path_type=Path),
+    help="With --follow: append new signals as JSON lines.  [default: signals.log under TICKLINE_HOME]",
+)
+@click.option("--webhook", metavar="URL", help="With --follow: post each minute's new signals as a JSON array.")
+@click.option(
+    "--chart", type=click.Path(dir_okay=False, path_type=Path), help="Draw the one KEY's bars and spikes, HTML."
+)
+@output_options
+def find_command(
+    *,
+    keys: tuple[str, ...],
+    start: str | None,
+    end: str | None,
+    is_follow: bool,
+    for_s: float | None,
+    rules_file: Path | None,
+    log_file: Path | None,
+    webhook: str | None,
+    chart: Path | None,
+    form: str,
+    output: Path | None,
+    all_rows: bool,
+) -> None:
+    """Find spikes, store them in the relation signals, and print them.
+
+    Without KEY all instruments that have bars are judged, without --from the newest day. What is found
+    again is stored once. With --follow also the minutes to come; NOTIFY tickline_signals tells of each.
+    """
+    from analytics.output import write
+    from analytics.signals import Scope
+    from sql.database import Database
+    from sql.settings import DatabaseSettings, load
+
+    if chart is not None and (len(keys) != 1 or is_follow):
+        raise click.UsageError("--chart draws one KEY, and not with --follow")
+    if is_follow and (start or end or output or form != "table"):
+        raise click.UsageError("--follow begins with the newest day and prints lines: leave out range and output")
+    if not is_follow and (webhook or log_file or for_s):
+        raise click.UsageError("--webhook, --log and --for go with --follow")
+    rules = _rules(rules_file)
+    settings = load(DatabaseSettings)
+    with Database.open(settings) as database:
+        if is_follow:
+            _follow(database, Scope(rules, keys), log_file or settings.home / "signals.log", webhook, for_s)
+            return
+        found, bars = _find(database, rules, keys, start, end, with_bars=chart is not None)
+    if chart is not None:
+        from analytics.chart import draw, write_html
+
+        write_html(draw(bars, found, f"{keys[0]}, rules {rules.name}"), chart)
+    write(_shown(found), cast("Format", form), output, all_rows=all_rows)
+
+
+def _find(
+    database: Database, rules: Rules, keys: tuple[str, ...], start: str | None, end: str | None, *, with_bars: bool
+) -> tuple[pl.DataFrame, pl.DataFrame]:
+    """Return the signals of a range, and the bars of it where they are wanted."""
+    from datetime import timedelta
+
+    import polars as pl
+
+    from analytics.reader import bars
+    from analytics.session import day_start, parse_moment
+    from analytics.signals import Scope, empty_signals, find, newest_day
+
+    first = newest_day(database) if start is None else parse_moment(start)
+    last = day_start(first) + timedelta(days=1) if end is None else parse_moment(end)
+    days = list(find(database, Scope(rules, keys), first, last))
+    found = pl.concat([empty_signals(), *days])
+    shown = bars(keys, start=first, end=last, database=database) if with_bars else pl.DataFrame()
+    return found, shown
+
+
+def _follow(database: Database, scope: Scope, log_file: Path, webhook: str | None, for_s: float | None) -> None:
+    """Follow until a signal of the system, or the time given."""
+    import signal
+    import threading
+    import time
+
+    from analytics.handlers import append_to_log, check_webhook, post
+    from analytics.signals import follow
+    from sql.errors import Retryable
+
+    url = None if webhook is None else check_webhook(webhook)
+    until = None if for_s is None else time.monotonic() + for_s
+    stopped = threading.Event()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, lambda *_: stopped.set())
+
+    def handle(new: pl.DataFrame) -> None:
+        for row in _shown(new).iter_rows():
+            click.echo("  ".join(map(str, row)))
+        append_to_log(log_file, new)
+        if url is not None:
+            post(url, new)
+
+    def is_over() -> bool:
+        return stopped.is_set() or (until is not None and time.monotonic() >= until)
+
+    click.echo(f"following with rules {scope.rules.name}; new signals also go to {log_file}; Ctrl-C stops")
+    while not is_over():
+        try:
+            follow(database, scope, handle, is_over)
+        except Retryable as exc:
+            click.echo(f"{exc}: trying again in {RETRY_S:g} s", err=True)
+            stopped.wait(RETRY_S)
+
+
+def _shown(found: pl.DataFrame) -> pl.DataFrame:
+    """Return what is printed of signals."""
+    import polars as pl
+
+    return found.select(
+        "bucket",
+        pl.coalesce("trading_symbol", "instrument_key").alias("instrument"),
+        "direction",
+        pl.col("confidence").round(2),
+        "close",
+        "reasons",
+    )
 
 
 @command.command("evaluate")

@@ -1,0 +1,63 @@
+"""A chart of one instrument's day: candles, volume and the spikes, as one HTML file that needs nothing else.
+
+Owns the drawing. Must not know where bars and signals come from. Times are India's.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import plotly.graph_objects as go
+import polars as pl
+from plotly.subplots import make_subplots
+
+from analytics.session import MARKET_ZONE
+from sql.errors import ConfigError
+
+COLOURS = {"up": "#1a7f37", "down": "#cf222e"}
+
+
+def draw(bars: pl.DataFrame, signals: pl.DataFrame, title: str) -> go.Figure:
+    """Return the figure of one instrument: bars as of `schema.BARS`, signals as of `spikes.SIGNALS`."""
+    local = pl.col("bucket").dt.convert_time_zone(MARKET_ZONE.key).dt.replace_time_zone(None)
+    bars, signals = bars.with_columns(local), signals.with_columns(local)
+    figure = make_subplots(rows=2, shared_xaxes=True, row_heights=[0.75, 0.25], vertical_spacing=0.03)
+    times = bars["bucket"].to_list()
+    prices = {name: bars[name].to_list() for name in ("open", "high", "low", "close")}
+    figure.add_trace(go.Candlestick(x=times, **prices, name="price"), row=1, col=1)
+    figure.add_trace(go.Bar(x=times, y=bars["volume"].to_list(), name="volume", marker_color="#57606a"), row=2, col=1)
+    for direction, symbol in (("up", "triangle-up"), ("down", "triangle-down")):
+        some = signals.filter(pl.col("direction") == direction)
+        marker = {"symbol": symbol, "size": 14, "color": COLOURS[direction]}
+        texts = [f"confidence {row['confidence']:.2f}<br>{row['reasons']}" for row in some.iter_rows(named=True)]
+        figure.add_trace(
+            go.Scatter(
+                x=some["bucket"].to_list(),
+                y=some["close"].to_list(),
+                mode="markers",
+                marker=marker,
+                text=texts,
+                hoverinfo="x+text",
+                name=f"spike {direction}",
+            ),
+            row=1,
+            col=1,
+        )
+    figure.update_layout(title=title, template="plotly_white", xaxis_rangeslider_visible=False, hovermode="x")
+    figure.update_yaxes(title_text="rupees", row=1, col=1)
+    figure.update_yaxes(title_text="units", row=2, col=1)
+    return figure
+
+
+def write_html(figure: go.Figure, path: Path) -> None:
+    """Write a figure with the library in it, about 5 MB.
+
+    Raises
+    ------
+    ConfigError
+        If the file cannot be written.
+    """
+    try:
+        path.write_text(figure.to_html(include_plotlyjs=True), encoding="utf-8")
+    except OSError as exc:
+        raise ConfigError(f"chart {str(path)!r} cannot be written: {exc.strerror}: name another with --chart") from exc

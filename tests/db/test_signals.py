@@ -1,0 +1,217 @@
+"""Planted spikes through the whole path: found in their minute, stored once, told once, also across a restart."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import threading
+import time as clock
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from datetime import UTC, date, datetime, time, timedelta
+from functools import cache
+from http.server import BaseHTTPRequestHandler, HTTPServer
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+import psycopg
+import pytest
+from click.testing import CliRunner
+
+from analytics import signals
+from analytics.handlers import append_to_log, post
+from analytics.rules import DEFAULT
+from analytics.signals import Scope, find, follow
+from analytics.spikes_cli import command
+from ingest.config import Settings
+from ingest.model import FrameType
+from ingest.recording import write_recording
+from ingest.replay import replay
+from ingest.simulator.market import GeneratedMarket
+from ingest.simulator.prices import PlantedSpike
+from ingest.simulator.session import Session
+from ingest.simulator.wire import entry, feed_response
+from sql.database import Database
+
+FUTURE = "NSE_FO|35000"
+SESSION = Session(date(2026, 1, 5), cash_closes=time(10, 5), derivatives_close=time(10, 5))
+OPEN = datetime(2026, 1, 5, 3, 45, tzinfo=UTC)
+PLANTED = [PlantedSpike(FUTURE, 36, 2.5, 20.0), PlantedSpike("NSE_EQ|INE002A01018", 45, -3.0, 25.0)]
+EXPECTED = [(spike.instrument_key, OPEN + timedelta(minutes=spike.minute)) for spike in PLANTED]
+
+
+@cache
+def frames() -> list[tuple[int, bytes]]:
+    """The market as the feed sends it, made once."""
+    market = GeneratedMarket(SESSION, seed=3, instruments=8, rate=24, plant=PLANTED)
+    return [
+        (
+            frame.current_ms,
+            feed_response(
+                FrameType.LIVE_FEED, frame.current_ms, [entry(key, feed) for key, feed in frame.feeds.items()]
+            ),
+        )
+        for frame in market.frames()
+    ]
+
+
+@pytest.fixture
+def recordings(tmp_path: Path) -> tuple[Path, Path]:
+    """The market until shortly after the first spike, and the whole of it."""
+    until_ms = int((OPEN + timedelta(minutes=40)).timestamp() * 1000)
+    part, whole = tmp_path / "part.frames.gz", tmp_path / "whole.frames.gz"
+    write_recording(part, [frame for frame in frames() if frame[0] < until_ms])
+    write_recording(whole, frames())
+    return part, whole
+
+
+@pytest.fixture(autouse=True)
+def quick(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, seconds in (("POLL_S", 0.02), ("SETTLE_S", 0.05), ("IDLE_S", 1.0)):
+        monkeypatch.setattr(signals, name, seconds)
+
+
+@contextmanager
+def following(database: Database) -> Iterator[list[tuple[str, datetime]]]:
+    """Follow in a thread; what is found as it comes."""
+    found: list[tuple[str, datetime]] = []
+    stop = threading.Event()
+
+    def run() -> None:
+        scope = Scope(DEFAULT)
+        follow(
+            database, scope, lambda new: found.extend(new.select("instrument_key", "bucket").iter_rows()), stop.is_set
+        )
+
+    thread = threading.Thread(target=run)
+    thread.start()
+    try:
+        yield found
+    finally:
+        stop.set()
+        thread.join(30)
+        assert not thread.is_alive()
+
+
+def until(condition: Callable[[], bool]) -> None:
+    deadline = clock.monotonic() + 30
+    while not condition():
+        assert clock.monotonic() < deadline
+        clock.sleep(0.02)
+
+
+def stored(database: Database) -> list[tuple[Any, ...]]:
+    with database.connect() as connection:
+        return connection.execute(
+            "select instrument_key, bucket, direction, confidence, price, reasons, after_5m, after_15m, after_60m "
+            "from signals join instruments using (instrument_id) order by bucket"
+        ).fetchall()
+
+
+def test_planted_spikes_are_found_in_their_minute_and_stored_once_across_a_restart(
+    database: Database, recordings: tuple[Path, Path]
+) -> None:
+    part, whole = recordings
+    with database.connect(autocommit=True) as listener:
+        listener.execute("listen tickline_signals")
+        with following(database) as first:
+            asyncio.run(replay(Settings(), database.url, [part]))
+            until(lambda: len(first) == 1)
+        asyncio.run(replay(Settings(), database.url, [whole]))  # while nobody follows
+        with following(database) as second:
+            until(lambda: len(second) == 1)
+            clock.sleep(1.5)  # until the last minute is over, and nothing more comes
+        told = [json.loads(note.payload) for note in listener.notifies(timeout=0)]
+    assert first + second == EXPECTED
+    rows = stored(database)
+    assert [row[:3] for row in rows] == [(*EXPECTED[0], "up"), (*EXPECTED[1], "down")]
+    assert [datetime.fromisoformat(note["bucket"]) for note in told] == [bucket for _, bucket in EXPECTED]
+    assert all(row[3] >= DEFAULT.confidence_min for row in rows)
+    assert rows[0][5]["move"] == pytest.approx(0.025, abs=0.01)
+    assert "volume" in rows[0][5]["text"]
+    # What became of it: the price stays where the jump has brought it.
+    assert rows[0][6] == pytest.approx(0, abs=0.01)
+    assert rows[0][8] is None
+
+
+def test_history_finds_and_stores_what_live_found_and_says_what_became_of_it(
+    database: Database, recordings: tuple[Path, Path]
+) -> None:
+    asyncio.run(replay(Settings(), database.url, [recordings[1]]))
+    with following(database) as live:
+        until(lambda: len(live) == 2)
+    before = stored(database)
+    day = OPEN.replace(hour=0)
+    [again] = find(database, Scope(DEFAULT), day, day + timedelta(days=1))
+    assert [row[:6] for row in stored(database)] == [row[:6] for row in before]
+    assert again["is_new"].to_list() == [False, False]
+    with database.connect() as connection:
+        closes = dict(
+            connection.execute(
+                "select bucket, close from best_bars_1m join instruments using (instrument_id) "
+                "where instrument_key = %s",
+                (FUTURE,),
+            ).fetchall()
+        )
+    bucket, price = EXPECTED[0][1], closes[EXPECTED[0][1]]
+    for minutes, after in zip((5, 15), stored(database)[0][6:8]):
+        last = max(at for at in closes if at < bucket + timedelta(minutes=1 + minutes))
+        assert after == pytest.approx(closes[last] / price - 1, abs=1e-12)
+    # The day is over: the last price of it is the one after an hour.
+    assert stored(database)[0][8] == pytest.approx(closes[max(closes)] / price - 1, abs=1e-12)
+
+
+def test_command_prints_spikes_and_draws_one_file(
+    database: Database, recordings: tuple[Path, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asyncio.run(replay(Settings(), database.url, [recordings[1]]))
+    monkeypatch.setenv("TICKLINE_DATABASE_URL", database.url)
+    chart = tmp_path / "chart.html"
+    ran = CliRunner().invoke(command, [FUTURE, "--from", "2026-01-05", "--format", "csv", "--chart", str(chart)])
+    assert ran.exit_code == 0, ran.output
+    assert ran.stdout.count("2026-01-05T") == 1 and "2026-01-05T04:21:00Z" in ran.stdout
+    page = chart.read_text(encoding="utf-8")
+    assert "candlestick" in page and "spike up" in page and "confidence 0." in page
+    assert "<script src=" not in page and "cdn.plot.ly" not in page.partition("Plotly.newPlot")[2]
+    ran = CliRunner().invoke(command, ["--follow", "--for", "3", "--log", str(tmp_path / "signals.log")])
+    assert ran.exit_code == 0, ran.output
+    lines = [json.loads(line) for line in (tmp_path / "signals.log").read_text().splitlines()]
+    assert [line["instrument_key"] for line in lines] == [PLANTED[1].instrument_key]  # the other was stored before
+    assert stored(database)[0][0] == FUTURE and len(stored(database)) == 2
+
+
+def test_signals_table_refuses_what_is_none(conn: psycopg.Connection[Any]) -> None:
+    insert = (
+        "insert into signals (instrument_id, bucket, rule_set, direction, confidence, score, price, reasons) "
+        "values (1, now(), 'r', {}, {}, 0, 1, '{{}}')"
+    )
+    for direction, confidence in (("'sideways'", "0.5"), ("'up'", "1.5")):
+        with pytest.raises(psycopg.errors.CheckViolation):
+            conn.execute(insert.format(direction, confidence))
+
+
+def test_webhook_gets_json_and_its_absence_stops_nothing(tmp_path: Path) -> None:
+    got: list[Any] = []
+
+    class Receiver(BaseHTTPRequestHandler):
+        def do_POST(self) -> None:
+            got.append(json.loads(self.rfile.read(int(self.headers["Content-Length"]))))
+            self.send_response(204)
+            self.end_headers()
+
+        def log_message(self, *_: Any) -> None: ...
+
+    row = {"instrument_key": FUTURE, "trading_symbol": "NIFTY", "bucket": OPEN, "direction": "up", "confidence": 0.9}
+    new = pl.DataFrame([row | {"close": 1.0, "move": 0.02, "reasons": "price"}])
+    server = HTTPServer(("127.0.0.1", 0), Receiver)
+    url = f"http://127.0.0.1:{server.server_port}/hook"
+    thread = threading.Thread(target=server.handle_request)
+    thread.start()
+    assert post(url, new)
+    thread.join(10)
+    server.server_close()
+    assert got == [[row | {"bucket": "2026-01-05T03:45:00Z", "close": 1.0, "move": 0.02, "reasons": "price"}]]
+    assert not post(url, new)
+    append_to_log(tmp_path / "deep" / "signals.log", new)
+    assert (tmp_path / "deep" / "signals.log").read_text().count("\n") == 1
