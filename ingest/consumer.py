@@ -81,7 +81,7 @@ class Consumer:
     source
         Where records come from, already standing at the position to begin with.
     writer
-        Where batches go. Nobody else may use it while this runs.
+        Where batches go; other streams may share it.
     stream
         Name of the stream in the ledger.
     arrived

@@ -40,7 +40,7 @@ class PatientWriter:
     Parameters
     ----------
     writer
-        An open writer; nobody else may use it.
+        An open writer; nobody else may use it. Several streams may share this one: they take turns.
     first_s, max_s
         Wait after the first failure and the longest, seconds.
 
@@ -60,6 +60,7 @@ class PatientWriter:
         self._first_s, self._max_s = first_s, max_s
         self._rng = random.Random()  # noqa: S311  jitter is no secret
         self._abandoned = threading.Event()
+        self._turn = threading.Lock()  # of several streams, one at a time
 
     def write(self, batch: Batch, stream: str) -> None:
         """Commit a batch, however long it takes; see `Writer.write`."""
@@ -88,6 +89,10 @@ class PatientWriter:
 
     def _insist(self, action: Callable[[], T]) -> T:
         """Do it until it succeeds; only an error that is not the store's ends it."""
+        with self._turn:
+            return self._insist_in_turn(action)
+
+    def _insist_in_turn(self, action: Callable[[], T]) -> T:
         while not self._abandoned.is_set():
             try:
                 if self.failures:

@@ -9,8 +9,9 @@ from pathlib import Path
 from ingest.config import Settings
 from ingest.consumer import Consumer
 from ingest.journal_reader import JournalReader
+from ingest.line import limits_of
 from ingest.sources import JournalSource, RecordingSource, Source, is_segment, read_segment_header
-from ingest.supervisor import Progress, first_error, limits_of, patient_writer, refresh, show_along
+from ingest.supervisor import Progress, first_error, patient_writer, refresh, show_along
 from ingest.writer import Writer
 
 

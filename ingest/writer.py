@@ -67,6 +67,7 @@ class Writer:
         self._days: set[int] = set()  # days whose partitions exist
         self._active: set[int] = set()  # instruments that have ticked before
         self._committed: dict[str, Position] = {}  # what this writer has been told is committed
+        self._behind: dict[str, str] = {}  # streams of which the database has lost commits -> what to say
         self._connection = self._connect()
 
     def __enter__(self) -> Self:
@@ -95,11 +96,11 @@ class Writer:
         self._days.clear()
         self._active.clear()
         self._connection = self._connect(self._backend_pid)
-        for stream, position in self._committed.items():
+        for stream, position in list(self._committed.items()):
             committed = self.resume(stream).committed
             if committed is None or committed < position:
-                self._committed.clear()
-                raise LedgerBehindError(
+                del self._committed[stream]
+                self._behind[stream] = (
                     f"database has lost batches that it had committed, up to {position.segment}:{position.offset} "
                     f"(it ends at {committed}): they are written again from the journal"
                 )
@@ -196,7 +197,11 @@ class Writer:
             The database is away or busy; the same batch may be written later.
         StoreError
             Anything else that is not the fault of a row.
+        LedgerBehindError
+            The database has lost batches of this stream: they come first, from the journal.
         """
+        if stream in self._behind:
+            raise LedgerBehindError(self._behind.pop(stream))
         blocks, values = batch.rows.encode(), batch.rows.values()
         try:
             try:
@@ -275,6 +280,8 @@ class Writer:
 
     def checkpoint(self, stream: str, position: Position, state: bytes) -> None:
         """Store the state at a committed position, so that the next start need not rebuild it."""
+        if stream in self._behind:
+            raise LedgerBehindError(self._behind.pop(stream))
         try:
             self._write_checkpoint(stream, position, state)
         except psycopg.Error as exc:

@@ -26,16 +26,20 @@ class ProgressLine:
         elapsed = time.monotonic() - self._at
         if elapsed < self._every_s:
             return
-        account, feed = progress.consumer.account, progress.feed
-        rate = (account.ticks - self._ticks) / elapsed
-        self._at, self._ticks = time.monotonic(), account.ticks
+        lines = progress.lines
+        accounts = [line.consumer.account for line in lines] or [progress.consumer.account]
+        ticks = sum(account.ticks for account in accounts)
+        rate = (ticks - self._ticks) / elapsed
+        self._at, self._ticks = time.monotonic(), ticks
         parts = []
-        if feed:
-            parts += [f"received={feed.stats.frames}", f"connected={feed.connected}"]
-        parts += [f"frames={account.frames}", f"ticks={account.ticks}", f"ticks_per_s={rate:.0f}"]
-        parts += [f"rejected={account.rejected}", f"quarantined={account.quarantined}"]
-        if progress.reader:
-            parts.append(f"backlog_bytes={progress.reader.backlog_bytes()}")
+        if feeds := [line.feed for line in lines if line.feed.keys]:
+            parts.append(f"received={sum(feed.stats.frames for feed in feeds)}")
+            parts.append(f"connected={sum(feed.connected for feed in feeds)}/{len(feeds)}")
+        parts += [f"frames={sum(account.frames for account in accounts)}", f"ticks={ticks}", f"ticks_per_s={rate:.0f}"]
+        parts.append(f"rejected={sum(account.rejected for account in accounts)}")
+        parts.append(f"quarantined={sum(account.quarantined for account in accounts)}")
+        if lines:
+            parts.append(f"backlog_bytes={sum(line.reader.backlog_bytes() for line in lines)}")
         if progress.writer and progress.writer.away_since is not None:
             parts.append(f"database_away_s={time.monotonic() - progress.writer.away_since:.0f}")
         log.info("ingesting %s", " ".join(parts))

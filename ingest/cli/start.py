@@ -41,7 +41,9 @@ def command(keys: tuple[str, ...], mode: str | None, for_s: float | None) -> Non
                 return await start(config, database.url, wanted, stop=stop, keeper=keeper, show=line)
 
         progress = asyncio.run(ingest())
-    assert progress.feed is not None
-    consumer, stats = progress.consumer, progress.feed.stats
-    click.echo(f"received {stats.frames:,} frames, {stats.bytes:,} bytes, {stats.connections} connection(s)")
-    print_account(f"collector {config.collector}", consumer.account, consumer.normaliser.counts)
+    for line in progress.lines:
+        stats = line.feed.stats
+        if stats.connections or line.consumer.account.records:
+            click.echo(f"received {stats.frames:,} frames, {stats.bytes:,} bytes, {stats.connections} connection(s)")
+            name = f"collector {config.collector} stream {line.stream}"
+            print_account(name, line.consumer.account, line.consumer.normaliser.counts)

@@ -16,7 +16,8 @@ LAYERS = [
     | {"session", "segments", "planner", "universe", "keystates", "life"},
     {"recording", "journal", "journal_writer", "journal_reader", "journal_keeper", "sources", "spool"}
     | {"calendar_cache", "tokens", "upstox", "instruments", "batches", "findings", "writer", "patient_writer", "feed"},
-    {"rows", "quarantine", "consumer", "supervisor", "replay", "verify", "volumes", "backfill"} | {"universe_keeper"},
+    {"rows", "quarantine", "consumer", "line", "service", "supervisor", "replay", "verify", "volumes", "backfill"}
+    | {"universe_keeper"},
     {"cli", "simulator", "bench", "bench_journal", "blaster"},
 ]
 PURE = ["wire", "decode", "judge", "official", "listening", "states", "columns", "normalise", "batch", "reading"]

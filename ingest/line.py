@@ -1,0 +1,142 @@
+"""Line: one connection with all that is its own, from the socket to the consumer.
+
+    feed ──put──► spool ──append──► journal/<collector>/<stream>/ ──read──► consumer ──batch──► the one writer
+
+Lines share the writer and the REST session, nothing else: one that dies, or whose journal is full,
+does not disturb the others.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import threading
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+
+from ingest.config import Settings
+from ingest.consumer import Consumer, Limits
+from ingest.feed import Feed
+from ingest.journal import recover, segments_of
+from ingest.journal_keeper import keep
+from ingest.journal_reader import JournalReader
+from ingest.journal_writer import JournalLimits, JournalWriter
+from ingest.patient_writer import PatientWriter
+from ingest.sources import JournalSource
+from ingest.spool import Spool
+from ingest.upstox import UpstoxApi
+from ingest.writer import LedgerBehindError
+
+log = logging.getLogger(__name__)
+
+KEEP_S = 60  # segments close every few minutes at the busiest
+# Each stream counts its records from a number of its own, so that `ticks.seq` is the collector's and not
+# the stream's only. A year at full load is 10**9 records; the order of bars has room for 10**12.
+SEQ_STEP = 10**11
+
+
+def limits_of(settings: Settings) -> Limits:
+    """Return the consumer's limits as the settings have them."""
+    return Limits(batch_rows_max=settings.batch_rows_max, checkpoint_s=settings.checkpoint_s)
+
+
+@dataclass(frozen=True, slots=True)
+class Line:
+    """One connection; its stream is numbered from "1"."""
+
+    stream: str
+    feed: Feed
+    reader: JournalReader
+    consumer: Consumer
+    settings: Settings
+
+    @classmethod
+    async def open(cls, stream: str, settings: Settings, writer: PatientWriter, api: UpstoxApi) -> Line:
+        """Open a line where its journal and the ledger ended; it has no keys yet.
+
+        Raises
+        ------
+        StoreError
+            If the database cannot be read.
+        JournalError
+            If the journal cannot be.
+        """
+        folder = settings.journal_folder / stream
+        next_seq = await asyncio.to_thread(recover, folder)
+        resume = await asyncio.to_thread(writer.writer.resume, stream)
+        # A journal that a power cut shortened, or that was deleted, must not use a seq again.
+        first_seq = (int(stream) - 1) * SEQ_STEP + 1
+        journal = _journal(settings, folder, max(next_seq, resume.last_seq + 1, first_seq))
+        reader = JournalReader(lambda: segments_of(folder), resume.checkpoint, follow=True)
+        consumer = Consumer(JournalSource(reader), writer, stream, limits_of(settings))
+        consumer.resume(resume)
+        spool = Spool(journal, consumer.arrived.set, settings.journal_retry_s)
+        return cls(stream, Feed(api, settings, spool, {}, stream), reader, consumer, settings)
+
+    async def consume(self) -> None:
+        """Run the consumer; from where the ledger ends now, if the database has lost what it had committed."""
+        while True:
+            try:
+                await self.consumer.run()
+            except LedgerBehindError as exc:
+                log.error("%s", exc)
+                resume = await asyncio.to_thread(self.consumer.writer.resume, self.stream)
+                self.reader.seek(resume.checkpoint)
+                self.consumer.resume(resume)
+            else:
+                return
+
+    def finish(self) -> None:
+        """Say that nothing more comes into the journal: the consumer ends when it has taken what is there."""
+        self.feed.spool.journal.close()
+        self.reader.stop_following()
+        self.consumer.arrived.set()
+
+    def close(self) -> None:
+        """Close the files."""
+        self.feed.spool.journal.close()
+        self.consumer.source.close()
+
+    async def keep(self) -> None:
+        """Compress and delete segments now and then; a failure costs room, never records."""
+        stopping = threading.Event()
+        try:
+            while True:
+                await self._until_keeping()
+                try:
+                    await asyncio.to_thread(
+                        keep,
+                        self.settings.journal_folder / self.stream,
+                        self.consumer.committed,
+                        keep_days=self.settings.journal_keep_days,
+                        quota_bytes=self.settings.journal_quota_bytes,
+                        now=datetime.now(UTC),
+                        stopped=stopping.is_set,
+                    )
+                except OSError as exc:
+                    log.warning("journal not tidied, trying again in_s=%d error=%s", KEEP_S, exc)
+        finally:
+            stopping.set()
+
+    async def _until_keeping(self) -> None:
+        """Wait until it is time to tidy: every minute, and soon while the journal has no room."""
+        for _ in range(KEEP_S):
+            await asyncio.sleep(1.0)
+            if self.feed.spool.error:
+                return
+
+
+def _journal(settings: Settings, folder: Path, next_seq: int) -> JournalWriter:
+    return JournalWriter(
+        folder,
+        collector=settings.collector,
+        stream=folder.name,
+        next_seq=next_seq,
+        limits=JournalLimits(
+            segment_bytes_max=settings.journal_segment_bytes_max,
+            fsync_ms=settings.journal_fsync_ms,
+            quota_bytes=settings.journal_quota_bytes,
+            free_bytes_min=settings.journal_free_bytes_min,
+        ),
+    )

@@ -1,0 +1,86 @@
+"""Service: what is recorded now, over all connections, and how to change it while it runs.
+
+Owns the plan in force: which line carries which keys. What is wanted is the universe of the settings,
+without what was unsubscribed by hand and with what was subscribed by hand, until the next start.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterable, Mapping, Sequence
+
+from ingest.line import Line
+from ingest.planner import Account, Plan, plan
+from sql.errors import SubscriptionError
+
+log = logging.getLogger(__name__)
+
+
+class Service:
+    """A running ingestion, for who watches or changes it.
+
+    Parameters
+    ----------
+    lines
+        The connections, as many as the account may have, or more: those beyond only commit what an
+        earlier run has left in their journals.
+    account
+        What the vendor allows.
+
+    Attributes
+    ----------
+    keys
+        What is wanted: instrument key -> mode.
+    """
+
+    def __init__(self, lines: Sequence[Line], account: Account) -> None:
+        self.lines = tuple(lines)
+        self.account = account
+        self.keys: dict[str, str] = {}
+        self._universe: dict[str, str] = {}
+        self._by_hand: dict[str, str | None] = {}  # key -> mode; None: not wanted
+        self._plan: Plan | None = None
+
+    def follow(self, universe: Mapping[str, str]) -> None:
+        """Want what the settings' universe is now, beside what was said by hand.
+
+        Raises
+        ------
+        SubscriptionError
+            If it does not fit into the connections; nothing has changed then.
+        """
+        self._apply(universe, self._by_hand)
+
+    def subscribe(self, keys: Iterable[str], mode: str) -> None:
+        """Want more keys, or some in another mode. Raises as `follow` does."""
+        self._apply(self._universe, self._by_hand | dict.fromkeys(keys, mode))
+
+    def unsubscribe(self, keys: Iterable[str]) -> None:
+        """Want keys no more. Raises as `follow` does."""
+        self._apply(self._universe, self._by_hand | dict.fromkeys(keys))
+
+    def change_mode(self, keys: Iterable[str], mode: str) -> None:
+        """Want keys in another mode. Raises as `follow` does, and if one is not wanted at all."""
+        keys = list(keys)
+        if unknown := [key for key in keys if key not in self.keys]:
+            raise SubscriptionError(f"not subscribed: {', '.join(map(repr, unknown))}: subscribe first")
+        self.subscribe(keys, mode)
+
+    def line_of(self, key: str) -> Line | None:
+        """Return the line that carries a key."""
+        return next((line for line in self.lines if key in line.feed.keys), None)
+
+    def _apply(self, universe: Mapping[str, str], by_hand: Mapping[str, str | None]) -> None:
+        wanted = {**universe, **by_hand}
+        keys = {key: mode for key, mode in wanted.items() if mode is not None}
+        found = plan(keys, self.account, self._plan)
+        self._universe, self._by_hand, self._plan = dict(universe), dict(by_hand), found
+        if keys == self.keys:
+            return
+        came, went = len(keys.keys() - self.keys.keys()), len(self.keys.keys() - keys.keys())
+        log.info("keys wanted keys=%d came=%d went=%d connections=%d", len(keys), came, went, len(found.connections))
+        self.keys = keys
+        for number, line in enumerate(self.lines):
+            part = found.connections[number] if number < len(found.connections) else {}
+            if part != line.feed.keys:
+                line.feed.change(part)
