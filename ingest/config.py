@@ -66,6 +66,8 @@ class Settings(DatabaseSettings):
     backoff_first_s: Positive = 2.0
     backoff_max_s: Positive = 60.0
     closed_retry_s: Positive = 900.0  # while the market is closed; a calendar that errs costs no session
+    confirm_s: Positive = 10.0  # a snapshot comes within a second or two of the request
+    key_silent_s: Positive = 120.0  # and 20 times its usual interval: only then a key is called silent
     token_poll_s: Positive = 5.0  # how often a new token is looked for; a look reads one small file
 
     # Repair of bars.

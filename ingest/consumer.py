@@ -11,6 +11,7 @@ import asyncio
 import json
 import logging
 import time
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime
 from typing import Any
@@ -95,6 +96,7 @@ class Consumer:
     arrived: asyncio.Event = field(default_factory=asyncio.Event)
     account: Account = field(default_factory=Account)
     normaliser: Normaliser = field(default_factory=Normaliser)
+    on_status: Callable[[Mapping[str, int], int], None] = lambda status, at_ms: None  # told of `market_info` frames
     listening: Listening = field(default_factory=Listening)
     _committed: Position | None = None
     _seq: int = 0  # of the last record that was read
@@ -317,6 +319,8 @@ class Consumer:
         breaks = []
         for index in range(start, stop):
             status = read.frames.segment_status.get(index)
+            if status:
+                self.on_status(status, read.current_ms[index])
             if found := self.listening.take(read.records[index], read.current_ms[index], read.trade_ms[index], status):
                 breaks.append(found)
         if first.kind == RecordKind.CONNECTED:

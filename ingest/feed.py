@@ -33,6 +33,7 @@ log = logging.getLogger(__name__)
 
 RECEIVE_QUEUE_FRAMES = 64  # websockets stops reading the socket beyond this; TCP then slows the server
 CLOSE_TIMEOUT_S = 2.0  # a server that does not answer our close must not hold up a stop
+KEEPALIVE_TIMEOUT = 1011  # what the client closes with when no pong comes
 TEXT_CHARS_MAX = 200  # of a text message are shown
 _REFUSALS = {401: Event.UNAUTHORISED, 403: Event.FORBIDDEN, 429: Event.BUSY}
 
@@ -45,6 +46,7 @@ class FeedStats:
     bytes: int = 0
     text_frames: int = 0
     connections: int = 0
+    ping_timeouts: int = 0  # connections that did not answer ours
     reconnects: int = 0  # that we made because an open socket was silent
     last_us: int = 0  # when the last frame came, our clock, epoch microseconds; 0: none has
     last_error: str = ""
@@ -199,6 +201,7 @@ class Feed:
         except ConnectionClosed as exc:
             if self._mistake is not None:
                 raise self._mistake from exc
+            self.stats.ping_timeouts += exc.sent is not None and exc.sent.code == KEEPALIVE_TIMEOUT
             code = exc.rcvd.code if exc.rcvd else 1006
             reason = self._gave_up or (exc.rcvd.reason if exc.rcvd else "no close frame")
             self._note(RecordKind.DISCONNECTED, {"code": code, "reason": reason})

@@ -184,6 +184,9 @@ class Normaliser:
         rows[:, _SEQ] = np.broadcast_to(seq, len(frames))[frame]
         rows[:, _RECEIVED_AT] = np.broadcast_to(received_us, len(frames))[frame]
         self._take_official(frames, given, current_ms, rows[:, _RECEIVED_AT])
+        last = given.starts + given.sizes - 1
+        said = ~given.empty[last]  # an empty update is what a wrong key gets
+        self.states.heard_us[given.owners[said]] = rows[last[said], _RECEIVED_AT].astype(np.int64)
         if given.empty.any():
             self.counts["empty"] += int(given.empty.sum())
             rows = rows[~given.empty]

@@ -11,6 +11,7 @@ from collections.abc import Iterable, Mapping, Sequence
 
 from ingest.line import Line
 from ingest.planner import Account, Plan, plan
+from ingest.watch import Watch
 from sql.errors import SubscriptionError
 
 log = logging.getLogger(__name__)
@@ -26,6 +27,8 @@ class Service:
         earlier run has left in their journals.
     account
         What the vendor allows.
+    watch
+        Who looks after the lines.
 
     Attributes
     ----------
@@ -33,9 +36,10 @@ class Service:
         What is wanted: instrument key -> mode.
     """
 
-    def __init__(self, lines: Sequence[Line], account: Account) -> None:
+    def __init__(self, lines: Sequence[Line], account: Account, watch: Watch) -> None:
         self.lines = tuple(lines)
         self.account = account
+        self.watch = watch
         self.keys: dict[str, str] = {}
         self._universe: dict[str, str] = {}
         self._by_hand: dict[str, str | None] = {}  # key -> mode; None: not wanted

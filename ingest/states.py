@@ -54,12 +54,16 @@ class States:
         Shape (instruments, 18), float64: the last value of each of `CARRIED_NAMES`.
     memory
         Shape (instruments,), of type `MEMORY`.
+    heard_us
+        Shape (instruments,), int64: when the last update came, our clock, epoch microseconds; 0: not since the start.
     """
 
     def __init__(self) -> None:
         self.references: NDArray[Any] = np.empty(0, REFERENCE)
         self.carried: Floats = np.empty((0, len(CARRIED_NAMES)))
         self.memory: NDArray[Any] = np.empty(0, MEMORY)
+        self.heard_us: Integers = np.empty(0, np.int64)
+        self.keys: list[str] = []  # of each row
         self._places: dict[str, int] = {}  # instrument key -> row of the arrays
 
     def unknown(self, keys: Iterable[str]) -> list[str]:
@@ -72,11 +76,17 @@ class States:
         for ref in instruments:
             if ref.instrument_key not in self._places:
                 self._places[ref.instrument_key] = len(self._places)
+                self.keys.append(ref.instrument_key)
                 is_index = ref.instrument_key.partition("|")[0].endswith("_INDEX")
                 fresh.append(fields_of(Reference(ref.instrument_id, is_index)))
         self.references = np.concatenate([self.references, np.array(fresh, REFERENCE)])
         self.carried = np.concatenate([self.carried, np.tile(NEVER_SENT, (len(fresh), 1))])
         self.memory = np.concatenate([self.memory, np.zeros(len(fresh), MEMORY)])
+        self.heard_us = np.concatenate([self.heard_us, np.zeros(len(fresh), np.int64)])
+
+    def place(self, key: str) -> int | None:
+        """Return the row of a key; None for one that was not introduced."""
+        return self._places.get(key)
 
     def places(self, keys: list[str]) -> Integers:
         """Return the row of each key; `KeyError` for one that was not introduced."""

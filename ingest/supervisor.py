@@ -19,6 +19,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 
 from ingest.backfill import Backfill, Tender
+from ingest.calendar_cache import load_calendar
 from ingest.config import Settings
 from ingest.consumer import Account, Consumer
 from ingest.feed import Feed
@@ -31,6 +32,7 @@ from ingest.planner import plan
 from ingest.service import Service
 from ingest.universe_keeper import UniverseKeeper, follow
 from ingest.upstox import UpstoxApi
+from ingest.watch import Watch
 from ingest.writer import Writer, refresh_bars
 from sql.errors import FeedError, StoreError, TicklineError
 
@@ -114,7 +116,9 @@ async def start(
                     ThreadPoolExecutor(THREADS + THREADS_PER_LINE * len(streams))
                 )
                 lines = [await Line.open(stream, settings, patient, api) for stream in streams]
-                service = Service(lines, account)
+                stored = load_calendar(settings.home, settings.api_url)
+                watch = Watch(lines, settings, lambda: keeper.calendar if keeper else stored)
+                service = Service(lines, account, watch)
                 service.follow(wanted)
                 first = lines[0]
                 progress = Progress(first.consumer, first.feed, patient, first.reader, service)
@@ -151,6 +155,7 @@ async def _run(
             along = [group.create_task(line.keep(), name=f"journal keeper {line.stream}") for line in lines]
             along += [
                 group.create_task(show_along(progress, show), name="progress"),
+                group.create_task(service.watch.run(), name="watch"),
                 group.create_task(_refresh_along(url, lines), name="bars"),
                 group.create_task(_backfill_along(settings, url, lines), name="backfill"),
             ]

@@ -13,16 +13,28 @@ LAYERS = [
     {"model", "proto", "config"},
     {"wire", "decode", "judge", "official", "states", "columns", "normalise", "batch", "reading", "listening"}
     | {"journal_format", "subscription", "retry", "limiter", "candles", "clock"}
-    | {"session", "segments", "planner", "universe", "keystates", "life"},
+    | {"session", "segments", "planner", "universe", "keystates", "life", "liveness"},
     {"recording", "journal", "journal_writer", "journal_reader", "journal_keeper", "sources", "spool"}
     | {"calendar_cache", "tokens", "upstox", "instruments", "batches", "findings", "writer", "patient_writer", "feed"},
-    {"rows", "quarantine", "consumer", "line", "service", "supervisor", "replay", "verify", "volumes", "backfill"}
+    {
+        "rows",
+        "quarantine",
+        "consumer",
+        "line",
+        "watch",
+        "service",
+        "supervisor",
+        "replay",
+        "verify",
+        "volumes",
+        "backfill",
+    }
     | {"universe_keeper"},
     {"cli", "simulator", "bench", "bench_journal", "blaster"},
 ]
 PURE = ["wire", "decode", "judge", "official", "listening", "states", "columns", "normalise", "batch", "reading"]
 PURE += ["journal_format", "subscription", "retry", "limiter", "candles", "clock"]
-PURE += ["session", "segments", "planner", "universe", "keystates", "life"]
+PURE += ["session", "segments", "planner", "universe", "keystates", "life", "liveness"]
 EFFECTS = {"time", "socket", "asyncio", "logging", "os", "pathlib", "random", "threading", "psycopg", "aiohttp"}
 
 

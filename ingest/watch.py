@@ -1,0 +1,216 @@
+"""Watch: whether what is recorded is alive, looked at once a second.
+
+    layer        told by                                   reaction                     counter
+    socket       no pong (websockets, TICKLINE_PING_*)     the connection is made anew  ping_timeouts
+    feed         frames a second against habit             said; made anew when dead    quiet, slow, reconnects
+    instrument   no update after the request, or none      named, and asked for again   failed, silent
+                 for far longer than usual
+
+None fires while the segment is closed. Whether it is, is told by the feed's own `market_info` and time,
+which the consumers hear; a consumer that lags, as while the database is away, is not asked.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+
+import numpy as np
+
+from ingest.config import Settings
+from ingest.journal import now_us
+from ingest.keystates import Patience
+from ingest.life import State
+from ingest.line import Line
+from ingest.liveness import Pace, Verdict
+from ingest.model import Integers
+from ingest.segments import Segments
+from ingest.session import Calendar, SegmentState
+
+log = logging.getLogger(__name__)
+
+LOOK_S = 1.0
+LEAD = timedelta(minutes=5)  # before a market speaks we are connected again
+NAMED_MAX = 10  # keys in one log line
+LAG_BYTES_MAX = 2**20  # a consumer that is further behind does not know what has just come
+
+
+@dataclass(slots=True)
+class Alarms:
+    """How often each layer fired since the start."""
+
+    quiet: int = 0
+    slow: int = 0
+    failed: int = 0
+    silent: int = 0
+    asked_again: int = 0
+
+
+@dataclass(slots=True)
+class _Looked:
+    """What is remembered of a line between two looks."""
+
+    pace: Pace = field(default_factory=Pace)
+    verdict: Verdict = Verdict.WELL
+    connection: int = 0
+    connected_us: int = 0
+    heard_us: Integers = field(default_factory=lambda: np.empty(0, np.int64))
+    keys: Mapping[str, str] = field(default_factory=dict)
+    segments: frozenset[str] = frozenset()
+    was_open: bool = False
+
+
+class Watch:
+    """Look after the lines.
+
+    Parameters
+    ----------
+    lines
+        The connections; each is told here when a closed market lets it alone.
+    settings
+        How patient to be.
+    calendar
+        Returns the sessions as they are known now.
+    """
+
+    def __init__(self, lines: Sequence[Line], settings: Settings, calendar: Callable[[], Calendar]) -> None:
+        self.segments = Segments(calendar())
+        self._calendar = calendar
+        self.alarms = {line.stream: Alarms() for line in lines}
+        self._settings = settings
+        self._lines = tuple(lines)
+        self._looked = {line.stream: _Looked() for line in lines}
+        self._ahead_ms: int | None = None  # of our clock, is the feed's; None: not heard yet
+        for line in lines:
+            line.feed.pause_s = lambda line=line: self.pause_s(line)  # type: ignore[misc]
+            line.feed.states.patience = Patience(confirm_s=settings.confirm_s, silent_s=settings.key_silent_s)
+            line.consumer.on_status = self._hear
+
+    async def run(self) -> None:
+        """Look once a second, until cancelled."""
+        while True:
+            await asyncio.sleep(LOOK_S)
+            self.look(time.monotonic())
+
+    def market_time(self) -> datetime | None:
+        """Return the feed's time now; None before it has been heard."""
+        return None if self._ahead_ms is None else datetime.fromtimestamp(now_us() / 1e6 + self._ahead_ms / 1e3, UTC)
+
+    def rate(self, line: Line) -> float:
+        """Return the frames a second of a line."""
+        return self._looked[line.stream].pace.rate
+
+    def verdict(self, line: Line) -> Verdict:
+        """Return what the last look at a line found."""
+        return self._looked[line.stream].verdict
+
+    def is_open(self, line: Line) -> bool:
+        """Whether a segment of a line trades now, as far as is known."""
+        at = self.market_time()
+        return at is not None and any(
+            self.segments.state(segment, at) is SegmentState.OPEN for segment in self._segments_of(line)
+        )
+
+    def pause_s(self, line: Line) -> float:
+        """Return how long a closed market lets a line alone, seconds; 0: data may come."""
+        segments, at = self._segments_of(line), self.market_time()
+        if at is None or self.segments.may_speak(segments, at):
+            return 0.0
+        speaks = self.segments.speaks_next(segments, at)
+        left_s = (speaks - LEAD - at).total_seconds() if speaks else float("inf")
+        return min(max(left_s, 0.0), self._settings.closed_retry_s)
+
+    def look(self, now_s: float) -> None:
+        """Look at every line."""
+        self._note_time()
+        self.segments.calendar = self._calendar()
+        for line in self._lines:
+            looked = self._looked[line.stream]
+            if line.feed.stats.connections != looked.connection:
+                looked.connection, looked.connected_us = line.feed.stats.connections, now_us()
+                looked.pace.begin(line.feed.stats.frames, now_s)
+            if line.feed.connected:
+                self._look_at_feed(line, looked, now_s)
+                self._look_at_keys(line, looked, now_s)
+            else:
+                looked.verdict = Verdict.WELL  # of what is not open nothing is expected: `life` has it
+
+    def _look_at_feed(self, line: Line, looked: _Looked, now_s: float) -> None:
+        feed, before = line.feed, looked.verdict
+        is_open = self.is_open(line)
+        if not is_open or not looked.was_open or feed.life.state is State.SUBSCRIBING:
+            looked.pace.begin(feed.stats.frames, now_s)
+            looked.verdict = Verdict.WELL
+        else:
+            looked.verdict = looked.pace.look(feed.stats.frames, now_s)
+        looked.was_open = is_open
+        if looked.verdict is before or looked.verdict is Verdict.WELL:
+            return
+        log.warning(
+            "feed is %s name=%s frames_per_s=%.1f usually=%.1f",
+            looked.verdict.value,
+            feed.name,
+            looked.pace.rate,
+            looked.pace.habit,
+        )
+        alarms = self.alarms[line.stream]
+        if looked.verdict is Verdict.SLOW:
+            alarms.slow += 1
+        elif looked.verdict is Verdict.QUIET:
+            alarms.quiet += 1
+            feed.quiet()
+        else:
+            feed.reconnect("silence of the feed")
+
+    def _look_at_keys(self, line: Line, looked: _Looked, now_s: float) -> None:
+        """Confirm keys by their updates; name those that are overdue, and ask for them again."""
+        states, alarms = line.feed.states, self.alarms[line.stream]
+        if line.reader.backlog_bytes() > LAG_BYTES_MAX:
+            return
+        states.updated(self._heard_keys(line, looked), now_s)
+        at = self.market_time()
+        open_ = {
+            segment
+            for segment in self._segments_of(line)
+            if at is not None and self.segments.state(segment, at) is SegmentState.OPEN
+        }
+        found = states.check(now_s, lambda key: key.partition("|")[0] in open_)
+        alarms.failed += len(found.failed)
+        alarms.silent += len(found.silent)
+        for what, keys in (("not answered", found.failed), ("silent", found.silent)):
+            if keys:
+                named = ", ".join(keys[:NAMED_MAX]) + (" …" if len(keys) > NAMED_MAX else "")
+                log.warning("keys %s name=%s keys=%d: %s", what, line.stream, len(keys), named)
+        if again := [key for key in found.retry + found.silent if key in line.feed.keys]:
+            alarms.asked_again += len(again)
+            line.feed.ask_again(again)
+
+    def _heard_keys(self, line: Line, looked: _Looked) -> list[str]:
+        """Return the keys of which updates have come on this connection since the last look."""
+        heard_us = line.consumer.normaliser.states.heard_us
+        before = np.zeros(len(heard_us), np.int64)
+        before[: len(looked.heard_us)] = looked.heard_us[: len(heard_us)]
+        looked.heard_us = heard_us.copy()
+        fresh = np.flatnonzero((heard_us > before) & (heard_us >= looked.connected_us - int(LOOK_S * 2e6)))
+        keys = line.consumer.normaliser.states.keys
+        return [keys[place] for place in fresh.tolist()]
+
+    def _segments_of(self, line: Line) -> frozenset[str]:
+        looked, keys = self._looked[line.stream], line.feed.keys
+        if keys is not looked.keys:  # `change` makes a new one
+            looked.keys, looked.segments = keys, frozenset(key.partition("|")[0] for key in keys)
+        return looked.segments
+
+    def _note_time(self) -> None:
+        heard = [line.consumer.listening for line in self._lines if line.feed.stats.frames]
+        if heard and (newest := max(heard, key=lambda listening: listening.received_ms)).last_ms:
+            self._ahead_ms = newest.last_ms - newest.received_ms
+
+    def _hear(self, status: Mapping[str, int], at_ms: int) -> None:
+        at = datetime.fromtimestamp(at_ms / 1000, UTC)
+        for segment in self.segments.hear(status, at):
+            log.debug("segment %s is %s", segment, self.segments.state(segment, at).value)
