@@ -83,6 +83,10 @@ class Settings(DatabaseSettings):
     journal_keep_days: int = Field(7, ge=0)  # to replay a week after a bug in our own code
     journal_retry_s: Positive = 1.0
 
+    # Who may watch.
+    api_port: int = Field(8788, ge=0, le=65535)  # beside the simulator's 8787
+    handlers: Annotated[tuple[str, ...], NoDecode] = ()
+
     # The writer.
     batch_rows_max: PositiveInt = 10_000  # 2.2 MB of rows, two at a time; larger batches gain little
     checkpoint_s: Positive = 10.0  # what a restart may have to decode again
@@ -90,7 +94,7 @@ class Settings(DatabaseSettings):
     database_backoff_max_s: Positive = 10.0
     stop_s: Positive = 4.0  # what is not committed by then stays in the journal for the next start
 
-    @field_validator("universe", "underlyings", "underlyings_exclude", mode="before")
+    @field_validator("universe", "underlyings", "underlyings_exclude", "handlers", mode="before")
     @classmethod
     def _split_list(cls, value: object) -> object:
         """Read a comma-separated list, as an environment variable holds it."""

@@ -25,7 +25,7 @@ from ingest.clock import Clock
 from ingest.decode import NOTHING, decode_all
 from ingest.journal import Position
 from ingest.listening import SILENT, SKIPPED, STOPPED, Break, Listening
-from ingest.model import IST_OFFSET_MS, TICK_COLUMN_NAMES, Frames, Record, RecordKind
+from ingest.model import IST_OFFSET_MS, TICK_COLUMN_NAMES, Floats, Frames, Record, RecordKind
 from ingest.normalise import Normaliser
 from ingest.patient_writer import PatientWriter
 from ingest.reading import Reading
@@ -97,6 +97,7 @@ class Consumer:
     account: Account = field(default_factory=Account)
     normaliser: Normaliser = field(default_factory=Normaliser)
     on_status: Callable[[Mapping[str, int], int], None] = lambda status, at_ms: None  # told of `market_info` frames
+    on_rows: Callable[[Floats], None] | None = None  # given each new row, shape (rows, 28), a view of the batch
     listening: Listening = field(default_factory=Listening)
     _committed: Position | None = None
     _seq: int = 0  # of the last record that was read
@@ -267,8 +268,11 @@ class Consumer:
     def _take(self, batch: Batch, read: Reading) -> None:
         """Account for records in the batch, with their rows."""
         start, stop = read.next_stretch(batch.rows)
+        before = batch.rows.rows
         batch.breaks += self._apply(read, start, stop, batch.rows)
         batch.rows.encode()
+        if self.on_rows is not None and batch.rows.rows > before:
+            self.on_rows(batch.rows.values()[before:])
         records = read.records[start:stop]
         for record in records:
             self._crc = google_crc32c.extend(self._crc, record.payload)

@@ -9,7 +9,10 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterable, Mapping, Sequence
 
+from ingest.handlers import Handler
 from ingest.line import Line
+from ingest.model import Floats
+from ingest.patient_writer import PatientWriter
 from ingest.planner import Account, Plan, plan
 from ingest.watch import Watch
 from sql.errors import SubscriptionError
@@ -29,6 +32,10 @@ class Service:
         What the vendor allows.
     watch
         Who looks after the lines.
+    writer
+        Where all lines commit.
+    handlers
+        Who is called with each tick.
 
     Attributes
     ----------
@@ -36,14 +43,26 @@ class Service:
         What is wanted: instrument key -> mode.
     """
 
-    def __init__(self, lines: Sequence[Line], account: Account, watch: Watch) -> None:
+    def __init__(
+        self,
+        lines: Sequence[Line],
+        account: Account,
+        watch: Watch,
+        writer: PatientWriter,
+        handlers: Iterable[Handler] = (),
+    ) -> None:
         self.lines = tuple(lines)
         self.account = account
         self.watch = watch
+        self.writer = writer
+        self.handlers: list[Handler] = []
         self.keys: dict[str, str] = {}
         self._universe: dict[str, str] = {}
         self._by_hand: dict[str, str | None] = {}  # key -> mode; None: not wanted
         self._plan: Plan | None = None
+        self._names: dict[str, dict[int, str]] = {}  # of each stream: instrument id -> key
+        for handler in handlers:
+            self.add_handler(handler)
 
     def follow(self, universe: Mapping[str, str]) -> None:
         """Want what the settings' universe is now, beside what was said by hand.
@@ -70,9 +89,29 @@ class Service:
             raise SubscriptionError(f"not subscribed: {', '.join(map(repr, unknown))}: subscribe first")
         self.subscribe(keys, mode)
 
+    def add_handler(self, handler: Handler) -> None:
+        """Call one more handler with each tick from now on."""
+        self.handlers.append(handler)
+        for line in self.lines:
+            line.consumer.on_rows = lambda rows, line=line: self._hand_over(line, rows)
+
+    def close(self) -> None:
+        """Let the handlers end."""
+        for handler in self.handlers:
+            handler.close()
+
     def line_of(self, key: str) -> Line | None:
         """Return the line that carries a key."""
         return next((line for line in self.lines if key in line.feed.keys), None)
+
+    def _hand_over(self, line: Line, rows: Floats) -> None:
+        states, names = line.consumer.normaliser.states, self._names.get(line.stream, {})
+        if len(names) != len(states.keys):
+            ids = states.references["instrument_id"].tolist()
+            names = self._names[line.stream] = dict(zip(ids, states.keys, strict=True))
+        copied = rows.copy()  # the buffer is used again
+        for handler in self.handlers:
+            handler.offer(copied, names)
 
     def _apply(self, universe: Mapping[str, str], by_hand: Mapping[str, str | None]) -> None:
         wanted = {**universe, **by_hand}

@@ -10,6 +10,7 @@ journals, and lets the consumers commit what is left.
 from __future__ import annotations
 
 import asyncio
+import importlib
 import logging
 import signal
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -23,6 +24,7 @@ from ingest.calendar_cache import load_calendar
 from ingest.config import Settings
 from ingest.consumer import Account, Consumer
 from ingest.feed import Feed
+from ingest.handlers import load_handler
 from ingest.journal import JournalLock
 from ingest.journal_reader import JournalReader
 from ingest.line import Line
@@ -118,7 +120,7 @@ async def start(
                 lines = [await Line.open(stream, settings, patient, api) for stream in streams]
                 stored = load_calendar(settings.home, settings.api_url)
                 watch = Watch(lines, settings, lambda: keeper.calendar if keeper else stored)
-                service = Service(lines, account, watch)
+                service = Service(lines, account, watch, patient, map(load_handler, settings.handlers))
                 service.follow(wanted)
                 first = lines[0]
                 progress = Progress(first.consumer, first.feed, patient, first.reader, service)
@@ -159,6 +161,8 @@ async def _run(
                 group.create_task(_refresh_along(url, lines), name="bars"),
                 group.create_task(_backfill_along(settings, url, lines), name="backfill"),
             ]
+            if settings.api_port:
+                along.append(group.create_task(_serve_along(service, url, settings.api_port), name="status"))
             if keeper is not None:
                 along.append(group.create_task(_follow_along(settings, keeper, service), name="universe"))
             await stop.wait()
@@ -182,6 +186,7 @@ async def _run(
         backlog = sum(line.reader.backlog_bytes() for line in lines)
         log.warning("stopped while the database is away backlog_bytes=%d", backlog)
     finally:
+        service.close()
         for line in lines:
             line.close()
 
@@ -272,6 +277,12 @@ async def refresh(url: str, account: Account) -> None:
     """Bring the bars up to what has been committed."""
     if fresh := account.take_fresh_range():
         await asyncio.to_thread(refresh_bars, url, *fresh)
+
+
+async def _serve_along(service: Service, url: str, port: int) -> None:
+    """Serve the status; nobody else pays for the imports."""
+    api = await asyncio.to_thread(importlib.import_module, "ingest.api")
+    await api.serve(service, url, port)
 
 
 async def _refresh_along(url: str, lines: Sequence[Line]) -> None:

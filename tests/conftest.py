@@ -8,6 +8,7 @@ answers, else it is skipped and the summary says how often.
 from __future__ import annotations
 
 import itertools
+import os
 import shutil
 import tempfile
 from collections.abc import Iterator
@@ -32,6 +33,7 @@ FAST: dict[str, str] = {"fsync": "off", "full_page_writes": "off"}
 # Jobs would refresh bars and compress behind a test's back, and hold on to the template.
 NO_JOBS = {"timescaledb.max_background_workers": "0"}
 _numbers = itertools.count(1)
+os.environ.setdefault("TICKLINE_API_PORT", "0")  # tests that ask for the status take a port of their own
 
 
 @dataclass(frozen=True, slots=True)

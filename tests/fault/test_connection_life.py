@@ -4,102 +4,15 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable
-from contextlib import asynccontextmanager
-from datetime import date
 from pathlib import Path
-from typing import Any
 
 import pytest
 
-from ingest.config import settings
 from ingest.keystates import KeyState
 from ingest.life import State
-from ingest.service import Service
-from ingest.simulator.market import GeneratedMarket
 from ingest.simulator.server import Simulator
-from ingest.simulator.session import Session, latest_weekday
-from ingest.supervisor import Progress, start
 from sql.database import Database
-
-DAY = latest_weekday(date(2026, 11, 19))
-WITHIN_S = 60.0
-
-
-def market(instruments: int = 60, rate: float = 600.0) -> GeneratedMarket:
-    return GeneratedMarket(Session(DAY), seed=3, instruments=instruments, rate=rate)
-
-
-class Running:
-    """`start` on a simulator, in this process."""
-
-    def __init__(self, simulator: Simulator, database: Database, home: Path, **given: Any) -> None:
-        self.simulator, self.database = simulator, database
-        values: dict[str, Any] = {
-            "home": home,
-            "upstox_api_url": simulator.url,
-            "upstox_assets_url": simulator.url,
-            "upstox_access_token": simulator.token,
-            "backoff_first_s": 0.05,
-            "backoff_max_s": 0.2,
-            "subscribe_interval_ms": 10,
-            "backfill_s": 0,
-        }
-        self.config = settings(**values | given)
-        self._stop = asyncio.Event()
-        self._seen: list[Progress] = []
-
-    async def begin(self, keys: list[str]) -> None:
-        self._task = asyncio.create_task(
-            start(self.config, self.database.url, keys, stop=self._stop, ready=self._seen.append)
-        )
-        await until(lambda: bool(self._seen) or self._task.done())
-        if self._task.done():
-            await self._task
-
-    @property
-    def service(self) -> Service:
-        service = self._seen[0].service
-        assert service is not None
-        return service
-
-    @property
-    def ticks(self) -> int:
-        return sum(line.consumer.account.ticks for line in self.service.lines)
-
-    @property
-    def confirmed(self) -> int:
-        return sum(line.feed.states.counts()[KeyState.CONFIRMED] for line in self.service.lines)
-
-    async def live(self, connections: int = 1) -> None:
-        """Wait until ticks are committed on so many connections made in all."""
-        ticks = self.ticks
-
-        def is_live() -> bool:
-            feeds = [line.feed for line in self.service.lines if line.feed.keys]
-            made = sum(feed.stats.connections for feed in feeds)
-            return made >= connections and all(feed.life.state is State.LIVE for feed in feeds) and self.ticks > ticks
-
-        await until(is_live)
-
-    async def end(self) -> None:
-        self._stop.set()
-        await self._task
-
-
-@asynccontextmanager
-async def running(database: Database, home: Path, source: Any = None, *, speed: float = 1.0, **given: Any) -> Any:
-    options = {name: given.pop(name) for name in ("connections_max", "redirect_status") if name in given}
-    async with Simulator(source or market(), speed=speed, **options) as simulator:
-        run = Running(simulator, database, home, **given)
-        await run.begin(sorted(simulator.source.keys))
-        yield run
-        await run.end()
-
-
-async def until(condition: Callable[[], bool], within_s: float = WITHIN_S) -> None:
-    async with asyncio.timeout(within_s):
-        while not condition():
-            await asyncio.sleep(0.01)
+from tests.fault.live import Running, market, running, until
 
 
 def gaps(database: Database) -> list[str]:

@@ -16,20 +16,8 @@ LAYERS = [
     | {"session", "segments", "planner", "universe", "keystates", "life", "liveness"},
     {"recording", "journal", "journal_writer", "journal_reader", "journal_keeper", "sources", "spool"}
     | {"calendar_cache", "tokens", "upstox", "instruments", "batches", "findings", "writer", "patient_writer", "feed"},
-    {
-        "rows",
-        "quarantine",
-        "consumer",
-        "line",
-        "watch",
-        "service",
-        "supervisor",
-        "replay",
-        "verify",
-        "volumes",
-        "backfill",
-    }
-    | {"universe_keeper"},
+    {"rows", "quarantine", "consumer", "supervisor", "replay", "verify", "volumes", "backfill", "universe_keeper"}
+    | {"line", "watch", "service", "handlers", "status", "api"},
     {"cli", "simulator", "bench", "bench_journal", "blaster"},
 ]
 PURE = ["wire", "decode", "judge", "official", "listening", "states", "columns", "normalise", "batch", "reading"]

@@ -1,0 +1,181 @@
+"""Status: what a running ingestion says of itself, as plain values.
+
+The fields of the first four answers that the issue tracker's earlier program had keep their names; the
+honest ones stand beside them. A key counts as subscribed when the feed has answered it, not when it was
+asked for.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Mapping
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from ingest.journal import now_us
+from ingest.keystates import KeyState
+from ingest.life import State
+from ingest.line import Line
+from ingest.liveness import Verdict
+from ingest.model import CARRIED_NAMES
+from ingest.service import Service
+
+TROUBLE_S = 30.0  # a reconnect takes less; what lasts longer is said
+_BID, _ASK = CARRIED_NAMES.index("bid"), CARRIED_NAMES.index("ask")
+
+
+def websocket_status(service: Service, gaps_today: int | None = None) -> dict[str, Any]:
+    """Return the state of the connections and what flows over them."""
+    lines = _used(service)
+    counts = {state: sum(line.feed.states.counts()[state] for line in lines) for state in KeyState}
+    total, confirmed = len(service.keys), counts[KeyState.CONFIRMED]
+    heard = [line.feed.stats.last_us for line in lines if line.feed.stats.last_us]
+    at = service.watch.market_time()
+    return {
+        "is_running": True,
+        "websocket_connected": bool(lines) and all(line.feed.connected for line in lines),
+        "subscriptions": {
+            "total_symbols": total,
+            "subscribed_count": confirmed,
+            "failed_count": counts[KeyState.FAILED],
+            "subscription_rate": round(100 * confirmed / total, 2) if total else 0.0,
+        },
+        "subscribed_symbols": _keys_in(lines, KeyState.CONFIRMED),
+        "confirmed_keys": confirmed,
+        "silent_keys": _keys_in(lines, KeyState.SILENT),
+        "failed_keys": _keys_in(lines, KeyState.FAILED),
+        "last_frame_age_s": _age_s(max(heard)) if heard else None,
+        "journal_lag_bytes": sum(line.reader.backlog_bytes() for line in service.lines),
+        "database_away_s": _away_s(service),
+        "gaps_today": gaps_today,
+        "market_time": at.isoformat() if at else None,
+        "segments": _segments(service, at),
+        "connections": [_connection(service, line) for line in lines],
+        "handlers": [handler.account() for handler in service.handlers],
+    }
+
+
+def subscriptions(service: Service) -> dict[str, Any]:
+    """Return every key with its mode, its connection and what is known of it."""
+    found: dict[str, dict[str, str]] = {}
+    for line in _used(service):
+        known = {key: state.value for state in KeyState for key in line.feed.states.in_state(state)}
+        for key, mode in line.feed.keys.items():
+            found[key] = {"mode": mode, "connection": line.stream, "state": known.get(key, "waiting its turn")}
+    return {"total_symbols": len(found), "subscriptions": found}
+
+
+def latest_tick(service: Service, key: str) -> dict[str, Any] | None:
+    """Return the last tick of a key, at the cost of two look-ups; None: none has come."""
+    line = service.line_of(key)
+    return None if line is None else _latest(line, key)
+
+
+def latest_ticks(service: Service) -> dict[str, Any]:
+    """Return the last tick of every key."""
+    found = {key: tick for line in _used(service) for key in line.feed.keys if (tick := _latest(line, key))}
+    updates = sum(line.consumer.account.ticks for line in service.lines)
+    return {"symbols_tracked": len(found), "price_updates": updates, "latest_ticks": found}
+
+
+def health(service: Service) -> dict[str, Any]:
+    """Return `healthy`, or `unhealthy` with what is wrong: data that should flow do not."""
+    problems = [problem for line in _used(service) if (problem := _problem(service, line))]
+    problems += [f"journal: {line.feed.spool.error}" for line in service.lines if line.feed.spool.error]
+    if (away_s := _away_s(service)) is not None and away_s > TROUBLE_S:
+        problems.append(f"database away for {away_s:.0f} s: {service.writer.last_error}")
+    return {
+        "status": "unhealthy" if problems else "healthy",
+        "environment": "production" if "upstox.com" in service.lines[0].settings.api_url else "simulator",
+        "problems": problems,
+    }
+
+
+def _used(service: Service) -> list[Line]:
+    return [line for line in service.lines if line.feed.keys]
+
+
+def _problem(service: Service, line: Line) -> str:
+    """Say why data that should flow over a line do not; "": they do, or need not."""
+    feed, lasted_s = line.feed, time.monotonic() - line.feed.life.since_s
+    at = service.watch.market_time()
+    if at is not None and not service.watch.is_open(line):
+        return ""
+    if feed.connected:
+        if service.watch.verdict(line) in {Verdict.QUIET, Verdict.DEAD}:
+            return f"connection {line.stream} is silent"
+        if feed.life.state is State.SUBSCRIBING and lasted_s > TROUBLE_S:
+            return f"connection {line.stream} is open and brings no data"
+        return ""
+    if feed.life.state is State.WAITING_FOR_TOKEN or feed.life.failures > 1 or lasted_s > TROUBLE_S:
+        return f"connection {line.stream} is {feed.life.state.value}: {feed.stats.last_error}"
+    return ""
+
+
+def _connection(service: Service, line: Line) -> dict[str, Any]:
+    feed, alarms = line.feed, service.watch.alarms[line.stream]
+    return {
+        "name": line.stream,
+        "state": feed.life.state.value,
+        "state_s": round(time.monotonic() - feed.life.since_s, 1) if feed.life.since_s else None,
+        "keys": len(feed.keys),
+        "key_states": {state.value: number for state, number in feed.states.counts().items()},
+        "frames": feed.stats.frames,
+        "bytes": feed.stats.bytes,
+        "frames_per_s": round(service.watch.rate(line), 2),
+        "last_frame_age_s": _age_s(feed.stats.last_us) if feed.stats.last_us else None,
+        "connections": feed.stats.connections,
+        "failures_in_a_row": feed.life.failures,
+        "last_error": feed.stats.last_error or None,
+        "alarms": {
+            "ping_timeouts": feed.stats.ping_timeouts,
+            "quiet": alarms.quiet,
+            "slow": alarms.slow,
+            "reconnects": feed.stats.reconnects,
+            "keys_failed": alarms.failed,
+            "keys_silent": alarms.silent,
+            "keys_asked_again": alarms.asked_again,
+            "text_frames": feed.stats.text_frames,
+        },
+        "ticks": line.consumer.account.ticks,
+        "rejected": line.consumer.account.rejected,
+        "quarantined": line.consumer.account.quarantined,
+    }
+
+
+def _keys_in(lines: list[Line], state: KeyState) -> list[str]:
+    return [key for line in lines for key in line.feed.states.in_state(state)]
+
+
+def _segments(service: Service, at: datetime | None) -> Mapping[str, str]:
+    if at is None:
+        return {}
+    segments = sorted({key.partition("|")[0] for key in service.keys})
+    return {segment: service.watch.segments.state(segment, at).value for segment in segments}
+
+
+def _latest(line: Line, key: str) -> dict[str, Any] | None:
+    states = line.consumer.normaliser.states
+    place = states.place(key)
+    if place is None or not states.references["ltt_ms"][place]:
+        return None
+    known, carried = states.references[place], states.carried[place]
+    bid, ask = (float(carried[index]) for index in (_BID, _ASK))
+    at = datetime.fromtimestamp(0, UTC) + timedelta(milliseconds=int(known["ltt_ms"]))
+    return {
+        "price": float(known["ltp"]),
+        "volume": None if known["is_index"] else int(known["vtt"]),
+        "bid": bid if math.isfinite(bid) and bid else None,
+        "ask": ask if math.isfinite(ask) and ask else None,
+        "timestamp": at.isoformat(),
+    }
+
+
+def _age_s(us: int) -> float:
+    return round((now_us() - us) / 1e6, 3)
+
+
+def _away_s(service: Service) -> float | None:
+    since = service.writer.away_since
+    return None if since is None else round(time.monotonic() - since, 1)

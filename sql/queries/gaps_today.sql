@@ -1,0 +1,8 @@
+-- How many breaks of whole connections a collector has had since the Indian midnight. Parameters: collector text.
+-- Columns: gaps int8. Expect: one row, by the index on started_at.
+select count(*) as gaps
+from feed_gaps
+where
+    collector = %(collector)s
+    and instrument_id is null
+    and started_at >= date_trunc('day', now() at time zone 'Asia/Kolkata') at time zone 'Asia/Kolkata'

@@ -1,0 +1,229 @@
+"""The status of a running ingester, over HTTP and as a command; subscriptions and handlers at run time."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import logging
+import os
+import socket
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import aiohttp
+import pytest
+
+from ingest.config import settings
+from ingest.handlers import Handler, Tick, load_handler
+from ingest.model import MODE_NAMES
+from sql.database import Database
+from sql.errors import ConfigError
+from tests.data import REPOSITORY
+from tests.fault.live import Running, running, until
+
+API = "/api/v1/websocket"
+
+
+def free_port() -> int:
+    with socket.socket() as listening:
+        listening.bind(("127.0.0.1", 0))
+        return int(listening.getsockname()[1])
+
+
+async def asked(port: int, path: str, body: Any = None, **headers: str) -> tuple[int, Any]:
+    async with aiohttp.ClientSession(f"http://127.0.0.1:{port}", headers=headers) as session:
+        async with session.request("GET" if body is None else "POST", path, json=body) as answer:
+            return answer.status, await answer.json(content_type=None) if answer.status != 400 else None
+
+
+async def served(port: int) -> None:
+    async def answers() -> bool:
+        try:
+            return (await asked(port, "/health"))[0] in {200, 503}
+        except OSError:
+            return False
+
+    async with asyncio.timeout(30):
+        while not await answers():
+            await asyncio.sleep(0.05)
+
+
+def carried(run: Running) -> dict[str, Any]:
+    return {key: mode for one in run.simulator.player.connections for key, mode in one.modes.items()}
+
+
+def test_status_answers_with_the_fields_that_are_promised(database: Database, home: Path) -> None:
+    port = free_port()
+
+    async def run() -> tuple[Any, ...]:
+        async with running(database, home, api_port=port) as run:
+            await run.live()
+            await until(lambda: run.confirmed == 60)
+            await served(port)
+            answers = [
+                await asked(port, path)
+                for path in ("/health", f"{API}/status", f"{API}/subscriptions", f"{API}/latest-ticks")
+            ]
+            process = await asyncio.create_subprocess_exec(
+                sys.executable,
+                "-m",
+                "ingest.cli",
+                "status",
+                "--format",
+                "json",
+                env=os.environ | {"TICKLINE_API_PORT": str(port), "PYTHONPATH": str(REPOSITORY)},
+                cwd=home,
+                stdout=asyncio.subprocess.PIPE,
+            )
+            printed, _ = await process.communicate()
+            return *answers, process.returncode, json.loads(printed), run
+
+    (health, status, subscriptions, latest, code, printed, ran) = asyncio.run(run())
+    assert health == (200, {"status": "healthy", "environment": "simulator", "problems": []})
+    found = status[1]
+    assert found["is_running"] and found["websocket_connected"]
+    assert found["subscriptions"] == {
+        "total_symbols": 60,
+        "subscribed_count": 60,
+        "failed_count": 0,
+        "subscription_rate": 100.0,
+    }
+    keys = sorted(ran.simulator.source.keys)
+    assert sorted(found["subscribed_symbols"]) == keys
+    assert found["silent_keys"] == [] and found["gaps_today"] == 0 and found["last_frame_age_s"] < 5
+    assert found["segments"]["NSE_FO"] == "open"
+    assert [one["state"] for one in found["connections"]] == ["live"]
+    assert subscriptions[1]["subscriptions"][keys[0]] == {"mode": "full", "connection": "1", "state": "confirmed"}
+    ticks = latest[1]
+    # What has not traded has no last price.
+    assert 40 < ticks["symbols_tracked"] == len(ticks["latest_ticks"]) <= 60 and ticks["price_updates"] > 0
+    assert all(set(tick) == {"price", "volume", "bid", "ask", "timestamp"} for tick in ticks["latest_ticks"].values())
+    with database.connect() as connection:
+        key = next(iter(ticks["latest_ticks"]))
+        prices = connection.execute(
+            "select ltp from ticks join instruments using (instrument_id) where instrument_key = %s", [key]
+        )
+        assert ticks["latest_ticks"][key]["price"] in {price for (price,) in prices}
+    assert (code, printed.keys()) == (0, found.keys())
+
+
+def test_health_is_bad_while_data_should_flow_and_do_not(database: Database, home: Path) -> None:
+    port = free_port()
+
+    async def run() -> None:
+        async with running(database, home, api_port=port) as run:
+            await run.live()
+            await served(port)
+            run.simulator.faults.refuse = 403
+            run.simulator.drop_all()
+            feed = run.service.lines[0].feed
+            await until(lambda: feed.life.failures > 2)
+            code, answer = await asked(port, "/health")
+            assert (code, answer["status"]) == (503, "unhealthy")
+            assert "403" in answer["problems"][0]
+            run.simulator.faults.refuse = None
+            await run.live(connections=2)
+            assert (await asked(port, "/health"))[0] == 200
+
+    asyncio.run(run())
+
+
+def test_subscriptions_change_at_run_time(database: Database, home: Path) -> None:
+    port = free_port()
+
+    async def run() -> None:
+        async with running(database, home, api_port=port) as run:
+            keys = sorted(run.simulator.source.keys)
+            await run.live()
+            await served(port)
+            await until(lambda: len(carried(run)) == 60)
+            assert (await asked(port, f"{API}/unsubscribe", {"keys": keys[:5]}))[1] == {"total_symbols": 55}
+            await until(lambda: sorted(carried(run)) == keys[5:])
+            await asked(port, f"{API}/subscribe", {"keys": keys[:1], "mode": "ltpc"})
+            await until(lambda: carried(run).get(keys[0]) == MODE_NAMES["ltpc"])
+            await asked(port, f"{API}/change-mode", {"keys": keys[5:7], "mode": "option_greeks"})
+            await until(lambda: carried(run)[keys[6]] == MODE_NAMES["option_greeks"])
+            code, answer = await asked(port, f"{API}/change-mode", {"keys": keys[1:2], "mode": "full"})
+            assert code == 409 and "subscribe first" in answer["error"]
+            many = [f"NSE_FO|{number}" for number in range(9_000)]
+            code, answer = await asked(port, f"{API}/subscribe", {"keys": many})
+            assert code == 409 and "do not fit" in answer["error"]
+            assert (await asked(port, f"{API}/subscribe", {"keys": keys[0]}))[0] == 422
+            assert (await asked(port, f"{API}/status", Host="evil.example"))[0] == 400
+
+    asyncio.run(run())
+
+
+def test_port_that_is_taken_costs_the_status_only(
+    database: Database, home: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    async def run() -> None:
+        with socket.create_server(("127.0.0.1", 0)) as taken:
+            async with running(database, home, api_port=taken.getsockname()[1]) as run:
+                await run.live()
+                await until(lambda: "TICKLINE_API_PORT" in caplog.text)
+                await run.live()
+
+    asyncio.run(run())
+
+
+def test_handlers_that_fail_or_block_cost_their_own_ticks_only(database: Database, home: Path) -> None:
+    seen: list[Tick] = []
+
+    async def good(tick: Tick) -> None:
+        seen.append(tick)
+
+    async def failing(tick: Tick) -> None:
+        raise ValueError(tick.instrument_key)
+
+    async def blocking(tick: Tick) -> None:
+        time.sleep(0.2)  # noqa: ASYNC251  what a user's code should not do
+
+    async def run() -> tuple[Any, ...]:
+        async with running(database, home) as run:
+            handlers = [
+                Handler("good", good),
+                Handler("failing", failing),
+                Handler("blocking", blocking, queue_ticks_max=50),
+            ]
+            for handler in handlers:
+                run.service.add_handler(handler)
+            await until(lambda: len(seen) > 1_000 and handlers[2].dropped > 1_000)
+            return *handlers, run
+
+    good_one, failing_one, blocking_one, ran = asyncio.run(run())
+    assert good_one.dropped == 0
+    assert failing_one.failed > 0 and failing_one.handled == 0 and "ValueError" in failing_one.last_error
+    assert blocking_one.waiting <= 50
+    with database.connect() as connection:
+        assert connection.execute("select count(*) from ticks").fetchone() == (ran.ticks,)
+        for tick in seen[:200]:
+            row = connection.execute(
+                "select ts, ltp, vtt, bid, ask_qty, traded from ticks join instruments using (instrument_id)"
+                " where instrument_key = %s and seq = %s",
+                [tick.instrument_key, tick.seq],
+            ).fetchone()
+            assert row == (tick.ts, tick.ltp, tick.vtt, tick.bidP, tick.askQ, tick.traded)
+
+
+def test_handler_of_the_settings_that_is_not_there_is_said_with_its_form() -> None:
+    with pytest.raises(ConfigError, match="module:function"):
+        load_handler("nowhere:nothing")
+    assert settings(handlers="a:b, c:d").handlers == ("a:b", "c:d")
+
+
+def test_handler_error_is_logged_once_and_counted(caplog: pytest.LogCaptureFixture) -> None:
+    import numpy as np
+
+    async def failing(tick: Tick) -> None:
+        raise ValueError("wrong")
+
+    handler = Handler("failing", failing)
+    rows = np.zeros((3, 28))
+    with caplog.at_level(logging.ERROR):
+        handler.offer(rows, {0: "NSE_EQ|X"})
+        handler.close()
+        handler._thread.join(10)
+    assert (handler.failed, handler.waiting, caplog.text.count("handler failed")) == (3, 0, 1)
