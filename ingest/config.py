@@ -31,6 +31,7 @@ class Settings(DatabaseSettings):
     upstox_access_token: SecretStr | None = Field(None, validation_alias=_vendor("UPSTOX_ACCESS_TOKEN"))
     upstox_api_key: SecretStr | None = Field(None, validation_alias=_vendor("UPSTOX_API_KEY"))
     upstox_api_secret: SecretStr | None = Field(None, validation_alias=_vendor("UPSTOX_API_SECRET"))
+    upstox_redirect_uri: str | None = Field(None, validation_alias=_vendor("UPSTOX_REDIRECT_URI"))
     upstox_client_code: str | None = Field(None, validation_alias=_vendor("UPSTOX_CLIENT_CODE"))
     upstox_api_url: HttpUrl = Field(HttpUrl("https://api.upstox.com"), validation_alias=_vendor("UPSTOX_API_URL"))
     upstox_assets_url: HttpUrl = Field(

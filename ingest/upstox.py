@@ -28,6 +28,7 @@ from ingest.tokens import Tokens
 from sql.errors import AuthorizationError, FeedError
 
 AUTHORIZE_PATH = "/v3/feed/market-data-feed/authorize"
+LOGIN_PATH = "/v2/login/authorization/token"
 DIRECT_PATH = "/v3/feed/market-data-feed"
 MASTER_PATH = "/market-quote/instruments/exchange/{exchange}.json.gz"
 INTRADAY_PATH = "/v3/historical-candle/intraday/{key}/minutes/1"
@@ -109,6 +110,34 @@ class UpstoxApi:
             ) from exc
         except (KeyError, TypeError, ValueError) as exc:
             raise FeedError(f"answer of {url!r} is not understood: {exc!r}") from exc
+
+    async def login(self, code: str, redirect_uri: str) -> str:
+        """Turn the code of the login dialog into an access token; it works once.
+
+        Raises
+        ------
+        FeedError
+            If the vendor refuses it, or does not answer.
+        """
+        config = self._settings
+        assert config.upstox_api_key and config.upstox_api_secret
+        form = {
+            "code": code,
+            "client_id": config.upstox_api_key.get_secret_value(),
+            "client_secret": config.upstox_api_secret.get_secret_value(),
+            "redirect_uri": redirect_uri,
+            "grant_type": "authorization_code",
+        }
+        try:
+            async with self._open().post(config.api_url + LOGIN_PATH, data=form) as response:
+                if response.status != 200:
+                    said = f"{response.status} {await _error_code(response)}".strip()
+                    raise FeedError(f"login refused ({said}): check key, secret and redirect URI, and log in again")
+                return str((await response.json())["access_token"])
+        except (aiohttp.ClientError, TimeoutError, OSError) as exc:
+            raise FeedError(f"cannot reach {config.api_url!r}: {exc or 'timed out'}") from exc
+        except (KeyError, TypeError, ValueError) as exc:
+            raise FeedError("the answer to the login is not understood") from exc
 
     async def market_holidays(self) -> list[dict[str, Any]]:
         """Fetch this year's holidays and special sessions: rows of date, holiday_type, closed and open exchanges.

@@ -18,6 +18,7 @@ from types import TracebackType
 from typing import Any, Self
 
 from aiohttp import WSMsgType, web
+from yarl import URL
 
 from ingest import session
 from ingest.session import usual_hours
@@ -31,6 +32,8 @@ logger = logging.getLogger(__name__)
 
 AUTHORIZE_PATH = "/v3/feed/market-data-feed/authorize"
 DIRECT_PATH = "/v3/feed/market-data-feed"
+DIALOG_PATH = "/v2/login/authorization/dialog"
+LOGIN_PATH = "/v2/login/authorization/token"
 FEEDER_PATH = "/market-data-feeder/v3/upstox-developer-api/feeds"
 HOLIDAYS_PATH = "/v2/market/holidays"
 TIMINGS_PATH = "/v2/market/timings/{day}"
@@ -171,6 +174,8 @@ class Simulator:
             [
                 web.get(AUTHORIZE_PATH, self._authorize),
                 web.get(DIRECT_PATH, self._redirect),
+                web.get(DIALOG_PATH, self._dialog),
+                web.post(LOGIN_PATH, self._token),
                 web.get(FEEDER_PATH, self._feed),
                 web.get(INSTRUMENTS_PATH, self._instruments),
                 web.get(INTRADAY_PATH, self._bars),
@@ -214,6 +219,22 @@ class Simulator:
         if refusal := self._refusal(request):
             return refusal
         return web.Response(status=self.redirect_status, headers={"Location": self._new_uri(request)})
+
+    async def _dialog(self, request: web.Request) -> web.StreamResponse:
+        """Log whoever asks in, and send the browser back with a code."""
+        asked = request.query
+        if asked.get("response_type") != "code" or not asked.get("client_id") or not asked.get("redirect_uri"):
+            return _error(400)
+        code = self._new_code()
+        answer = URL(asked["redirect_uri"]).update_query({"code": code, "state": asked.get("state", "")})
+        return web.Response(status=302, headers={"Location": str(answer)})
+
+    async def _token(self, request: web.Request) -> web.StreamResponse:
+        form = await request.post()
+        dies = self._codes.pop(str(form.get("code")), -math.inf)
+        if dies < time.monotonic() or form.get("grant_type") != "authorization_code" or not form.get("client_secret"):
+            return _error(401)
+        return web.json_response({"access_token": self.token, "user_id": "simulated", "broker": "UPSTOX"})
 
     async def _instruments(self, request: web.Request) -> web.StreamResponse:
         name = request.match_info["name"]
@@ -292,11 +313,14 @@ class Simulator:
         return request.headers.get("Authorization") == f"Bearer {self.token}"
 
     def _new_uri(self, request: web.Request) -> str:
+        return f"ws://{request.host}{FEEDER_PATH}?requestId={uuid.uuid4()}&code={self._new_code()}"
+
+    def _new_code(self) -> str:
         code = str(uuid.uuid4())
         self._codes[code] = time.monotonic() + CODE_LIFE_S
         while len(self._codes) > CODES_MAX:
             del self._codes[next(iter(self._codes))]
-        return f"ws://{request.host}{FEEDER_PATH}?requestId={uuid.uuid4()}&code={code}"
+        return code
 
 
 def _error(status: int) -> web.Response:

@@ -1,0 +1,133 @@
+"""`tickline login`: the vendor's OAuth dialog, and the token into `.env`.
+
+Owns the dialog and the file. The token is printed nowhere.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import secrets
+import tempfile
+from pathlib import Path
+from urllib.parse import parse_qs, urlencode, urlsplit
+
+import click
+
+from sql.errors import ConfigError, FeedError
+
+NAME = "UPSTOX_ACCESS_TOKEN"
+REMEDY = "it is the app's in the vendor's developer console"
+
+
+@click.command("login")
+@click.option(
+    "--redirect-uri",
+    help="The redirect URI of your app, exactly as registered.  [default: UPSTOX_REDIRECT_URI]",
+)
+def command(redirect_uri: str | None) -> None:
+    """Get an access token from the vendor and store it in .env, readable by you only.
+
+    Opens nothing by itself: it prints the address of the vendor's dialog. Log in there with a
+    browser; it then goes to your app's redirect URI, whose address holds a code. Paste that address
+    here, or, where the URI is http://127.0.0.1:PORT or http://localhost:PORT, it is taken by itself. A running
+    ingester that waits for a token takes the new one within seconds.
+    """
+    from ingest.config import settings
+
+    config = settings()
+    redirect_uri = redirect_uri or config.upstox_redirect_uri
+    for name, value in (
+        ("UPSTOX_API_KEY", config.upstox_api_key),
+        ("UPSTOX_API_SECRET", config.upstox_api_secret),
+        ("UPSTOX_REDIRECT_URI", redirect_uri),
+    ):
+        if not value:
+            raise ConfigError(f"no {name}: set it in the environment or in .env; {REMEDY}")
+    assert config.upstox_api_key and config.upstox_api_secret and redirect_uri
+    state = secrets.token_urlsafe(16)
+    query = {
+        "response_type": "code",
+        "client_id": config.upstox_api_key.get_secret_value(),
+        "redirect_uri": redirect_uri,
+        "state": state,
+    }
+    click.echo(
+        f"open this address in a browser and log in:\n{config.api_url}/v2/login/authorization/dialog?{urlencode(query)}"
+    )
+    code = asyncio.run(_code(redirect_uri, state))
+
+    async def fetch() -> str:
+        from ingest.upstox import UpstoxApi
+
+        async with UpstoxApi(config) as api:
+            return await api.login(code, redirect_uri)
+
+    path = Path(".env")
+    store_token(path, asyncio.run(fetch()))
+    click.echo(f"token stored in {path.resolve()}; it ends at 03:30 IST")
+    if os.environ.get(NAME):
+        click.echo(
+            f"note: {NAME} is set in the environment, which wins over .env at the next start: unset it", err=True
+        )
+
+
+async def _code(redirect_uri: str, state: str) -> str:
+    """Return the code of the dialog's answer: from a listener on this machine, or as the user pastes it."""
+    parts = urlsplit(redirect_uri)
+    if parts.scheme == "http" and parts.hostname in {"127.0.0.1", "localhost"} and parts.port:
+        click.echo(f"waiting for the browser on port {parts.port}; Ctrl-C stops")
+        return code_of(await _listen(parts.port, parts.path or "/"), state)
+    return code_of(click.prompt("paste the address that the browser went to", hide_input=True), state)
+
+
+async def _listen(port: int, path: str) -> str:
+    """Serve the redirect URI until the browser has come to it; return what it asked for."""
+    came: asyncio.Future[str] = asyncio.get_running_loop().create_future()
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        target = (await reader.readline()).decode("latin-1").split(" ")[1:2]
+        found = bool(target) and urlsplit(target[0]).path == path
+        text = b"Tickline has the code; close this page." if found else b"not here"
+        writer.write(b"HTTP/1.1 %s\r\nConnection: close\r\n\r\n%s" % (b"200 OK" if found else b"404 Not Found", text))
+        await writer.drain()
+        writer.close()
+        if found and not came.done():
+            came.set_result(target[0])
+
+    try:
+        server = await asyncio.start_server(serve, "127.0.0.1", port)
+    except OSError as exc:
+        raise ConfigError(f"cannot listen on port {port!r} of the redirect URI: {exc.strerror}") from exc
+    async with server:
+        return await came
+
+
+def code_of(address: str, state: str) -> str:
+    """Return the code in the address that the dialog led to.
+
+    Raises
+    ------
+    FeedError
+        If it has none, or answers another dialog than ours.
+    """
+    answer = parse_qs(urlsplit(address.strip()).query)
+    if answer.get("state", [""]) != [state]:
+        raise FeedError("the answer belongs to another dialog (its state differs): run `tickline login` again")
+    if "code" not in answer:
+        raise FeedError("the address has no code: log in again and paste the whole address")
+    return answer["code"][0]
+
+
+def store_token(path: Path, token: str) -> None:
+    """Put the token into a settings file, all other lines kept, readable by its owner only; at once or not at all."""
+    lines = path.read_text(encoding="utf-8").splitlines() if path.exists() else []
+    kept = [line for line in lines if line.removeprefix("export ").partition("=")[0].strip() != NAME]
+    fd, made = tempfile.mkstemp(dir=path.resolve().parent, prefix=".env.")  # mode 600
+    try:
+        with os.fdopen(fd, "w", encoding="utf-8") as file:
+            file.write("\n".join([*kept, f"{NAME}={token}"]) + "\n")
+        Path(made).replace(path.resolve())
+    except BaseException:
+        Path(made).unlink(missing_ok=True)
+        raise

@@ -1,0 +1,86 @@
+"""`tickline login` against the simulator's dialog, with a browser's part played by an HTTP client."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+import stat
+from pathlib import Path
+
+import aiohttp
+import pytest
+from click.testing import CliRunner
+
+from ingest.cli.login import code_of, command, store_token
+from ingest.config import settings
+from ingest.simulator.server import Simulator
+from ingest.upstox import UpstoxApi
+from sql.errors import FeedError
+from tests.fault.live import market
+
+
+def test_store_token_keeps_other_lines_and_is_the_owners_only(tmp_path: Path) -> None:
+    path = tmp_path / ".env"
+    path.write_text("# mine\nUPSTOX_ACCESS_TOKEN=old\nTICKLINE_MODE=full\nexport UPSTOX_ACCESS_TOKEN=older\n")
+    path.chmod(0o644)
+    store_token(path, "new")
+    assert path.read_text() == "# mine\nTICKLINE_MODE=full\nUPSTOX_ACCESS_TOKEN=new\n"
+    assert stat.S_IMODE(path.stat().st_mode) == 0o600
+    assert [child.name for child in tmp_path.iterdir()] == [".env"]
+
+
+@pytest.mark.parametrize(
+    ("address", "said"),
+    [
+        ("http://x/?code=1&state=other", "another dialog"),
+        ("http://x/?code=1", "another"),
+        ("http://x/?state=s", "no code"),
+    ],
+)
+def test_code_of_an_answer_that_is_not_ours_is_refused(address: str, said: str) -> None:
+    with pytest.raises(FeedError, match=said):
+        code_of(address, "s")
+
+
+def test_login_takes_the_browsers_answer_and_stores_the_token(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("UPSTOX_ACCESS_TOKEN", raising=False)
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        redirect = f"http://127.0.0.1:{free.getsockname()[1]}/back"
+    printed: list[str] = []
+    monkeypatch.setattr("click.echo", lambda text="", **_: printed.append(str(text)))
+
+    async def run() -> None:
+        async with Simulator(market()) as simulator:
+            for name, value in {"API_URL": simulator.url, "API_KEY": "key", "API_SECRET": "hush"}.items():
+                monkeypatch.setenv(f"UPSTOX_{name}", value)
+            login = asyncio.create_task(
+                asyncio.to_thread(CliRunner().invoke, command, ["--redirect-uri", redirect], catch_exceptions=False)
+            )
+            async with asyncio.timeout(20), aiohttp.ClientSession() as browser:
+                while not any("waiting" in text for text in printed):
+                    await asyncio.sleep(0.02)
+                while not login.done():
+                    try:
+                        await browser.get(printed[0].splitlines()[-1])
+                    except aiohttp.ClientError:
+                        await asyncio.sleep(0.05)  # not listening yet
+                    else:
+                        break
+                assert (await login).exit_code == 0
+
+    asyncio.run(run())
+    assert (tmp_path / ".env").read_text() == "UPSTOX_ACCESS_TOKEN=simulated-token\n"
+    assert not any("simulated-token" in text or "hush" in text for text in printed)
+
+
+def test_login_with_a_code_that_was_used_is_refused_with_the_remedy() -> None:
+    async def run() -> None:
+        async with Simulator(market()) as simulator:
+            config = settings(upstox_api_url=simulator.url, upstox_api_key="key", upstox_api_secret="hush")
+            async with UpstoxApi(config) as api:
+                await api.login("never-given", "http://x/")
+
+    with pytest.raises(FeedError, match="login refused .401.*check key, secret"):
+        asyncio.run(run())
