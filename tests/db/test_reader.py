@@ -186,10 +186,10 @@ def test_bars_without_server_are_retryable(tmp_path: Any) -> None:
 
 
 def test_read_error_of_the_driver_becomes_ours(database: Database) -> None:
-    from analytics.reader import _fetch
+    from analytics.reader import fetch_frame
 
     with pytest.raises(SchemaError, match='refused: relation "no_such" does not exist') as error:
-        _fetch(database, "select x from no_such")
+        fetch_frame(database, "select x from no_such")
     assert "\n" not in str(error.value)
     with pytest.raises(Rejected, match="refused: division by zero"):  # after many good rows
-        _fetch(database, "select 1 / (n - 100000) as x from generate_series(1, 200000) as n")
+        fetch_frame(database, "select 1 / (n - 100000) as x from generate_series(1, 200000) as n")
