@@ -77,7 +77,8 @@ class Reference:
                 midnight_ms = today * DAY_MS - IST_OFFSET_MS
                 return Judgement(False, NULL, vtt, opens_day, gap_volume=vtt, gap_from_ms=midnight_ms)
         if ltt_ms < self.ltt_ms:
-            return Judgement(False, 0.0, vtt, opens_day, backward=True)
+            # From before today's first trade: its volume is an older day's, and no bar of today may see it.
+            return Judgement(False, 0.0, vtt if day == today else NULL, opens_day, backward=True)
         step = vtt - self.vtt
         same_minute = ltt_ms // MINUTE_MS == self.ltt_ms // MINUTE_MS
         started_ms, self.ltt_ms, self.vtt = self.ltt_ms, ltt_ms, vtt

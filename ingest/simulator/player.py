@@ -19,6 +19,7 @@ from enum import Enum
 from ingest.proto import upstox_feed_v3_pb2 as pb
 from ingest.simulator.connection import OUTBOX_BYTES_MAX, Connection, FrameParts, Request
 from ingest.simulator.source import MarketFrame, Source
+from ingest.simulator.spoil import Spoiling
 from ingest.simulator.wire import SEGMENTS, market_info
 
 logger = logging.getLogger(__name__)
@@ -48,6 +49,8 @@ class Faults:
         Status (401, 403, 429) with which authorise and handshake are answered; None: as they should be.
     mute
         Keys of which nothing is sent.
+    spoiling
+        What is done to live frames on their way to a client.
     rest_fails_every
         Every so many requests for bars one is answered with 429; 0: none is.
     no_candle
@@ -56,6 +59,7 @@ class Faults:
 
     refuse: int | None = None
     mute: set[str] = field(default_factory=set)
+    spoiling: Spoiling = field(default_factory=Spoiling)
     rest_fails_every: int = 0
     no_candle: set[tuple[str, int]] = field(default_factory=set)
 

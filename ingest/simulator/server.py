@@ -26,6 +26,7 @@ from ingest.simulator.connection import Connection, parse_request
 from ingest.simulator.player import Faults, Player
 from ingest.simulator.rest import HISTORICAL_PATH, INTRADAY_PATH, QUOTES_PATH, Rest
 from ingest.simulator.source import Source
+from ingest.simulator.spoil import Spoiler
 from sql.errors import ConfigError
 
 logger = logging.getLogger(__name__)
@@ -294,15 +295,19 @@ class Simulator:
         return response
 
     async def _send(self, response: web.WebSocketResponse, connection: Connection) -> None:
+        spoiler = Spoiler(self.faults.spoiling)
         while True:
-            payload, updates = await connection.next_frame()
-            try:
-                await response.send_bytes(payload)
-            except ConnectionError:
-                return
+            for message, updates in spoiler.take(*await connection.next_frame()):
+                try:
+                    if isinstance(message, str):
+                        await response.send_str(message)
+                        continue
+                    await response.send_bytes(message)
+                except ConnectionError:
+                    return
+                self.frames_sent += 1
+                self.updates_sent += updates
             connection.frame_sent()
-            self.frames_sent += 1
-            self.updates_sent += updates
 
     def _refusal(self, request: web.Request) -> web.Response | None:
         if self.faults.refuse is not None:

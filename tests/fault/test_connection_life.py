@@ -3,16 +3,23 @@
 from __future__ import annotations
 
 import asyncio
+import random
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 
 import pytest
 
+from ingest.cli.login import store_token
+from ingest.journal import now_us
 from ingest.keystates import KeyState
 from ingest.life import State
+from ingest.planner import LIMITS, Limit
 from ingest.simulator.server import Simulator
+from ingest.simulator.spoil import Spoiling
+from ingest.status import websocket_status
+from ingest.verify import verify_stream
 from sql.database import Database
-from tests.fault.live import Running, market, running, until
+from tests.fault.live import DAY, Running, market, running, until
 
 
 def gaps(database: Database) -> list[str]:
@@ -136,3 +143,127 @@ def test_156_keys_are_confirmed_within_5_s_and_a_reconnect_commits_within_2(data
     confirmed_s, live_s = asyncio.run(run())
     assert confirmed_s < 5.0
     assert live_s < 2.0
+
+
+@pytest.mark.parametrize("status", [302, 307])
+def test_redirect_of_the_direct_route_is_followed_each_time(database: Database, home: Path, status: int) -> None:
+    async def run() -> None:
+        async with running(database, home, redirect_status=status, feed_route="direct") as run:
+            await run.live()
+            await drop(run)
+            await run.live(connections=2)
+
+    asyncio.run(run())
+    assert len(gaps(database)) == 1
+
+
+@pytest.mark.parametrize("route", ["authorize", "direct"])
+def test_token_that_ends_in_mid_session_is_replaced_by_the_new_one_in_env_file(
+    database: Database, home: Path, route: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(home)
+    monkeypatch.delenv("UPSTOX_ACCESS_TOKEN", raising=False)
+
+    async def run() -> None:
+        async with running(database, home, token_poll_s=0.05, feed_route=route) as run:
+            await run.live()
+            run.simulator.token = "tomorrow"
+            run.simulator.drop_all()
+            feed = run.service.lines[0].feed
+            await until(lambda: feed.life.state is State.WAITING_FOR_TOKEN)
+            store_token(home / ".env", "tomorrow")
+            await run.live(connections=2)
+
+    asyncio.run(run())
+    assert len(gaps(database)) == 1
+
+
+@pytest.mark.parametrize(
+    "switches",
+    [Spoiling(drop=2), Spoiling(repeat=3), Spoiling(swap=3), Spoiling(text=5), Spoiling(pad=50)],
+    ids=["half rate", "repeated", "swapped", "text", "over 1 MiB"],
+)
+def test_spoilt_frames_neither_end_the_connection_nor_count_volume_twice(
+    database: Database, home: Path, switches: Spoiling
+) -> None:
+    async def run() -> tuple[int, int, int]:
+        async with Simulator(market(), speed=20.0) as simulator:
+            simulator.faults.spoiling = switches
+            run = Running(simulator, database, home)
+            await run.begin(sorted(simulator.source.keys))
+            await until(lambda: run.ticks > 5_000)
+            await run.end()
+            line = run.service.lines[0]
+            assert line.feed.stats.connections == 1
+            assert bool(line.feed.stats.text_frames) == bool(switches.text)
+            account = line.consumer.account
+            assert (account.rejected, account.quarantined) == (0, 0)
+            return line.feed.stats.frames, account.frames, account.ticks
+
+    received, committed, ticks = asyncio.run(run())
+    assert received == committed
+    with database.connect() as connection:
+        # A day's volume is that of its last update, whatever was repeated or came out of turn.
+        assert connection.execute(
+            "select count(*) from (select sum(volume) as counted, max(vtt) - min(vtt - volume) as traded from ticks"
+            " group by instrument_id) as day where counted <> traded"
+        ).fetchone() == (0,)
+        assert connection.execute("select count(*) from ticks").fetchone() == (ticks,)
+
+
+def test_clock_that_is_6_s_slow_moves_no_tick(database: Database, home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for module in ("feed", "watch"):
+        monkeypatch.setattr(f"ingest.{module}.now_us", lambda: now_us() - 6_000_000)
+
+    async def run() -> None:
+        async with running(database, home) as run:
+            await until(lambda: run.confirmed == 60)
+            await run.live()
+            at = run.service.watch.market_time()
+            assert at is not None
+            assert abs(at.timestamp() * 1000 - run.simulator.player.current_ms) < 3_000
+
+    asyncio.run(run())
+    with database.connect() as connection:
+        assert connection.execute("select min(ts)::date, max(ts)::date from ticks").fetchone() == (DAY, DAY)
+
+
+def test_keys_beyond_the_vendors_limit_are_named_within_seconds(
+    database: Database, home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(LIMITS, "full", Limit(5_000, 5_000))  # as if the vendor had lowered its own
+
+    async def run() -> None:
+        async with running(database, home, market(3_525, 2_000.0), subscribe_interval_ms=1, confirm_s=3.0) as run:
+            states = run.service.lines[0].feed.states
+            await until(lambda: len(states.in_state(KeyState.FAILED)) == 1_525, within_s=30)
+            carried = run.simulator.player.connections[0].modes
+            assert set(states.in_state(KeyState.FAILED)) == set(run.service.keys) - carried.keys()
+            assert len(websocket_status(run.service)["failed_keys"]) == 1_525
+
+    asyncio.run(run())
+
+
+@pytest.mark.parametrize("times", [pytest.param(6, id="short"), pytest.param(100, id="100", marks=pytest.mark.soak)])
+def test_random_disconnects_lose_only_what_was_not_sent(database: Database, home: Path, times: int) -> None:
+    rng = random.Random(times)
+
+    async def run() -> tuple[int, int]:
+        async with running(database, home) as run:
+            for number in range(1, times + 1):
+                await run.live(connections=number)
+                await asyncio.sleep(rng.random() * 0.3)
+                # Aborting a socket takes what is on its way with it; a close comes behind what was sent.
+                await run.simulator.close_all(rng.choice([1000, 1001, 1011, 1012]))
+            await run.live(connections=times + 1)
+            run.simulator.faults.mute.update(run.simulator.source.keys)
+            feed = run.service.lines[0].feed
+            await until(lambda: feed.stats.frames == run.simulator.frames_sent, within_s=5)
+            return feed.stats.frames, times
+
+    frames, _ = asyncio.run(run())
+    assert len(gaps(database)) == times
+    with database.connect(autocommit=True) as connection:
+        report = verify_stream(connection, "default", home / "journal" / "default" / "1")
+        assert report.adds_up, report.problems
+        assert (report.frames, report.pending) == (frames, 0)

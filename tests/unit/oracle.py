@@ -308,7 +308,7 @@ class Normaliser:
                 return False, NULL, vtt
         if ltt_ms < state.ltt_ms:
             self.counts["backward"] += 1
-            return False, 0.0, vtt
+            return False, 0.0, vtt if day == today else NULL
         step = vtt - state.vtt
         same_minute = ltt_ms // MINUTE_MS == state.ltt_ms // MINUTE_MS
         started_ms, state.ltt_ms, state.vtt = state.ltt_ms, ltt_ms, vtt

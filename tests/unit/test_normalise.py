@@ -83,6 +83,16 @@ def test_vtt_step_with_the_same_ltt_is_a_trade() -> None:
     assert stream(update(vtt=501))["volume"] == 1
 
 
+def test_update_from_before_the_days_first_trade_that_comes_behind_it_brings_no_older_volume() -> None:
+    stream = Stream()
+    yesterday_ms = OPEN_MS - DAY_MS + 1
+    stream(update(ltt_ms=yesterday_ms, vtt=26_490), current_ms=OPEN_MS - 100)
+    assert stream(update(vtt=403))["volume"] == 403
+    row = stream(update(ltt_ms=yesterday_ms, vtt=26_490), current_ms=OPEN_MS + 300)
+    assert (row["traded"], row["volume"], null(row["vtt"])) == (0, 0, True)
+    assert stream(update(ltt_ms=OPEN_MS + 400, vtt=500))["volume"] == 97
+
+
 def test_backward_ltt_is_kept_as_a_quote_and_moves_nothing() -> None:
     stream = Stream()
     stream(update(vtt=500, ltt_ms=OPEN_MS + 5000))
