@@ -23,6 +23,7 @@ from ingest.batch import RowBuffer
 from ingest.batches import Batch, QuarantinedFrame, RejectedTick, Resume
 from ingest.clock import Clock
 from ingest.decode import NOTHING, decode_all
+from ingest.freshness import Touched
 from ingest.journal import Position
 from ingest.listening import SILENT, SKIPPED, STOPPED, Break, Listening
 from ingest.model import IST_OFFSET_MS, TICK_COLUMN_NAMES, Floats, Frames, Record, RecordKind
@@ -56,21 +57,7 @@ class Account:
     rejected: int = 0
     quarantined: int = 0
     batches: int = 0
-    fresh_from_us: float = float("inf")  # event times committed since `take_fresh_range` was last asked
-    fresh_to_us: float = float("-inf")
-
-    def take_fresh_range(self) -> tuple[datetime, datetime] | None:
-        """Return the half-open range of event times committed since the last call, and begin anew."""
-        if self.fresh_from_us > self.fresh_to_us:
-            return None
-        start, end = (datetime.fromtimestamp(us / 1e6, UTC) for us in (self.fresh_from_us, self.fresh_to_us + 1))
-        self.fresh_from_us, self.fresh_to_us = float("inf"), float("-inf")
-        return start, end
-
-    def give_back_range(self, start: datetime, end: datetime) -> None:
-        """Undo `take_fresh_range`: what was to be done with the range failed."""
-        self.fresh_from_us = min(self.fresh_from_us, start.timestamp() * 1e6)
-        self.fresh_to_us = max(self.fresh_to_us, end.timestamp() * 1e6 - 1)
+    touched: Touched = field(default_factory=Touched)  # minutes whose bars are to be made anew
 
 
 @dataclass(slots=True)
@@ -356,9 +343,7 @@ class Consumer:
         account.rejected += len(batch.rejected)
         account.quarantined += len(batch.quarantined)
         if batch.rows.rows:
-            times = batch.rows.values()[:, 0]
-            account.fresh_from_us = min(account.fresh_from_us, float(times.min()))
-            account.fresh_to_us = max(account.fresh_to_us, float(times.max()))
+            account.touched.add(batch.rows.values()[:, 0])
         self._committed = Position(batch.segment, batch.offset_end)
         self._spare.append(batch.rows)
 

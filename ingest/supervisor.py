@@ -24,6 +24,7 @@ from ingest.calendar_cache import load_calendar
 from ingest.config import Settings
 from ingest.consumer import Account, Consumer
 from ingest.feed import Feed
+from ingest.freshness import refresh_bars
 from ingest.handlers import load_handler
 from ingest.journal import JournalLock
 from ingest.journal_reader import JournalReader
@@ -35,7 +36,7 @@ from ingest.service import Service
 from ingest.universe_keeper import UniverseKeeper, follow
 from ingest.upstox import UpstoxApi
 from ingest.watch import Watch
-from ingest.writer import Writer, refresh_bars
+from ingest.writer import Writer
 from sql.errors import FeedError, StoreError, TicklineError
 
 log = logging.getLogger(__name__)
@@ -275,8 +276,12 @@ def stop_signals(*, for_s: float | None = None) -> Iterator[asyncio.Event]:
 
 async def refresh(url: str, account: Account) -> None:
     """Bring the bars up to what has been committed."""
-    if fresh := account.take_fresh_range():
-        await asyncio.to_thread(refresh_bars, url, *fresh)
+    ranges = account.touched.take()
+    try:
+        await asyncio.to_thread(refresh_bars, url, ranges)
+    except StoreError:
+        account.touched.give_back(ranges)
+        raise
 
 
 async def _serve_along(service: Service, url: str, port: int) -> None:
@@ -290,13 +295,10 @@ async def _refresh_along(url: str, lines: Sequence[Line]) -> None:
     while True:
         await asyncio.sleep(REFRESH_S)
         for account in (line.consumer.account for line in lines):
-            if not (fresh := account.take_fresh_range()):
-                continue
             try:
-                await asyncio.to_thread(refresh_bars, url, *fresh)
+                await refresh(url, account)
             except StoreError as exc:
                 log.warning("bars not refreshed, trying again in_s=%d error=%s", REFRESH_S, exc)
-                account.give_back_range(*fresh)
 
 
 async def show_along(progress: Progress, show: Callable[[Progress], None]) -> None:

@@ -12,7 +12,7 @@ import logging
 import os
 import socket
 from collections.abc import Callable, Iterable, Sequence
-from datetime import date, datetime
+from datetime import date
 from functools import partial
 from types import TracebackType
 from typing import Any, Self
@@ -344,12 +344,3 @@ class Writer:
                 "rejected": rejected,
             },
         )
-
-
-def refresh_bars(url: str, start: datetime, end: datetime) -> None:
-    """Make the bars of the half-open range anew, on a connection of its own."""
-    with connect(url, autocommit=True, application_name="tickline bars") as connection:
-        try:
-            connection.execute(query("refresh_bars"), {"from_ts": start, "to_ts": end})
-        except psycopg.Error as exc:
-            raise translate(exc) from exc

@@ -48,14 +48,13 @@ def replay_command() -> None:
 
     from ingest.cli.common import ready_database
     from ingest.config import settings
+    from ingest.freshness import refresh_bars
     from ingest.quarantine import replay_quarantined
-    from ingest.writer import refresh_bars
 
     with ready_database(settings()) as database:
         with database.connect(autocommit=True, application_name="tickline quarantine") as connection:
             outcome = replay_quarantined(connection)
-        for first, last in outcome.days.values():
-            refresh_bars(database.url, first, last + timedelta(microseconds=1))
+        refresh_bars(database.url, [(first, last + timedelta(microseconds=1)) for first, last in outcome.days.values()])
     click.echo(
         f"{outcome.replayed:,} frames replayed, {outcome.ticks:,} ticks written, {outcome.rejected:,} updates "
         f"rejected; {outcome.refused:,} frames stay in quarantine"

@@ -15,6 +15,7 @@ LAYERS = [
     | {"journal_format", "subscription", "retry", "limiter", "candles", "clock"}
     | {"session", "segments", "planner", "universe", "keystates", "life", "liveness"},
     {"recording", "journal", "journal_writer", "journal_reader", "journal_keeper", "sources", "spool"}
+    | {"freshness"}
     | {"calendar_cache", "tokens", "upstox", "instruments", "batches", "findings", "writer", "patient_writer", "feed"},
     {"rows", "quarantine", "consumer", "supervisor", "replay", "verify", "volumes", "backfill", "universe_keeper"}
     | {"line", "watch", "service", "handlers", "status", "api"},

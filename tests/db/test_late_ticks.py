@@ -1,0 +1,91 @@
+"""Ticks behind the watermark: seen after a refresh whose work is in proportion to the minutes they touch."""
+
+from __future__ import annotations
+
+import random
+from datetime import UTC, datetime
+from typing import Any
+
+import numpy as np
+import psycopg
+
+from ingest.freshness import Touched, refresh_bars
+from sql.database import Database
+
+Connection = psycopg.Connection[Any]
+OPEN = datetime(2025, 12, 15, 3, 45, tzinfo=UTC)
+MINUTES, INSTRUMENTS, LATE = 375, 20, 10_000
+
+
+def rewritten(conn: Connection, engine: str) -> int:
+    """Rows that were inserted into the tables of bars so far."""
+    conn.execute("select pg_stat_force_next_flush()")
+    if engine == "postgres":
+        found = conn.execute(
+            "select sum(n_tup_ins) from pg_stat_all_tables where relname in ('bars_1m_stored', 'bars_5m_stored')"
+        )
+    else:
+        found = conn.execute(
+            "select sum(n_tup_ins) from pg_stat_all_tables as stat "
+            "inner join timescaledb_information.chunks on schemaname = chunk_schema and relname = chunk_name "
+            "inner join timescaledb_information.continuous_aggregates as view "
+            "on view.materialization_hypertable_name = chunks.hypertable_name"
+        )
+    return int((found.fetchone() or (0,))[0] or 0)
+
+
+def copy(conn: Connection, rows: list[tuple[Any, ...]]) -> None:
+    with (
+        conn.cursor() as cursor,
+        cursor.copy("copy ticks (ts, instrument_id, seq, traded, ltp, vtt, volume, received_at) from stdin") as out,
+    ):
+        for ts_us, *rest in rows:
+            at = datetime.fromtimestamp(ts_us / 1e6, UTC)
+            out.write_row((at, *rest, at))
+
+
+def bars(conn: Connection) -> list[list[tuple[Any, ...]]]:
+    return [conn.execute(f"select * from {view} order by 1, 2").fetchall() for view in ("bars_1m", "bars_5m")]
+
+
+def test_late_ticks_over_a_day_cost_what_they_touch(conn: Connection, database: Database) -> None:
+    conn.execute("select tickline.ensure_partitions(%s, %s)", (OPEN, OPEN))
+    start_us = OPEN.timestamp() * 1e6
+    day = [
+        (start_us + (minute * 60 + 20 * n) * 1e6, instrument, minute * 3 + n, True, 100.0 + n, 1000 * minute + n + 1, 1)
+        for minute in range(MINUTES)
+        for n in range(3)
+        for instrument in range(1, INSTRUMENTS + 1)
+    ]
+    copy(conn, day)
+    touched = Touched()
+    touched.add(np.array([row[0] for row in day]))
+    refresh_bars(database.url, touched.take())
+    whole = rewritten(conn, database.engine)
+    assert whole >= INSTRUMENTS * (MINUTES - 1 + 74)
+
+    rng = random.Random(5)
+    minutes = sorted(rng.sample(range(MINUTES - 1), 12))
+    late = [
+        (start_us + rng.choice(minutes) * 60e6 + rng.randrange(60_000_000), rng.randint(1, INSTRUMENTS), 10_000 + n)
+        for n in range(LATE)
+    ]
+    copy(conn, [(*row, True, 500.0, 400_000 + n, 1) for n, row in enumerate(late)])
+    before = bars(conn)
+    touched.add(np.array([row[0] for row in late]))
+    ranges = touched.take()
+    assert sum((end - start).total_seconds() for start, end in ranges) == 60 * len(minutes)
+    refresh_bars(database.url, ranges)
+    assert ranges == []
+
+    after = bars(conn)
+    changed = {(row[0], row[1]) for row in after[0]} & {
+        (new[0], new[1]) for old, new in zip(before[0], after[0], strict=True) if old != new
+    }
+    assert {(at - OPEN).total_seconds() // 60 for _, at in changed} == set(minutes)
+    assert all(bar[3] == 500.0 for bar in after[0] if (bar[0], bar[1]) in changed)
+    fives = len({minute // 5 for minute in minutes})
+    assert rewritten(conn, database.engine) - whole <= INSTRUMENTS * (len(minutes) + fives)
+    # And what the bars say is what they say when the whole day is made anew.
+    conn.execute("call tickline.refresh_bars('2025-12-15', '2025-12-16')")
+    assert bars(conn) == after
