@@ -21,6 +21,7 @@ from analytics.session import EQUITY_OPEN, MARKET_ZONE, OPENS, day_start
 from sql.errors import ConfigError
 
 DAY_MINUTES = 24 * 60
+FIVE = 5  # minutes of the bars that the database keeps beside those of one
 _UNITS = {"m": 1, "h": 60, "d": DAY_MINUTES}
 
 
@@ -52,6 +53,14 @@ def interval_minutes(interval: str | int | timedelta) -> int:
     return int(minutes)
 
 
+def five_minutes(bars: pl.DataFrame) -> pl.DataFrame:
+    """Put one-minute bars together to five-minute ones, as the database keeps them: see `roll_up`.
+
+    What trades before the open has bars of its own.
+    """
+    return _roll_up(bars.with_columns(pl.col("bucket").dt.truncate("5m")))
+
+
 def roll_up(bars: pl.DataFrame, minutes: int) -> pl.DataFrame:
     """Put bars together to wider ones.
 
@@ -59,7 +68,8 @@ def roll_up(bars: pl.DataFrame, minutes: int) -> pl.DataFrame:
     ----------
     bars
         Columns and dtypes of `schema.BARS`, sorted by instrument_key and bucket, each bar inside
-        one bucket of the result (one-minute bars always are).
+        one bucket of the result (one-minute bars always are). A row without a close is no bar, but its
+        quality counts where there is another.
     minutes
         Width of the result, from 1 minute to a day.
 
@@ -71,15 +81,19 @@ def roll_up(bars: pl.DataFrame, minutes: int) -> pl.DataFrame:
         (null only where none is), oi the last known. source is that of all its bars or 'mixed',
         quality the worst of them.
     """
-    sources = pl.col("source")
+    return _roll_up(bars.with_columns(bucket=_bucket(minutes)))
+
+
+def _roll_up(bars: pl.DataFrame) -> pl.DataFrame:
+    """Put together the bars of each instrument and bucket."""
+    sources = pl.col("source").filter(pl.col("close").is_not_null())
     return (
-        bars.with_columns(bucket=_bucket(minutes))
-        .group_by("instrument_key", "bucket", maintain_order=True)
+        bars.group_by("instrument_key", "bucket", maintain_order=True)
         .agg(
-            pl.col("open").first(),
+            pl.col("open").drop_nulls().first(),
             pl.col("high").max(),
             pl.col("low").min(),
-            pl.col("close").last(),
+            pl.col("close").drop_nulls().last(),
             pl.when(pl.col("volume").count() > 0).then(pl.col("volume").sum()).alias("volume"),
             pl.col("oi").drop_nulls().last(),
             pl.when(sources.min() == sources.max())
@@ -88,6 +102,7 @@ def roll_up(bars: pl.DataFrame, minutes: int) -> pl.DataFrame:
             .alias("source"),
             pl.col("quality").max(),
         )
+        .filter(pl.col("close").is_not_null())
         .select(*BARS)
     )
 

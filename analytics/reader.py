@@ -6,10 +6,13 @@ The queries are in `sql/queries/`. Must not know an engine, nor how the rows cam
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
+from functools import partial
+from itertools import pairwise
 from typing import Any
 
 import adbc_driver_manager
@@ -18,7 +21,9 @@ import psycopg
 from adbc_driver_postgresql import dbapi
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
 
-from analytics.intervals import interval_minutes, read_range, roll_up
+from analytics.exported import with_exported
+from analytics.intervals import FIVE, five_minutes, interval_minutes, read_range, roll_up
+from analytics.minutes import best_minutes, official_bars, tick_bars
 from analytics.schema import BARS, SOURCES, TICKS, Source
 from analytics.session import market_day, moment
 from sql import query
@@ -30,18 +35,39 @@ from sql.settings import DatabaseSettings, load
 Keys = str | Sequence[str]
 # Minutes of the bars that the database keeps, by source, widest first: a wider interval is put
 # together from the widest that divides it, a fifth of the rows.
-_KEPT_MINUTES: dict[str, tuple[int, ...]] = {"best": (5, 1), "ticks": (5, 1), "official": (1,)}
+_KEPT_MINUTES: dict[str, tuple[int, ...]] = {"best": (1,), "ticks": (5, 1), "official": (1,)}
+# A read of many instruments is shared out to connections: the driver and each server process keep a core
+# busy. More gain nothing on 2 cores and little on 8.
+CONNECTIONS_MAX = 4
+CONNECTION_INSTRUMENTS_MIN = 100  # fewer are read before another connection is there
 
 
 @dataclass(frozen=True, slots=True)
 class _Plan:
-    """What to read: a query of `sql/queries/`, its range, and the columns and order of the result."""
+    """What to read: queries of `sql/queries/`, how they make one frame, its range, its columns and order."""
 
-    query_name: str
+    queries: tuple[str, ...]
+    combine: Callable[..., pl.DataFrame]  # takes the results in their order, and instrument_ids, start, end
     start: datetime | None
     end: datetime | None
     schema: Mapping[str, pl.DataType]
     order: tuple[str, ...]  # of the rows of one instrument
+
+
+def _bars_plan(source: str, minutes: int, start: datetime | None, end: datetime | None) -> _Plan:
+    """Return how bars that the database keeps are read, minutes wide."""
+    unheard, ours, official = "unheard_of_instruments", f"bars_ticks_{minutes}m", "bars_official_1m"
+    if source == "best":
+        return _Plan((official, ours, unheard), _plainly(best_minutes), start, end, BARS, ("bucket",))
+    if source == "ticks":
+        combine = _plainly(partial(tick_bars, minutes=minutes))
+        return _Plan((ours, unheard), combine, start, end, BARS, ("bucket",))
+    return _Plan((official,), _plainly(official_bars), start, end, BARS, ("bucket",))
+
+
+def _plainly(combine: Callable[..., pl.DataFrame]) -> Callable[..., pl.DataFrame]:
+    """Return a way to combine results that need not know what was asked for."""
+    return lambda *frames, **_: combine(*frames)
 
 
 def bars(
@@ -105,11 +131,10 @@ def bars(
     kept = next((width for width in _KEPT_MINUTES[source] if minutes % width == 0), 1)
     # A wide bar that begins in the range needs what is before the open and what is behind the end.
     read_first, read_last = (first, last) if minutes == kept else read_range(first, last, minutes)
-    plan = _Plan(f"bars_{source}_{kept}m", read_first, read_last, BARS, ("bucket",))
-    frame = _read(database, keys, _day_of_names(first, last), plan)
+    frame = _read(database, keys, _day_of_names(first, last), _bars_plan(source, kept, read_first, read_last))
     if minutes == kept:
-        return frame
-    wide = roll_up(frame, minutes)
+        return frame.filter(pl.col("close").is_not_null())
+    wide = five_minutes(frame) if minutes == FIVE else roll_up(frame, minutes)
     if first is not None:
         wide = wide.filter(pl.col("bucket") >= first)
     return wide if last is None else wide.filter(pl.col("bucket") < last)
@@ -129,7 +154,8 @@ def ticks(
     keys, database
         As for `bars`.
     start, end
-        Half-open range [start, end) of `ts`, as for `bars`. A tick takes 200 bytes of memory, and
+        Half-open range [start, end) of `ts`, as for `bars`. Days that the database has dropped are read
+        from their files (`tickline export`). A tick takes 200 bytes of memory, and
         a busy instrument has 100,000 in a day.
 
     Returns
@@ -153,7 +179,7 @@ def ticks(
     ['instrument_key', 'ts', 'seq', 'traded']
     """
     first, last = _range(start, end)
-    plan = _Plan("ticks_of_instruments", first, last, TICKS, ("ts", "seq"))
+    plan = _Plan(("ticks_of_instruments", "dropped_days"), with_exported, first, last, TICKS, ("ts", "seq"))
     return _read(database, keys, _day_of_names(first, last), plan)
 
 
@@ -189,8 +215,23 @@ def _read(database: Database | str | None, keys: Keys, day: date, plan: _Plan) -
         with connect(opened) as connection:
             check_schema(connection)
             instruments = _resolve(connection, keys, day)
-            text = _query_text(connection, plan, instruments)
-        rows = fetch_frame(opened, text)
+            shares = min(CONNECTIONS_MAX, -(-len(instruments) // CONNECTION_INSTRUMENTS_MIN))
+            # Instruments are in the order of their keys, and so are the shares.
+            bounds = [len(instruments) * n // shares for n in range(shares + 1)]
+            parts = [instruments[first:last] for first, last in pairwise(bounds)]
+            texts = [[_query_text(connection, name, plan, part) for name in plan.queries] for part in parts]
+
+        def read(part: Sequence[Instrument], texts: Sequence[str]) -> pl.DataFrame:
+            ids = [instrument.instrument_id for instrument in part]
+            frames = _fetch_frames(opened, texts)
+            return _arranged(plan.combine(*frames, instrument_ids=ids, start=plan.start, end=plan.end), part, plan)
+
+        with ThreadPoolExecutor(shares) as threads:
+            return pl.concat(threads.map(read, parts, texts))
+
+
+def _arranged(rows: pl.DataFrame, instruments: Sequence[Instrument], plan: _Plan) -> pl.DataFrame:
+    """Name the instruments of rows, and sort the rows by them and as the plan says."""
     # The rows of one instrument have one key: joined here it need not travel with each of them, and
     # its position sorts three times as fast as its text.
     names = pl.DataFrame(
@@ -214,7 +255,7 @@ def _resolve(connection: psycopg.Connection[Any], keys: Keys, day: date) -> list
     return sorted(found.values(), key=lambda instrument: (instrument.instrument_key, instrument.instrument_id))
 
 
-def _query_text(connection: psycopg.Connection[Any], plan: _Plan, instruments: Sequence[Instrument]) -> str:
+def _query_text(connection: psycopg.Connection[Any], name: str, plan: _Plan, instruments: Sequence[Instrument]) -> str:
     """Return a query with its parameters in the text, written by psycopg: integers and times.
 
     ADBC reads a query without parameters by COPY: never slower than with them, in a third of the memory.
@@ -224,27 +265,35 @@ def _query_text(connection: psycopg.Connection[Any], plan: _Plan, instruments: S
         "start": plan.start or "-infinity",
         "end": plan.end or "infinity",
     }
-    return psycopg.ClientCursor(connection).mogrify(query(plan.query_name), parameters)
+    return psycopg.ClientCursor(connection).mogrify(query(name), parameters)
 
 
 def fetch_frame(database: Database, text: str) -> pl.DataFrame:
     """Return the result of a query, in its columns' own types."""
+    return _fetch_frames(database, [text])[0]
+
+
+def _fetch_frames(database: Database, texts: Sequence[str]) -> list[pl.DataFrame]:
+    """Return the results of queries that are run one after the other on a connection of their own."""
     try:
-        with dbapi.connect(_conninfo(database.url)) as connection, connection.cursor() as cursor:
-            cursor.execute(text)
-            # By way of a pyarrow table: read by Polars itself, an error on the way would lose its SQLSTATE.
-            return pl.DataFrame(cursor.fetch_arrow_table())
+        with dbapi.connect(conninfo(database.url)) as connection, connection.cursor() as cursor:
+            frames = []
+            for text in texts:
+                cursor.execute(text)
+                # By way of a pyarrow table: read by Polars itself, an error on the way would lose its SQLSTATE.
+                frames.append(pl.DataFrame(cursor.fetch_arrow_table()))
+            return frames
     except adbc_driver_manager.Error as exc:
-        raise _translated(exc) from exc
+        raise translated(exc) from exc
 
 
-def _conninfo(url: str) -> str:
+def conninfo(url: str) -> str:
     """Return the URL with our session settings, as `sql.database.connect` has them."""
     options = str(conninfo_to_dict(url).get("options") or "")
     return make_conninfo(url, options=f"{options} -c timezone=UTC".strip(), application_name="tickline")
 
 
-def _translated(exc: adbc_driver_manager.Error) -> StoreError:
+def translated(exc: adbc_driver_manager.Error) -> StoreError:
     """Turn ADBC's error into ours, by its SQLSTATE as `sql.database.translate` does."""
     try:
         kind = psycopg.errors.lookup(exc.sqlstate or "")

@@ -14,6 +14,8 @@ MARKET_ZONE = ZoneInfo("Asia/Kolkata")
 # Start of continuous trading after local midnight, by the segment of the instrument key: currencies
 # and commodities; all others (equities, their derivatives, the indices) open at EQUITY_OPEN.
 EQUITY_OPEN = timedelta(hours=9, minutes=15)
+AUCTION = timedelta(hours=9)  # orders for the open are matched from here on, before continuous trading
+MARKET_OFFSET = timedelta(hours=5, minutes=30)  # of MARKET_ZONE from UTC, the whole year
 OPENS = dict.fromkeys(("NCD_FO", "BCD_FO", "MCX_FO", "MCX_INDEX", "NSE_COM"), timedelta(hours=9))
 
 

@@ -1,7 +1,6 @@
 -- The vendor's own minute bars, in no order. Expect: 375 rows per instrument and session.
--- source: 'official' where the feed carried it, 'backfill' where it came by REST.
 -- Parameters: instrument_ids int4[]; start, end timestamptz, half-open, of the bucket ('-infinity', 'infinity').
--- Columns: instrument_id, bucket, open, high, low, close (rupees), volume, oi (units), source, quality.
+-- Columns: instrument_id, bucket, open, high, low, close (rupees), volume, oi (units); backfilled bool: it came by REST, not by the feed.
 -- Example: instrument_ids => '{1,2}', start => '2025-12-15 03:45+00', end => '2025-12-15 10:00+00'
 select
     instrument_id,
@@ -12,8 +11,7 @@ select
     close,
     volume,
     oi,
-    case when source = 'I1' then 'official' else 'backfill' end as source,
-    'complete' as quality
+    source <> 'I1' as backfilled
 from official_bars_1m
 where
     instrument_id = any(%(instrument_ids)s::int4[])

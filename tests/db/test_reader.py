@@ -108,6 +108,51 @@ def test_bars_five_minutes_equal_the_roll_up_of_one_minute(market: Connection, d
     assert_frame_equal(five, roll_up(minute, 5))
 
 
+@pytest.fixture
+def every_kind(market: Connection) -> Connection:
+    """Minutes of each source and quality: single trades, the auction, breaks with and without a bar, no OI."""
+    for key in (INFY, FUTURE):
+        add_ticks(market, key, [OPEN + timedelta(minutes=n) for n in (-8, 20, 25)], oi=70)
+    market.execute("insert into instruments (instrument_key, segment) values ('NSE_EQ|LATE', 'NSE_EQ')")
+    add_ticks(market, "NSE_EQ|LATE", [OPEN + timedelta(hours=1, seconds=10 * n) for n in range(90)])
+    market.execute(
+        "insert into unheard_minutes (instrument_id, bucket, quality) "
+        "select instrument_id, %s + n * interval '1 minute', case when n %% 4 = 0 then 'partial' else 'gap' end "
+        "from instruments, unnest('{-8,1,5,8,12,16,20,60,62}'::int[]) as n where trading_symbol is not null or n > 50",
+        (OPEN,),
+    )
+    market.execute(
+        "insert into official_bars_1m (instrument_id, bucket, open, high, low, close, volume, oi, source) "
+        "select instrument_id, %s + n * interval '1 minute', 1, 2, 0, 1, null, 9, 'historical' "
+        "from instruments, unnest('{-7,30,61}'::int[]) as n",
+        (OPEN,),
+    )
+    return market
+
+
+@pytest.mark.parametrize("minutes", [1, 5])
+def test_best_bars_are_those_of_the_view(every_kind: Connection, database: Database, minutes: int) -> None:
+    view = every_kind.execute(
+        "select instrument_key, bucket, open, high, low, close, volume, oi, source, quality "
+        f"from best_bars_{minutes}m join instruments using (instrument_id) order by 1, 2"
+    ).fetchall()
+    frame = analytics.bars([INFY, FUTURE, "NSE_EQ|LATE"], interval=minutes, database=database)
+    assert frame.rows() == view
+    assert set(frame["quality"]) == {"complete", "auction", "thin", "partial", "gap"}
+    assert set(frame["source"]) == {"backfill", "ticks", "official" if minutes == 1 else "mixed"}
+
+
+@pytest.mark.parametrize("source", ["best", "ticks", "official"])
+def test_bars_read_by_several_connections_are_the_same(
+    every_kind: Connection, database: Database, monkeypatch: pytest.MonkeyPatch, source: Any
+) -> None:
+    keys = ["NSE_EQ|LATE", FUTURE, INFY]
+    alone = {interval: analytics.bars(keys, interval=interval, source=source, database=database) for interval in (1, 5)}
+    monkeypatch.setattr("analytics.reader.CONNECTION_INSTRUMENTS_MIN", 1)
+    for interval, frame in alone.items():
+        assert_frame_equal(analytics.bars(keys, interval=interval, source=source, database=database), frame)
+
+
 def test_bars_before_the_open_are_in_the_first_wide_bucket(market: Connection, database: Database) -> None:
     conn = market
     conn.execute("insert into instruments (instrument_key, segment) values ('NSE_EQ|NEW', 'NSE_EQ')")

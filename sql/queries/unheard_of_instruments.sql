@@ -1,0 +1,13 @@
+-- The minutes of instruments of which we did not hear all. Expect: few rows.
+-- Parameters: instrument_ids int4[]; start, end timestamptz, half-open, of the bucket ('-infinity', 'infinity').
+-- Columns: instrument_id, bucket; unheard text: gap or partial.
+-- Example: instrument_ids => '{1,2}', start => '2025-12-15 03:45+00', end => '2025-12-15 10:00+00'
+select
+    instrument_id,
+    bucket,
+    quality as unheard
+from unheard_minutes
+where
+    instrument_id = any(%(instrument_ids)s::int4[])
+    and bucket >= %(start)s
+    and bucket < %(end)s
