@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime
 from pathlib import Path
 from typing import Any, TypeVar, cast
 
@@ -122,6 +122,43 @@ def sql_command(*, statement: str, form: str, output: Path | None, all_rows: boo
     write(frame, cast(Format, form), output, all_rows=all_rows)
 
 
+@click.command("export")
+@click.option(
+    "--day", "days", type=click.DateTime(["%Y-%m-%d"]), multiple=True, help="UTC day; may be repeated.  [default: all]"
+)
+@click.option(
+    "--folder",
+    type=click.Path(file_okay=False, path_type=Path),
+    help="Root of the partitions.  [default: TICKLINE_HOME/archive]",
+)
+def export_command(*, days: tuple[datetime, ...], folder: Path | None) -> None:
+    """Write the ticks of days to Parquet: FOLDER/ticks/date=YYYY-MM-DD/ticks.parquet.
+
+    A UTC day holds one session. Without --day: every day before today that has ticks and was not exported
+    yet. When `tickline db retain` has dropped a day, `tickline ticks` and analytics.ticks read its file.
+    """
+    from analytics.export import days_to_export, export_day
+    from sql.database import Database
+    from sql.settings import DatabaseSettings, load
+
+    settings = load(DatabaseSettings)
+    with Database.open(settings) as database:
+        wanted = [day.date() for day in days] or days_to_export(database, datetime.now(UTC).date())
+        for day in wanted:
+
+            def show(rows: int, day: date = day) -> None:
+                if sys.stderr.isatty():
+                    click.echo(f"\r{day}  {rows:,} ticks", nl=False, err=True)
+
+            file, rows = export_day(day, folder or settings.home / "archive", database, show=show)
+            if sys.stderr.isatty():
+                click.echo(err=True)
+            size = file.stat().st_size
+            click.echo(f"{day}  {rows:,} ticks  {size / 1e6:.1f} MB  {size / rows:.1f} bytes/tick  {file}")
+    if not wanted:
+        click.echo("no day to export: all complete days are", err=True)
+
+
 @click.command("reconcile")
 @click.option("--day", type=click.DateTime(["%Y-%m-%d"]), help="Market-local day.  [default: today]")
 @click.option("--minutes", is_flag=True, help="A row for each minute that differs, not for each instrument.")
@@ -152,11 +189,16 @@ def reconcile_command(
     from analytics.session import market_day
     from sql.database import Database
     from sql.errors import ConfigError
+    from sql.retention import note_day
     from sql.settings import DatabaseSettings, load
 
     on = day.date() if day else market_day(datetime.now(UTC))
     with Database.open(load(DatabaseSettings)) as database:
         found = reconcile(on, database)
+        agrees = found.volumes_add_up and found.close_share * 100 >= threshold
+        if agrees and found.minutes.height:
+            with database.connect() as connection:  # `tickline db retain` asks for it
+                note_day(connection, [on], reconciled_at=datetime.now(UTC))
     if not found.minutes.height:
         raise ConfigError(f"day {on} has no bars: record it, or name another with --day")
     frame = found.minutes.filter(pl.col("reason") != "equal").drop("instrument_id") if minutes else found.instruments
@@ -166,5 +208,5 @@ def reconcile_command(
     click.echo(f"closes within one tick: {found.close_share:.2%} of the minutes heard whole", err=True)
     if not found.volumes_add_up:
         click.echo("tickline: volume is missing or there twice: see the column unaccounted", err=True)
-    if not found.volumes_add_up or found.close_share * 100 < threshold:
+    if not agrees:
         sys.exit(1)

@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
-from datetime import UTC, date, datetime
+from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -273,6 +273,13 @@ class _Segment:
         if not times:
             return
         spans = {"first_ts": min(first for first, _ in times), "last_ts": max(last for _, last in times)}
+        dropped = self._connection.execute(
+            query("dropped_days"), {"start": spans["first_ts"], "end": spans["last_ts"] + timedelta(microseconds=1)}
+        ).fetchall()
+        if dropped:
+            days = ", ".join(str(day) for day, _ in dropped)
+            self._report.notes.append(f"{self.name}: ticks of {days} were dropped by retention and are not looked for")
+            return
         refused = dict(self._connection.execute(query("rejected_by_frame"), self._parameters).fetchall())
         found: dict[tuple[int, int], int] = {}
         for seq, received_us, ticks, instruments in self._connection.execute(query("ticks_by_frame"), spans):

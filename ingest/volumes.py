@@ -48,8 +48,14 @@ def verify_volumes(connection: psycopg.Connection[Any], day: date | None = None)
     """
     try:
         rejected = {row[0] for row in connection.execute(query("rejected_instruments"))}
+        always = {"start": "-infinity", "end": "infinity"}
+        dropped = {row[0] for row in connection.execute(query("dropped_days"), always)}
         for recorded, collectors in connection.execute(query("recorded_days")).fetchall():
-            if day is None or recorded == day:
+            if day not in (None, recorded):
+                continue
+            if recorded in dropped:
+                yield VolumeReport(recorded, skipped="its ticks were dropped by retention")
+            else:
                 yield _verify_day(connection, recorded, collectors, rejected)
     except psycopg.Error as exc:
         raise translate(exc) from exc

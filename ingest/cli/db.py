@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import sys
+from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
 import click
@@ -45,6 +47,59 @@ def status(output_format: str) -> None:
         click.echo(json.dumps(found.as_dict(), default=str, indent=2))
     else:
         _show(found)
+
+
+@command.command()
+@click.option(
+    "--keep-days",
+    type=click.IntRange(min=1),
+    default=30,
+    show_default=True,
+    help="Days before today (UTC) whose ticks stay, whatever was done with them.",
+)
+@click.option("--dry-run", is_flag=True, help="Say what would go and what is missing; drop nothing.")
+@click.option("--format", "output_format", type=click.Choice(["table", "json"]), default="table", show_default=True)
+def retain(*, keep_days: int, dry_run: bool, output_format: str) -> None:
+    """Drop the ticks of old days, where nothing is lost with them. Their bars stay.
+
+    A day may go when its bars are kept and made of all of its ticks, and it was reconciled (`tickline
+    reconcile`) or is in a file with every tick (`tickline export`). Exit code 1: a day had to stay.
+    """
+    from sql.database import Database
+    from sql.retention import retain as retain_days
+    from sql.settings import DatabaseSettings, load
+
+    reports = []
+    with Database.open(load(DatabaseSettings)) as database:
+        for report in retain_days(database, datetime.now(UTC).date() - timedelta(days=keep_days), dry_run=dry_run):
+            reports.append(report)
+            if output_format == "table":
+                fate = "dropped" if report.dropped else "stays" if report.missing else "may go"
+                click.echo(f"{report.day}  {fate:<8} {report.ticks:>12,} ticks  {'; '.join(report.missing)}".rstrip())
+    if output_format == "json":
+        click.echo(json.dumps([report.as_dict() for report in reports], default=str, indent=2))
+    elif not reports:
+        click.echo("no day is that old", err=True)
+    if any(report.missing for report in reports):
+        sys.exit(1)
+
+
+@command.command()
+@click.option(
+    "--day", "days", type=click.DateTime(["%Y-%m-%d"]), multiple=True, required=True, help="UTC day; may be repeated."
+)
+def refresh(days: tuple[datetime, ...]) -> None:
+    """Make the bars of whole days anew out of their ticks. `start` and `replay` do it by themselves."""
+    from ingest.freshness import refresh_bars
+    from sql.database import Database
+    from sql.settings import DatabaseSettings, load
+
+    with Database.open(load(DatabaseSettings)) as database:
+        assert database.engine  # checks the schema
+        for day in days:
+            start = day.replace(tzinfo=UTC)
+            refresh_bars(database.url, [(start, start + timedelta(days=1))])
+            click.echo(f"{start:%Y-%m-%d}  bars made anew")
 
 
 def _show(found: Status) -> None:

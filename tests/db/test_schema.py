@@ -21,7 +21,7 @@ from sql.settings import DatabaseSettings, load
 
 PUBLIC = {
     "instruments", "ticks", "bars_1m", "bars_5m", "official_bars_1m", "best_bars_1m", "best_bars_5m",
-    "feed_gaps", "unheard_minutes", "latest_ticks", "signals",
+    "feed_gaps", "unheard_minutes", "latest_ticks", "signals", "days",
 }  # fmt: skip
 INTERNAL = {
     "installation", "tick_template", "ledger", "checkpoints", "rejected_ticks", "quarantined_frames",
@@ -167,7 +167,8 @@ def test_status_fresh_schema_lists_relations(database: Database, engine: str) ->
     found = apply.status(database)
     assert (found.engine, found.revision, found.head) == (engine, HEAD, HEAD)
     tables = {"instruments", "ticks", "bars_1m", "bars_5m", "official_bars_1m", "feed_gaps", "signals"} | {
-        "unheard_minutes"
+        "unheard_minutes",
+        "days",
     }
     assert {relation.name for relation in found.relations} == tables
     assert (found.timescaledb_version is not None) == (engine == "timescale")

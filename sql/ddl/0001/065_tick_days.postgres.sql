@@ -1,0 +1,27 @@
+-- The UTC days that `ticks` has a partition for.
+create function tickline.tick_days() returns setof date
+language sql stable
+begin atomic
+select to_date(right(pg_class.relname, 8), 'YYYYMMDD')
+from pg_inherits
+inner join pg_class on pg_class.oid = pg_inherits.inhrelid
+where pg_inherits.inhparent = 'public.ticks'::regclass;
+end;
+
+-- Keep writers away from a day until the transaction ends; readers go on.
+create function tickline.lock_day(day date) returns void
+language plpgsql
+as $$
+begin
+    execute format('lock table tickline.%I in share mode', to_char(day, '"ticks_"YYYYMMDD'));
+end
+$$;
+
+-- Drop the ticks of a day. Nobody asks here whether they may go: `tickline db retain` does.
+create function tickline.drop_day(day date) returns void
+language plpgsql
+as $$
+begin
+    execute format('drop table tickline.%I', to_char(day, '"ticks_"YYYYMMDD'));
+end
+$$;
