@@ -143,7 +143,7 @@ async def serve(service: Service, url: str, port: int) -> None:
         reason = "is in use" if exc.errno == errno.EADDRINUSE else str(exc.strerror)
         log.warning("status is not served: port %d %s: set TICKLINE_API_PORT to another, or to 0", port, reason)
         return
-    app = await asyncio.to_thread(make_app, service, url)
+    app = make_app(service, url)
     config = uvicorn.Config(app, log_config=None, access_log=False, lifespan="off", ws="none")
     log.info("status is served url=http://%s:%d", HOST, port)
     with listening:

@@ -18,6 +18,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from types import ModuleType
 
 from ingest.backfill import Backfill, Tender
 from ingest.calendar_cache import load_calendar
@@ -109,6 +110,8 @@ async def start(
     wanted = keys if isinstance(keys, Mapping) else dict.fromkeys(keys, settings.mode)
     account = VendorAccount.of(plus=settings.plus, connections_max=settings.connections_max)
     plan(wanted, account)  # the vendor would ignore what is too many
+    if settings.api_port:
+        await asyncio.to_thread(_api)  # before the first frame, which would wait for it
     lock = JournalLock(settings.journal_folder)
     try:
         with await asyncio.to_thread(Writer, url, settings.collector) as writer:
@@ -285,9 +288,13 @@ async def refresh(url: str, account: Account) -> None:
 
 
 async def _serve_along(service: Service, url: str, port: int) -> None:
-    """Serve the status; nobody else pays for the imports."""
-    api = await asyncio.to_thread(importlib.import_module, "ingest.api")
-    await api.serve(service, url, port)
+    """Serve the status."""
+    await _api().serve(service, url, port)
+
+
+def _api() -> ModuleType:
+    """Return what serves the status; nobody else pays 9 MB and half a second for its imports."""
+    return importlib.import_module("ingest.api")
 
 
 async def _refresh_along(url: str, lines: Sequence[Line]) -> None:
