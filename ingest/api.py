@@ -128,23 +128,28 @@ def make_app(service: Service, url: str) -> FastAPI:
     return app
 
 
-async def serve(service: Service, url: str, port: int) -> None:
+class _Server(uvicorn.Server):
+    @contextlib.contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        """Leave the signals to the supervisor."""
+        yield
+
+
+def prepare(service: Service, url: str) -> uvicorn.Server:
+    """Return a server that is ready to serve; it takes a part of a second that no frame should wait for."""
+    config = uvicorn.Config(make_app(service, url), log_config=None, access_log=False, lifespan="off", ws="none")
+    config.load()
+    return _Server(config)
+
+
+async def serve(server: uvicorn.Server, port: int) -> None:
     """Serve until cancelled; a port that is taken is said and costs the status only, never ticks."""
-
-    class Server(uvicorn.Server):
-        @contextlib.contextmanager
-        def capture_signals(self) -> Iterator[None]:
-            """Leave the signals to the supervisor."""
-            yield
-
     try:
         listening = socket.create_server((HOST, port))
     except OSError as exc:
         reason = "is in use" if exc.errno == errno.EADDRINUSE else str(exc.strerror)
         log.warning("status is not served: port %d %s: set TICKLINE_API_PORT to another, or to 0", port, reason)
         return
-    app = make_app(service, url)
-    config = uvicorn.Config(app, log_config=None, access_log=False, lifespan="off", ws="none")
     log.info("status is served url=http://%s:%d", HOST, port)
     with listening:
-        await Server(config).serve(sockets=[listening])
+        await server.serve(sockets=[listening])

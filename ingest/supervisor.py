@@ -19,6 +19,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from types import ModuleType
+from typing import Any
 
 from ingest.backfill import Backfill, Tender
 from ingest.calendar_cache import load_calendar
@@ -129,7 +130,8 @@ async def start(
                 first = lines[0]
                 progress = Progress(first.consumer, first.feed, patient, first.reader, service)
                 ready(progress)
-                await _run(progress, settings=settings, url=url, stop=stop, keeper=keeper, show=show)
+                server = _api().prepare(service, url) if settings.api_port else None
+                await _run(progress, settings=settings, url=url, stop=stop, keeper=keeper, show=show, server=server)
                 return progress
     finally:
         lock.release()
@@ -149,6 +151,7 @@ async def _run(
     stop: asyncio.Event,
     keeper: UniverseKeeper | None,
     show: Callable[[Progress], None],
+    server: Any,
 ) -> None:
     service, patient = progress.service, progress.writer
     assert service is not None and patient is not None
@@ -165,8 +168,8 @@ async def _run(
                 group.create_task(_refresh_along(url, lines), name="bars"),
                 group.create_task(_backfill_along(settings, url, lines), name="backfill"),
             ]
-            if settings.api_port:
-                along.append(group.create_task(_serve_along(service, url, settings.api_port), name="status"))
+            if server is not None:
+                along.append(group.create_task(_api().serve(server, settings.api_port), name="status"))
             if keeper is not None:
                 along.append(group.create_task(_follow_along(settings, keeper, service), name="universe"))
             await stop.wait()
@@ -285,11 +288,6 @@ async def refresh(url: str, account: Account) -> None:
     except StoreError:
         account.touched.give_back(ranges)
         raise
-
-
-async def _serve_along(service: Service, url: str, port: int) -> None:
-    """Serve the status."""
-    await _api().serve(service, url, port)
 
 
 def _api() -> ModuleType:
