@@ -97,7 +97,7 @@ def _report(progress: Progress, database: Database, elapsed_s: float) -> None:
 
     assert progress.feed is not None
     for name in SHOWN:
-        found = bars(name, source="ticks", database=database)
+        found = bars(name, database=database)
         click.echo(f"\n{name}: {found.height} one-minute bars, the last {BARS_SHOWN}")
         write(found.tail(BARS_SHOWN), "table", None)
     account = progress.consumer.account

@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 import random
 from collections.abc import Awaitable, Callable
+from dataclasses import replace
+from datetime import time, timedelta
 from pathlib import Path
 
 import pytest
@@ -14,9 +16,11 @@ from ingest.journal import now_us
 from ingest.keystates import KeyState
 from ingest.life import State
 from ingest.planner import LIMITS, Limit
+from ingest.simulator.market import GeneratedMarket
 from ingest.simulator.server import Simulator
+from ingest.simulator.session import Session
 from ingest.simulator.spoil import Spoiling
-from ingest.status import websocket_status
+from ingest.status import health, websocket_status
 from ingest.verify import verify_stream
 from sql.database import Database
 from tests.fault.live import DAY, Running, market, running, until
@@ -267,3 +271,34 @@ def test_random_disconnects_lose_only_what_was_not_sent(database: Database, home
         report = verify_stream(connection, "default", home / "journal" / "default" / "1")
         assert report.adds_up, report.problems
         assert (report.frames, report.pending) == (frames, 0)
+
+
+def test_closed_market_is_silent_without_alarm_and_left_alone(
+    database: Database, home: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """No storm at night: one try in `closed_retry_s`; and what comes back then is taken."""
+    monkeypatch.setattr("ingest.segments.LINGER", timedelta(0))
+    hours = Session(DAY, opens=time(15, 38), cash_closes=time(15, 39), derivatives_close=time(15, 40))
+    short = GeneratedMarket(hours, seed=3, instruments=60, rate=300.0)
+
+    async def run() -> None:
+        async with running(database, home, short, speed=30.0, closed_retry_s=1.0, confirm_s=0.5) as run:
+            line, watch = run.service.lines[0], run.service.watch
+            await until(lambda: run.simulator.finished.is_set() and not watch.is_open(line))
+            assert health(run.service)["status"] == "healthy"
+            before = replace(watch.alarms["1"])
+            await asyncio.sleep(2.5)
+            assert watch.alarms["1"] == before
+            run.simulator.faults.refuse = 403
+            run.simulator.drop_all()
+            await until(lambda: line.feed.life.state is State.MARKET_CLOSED)
+            caplog.clear()
+            await asyncio.sleep(3.5)
+            assert 2 <= caplog.text.count("market closed, feed left alone") <= 4
+            assert "trying again" not in caplog.text
+            assert health(run.service)["status"] == "healthy"
+            run.simulator.faults.refuse = None
+            await until(lambda: line.feed.stats.connections == 2)
+
+    caplog.set_level("INFO")
+    asyncio.run(run())
