@@ -209,6 +209,28 @@ def test_read_only_database_is_waited_for(database: Database, template: Template
         ingester.wait_for("database is back")
 
 
+def test_schema_that_became_too_old_is_waited_for(
+    database: Database, template: Template, home: Path, market: Market
+) -> None:
+    """As after a restore from an old backup: the recording goes on, and is written after the upgrade."""
+    name = str(conninfo_to_dict(database.url)["dbname"])
+    revise = "update tickline.alembic_version set version_num = %s"
+    with (
+        template.admin() as admin,
+        database.connect(autocommit=True) as connection,
+        recording(database.url, database, template, home, market) as ingester,
+    ):
+        connection.execute(revise, ("0000",))
+        admin.execute(
+            "select pg_terminate_backend(pid) from pg_stat_activity where datname = %s and pid <> %s",
+            (name, connection.info.backend_pid),
+        )
+        ingester.wait_for("older than this program's '0001': run `tickline db upgrade`")
+        record_on(ingester, 1.0)
+        connection.execute(revise, ("0001",))
+        ingester.wait_for("database is back")
+
+
 def end_sessions(admin: psycopg.Connection[object], name: str) -> None:
     """End a database's sessions, as a failover does."""
     admin.execute("select pg_terminate_backend(pid) from pg_stat_activity where datname = %s", (name,))
