@@ -16,12 +16,13 @@ from datetime import UTC, datetime, timedelta
 
 import polars as pl
 
-from analytics.schema import BAR_SOURCE, BARS
-from analytics.session import EQUITY_OPEN, MARKET_ZONE, OPENS, day_start
+from analytics.schema import BAR_SOURCE, BARS, TIME
+from analytics.session import EQUITY_OPEN, MARKET_OFFSET, OPENS, day_start
 from sql.errors import ConfigError
 
 DAY_MINUTES = 24 * 60
 FIVE = 5  # minutes of the bars that the database keeps beside those of one
+_US = timedelta(microseconds=1)
 _UNITS = {"m": 1, "h": 60, "d": DAY_MINUTES}
 
 
@@ -121,15 +122,18 @@ def read_range(start: datetime | None, end: datetime | None, minutes: int) -> tu
 
 def _bucket(minutes: int) -> pl.Expr:
     """Return the start of the wide bucket that a bar's bucket is in."""
-    local = pl.col("bucket").dt.convert_time_zone(MARKET_ZONE.key)
-    opens_at = local.dt.truncate("1d") + _session_open()
-    slot = ((local - opens_at).dt.total_minutes() // minutes).clip(lower_bound=0)
-    return (opens_at + pl.duration(minutes=slot * minutes)).dt.convert_time_zone("UTC")
+    # In integers: by way of a time zone it takes four times as long.
+    local = pl.col("bucket").cast(pl.Int64) + MARKET_OFFSET // _US
+    opens_at = local - local % (timedelta(days=1) // _US) + _session_open_us()
+    width = timedelta(minutes=minutes) // _US
+    slot = ((local - opens_at) // width).clip(lower_bound=0)
+    return (opens_at + slot * width - MARKET_OFFSET // _US).cast(TIME)
 
 
-def _session_open() -> pl.Expr:
+def _session_open_us() -> pl.Expr:
     """Return the open of an instrument's session after local midnight."""
-    segment = pl.col("instrument_key").str.split("|").list.first()
-    return segment.replace_strict(
-        list(OPENS), list(OPENS.values()), default=EQUITY_OPEN, return_dtype=pl.Duration("us")
-    )
+    opens = pl.lit(EQUITY_OPEN // _US, pl.Int64)
+    for segment, after_midnight in OPENS.items():
+        is_of = pl.col("instrument_key").str.starts_with(f"{segment}|")
+        opens = pl.when(is_of).then(pl.lit(after_midnight // _US, pl.Int64)).otherwise(opens)
+    return opens

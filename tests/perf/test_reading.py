@@ -15,12 +15,14 @@ import analytics
 from sql.database import Database
 
 INSTRUMENTS, MINUTES, RUNS = 2000, 375, 5
-RAW_RATIO_MIN = 0.4  # raw time over ours; what the reader adds is names, types and the order of rows
+# Raw time over ours. The reader adds names, types and the order of rows, and reads by several connections;
+# for the best bars it reads two bars for each that it gives.
+RAW_RATIO_MIN = {"official": 0.6, "ticks": 0.6, "best": 0.35}
 
 
 @pytest.fixture
 def day_of_bars(conn: psycopg.Connection[Any]) -> list[str]:
-    """Official bars of one session of 2,000 instruments; returns the keys."""
+    """One session of 2,000 instruments, bars made of two trades a minute, and official ones; returns the keys."""
     conn.execute(
         "insert into instruments (instrument_key, segment, trading_symbol) "
         "select 'NSE_FO|' || 40000 + n, 'NSE_FO', 'X' || n from generate_series(1, %s) as n",
@@ -33,7 +35,15 @@ def day_of_bars(conn: psycopg.Connection[Any]) -> list[str]:
         "from instruments cross join generate_series(0, %s) as n order by n, instrument_id",
         (MINUTES - 1,),
     )
-    conn.execute("vacuum analyze official_bars_1m")
+    conn.execute("select tickline.ensure_partitions('2025-12-15', '2025-12-15')")
+    conn.execute(
+        "insert into ticks (ts, instrument_id, seq, traded, ltp, vtt, volume, oi, received_at) "
+        "select timestamptz '2025-12-15 03:45+00' + n * interval '30 s', instrument_id, n, true, "
+        "100 + random(), n + 1, 1, 7 * n, now() from generate_series(0, %s) as n cross join instruments",
+        (2 * MINUTES - 1,),
+    )
+    conn.execute("call tickline.refresh_bars('2025-12-15', '2025-12-16')")
+    conn.execute("vacuum analyze")
     return [row[0] for row in conn.execute("select instrument_key from instruments")]
 
 
@@ -49,20 +59,32 @@ def fastest(read: Callable[[], pl.DataFrame], rows: int) -> float:
 
 @pytest.mark.bench
 def test_bars_of_a_day_are_read_near_the_speed_of_the_driver(day_of_bars: list[str], database: Database) -> None:
-    def raw() -> pl.DataFrame:
+    def raw(relation: str, source: str) -> pl.DataFrame:
         with dbapi.connect(database.url) as connection, connection.cursor() as cursor:
             cursor.execute(
-                "select instrument_id, bucket, open, high, low, close, volume, oi, source, 'complete' as quality "
-                "from official_bars_1m where bucket >= '2025-12-15' and bucket < '2025-12-16'"
+                f"select instrument_id, bucket, open, high, low, close, volume, oi, {source} as source, "
+                f"'complete' as quality from {relation} where bucket >= '2025-12-15' and bucket < '2025-12-16'"
             )
-            return pl.DataFrame(cursor.fetch_arrow())
+            return pl.DataFrame(cursor.fetch_arrow_table())
 
-    rows = INSTRUMENTS * MINUTES
-    raw_s = fastest(raw, rows)
-    ours_s = fastest(lambda: analytics.bars(day_of_bars, source="official", database=database), rows)
-    print(f"\n{database.engine}: raw {raw_s:.3f} s, analytics.bars official 1m {ours_s:.3f} s, {raw_s / ours_s:.2f}")
-    for source, interval, count in (("best", "1m", 375), ("best", "5m", 75), ("best", "15m", 25), ("best", "1d", 1)):
+    print()
+    raw_s = {
+        "official": fastest(lambda: raw("official_bars_1m", "source"), INSTRUMENTS * MINUTES),
+        "ticks": fastest(lambda: raw("bars_1m", "'ticks'"), INSTRUMENTS * MINUTES),
+    }
+    raw_s["best"] = raw_s["official"]
+    ratios = {}
+    for source, interval, count in [
+        ("official", "1m", MINUTES),
+        ("ticks", "1m", MINUTES),
+        *(("best", interval, count) for interval, count in (("1m", 375), ("5m", 75), ("15m", 25), ("1d", 1))),
+    ]:
         read = lambda s=source, i=interval: analytics.bars(day_of_bars, interval=i, source=s, database=database)  # noqa: E731
-        seconds = fastest(read, INSTRUMENTS * count)
-        print(f"{database.engine}: analytics.bars {source} {interval} {seconds:.3f} s")
-    assert raw_s / ours_s >= RAW_RATIO_MIN
+        ours_s = fastest(read, INSTRUMENTS * count)
+        ratio = raw_s[source] / ours_s
+        ratios.setdefault(source, ratio)
+        print(
+            f"{database.engine}: raw 1m {raw_s[source]:.3f} s, analytics.bars {source} {interval} "
+            f"{ours_s:.3f} s, ratio {ratio:.2f}"
+        )
+    assert all(ratios[source] >= least for source, least in RAW_RATIO_MIN.items())
