@@ -101,12 +101,24 @@ def decode_all(payloads: Sequence[bytes]) -> Frames:
 
 def _parse(payloads: list[bytes]) -> tuple[Any, list[bytes], dict[int, DecodeError]]:
     """Read all that parse: return the columns, what was read, and the errors of the others by index."""
+    errors = dict(_not_protobuf(payloads))
+    payloads = [NOTHING if index in errors else payload for index, payload in enumerate(payloads)]
     try:
-        return read_columns(payloads), payloads, {}
+        return read_columns(payloads), payloads, errors
     except ValueError:
-        errors = dict(_refused(payloads, 0))
+        errors |= dict(_refused(payloads, 0))
     payloads = [NOTHING if index in errors else payload for index, payload in enumerate(payloads)]
     return read_columns(payloads), payloads, errors
+
+
+def _not_protobuf(payloads: list[bytes]) -> Iterator[tuple[int, DecodeError]]:
+    """Find what protobuf refuses: the bulk reader skips an unknown field without a look into it."""
+    parse = pb.FeedResponse.FromString
+    for index, payload in enumerate(payloads):
+        try:
+            parse(payload)
+        except ProtobufDecodeError as exc:
+            yield index, _not_a_feed_response(payload, exc)
 
 
 def _refused(payloads: list[bytes], first: int) -> Iterator[tuple[int, DecodeError]]:
