@@ -1,79 +1,368 @@
-"""Wire: many serialised FeedResponses as Arrow columns. Pure; knows the bytes, not what they mean.
+"""Wire: protobuf messages of one type, many at a time, as columns. Pure; knows the encoding, not what fields mean.
 
-Reading by ptars costs a fifth of what protobuf's own attributes do. It decides whether a frame
-parses, and of each frame alone, so that a replay decides the same.
+A serialiser writes fields in the order of their numbers. A walk along that order takes one field after
+the other out of all messages at once, each message with a place of its own: some numpy calls a field,
+however many messages. What is written otherwise (fields in another order, twice, or unknown to us; no
+vendor sends these) ends its walk too early. It is a stray then: protobuf has to read it, and to say
+whether it is a message at all.
+
+Which fields there are comes from the descriptors that protobuf made of the `.proto`. Source: Protocol
+Buffers, "Encoding".
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Container
+from dataclasses import dataclass, field
+from functools import cached_property
+from itertools import groupby
+from typing import Any, NamedTuple
 
 import numpy as np
-from google.protobuf.descriptor import FileDescriptor
-from google.protobuf.descriptor_pb2 import FileDescriptorProto
-from google.protobuf.descriptor_pool import DescriptorPool
-from ptars import HandlerPool, PtarsConfig
+from google.protobuf.descriptor import Descriptor, FieldDescriptor
+from numpy.typing import NDArray
 
-from ingest.model import Mask
-from ingest.proto import upstox_feed_v3_pb2 as pb
+from ingest.model import Integers, Mask
 
-# Fields that nothing here reads: left out of the description, they are skipped, a tenth of the time.
-_UNREAD = {
-    "LTPC": {"iep"},
-    "MarketFullFeed": {"iep", "rp", "ieq", "iiqTotal", "iiqM", "casEligible"},
-    "MarketInfo": {"casMarketStatus", "preOpenSessionStatus"},
-}
+VARINT, FIXED64, LENGTH = 0, 1, 2  # wire types
+REPEATED_MAX = 64  # messages of one repeated field that are looked at; the deepest book has 30 levels
+VARINT_BYTES_MAX = 10
+PAD_BYTES = 64  # behind the last message, so that a look past its end does not leave the buffer
 
+Rows = NDArray[np.int64] | slice
+ALL = slice(None)
 
-def _description_of_what_is_read() -> FileDescriptor:
-    file = FileDescriptorProto()
-    pb.DESCRIPTOR.CopyToProto(file)
-    for message in file.message_type:
-        read = [field for field in message.field if field.name not in _UNREAD.get(message.name, ())]
-        del message.field[:]
-        message.field.extend(read)
-    del file.dependency[:]  # the wrapper type of LTPC.iep
-    pool = DescriptorPool()
-    pool.Add(file)
-    return pool.FindFileByName(file.name)
+_HIGH = np.uint64(0x8080808080808080)  # the bit that is clear in a varint's last byte
+_ONE = np.uint64(1)
+# A varint's seven-bit groups are pushed together in three steps: pairs, fours, all eight.
+_STEPS = tuple(
+    (np.uint64(low), np.uint64(high), np.uint64(shift))
+    for low, high, shift in (
+        (0x007F007F007F007F, 0x7F007F007F007F00, 1),
+        (0x00003FFF00003FFF, 0x3FFF00003FFF0000, 2),
+        (0x000000000FFFFFFF, 0x0FFFFFFF00000000, 4),
+    )
+)
 
 
-# A map entry without a value is legal; said to be impossible, it would end the Rust code with a panic.
-_FILE = _description_of_what_is_read()
-_HANDLERS = HandlerPool([_FILE], config=PtarsConfig(map_value_nullable=True))
-read_columns: Callable[[list[bytes]], Any] = _HANDLERS.get_for_message(
-    _FILE.message_types_by_name["FeedResponse"]
-).list_to_record_batch
+class Text(NamedTuple):
+    """A string of many messages. Whether its bytes are a text is not looked at."""
+
+    data: NDArray[np.uint8]
+    begin: Integers
+    end: Integers
+
+    def equals(self, wanted: bytes) -> Mask:
+        """Where it is this."""
+        found: Mask = self.end - self.begin == len(wanted)
+        for place, letter in enumerate(wanted):
+            found &= self.data[self.begin + place] == letter
+        return found
 
 
-class Message:
-    """A message field of many feeds at once. What is absent reads as zero, as in protobuf.
+@dataclass(slots=True)
+class Columns:
+    """Messages of one type; a field that none of them has is not there.
 
-    Arrow leaves it open what a column holds where its message is absent, so this does not rely on it.
+    Attributes
+    ----------
+    rows
+        Whose message each is, an index of the outermost messages; `ALL`: one each.
+    numbers
+        Scalar field -> its values; zero where a message does not have it, as in protobuf.
+    texts
+        String field -> its values.
+    messages
+        Message field -> those that are there. Of a repeated field: see `repeated`.
+    repeated
+        Repeated message field -> the first of each, the second of each, and so on.
     """
 
-    def __init__(self, array: Any, within: Mask | None = None) -> None:
-        self._array = array
-        if array.null_count:
-            bitmap = np.frombuffer(array.buffers()[0], np.uint8)
-            self.present: Mask = np.unpackbits(bitmap, count=len(array), bitorder="little").view(np.bool_)
-        else:
-            self.present = np.ones(len(array), np.bool_)
-        if within is not None:
-            self.present &= within
-        self.everywhere = bool(self.present.all())
-        self.somewhere = self.everywhere or bool(self.present.any())
+    rows: Rows
+    numbers: dict[str, NDArray[Any]] = field(default_factory=dict)
+    texts: dict[str, Text] = field(default_factory=dict)
+    messages: dict[str, Columns] = field(default_factory=dict)
+    repeated: dict[str, list[Columns]] = field(default_factory=dict)
 
-    def message(self, name: str) -> Message:
-        """Go to a message inside of this one."""
-        return Message(self._array.field(name), self.present)
+    def number(self, name: str) -> Any:
+        """Return a scalar field's values; just 0 where no message has it."""
+        return self.numbers.get(name, 0)
 
-    def array(self, name: str) -> Any:
-        """Return the Arrow array of a repeated field."""
-        return self._array.field(name)
 
-    def numbers(self, name: str) -> Any:
-        """Return a scalar field."""
-        values = self._array.field(name).to_numpy()
-        return values if self.everywhere else np.where(self.present, values, values.dtype.type(0))
+class Step(NamedTuple):
+    """Fields of a message type that are read together: a run of numbers of 64 bits, or one field."""
+
+    names: tuple[str, ...]
+    tags: tuple[int, ...]
+    kind: int  # wire type
+    is_enum: bool
+    inner: Plan | None  # of a message
+    is_repeated: bool
+    oneof: str
+
+    @property
+    def name(self) -> str:
+        """The field's name, or the first one's."""
+        return self.names[0]
+
+
+class Plan:
+    """How messages of a type are read. A type that holds itself cannot be: the feed has none.
+
+    Parameters
+    ----------
+    descriptor
+        The message type.
+    first_only
+        Repeated fields of which the first message is wanted; the others are gone over, not read.
+    """
+
+    def __init__(self, descriptor: Descriptor, first_only: Container[str] = ()) -> None:
+        self.steps: list[Step] = []
+        fields = sorted(descriptor.fields, key=lambda one: one.number)
+        runs = groupby(fields, key=lambda one: 0 if one.type == one.TYPE_DOUBLE else one.number)
+        for members in (tuple(run) for _, run in runs):
+            first = members[0]
+            self.steps.append(
+                Step(
+                    tuple(one.name for one in members),
+                    tuple(_tag(one) for one in members),
+                    _wire_type(first),
+                    first.enum_type is not None,
+                    Plan(first.message_type, first_only) if first.message_type is not None else None,
+                    first.is_repeated,
+                    first.containing_oneof.name if first.containing_oneof is not None else "",
+                )
+            )
+        self.first_only = {step.name for step in self.steps if step.is_repeated and step.name in first_only}
+
+    def read(self, data: bytes, at: Integers, end: Integers) -> tuple[Columns, Mask]:
+        """Read messages that begin and end at these places of a buffer, behind which `PAD_BYTES` more must stand.
+
+        Returns
+        -------
+        tuple
+            The messages by column, and which of them are strays: their values mean nothing.
+        """
+        walk = _Walk(_Buffer(data), at.copy(), end, ALL, np.zeros(len(at), np.bool_), wanted=True)
+        return walk.read(self), walk.strays
+
+
+def varint(data: bytes, at: int) -> tuple[int, int]:
+    """Read the varint at a place: return it, as a signed number of 64 bits, and the place behind it.
+
+    Raises
+    ------
+    ValueError
+        If it is longer than a varint may be.
+    """
+    value = data[at]
+    if value < 128:
+        return value, at + 1
+    value &= 127
+    for place in range(1, VARINT_BYTES_MAX):
+        byte = data[at + place]
+        value |= (byte & 127) << 7 * place
+        if byte < 128:
+            value &= 2**64 - 1
+            return value - 2**64 if value >= 2**63 else value, at + place + 1
+    raise ValueError(f"varint of more than {VARINT_BYTES_MAX} bytes")
+
+
+def _wire_type(one: FieldDescriptor) -> int:
+    if one.type == one.TYPE_DOUBLE:
+        return FIXED64
+    return LENGTH if one.type in {one.TYPE_MESSAGE, one.TYPE_STRING} else VARINT
+
+
+def _tag(one: FieldDescriptor) -> int:
+    """Return a field's tag as the number that its bytes, at most two, make."""
+    tag = one.number << 3 | _wire_type(one)
+    return tag if tag < 128 else (tag & 127 | 128) | tag >> 7 << 8
+
+
+class _Buffer:
+    """Bytes, eight of which can be read from any place."""
+
+    def __init__(self, data: bytes) -> None:
+        self.bytes = np.frombuffer(data, np.uint8)
+        self._data = data
+
+    @cached_property
+    def words(self) -> NDArray[np.uint64]:
+        return np.ndarray(len(self._data) - 7, "<u8", self._data, strides=(1,))
+
+    @cached_property
+    def doubles(self) -> NDArray[np.float64]:
+        return np.ndarray(len(self._data) - 7, "<f8", self._data, strides=(1,))
+
+    def run(self, at: Integers, count: int) -> NDArray[Any]:
+        """Read `count` doubles, each behind a tag of one byte."""
+        kind = np.dtype([("tag", "u1"), ("value", "<f8")])
+        window = np.ndarray(len(self._data) - 9 * count + 1, f"V{9 * count}", self._data, strides=(1,))
+        return window[at].view(kind).reshape(len(at), count)
+
+
+@dataclass(slots=True)
+class _Walk:
+    """Places in many messages of one type, on their way from begin to end."""
+
+    buffer: _Buffer
+    at: Integers
+    end: Integers
+    rows: Rows
+    strays: Mask  # of the outermost messages
+    wanted: bool  # False: the fields are gone over, what they say is of no interest
+
+    def read(self, plan: Plan) -> Columns:
+        """Read the fields in order; who has not come to its end then, or has gone past it, is a stray."""
+        columns = Columns(self.rows)
+        oneofs: dict[str, Mask] = {}
+        for step in plan.steps:
+            left = self.at < self.end
+            if not left.any():
+                break
+            if step.kind == FIXED64:
+                self._doubles(step, left, columns)
+            elif step.kind == VARINT:
+                self._varint(step, left, columns)
+            elif step.inner is None:
+                self._text(step, left, columns)
+            elif step.is_repeated:
+                columns.repeated[step.name] = self._messages(step, left, first_only=step.name in plan.first_only)
+            elif (inner := self._message(step, left, wanted=self.wanted)) is not None:
+                which, columns.messages[step.name] = inner
+                if step.oneof:
+                    taken = oneofs.setdefault(step.oneof, np.zeros(len(self.at), np.bool_))
+                    self._stray(which, taken[which])
+                    taken[which] = True
+        self._stray(ALL, self.at != self.end)
+        return columns
+
+    def _stray(self, which: Rows, wrong: Mask) -> None:
+        if wrong.any():
+            self.strays[within(self.rows, within(which, np.flatnonzero(wrong)))] = True
+
+    def _tagged(self, tag: int, left: Mask) -> Rows | None:
+        """Return which messages have a field next; None: none has."""
+        here: Mask = left & (self.buffer.bytes[self.at] == tag & 255)
+        if tag > 255:
+            here &= self.buffer.bytes[self.at + 1] == tag >> 8
+        if here.all():
+            return ALL
+        return np.flatnonzero(here) if here.any() else None
+
+    def _doubles(self, step: Step, left: Mask, columns: Columns) -> None:
+        count = len(step.tags)
+        if count > 1 and left.all() and (self.at + 9 * count <= self.end).all():
+            run = self.buffer.run(self.at, count)
+            if (run["tag"] == step.tags).all():
+                columns.numbers.update(zip(step.names, run["value"].T, strict=True))
+                self.at += 9 * count
+                return
+        for name, tag in zip(step.names, step.tags, strict=True):
+            which = self._tagged(tag, self.at < self.end)
+            if which is not None:
+                if self.wanted:
+                    values = self.buffer.doubles[self.at[which] + 1]
+                    columns.numbers[name] = _spread(values, which, len(self.at))
+                self.at[which] += 9
+
+    def _varint(self, step: Step, left: Mask, columns: Columns) -> None:
+        which = self._tagged(step.tags[0], left)
+        if which is None:
+            return
+        values = self._number(which, step.tags[0])
+        if step.is_enum:
+            values = values.astype(np.int32).astype(np.int64)  # as protobuf cuts it
+        columns.numbers[step.name] = _spread(values, which, len(self.at))
+
+    def _number(self, which: Rows, tag: int) -> Integers:
+        """Read the varint behind the tag of some messages, and go on behind it, or past the end if it is none."""
+        at = self.at[which] + (2 if tag > 255 else 1)
+        first = self.buffer.bytes[at]
+        longer = first > 127
+        if not longer.any():
+            self.at[which] = at + 1
+            return first.astype(np.int64)
+        second = self.buffer.bytes[at + 1]
+        if not (longer & (second > 127)).any():
+            self.at[which] = at + 1 + longer
+            return (first & 127) + second * (longer * np.int64(128))
+        word = self.buffer.words[at]
+        ends = ~word & _HIGH
+        below = (ends & (~ends + _ONE)) - _ONE  # what is below the lowest of them
+        size = (np.bitwise_count(below) >> 3).astype(np.int64)
+        if self.wanted:
+            word &= below
+            for low, high, shift in _STEPS:
+                word = (word & low) | ((word & high) >> shift)
+        value = word.view(np.int64)
+        if not ends.all():
+            for place in np.flatnonzero(ends == 0).tolist():
+                value[place], size[place] = self._long_number(int(at[place]), int(self.end[which][place]))
+        at += size
+        at += 1
+        self.at[which] = at
+        return value
+
+    def _long_number(self, at: int, end: int) -> tuple[int, int]:
+        """Read a varint of nine or ten bytes: return it, and its size less one. A longer one is none."""
+        try:
+            value, behind = varint(self.buffer.bytes[at : at + VARINT_BYTES_MAX].tobytes(), 0)
+        except ValueError:
+            return -1, max(end - at, 0)
+        return value, behind - 1
+
+    def _span(self, step: Step, left: Mask) -> tuple[Rows, Integers, Integers] | None:
+        """Go over a field that says its own length: return whose it is, and where it begins and ends."""
+        which = self._tagged(step.tags[0], left)
+        if which is None:
+            return None
+        wanted, self.wanted = self.wanted, True
+        size = self._number(which, step.tags[0])
+        self.wanted = wanted
+        begin, end = self.at[which].copy(), self.end[which]
+        stop = np.where((size < 0) | (size > end - begin), end + 1, begin + size)
+        self.at[which] = stop
+        return which, begin, np.minimum(stop, end)
+
+    def _text(self, step: Step, left: Mask, columns: Columns) -> None:
+        if (span := self._span(step, left)) is not None:
+            which, begin, end = span
+            begin, end = (_spread(places, which, len(self.at)) for places in (begin, end))
+            columns.texts[step.name] = Text(self.buffer.bytes, begin, end)
+
+    def _message(self, step: Step, left: Mask, *, wanted: bool) -> tuple[Rows, Columns] | None:
+        assert step.inner is not None
+        if (span := self._span(step, left)) is None:
+            return None
+        which, begin, end = span
+        inner = _Walk(self.buffer, begin, end, within(self.rows, which), self.strays, wanted)
+        return which, inner.read(step.inner)
+
+    def _messages(self, step: Step, left: Mask, *, first_only: bool) -> list[Columns]:
+        found: list[Columns] = []
+        while len(found) < REPEATED_MAX:
+            inner = self._message(step, left, wanted=self.wanted and not (found and first_only))
+            if inner is None:
+                break
+            found.append(inner[1])
+            left = self.at < self.end
+        return found[:1] if first_only else found
+
+
+def within(rows: Rows, which: Rows) -> Rows:
+    """Return the rows of some messages, given the rows of all."""
+    if isinstance(rows, slice):
+        return which
+    return rows if isinstance(which, slice) else rows[which]
+
+
+def _spread(values: NDArray[Any], which: Rows, count: int) -> NDArray[Any]:
+    """Give every message a value, zero to those that are not meant."""
+    if isinstance(which, slice):
+        return values
+    spread = np.zeros(count, values.dtype)
+    spread[which] = values
+    return spread

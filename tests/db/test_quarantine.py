@@ -11,13 +11,13 @@ from typing import Any
 import pytest
 from click.testing import CliRunner
 
-from ingest import wire
 from ingest.cli import group
 from ingest.config import settings
+from ingest.decode import decode_all
 from ingest.journal import segments_of
 from ingest.journal_reader import JournalReader
 from ingest.journal_writer import JournalLimits, JournalWriter
-from ingest.model import TICK_COLUMN_NAMES, Record, RecordKind
+from ingest.model import TICK_COLUMN_NAMES, Frames, Record, RecordKind
 from ingest.proto import upstox_feed_v3_pb2 as pb
 from ingest.quarantine import quarantined, replay_quarantined
 from ingest.recording import read_recording
@@ -26,6 +26,7 @@ from ingest.verify import verify_stream
 from ingest.volumes import verify_volumes
 from ingest.writer import Writer
 from sql.database import Database
+from sql.errors import DecodeError
 from tests.data import data_file
 
 FRAMES = 600
@@ -58,13 +59,12 @@ def recorded(database: Database, stream: Path, monkeypatch: pytest.MonkeyPatch) 
     """Committed by a decoder that had a bug, which is mended now."""
     refused = {record.payload for record in records_of(stream) if record.seq in REFUSED}
 
-    def buggy(payloads: list[bytes]) -> Any:
-        if refused.intersection(payloads):
-            raise ValueError("a bug")
-        return wire.read_columns(payloads)
+    def buggy(payloads: list[bytes]) -> Frames:
+        wrong = {index: DecodeError("a bug") for index, payload in enumerate(payloads) if payload in refused}
+        return decode_all(payloads).without(wrong)
 
     with monkeypatch.context() as patch:
-        patch.setattr("ingest.decode.read_columns", buggy)
+        patch.setattr("ingest.consumer.decode_all", buggy)
         asyncio.run(replay(settings(), database.url, segments_of(stream)))
     return stream
 
