@@ -40,7 +40,7 @@ class Limits:
     """How much the consumer takes at a time."""
 
     batch_rows_max: int = 10_000  # 2.2 MB of rows, two at a time; larger batches gain little
-    read_bytes_max: int = 2**20  # some 2,800 full updates, 8 ms, then the event loop has its turn
+    read_bytes_max: int = 2 * 2**20  # some 6,000 full updates, 15 ms, then the event loop has its turn
     checkpoint_s: float = 10.0  # what a restart may have to decode again
     poll_s: float = 0.02  # how often an idle source is asked, should its signal be missed
     gather_s: float = 0.01  # while a batch is in flight, so long may records gather: a decode costs 1 ms, however few

@@ -6,14 +6,14 @@ messages of their own, so each column is filled from whichever of these is there
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ingest.model import CARRIED_NAMES, Candles, Floats, Integers, Mask, Mode, Updates
-from ingest.wire import Columns, within
+from ingest.wire import ALL, Columns, Rows, Text, within
 
 _DEPTH = {"bid": "bidP", "bid_qty": "bidQ", "ask": "askP", "ask_qty": "askQ"}
 _TOTALS = ("tbq", "tsq")
@@ -116,7 +116,7 @@ def _read_depth(market: Columns | None, first: Columns | None, carried: Floats) 
     return has_depth
 
 
-def _put(carried: Floats, rows: Any, values: dict[str, Any]) -> None:
+def _put(carried: Floats, rows: Rows, values: dict[str, Any]) -> None:
     for column, value in values.items():
         carried[rows, _COLUMN[column]] = value
 
@@ -134,41 +134,39 @@ def _read_candles(
     prices = [np.zeros(count) for _ in _PRICES]
     for candles in _inside("marketOHLC", market, index):
         for candle in candles.repeated.get("ohlc", []):
-            for rows, which in _of_interval(candle, _DAY_INTERVAL, has_day):
+            if (interval := candle.texts.get("interval")) is None:
+                continue
+            is_day, is_minute = interval.equals(_DAY_INTERVAL), interval.equals(_MINUTE_INTERVAL)
+            if (which := _first(candle, is_day, has_day)) is not None:
+                rows = within(candle.rows, which)
                 day_start_ms[rows] = _some(candle.number("ts"), which)
                 _put(carried, rows, {column: _some(candle.number(name), which) for column, name in _DAY.items()})
-            for rows, which in _of_interval(candle, _MINUTE_INTERVAL, has_minute):
+            if (which := _first(candle, is_minute, has_minute)) is not None:
+                rows = within(candle.rows, which)
                 minute_ms[rows], volume[rows] = (_some(candle.number(name), which) for name in ("ts", "vol"))
                 for name, column in zip(_PRICES, prices, strict=True):
                     column[rows] = _some(candle.number(name), which)
-            _find_no_texts(candle, odd)
+            _find_no_texts(candle, interval, ~(is_day | is_minute), odd)
     return has_day, day_start_ms, minute_ms, Candles(prices[0], prices[1], prices[2], prices[3], volume)
 
 
-def _of_interval(candle: Columns, interval: bytes, has: Mask) -> Iterable[tuple[Any, Any]]:
-    """Find the candles of an interval that are their update's first; yield whose they are, and which."""
-    text = candle.texts.get("interval")
-    if text is None:
-        return
-    which = text.equals(interval)
-    which &= ~has[candle.rows]
-    if which.any():
-        places = slice(None) if which.all() else np.flatnonzero(which)
-        rows = within(candle.rows, places)
-        has[rows] = True
-        yield rows, places
+def _first(candle: Columns, wanted: Mask, has: Mask) -> Rows | None:
+    """Return which of the wanted candles are their update's first, and note that it has one; None: none is."""
+    wanted = wanted & ~has[candle.rows]
+    found = np.count_nonzero(wanted)
+    if not found:
+        return None
+    which: Rows = ALL if found == len(wanted) else np.flatnonzero(wanted)
+    has[within(candle.rows, which)] = True
+    return which
 
 
-def _some(values: NDArray[Any] | int, which: Any) -> Any:
+def _some(values: NDArray[Any] | int, which: Rows) -> Any:
     return values[which] if isinstance(values, np.ndarray) else values
 
 
-def _find_no_texts(candle: Columns, odd: Mask) -> None:
+def _find_no_texts(candle: Columns, interval: Text, unknown: Mask, odd: Mask) -> None:
     """Note whose interval is one that we do not know and perhaps no text at all."""
-    text = candle.texts.get("interval")
-    if text is None:
-        return
-    unknown = ~(text.equals(_DAY_INTERVAL) | text.equals(_MINUTE_INTERVAL))
     for place in np.flatnonzero(unknown).tolist():
-        letters = text.data[int(text.begin[place]) : int(text.end[place])]
+        letters = interval.data[int(interval.begin[place]) : int(interval.end[place])]
         odd[within(candle.rows, np.array([place]))] |= bool((letters > 127).any())
