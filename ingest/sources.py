@@ -7,17 +7,21 @@ name is made from its first frame, so that the same recording, whole or cut shor
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Generator, Sequence
+from collections.abc import Generator, Iterator, Sequence
 from pathlib import Path
 from typing import Protocol
 
 import google_crc32c
+import zstandard
 
-from ingest.journal_format import decode_segment_header
+from ingest.journal import HEADER_BYTES_MAX, SUFFIX
+from ingest.journal_format import MAGIC, decode_segment_header
 from ingest.journal_reader import JournalReader
 from ingest.model import Record, RecordKind
 from ingest.recording import RecordedFrame, read_recording
 from sql.errors import CorruptionError, JournalError
+
+READ_BYTES = 2**20  # of a segment at a time
 
 
 class Source(Protocol):
@@ -134,17 +138,51 @@ class RecordingSource:
             )
 
 
-def is_segment(path: Path) -> bool:
-    """Whether a file is a segment of our journal (a recording otherwise)."""
+def frames_of(path: Path) -> Iterator[bytes]:
+    """Yield the frames of a recording or a journal segment, without what happened to the connection.
+
+    Raises
+    ------
+    CorruptionError
+        After the last good frame, if the file is cut short or damaged.
+    JournalError
+        If the file cannot be read.
+    """
+    if not is_segment(path):
+        yield from (frame.payload for frame in read_recording(path))
+        return
+    reader = JournalReader(lambda: [path], follow=False)
     try:
-        with path.open("rb") as file:
-            return file.read(8) == b"TICKJRNL"
+        while records := reader.read(READ_BYTES):
+            yield from (record.payload for record in records if record.kind == RecordKind.FRAME)
+    finally:
+        reader.close()
+    if reader.corrupt_bytes:
+        raise CorruptionError(f"segment {path.name!r} has lost {reader.corrupt_bytes} bytes: the other frames are good")
+
+
+def is_segment(path: Path) -> bool:
+    """Whether a file is a segment of our journal, compressed or not (a recording otherwise)."""
+    try:
+        return _begin(path, len(MAGIC)) == MAGIC
     except OSError as exc:
         raise JournalError(f"cannot read {str(path)!r}: {exc.strerror}") from exc
 
 
 def read_segment_header(path: Path) -> tuple[str, str]:
     """Return the collector and stream that a segment belongs to."""
-    with path.open("rb") as file:
-        header, _ = decode_segment_header(file.read(64 * 2**10), path.name)
+    header, _ = decode_segment_header(_begin(path, HEADER_BYTES_MAX), path.name)
     return header.collector, header.stream
+
+
+def _begin(path: Path, size: int) -> bytes:
+    """Read the first bytes of a file, unpacked where it is compressed."""
+    with path.open("rb") as file:
+        if path.suffix != SUFFIX and file.read(len(zstandard.FRAME_HEADER)) == zstandard.FRAME_HEADER:
+            file.seek(0)
+            try:
+                return zstandard.ZstdDecompressor().stream_reader(file).read(size)
+            except zstandard.ZstdError:
+                return b""
+        file.seek(0)
+        return file.read(size)

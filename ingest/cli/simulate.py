@@ -37,7 +37,7 @@ def _parse_speed(ctx: click.Context, param: click.Parameter, value: str) -> floa
 
 
 @click.command("simulate")
-@click.option("--frames", type=click.Path(path_type=Path), help="Play this recording (.frames.gz).")
+@click.option("--frames", type=click.Path(path_type=Path), help="Play this recording (.frames.gz) or journal segment.")
 @click.option("--generate", is_flag=True, help="Play a made-up NSE session.")
 @click.option(
     "--speed",

@@ -1,4 +1,4 @@
-"""A recorded market: a `.frames.gz` file as a source. Knows files, not clients."""
+"""A recorded market: a `.frames.gz` file or a segment of a journal as a source. Knows files, not clients."""
 
 from __future__ import annotations
 
@@ -7,11 +7,13 @@ import json
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
+from google.protobuf.message import DecodeError
+
 from ingest.proto import upstox_feed_v3_pb2 as pb
-from ingest.recording import read_recording
 from ingest.simulator.bars import MinuteBar
 from ingest.simulator.source import Instrument, MarketFrame
 from ingest.simulator.wire import SEGMENTS
+from ingest.sources import frames_of
 from sql.errors import ConfigError, CorruptionError, JournalError
 
 _INSTRUMENT_TYPES = {"EQ": "EQ", "INDEX": "INDEX"}  # by the end of the segment; a contract's cannot be told
@@ -27,7 +29,7 @@ class RecordingSource:
     Parameters
     ----------
     path
-        The recording.
+        The recording, or the segment.
     instruments_file
         The vendor's instrument master (JSON array, gzip) to serve; None: one bare row for each key.
 
@@ -91,13 +93,16 @@ class RecordingSource:
     def frames(self) -> Iterator[MarketFrame]:
         """Yield the recorded frames in order; `market_info` is left out, the player makes its own."""
         try:
-            for recorded in read_recording(self.path):
-                message = pb.FeedResponse.FromString(recorded.payload)
+            for payload in frames_of(self.path):
+                try:
+                    message = pb.FeedResponse.FromString(payload)
+                except DecodeError:
+                    continue  # a journal keeps what it got
                 if message.type == pb.market_info:
                     continue
                 feeds = dict(message.feeds)
                 ready = message.type == pb.live_feed and all(feed.requestMode == pb.full_d5 for feed in feeds.values())
-                yield MarketFrame(message.currentTs, feeds, recorded.payload if ready else None)
+                yield MarketFrame(message.currentTs, feeds, payload if ready else None)
         except CorruptionError as exc:
             self.error = exc
 

@@ -17,6 +17,7 @@ from ingest.journal_keeper import keep
 from ingest.journal_reader import JournalReader
 from ingest.journal_writer import JournalLimits, JournalWriter
 from ingest.model import Record, RecordKind
+from ingest.sources import is_segment, read_segment_header
 from sql.errors import JournalError, VersionError
 
 DAY_US = 86_400_000_000
@@ -206,6 +207,7 @@ def test_closed_segments_are_compressed_and_read_the_same(tmp_path: Path) -> Non
     size = sum(path.stat().st_size for path in segments_of(tmp_path))
     assert keeping(tmp_path, None) == (2, 0)
     assert [path.suffix for path in segments_of(tmp_path)] == [".zst", ".zst", ".journal"]
+    assert all(is_segment(path) and read_segment_header(path) == ("default", "1") for path in segments_of(tmp_path))
     assert sum(path.stat().st_size for path in segments_of(tmp_path)) < size / 2
     assert [record.payload for record in read_all(tmp_path)] == payloads
     first = read_all(tmp_path)[40]

@@ -10,14 +10,19 @@ from collections import Counter
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterable
 from contextlib import asynccontextmanager
 from datetime import date, time
+from itertools import islice
+from pathlib import Path
 from typing import Any
 
 import aiohttp
 import pytest
 import websockets
+import zstandard
 from data import data_file
 
-from ingest.model import MODE_NAMES, Mode
+from ingest.journal import segments_of
+from ingest.journal_writer import JournalLimits, JournalWriter
+from ingest.model import MODE_NAMES, Mode, RecordKind
 from ingest.proto import upstox_feed_v3_pb2 as pb
 from ingest.recording import read_recording, write_recording
 from ingest.simulator.connection import LIMITS_ALONE, LIMITS_COMBINED, Connection, parse_request
@@ -397,6 +402,23 @@ def test_recording_cut_short_is_played_up_to_the_cut(tmp_path: Any) -> None:
         RecordingSource(empty)
     with pytest.raises(ConfigError, match="no instruments file"):
         RecordingSource(whole, instruments_file=tmp_path / "absent")
+
+
+def test_segment_of_a_journal_is_played_like_the_recording_of_its_frames(tmp_path: Path) -> None:
+    frames = list(islice(read_recording(data_file(SESSION)), 2_000))
+    journal = JournalWriter(tmp_path / "1", collector="default", stream="1", next_seq=1, limits=JournalLimits())
+    journal.append(RecordKind.CONNECTED, b"{}", frames[0].received_ms * 1000)
+    for frame in frames:
+        journal.append(RecordKind.FRAME, frame.payload, frame.received_ms * 1000)
+    journal.append(RecordKind.FRAME, b"\xff no frame", frames[-1].received_ms * 1000)
+    journal.close()
+    [segment] = segments_of(tmp_path / "1")
+    packed = tmp_path / (segment.name + ".zst")
+    packed.write_bytes(zstandard.compress(segment.read_bytes()))
+    for path in (segment, packed):
+        source = RecordingSource(path)
+        assert source.error is None
+        assert [frame.payload for frame in source.frames()] == [frame.payload for frame in frames]
 
 
 def test_port_in_use_is_one_line_with_the_remedy() -> None:
