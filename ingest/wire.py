@@ -264,20 +264,29 @@ class _Walk:
         return np.flatnonzero(here) if found else None
 
     def _doubles(self, step: Step, left: Mask, columns: Columns) -> None:
-        count = len(step.tags)
-        if count > 1 and _all(left) and _all(self.at + 9 * count <= self.end):
-            run = self.buffer.run(self.at, count)
-            if _all(run["tag"] == step.run_tags):
-                columns.numbers.update(zip(step.names, run["value"].T, strict=True))
-                self.at = self.at + 9 * count
-                return
-        for name, tag in zip(step.names, step.tags, strict=True):
-            which = self._tagged(tag, self.at < self.end)
+        done = self._run_of_doubles(step, columns) if _all(left) else 0
+        for name, tag in zip(step.names[done:], step.tags[done:], strict=True):
+            left = self.at < self.end
+            if not _any(left):
+                break
+            which = self._tagged(tag, left)
             if which is not None:
                 at = self.at[which]
                 if self.wanted:
                     columns.numbers[name] = _spread(self.buffer.doubles[at + 1], which, len(self.at))
                 self._go(which, at + 9)
+
+    def _run_of_doubles(self, step: Step, columns: Columns) -> int:
+        """Read as many of the fields as all messages have room for, if all have them; return how many."""
+        count = min(len(step.tags), int((self.end - self.at).min()) // 9)
+        if count < 2:
+            return 0
+        run = self.buffer.run(self.at, count)
+        if not _all(run["tag"] == step.run_tags[:count]):
+            return 0
+        columns.numbers.update(zip(step.names[:count], run["value"].T, strict=True))
+        self.at = self.at + 9 * count
+        return count
 
     def _varint(self, step: Step, left: Mask, columns: Columns) -> None:
         which = self._tagged(step.tags[0], left)
