@@ -25,6 +25,7 @@ COPY_TRAILER = b"\xff\xff"
 
 _POSTGRES_EPOCH_US = 946_684_800_000_000
 _FORMATS = {"timestamptz": ">i8", "int8": ">i8", "int4": ">i4", "float8": ">f8", "bool": "u1"}
+_SEQ = [name for name, _ in TICK_COLUMNS].index("seq")
 # The vendor leaves these out when they are zero, and none of them is zero on a market.
 _ZERO_IS_NULL = [
     index
@@ -83,6 +84,27 @@ def nullify(values: NDArray[np.float64]) -> None:
     for index in _ZERO_IS_NULL:
         column = values[:, index]
         column[column == 0.0] = NULL
+
+
+def late_rows(values: NDArray[np.float64], *, newest_us: float, behind_us: float) -> NDArray[np.bool_] | None:
+    """Tell which rows are far behind those that came before them; None where that parts no row from another.
+
+    Parameters
+    ----------
+    values
+        Shape (rows, 28), columns as `TICK_COLUMNS`.
+    newest_us
+        The newest `ts` before these rows, epoch microseconds.
+    behind_us
+        What is far.
+    """
+    times = values[:, 0]
+    if not len(times) or max(times.max(), newest_us) - times.min() <= behind_us:
+        return None
+    order = np.argsort(values[:, _SEQ], kind="stable")
+    late = np.empty(len(times), np.bool_)
+    late[order] = times[order] < np.maximum(np.maximum.accumulate(times[order]), newest_us) - behind_us
+    return late if late.any() and not late.all() else None
 
 
 def encode_rows(values: NDArray[np.float64]) -> Iterator[bytes]:

@@ -9,11 +9,11 @@ offset_start) refuses a second writer of the same records.
 from __future__ import annotations
 
 import logging
+import math
 import os
 import socket
 from collections.abc import Callable, Iterable, Sequence
 from datetime import date
-from functools import partial
 from types import TracebackType
 from typing import Any, Self
 
@@ -21,9 +21,10 @@ import numpy as np
 import psycopg
 from numpy.typing import NDArray
 
-from ingest.batch import COPY_HEADER, COPY_TRAILER, encode_rows
+from ingest.batch import COPY_HEADER, COPY_TRAILER, encode_rows, late_rows
 from ingest.batches import Batch, RejectedTick, Resume, time_of
 from ingest.findings import write_findings
+from ingest.freshness import Touched
 from ingest.journal import Position
 from ingest.model import DAY_MS, TICK_COLUMN_NAMES, InstrumentRef
 from sql import query
@@ -43,7 +44,13 @@ _NOTICE_A_DEAD_PEER = {
     "tcp_user_timeout": 25_000,
 }
 DAY_US = DAY_MS * 1000
-COPY_TICKS = f"copy ticks ({', '.join(TICK_COLUMN_NAMES)}) from stdin (format binary)"
+COPY_TICKS, COPY_LATE_TICKS = (
+    f"copy {table} ({', '.join(TICK_COLUMN_NAMES)}) from stdin (format binary)"
+    for table in ("ticks", "tickline.late_ticks")
+)
+# So far behind those before it a row is late, and committed apart. The feed is live to within seconds, and four
+# minutes more to be made anew cost nothing.
+LATE_US = 5 * 60_000_000
 
 
 class LedgerBehindError(TicklineError):
@@ -66,6 +73,7 @@ class Writer:
         self._url = url
         self._days: set[int] = set()  # days whose partitions exist
         self._active: set[int] = set()  # instruments that have ticked before
+        self._newest_us: dict[str, float] = {}  # the newest ts that was written of a stream, epoch microseconds
         self._committed: dict[str, Position] = {}  # what this writer has been told is committed
         self._behind: dict[str, str] = {}  # streams of which the database has lost commits -> what to say
         self._connection = self._connect()
@@ -118,6 +126,7 @@ class Writer:
                     query("end_backend"), {"pid": broken_pid, "application_name": f"tickline {self.collector}"}
                 )
             self._lock(connection)
+            self._settle_left(connection)
             self._active.update(row[0] for row in connection.execute(query("active_instruments")))
         except psycopg.Error as exc:
             connection.close()
@@ -127,6 +136,15 @@ class Writer:
             raise
         self._backend_pid = connection.info.backend_pid
         return connection
+
+    @staticmethod
+    def _settle_left(connection: psycopg.Connection[tuple[Any, ...]]) -> None:
+        """Move late ticks that a crash has left between two transactions, and make their bars."""
+        touched = Touched()
+        if left := [row[0] for row in connection.execute(query("settle_late_ticks"))]:
+            touched.add(np.array(left))
+        for start, end in touched.take():
+            connection.execute(query("refresh_bars"), {"from_ts": start, "to_ts": end})
 
     def _lock(self, connection: psycopg.Connection[tuple[Any, ...]]) -> None:
         row = connection.execute(query("lock_collector"), {"collector": self.collector}).fetchone()
@@ -203,9 +221,13 @@ class Writer:
         if stream in self._behind:
             raise LedgerBehindError(self._behind.pop(stream))
         blocks, values = batch.rows.encode(), batch.rows.values()
+        late = late_rows(values, newest_us=self._newest_us.get(stream, -math.inf), behind_us=LATE_US)
+        parts = [(COPY_TICKS, values)]
+        if late is not None:
+            parts = [(COPY_TICKS, values[~late]), (COPY_LATE_TICKS, values[late])]
         try:
             try:
-                self._commit(batch, stream, values, lambda _: self._copy(blocks))
+                self._commit(batch, stream, lambda: self._copy_parts(parts, blocks if late is None else None))
             except psycopg.errors.UniqueViolation as exc:
                 if exc.diag.constraint_name != LEDGER_KEY:
                     raise
@@ -217,9 +239,15 @@ class Writer:
                 log.info("batch was committed before segment=%s offset_start=%d", batch.segment, batch.offset_start)
             except (psycopg.DataError, psycopg.IntegrityError) as exc:
                 log.warning("batch has a row that the database rejects, looking for it error=%s", exc)
-                batch.rejected += self._commit(batch, stream, values, partial(self._copy_bisected, batch))
+                batch.rejected += self._commit(
+                    batch, stream, lambda: [row for part in parts for row in self._copy_bisected(batch, *part)]
+                )
+            if late is not None:
+                self._settle_late_ticks()
         except psycopg.Error as exc:
             raise translate(exc) from exc
+        if len(values):
+            self._newest_us[stream] = max(self._newest_us.get(stream, -math.inf), float(values[:, 0].max()))
         self._committed[stream] = Position(batch.segment, batch.offset_end)
 
     def has_committed(self, batch: Batch, stream: str) -> bool:
@@ -236,40 +264,50 @@ class Writer:
         ).fetchone()
         return row is not None
 
-    def _commit(
-        self, batch: Batch, stream: str, values: Values, copy_rows: Callable[[Values], list[RejectedTick]]
-    ) -> list[RejectedTick]:
+    def _commit(self, batch: Batch, stream: str, copy: Callable[[], list[RejectedTick]]) -> list[RejectedTick]:
         """Write everything of a batch in one transaction; return the rows that the database rejected."""
+        values = batch.rows.values()
         rejected: list[RejectedTick] = []
         with self._connection.transaction():
             # First, so that a second writer of the same records waits here, before it has copied anything.
             self._write_ledger(batch, stream, values)
             if len(values):
                 self._prepare(values)
-                if rejected := copy_rows(values):
+                if rejected := copy():
                     self._correct_ledger(batch, stream, len(rejected))
             write_findings(self._connection, self.collector, stream, batch, batch.rejected + rejected)
             if batch.checkpoint is not None:
                 self._write_checkpoint(stream, Position(batch.segment, batch.offset_end), batch.checkpoint)
         return rejected
 
-    def _copy(self, blocks: Iterable[bytes]) -> list[RejectedTick]:
-        with self._connection.cursor().copy(COPY_TICKS) as copy:
+    def _copy_parts(self, parts: Iterable[tuple[str, Values]], blocks: Iterable[bytes] | None) -> list[RejectedTick]:
+        """Copy rows to where they belong; `blocks` are those of a single part, encoded already."""
+        for statement, values in parts:
+            self._copy(statement, blocks or encode_rows(values))
+        return []
+
+    def _copy(self, statement: str, blocks: Iterable[bytes]) -> None:
+        with self._connection.cursor().copy(statement) as copy:
             copy.write(COPY_HEADER)
             for block in blocks:
                 copy.write(block)
             copy.write(COPY_TRAILER)
-        return []
 
-    def _copy_bisected(self, batch: Batch, values: Values) -> list[RejectedTick]:
+    def _settle_late_ticks(self) -> None:
+        """Move what was committed apart to the other ticks; what a crash left of it comes at the next connection."""
+        self._connection.execute(query("settle_late_ticks"))
+
+    def _copy_bisected(self, batch: Batch, statement: str, values: Values) -> list[RejectedTick]:
         """Copy what the database takes, halving what it does not; return the rows that it rejects."""
         try:
             with self._connection.transaction():
-                return self._copy(encode_rows(values))
+                self._copy(statement, encode_rows(values))
+                return []
         except (psycopg.DataError, psycopg.IntegrityError) as exc:
             if len(values) > 1:
                 middle = len(values) // 2
-                return self._copy_bisected(batch, values[:middle]) + self._copy_bisected(batch, values[middle:])
+                halves = (values[:middle], values[middle:])
+                return [row for half in halves for row in self._copy_bisected(batch, statement, half)]
             tick = dict(zip(TICK_COLUMN_NAMES, np.where(np.isnan(values[0]), None, values[0]), strict=True))
             reason = exc.diag.message_primary or str(exc)
             return [

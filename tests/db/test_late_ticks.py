@@ -2,14 +2,23 @@
 
 from __future__ import annotations
 
+import asyncio
 import random
-from datetime import UTC, datetime
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import psycopg
 
+from ingest.config import Settings
 from ingest.freshness import Touched, refresh_bars
+from ingest.proto import upstox_feed_v3_pb2 as pb
+from ingest.recording import write_recording
+from ingest.replay import replay
+from ingest.writer import Writer
+from sql import query
 from sql.database import Database
 
 Connection = psycopg.Connection[Any]
@@ -89,3 +98,72 @@ def test_late_ticks_over_a_day_cost_what_they_touch(conn: Connection, database: 
     # And what the bars say is what they say when the whole day is made anew.
     conn.execute("call tickline.refresh_bars('2025-12-15', '2025-12-16')")
     assert bars(conn) == after
+
+
+LIVE_KEY, LATE_KEY = "NSE_EQ|INE009A01021", "NSE_EQ|INE002A01018"
+LATE_AFTER_S = 600
+
+
+def frames_with_a_late_trade() -> Iterator[tuple[int, bytes]]:
+    """A trade each second of one instrument; of another a trade that is told ten minutes after it was made."""
+    start_ms = int(OPEN.timestamp() * 1000)
+    for second in range(LATE_AFTER_S + 60):
+        now_ms = start_ms + second * 1000
+        message = pb.FeedResponse(type=pb.live_feed, currentTs=now_ms)
+        trades = [(LIVE_KEY, now_ms, 1000 + second)]
+        if second == 0:
+            trades.append((LATE_KEY, now_ms, 500))
+        elif second == LATE_AFTER_S:
+            trades.append((LATE_KEY, start_ms + 30_000, 507))
+        for key, ltt_ms, vtt in trades:
+            market = message.feeds[key].fullFeed.marketFF
+            market.ltpc.ltp, market.ltpc.ltt, market.ltpc.ltq, market.vtt = 100.0, ltt_ms, 1, vtt
+            message.feeds[key].requestMode = pb.full_d5
+        yield now_ms, message.SerializeToString()
+
+
+def replayed(database: Database, folder: Path) -> None:
+    path = folder / "late.frames.gz"
+    write_recording(path, frames_with_a_late_trade())
+    asyncio.run(replay(Settings(), database.url, [path]))
+
+
+def test_late_tick_has_a_transaction_of_its_own_and_its_frame_is_written_once(
+    conn: Connection, database: Database, tmp_path: Path
+) -> None:
+    replayed(database, tmp_path)
+    spans = conn.execute("select count(*), max(ts) - min(ts) from ticks group by xmin::text order by 1").fetchall()
+    late = conn.execute("select ts, volume from ticks where seq = %s and volume = 7", (LATE_AFTER_S + 1,)).fetchall()
+    assert late == [(OPEN + timedelta(seconds=30), 7)]
+    # All but that one are of one batch, as long as the recording: in order, so none of them is late.
+    assert [count for count, _ in spans] == [1, LATE_AFTER_S + 61]
+    assert conn.execute("select count(*) from tickline.late_ticks").fetchone() == (0,)
+    found = conn.execute(
+        "select volume from bars_1m join instruments using (instrument_id) where instrument_key = %s and bucket = %s",
+        (LATE_KEY, OPEN),
+    ).fetchall()
+    assert found == [(7,)]
+
+
+def test_late_ticks_that_a_crash_left_are_moved_by_the_next_writer(
+    conn: Connection, database: Database, tmp_path: Path
+) -> None:
+    """A crash between the two transactions: the row is counted by its frame, and gets in with its bar."""
+    replayed(database, tmp_path)
+    before = conn.execute("select count(*) from ticks").fetchone()
+    conn.execute(
+        "with taken as (delete from ticks where seq = %s and volume = 7 returning *)"
+        " insert into tickline.late_ticks select * from taken",
+        (LATE_AFTER_S + 1,),
+    )
+    conn.execute("call tickline.refresh_bars(%s, %s)", (OPEN, OPEN + timedelta(minutes=1)))
+    counted = conn.execute(query("ticks_by_frame"), {"first_ts": OPEN, "last_ts": OPEN + timedelta(hours=1)}).fetchall()
+    assert sum(row[2] for row in counted) == (before or (0,))[0]
+    with Writer(database.url, "another"):
+        pass
+    assert conn.execute("select count(*) from ticks").fetchone() == before
+    found = conn.execute(
+        "select volume from bars_1m join instruments using (instrument_id) where instrument_key = %s and bucket = %s",
+        (LATE_KEY, OPEN),
+    ).fetchall()
+    assert found == [(7,)]
