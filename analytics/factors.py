@@ -11,17 +11,19 @@ move is counted from the close before it, and compared with the same minutes of 
 
 from __future__ import annotations
 
+from datetime import timedelta
+
 import polars as pl
 
 from analytics.rules import Windows
-from analytics.session import MARKET_ZONE
+from analytics.session import MARKET_OFFSET
 
 KEY = "instrument_key"
+_US = timedelta(microseconds=1)
 BAD = ("gap", "partial")
 # Each quantity is compared with its own average: x is its value for the bar, and mean, square and count
 # are the averages after the bar.
 QUANTITIES = ("volume", "trades", "move", "iv", "oi")
-OPTIONAL = {"volume": pl.Int64, "trades": pl.Int64, "iv": pl.Float64, "oi": pl.Int64, "quality": pl.String}
 STATE = [KEY, *(f"{name}_{part}" for name in QUANTITIES for part in ("mean", "square", "count"))]
 
 
@@ -45,14 +47,11 @@ def quantities(bars: pl.LazyFrame, windows: Windows, minutes: int | None = None)
         before the window, whichever is farther), iv_x, oi_x (absolute change over the window). A bar of
         quality gap or partial has null in all.
     """
-    known = bars.collect_schema().names()
-    bars = bars.with_columns(pl.lit(None, kind).alias(name) for name, kind in OPTIONAL.items() if name not in known)
-    before = pl.col("bucket", "close", "_bad", "_day").shift(1).over(KEY)
-    day = pl.col("bucket").dt.convert_time_zone(MARKET_ZONE.key).dt.date()
-    bars = bars.with_columns(
-        _bad=pl.col("quality").cast(pl.String).is_in(BAD).fill_null(False),
-        _day=day,
-    ).with_columns(before.name.prefix("_prior"))
+    known = set(bars.collect_schema().names())
+    is_bad = pl.col("quality").cast(pl.String).is_in(BAD).fill_null(False) if "quality" in known else pl.lit(False)
+    bars = bars.with_columns(_bad=is_bad, _day=local_day())
+    before = within(KEY, pl.col("bucket", "close", "_bad", "_day").shift(1), 1)
+    bars = bars.with_columns(before.name.prefix("_prior"))
     step = pl.col("bucket") - pl.col("_priorbucket")
     limit = windows.step_bars_max * (_interval() if minutes is None else pl.duration(minutes=minutes))
     starts = step.is_null() | (step > limit) | pl.col("_bad") | pl.col("_prior_bad")
@@ -60,7 +59,21 @@ def quantities(bars: pl.LazyFrame, windows: Windows, minutes: int | None = None)
     anchor = pl.when(overnight).then(pl.col("_priorclose")).otherwise(pl.col("open"))
     bars = bars.with_columns(_starts=starts, _overnight=overnight.fill_null(False), _anchor=anchor)
     bars = bars.with_columns(run=pl.col("_starts").cum_sum().cast(pl.Int64))
-    return bars.with_columns(_windowed(windows.spike_bars)).with_columns(_moves()).drop("^_.*$")
+    bars = bars.with_columns(_position=pl.int_range(1, pl.len() + 1).over("run"))
+    return bars.with_columns(_windowed(windows.spike_bars, known)).with_columns(_moves()).drop("^_.*$")
+
+
+def within(series: str, expr: pl.Expr, rows: int) -> pl.Expr:
+    """Return an expression that looks so many rows back, null where those are not of the same series.
+
+    `series` names a column whose equal values are in one piece. The same as `over` it, and faster.
+    """
+    return pl.when(pl.col(series) == pl.col(series).shift(rows)).then(expr)
+
+
+def local_day() -> pl.Expr:
+    """Return the market-local day of a bar, as a number. In integers: a time zone takes ten times as long."""
+    return (pl.col("bucket").dt.epoch("us") + MARKET_OFFSET // _US) // (timedelta(days=1) // _US)
 
 
 def _interval() -> pl.Expr:
@@ -69,21 +82,26 @@ def _interval() -> pl.Expr:
     return step.min().fill_null(pl.duration(minutes=1))
 
 
-def _windowed(bars: int) -> list[pl.Expr]:
+def _windowed(bars: int, known: set[str]) -> list[pl.Expr]:
     """Return what is taken over the window, which never reaches over the start of the run."""
-    position = pl.int_range(pl.len()).over("run") + 1
+    position = pl.col("_position")
 
     def mean(name: str) -> pl.Expr:
+        if name not in known:
+            return pl.lit(None, pl.Float64)
         return pl.col(name).cast(pl.Float64).rolling_mean(bars, min_samples=1).over("run")
 
     def change(name: str) -> pl.Expr:
-        return pl.col(name).cast(pl.Float64).diff(bars).over("run").abs()
+        if name not in known:
+            return pl.lit(None, pl.Float64)
+        return within("run", pl.col(name).cast(pl.Float64).diff(bars).abs(), bars)
 
+    before = within("run", pl.col("close").shift(bars), bars)
     good = ~pl.col("_bad")
     return [
         pl.min_horizontal(position, pl.lit(bars)).alias("window_bars"),
         (pl.col("_overnight").first().over("run") & (position <= bars)).alias("session_start"),
-        pl.coalesce(pl.col("close").shift(bars).over("run"), pl.col("_anchor").first().over("run")).alias("_before"),
+        pl.coalesce(before, pl.col("_anchor").first().over("run")).alias("_before"),
         *(pl.when(good).then(mean(name)).alias(f"{name}_x") for name in ("volume", "trades")),
         *(pl.when(good).then(change(name)).alias(f"{name}_x") for name in ("iv", "oi")),
     ]
@@ -98,39 +116,50 @@ def _moves() -> list[pl.Expr]:
     ]
 
 
-def samples() -> dict[str, pl.Expr]:
-    """Return what each average is taken of: single bars of volume, windows of moves within a session."""
+def samples(known: set[str]) -> dict[str, pl.Expr]:
+    """Return what each average is taken of: single bars of volume, windows of moves within a session.
+
+    Only of the quantities whose columns are known.
+    """
     good = pl.col("move_x").is_not_null()
-    return {
+    found = {
         "volume": pl.when(good).then(pl.col("volume").cast(pl.Float64)),
         "trades": pl.when(good).then(pl.col("trades").cast(pl.Float64)),
-        "move": pl.when(~pl.col("session_start")).then(pl.col("move_x")),
         "iv": pl.col("iv_x"),
         "oi": pl.col("oi_x"),
     }
+    moves = {"move": pl.when(~pl.col("session_start")).then(pl.col("move_x"))}
+    return {name: sample for name, sample in found.items() if name in known} | moves
 
 
 def averages(bars: pl.LazyFrame, windows: Windows) -> pl.LazyFrame:
     """Add the averages after each bar: NAME_mean, NAME_square (of the square) and NAME_count of each quantity."""
+    # A number for each instrument makes groups faster than its text.
+    bars = bars.with_columns(_number=pl.col(KEY).rle_id())
+    found = samples(set(bars.collect_schema().names()))
 
     def smooth(sample: pl.Expr) -> pl.Expr:
-        return sample.ewm_mean(span=windows.span_bars, adjust=True, ignore_nulls=True).forward_fill().over(KEY)
+        return sample.ewm_mean(span=windows.span_bars, adjust=True, ignore_nulls=True).forward_fill().over("_number")
 
+    unknown = {"mean": pl.lit(None, pl.Float64), "square": pl.lit(None, pl.Float64), "count": pl.lit(0, pl.Int64)}
+    known = {
+        name: {
+            "mean": smooth(sample),
+            "square": smooth(sample**2),
+            "count": sample.is_not_null().cum_sum().over("_number").cast(pl.Int64),
+        }
+        for name, sample in found.items()
+    }
+    parts = {name: known.get(name, unknown) for name in QUANTITIES}
     return bars.with_columns(
-        column
-        for name, sample in samples().items()
-        for column in (
-            smooth(sample).alias(f"{name}_mean"),
-            smooth(sample**2).alias(f"{name}_square"),
-            sample.is_not_null().cum_sum().over(KEY).cast(pl.Int64).alias(f"{name}_count"),
-        )
-    )
+        expr.alias(f"{name}_{part}") for name, exprs in parts.items() for part, expr in exprs.items()
+    ).drop("_number")
 
 
 def usual(bars: pl.LazyFrame, windows: Windows) -> pl.LazyFrame:
     """Add volume_usual and move_usual: the medians at the same time of earlier days, null where too few are known."""
     names = ("volume", "move")
-    days = bars.select(pl.col("bucket").dt.convert_time_zone(MARKET_ZONE.key).dt.date().n_unique()).collect().item()
+    days = bars.select(local_day().n_unique()).collect().item()
     if days <= windows.usual_days_min:
         return bars.with_columns(pl.lit(None, pl.Float64).alias(f"{name}_usual") for name in names)
 
@@ -188,4 +217,4 @@ def _score(name: str, x: pl.Expr, scale: pl.Expr, windows: Windows) -> pl.Expr:
 def factors(bars: pl.LazyFrame, windows: Windows, minutes: int | None = None) -> pl.LazyFrame:
     """Add quantities, the averages before each bar, and the scores; see the functions of these names."""
     bars = usual(averages(quantities(bars, windows, minutes), windows), windows)
-    return scores(bars.with_columns(pl.col(STATE[1:]).shift(1).over(KEY)), windows)
+    return scores(bars.with_columns(within(KEY, pl.col(STATE[1:]).shift(1), 1)), windows)

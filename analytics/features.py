@@ -10,9 +10,8 @@ from __future__ import annotations
 import polars as pl
 
 from analytics import indicators as ta
-from analytics.factors import KEY, STATE, averages, quantities, scores, usual
+from analytics.factors import KEY, STATE, averages, local_day, quantities, scores, usual, within
 from analytics.rules import Windows
-from analytics.session import MARKET_ZONE
 
 RUN = "run"
 
@@ -42,50 +41,78 @@ def features(bars: pl.LazyFrame | pl.DataFrame, windows: Windows | None = None) 
     windows = windows or Windows()
     lazy = bars.lazy()
     known = set(lazy.collect_schema().names())
+    if "volume" not in known:
+        lazy = lazy.with_columns(volume=pl.lit(None, pl.Int64))
     measured = quantities(lazy, windows)
-    good = pl.col("move_x").is_not_null()
-    over_run = {name: expr.over(RUN) for name, expr in (_of_prices() | _of_derivatives(known)).items()}
-    day = pl.col("bucket").dt.convert_time_zone(MARKET_ZONE.key).dt.date()
-    measured = measured.with_columns(
-        pl.when(good).then(expr).alias(name) for name, expr in (over_run | {"vwap": ta.vwap().over(KEY, day)}).items()
-    )
+    for step in _steps(known):
+        measured = measured.with_columns(**step)
+    measured = measured.drop("^_.*$")
     judged = usual(averages(measured, windows), windows)
-    same_time = pl.when(pl.col("volume_usual") > 0).then(pl.col("volume_x") / pl.col("volume_usual"))
-    judged = judged.with_columns(pl.col(STATE[1:]).shift(1).over(KEY), volume_ratio_same_time=same_time)
+    judged = judged.with_columns(
+        within(KEY, pl.col(STATE[1:]).shift(1), 1), volume_ratio_same_time=ta.ratio("volume_x", "volume_usual")
+    )
     return scores(judged, windows)
 
 
-def _of_prices() -> dict[str, pl.Expr]:
-    """Return the indicators of price and volume by name."""
-    lower, middle, upper = ta.bollinger("close")
-    return {
+def _steps(known: set[str]) -> list[dict[str, pl.Expr]]:
+    """Return the indicators and what they are made of, in steps: each needs columns of those before it only.
+
+    What has an endless memory, or adds up, is taken over each run by itself. What is exact and looks a known
+    number of bars back is taken over all rows at once, and null where the run is shorter. A window of a window
+    inside one `over` would give the same, but Polars takes four times as long.
+    """
+    over_runs = {
         **{f"sma_{bars}": ta.sma("close", bars) for bars in (20, 50, 200)},
         **{f"ema_{bars}": ta.ema("close", bars) for bars in (20, 50, 200)},
-        "rsi_14": ta.rsi("close", 14),
-        "true_range": ta.true_range(),
-        "atr_14": ta.atr(14),
-        "roc_10": ta.roc("close", 10),
-        "momentum_10": ta.momentum("close", 10),
+        "_spread": ta.deviation("close", 20),
+        "_volume": ta.sma("volume", 20),
+        "_volume_spread": ta.deviation("volume", 20),
+    }
+    bars_back = {
+        "true_range": (ta.true_range(), 1),
+        "roc_10": (ta.roc("close", 10), 10),
+        "momentum_10": (ta.momentum("close", 10), 10),
+        "close_robust_zscore_20": (ta.robust_zscore("close", 20), 39),
+        "_step": (ta.change("close"), 1),
+        **{f"{name}_change": (ta.change(name), 1) for name in ("iv", "oi") if name in known},
+    }
+    smoothed = {
+        "_rise": ta.rise("_step", 14),
+        "_fall": ta.fall("_step", 14),
+        "atr_14": ta.wilder("true_range", 14),
+    }
+    return [
+        {"_session": _session()} | {name: within(RUN, expr, reach) for name, (expr, reach) in bars_back.items()},
+        {name: expr.over(RUN) for name, expr in (over_runs | smoothed).items()} | {"vwap": ta.vwap().over("_session")},
+        _bar_by_bar(known),
+    ]
+
+
+def _session() -> pl.Expr:
+    """Return a number for each instrument's day."""
+    key, day = pl.col(KEY), local_day()
+    return ((key != key.shift(1)) | (day != day.shift(1))).fill_null(True).cum_sum()
+
+
+def _bar_by_bar(known: set[str]) -> dict[str, pl.Expr]:
+    """Return the indicators that are made of columns of the same bar, and of the windows that ended before it."""
+    lower, middle, upper = ta.bands("sma_20", "_spread")
+    volume, close = ("_volume", "_volume_spread"), ("sma_20", "_spread")
+    found = {
+        "rsi_14": ta.strength("_rise", "_fall"),
         "bollinger_lower": lower,
         "bollinger_middle": middle,
         "bollinger_upper": upper,
-        "volume_ratio_20": ta.volume_ratio(bars=20),
-        "volume_zscore_20": ta.zscore("volume", 20),
-        "close_zscore_20": ta.zscore("close", 20),
-        "close_robust_zscore_20": ta.robust_zscore("close", 20),
+        "volume_ratio_20": within(RUN, ta.ratio("volume", pl.col("_volume").shift(1)), 1),
+        "volume_zscore_20": within(RUN, ta.distance("volume", *(pl.col(name).shift(1) for name in volume)), 1),
+        "close_zscore_20": within(RUN, ta.distance("close", *(pl.col(name).shift(1) for name in close)), 1),
     }
-
-
-def _of_derivatives(known: set[str]) -> dict[str, pl.Expr]:
-    """Return the indicators whose inputs are there."""
-    found: dict[str, pl.Expr] = {}
-    if "iv" in known:
-        found["iv_change"] = ta.change("iv")
     if "oi" in known:
-        found["oi_change"] = ta.change("oi")
-        found["build_up"] = ta.build_up(ta.change("close"), ta.change("oi"))
+        found["build_up"] = ta.build_up("_step", "oi_change")
+    exposures = {}
     if {"delta", "oi"} <= known:
-        found["delta_exposure"] = ta.delta_exposure()
+        exposures["delta_exposure"] = ta.delta_exposure()
     if {"gamma", "oi", "spot"} <= known:
-        found["gamma_exposure"] = ta.gamma_exposure("spot")
-    return found
+        exposures["gamma_exposure"] = ta.gamma_exposure("spot")
+    good = pl.col("move_x").is_not_null()
+    return found | {name: pl.when(good).then(expr) for name, expr in ({"vwap": pl.col("vwap")} | exposures).items()}

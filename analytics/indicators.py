@@ -55,9 +55,24 @@ def rsi(column: Column, bars: int = 14) -> pl.Expr:
 
     Null for `bars` rows. 0 where nothing has moved at all, as TA-Lib RSI has it.
     """
-    change = _expr(column).diff()
-    up, down = wilder(change.clip(lower_bound=0), bars), wilder((-change).clip(lower_bound=0), bars)
-    return pl.when(up + down < TINY).then(0.0 * up).otherwise(100 * up / (up + down))
+    step = change(column)
+    return strength(rise(step, bars), fall(step, bars))
+
+
+def rise(step: Column, bars: int) -> pl.Expr:
+    """Return the rising part of one-bar changes by Wilder's smoothing, in the column's unit: a part of `rsi`."""
+    return wilder(_expr(step).clip(lower_bound=0), bars)
+
+
+def fall(step: Column, bars: int) -> pl.Expr:
+    """Return the falling part of one-bar changes by Wilder's smoothing, positive: a part of `rsi`."""
+    return wilder((-_expr(step)).clip(lower_bound=0), bars)
+
+
+def strength(up: Column, down: Column) -> pl.Expr:
+    """Return 100 * up / (up + down), 0 where both are: what `rsi` makes of `rise` and `fall`."""
+    rises, both = _expr(up), _expr(up) + _expr(down)
+    return pl.when(both < TINY).then(0.0 * rises).otherwise(100 * rises / both)
 
 
 def true_range(high: Column = "high", low: Column = "low", close: Column = "close") -> pl.Expr:
@@ -99,8 +114,13 @@ def bollinger(column: Column, bars: int = 20, width: float = 2.0) -> tuple[pl.Ex
 
     Null for bars - 1 rows. TA-Lib BBANDS.
     """
-    middle, reach = sma(column, bars), width * deviation(column, bars)
-    return middle - reach, middle, middle + reach
+    return bands(sma(column, bars), deviation(column, bars), width)
+
+
+def bands(middle: Column, spread: Column, width: float = 2.0) -> tuple[pl.Expr, pl.Expr, pl.Expr]:
+    """Return middle - width * spread, middle, middle + width * spread: what `bollinger` makes of its windows."""
+    reach = width * _expr(spread)
+    return _expr(middle) - reach, _expr(middle), _expr(middle) + reach
 
 
 def vwap(high: Column = "high", low: Column = "low", close: Column = "close", volume: Column = "volume") -> pl.Expr:
@@ -120,8 +140,12 @@ def volume_ratio(volume: Column = "volume", bars: int = 20) -> pl.Expr:
 
     Null where that mean is 0.
     """
-    before = _expr(volume).rolling_mean(bars).shift(1)
-    return pl.when(before > 0).then(_expr(volume) / before)
+    return ratio(volume, sma(volume, bars).shift(1))
+
+
+def ratio(column: Column, usual: Column) -> pl.Expr:
+    """Return value / usual, null where the usual is 0: what the volume ratios make of their windows."""
+    return pl.when(_expr(usual) > 0).then(_expr(column) / _expr(usual))
 
 
 def same_time_ratio(volume: Column = "volume", days: int = 5, days_min: int = 3) -> pl.Expr:
@@ -129,8 +153,7 @@ def same_time_ratio(volume: Column = "volume", days: int = 5, days_min: int = 3)
 
     Take it over instrument and time of day. Null for `days_min` days, or where the median is 0.
     """
-    usual = _expr(volume).rolling_median(days, min_samples=days_min).shift(1)
-    return pl.when(usual > 0).then(_expr(volume) / usual)
+    return ratio(volume, _expr(volume).rolling_median(days, min_samples=days_min).shift(1))
 
 
 def zscore(column: Column, bars: int) -> pl.Expr:
@@ -138,9 +161,12 @@ def zscore(column: Column, bars: int) -> pl.Expr:
 
     Null for `bars` rows, and where those did not move.
     """
-    x = _expr(column)
-    spread = deviation(x, bars).shift(1)
-    return pl.when(spread > 0).then((x - x.rolling_mean(bars).shift(1)) / spread)
+    return distance(column, sma(column, bars).shift(1), deviation(column, bars).shift(1))
+
+
+def distance(column: Column, middle: Column, spread: Column) -> pl.Expr:
+    """Return (value - middle) / spread, null where the spread is 0: what the z-scores make of their windows."""
+    return pl.when(_expr(spread) > 0).then((_expr(column) - _expr(middle)) / _expr(spread))
 
 
 def robust_zscore(column: Column, bars: int) -> pl.Expr:
@@ -151,8 +177,8 @@ def robust_zscore(column: Column, bars: int) -> pl.Expr:
     """
     x = _expr(column)
     middle = x.rolling_median(bars)
-    spread = 1.4826 * (x - middle).abs().rolling_median(bars).shift(1)
-    return pl.when(spread > 0).then((x - middle.shift(1)) / spread)
+    spread = 1.4826 * (x - middle).abs().rolling_median(bars)
+    return distance(x, middle.shift(1), spread.shift(1))
 
 
 def change(column: Column, bars: int = 1) -> pl.Expr:

@@ -74,7 +74,7 @@ class Watcher:
         )
         known = known.with_columns(pl.col(f"{name}_count").fill_null(0) for name in QUANTITIES)
         fired = firing(scores(known.lazy(), windows), self.rules).collect()
-        moved = known.select(KEY, *_carried_on(windows))
+        moved = known.select(KEY, *_carried_on(windows, set(known.columns)))
         self._state = pl.concat([self._state.join(moved, on=KEY, how="anti"), moved.select(STATE)])
         fired = fired.join(self._fired, on=KEY, how="left", maintain_order="left")
         fired = fired.with_columns(onset=is_onset(pl.col("bucket") - pl.col("fired"), self.rules))
@@ -84,11 +84,11 @@ class Watcher:
         return fired.with_columns(reasons=reasons()).select(*SIGNALS)
 
 
-def _carried_on(windows: Windows) -> list[pl.Expr]:
+def _carried_on(windows: Windows, known: set[str]) -> list[pl.Expr]:
     """Return the averages after a bar from those before it, as `ewm_mean(adjust=True)` has them."""
     alpha = 2 / (windows.span_bars + 1)
     columns = []
-    for name, sample in samples().items():
+    for name, sample in samples(known).items():
         count = pl.col(f"{name}_count") + sample.is_not_null().cast(pl.Int64)
         share = alpha / (1 - (1 - alpha) ** count.cast(pl.Float64))
         columns.append(count.alias(f"{name}_count"))
@@ -96,7 +96,8 @@ def _carried_on(windows: Windows) -> list[pl.Expr]:
             before = pl.col(f"{name}_{part}").fill_null(0.0)
             after = pl.when(sample.is_not_null()).then(before + (x - before) * share)
             columns.append(pl.coalesce(after, pl.col(f"{name}_{part}")).alias(f"{name}_{part}"))
-    return columns
+    carried = {column.meta.output_name() for column in columns}
+    return [*columns, *(pl.col(name) for name in STATE[1:] if name not in carried)]
 
 
 def _usual_before(frame: pl.DataFrame, day: date, windows: Windows) -> dict[time, pl.DataFrame]:

@@ -62,7 +62,6 @@ def talib_loop(bars: pl.DataFrame) -> None:
 
 
 @pytest.mark.bench
-@pytest.mark.xfail(reason="4.2 s on a busy machine of 2 cores; the robust z-score's rolling medians are a third of it")
 def test_features_and_spikes_of_2000_instruments_take_under_two_seconds() -> None:
     bars = day_of_bars()
     ours, theirs = [], []

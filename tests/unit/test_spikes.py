@@ -7,10 +7,12 @@ from pathlib import Path
 
 import numpy as np
 import polars as pl
+import polars.testing
 import pytest
 
+from analytics import indicators as ta
 from analytics.evaluation import baselines, calibration, cross_validated, curve, fit, judge, read_events, scored
-from analytics.features import features
+from analytics.features import RUN, features
 from analytics.rules import DEFAULT, Rules, load_rules
 from analytics.spikes import SIGNALS, spikes
 from sql.errors import ConfigError
@@ -99,6 +101,47 @@ def test_features_of_many_instruments_equal_one_by_one_lazy_and_eager() -> None:
     together = features(pl.concat(parts)).collect()
     alone = pl.concat([features(part.lazy()).collect() for part in parts])
     assert together.drop("run").equals(alone.drop("run"), null_equal=True)
+
+
+def test_features_each_equals_its_indicator_over_the_run() -> None:
+    bars = pl.concat(
+        [planted(made(key=f"NSE_FO|{seed}", seed=seed), 100 + 50 * seed, quality="gap") for seed in range(3)]
+    ).with_columns(oi=pl.col("volume").cum_sum() % 977, iv=0.2 + pl.col("close") % 0.01)
+    lower, middle, upper = ta.bollinger("close")
+    whole = features(bars).collect()
+    expected = whole.with_columns(
+        expr.over(RUN).alias(name)
+        for name, expr in {
+            **{f"sma_{n}": ta.sma("close", n) for n in (20, 50, 200)},
+            **{f"ema_{n}": ta.ema("close", n) for n in (20, 50, 200)},
+            "rsi_14": ta.rsi("close"),
+            "true_range": ta.true_range(),
+            "atr_14": ta.atr(),
+            "roc_10": ta.roc("close", 10),
+            "momentum_10": ta.momentum("close", 10),
+            "bollinger_lower": lower,
+            "bollinger_middle": middle,
+            "bollinger_upper": upper,
+            "volume_ratio_20": ta.volume_ratio(),
+            "volume_zscore_20": ta.zscore("volume", 20),
+            "close_zscore_20": ta.zscore("close", 20),
+            "close_robust_zscore_20": ta.robust_zscore("close", 20),
+            "iv_change": ta.change("iv"),
+            "oi_change": ta.change("oi"),
+            "build_up": ta.build_up(ta.change("close"), ta.change("oi")),
+        }.items()
+    ).with_columns(
+        vwap=pl.when(pl.col("quality") != "gap").then(ta.vwap().over("instrument_key", pl.col("bucket").dt.date()))
+    )
+    pl.testing.assert_frame_equal(whole, expected, check_exact=True)
+
+
+def test_features_of_bars_with_prices_only_leave_the_rest_null() -> None:
+    bars = made()
+    whole, prices = features(bars).collect(), features(bars.drop("volume", "quality")).collect()
+    assert prices["volume_ratio_20"].null_count() == prices["volume_score"].null_count() == prices.height
+    same = ["sma_20", "rsi_14", "close_robust_zscore_20", "move_score"]
+    assert prices.select(same).equals(whole.select(same), null_equal=True)
 
 
 def test_features_never_look_ahead() -> None:
