@@ -18,13 +18,12 @@ from typing import Any
 import polars as pl
 import psycopg
 
+from analytics.best_minutes import MinuteReader
 from analytics.factors import KEY, factors
-from analytics.reader import fetch_frame
 from analytics.rules import Rules
-from analytics.schema import BARS
 from analytics.session import day_start, market_day
 from analytics.spikes import SIGNALS, spikes
-from analytics.watch import MINUTES, Watcher, bars_of
+from analytics.watch import MINUTES, Watcher
 from sql import query
 from sql.database import Database, check_schema, translate
 from sql.resolve import resolve
@@ -61,16 +60,18 @@ def find(database: Database, scope: Scope, start: datetime, end: datetime) -> It
     StoreError
         If the database cannot be read or written.
     """
-    with closing(database.connect(autocommit=True)) as connection:
+    with closing(database.connect(autocommit=True)) as connection, MinuteReader(database, connection) as reader:
         check_schema(connection)
         begin = day_start(start)
         while begin < end:
             until = min(begin + timedelta(days=1), end)
-            found, bars = _judge_day(database, connection, scope, begin, until)
-            if found is not None:
-                yield store(connection, scope.rules, found.filter(pl.col("bucket") >= start))
+            bars = _day_with_history(reader, scope, _ids_of(connection, scope, market_day(begin)), begin, until)
+            has_day = not bars.is_empty() and _last(bars) >= begin
+            if has_day:
+                found = spikes(factors(bars.lazy(), scope.rules.windows, MINUTES), scope.rules)
+                yield store(connection, scope.rules, found.filter(pl.col("bucket") >= max(start, begin)))
             begin += timedelta(days=1)
-            if not bars.is_empty():
+            if has_day:
                 # Of a day that goes on, as far as its bars reach; one that is over has no more to come.
                 settle(connection, start, _last(bars) + MINUTE if until > datetime.now(UTC) else until)
 
@@ -106,21 +107,21 @@ def follow(database: Database, scope: Scope, found: Found, stop: Callable[[], bo
     ConfigError, StoreError
         As `find`.
     """
-    with closing(database.connect(autocommit=True)) as connection:
+    with closing(database.connect(autocommit=True)) as connection, MinuteReader(database, connection) as reader:
         check_schema(connection)
         minutes = _completed(connection, stop)
-        watcher, day = None, None
+        watcher, day, ids = None, None, None
         for until in minutes:
             if watcher is None or market_day(until) != day:
                 day = market_day(until)
-                begin = day_start(until)
-                whole, history = _judge_day(database, connection, scope, begin, until + MINUTE)
+                begin, ids = day_start(until), _ids_of(connection, scope, day)
+                history = _day_with_history(reader, scope, ids, begin, until + MINUTE)
                 watcher = Watcher(scope.rules, history, day)
-                _report(store(connection, scope.rules, pl.DataFrame(schema=SIGNALS) if whole is None else whole), found)
+                whole = spikes(factors(history.lazy(), scope.rules.windows, MINUTES), scope.rules)
+                _report(store(connection, scope.rules, whole.filter(pl.col("bucket") >= begin)), found)
             else:
-                assert watcher.until is not None
-                instruments = _instruments(connection, scope, watcher.until + MINUTE, until + MINUTE)
-                for minute in _minutes(connection, instruments, watcher.until + MINUTE, until + MINUTE):
+                start = day_start(until) if watcher.until is None else watcher.until + MINUTE
+                for minute in next_minutes(reader, ids, start, until + MINUTE):
                     _report(store(connection, scope.rules, watcher.advance(minute)), found)
             settle(connection, until - timedelta(days=OUTCOME_DAYS), until + MINUTE)
 
@@ -186,54 +187,27 @@ def _report(stored: pl.DataFrame, found: Found) -> None:
         found(new)
 
 
-def _judge_day(
-    database: Database, connection: psycopg.Connection[Any], scope: Scope, begin: datetime, until: datetime
-) -> tuple[pl.DataFrame | None, pl.DataFrame]:
-    """Return the bars of a day that fire, None where it has no bars, and the bars with their history."""
-    instruments = _instruments(connection, scope, begin, until)
-    if instruments.is_empty():
-        return None, pl.DataFrame(schema=BARS)
-    text = psycopg.ClientCursor(connection).mogrify(
-        query("bars_best_1m"),
-        {
-            "instrument_ids": instruments["instrument_id"].to_list(),
-            "start": begin - timedelta(days=scope.rules.history_days),
-            "end": until,
-        },
-    )
-    bars = _named(fetch_frame(database, text), instruments)
-    judged = spikes(factors(bars.lazy(), scope.rules.windows, MINUTES), scope.rules)
-    return judged.filter(pl.col("bucket") >= begin), bars
+def _day_with_history(
+    reader: MinuteReader, scope: Scope, ids: list[int] | None, begin: datetime, until: datetime
+) -> pl.DataFrame:
+    """Return the bars of a day until a time, and those of the days before it."""
+    return reader.read(begin - timedelta(days=scope.rules.history_days), until, ids)
 
 
-def _instruments(connection: psycopg.Connection[Any], scope: Scope, start: datetime, end: datetime) -> pl.DataFrame:
-    """Return instrument_id and instrument_key of what is judged."""
-    rows: Sequence[tuple[Any, ...]]
-    if scope.keys:
-        found = resolve(connection, list(scope.keys), on=market_day(start))
-        rows = sorted({(one.instrument_key, one.instrument_id) for one in found})
-        rows = [(number, key) for key, number in rows]
-    else:
-        rows = _rows(connection, "instruments_with_bars", start=start, end=end)
-    schema = {"instrument_id": pl.Int32, KEY: pl.String}
-    return pl.DataFrame([row[:2] for row in rows], schema=schema, orient="row")
+def _ids_of(connection: psycopg.Connection[Any], scope: Scope, day: date) -> list[int] | None:
+    """Return the instruments that are judged by their instrument_id; None: all."""
+    if not scope.keys:
+        return None
+    return sorted({one.instrument_id for one in resolve(connection, list(scope.keys), on=day)})
 
 
-def _minutes(
-    connection: psycopg.Connection[Any], instruments: pl.DataFrame, start: datetime, end: datetime
+def next_minutes(
+    reader: MinuteReader, ids: Sequence[int] | None, start: datetime, end: datetime
 ) -> Iterator[pl.DataFrame]:
     """Yield the bars of each minute in a range that has some, in order."""
-    names = dict(instruments.iter_rows())
-    rows = _rows(connection, "bars_best_1m", instrument_ids=list(names), start=start, end=end)
-    bars = bars_of([(names[row[0]], *row[1:]) for row in rows])
+    bars = reader.read_next(start, end) if ids is None else reader.read(start, end, ids)
     for _, minute in bars.sort("bucket", KEY).group_by("bucket", maintain_order=True):
         yield minute
-
-
-def _named(rows: pl.DataFrame, instruments: pl.DataFrame) -> pl.DataFrame:
-    """Return bars with their instrument_key, sorted by it and bucket."""
-    named = rows.join(instruments.with_row_index("position"), on="instrument_id").sort("position", "bucket")
-    return named.select(pl.col(name).cast(dtype) for name, dtype in BARS.items())
 
 
 def _completed(connection: psycopg.Connection[Any], stop: Callable[[], bool]) -> Iterator[datetime]:

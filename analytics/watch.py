@@ -13,7 +13,7 @@ import polars as pl
 
 from analytics.factors import KEY, QUANTITIES, STATE, averages, quantities, samples, scores, usual
 from analytics.rules import Rules, Windows
-from analytics.schema import BARS, TIME
+from analytics.schema import TIME
 from analytics.session import MARKET_ZONE
 from analytics.spikes import SIGNALS, firing, is_onset, reasons
 
@@ -118,8 +118,3 @@ def _usual_before(frame: pl.DataFrame, day: date, windows: Windows) -> dict[time
         .collect()
     )
     return {key[0]: part.drop("at") for key, part in table.partition_by("at", as_dict=True).items()}
-
-
-def bars_of(rows: list[tuple[object, ...]]) -> pl.DataFrame:
-    """Return rows of a minute as bars: columns and dtypes of `analytics.schema.BARS`, sorted by instrument."""
-    return pl.DataFrame(rows, schema=BARS, orient="row").sort(KEY)

@@ -1,5 +1,5 @@
 -- The vendor's own minute bars, in no order. Expect: 375 rows per instrument and session.
--- Parameters: instrument_ids int4[]; start, end timestamptz, half-open, of the bucket ('-infinity', 'infinity').
+-- Parameters: instrument_ids int4[], null for all; start, end timestamptz, half-open, of the bucket ('-infinity', 'infinity').
 -- Columns: instrument_id, bucket, open, high, low, close (rupees), volume, oi (units); backfilled bool: it came by REST, not by the feed.
 -- Example: instrument_ids => '{1,2}', start => '2025-12-15 03:45+00', end => '2025-12-15 10:00+00'
 select
@@ -14,6 +14,6 @@ select
     source <> 'I1' as backfilled
 from official_bars_1m
 where
-    instrument_id = any(%(instrument_ids)s::int4[])
+    (%(instrument_ids)s::int4[] is null or instrument_id = any(%(instrument_ids)s::int4[]))
     and bucket >= %(start)s
     and bucket < %(end)s

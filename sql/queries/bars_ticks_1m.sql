@@ -1,5 +1,5 @@
 -- The minute bars made from ticks, in no order. Expect: 375 rows per instrument and session.
--- Parameters: instrument_ids int4[]; start, end timestamptz, half-open, of the bucket ('-infinity', 'infinity').
+-- Parameters: instrument_ids int4[], null for all; start, end timestamptz, half-open, of the bucket ('-infinity', 'infinity').
 -- Columns: instrument_id, bucket, open, high, low, close (rupees), volume, oi (units); thin bool: made from one trade.
 -- Example: instrument_ids => '{1,2}', start => '2025-12-15 03:45+00', end => '2025-12-15 10:00+00'
 select
@@ -14,6 +14,6 @@ select
     trades < 2 as thin
 from bars_1m
 where
-    instrument_id = any(%(instrument_ids)s::int4[])
+    (%(instrument_ids)s::int4[] is null or instrument_id = any(%(instrument_ids)s::int4[]))
     and bucket >= %(start)s
     and bucket < %(end)s

@@ -1,0 +1,7 @@
+-- What instruments are called. Expect: one row for each. Parameters: instrument_ids int4[].
+-- Columns: instrument_id, instrument_key.
+select
+    instrument_id,
+    instrument_key
+from instruments
+where instrument_id = any(%(instrument_ids)s::int4[])
