@@ -57,9 +57,17 @@ def quantities(bars: pl.LazyFrame, windows: Windows, minutes: int | None = None)
     starts = step.is_null() | (step > limit) | pl.col("_bad") | pl.col("_prior_bad")
     overnight = (pl.col("_prior_day") != pl.col("_day")) & (step > limit) & ~(pl.col("_bad") | pl.col("_prior_bad"))
     anchor = pl.when(overnight).then(pl.col("_priorclose")).otherwise(pl.col("open"))
-    bars = bars.with_columns(_starts=starts, _overnight=overnight.fill_null(False), _anchor=anchor)
-    bars = bars.with_columns(run=pl.col("_starts").cum_sum().cast(pl.Int64))
-    bars = bars.with_columns(_position=pl.int_range(1, pl.len() + 1).over("run"))
+    bars = bars.with_columns(_starts=starts, _row=pl.int_range(pl.len()))
+
+    def of_start(value: pl.Expr) -> pl.Expr:
+        return pl.when("_starts").then(value).forward_fill()
+
+    bars = bars.with_columns(
+        run=pl.col("_starts").cum_sum().cast(pl.Int64),
+        _position=pl.col("_row") - of_start(pl.col("_row")) + 1,
+        _overnight=of_start(overnight.fill_null(False)),
+        _anchor=of_start(anchor),
+    )
     return bars.with_columns(_windowed(windows.spike_bars, known)).with_columns(_moves()).drop("^_.*$")
 
 
@@ -100,8 +108,8 @@ def _windowed(bars: int, known: set[str]) -> list[pl.Expr]:
     good = ~pl.col("_bad")
     return [
         pl.min_horizontal(position, pl.lit(bars)).alias("window_bars"),
-        (pl.col("_overnight").first().over("run") & (position <= bars)).alias("session_start"),
-        pl.coalesce(before, pl.col("_anchor").first().over("run")).alias("_before"),
+        (pl.col("_overnight") & (position <= bars)).alias("session_start"),
+        pl.coalesce(before, pl.col("_anchor")).alias("_before"),
         *(pl.when(good).then(mean(name)).alias(f"{name}_x") for name in ("volume", "trades")),
         *(pl.when(good).then(change(name)).alias(f"{name}_x") for name in ("iv", "oi")),
     ]
