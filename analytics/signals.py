@@ -215,7 +215,8 @@ def _completed(connection: psycopg.Connection[Any], stop: Callable[[], bool]) ->
     given: datetime | None = None
     seen: tuple[Any, ...] | None = None
     since: datetime | None = None
-    changed = later = 0.0
+    changed = 0.0
+    begun: list[tuple[datetime, float]] = []  # minutes not yet settled, and when each was first seen
     while not stop():
         if since is None:
             # Quotes go on after the last trade: the last bar may be long before the last tick.
@@ -223,16 +224,16 @@ def _completed(connection: psycopg.Connection[Any], stop: Callable[[], bool]) ->
             since = None if newest_tick is None else day_start(newest_tick)
         rows = [] if since is None else _rows(connection, "newest_minute", since=since)
         clock = time.monotonic()
-        newest = rows[0] if rows else None
-        if newest is None:
-            time.sleep(POLL_S)
-            continue
-        if newest != seen:
-            changed = clock
-            if seen is None or newest[0] != seen[0]:
-                later = clock
-            seen, since = newest, newest[0]
-        over = newest[0] if clock - changed >= IDLE_S else newest[0] - MINUTE if clock - later >= SETTLE_S else None
+        if rows and rows[0] != seen:
+            changed, seen, since = clock, rows[0], rows[0][0]
+            if not begun or begun[-1][0] != since:
+                begun.append((since, clock))
+        over = None
+        if seen is not None and clock - changed >= IDLE_S:
+            over = seen[0]
+        elif settled := [minute for minute, first in begun if clock - first >= SETTLE_S]:
+            over = settled[-1] - MINUTE
+            begun = begun[len(settled) - 1 :]
         if over is not None and (given is None or over > given):
             given = over
             yield over

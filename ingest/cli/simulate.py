@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import math
+import re
 import signal
 from datetime import datetime
 from pathlib import Path
@@ -16,9 +17,12 @@ from zoneinfo import ZoneInfo
 import click
 
 if TYPE_CHECKING:
+    from ingest.simulator.prices import PlantedSpike
     from ingest.simulator.server import Simulator
     from ingest.simulator.source import Source
 
+SPIKE = re.compile(r"(?P<key>.+)@(?P<minute>\d{1,3}):(?P<percent>[+-]?\d+(\.\d+)?)(x(?P<volume>\d+(\.\d+)?))?")
+SPIKE_VOLUME = 20.0  # times the usual
 PROGRESS_EVERY_S = 10.0
 INDIA = ZoneInfo("Asia/Kolkata")
 
@@ -34,6 +38,22 @@ def _parse_speed(ctx: click.Context, param: click.Parameter, value: str) -> floa
     if not 0 < speed < math.inf:
         raise click.BadParameter(f"{value!r} is no speed: give a positive number, or max", ctx, param)
     return speed
+
+
+def _parse_spikes(ctx: click.Context, param: click.Parameter, values: tuple[str, ...]) -> list[PlantedSpike]:
+    """Return spikes to plant, from texts as 'NSE_FO|35000@36:2.5x20'."""
+    from ingest.simulator.prices import PlantedSpike
+
+    spikes = []
+    for value in values:
+        found = re.fullmatch(
+            r"(?P<key>.+)@(?P<minute>\d{1,3}):(?P<percent>[+-]?\d+(\.\d+)?)(x(?P<volume>\d+(\.\d+)?))?", value
+        )
+        if found is None:
+            raise click.BadParameter(f"{value!r} is no spike: write it as 'NSE_FO|35000@36:2.5x20'", ctx, param)
+        volume = float(found["volume"] or SPIKE_VOLUME)
+        spikes.append(PlantedSpike(found["key"], int(found["minute"]), float(found["percent"]), volume))
+    return spikes
 
 
 @click.command("simulate")
@@ -77,6 +97,15 @@ def _parse_speed(ctx: click.Context, param: click.Parameter, value: str) -> floa
     help="Made-up session: ticks (updates) per market second, of all instruments together.",
 )
 @click.option(
+    "--spike",
+    "spikes",
+    metavar="KEY@MINUTE:PERCENT[xVOLUME]",
+    multiple=True,
+    callback=_parse_spikes,
+    help="Made-up session: in this minute after the open KEY's price goes so far and stays there, at so many times "
+    "its usual volume (20). Can be given several times.",
+)
+@click.option(
     "--date", type=click.DateTime(["%Y-%m-%d"]), help="Made-up session: its date.  [default: the latest weekday]"
 )
 def command(
@@ -91,6 +120,7 @@ def command(
     seed: int,
     instruments: int,
     rate: float,
+    spikes: list[PlantedSpike],
     date: datetime | None,
 ) -> None:
     """Serve a recorded or made-up market as Upstox V3 does, REST and WebSocket on one port.
@@ -102,13 +132,16 @@ def command(
     Examples:
       tickline simulate --frames session.frames.gz --speed max
       tickline simulate --generate --instruments 200 --rate 1000
+      tickline simulate --generate --spike "NSE_FO|35000@36:2.5x20"
     """
     if generate and frames is not None:
         raise click.UsageError("--generate and --frames exclude each other: give one of them")
     if instruments_file is not None and generate:
         raise click.UsageError("--instruments-file goes with --frames: a made-up session has its own instruments")
+    if spikes and not generate:
+        raise click.UsageError("--spike goes with --generate: a recording has the spikes it has")
     if generate:
-        source = _generated(date, seed=seed, instruments=instruments, rate=rate)
+        source = _generated(date, seed=seed, instruments=instruments, rate=rate, spikes=spikes)
     elif frames is not None:
         source = _recorded(frames, instruments_file)
     else:
@@ -126,12 +159,14 @@ def _recorded(frames: Path, instruments_file: Path | None) -> Source:
     return source
 
 
-def _generated(date: datetime | None, *, seed: int, instruments: int, rate: float) -> Source:
+def _generated(
+    date: datetime | None, *, seed: int, instruments: int, rate: float, spikes: list[PlantedSpike]
+) -> Source:
     from ingest.simulator.market import GeneratedMarket
     from ingest.simulator.session import Session, latest_weekday
 
     day = latest_weekday(datetime.now(INDIA).date()) if date is None else date.date()
-    return GeneratedMarket(Session(day), seed=seed, instruments=instruments, rate=rate)
+    return GeneratedMarket(Session(day), seed=seed, instruments=instruments, rate=rate, plant=spikes)
 
 
 async def _serve(source: Source, *, host: str, port: int, token: str, speed: float) -> None:

@@ -18,8 +18,10 @@ import aiohttp
 import pytest
 import websockets
 import zstandard
+from click.testing import CliRunner
 from data import data_file
 
+from ingest.cli.simulate import command as simulate_command
 from ingest.journal import segments_of
 from ingest.journal_writer import JournalLimits, JournalWriter
 from ingest.model import MODE_NAMES, Mode, RecordKind
@@ -469,3 +471,17 @@ def test_projection_of_an_index_has_its_price_in_every_mode() -> None:
     assert project(feed, Mode.OPTION_GREEKS).firstLevelWithGreeks.ltpc.ltp == 26_000.5
     assert project(feed, Mode.FULL) is feed
     assert project(feed, Mode.FULL_D30).fullFeed.indexFF.ltpc.ltp == 26_000.5
+
+
+@pytest.mark.parametrize(
+    ("arguments", "complaint"),
+    [
+        (["--generate", "--spike", "NSE_FO|35000"], "write it as"),
+        (["--generate", "--spike", "NSE_FO|35000@36:2.5x"], "write it as"),
+        (["--generate", "--spike", "NSE_FO|1@36:2.5"], "is not in the market"),
+        (["--frames", "x.frames.gz", "--spike", "NSE_FO|35000@36:2.5"], "goes with --generate"),
+    ],
+)
+def test_simulate_spike_that_cannot_be_planted_is_refused(arguments: list[str], complaint: str) -> None:
+    ran = CliRunner().invoke(simulate_command, [*arguments, "--port", "0"])
+    assert ran.exit_code != 0 and complaint in f"{ran.output}{ran.exception}"
