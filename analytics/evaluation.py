@@ -9,6 +9,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
+from itertools import pairwise
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -170,7 +172,8 @@ def calibration(bars: pl.DataFrame) -> tuple[float, float]:
     """Return slope and shift that turn cross-validated scores into log-odds of an alarm being right.
 
     Platt's way, with his prior that keeps few and well separated alarms from looking certain: J. Platt,
-    Probabilistic outputs for support vector machines, 1999.
+    Probabilistic outputs for support vector machines, 1999. A curve with more freedom (isotonic) would be 0
+    below the gap between wrong and right alarms and 1 above it: the events are too few for it.
     """
     alarms = _alarms(bars)
     right = alarms["right"].to_numpy()
@@ -180,17 +183,51 @@ def calibration(bars: pl.DataFrame) -> tuple[float, float]:
     return float(beta[1]), float(beta[0])
 
 
-def reliability(bars: pl.DataFrame, edges: Sequence[float] = (0.05, 0.25, 0.5, 0.75, 0.9)) -> pl.DataFrame:
-    """Return how often alarms of a confidence are right: confidence (mean), right (share), alarms (number)."""
-    return (
-        _alarms(bars)
-        .with_columns(confidence=1 / (1 + (-pl.col("score")).exp()))
-        .with_columns(bin=pl.col("confidence").cut(list(edges)))
-        .group_by("bin")
-        .agg(pl.col("confidence", "right").mean(), alarms=pl.len())
-        .sort("confidence")
-        .drop("bin")
+def calibrated(unseen: pl.DataFrame) -> pl.DataFrame:
+    """Return cross-validated bars with scores that are log-odds, those of each event by the alarms of the others."""
+    parts = []
+    for event in unseen[KEY].unique(maintain_order=True):
+        slope, shift = calibration(unseen.filter(pl.col(KEY) != event))
+        parts.append(unseen.filter(pl.col(KEY) == event).with_columns(pl.col("score") * slope + shift))
+    return pl.concat(parts)
+
+
+def reliability(bars: pl.DataFrame, edges: Sequence[float] = (0.05, 0.25, 0.5, 0.75, 0.9)) -> dict[str, Any]:
+    """Return how often alarms of a confidence are right.
+
+    Alarms are taken down to a confidence of 0.7 %, far below any threshold, so that there are wrong ones among
+    them; each counts with its highest confidence.
+
+    Returns
+    -------
+    dict
+        brier (mean squared error of the confidence), brier_of_base_rate (of saying the share of right ones
+        always), and bins: from, to, confidence (mean), right (share), alarms (number), and right_from, right_to,
+        the range of shares that so few alarms allow with 90 % (Wilson's interval).
+    """
+    alarms = _alarms(bars).with_columns(confidence=1 / (1 + (-pl.col("score")).exp()))
+    bounds = (0.0, *edges, 1.0)
+    bins = []
+    for lowest, highest in pairwise(bounds):
+        some = alarms.filter((pl.col("confidence") > lowest) & (pl.col("confidence") <= highest))
+        if some.height:
+            mean = some.select(pl.col("confidence", "right").mean()).row(0, named=True)
+            least, most = _wilson(mean["right"], some.height)
+            bounded = {"right_from": least, "right_to": most}
+            bins.append({"from": lowest, "to": highest} | mean | {"alarms": some.height} | bounded)
+    base = alarms["right"].mean()
+    errors = alarms.select(
+        brier=((pl.col("confidence") - pl.col("right")) ** 2).mean(),
+        brier_of_base_rate=((base - pl.col("right").cast(pl.Float64)) ** 2).mean(),
     )
+    return errors.row(0, named=True) | {"bins": bins}
+
+
+def _wilson(share: float, count: int, z: float = 1.645) -> tuple[float, float]:
+    """Return the range of a share that was seen in so many cases: E. B. Wilson, 1927."""
+    middle = (share + z**2 / (2 * count)) / (1 + z**2 / count)
+    reach = z / (1 + z**2 / count) * np.sqrt(share * (1 - share) / count + z**2 / (4 * count**2))
+    return float(max(middle - reach, 0.0)), float(min(middle + reach, 1.0))
 
 
 def curve(bars: pl.DataFrame, events: pl.DataFrame, thresholds: Sequence[float]) -> pl.DataFrame:

@@ -187,7 +187,7 @@ def evaluate_command(*, file: Path, rules_file: Path | None, cross_validate: boo
     """
     import polars as pl
 
-    from analytics.evaluation import baselines, judge, read_events, scored
+    from analytics.evaluation import baselines, judge, read_events, reliability, scored
     from sql.errors import ConfigError
 
     rules = _rules(rules_file)
@@ -200,6 +200,7 @@ def evaluate_command(*, file: Path, rules_file: Path | None, cross_validate: boo
     alarms = bars.filter(1 / (1 + (-pl.col("score")).exp()) >= rules.confidence_min)
     beside = {name: judge(found, events).as_dict() for name, found in baselines(events).items()}
     report: dict[str, Any] = judge(alarms, events).as_dict() | {"rules": rules.name, "baselines": beside}
+    report["calibration"] = reliability(bars)
     if cross_validate:
         report |= {"cross_validation": _cross_validation(bars, events, rules)}
     click.echo(json.dumps(report, indent=2) if form == "json" else _as_text(report))
@@ -207,18 +208,16 @@ def evaluate_command(*, file: Path, rules_file: Path | None, cross_validate: boo
 
 def _cross_validation(bars: pl.DataFrame, events: pl.DataFrame, rules: Rules) -> dict[str, Any]:
     """Return what comes out when no event is judged by weights that have seen it."""
-    import polars as pl
+    from analytics.evaluation import calibrated, calibration, cross_validated, curve, fit, reliability
 
-    from analytics.evaluation import calibration, cross_validated, curve, fit, reliability
-
-    unseen = cross_validated(bars, rules)
-    slope, shift = calibration(unseen)
-    unseen = unseen.with_columns(score=pl.col("score") * slope + shift)
+    raw = cross_validated(bars, rules)
+    unseen = calibrated(raw)
+    slope, shift = calibration(raw)
     fitted = fit(bars, rules)
     weights = {name: getattr(fitted.weights, name) * slope for name in ("price", "volume", "trades")}
     return {
         "curve": curve(unseen, events, (0.05, 0.1, 0.2, 0.3, 0.35, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9)).to_dicts(),
-        "reliability": reliability(unseen).to_dicts(),
+        "calibration": reliability(unseen),
         "fitted": weights | {"bias": fitted.bias * slope + shift},
     }
 
@@ -235,14 +234,23 @@ def _as_text(report: dict[str, Any]) -> str:
     lines = [f"{'':52}  precision  recall  hits  false  missed  delay min  false/day"]
     for name, found in [(f"rules {report['rules']}", report), *report["baselines"].items()]:
         lines.append(_line(name, found))
+    lines += ["", *_reliability(report["calibration"])]
     more = report.get("cross_validation")
     if more:
         lines += ["", "each event judged by weights fitted on the others:"]
         lines += [_line(f"confidence from {row['confidence_min']:g}", row) for row in more["curve"]]
-        lines += ["", "alarms by confidence: mean, share that is right, number"]
-        lines += [f"{row['confidence']:10.2f} {row['right']:10.2f} {row['alarms']:6}" for row in more["reliability"]]
+        lines += ["", *_reliability(more["calibration"])]
         lines += ["", "fitted: " + ", ".join(f"{name} {value:.2f}" for name, value in more["fitted"].items())]
     return "\n".join(lines)
+
+
+def _reliability(found: dict[str, Any]) -> list[str]:
+    """Return how often alarms of a confidence are right, as lines."""
+    lines = ["alarms by confidence   mean  right  (90 % range)  number"]
+    for row in found["bins"]:
+        span, allowed = f"{row['from']:g} to {row['to']:g}", f"({row['right_from']:.2f} to {row['right_to']:.2f})"
+        lines.append(f"{span:>20}  {row['confidence']:5.2f}  {row['right']:5.2f}  {allowed}  {row['alarms']:6}")
+    return [*lines, f"Brier score {found['brier']:.3f}; of the base rate {found['brier_of_base_rate']:.3f}"]
 
 
 def _line(name: str, found: dict[str, Any]) -> str:

@@ -11,7 +11,18 @@ import polars.testing
 import pytest
 
 from analytics import indicators as ta
-from analytics.evaluation import baselines, calibration, cross_validated, curve, fit, judge, read_events, scored
+from analytics.evaluation import (
+    baselines,
+    calibrated,
+    calibration,
+    cross_validated,
+    curve,
+    fit,
+    judge,
+    read_events,
+    reliability,
+    scored,
+)
 from analytics.features import RUN, features
 from analytics.rules import DEFAULT, Rules, load_rules
 from analytics.spikes import SIGNALS, spikes
@@ -168,15 +179,39 @@ def test_spikes_of_reliance_known_days_stand_out_and_openings_are_quiet() -> Non
 def test_evaluation_default_rules_and_unseen_folds_beat_every_baseline(events: pl.DataFrame) -> None:
     bars = scored(events, DEFAULT)
     fires = bars.filter(1 / (1 + (-pl.col("score")).exp()) >= DEFAULT.confidence_min)
-    unseen = cross_validated(bars, DEFAULT)
-    slope, shift = calibration(unseen)
-    unseen = unseen.with_columns(score=pl.col("score") * slope + shift)
-    folds = curve(unseen, events, (0.3, DEFAULT.confidence_min, 0.4)).to_dicts()
+    unseen = calibrated(cross_validated(bars, DEFAULT))
+    folds = curve(unseen, events, (0.3, DEFAULT.confidence_min)).to_dicts()
     others = [judge(alarms, events) for alarms in baselines(events).values()]
     for found in (judge(fires, events).as_dict(), *folds):
         assert found["precision"] > 0.96 and found["recall"] > 0.81  # what the data's README names
         for other in others:
             assert found["precision"] > (other.precision or 0) and found["recall"] >= other.recall
+
+
+def test_confidence_of_unseen_events_agrees_with_the_share_that_is_right(events: pl.DataFrame) -> None:
+    found = reliability(calibrated(cross_validated(scored(events, DEFAULT), DEFAULT)))
+    assert found["brier"] < 0.2 * found["brier_of_base_rate"]
+    assert sum(row["alarms"] for row in found["bins"]) > 50
+    for row in found["bins"]:
+        assert row["right_from"] <= row["confidence"] <= row["right_to"] or row["right"] in (0.0, 1.0), row
+
+
+def test_reliability_counts_alarms_by_their_highest_confidence() -> None:
+    bars = pl.DataFrame(
+        {
+            "instrument_key": ["a"] * 3 + ["b"] * 2,
+            "minute": [-400, -300, 2, 3, 400],
+            "score": [-1.0, -2.0, 0.0, 3.0, 3.0],
+        }
+    )
+    found = reliability(bars, edges=(0.25, 0.75))
+    assert [(row["alarms"], row["right"]) for row in found["bins"]] == [(1, 0.0), (2, 0.5), (2, 0.5)]
+    confidences = [1 / (1 + np.exp(-score)) for score in (-1, -2, 0, 3, 3)]
+    errors = [(c - right) ** 2 for c, right in zip(confidences, (0, 0, 1, 1, 0), strict=True)]
+    assert found["brier"] == pytest.approx(np.mean(errors))
+    assert found["brier_of_base_rate"] == pytest.approx(0.24)
+    # 1 of 2: what Wilson's formula gives with 90 %.
+    assert (found["bins"][1]["right_from"], found["bins"][1]["right_to"]) == pytest.approx((0.1208, 0.8792), abs=1e-3)
 
 
 def test_default_weights_are_those_of_the_fit(events: pl.DataFrame) -> None:
