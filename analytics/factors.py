@@ -44,8 +44,8 @@ def quantities(bars: pl.LazyFrame, windows: Windows, minutes: int | None = None)
         With run (Int64, grows at each start of a run), session_start (Boolean, fewer bars than a window
         since a session began), window_bars (bars of the run in the window), rising (Boolean), and
         volume_x, trades_x (mean of the window), move_x (log of the high or the low over the price
-        before the window, whichever is farther), iv_x, oi_x (absolute change over the window). A bar of
-        quality gap or partial has null in all.
+        before the window, whichever is farther), iv_x, oi_x (absolute change over the window), and oi_rising
+        (Boolean, null where it did not change). A bar of quality gap or partial has null in all.
     """
     known = set(bars.collect_schema().names())
     is_bad = pl.col("quality").cast(pl.String).is_in(BAD).fill_null(False) if "quality" in known else pl.lit(False)
@@ -102,7 +102,7 @@ def _windowed(bars: int, known: set[str]) -> list[pl.Expr]:
     def change(name: str) -> pl.Expr:
         if name not in known:
             return pl.lit(None, pl.Float64)
-        return within("run", pl.col(name).cast(pl.Float64).diff(bars).abs(), bars)
+        return within("run", pl.col(name).cast(pl.Float64).diff(bars), bars)
 
     before = within("run", pl.col("close").shift(bars), bars)
     good = ~pl.col("_bad")
@@ -111,7 +111,8 @@ def _windowed(bars: int, known: set[str]) -> list[pl.Expr]:
         (pl.col("_overnight") & (position <= bars)).alias("session_start"),
         pl.coalesce(before, pl.col("_anchor")).alias("_before"),
         *(pl.when(good).then(mean(name)).alias(f"{name}_x") for name in ("volume", "trades")),
-        *(pl.when(good).then(change(name)).alias(f"{name}_x") for name in ("iv", "oi")),
+        *(pl.when(good).then(change(name).abs()).alias(f"{name}_x") for name in ("iv", "oi")),
+        pl.when(good & (change("oi") != 0)).then(change("oi") > 0).alias("oi_rising"),
     ]
 
 
@@ -215,11 +216,12 @@ def _score(name: str, x: pl.Expr, scale: pl.Expr, windows: Windows) -> pl.Expr:
     """Return log(1 + z) of a quantity, 0 below the average; null where nothing ever varied."""
     mean = pl.col(f"{name}_mean")
     variance = pl.col(f"{name}_square") - mean**2
+    least = windows.iv_deviation_min if name == "iv" else 0.0
     # A variance is a difference of two averages: below this part of them it is rounding.
     varied = variance > 1e-12 * pl.col(f"{name}_square")
     known = pl.col(f"{name}_count") / (pl.col(f"{name}_count") + windows.doubt_bars)
-    z = (x - mean) / variance.sqrt() * scale * known
-    return pl.when(varied).then(z.clip(lower_bound=0).log1p())
+    z = (x - mean) / pl.max_horizontal(variance.sqrt(), pl.lit(least)) * scale * known
+    return pl.when(varied | (pl.lit(least) > 0)).then(z.clip(lower_bound=0).log1p())
 
 
 def factors(bars: pl.LazyFrame, windows: Windows, minutes: int | None = None) -> pl.LazyFrame:

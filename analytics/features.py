@@ -35,7 +35,8 @@ def features(bars: pl.LazyFrame | pl.DataFrame, windows: Windows | None = None) 
         true_range, atr_14, roc_10, momentum_10, bollinger_lower, bollinger_middle, bollinger_upper, vwap,
         volume_ratio_20, volume_ratio_same_time, volume_zscore_20, close_zscore_20, close_robust_zscore_20;
         and where their inputs are there iv_change, oi_change, build_up (String), delta_exposure,
-        gamma_exposure; and what `analytics.factors.factors` adds. A row before the end of a
+        delta_exposure_change, gamma_exposure (of a chain: `analytics.chains`); and what
+        `analytics.factors.factors` adds. A row before the end of a
         warm-up is null. The rows of a bar of bad quality are null in all of these.
     """
     windows = windows or Windows()
@@ -112,6 +113,7 @@ def _bar_by_bar(known: set[str]) -> dict[str, pl.Expr]:
     exposures = {}
     if {"delta", "oi"} <= known:
         exposures["delta_exposure"] = ta.delta_exposure()
+        exposures["delta_exposure_change"] = within(RUN, ta.change(ta.delta_exposure()), 1)
     if {"gamma", "oi", "spot"} <= known:
         exposures["gamma_exposure"] = ta.gamma_exposure("spot")
     good = pl.col("move_x").is_not_null()

@@ -31,19 +31,24 @@ class Windows(_Settings):
     doubt_bars: int = Field(default=120, ge=0, description="history of n bars counts n / (n + this)")
     usual_days: int = Field(default=20, ge=1, description="earlier days that say what is usual at a time of day")
     usual_days_min: int = Field(default=3, ge=1, description="fewer earlier days say nothing")
+    iv_deviation_min: float = Field(
+        default=0.002, ge=0, description="implied volatility never counts as steadier than this; 0.002: 0.2 points"
+    )
     step_bars_max: int = Field(default=15, ge=1, description="no bar for longer than this ends a run of bars")
 
 
 class Weights(_Settings):
     """Points of log-odds for each point of a factor's score.
 
-    price, volume and trades are fitted; iv and oi are set by hand, for want of labelled events with them.
+    price, volume and trades are fitted; iv and oi are set by hand, for want of labelled events with them. iv
+    stands in for volume and trades where it says more than they do: price and implied volatility of an option go
+    together, so it has less than their weight.
     """
 
     price: float = 1.37
     volume: float = 1.69
     trades: float = 1.06
-    iv: float = 0.3
+    iv: float = 2.0
     oi: float = 0.3
 
 
@@ -53,7 +58,9 @@ class Rules(_Settings):
     name: str = Field(default="default-1", min_length=1, max_length=60, description="signals are stored under it")
     windows: Windows = Windows()
     weights: Weights = Weights()
-    factor_min: float = Field(default=0.69, ge=0, description="score that price and volume must each have; 0.69: 1 sd")
+    factor_min: float = Field(
+        default=0.69, ge=0, description="score that price, and volume or implied volatility, must each have; 0.69: 1 sd"
+    )
     bias: float = -13.66
     # The labelled events are of thin coins, whose volume and price jump a hundredfold. What is rare on an
     # exchange is less: with this RELIANCE fires on 8 of 69 days in 5-minute bars. A guess, not a fit.

@@ -31,19 +31,25 @@ SIGNALS: dict[str, pl.DataType] = {
 
 
 def log_odds(rules: Rules) -> pl.Expr:
-    """Return the weighted sum of the scores. Null where price or volume is not above the average, or not known.
+    """Return the weighted sum of the scores.
 
-    Where the number of trades is not known, volume speaks for it. Unknown iv and oi count for nothing.
+    Null where the price, or both volume and implied volatility, are not above the average or not known. Where
+    the number of trades is not known, volume speaks for it. Unknown oi counts for nothing.
     """
     weights = rules.weights
-    both = pl.min_horizontal("move_score", "volume_score") >= rules.factor_min
-    return pl.when(both).then(
+    volume = pl.col("volume_score")
+    # Of what stands out beside the price only the stronger counts: they are not independent of one another.
+    activity = pl.max_horizontal(
+        pl.when(volume >= rules.factor_min).then(
+            weights.volume * volume + weights.trades * pl.coalesce("trades_score", "volume_score")
+        ),
+        pl.when(pl.col("iv_score") >= rules.factor_min).then(weights.iv * pl.col("iv_score")),
+    )
+    return pl.when(pl.col("move_score") >= rules.factor_min).then(
         rules.bias
         + pl.when(pl.col(KEY).str.contains("|", literal=True)).then(rules.exchange_points).otherwise(0.0)
         + weights.price * pl.col("move_score")
-        + weights.volume * pl.col("volume_score")
-        + weights.trades * pl.coalesce("trades_score", "volume_score")
-        + weights.iv * pl.col("iv_score").fill_null(0)
+        + activity
         + weights.oi * pl.col("oi_score").fill_null(0)
     )
 
@@ -98,9 +104,20 @@ def reasons() -> pl.Expr:
     parts = [
         pl.format("price {} % in {} bars ({} sd)", (pl.col("move") * 100).round(2), pl.col("window_bars"), z["price"]),
         pl.format("volume {} times the average ({} sd)", pl.col("volume_ratio").round(1), z["volume"]),
-        *(
-            pl.when(pl.col(f"{name}_score") > 0).then(pl.format(f"{label} ({{}} sd)", z[name]))
-            for name, label in (("trades", "number of trades"), ("iv", "implied volatility"), ("oi", "open interest"))
+        pl.when(pl.col("trades_score") > 0).then(pl.format("number of trades ({} sd)", z["trades"])),
+        pl.when(pl.col("iv_score") > 0).then(
+            pl.format("implied volatility changed by {} points ({} sd)", (pl.col("iv_x") * 100).round(2), z["iv"])
         ),
+        pl.when(pl.col("oi_score") > 0).then(pl.format("open interest ({} sd): {}", z["oi"], _build_up())),
     ]
     return pl.concat_str(parts, separator="; ", ignore_nulls=True)
+
+
+def _build_up() -> pl.Expr:
+    """Return what price and open interest of the window say together, as `analytics.indicators.build_up` names it."""
+    up = pl.col("direction") == "up"
+    return (
+        pl.when("oi_rising")
+        .then(pl.when(up).then(pl.lit("long build-up")).otherwise(pl.lit("short build-up")))
+        .otherwise(pl.when(up).then(pl.lit("short covering")).otherwise(pl.lit("long unwinding")))
+    )
