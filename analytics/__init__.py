@@ -1,22 +1,24 @@
-"""Analytics: ticks and bars out of the database into Polars.
+"""Analytics: ticks and bars out of the database into Polars, and what can be found in them.
 
 Reads the public relations of the database and nothing else of it; imports nothing of `ingest`.
-The two functions are loaded when first used, so that importing this package costs no Polars.
+The functions are loaded when first used, so that importing this package costs no Polars.
 """
 
 from __future__ import annotations
 
+from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from analytics.detection import spikes
+    from analytics.feature_frame import features
     from analytics.reader import bars, ticks
 
-__all__ = ["bars", "ticks"]
+__all__ = ["bars", "features", "spikes", "ticks"]
+_HOMES = {"bars": "reader", "features": "feature_frame", "spikes": "detection", "ticks": "reader"}
 
 
 def __getattr__(name: str) -> Any:
-    if name not in __all__:
+    if name not in _HOMES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    from analytics import reader  # noqa: PLC0415 - see the module docstring
-
-    return getattr(reader, name)
+    return getattr(import_module(f"{__name__}.{_HOMES[name]}"), name)

@@ -16,7 +16,7 @@ TERMS = (KEY, UNDERLYING, "instrument_type", "strike")  # columns of the relatio
 
 
 def with_spot(bars: pl.LazyFrame | pl.DataFrame, terms: pl.DataFrame) -> pl.LazyFrame:
-    """Add the price of the underlying, so that `analytics.features.features` can tell gamma exposure.
+    """Add the price of the underlying, so that `analytics.feature_frame.features` can tell gamma exposure.
 
     Parameters
     ----------

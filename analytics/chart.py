@@ -18,7 +18,7 @@ COLOURS = {"up": "#1a7f37", "down": "#cf222e"}
 
 
 def draw(bars: pl.DataFrame, signals: pl.DataFrame, title: str) -> go.Figure:
-    """Return the figure of one instrument: bars as of `schema.BARS`, signals as of `spikes.SIGNALS`."""
+    """Return the figure of one instrument: bars as of `schema.BARS`, signals as of `detection.SIGNALS`."""
     local = pl.col("bucket").dt.convert_time_zone(MARKET_ZONE.key).dt.replace_time_zone(None)
     bars, signals = bars.with_columns(local), signals.with_columns(local)
     figure = make_subplots(rows=2, shared_xaxes=True, row_heights=[0.75, 0.25], vertical_spacing=0.03)

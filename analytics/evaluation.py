@@ -16,10 +16,10 @@ import numpy as np
 import numpy.typing as npt
 import polars as pl
 
+from analytics.detection import log_odds
 from analytics.factors import KEY, factors
 from analytics.rules import Rules
 from analytics.schema import TIME
-from analytics.spikes import log_odds
 from sql.errors import ConfigError
 
 Floats = npt.NDArray[np.float64]

@@ -1,7 +1,7 @@
 """Indicators as Polars expressions: pure, lazy, one value a bar, nothing looks ahead.
 
 Owns the formulas. Must not know where bars come from, nor what a session or a gap is: wrap an expression
-in `.over("instrument_key")`, or over `analytics.features.RUN` so that no window spans a gap.
+in `.over("instrument_key")`, or over `analytics.feature_frame.RUN` so that no window spans a gap.
 
 Every function takes expressions or names of columns and returns an expression of the same length. A row
 before the end of the warm-up is null, and so is a row with a null in its window. "TA-Lib" below says that

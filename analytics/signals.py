@@ -19,10 +19,10 @@ import polars as pl
 import psycopg
 
 from analytics.best_minutes import MinuteReader
+from analytics.detection import SIGNALS, spikes
 from analytics.factors import KEY, factors
 from analytics.rules import Rules
 from analytics.session import day_start, market_day
-from analytics.spikes import SIGNALS, spikes
 from analytics.watch import MINUTES, Watcher
 from sql import query
 from sql.database import Database, check_schema, translate
@@ -51,7 +51,7 @@ def find(database: Database, scope: Scope, start: datetime, end: datetime) -> It
     Yields
     ------
     polars.DataFrame
-        For each day that has bars: `analytics.spikes.SIGNALS`, with trading_symbol and is_new (not stored before).
+        For each day that has bars: `analytics.detection.SIGNALS`, with trading_symbol and is_new (not stored before).
 
     Raises
     ------

@@ -2,7 +2,7 @@
 
 Owns the state that a live run keeps: the last bars of each instrument, its averages, what is usual at each
 time of the day, and when it fired. A minute costs what its own bars cost, however long the history is; the
-signals are those that `analytics.spikes` finds in history and minutes together.
+signals are those that `analytics.detection` finds in history and minutes together.
 """
 
 from __future__ import annotations
@@ -11,11 +11,11 @@ from datetime import date, datetime, time
 
 import polars as pl
 
+from analytics.detection import SIGNALS, firing, is_onset, reasons
 from analytics.factors import KEY, QUANTITIES, STATE, averages, quantities, samples, scores, usual
 from analytics.rules import Rules, Windows
 from analytics.schema import TIME
 from analytics.session import MARKET_ZONE
-from analytics.spikes import SIGNALS, firing, is_onset, reasons
 
 MINUTES = 1  # the interval of the bars
 USUAL = ("volume_usual", "move_usual")
@@ -49,7 +49,7 @@ class Watcher:
         self.until: datetime | None = None if history.is_empty() else history["bucket"].max()  # type: ignore[assignment]
 
     def advance(self, bars: pl.DataFrame) -> pl.DataFrame:
-        """Take the bars of one minute and return its signals: columns and dtypes of `analytics.spikes.SIGNALS`.
+        """Take the bars of one minute and return its signals: columns and dtypes of `analytics.detection.SIGNALS`.
 
         Raises
         ------

@@ -14,11 +14,11 @@ import pytest
 import talib
 
 from analytics.best_minutes import MinuteReader
-from analytics.features import features
+from analytics.detection import spikes
+from analytics.feature_frame import features
 from analytics.rules import DEFAULT
 from analytics.session import market_day
 from analytics.signals import next_minutes, store
-from analytics.spikes import spikes
 from analytics.watch import Watcher
 from sql.database import Database
 

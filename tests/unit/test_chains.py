@@ -10,10 +10,10 @@ import polars.testing
 import pytest
 
 from analytics.chains import exposures, with_spot
+from analytics.detection import spikes
 from analytics.factors import factors
-from analytics.features import features
+from analytics.feature_frame import features
 from analytics.rules import DEFAULT
-from analytics.spikes import spikes
 from analytics.watch import Watcher
 from ingest.simulator.pricing import option_greeks, option_price, smile
 

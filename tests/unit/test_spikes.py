@@ -10,7 +10,9 @@ import polars as pl
 import polars.testing
 import pytest
 
+from analytics import features, spikes
 from analytics import indicators as ta
+from analytics.detection import SIGNALS
 from analytics.evaluation import (
     baselines,
     calibrated,
@@ -23,9 +25,8 @@ from analytics.evaluation import (
     reliability,
     scored,
 )
-from analytics.features import RUN, features
+from analytics.feature_frame import RUN
 from analytics.rules import DEFAULT, Rules, load_rules
-from analytics.spikes import SIGNALS, spikes
 from sql.errors import ConfigError
 from tests.data import data_file
 

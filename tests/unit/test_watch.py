@@ -9,11 +9,11 @@ import polars as pl
 import polars.testing
 import pytest
 
+from analytics.detection import spikes
 from analytics.factors import factors
 from analytics.rules import Rules, Windows
 from analytics.schema import BARS
 from analytics.session import market_day
-from analytics.spikes import spikes
 from analytics.watch import Watcher
 
 # So sensitive that there is much to compare; short memories, so that all of them are used.

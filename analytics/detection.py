@@ -60,7 +60,7 @@ def spikes(features: pl.LazyFrame | pl.DataFrame, rules: Rules = DEFAULT) -> pl.
     Parameters
     ----------
     features
-        Of `analytics.features.features` or `analytics.factors.factors`, sorted by instrument_key and bucket.
+        Of `analytics.feature_frame.features` or `analytics.factors.factors`, sorted by instrument_key and bucket.
     rules
         Weights and limits.
 
