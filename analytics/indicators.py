@@ -36,8 +36,8 @@ def sma(column: Column, bars: int) -> pl.Expr:
 def ema(column: Column, bars: int) -> pl.Expr:
     """Return the exponential moving average, alpha = 2 / (bars + 1), begun with the mean of the first `bars`.
 
-    Null for bars - 1 rows. TA-Lib EMA; a charting package that begins with the first price differs until
-    that price has faded.
+    EMA = before + alpha * (value - before). Null for bars - 1 rows. TA-Lib EMA; a charting package that
+    begins with the first price differs until that price has faded.
     """
     return _smoothed(_expr(column), bars, 2 / (bars + 1))
 
@@ -53,7 +53,7 @@ def wilder(column: Column, bars: int) -> pl.Expr:
 def rsi(column: Column, bars: int = 14) -> pl.Expr:
     """Return Wilder's relative strength index, 0 to 100: 100 * up / (up + down), both smoothed.
 
-    Null for `bars` rows. 0 where nothing has moved at all, as TA-Lib RSI has it.
+    Null for `bars` rows. 0 where nothing has moved at all, as TA-Lib RSI has it. Source: Wilder, 1978.
     """
     step = change(column)
     return strength(rise(step, bars), fall(step, bars))
@@ -76,14 +76,20 @@ def strength(up: Column, down: Column) -> pl.Expr:
 
 
 def true_range(high: Column = "high", low: Column = "low", close: Column = "close") -> pl.Expr:
-    """Return the range of the bar and the close before it, in rupees. Null for one row. TA-Lib TRANGE."""
+    """Return the range of the bar and the close before it, in rupees. Null for one row. TA-Lib TRANGE.
+
+    max(high, close before) - min(low, close before). Source: Wilder, 1978.
+    """
     before = _expr(close).shift(1)
     top = pl.max_horizontal(_expr(high), before)
     return pl.when(before.is_not_null()).then(top - pl.min_horizontal(_expr(low), before))
 
 
 def atr(bars: int = 14, high: Column = "high", low: Column = "low", close: Column = "close") -> pl.Expr:
-    """Return the average true range by Wilder's smoothing, in rupees. Null for `bars` rows. TA-Lib ATR."""
+    """Return the average true range by Wilder's smoothing, in rupees. Null for `bars` rows. TA-Lib ATR.
+
+    Source: Wilder, 1978.
+    """
     return wilder(true_range(high, low, close), bars)
 
 
@@ -112,7 +118,7 @@ def deviation(column: Column, bars: int) -> pl.Expr:
 def bollinger(column: Column, bars: int = 20, width: float = 2.0) -> tuple[pl.Expr, pl.Expr, pl.Expr]:
     """Return the lower band, the mean and the upper band: SMA and `width` population deviations on either side.
 
-    Null for bars - 1 rows. TA-Lib BBANDS.
+    Null for bars - 1 rows. TA-Lib BBANDS. Source: J. Bollinger, Bollinger on Bollinger Bands, 2001.
     """
     return bands(sma(column, bars), deviation(column, bars), width)
 
@@ -127,7 +133,7 @@ def vwap(high: Column = "high", low: Column = "low", close: Column = "close", vo
     """Return the volume-weighted mean of typical prices (high + low + close) / 3 since the first row.
 
     Take it over instrument and session. In rupees; null until there is volume. An unknown volume counts
-    for none.
+    for none. Source: Berkowitz, Logue and Noser, The total cost of transactions on the NYSE, 1988.
     """
     traded = _expr(volume).fill_null(0)
     typical = (_expr(high) + _expr(low) + _expr(close)) / 3
@@ -173,7 +179,8 @@ def robust_zscore(column: Column, bars: int) -> pl.Expr:
     """Return the distance from the median of the `bars` before it, in 1.4826 median absolute deviations.
 
     Each deviation is from the median of the window that ends at its own bar, so that one pass is enough;
-    a single outlier moves neither. Null for 2 * bars - 1 rows, and where the deviations are 0.
+    a single outlier moves neither. Null for 2 * bars - 1 rows, and where the deviations are 0. Source: B. Iglewicz
+    and D. Hoaglin, How to detect and handle outliers, 1993; 1.4826 makes the MAD the deviation of a normal.
     """
     x = _expr(column)
     middle = x.rolling_median(bars)
@@ -213,13 +220,14 @@ def build_up(price_change: Column, oi_change: Column) -> pl.Expr:
 
 
 def delta_exposure(delta: Column = "delta", oi: Column = "oi") -> pl.Expr:
-    """Return delta * oi: units of the underlying that all open contracts of an option stand for."""
+    """Return delta * oi: units of the underlying that all open contracts of an option stand for. Null where one is."""
     return _expr(delta) * _expr(oi)
 
 
 def gamma_exposure(spot: Column, gamma: Column = "gamma", oi: Column = "oi") -> pl.Expr:
     """Return gamma * oi * spot^2 / 100: rupees of the underlying to trade when it moves by one percent.
 
-    For a market maker who is long all calls and short all puts, add up calls minus puts.
+    For a market maker who is long all calls and short all puts, add up calls minus puts: `analytics.chains`.
+    Null where an input is. Source: A. Barbon and A. Buraschi, Gamma fragility, 2021.
     """
     return _expr(gamma) * _expr(oi) * _expr(spot) ** 2 / 100

@@ -1,0 +1,96 @@
+"""What spikes are found in: the reader's bars, of a range and of each minute to come."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from datetime import UTC, date, datetime, timedelta
+from typing import Any
+
+import polars as pl
+import polars.testing
+import psycopg
+import pytest
+
+import analytics
+from analytics.best_minutes import MinuteReader
+from analytics.schema import BARS
+from sql.database import Database
+
+OPEN = datetime(2026, 1, 5, 3, 45, tzinfo=UTC)
+MINUTE = timedelta(minutes=1)
+
+
+def instrument(conn: psycopg.Connection[Any], key: str, expiry: date | None = None) -> int:
+    row = conn.execute(
+        "insert into instruments (instrument_key, segment, expiry) values (%s, 'NSE_FO', %s) returning instrument_id",
+        (key, expiry),
+    ).fetchone()
+    assert row is not None
+    return int(row[0])
+
+
+def official(conn: psycopg.Connection[Any], number: int, minute: int, close: float = 100.0) -> None:
+    conn.execute(
+        "insert into official_bars_1m (instrument_id, bucket, open, high, low, close, volume, oi, source) "
+        "values (%s, %s, 100, 200, 50, %s, 7, null, 'I1')",
+        (number, OPEN + minute * MINUTE, close),
+    )
+
+
+def tick(conn: psycopg.Connection[Any], number: int, minute: int, ltp: float = 101.0) -> None:
+    conn.execute(
+        "insert into ticks (ts, instrument_id, seq, traded, ltp, vtt, volume, oi, received_at) "
+        "values (%s, %s, %s, true, %s, %s, 10, 40, now())",
+        (OPEN + minute * MINUTE, number, minute, ltp, 10 * (minute + 1)),
+    )
+
+
+@pytest.fixture
+def minutes(database: Database, conn: psycopg.Connection[Any]) -> Iterator[MinuteReader]:
+    conn.execute("select tickline.ensure_partitions('2026-01-05', '2026-01-05')")
+    with database.connect(autocommit=True) as connection, MinuteReader(database, connection) as reader:
+        yield reader
+
+
+def test_minute_reader_gives_the_bars_of_the_reader(
+    minutes: MinuteReader, database: Database, conn: psycopg.Connection[Any]
+) -> None:
+    both, ours, theirs = (instrument(conn, f"NSE_FO|{name}") for name in (3, 1, 2))
+    for minute in range(3):
+        tick(conn, both, minute)
+        tick(conn, ours, minute)
+        official(conn, theirs, minute)
+    official(conn, both, 1, close=150.0)
+    conn.execute(
+        "insert into unheard_minutes (instrument_id, bucket, quality) values (%s, %s, 'gap'), (%s, %s, 'partial')",
+        (ours, OPEN, ours, OPEN + 9 * MINUTE),
+    )
+    keys = ["NSE_FO|1", "NSE_FO|2", "NSE_FO|3"]
+    expected = analytics.bars(keys, start=OPEN, end=OPEN + 10 * MINUTE, database=database)
+    assert expected.height == 9 and expected["quality"][0] == "gap" and expected["close"][7] == 150.0
+    pl.testing.assert_frame_equal(minutes.read(OPEN, OPEN + 10 * MINUTE), expected)
+    some = minutes.read(OPEN, OPEN + 10 * MINUTE, [both, ours])
+    pl.testing.assert_frame_equal(some, expected.filter(pl.col("instrument_key") != "NSE_FO|2"))
+    assert minutes.read(OPEN - MINUTE, OPEN).schema == BARS
+
+
+def test_minute_reader_next_minute_has_what_is_known_and_what_ticks_for_the_first_time(
+    minutes: MinuteReader, conn: psycopg.Connection[Any]
+) -> None:
+    known, new = instrument(conn, "NSE_FO|1"), instrument(conn, "NSE_FO|2")
+    tick(conn, known, 0)
+    minutes.read(OPEN, OPEN + MINUTE)
+    official(conn, known, 1, close=110.0)
+    tick(conn, new, 1)
+    official(conn, new, 1, close=120.0)
+    found = minutes.read_next(OPEN + MINUTE, OPEN + 2 * MINUTE)
+    assert found.select("instrument_key", "close", "oi").rows() == [("NSE_FO|1", 110.0, None), ("NSE_FO|2", 120.0, 40)]
+
+
+def test_minute_reader_key_that_was_used_again_means_its_last_instrument(
+    minutes: MinuteReader, conn: psycopg.Connection[Any]
+) -> None:
+    now, before = instrument(conn, "NSE_FO|1", date(2026, 1, 29)), instrument(conn, "NSE_FO|1", date(2026, 1, 2))
+    official(conn, before, 0, close=60.0)
+    official(conn, now, 1, close=110.0)
+    assert minutes.read(OPEN, OPEN + 5 * MINUTE)["close"].to_list() == [110.0]
