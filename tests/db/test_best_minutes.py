@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from datetime import UTC, date, datetime, timedelta
 from typing import Any
 
+import numpy as np
 import polars as pl
 import polars.testing
 import psycopg
@@ -13,7 +14,9 @@ import pytest
 
 import analytics
 from analytics.best_minutes import MinuteReader
+from analytics.rules import DEFAULT
 from analytics.schema import BARS
+from analytics.signals import Scope, find
 from sql.database import Database
 
 OPEN = datetime(2026, 1, 5, 3, 45, tzinfo=UTC)
@@ -94,3 +97,22 @@ def test_minute_reader_key_that_was_used_again_means_its_last_instrument(
     official(conn, before, 0, close=60.0)
     official(conn, now, 1, close=110.0)
     assert minutes.read(OPEN, OPEN + 5 * MINUTE)["close"].to_list() == [110.0]
+
+
+@pytest.mark.skipif("iv" not in BARS, reason="bars have no implied volatility")
+def test_jump_of_implied_volatility_in_ticks_is_found_and_stored_with_its_reason(
+    minutes: MinuteReader, database: Database, conn: psycopg.Connection[Any]
+) -> None:
+    option, rng = instrument(conn, "NSE_FO|1"), np.random.default_rng(1)
+    iv = 0.14 + rng.normal(0, 0.0004, 100) + np.where(np.arange(100) >= 80, 0.05, 0)
+    price = 100 + rng.normal(0, 0.2, 100) + 400 * (iv - 0.14)
+    with conn.cursor() as cursor:
+        cursor.executemany(
+            "insert into ticks (ts, instrument_id, seq, traded, ltp, vtt, volume, oi, iv, delta, gamma, received_at) "
+            "values (%s, %s, %s, true, %s, %s, 10, 40, %s, 0.5, 0.001, now())",
+            [(OPEN + n * MINUTE, option, n, price[n], 10 * (n + 1), iv[n]) for n in range(100)],
+        )
+    [found] = find(database, Scope(DEFAULT), OPEN, OPEN + 100 * MINUTE)
+    assert found["bucket"].to_list() == [OPEN + 80 * MINUTE]
+    stored = conn.execute("select reasons ->> 'text' from signals").fetchall()
+    assert len(stored) == 1 and "implied volatility changed by" in stored[0][0]

@@ -27,6 +27,10 @@ RULES = Rules(
 )
 
 
+# Implied volatility and greeks too, whether or not the database's bars have them.
+COLUMNS = BARS | {"iv": pl.Float64(), "delta": pl.Float64(), "gamma": pl.Float64()}
+
+
 def market(days: int = 6, minutes: int = 90, seed: int = 5) -> pl.DataFrame:
     """Several instruments, some of them thin, with bursts, gaps and instruments that come late."""
     rng = np.random.default_rng(seed)
@@ -49,6 +53,9 @@ def market(days: int = 6, minutes: int = 90, seed: int = 5) -> pl.DataFrame:
                     "close": close,
                     "volume": (rng.pareto(1.5, minutes) * 1000).astype(int),
                     "oi": rng.integers(1000, 1100, minutes) if number % 2 else None,
+                    "iv": 0.2 + 0.01 * rng.standard_t(3, minutes) if number % 2 else None,
+                    "delta": 0.5,
+                    "gamma": 0.001,
                     "source": "ticks",
                     "quality": quality,
                 }
@@ -56,7 +63,7 @@ def market(days: int = 6, minutes: int = 90, seed: int = 5) -> pl.DataFrame:
             parts.append(part.filter(pl.Series(present)))
     return (
         pl.concat(parts, how="vertical_relaxed")
-        .select(pl.col(name).cast(dtype) for name, dtype in BARS.items())
+        .select(pl.col(name).cast(dtype) for name, dtype in COLUMNS.items())
         .sort("instrument_key", "bucket")
     )
 
@@ -78,7 +85,7 @@ def test_watcher_minute_by_minute_equals_history_wherever_it_begins(seen: int) -
 def test_watcher_refuses_a_minute_twice() -> None:
     bars = market(days=1)
     first = bars.filter(pl.col("bucket") == pl.col("bucket").min())
-    watcher = Watcher(RULES, pl.DataFrame(schema=BARS), market_day(first["bucket"][0]))
+    watcher = Watcher(RULES, pl.DataFrame(schema=COLUMNS), market_day(first["bucket"][0]))
     watcher.advance(first)
     with pytest.raises(ValueError, match="next minute"):
         watcher.advance(first)
