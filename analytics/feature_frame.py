@@ -73,7 +73,6 @@ def _steps(known: set[str]) -> list[dict[str, pl.Expr]]:
         "true_range": (ta.true_range(), 1),
         "roc_10": (ta.roc("close", 10), 10),
         "momentum_10": (ta.momentum("close", 10), 10),
-        "close_robust_zscore_20": (ta.robust_zscore("close", 20), 39),
         "_step": (ta.change("close"), 1),
         **{f"{name}_change": (ta.change(name), 1) for name in ("iv", "oi") if name in known},
     }
@@ -83,6 +82,9 @@ def _steps(known: set[str]) -> list[dict[str, pl.Expr]]:
         "atr_14": ta.wilder("true_range", 14),
     }
     return [
+        # Exact windows over all rows, whatever their runs: what they give is masked when it is used.
+        {"_median": pl.col("close").rolling_median(20)},
+        {"_robust_spread": ta.absolute_deviation("close", "_median", 20)},
         {"_session": _session()} | {name: within(RUN, expr, reach) for name, (expr, reach) in bars_back.items()},
         {name: expr.over(RUN) for name, expr in (over_runs | smoothed).items()} | {"vwap": ta.vwap().over("_session")},
         _bar_by_bar(known),
@@ -106,6 +108,9 @@ def _bar_by_bar(known: set[str]) -> dict[str, pl.Expr]:
         "bollinger_upper": upper,
         "volume_ratio_20": within(RUN, ta.ratio("volume", pl.col("_volume").shift(1)), 1),
         "volume_zscore_20": within(RUN, ta.distance("volume", *(pl.col(name).shift(1) for name in volume)), 1),
+        "close_robust_zscore_20": within(
+            RUN, ta.distance("close", *(pl.col(name).shift(1) for name in ("_median", "_robust_spread"))), 39
+        ),
         "close_zscore_20": within(RUN, ta.distance("close", *(pl.col(name).shift(1) for name in close)), 1),
     }
     if "oi" in known:

@@ -184,8 +184,15 @@ def robust_zscore(column: Column, bars: int) -> pl.Expr:
     """
     x = _expr(column)
     middle = x.rolling_median(bars)
-    spread = 1.4826 * (x - middle).abs().rolling_median(bars)
-    return distance(x, middle.shift(1), spread.shift(1))
+    return distance(x, middle.shift(1), absolute_deviation(x, middle, bars).shift(1))
+
+
+def absolute_deviation(column: Column, middle: Column, bars: int) -> pl.Expr:
+    """Return 1.4826 times the median of the last `bars` distances from `middle`: a part of `robust_zscore`.
+
+    Null for bars - 1 rows of known distances.
+    """
+    return 1.4826 * (_expr(column) - _expr(middle)).abs().rolling_median(bars)
 
 
 def change(column: Column, bars: int = 1) -> pl.Expr:
