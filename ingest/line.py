@@ -72,7 +72,8 @@ class Line:
         consumer = Consumer(JournalSource(reader), writer, stream, limits_of(settings))
         consumer.resume(resume)
         spool = Spool(journal, consumer.arrived.set, settings.journal_retry_s)
-        return cls(stream, Feed(api, settings, spool, {}, stream), reader, consumer, settings)
+        feed = Feed(api, settings, spool, {}, stream, timepiece=api.timepiece)
+        return cls(stream, feed, reader, consumer, settings)
 
     async def consume(self) -> None:
         """Run the consumer; from where the ledger ends now, if the database has lost what it had committed."""

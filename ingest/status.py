@@ -13,7 +13,6 @@ from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from ingest.journal import now_us
 from ingest.keystates import KeyState
 from ingest.life import State
 from ingest.line import Line
@@ -45,7 +44,7 @@ def websocket_status(service: Service, gaps_today: int | None = None) -> dict[st
         "confirmed_keys": confirmed,
         "silent_keys": _keys_in(lines, KeyState.SILENT),
         "failed_keys": _keys_in(lines, KeyState.FAILED),
-        "last_frame_age_s": _age_s(max(heard)) if heard else None,
+        "last_frame_age_s": _age_s(service, max(heard)) if heard else None,
         "journal_lag_bytes": sum(line.reader.backlog_bytes() for line in service.lines),
         "database_away_s": _away_s(service),
         "gaps_today": gaps_today,
@@ -98,7 +97,7 @@ def _used(service: Service) -> list[Line]:
 
 def _problem(service: Service, line: Line) -> str:
     """Say why data that should flow over a line do not; "": they do, or need not."""
-    feed, lasted_s = line.feed, time.monotonic() - line.feed.life.since_s
+    feed, lasted_s = line.feed, service.watch.timepiece.monotonic() - line.feed.life.since_s
     at = service.watch.market_time()
     if at is not None and not service.watch.is_open(line):
         return ""
@@ -118,13 +117,13 @@ def _connection(service: Service, line: Line) -> dict[str, Any]:
     return {
         "name": line.stream,
         "state": feed.life.state.value,
-        "state_s": round(time.monotonic() - feed.life.since_s, 1) if feed.life.since_s else None,
+        "state_s": round(service.watch.timepiece.monotonic() - feed.life.since_s, 1) if feed.life.since_s else None,
         "keys": len(feed.keys),
         "key_states": {state.value: number for state, number in feed.states.counts().items()},
         "frames": feed.stats.frames,
         "bytes": feed.stats.bytes,
         "frames_per_s": round(service.watch.rate(line), 2),
-        "last_frame_age_s": _age_s(feed.stats.last_us) if feed.stats.last_us else None,
+        "last_frame_age_s": _age_s(service, feed.stats.last_us) if feed.stats.last_us else None,
         "connections": feed.stats.connections,
         "failures_in_a_row": feed.life.failures,
         "last_error": feed.stats.last_error or None,
@@ -172,8 +171,8 @@ def _latest(line: Line, key: str) -> dict[str, Any] | None:
     }
 
 
-def _age_s(us: int) -> float:
-    return round((now_us() - us) / 1e6, 3)
+def _age_s(service: Service, us: int) -> float:
+    return round((service.watch.timepiece.now_us() - us) / 1e6, 3)
 
 
 def _away_s(service: Service) -> float | None:

@@ -12,9 +12,7 @@ which the consumers hear; a consumer that lags, as while the database is away, i
 
 from __future__ import annotations
 
-import asyncio
 import logging
-import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
@@ -22,7 +20,6 @@ from datetime import UTC, datetime, timedelta
 import numpy as np
 
 from ingest.config import Settings
-from ingest.journal import now_us
 from ingest.keystates import Patience
 from ingest.life import State
 from ingest.line import Line
@@ -30,6 +27,7 @@ from ingest.liveness import Pace, Verdict
 from ingest.model import Integers
 from ingest.segments import Segments
 from ingest.session import Calendar, SegmentState
+from ingest.timepiece import Timepiece
 
 log = logging.getLogger(__name__)
 
@@ -75,9 +73,14 @@ class Watch:
         How patient to be.
     calendar
         Returns the sessions as they are known now.
+    timepiece
+        What time it is.
     """
 
-    def __init__(self, lines: Sequence[Line], settings: Settings, calendar: Callable[[], Calendar]) -> None:
+    def __init__(
+        self, lines: Sequence[Line], settings: Settings, calendar: Callable[[], Calendar], timepiece: Timepiece
+    ) -> None:
+        self.timepiece = timepiece
         self.segments = Segments(calendar())
         self._calendar = calendar
         self.alarms = {line.stream: Alarms() for line in lines}
@@ -93,12 +96,14 @@ class Watch:
     async def run(self) -> None:
         """Look once a second, until cancelled."""
         while True:
-            await asyncio.sleep(LOOK_S)
-            self.look(time.monotonic())
+            await self.timepiece.sleep(LOOK_S)
+            self.look(self.timepiece.monotonic())
 
     def market_time(self) -> datetime | None:
         """Return the feed's time now; None before it has been heard."""
-        return None if self._ahead_ms is None else datetime.fromtimestamp(now_us() / 1e6 + self._ahead_ms / 1e3, UTC)
+        if self._ahead_ms is None:
+            return None
+        return datetime.fromtimestamp(self.timepiece.now_us() / 1e6 + self._ahead_ms / 1e3, UTC)
 
     def rate(self, line: Line) -> float:
         """Return the frames a second of a line."""
@@ -131,7 +136,7 @@ class Watch:
         for line in self._lines:
             looked = self._looked[line.stream]
             if line.feed.stats.connections != looked.connection:
-                looked.connection, looked.connected_us = line.feed.stats.connections, now_us()
+                looked.connection, looked.connected_us = line.feed.stats.connections, self.timepiece.now_us()
                 looked.pace.begin(line.feed.stats.frames, now_s)
             if line.feed.connected:
                 self._look_at_feed(line, looked, now_s)

@@ -15,10 +15,10 @@ LAYERS = [
     | {"journal_format", "subscription", "retry", "limiter", "candles", "clock"}
     | {"session", "segments", "planner", "universe", "keystates", "life", "liveness"},
     {"recording", "journal", "journal_writer", "journal_reader", "journal_keeper", "sources", "spool"}
-    | {"freshness"}
+    | {"freshness", "timepiece"}
     | {"calendar_cache", "tokens", "upstox", "instruments", "batches", "findings", "writer", "patient_writer", "feed"},
     {"rows", "quarantine", "consumer", "supervisor", "replay", "verify", "volumes", "backfill", "universe_keeper"}
-    | {"line", "watch", "service", "handlers", "status", "api"},
+    | {"line", "watch", "service", "handlers", "status", "api", "along"},
     {"cli", "simulator", "bench", "bench_journal", "blaster"},
 ]
 PURE = ["wire", "decode", "judge", "official", "listening", "states", "columns", "normalise", "batch", "reading"]

@@ -1,0 +1,195 @@
+"""A market of several days by a clock that the test turns: what it plays, and who waits on it.
+
+Owns the clock (`Dial`) and the source (`Season`). The market is small and scripted, so that what
+should be subscribed at a time can be said without the program's own rules.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import heapq
+from collections.abc import Callable, Iterator, Sequence
+from datetime import UTC, date, datetime, time, timedelta
+from itertools import count
+from typing import Any
+
+from ingest.proto import upstox_feed_v3_pb2 as pb
+from ingest.simulator.bars import MinuteBar
+from ingest.simulator.source import Instrument, MarketFrame
+from ingest.simulator.wire import SEGMENTS
+from ingest.timepiece import Timepiece
+
+IST = timedelta(hours=5, minutes=30)
+MONDAY, FIRST, SECOND = date(2026, 11, 16), date(2026, 11, 17), date(2026, 11, 18)
+EXPIRIES = [FIRST + timedelta(days=7 * week) for week in range(3)]  # of options; the first is also the front month's
+MONTHS = [FIRST, FIRST + timedelta(days=28), FIRST + timedelta(days=63)]
+STRIKES = range(25_500, 26_550, 50)
+SPOT, SHARE = "NSE_INDEX|Nifty 50", "NSE_EQ|INE009A01021"
+EVERY_S = 5  # a frame of spot, share and futures; options in turn, each of them every 30 s
+TURNS = 6
+
+
+def at(day: date, hour: int, minute: int, second: int = 0) -> datetime:
+    """Return an Indian time, aware UTC."""
+    return datetime.combine(day, time(hour, minute, second), UTC) - IST
+
+
+class Dial(Timepiece):
+    """A clock that stands until it is turned."""
+
+    def __init__(self, begin: datetime) -> None:
+        self._s = begin.timestamp()
+        self._waiting: list[tuple[float, int, asyncio.Future[None]]] = []
+        self._numbers = count()
+
+    def now_us(self) -> int:
+        return int(self._s * 1e6)
+
+    def monotonic(self) -> float:
+        return self._s
+
+    async def sleep(self, seconds: float) -> None:
+        future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        heapq.heappush(self._waiting, (self._s + seconds, next(self._numbers), future))
+        await future
+
+    @property
+    def sleepers(self) -> int:
+        """How many wait."""
+        return sum(not future.done() for _, _, future in self._waiting)
+
+    def turn(self, seconds: float) -> None:
+        """Move on, and wake who is due."""
+        self._s += seconds
+        while self._waiting and self._waiting[0][0] <= self._s + 1e-6:
+            _, _, future = heapq.heappop(self._waiting)
+            if not future.done():
+                future.set_result(None)
+
+
+class Season:
+    """Two trading days with the night between: NIFTY, its futures and options, and one share.
+
+    Parameters
+    ----------
+    clock
+        Returns the time, for the master of the day.
+    spot
+        Returns NIFTY at a time, rupees.
+    """
+
+    title = "two days"
+
+    def __init__(self, clock: Callable[[], datetime], spot: Callable[[datetime], float]) -> None:
+        self._clock, self._spot = clock, spot
+        self._rows = _master()
+        self.keys = frozenset(row["instrument_key"] for row in self._rows)
+        self.futures = {
+            row["expiry_day"]: row["instrument_key"] for row in self._rows if row["instrument_type"] == "FUT"
+        }
+        self.options: dict[tuple[date, int], set[str]] = {}
+        for row in self._rows:
+            if row["instrument_type"] in {"CE", "PE"}:
+                self.options.setdefault((row["expiry_day"], int(row["strike_price"])), set()).add(row["instrument_key"])
+        self._option_keys = frozenset(key for keys in self.options.values() for key in keys)
+        self._expiry_of = {row["instrument_key"]: row["expiry_day"] for row in self._rows}
+
+    def instruments(self) -> Sequence[Instrument]:
+        """The master of the day: from half past six on without what has expired, with a week more of options."""
+        day = (self._clock() + IST - timedelta(hours=6, minutes=30)).date()
+        last = EXPIRIES[1] if day <= FIRST else EXPIRIES[2]
+        return [
+            {name: value for name, value in row.items() if name != "expiry_day"}
+            for row in self._rows
+            if row["expiry_day"] is None
+            or (row["instrument_type"] == "FUT" and row["expiry_day"] >= day)
+            or day <= row["expiry_day"] <= last
+        ]
+
+    def opening(self) -> Sequence[MarketFrame]:
+        """As the last session left it."""
+        closed = at(MONDAY, 15, 29)
+        ms = int(at(FIRST, 8, 45).timestamp() * 1000)
+        return [MarketFrame(ms, {key: self._feed(key, closed, closed) for key in sorted(self.keys)})]
+
+    def frames(self) -> Iterator[MarketFrame]:
+        """Frames of both days; of a closed market one in a minute that says nothing."""
+        yield self.opening()[0]
+        now, keys = at(FIRST, 8, 45), sorted(self.keys)
+        for number in count(1):
+            now += timedelta(seconds=EVERY_S)
+            if now > at(SECOND, 10, 0):
+                return
+            open_ = [key for position, key in enumerate(keys) if self._trades(key, now, position, number)]
+            if open_ or now.second == 0:
+                feeds = {key: self._feed(key, now, now) for key in open_}
+                yield MarketFrame(int(now.timestamp() * 1000), feeds)
+
+    def minute_bars(self, key: str) -> Sequence[MinuteBar]:
+        """There are none: nobody asks."""
+        return []
+
+    def segment_status(self, current_ms: int) -> dict[str, int]:
+        """The exchange's day: pre-open, open, derivatives to 15:40, shares in the closing session after it."""
+        now = datetime.fromtimestamp(current_ms / 1000, UTC)
+        hour = (now + IST).time()
+        found = {}
+        for segment in SEGMENTS:
+            closes = time(15, 40) if segment.endswith("_FO") else time(15, 30)
+            if time(9) <= hour < time(9, 8):
+                found[segment] = pb.PRE_OPEN_START
+            elif time(9, 8) <= hour < time(9, 15):
+                found[segment] = pb.PRE_OPEN_END
+            elif time(9, 15) <= hour < closes:
+                found[segment] = pb.NORMAL_OPEN
+            elif segment == "NSE_EQ" and time(15, 40) <= hour < time(16):
+                found[segment] = pb.CLOSING_START
+            else:
+                found[segment] = pb.NORMAL_CLOSE
+        return found
+
+    def _trades(self, key: str, now: datetime, position: int, number: int) -> bool:
+        hour, day = (now + IST).time(), (now + IST).date()
+        if key in self._option_keys and (position + number) % TURNS:
+            return False
+        if (expiry := self._expiry_of[key]) is not None and expiry < day:
+            return False
+        if key.startswith("NSE_FO"):
+            return time(9, 15) <= hour < time(15, 40)
+        return time(9, 15) <= hour < (time(16) if key == SHARE else time(15, 30))
+
+    def _feed(self, key: str, now: datetime, traded: datetime) -> pb.Feed:
+        ltp = self._spot(now) if key == SPOT else 1_500.0 + int(now.timestamp()) % 7
+        price = pb.LTPC(ltp=ltp, ltt=int(traded.timestamp() * 1000), cp=ltp)
+        feed = pb.Feed(requestMode=pb.full_d5)
+        if key == SPOT:
+            feed.fullFeed.indexFF.ltpc.CopyFrom(price)
+            return feed
+        price.ltq = 65
+        market = feed.fullFeed.marketFF
+        market.ltpc.CopyFrom(price)
+        opened = at((traded + IST).date(), 9, 15)
+        market.vtt = 65 * (1 + int((traded - opened).total_seconds()) // EVERY_S)
+        market.marketLevel.bidAskQuote.add(bidQ=65, bidP=ltp - 1, askQ=65, askP=ltp + 1)
+        return feed
+
+
+def _master() -> list[dict[str, Any]]:
+    rows: list[dict[str, Any]] = [
+        {"segment": "NSE_INDEX", "name": "Nifty 50", "trading_symbol": "NIFTY", "instrument_type": "INDEX"}
+        | {"instrument_key": SPOT, "exchange": "NSE", "expiry_day": None},
+        {"segment": "NSE_EQ", "name": "INFOSYS LIMITED", "trading_symbol": "INFY", "instrument_type": "EQ"}
+        | {"instrument_key": SHARE, "exchange": "NSE", "lot_size": 1, "tick_size": 5.0, "expiry_day": None},
+    ]
+    tokens = count(50_000)
+    contracts: list[tuple[str, date, int]] = [("FUT", expiry, 0) for expiry in MONTHS]
+    contracts += [(kind, expiry, strike) for expiry in EXPIRIES for strike in STRIKES for kind in ("CE", "PE")]
+    for kind, expiry, strike in contracts:
+        what = "FUT" if kind == "FUT" else f"{strike} {kind}"
+        rows.append(
+            {"segment": "NSE_FO", "name": "NIFTY", "exchange": "NSE", "instrument_type": kind, "lot_size": 65}
+            | {"instrument_key": f"NSE_FO|{next(tokens)}", "strike_price": float(strike), "tick_size": 5.0}
+            | {"expiry": int(at(expiry, 23, 59, 59).timestamp()) * 1000, "expiry_day": expiry}
+            | {"underlying_key": SPOT, "trading_symbol": f"NIFTY {what} {expiry:%d %b %y}".upper()}
+        )
+    return rows
