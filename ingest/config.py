@@ -53,6 +53,7 @@ class Settings(DatabaseSettings):
     atm_hysteresis: float = Field(0.25, ge=0, le=0.5)  # a spot that swings by half a strike moves nothing
     universe_follow_s: Positive = 5.0  # a window of options that is late by this is not late
     plus: bool = False
+    standby: bool = False
     connections_max: PositiveInt | None = None
     collector: Annotated[str, Field(pattern=r"^[A-Za-z0-9_.-]{1,40}$")] = "default"
 

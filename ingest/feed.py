@@ -69,6 +69,8 @@ class Feed:
         Returns how long a closed market lets the feed alone, seconds; 0: data may come.
     timepiece
         What time it is.
+    socket, pair
+        Which of two connections with the same keys it is, and the name of this run's pair; "": it is the only one.
     """
 
     api: UpstoxApi
@@ -78,6 +80,8 @@ class Feed:
     name: str = "1"
     pause_s: Callable[[], float] = lambda: 0.0
     timepiece: Timepiece = field(default_factory=Timepiece)
+    socket: int = 0
+    pair: str = ""
     stats: FeedStats = field(default_factory=FeedStats)
     life: Life = field(default_factory=Life)
     states: KeyStates = field(default_factory=KeyStates)
@@ -196,7 +200,8 @@ class Feed:
         assert socket is not None
         self.stats.connections += 1
         self._gave_up = ""
-        self._note(RecordKind.CONNECTED, {"connection": self.stats.connections, "mode": self.settings.mode})
+        facts: dict[str, object] = {"connection": self.stats.connections, "mode": self.settings.mode}
+        self._note(RecordKind.CONNECTED, facts | ({"pair": self.pair} if self.pair else {}))
         log.info("feed connected name=%s connection=%d keys=%d", self.name, self.stats.connections, len(self.keys))
         subscribing = asyncio.create_task(self._subscribe(socket))
         try:
@@ -233,7 +238,7 @@ class Feed:
                 continue
             await spool.room()
             stats.last_us = self.timepiece.now_us()
-            spool.put(RecordKind.FRAME, message, stats.last_us)
+            spool.put(RecordKind.FRAME, message, stats.last_us, self.socket)
             stats.frames += 1
             stats.bytes += len(message)
             if life.state is not State.LIVE and not is_market_info(message):
@@ -307,4 +312,4 @@ class Feed:
         return Event.DUE
 
     def _note(self, kind: RecordKind, facts: dict[str, object]) -> None:
-        self.spool.put(kind, json.dumps(facts).encode(), self.timepiece.now_us())
+        self.spool.put(kind, json.dumps(facts).encode(), self.timepiece.now_us(), self.socket)

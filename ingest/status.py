@@ -9,10 +9,12 @@ from __future__ import annotations
 
 import math
 import time
+from collections import Counter
 from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+from ingest.feed import Feed
 from ingest.keystates import KeyState
 from ingest.life import State
 from ingest.line import Line
@@ -27,30 +29,31 @@ _BID, _ASK = CARRIED_NAMES.index("bid"), CARRIED_NAMES.index("ask")
 def websocket_status(service: Service, gaps_today: int | None = None) -> dict[str, Any]:
     """Return the state of the connections and what flows over them."""
     lines = _used(service)
-    counts = {state: sum(line.feed.states.counts()[state] for line in lines) for state in KeyState}
+    keys = {key: state for line in lines for key, state in line.key_states.items()}
+    counts = Counter(keys.values())
     total, confirmed = len(service.keys), counts[KeyState.CONFIRMED]
-    heard = [line.feed.stats.last_us for line in lines if line.feed.stats.last_us]
+    heard = [feed.stats.last_us for line in lines for feed in line.feeds if feed.stats.last_us]
     at = service.watch.market_time()
     return {
         "is_running": True,
-        "websocket_connected": bool(lines) and all(line.feed.connected for line in lines),
+        "websocket_connected": bool(lines) and all(any(feed.connected for feed in line.feeds) for line in lines),
         "subscriptions": {
             "total_symbols": total,
             "subscribed_count": confirmed,
             "failed_count": counts[KeyState.FAILED],
             "subscription_rate": round(100 * confirmed / total, 2) if total else 0.0,
         },
-        "subscribed_symbols": _keys_in(lines, KeyState.CONFIRMED),
+        "subscribed_symbols": _keys_in(keys, KeyState.CONFIRMED),
         "confirmed_keys": confirmed,
-        "silent_keys": _keys_in(lines, KeyState.SILENT),
-        "failed_keys": _keys_in(lines, KeyState.FAILED),
+        "silent_keys": _keys_in(keys, KeyState.SILENT),
+        "failed_keys": _keys_in(keys, KeyState.FAILED),
         "last_frame_age_s": _age_s(service, max(heard)) if heard else None,
         "journal_lag_bytes": sum(line.reader.backlog_bytes() for line in service.lines),
         "database_away_s": _away_s(service),
         "gaps_today": gaps_today,
         "market_time": at.isoformat() if at else None,
         "segments": _segments(service, at),
-        "connections": [_connection(service, line) for line in lines],
+        "connections": [_connection(service, line, feed) for line in lines for feed in line.feeds],
         "handlers": [handler.account() for handler in service.handlers],
     }
 
@@ -59,7 +62,7 @@ def subscriptions(service: Service) -> dict[str, Any]:
     """Return every key with its mode, its connection and what is known of it."""
     found: dict[str, dict[str, str]] = {}
     for line in _used(service):
-        known = {key: state.value for state in KeyState for key in line.feed.states.in_state(state)}
+        known = {key: state.value for key, state in line.key_states.items()}
         for key, mode in line.feed.keys.items():
             found[key] = {"mode": mode, "connection": line.stream, "state": known.get(key, "waiting its turn")}
     return {"total_symbols": len(found), "subscriptions": found}
@@ -79,8 +82,15 @@ def latest_ticks(service: Service) -> dict[str, Any]:
 
 
 def health(service: Service) -> dict[str, Any]:
-    """Return `healthy`, or `unhealthy` with what is wrong: data that should flow do not."""
-    problems = [problem for line in _used(service) if (problem := _problem(service, line))]
+    """Return `healthy`, or `unhealthy` with what is wrong: data that should flow do not.
+
+    What is wrong with one of two connections with the same keys, or not yet a failure, is a warning.
+    """
+    problems: list[str] = []
+    warnings: list[str] = []
+    for line in _used(service):
+        found = [problem for feed in line.feeds if (problem := _problem(service, line, feed))]
+        (problems if len(found) == len(line.feeds) else warnings).extend(found)
     problems += [f"journal: {line.feed.spool.error}" for line in service.lines if line.feed.spool.error]
     if (away_s := _away_s(service)) is not None and away_s > TROUBLE_S:
         problems.append(f"database away for {away_s:.0f} s: {service.writer.last_error}")
@@ -88,6 +98,7 @@ def health(service: Service) -> dict[str, Any]:
         "status": "unhealthy" if problems else "healthy",
         "environment": "production" if "upstox.com" in service.lines[0].settings.api_url else "simulator",
         "problems": problems,
+        "warnings": warnings,
     }
 
 
@@ -95,34 +106,34 @@ def _used(service: Service) -> list[Line]:
     return [line for line in service.lines if line.feed.keys]
 
 
-def _problem(service: Service, line: Line) -> str:
-    """Say why data that should flow over a line do not; "": they do, or need not."""
-    feed, lasted_s = line.feed, service.watch.timepiece.monotonic() - line.feed.life.since_s
+def _problem(service: Service, line: Line, feed: Feed) -> str:
+    """Say why data that should flow over a connection do not; "": they do, or need not."""
+    lasted_s = service.watch.timepiece.monotonic() - feed.life.since_s
     at = service.watch.market_time()
     if at is not None and not service.watch.is_open(line):
         return ""
     if feed.connected:
-        if service.watch.verdict(line) in {Verdict.QUIET, Verdict.DEAD}:
-            return f"connection {line.stream} is silent"
+        if service.watch.verdict(feed) in {Verdict.QUIET, Verdict.DEAD}:
+            return f"connection {feed.name} is silent"
         if feed.life.state is State.SUBSCRIBING and lasted_s > TROUBLE_S:
-            return f"connection {line.stream} is open and brings no data"
+            return f"connection {feed.name} is open and brings no data"
         return ""
     if feed.life.state is State.WAITING_FOR_TOKEN or feed.life.failures > 1 or lasted_s > TROUBLE_S:
-        return f"connection {line.stream} is {feed.life.state.value}: {feed.stats.last_error}"
+        return f"connection {feed.name} is {feed.life.state.value}: {feed.stats.last_error}"
     return ""
 
 
-def _connection(service: Service, line: Line) -> dict[str, Any]:
-    feed, alarms = line.feed, service.watch.alarms[line.stream]
+def _connection(service: Service, line: Line, feed: Feed) -> dict[str, Any]:
+    alarms = service.watch.alarms[feed.name]
     return {
-        "name": line.stream,
+        "name": feed.name,
         "state": feed.life.state.value,
         "state_s": round(service.watch.timepiece.monotonic() - feed.life.since_s, 1) if feed.life.since_s else None,
         "keys": len(feed.keys),
         "key_states": {state.value: number for state, number in feed.states.counts().items()},
         "frames": feed.stats.frames,
         "bytes": feed.stats.bytes,
-        "frames_per_s": round(service.watch.rate(line), 2),
+        "frames_per_s": round(service.watch.rate(feed), 2),
         "last_frame_age_s": _age_s(service, feed.stats.last_us) if feed.stats.last_us else None,
         "connections": feed.stats.connections,
         "failures_in_a_row": feed.life.failures,
@@ -139,12 +150,13 @@ def _connection(service: Service, line: Line) -> dict[str, Any]:
         },
         "ticks": line.consumer.account.ticks,
         "rejected": line.consumer.account.rejected,
+        "duplicates": line.consumer.account.duplicates,
         "quarantined": line.consumer.account.quarantined,
     }
 
 
-def _keys_in(lines: list[Line], state: KeyState) -> list[str]:
-    return [key for line in lines for key in line.feed.states.in_state(state)]
+def _keys_in(keys: Mapping[str, KeyState], state: KeyState) -> list[str]:
+    return [key for key, known in keys.items() if known is state]
 
 
 def _segments(service: Service, at: datetime | None) -> Mapping[str, str]:

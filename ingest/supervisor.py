@@ -3,6 +3,8 @@
     line "1"   feed ─► spool ─► journal ─► consumer ─┐
     line "2"   feed ─► spool ─► journal ─► consumer ─┴──batches──► the one writer, on a thread
 
+With a standby each line has two feeds before its spool.
+
 Tasks start here and nowhere else, in one TaskGroup. A stop closes the feeds first, then the
 journals, and lets the consumers commit what is left.
 """
@@ -110,7 +112,7 @@ async def start(
     """
     settings.token()  # say so at once if there is none
     wanted = keys if isinstance(keys, Mapping) else dict.fromkeys(keys, settings.mode)
-    account = VendorAccount.of(plus=settings.plus, connections_max=settings.connections_max)
+    account = VendorAccount.of(plus=settings.plus, connections_max=settings.connections_max, standby=settings.standby)
     plan(wanted, account)  # the vendor would ignore what is too many
     if settings.api_port:
         await asyncio.to_thread(_api)  # before the first frame, which would wait for it
@@ -161,7 +163,8 @@ async def _run(
         async with asyncio.TaskGroup() as group:
             consuming = [group.create_task(line.consume(), name=f"consumer {line.stream}") for line in lines]
             spooling = [group.create_task(line.feed.spool.run(), name=f"spool {line.stream}") for line in lines]
-            receiving = [group.create_task(line.feed.run(), name=f"feed {line.stream}") for line in lines]
+            feeds = [feed for line in lines for feed in line.feeds]
+            receiving = [group.create_task(feed.run(), name=f"feed {feed.name}") for feed in feeds]
             along = [group.create_task(line.keep(), name=f"journal keeper {line.stream}") for line in lines]
             along += [
                 group.create_task(show_along(progress, show), name="progress"),

@@ -2,8 +2,10 @@
 
     received = journalled = committed + pending          frames
     ticks of a committed frame = its updates - rejected  rows of the table, each once
+    ticks of a batch = its updates - rejected - duplicates   where two connections brought the same
 
-What a frame should have made is found by decoding it again; it does not depend on what came before.
+What a frame should have made is found by decoding it again; it does not depend on what came before, but for
+what the other of two connections had said: how many updates that were, the ledger says of each batch.
 """
 
 from __future__ import annotations
@@ -44,6 +46,7 @@ class StreamReport:
     quarantined: int = 0
     ticks: int = 0  # rows that the committed frames should have
     rejected: int = 0  # updates and rows that made no row, with a reason on record
+    duplicates: int = 0  # updates that the other of two connections had brought
     problem_counts: dict[str, int] = field(default_factory=dict)
     problems: list[str] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)  # where it ended without a word: what may have been lost there
@@ -75,6 +78,7 @@ class _Batch:
     ticks: int
     rejected: int
     quarantined: int
+    duplicates: int
     first_ts: Any
     last_ts: Any
     digest: str
@@ -188,6 +192,7 @@ class _Segment:
         self._quarantined = {seq for (seq,) in quarantined}
         self._expected: dict[tuple[int, int], int] = {}  # frame -> rows that it should have
         self._pending: set[tuple[int, int]] = set()
+        self._shared: list[tuple[_Batch, list[tuple[int, int]]]] = []  # batches with duplicates, and their frames
 
     def check(self) -> None:
         """Read the segment along its batches, then the table."""
@@ -254,6 +259,9 @@ class _Segment:
         self._report.ticks += batch.ticks
         self._report.rejected += batch.rejected
         self._report.quarantined += batch.quarantined
+        self._report.duplicates += batch.duplicates
+        if batch.duplicates:
+            self._shared.append((batch, [(record.seq, record.received_us) for record in found]))
         place = f"{self.name}: batch {batch.batch_id}"
         if not ended:
             self._note("journal behind the ledger", f"{place} ends at {batch.offset_end}, where no record does")
@@ -291,11 +299,31 @@ class _Segment:
                 self._note("doubled", f"{self.name}: seq {seq} has {ticks} rows of {instruments} instruments")
             if frame in self._pending:
                 self._note("beyond the ledger", f"{self.name}: seq {seq} has rows and is in no batch")
+        for batch, frames in self._shared:
+            self._check_shared(batch, frames, found, refused)
         for (seq, received_us), expected in self._expected.items():
             ticks = found.get((seq, received_us), 0)
             if ticks != expected - refused.get(seq, 0):
                 kind = "missing" if ticks < expected else "too many"
                 self._note(kind, f"{self.name}: seq {seq} should have {expected} rows, the table has {ticks}")
+
+    def _check_shared(
+        self,
+        batch: _Batch,
+        frames: list[tuple[int, int]],
+        found: dict[tuple[int, int], int],
+        refused: dict[int, int],
+    ) -> None:
+        """Compare the rows of a batch to which two connections brought the same: frame by frame none is too many."""
+        expected = {frame: self._expected.pop(frame) - refused.get(frame[0], 0) for frame in frames}
+        ticks = sum(found.get(frame, 0) for frame in frames)
+        if ticks + batch.duplicates != (made := sum(expected.values())):
+            kind = "missing" if ticks + batch.duplicates < made else "too many"
+            place = f"{self.name}: batch {batch.batch_id}"
+            self._note(kind, f"{place} should have {made - batch.duplicates} rows, the table has {ticks}")
+        for frame in frames:
+            if found.get(frame, 0) > expected[frame]:
+                self._note("too many", f"{self.name}: seq {frame[0]} has more rows than updates")
 
     def _note(self, kind: str, text: str) -> None:
         self._report.note(kind, text)

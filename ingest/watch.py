@@ -20,6 +20,7 @@ from datetime import UTC, datetime, timedelta
 import numpy as np
 
 from ingest.config import Settings
+from ingest.feed import Feed
 from ingest.keystates import Patience
 from ingest.life import State
 from ingest.line import Line
@@ -83,14 +84,16 @@ class Watch:
         self.timepiece = timepiece
         self.segments = Segments(calendar())
         self._calendar = calendar
-        self.alarms = {line.stream: Alarms() for line in lines}
+        self.alarms = {feed.name: Alarms() for line in lines for feed in line.feeds}
         self._settings = settings
         self._lines = tuple(lines)
-        self._looked = {line.stream: _Looked() for line in lines}
+        self._feeds = [(line, feed) for line in lines for feed in line.feeds]
+        self._looked = {feed.name: _Looked() for line in lines for feed in line.feeds}
         self._ahead_ms: int | None = None  # of our clock, is the feed's; None: not heard yet
         for line in lines:
-            line.feed.pause_s = lambda line=line: self.pause_s(line)  # type: ignore[misc]
-            line.feed.states.patience = Patience(confirm_s=settings.confirm_s, silent_s=settings.key_silent_s)
+            for feed in line.feeds:
+                feed.pause_s = lambda line=line: self.pause_s(line)  # type: ignore[misc]
+                feed.states.patience = Patience(confirm_s=settings.confirm_s, silent_s=settings.key_silent_s)
             line.consumer.on_status = self._hear
 
     async def run(self) -> None:
@@ -105,13 +108,13 @@ class Watch:
             return None
         return datetime.fromtimestamp(self.timepiece.now_us() / 1e6 + self._ahead_ms / 1e3, UTC)
 
-    def rate(self, line: Line) -> float:
-        """Return the frames a second of a line."""
-        return self._looked[line.stream].pace.rate
+    def rate(self, feed: Feed) -> float:
+        """Return the frames a second of a connection."""
+        return self._looked[feed.name].pace.rate
 
-    def verdict(self, line: Line) -> Verdict:
-        """Return what the last look at a line found."""
-        return self._looked[line.stream].verdict
+    def verdict(self, feed: Feed) -> Verdict:
+        """Return what the last look at a connection found."""
+        return self._looked[feed.name].verdict
 
     def is_open(self, line: Line) -> bool:
         """Whether a segment of a line trades now, as far as is known."""
@@ -133,19 +136,20 @@ class Watch:
         """Look at every line."""
         self._note_time()
         self.segments.calendar = self._calendar()
-        for line in self._lines:
-            looked = self._looked[line.stream]
-            if line.feed.stats.connections != looked.connection:
-                looked.connection, looked.connected_us = line.feed.stats.connections, self.timepiece.now_us()
-                looked.pace.begin(line.feed.stats.frames, now_s)
-            if line.feed.connected:
-                self._look_at_feed(line, looked, now_s)
-                self._look_at_keys(line, looked, now_s)
+        for line, feed in self._feeds:
+            looked = self._looked[feed.name]
+            if feed.stats.connections != looked.connection:
+                looked.connection, looked.connected_us = feed.stats.connections, self.timepiece.now_us()
+                looked.pace.begin(feed.stats.frames, now_s)
+            if feed.connected:
+                self._look_at_feed(line, feed, now_s)
+                self._look_at_keys(line, feed, now_s)
             else:
                 looked.verdict = Verdict.WELL  # of what is not open nothing is expected: `life` has it
 
-    def _look_at_feed(self, line: Line, looked: _Looked, now_s: float) -> None:
-        feed, before = line.feed, looked.verdict
+    def _look_at_feed(self, line: Line, feed: Feed, now_s: float) -> None:
+        looked = self._looked[feed.name]
+        before = looked.verdict
         is_open = self.is_open(line)
         if not is_open or not looked.was_open or feed.life.state is State.SUBSCRIBING:
             looked.pace.begin(feed.stats.frames, now_s)
@@ -162,7 +166,7 @@ class Watch:
             looked.pace.rate,
             looked.pace.habit,
         )
-        alarms = self.alarms[line.stream]
+        alarms = self.alarms[feed.name]
         if looked.verdict is Verdict.SLOW:
             alarms.slow += 1
         elif looked.verdict is Verdict.QUIET:
@@ -171,12 +175,12 @@ class Watch:
         else:
             feed.reconnect("silence of the feed")
 
-    def _look_at_keys(self, line: Line, looked: _Looked, now_s: float) -> None:
+    def _look_at_keys(self, line: Line, feed: Feed, now_s: float) -> None:
         """Confirm keys by their updates; name those that are overdue, and ask for them again."""
-        states, alarms = line.feed.states, self.alarms[line.stream]
+        states, alarms = feed.states, self.alarms[feed.name]
         if line.reader.backlog_bytes() > LAG_BYTES_MAX:
             return
-        states.updated(self._heard_keys(line, looked), now_s)
+        states.updated(self._heard_keys(line, feed), now_s)
         at = self.market_time()
         open_ = {
             segment
@@ -189,14 +193,15 @@ class Watch:
         for what, keys in (("not answered", found.failed), ("silent", found.silent)):
             if keys:
                 named = ", ".join(keys[:NAMED_MAX]) + (" …" if len(keys) > NAMED_MAX else "")
-                log.warning("keys %s name=%s keys=%d: %s", what, line.stream, len(keys), named)
-        if again := [key for key in found.retry + found.silent if key in line.feed.keys]:
+                log.warning("keys %s name=%s keys=%d: %s", what, feed.name, len(keys), named)
+        if again := [key for key in found.retry + found.silent if key in feed.keys]:
             alarms.asked_again += len(again)
-            line.feed.ask_again(again)
+            feed.ask_again(again)
 
-    def _heard_keys(self, line: Line, looked: _Looked) -> list[str]:
+    def _heard_keys(self, line: Line, feed: Feed) -> list[str]:
         """Return the keys of which updates have come on this connection since the last look."""
-        heard_us = line.consumer.normaliser.states.heard_us
+        looked = self._looked[feed.name]
+        heard_us = line.consumer.normaliser.states.heard_us[:, feed.socket]
         before = np.zeros(len(heard_us), np.int64)
         before[: len(looked.heard_us)] = looked.heard_us[: len(heard_us)]
         looked.heard_us = heard_us.copy()
@@ -205,13 +210,13 @@ class Watch:
         return [keys[place] for place in fresh.tolist()]
 
     def _segments_of(self, line: Line) -> frozenset[str]:
-        looked, keys = self._looked[line.stream], line.feed.keys
+        looked, keys = self._looked[line.feed.name], line.feed.keys
         if keys is not looked.keys:  # `change` makes a new one
             looked.keys, looked.segments = keys, frozenset(key.partition("|")[0] for key in keys)
         return looked.segments
 
     def _note_time(self) -> None:
-        heard = [line.consumer.listening for line in self._lines if line.feed.stats.frames]
+        heard = [line.consumer.listening for line in self._lines if any(feed.stats.frames for feed in line.feeds)]
         if heard and (newest := max(heard, key=lambda listening: listening.received_ms)).last_ms:
             self._ahead_ms = newest.last_ms - newest.received_ms
 

@@ -55,6 +55,8 @@ def print_account(name: str, account: Account, counts: dict[str, int]) -> None:
         parts.append(f"{account.frames_before:,} frames were in the ledger already")
     if account.rejected:
         parts.append(f"{account.rejected:,} updates rejected (see tickline.rejected_ticks)")
+    if account.duplicates:
+        parts.append(f"{account.duplicates:,} updates brought by the other connection too")
     if account.quarantined:
         parts.append(f"{account.quarantined:,} frames do not parse (see tickline.quarantined_frames)")
     if counts.get("backward"):

@@ -67,9 +67,8 @@ def plan() -> None:
     config, now = settings(), datetime.now(UTC)
     with ready_database(config) as database:
         keeper = UniverseKeeper(config, database.url)
-        asyncio.run(keeper.refresh(now))
-        found = keeper.look(now)
-    account = Account.of(plus=config.plus, connections_max=config.connections_max)
+        found = asyncio.run(keeper.wanted(now))
+    account = Account.of(plus=config.plus, connections_max=config.connections_max, standby=config.standby)
     if found.unpriced:
         _say_unpriced(found.unpriced)
         found = keeper.supposed(found, now)

@@ -36,7 +36,10 @@ def nifty(now: datetime) -> float:
 class Day:
     """The run: its clock, its two sides, and how the time is moved on."""
 
-    def __init__(self, dial: Dial, simulator: Simulator, season: Season, service: Service) -> None:
+    def __init__(
+        self, dial: Dial, simulator: Simulator, season: Season, service: Service, running: asyncio.Task[Progress]
+    ) -> None:
+        self.running = running
         self.dial, self.simulator, self.season, self.service = dial, simulator, season, service
         self.feed = service.lines[0].feed
 
@@ -51,6 +54,8 @@ class Day:
         line = self.service.lines[0]
 
         def is_settled() -> bool:
+            if self.running.done():
+                self.running.result()
             sent = all(not connection._waiting for connection in self.simulator.player.connections)
             return sent and self.dial.sleepers >= 3 and not line.feed.spool._records and not line.reader.backlog_bytes()
 
@@ -201,10 +206,9 @@ async def run(database: Database, home: Path, course: Callable[[Day, Database, P
         if running.done():
             await running
         assert seen[0].service is not None
-        day = Day(dial, simulator, season, seen[0].service)
+        day = Day(dial, simulator, season, seen[0].service, running)
         try:
             await course(day, database, home)
         finally:
-            following.cancel()
             stop.set()
             await running

@@ -11,7 +11,7 @@ ROOT = Path(__file__).parents[2]
 # What each layer of `ingest` holds; a module may import its own layer and those before it.
 LAYERS = [
     {"model", "proto", "config"},
-    {"wire", "decode", "judge", "official", "states", "columns", "normalise", "batch", "reading", "listening"}
+    {"wire", "decode", "judge", "official", "states", "columns", "normalise", "batch", "reading", "listening", "pair"}
     | {"journal_format", "subscription", "retry", "limiter", "candles", "clock"}
     | {"session", "segments", "planner", "universe", "keystates", "life", "liveness"},
     {"recording", "journal", "journal_writer", "journal_reader", "journal_keeper", "sources", "spool"}
@@ -21,7 +21,19 @@ LAYERS = [
     | {"line", "watch", "service", "handlers", "status", "api", "along"},
     {"cli", "simulator", "bench", "bench_journal", "blaster"},
 ]
-PURE = ["wire", "decode", "judge", "official", "listening", "states", "columns", "normalise", "batch", "reading"]
+PURE = [
+    "wire",
+    "decode",
+    "judge",
+    "official",
+    "listening",
+    "states",
+    "columns",
+    "normalise",
+    "batch",
+    "reading",
+    "pair",
+]
 PURE += ["journal_format", "subscription", "retry", "limiter", "candles", "clock"]
 PURE += ["session", "segments", "planner", "universe", "keystates", "life", "liveness"]
 EFFECTS = {"time", "socket", "asyncio", "logging", "os", "pathlib", "random", "threading", "psycopg", "aiohttp"}
