@@ -115,6 +115,9 @@ def _problem(service: Service, line: Line, feed: Feed) -> str:
     if feed.connected:
         if service.watch.verdict(feed) in {Verdict.QUIET, Verdict.DEAD}:
             return f"connection {feed.name} is silent"
+        if service.watch.verdict(feed) is Verdict.SLOW:
+            rate, usual = service.watch.rate(feed), service.watch.usual_rate(feed)
+            return f"connection {feed.name} is slow: {rate:.1f} frames/s, usually {usual:.1f} at this minute"
         if feed.life.state is State.SUBSCRIBING and lasted_s > TROUBLE_S:
             return f"connection {feed.name} is open and brings no data"
         return ""
@@ -134,6 +137,8 @@ def _connection(service: Service, line: Line, feed: Feed) -> dict[str, Any]:
         "frames": feed.stats.frames,
         "bytes": feed.stats.bytes,
         "frames_per_s": round(service.watch.rate(feed), 2),
+        "frames_per_s_usual": round(service.watch.usual_rate(feed), 2),
+        "verdict": service.watch.verdict(feed).value,
         "last_frame_age_s": _age_s(service, feed.stats.last_us) if feed.stats.last_us else None,
         "connections": feed.stats.connections,
         "failures_in_a_row": feed.life.failures,

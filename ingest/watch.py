@@ -12,6 +12,7 @@ which the consumers hear; a consumer that lags, as while the database is away, i
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -21,6 +22,8 @@ import numpy as np
 
 from ingest.config import Settings
 from ingest.feed import Feed
+from ingest.habit import Habit, Usual
+from ingest.habit_cache import load_habits, store_habits
 from ingest.keystates import Patience
 from ingest.life import State
 from ingest.line import Line
@@ -57,6 +60,9 @@ class _Looked:
     verdict: Verdict = Verdict.WELL
     connection: int = 0
     connected_us: int = 0
+    minute: datetime | None = None  # that is being learnt, and since which frame
+    minute_frames: int = 0
+    usual: Usual | None = None
     heard_us: Integers = field(default_factory=lambda: np.empty(0, np.int64))
     keys: Mapping[str, str] = field(default_factory=dict)
     segments: frozenset[str] = frozenset()
@@ -89,6 +95,9 @@ class Watch:
         self._lines = tuple(lines)
         self._feeds = [(line, feed) for line in lines for feed in line.feeds]
         self._looked = {feed.name: _Looked() for line in lines for feed in line.feeds}
+        habits = load_habits(settings)
+        self._habits = {feed.name: habits.get(feed.name, Habit()) for _, feed in self._feeds}
+        self._learnt = False  # since the habits were stored last
         self._ahead_ms: int | None = None  # of our clock, is the feed's; None: not heard yet
         for line in lines:
             for feed in line.feeds:
@@ -101,6 +110,9 @@ class Watch:
         while True:
             await self.timepiece.sleep(LOOK_S)
             self.look(self.timepiece.monotonic())
+            if self._learnt:
+                self._learnt = False
+                await asyncio.to_thread(store_habits, self._settings, dict(self._habits))
 
     def market_time(self) -> datetime | None:
         """Return the feed's time now; None before it has been heard."""
@@ -111,6 +123,11 @@ class Watch:
     def rate(self, feed: Feed) -> float:
         """Return the frames a second of a connection."""
         return self._looked[feed.name].pace.rate
+
+    def usual_rate(self, feed: Feed) -> float:
+        """Return the frames a second that are usual now: by earlier days at this minute, else by the last while."""
+        looked = self._looked[feed.name]
+        return looked.usual.rate if looked.usual else looked.pace.habit
 
     def verdict(self, feed: Feed) -> Verdict:
         """Return what the last look at a connection found."""
@@ -151,11 +168,12 @@ class Watch:
         looked = self._looked[feed.name]
         before = looked.verdict
         is_open = self.is_open(line)
+        self._learn(feed, is_open=is_open)
         if not is_open or not looked.was_open or feed.life.state is State.SUBSCRIBING:
             looked.pace.begin(feed.stats.frames, now_s)
             looked.verdict = Verdict.WELL
         else:
-            looked.verdict = looked.pace.look(feed.stats.frames, now_s)
+            looked.verdict = looked.pace.look(feed.stats.frames, now_s, looked.usual)
         looked.was_open = is_open
         if looked.verdict is before or looked.verdict is Verdict.WELL:
             return
@@ -164,7 +182,7 @@ class Watch:
             looked.verdict.value,
             feed.name,
             looked.pace.rate,
-            looked.pace.habit,
+            self.usual_rate(feed),
         )
         alarms = self.alarms[feed.name]
         if looked.verdict is Verdict.SLOW:
@@ -174,6 +192,23 @@ class Watch:
             feed.quiet()
         else:
             feed.reconnect("silence of the feed")
+
+    def _learn(self, feed: Feed, *, is_open: bool) -> None:
+        """Note what a whole minute of an open market has brought, and what is usual in this one."""
+        looked, at, frames = self._looked[feed.name], self.market_time(), feed.stats.frames
+        if at is None or not is_open or not looked.was_open or feed.life.state is State.SUBSCRIBING:
+            looked.minute = looked.usual = None
+            return
+        minute = at.replace(second=0, microsecond=0)
+        if looked.minute == minute:
+            return
+        habit = self._habits[feed.name]
+        if looked.minute is not None and minute - looked.minute == timedelta(minutes=1):
+            habit.learn(looked.minute, (frames - looked.minute_frames) / 60, len(feed.keys))
+            self._learnt = True
+        # The first minute that is looked at began before.
+        looked.minute, looked.minute_frames = minute if looked.minute or at.second <= LOOK_S else None, frames
+        looked.usual = habit.usual(at, len(feed.keys))
 
     def _look_at_keys(self, line: Line, feed: Feed, now_s: float) -> None:
         """Confirm keys by their updates; name those that are overdue, and ask for them again."""

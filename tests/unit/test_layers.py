@@ -13,9 +13,9 @@ LAYERS = [
     {"model", "proto", "config"},
     {"wire", "decode", "judge", "official", "states", "columns", "normalise", "batch", "reading", "listening", "pair"}
     | {"journal_format", "subscription", "retry", "limiter", "candles", "clock"}
-    | {"session", "segments", "planner", "universe", "keystates", "life", "liveness"},
+    | {"session", "segments", "planner", "universe", "keystates", "life", "liveness", "habit"},
     {"recording", "journal", "journal_writer", "journal_reader", "journal_keeper", "sources", "spool"}
-    | {"freshness", "timepiece"}
+    | {"freshness", "timepiece", "habit_cache"}
     | {"calendar_cache", "tokens", "upstox", "instruments", "batches", "findings", "writer", "patient_writer", "feed"},
     {"rows", "quarantine", "consumer", "supervisor", "replay", "verify", "volumes", "backfill", "universe_keeper"}
     | {"line", "watch", "service", "handlers", "status", "api", "along"},
@@ -35,7 +35,7 @@ PURE = [
     "pair",
 ]
 PURE += ["journal_format", "subscription", "retry", "limiter", "candles", "clock"]
-PURE += ["session", "segments", "planner", "universe", "keystates", "life", "liveness"]
+PURE += ["session", "segments", "planner", "universe", "keystates", "life", "liveness", "habit"]
 EFFECTS = {"time", "socket", "asyncio", "logging", "os", "pathlib", "random", "threading", "psycopg", "aiohttp"}
 
 
