@@ -31,6 +31,7 @@ import numpy as np
 from google.protobuf.message import DecodeError as ProtobufDecodeError
 from numpy.typing import NDArray
 
+from ingest.market_info import status_of
 from ingest.model import CARRIED_NAMES, Candles, Floats, Frames, FrameType, Integers, Mask, Mode, Updates
 from ingest.proto import upstox_feed_v3_pb2 as pb
 from ingest.wire import Message, read_columns
@@ -92,7 +93,7 @@ def decode_all(payloads: Sequence[bytes]) -> Frames:
         errors.setdefault(index, DecodeError(f"frame has impossible currentTs {int(current_ms[index])!r}"))
     info = batch.column("marketInfo")
     status = {
-        index: dict((info[index].as_py() or {}).get("segmentStatus", []))
+        index: status_of(info[index].as_py() or {}, int(current_ms[index]))
         for index in np.flatnonzero(kinds == FrameType.MARKET_INFO).tolist()
     }
     updates, candles = _updates(feeds)

@@ -10,7 +10,7 @@ from __future__ import annotations
 import math
 import time
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -69,14 +69,15 @@ def subscriptions(service: Service) -> dict[str, Any]:
 
 
 def latest_tick(service: Service, key: str) -> dict[str, Any] | None:
-    """Return the last tick of a key, at the cost of two look-ups; None: none has come."""
+    """Return the last tick of a key, at the cost of a few look-ups; None: none has come."""
     line = service.line_of(key)
     return None if line is None else _latest(line, key)
 
 
-def latest_ticks(service: Service) -> dict[str, Any]:
-    """Return the last tick of every key."""
-    found = {key: tick for line in _used(service) for key in line.feed.keys if (tick := _latest(line, key))}
+def latest_ticks(service: Service, keys: Iterable[str] | None = None) -> dict[str, Any]:
+    """Return the last tick of some keys, at the cost of those, or of every key; a key that has none is left out."""
+    wanted = service.keys if keys is None else keys
+    found = {key: tick for key in wanted if (tick := latest_tick(service, key))}
     updates = sum(line.consumer.account.ticks for line in service.lines)
     return {"symbols_tracked": len(found), "price_updates": updates, "latest_ticks": found}
 

@@ -22,7 +22,6 @@ from ingest.proto import upstox_feed_v3_pb2 as pb
 _UNREAD = {
     "LTPC": {"iep"},
     "MarketFullFeed": {"iep", "rp", "ieq", "iiqTotal", "iiqM", "casEligible"},
-    "MarketInfo": {"casMarketStatus", "preOpenSessionStatus"},
 }
 
 

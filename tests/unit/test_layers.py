@@ -13,7 +13,7 @@ LAYERS = [
     {"model", "proto", "config"},
     {"wire", "decode", "judge", "official", "states", "columns", "normalise", "batch", "reading", "listening", "pair"}
     | {"journal_format", "subscription", "retry", "limiter", "candles", "clock"}
-    | {"session", "segments", "planner", "universe", "keystates", "life", "liveness", "habit"},
+    | {"session", "segments", "planner", "universe", "keystates", "life", "liveness", "habit", "market_info"},
     {"recording", "journal", "journal_writer", "journal_reader", "journal_keeper", "sources", "spool"}
     | {"freshness", "timepiece", "habit_cache"}
     | {"calendar_cache", "tokens", "upstox", "instruments", "batches", "findings", "writer", "patient_writer", "feed"},
@@ -35,7 +35,7 @@ PURE = [
     "pair",
 ]
 PURE += ["journal_format", "subscription", "retry", "limiter", "candles", "clock"]
-PURE += ["session", "segments", "planner", "universe", "keystates", "life", "liveness", "habit"]
+PURE += ["session", "segments", "planner", "universe", "keystates", "life", "liveness", "habit", "market_info"]
 EFFECTS = {"time", "socket", "asyncio", "logging", "os", "pathlib", "random", "threading", "psycopg", "aiohttp"}
 
 
