@@ -226,7 +226,10 @@ class Normaliser:
         at, count = frame[order], len(frames)
         socket = np.broadcast_to(sockets, count)[at]
         self.states.heard_us[places[order], socket] = np.broadcast_to(received_us, count)[at]
-        news = self.pair.news(updates, order, places[order], socket, frames.current_ms[at])
+        others_ms = self.pair.reach(frames.current_ms, np.broadcast_to(sockets, count))[at]
+        news = self.pair.news(
+            updates, order, places=places[order], sockets=socket, current_ms=frames.current_ms[at], others_ms=others_ms
+        )
         self.duplicates += int((~news).sum())
         return order[news]
 

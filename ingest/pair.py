@@ -7,6 +7,11 @@ An update is a duplicate when it shows no trade that is new, and the other socke
 - has said something of the instrument at its time or later, or
 - has said the very same.
 
+A socket that comes anew joins in for an instrument when the other has come to where it is: what the
+other has on its way would be overtaken else, and its trades would be one row. Until then the newcomer
+is left out and covers nothing; that takes an update or two. If the other dies before, that is a gap,
+and is said to be one.
+
 What both sockets left out is a break as ever; an instrument of which neither has spoken since it
 connected is not covered, and its next update is a snapshot. All this follows from the records in
 their order: a replay finds what the live run found.
@@ -46,7 +51,8 @@ class _Said:
     """What is remembered of an instrument."""
 
     ms: list[int] = field(default_factory=lambda: [0] * SOCKETS)  # when each socket spoke of it last, its own time
-    covers: list[bool] = field(default_factory=lambda: [False] * SOCKETS)  # has spoken since it connected
+    covers: list[bool] = field(default_factory=lambda: [False] * SOCKETS)  # nothing is missed that this one says
+    joins_ms: list[int] = field(default_factory=lambda: [0] * SOCKETS)  # else: the last it said that was left out
     by: int = 0  # who brought the last that was taken
     digest: bytes = b""  # of it
     ltt_ms: int = 0  # the newest trade that was taken
@@ -54,12 +60,21 @@ class _Said:
 
     def is_duplicate(self, socket: int, ms: int, ltt_ms: int, vtt: int, digest: bytes) -> bool:
         """Whether an update of a socket says nothing that was not said."""
-        if not any(self.covers):
-            return False
         if ltt_ms > self.ltt_ms or (ltt_ms == self.ltt_ms and vtt > self.vtt):
             return False
         other = 1 - socket
-        return ms <= self.ms[other] or (digest == self.digest and (self.by == other or not self.covers[socket]))
+        return ms <= self.ms[other] or (digest == self.digest and self.by == other)
+
+    def joined(self, socket: int, ms: int, other_ms: int) -> bool:
+        """Whether a socket that did not cover the instrument does with this update, the other having come so far."""
+        if self.covers[1 - socket]:
+            left_out_ms = self.joins_ms[socket]
+            if not left_out_ms or other_ms < left_out_ms or ms <= left_out_ms:
+                self.joins_ms[socket] = max(left_out_ms, ms)
+                return False
+        self.joins_ms[socket] = 0
+        self.covers[socket] = True
+        return True
 
     def take(self, socket: int, ltt_ms: int, vtt: int, digest: bytes) -> None:
         """Note an update that is news."""
@@ -75,6 +90,7 @@ class Pair:
         self.run = ""  # the process whose connections these are: another's do not listen any more
         self._up = [False] * SOCKETS
         self._said: dict[int, _Said] = {}
+        self._newest_ms = [0] * SOCKETS  # of the frames of each
 
     def note(self, record: Record, places: Iterable[int] = ()) -> Loss:
         """Take an event; return what is lost by it.
@@ -96,8 +112,25 @@ class Pair:
         lost = self._uncover(record.socket, self._said)
         return Loss(not any(self._up), lost)
 
+    def reach(self, frames_ms: Integers, sockets: Integers) -> Integers:
+        """Return how far the other socket had come at each of some frames, which are next in order of arrival."""
+        reached = np.empty((SOCKETS, len(frames_ms)), np.int64)
+        for socket in range(SOCKETS):
+            own = np.where(sockets == socket, frames_ms, 0)
+            reached[socket] = np.maximum(np.maximum.accumulate(own), self._newest_ms[socket])
+            self._newest_ms[socket] = int(reached[socket, -1])
+        others: Integers = reached[1 - sockets, np.arange(len(frames_ms))]
+        return others
+
     def news(
-        self, updates: Updates, order: Integers, places: Integers, sockets: Integers, current_ms: Integers
+        self,
+        updates: Updates,
+        order: Integers,
+        *,
+        places: Integers,
+        sockets: Integers,
+        current_ms: Integers,
+        others_ms: Integers,
     ) -> Mask:
         """Tell which updates are news.
 
@@ -107,40 +140,46 @@ class Pair:
             As sent.
         order
             Which of them, each instrument's in order of arrival.
-        places, sockets, current_ms
-            Of each of those: the row in `States`, who brought it, and its frame's time.
+        places, sockets, current_ms, others_ms
+            Of each of those: the row in `States`, who brought it, its frame's time, and how far the other had come.
         """
         contents = _contents(updates, order)
         found = np.ones(len(order), np.bool_)
-        columns = (places, sockets, current_ms, updates.ltt_ms[order], updates.vtt[order])
+        columns = (places, sockets, current_ms, others_ms, updates.ltt_ms[order], updates.vtt[order])
         rows = zip(*(column.tolist() for column in columns), strict=True)
-        for row, (place, socket, ms, ltt_ms, vtt) in enumerate(rows):
+        for row, (place, socket, ms, other_ms, ltt_ms, vtt) in enumerate(rows):
             said = self._said.setdefault(place, _Said())
             digest = blake2b(contents[row].tobytes(), digest_size=DIGEST_BYTES).digest()
-            if said.is_duplicate(socket, ms, ltt_ms, vtt, digest):
-                found[row] = False
+            if not said.covers[socket]:
+                alone = not any(said.covers)
+                if not said.joined(socket, ms, other_ms):
+                    found[row] = False
+                    continue
             else:
+                alone = False
+            if alone or not said.is_duplicate(socket, ms, ltt_ms, vtt, digest):
                 said.take(socket, ltt_ms, vtt, digest)
+            else:
+                found[row] = False
             said.ms[socket] = max(said.ms[socket], ms)
-            said.covers[socket] = True
         return found
 
     def dump(self) -> dict[str, Any]:
         """Return plain values for the checkpoint."""
         said = {
-            place: [*one.ms, *one.covers, one.by, one.digest.hex(), one.ltt_ms, one.vtt]
+            place: [*one.ms, *one.covers, *one.joins_ms, one.by, one.digest.hex(), one.ltt_ms, one.vtt]
             for place, one in self._said.items()
         }
-        return {"run": self.run, "up": self._up, "said": said}
+        return {"run": self.run, "up": self._up, "newest_ms": self._newest_ms, "said": said}
 
     @classmethod
     def load(cls, dumped: dict[str, Any]) -> Pair:
         """Rebuild what `dump` returned."""
         pair = cls()
-        pair.run, pair._up = dumped["run"], list(dumped["up"])
-        for place, (ms_0, ms_1, covers_0, covers_1, by, digest, ltt_ms, vtt) in dumped["said"].items():
-            said = _Said([ms_0, ms_1], [covers_0, covers_1], by, bytes.fromhex(digest), ltt_ms, vtt)
-            pair._said[int(place)] = said
+        pair.run, pair._up, pair._newest_ms = dumped["run"], list(dumped["up"]), list(dumped["newest_ms"])
+        for place, one in dumped["said"].items():
+            by, digest, ltt_ms, vtt = one[6:]
+            pair._said[int(place)] = _Said(one[:2], one[2:4], one[4:6], by, bytes.fromhex(digest), ltt_ms, vtt)
         return pair
 
     def _connect(self, socket: int, run: str) -> bool:
@@ -150,7 +189,7 @@ class Pair:
             if not run:
                 self._said.clear()
             for said in self._said.values():
-                said.covers = [False] * SOCKETS
+                said.covers, said.joins_ms = [False] * SOCKETS, [0] * SOCKETS
         whole = not any(self._up)
         self._up[socket] = bool(run)
         return whole
@@ -159,7 +198,10 @@ class Pair:
         """Note that a socket speaks of instruments no more; return those of which nobody does."""
         lost = []
         for place in places:
-            if (said := self._said.get(place)) is not None and said.covers[socket]:
+            if (said := self._said.get(place)) is None:
+                continue
+            said.joins_ms[socket] = 0
+            if said.covers[socket]:
                 said.covers[socket] = False
                 if not any(said.covers):
                     lost.append(place)

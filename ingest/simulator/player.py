@@ -104,10 +104,11 @@ class Player:
         self.current_ms = self._opening[0].current_ms
         self._latest: dict[str, pb.Feed] = {}
         self._status = source.segment_status(self.current_ms)
+        self._auctions: dict[str, str] = {}
 
     def join(self, connection: Connection) -> None:
         """Welcome a client: `market_info` comes before anything else."""
-        connection.put(market_info(self.current_ms, self._status))
+        connection.put(market_info(self.now_ms, self._status, self._auctions))
         self.connections.append(connection)
         self._deserted.clear()
 
@@ -130,6 +131,16 @@ class Player:
             held = [key for key in known if key in connection.modes]
             self._send_snapshot(connection, connection.subscribe(held, request.mode))
         self._note_subscriptions()
+
+    @property
+    def now_ms(self) -> int:
+        """The market's time, epoch milliseconds: the last frame's where no clock is given."""
+        return self.timepiece.now_us() // 1000 if self.timepiece else self.current_ms
+
+    def say_auction(self, segment: str, word: str) -> None:
+        """Say what the closing auction of a segment does, as `casMarketStatus`."""
+        self._auctions[segment] = word
+        self._change_status(self._status)
 
     def last_trade(self, key: str) -> pb.LTPC | None:
         """Return the last trade of a key, as its snapshot would show it now; None: the market has no such key."""
@@ -205,7 +216,7 @@ class Player:
                 now[key] = self._latest[key]
             elif self.phase is Phase.WAITING or key in connection.primed:
                 to_come.setdefault(id(self._first[key]), []).append(key)
-        connection.send_snapshot(self.current_ms, now)
+        connection.send_snapshot(self.now_ms, now)
         for frame in self._opening:
             if wanted := to_come.get(id(frame)):
                 connection.send_snapshot(frame.current_ms, {key: frame.feeds[key] for key in wanted})
@@ -214,7 +225,7 @@ class Player:
     def _change_status(self, status: dict[str, int]) -> None:
         self._status = status
         for connection in self.connections:
-            connection.put(market_info(self.current_ms, status))
+            connection.put(market_info(self.now_ms, status, self._auctions))
 
     async def _wait_for_clients(self) -> None:
         """Wait until somebody listens and nobody is behind."""

@@ -1,6 +1,6 @@
 """A market of several days by a clock that the test turns: what it plays, and who waits on it.
 
-Owns the clock (`Dial`) and the source (`Season`). The market is small and scripted, so that what
+Owns the clock (`Dial`), the run (`turned`) and the source (`Season`). The market is small and scripted, so that what
 should be subscribed at a time can be said without the program's own rules.
 """
 
@@ -8,16 +8,25 @@ from __future__ import annotations
 
 import asyncio
 import heapq
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from contextlib import asynccontextmanager
 from datetime import UTC, date, datetime, time, timedelta
 from itertools import count
+from pathlib import Path
 from typing import Any
 
+from ingest.config import settings
 from ingest.proto import upstox_feed_v3_pb2 as pb
+from ingest.service import Service
 from ingest.simulator.bars import MinuteBar
-from ingest.simulator.source import Instrument, MarketFrame
+from ingest.simulator.server import Simulator
+from ingest.simulator.source import Instrument, MarketFrame, Source
 from ingest.simulator.wire import SEGMENTS
+from ingest.supervisor import Progress, start
 from ingest.timepiece import Timepiece
+from ingest.universe_keeper import UniverseKeeper
+from sql.database import Database
+from tests.fault.live import until
 
 IST = timedelta(hours=5, minutes=30)
 MONDAY, FIRST, SECOND = date(2026, 11, 16), date(2026, 11, 17), date(2026, 11, 18)
@@ -67,6 +76,75 @@ class Dial(Timepiece):
                 future.set_result(None)
 
 
+class Turned:
+    """`start` and a simulator that share a dial, and how the time is moved on."""
+
+    def __init__(self, dial: Dial, simulator: Simulator, running: asyncio.Task[Progress], service: Service) -> None:
+        self.dial, self.simulator, self.service = dial, simulator, service
+        self.feed = service.lines[0].feed
+        self._running = running
+
+    async def to(self, then: datetime, step_s: float = 10.0) -> None:
+        """Turn the clock to a time, step by step; after each, both sides have done what was due."""
+        while (left_s := (then - self.dial.now()).total_seconds()) > 0:
+            self.dial.turn(min(step_s, left_s))
+            await self.settled()
+
+    async def settled(self) -> None:
+        """Wait until what was sent is read, and the player, the watch and the universe wait for the clock."""
+        line = self.service.lines[0]
+
+        def is_settled() -> bool:
+            if self._running.done():
+                self._running.result()
+            sent = all(not connection._waiting for connection in self.simulator.player.connections)
+            return sent and self.dial.sleepers >= 3 and not line.feed.spool._records and not line.reader.backlog_bytes()
+
+        for _ in range(2):  # what one side did may be for the other
+            await asyncio.sleep(0.002)
+            await until(is_settled)
+
+    @property
+    def subscribed(self) -> set[str]:
+        """What the server sends."""
+        return {key for connection in self.simulator.player.connections for key in connection.modes}
+
+    @property
+    def attempts(self) -> int:
+        """How often a feed URI was asked for."""
+        return self.simulator.asked["authorize"]
+
+
+@asynccontextmanager
+async def turned(database: Database, home: Path, source: Source, dial: Dial, **given: Any) -> AsyncIterator[Turned]:
+    """Run `start` with a universe on a source, both by the dial."""
+    async with Simulator(source, settle_s=0.0, timepiece=dial) as simulator:
+        values: dict[str, Any] = {
+            "home": home,
+            "upstox_api_url": simulator.url,
+            "upstox_assets_url": simulator.url,
+            "upstox_access_token": simulator.token,
+            "subscribe_interval_ms": 0,
+            "backfill_s": 0,
+        }
+        config = settings(**values | given)
+        keeper = UniverseKeeper(config, database.url)
+        keys = (await keeper.wanted(dial.now())).keys
+        stop, seen = asyncio.Event(), list[Progress]()
+        running = asyncio.create_task(
+            start(config, database.url, keys, stop=stop, keeper=keeper, ready=seen.append, timepiece=dial)
+        )
+        await until(lambda: bool(seen) or running.done())
+        if running.done():
+            await running
+        assert seen[0].service is not None
+        try:
+            yield Turned(dial, simulator, running, seen[0].service)
+        finally:
+            stop.set()
+            await running
+
+
 class Season:
     """Two trading days with the night between: NIFTY, its futures and options, and one share.
 
@@ -82,6 +160,7 @@ class Season:
 
     def __init__(self, clock: Callable[[], datetime], spot: Callable[[datetime], float]) -> None:
         self._clock, self._spot = clock, spot
+        self._begin = clock()
         self._rows = _master()
         self.keys = frozenset(row["instrument_key"] for row in self._rows)
         self.futures = {
@@ -109,13 +188,13 @@ class Season:
     def opening(self) -> Sequence[MarketFrame]:
         """As the last session left it."""
         closed = at(MONDAY, 15, 29)
-        ms = int(at(FIRST, 8, 45).timestamp() * 1000)
+        ms = int(self._begin.timestamp() * 1000)
         return [MarketFrame(ms, {key: self._feed(key, closed, closed) for key in sorted(self.keys)})]
 
     def frames(self) -> Iterator[MarketFrame]:
         """Frames of both days; of a closed market one in a minute that says nothing."""
         yield self.opening()[0]
-        now, keys = at(FIRST, 8, 45), sorted(self.keys)
+        now, keys = self._begin, sorted(self.keys)
         for number in count(1):
             now += timedelta(seconds=EVERY_S)
             if now > at(SECOND, 10, 0):

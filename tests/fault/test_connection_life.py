@@ -21,6 +21,7 @@ from ingest.simulator.server import Simulator
 from ingest.simulator.session import Session
 from ingest.simulator.spoil import Spoiling
 from ingest.status import health, websocket_status
+from ingest.timepiece import Timepiece
 from ingest.verify import verify_stream
 from sql.database import Database
 from tests.fault.live import DAY, Running, market, running, until
@@ -215,12 +216,13 @@ def test_spoilt_frames_neither_end_the_connection_nor_count_volume_twice(
         assert connection.execute("select count(*) from ticks").fetchone() == (ticks,)
 
 
-def test_clock_that_is_6_s_slow_moves_no_tick(database: Database, home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    for module in ("feed", "watch"):
-        monkeypatch.setattr(f"ingest.{module}.now_us", lambda: now_us() - 6_000_000)
+def test_clock_that_is_6_s_slow_moves_no_tick(database: Database, home: Path) -> None:
+    class Slow(Timepiece):
+        def now_us(self) -> int:
+            return now_us() - 6_000_000
 
     async def run() -> None:
-        async with running(database, home) as run:
+        async with running(database, home, timepiece=Slow()) as run:
             await until(lambda: run.confirmed == 60)
             await run.live()
             at = run.service.watch.market_time()

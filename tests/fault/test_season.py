@@ -3,26 +3,44 @@
 from __future__ import annotations
 
 import asyncio
+import json
+import re
 from collections.abc import Awaitable, Callable
 from dataclasses import astuple
-from datetime import date, datetime
+from datetime import date, datetime, timedelta
+from itertools import product
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from ingest.cli.login import store_token
-from ingest.config import settings
+from ingest.habit import Habit
 from ingest.life import State
-from ingest.service import Service
-from ingest.simulator.server import Simulator
-from ingest.status import health
-from ingest.supervisor import Progress, start
-from ingest.universe_keeper import UniverseKeeper
+from ingest.simulator.market import GeneratedMarket
+from ingest.simulator.session import Session
+from ingest.simulator.spoil import Spoiling
+from ingest.status import health, websocket_status
 from sql.database import Database
 from tests.fault.live import until
-from tests.fault.season import EXPIRIES, FIRST, IST, MONTHS, SECOND, SHARE, SPOT, STRIKES, Dial, Season, at
+from tests.fault.season import (
+    EXPIRIES,
+    FIRST,
+    IST,
+    MONTHS,
+    SECOND,
+    SHARE,
+    SPOT,
+    STRIKES,
+    Dial,
+    Season,
+    Turned,
+    at,
+    turned,
+)
 
 AROUND = 2  # strikes on each side
+UNIVERSE: dict[str, Any] = {"universe": "INFY", "underlyings": "NIFTY", "option_strikes": AROUND}
 
 
 def nifty(now: datetime) -> float:
@@ -34,39 +52,10 @@ def nifty(now: datetime) -> float:
 
 
 class Day:
-    """The run: its clock, its two sides, and how the time is moved on."""
+    """The run, and what should be subscribed in it."""
 
-    def __init__(
-        self, dial: Dial, simulator: Simulator, season: Season, service: Service, running: asyncio.Task[Progress]
-    ) -> None:
-        self.running = running
-        self.dial, self.simulator, self.season, self.service = dial, simulator, season, service
-        self.feed = service.lines[0].feed
-
-    async def to(self, then: datetime, step_s: float = 10.0) -> None:
-        """Turn the clock to a time, step by step; after each, both sides have done what was due."""
-        while (left_s := (then - self.dial.now()).total_seconds()) > 0:
-            self.dial.turn(min(step_s, left_s))
-            await self.settled()
-
-    async def settled(self) -> None:
-        """Wait until what was sent is committed and the player, the watch and the universe wait for the clock."""
-        line = self.service.lines[0]
-
-        def is_settled() -> bool:
-            if self.running.done():
-                self.running.result()
-            sent = all(not connection._waiting for connection in self.simulator.player.connections)
-            return sent and self.dial.sleepers >= 3 and not line.feed.spool._records and not line.reader.backlog_bytes()
-
-        for _ in range(2):  # what one side did may be for the other
-            await asyncio.sleep(0.002)
-            await until(is_settled)
-
-    @property
-    def subscribed(self) -> set[str]:
-        """What the server sends."""
-        return {key for connection in self.simulator.player.connections for key in connection.modes}
+    def __init__(self, run: Turned, season: Season) -> None:
+        self.run, self.season = run, season
 
     def wanted(self, centre: int, options: date, futures: list[date]) -> set[str]:
         """What it should send."""
@@ -75,82 +64,77 @@ class Day:
         contracts = {key for strike in strikes for key in self.season.options[options, strike]}
         return {SPOT, SHARE} | contracts | {self.season.futures[expiry] for expiry in futures}
 
-    @property
-    def attempts(self) -> int:
-        """How often a feed URI was asked for."""
-        return self.simulator.asked["authorize"]
 
-
-async def through_the_day(day: Day, database: Database, home: Path) -> None:
-    simulator, feed = day.simulator, day.feed
-    watch = day.service.watch
+async def through_the_day(run: Turned, season: Season, database: Database, home: Path) -> None:
+    day, simulator, feed = Day(run, season), run.simulator, run.feed
+    watch = run.service.watch
     # Before the open: by the prices that REST has, nothing of the feed has come.
     first_window = day.wanted(26_000, EXPIRIES[0], MONTHS[:2])
-    await until(lambda: day.subscribed == first_window)
-    await day.to(at(FIRST, 9, 14, 50))
-    assert day.subscribed == first_window
-    assert day.attempts == 1
+    await until(lambda: run.subscribed == first_window)
+    await run.to(at(FIRST, 9, 14, 50))
+    assert run.subscribed == first_window
+    assert run.attempts == 1
     # Open: each key is heard of, and the window follows the spot.
-    await day.to(at(FIRST, 9, 16))
-    assert feed.life.state is State.LIVE and health(day.service)["status"] == "healthy"
+    await run.to(at(FIRST, 9, 16))
+    assert feed.life.state is State.LIVE and health(run.service)["status"] == "healthy"
     assert sorted(key for key in feed.states._keys) == sorted(first_window)
-    await day.to(at(FIRST, 9, 50), 300.0)
-    assert day.subscribed == first_window
-    await day.to(at(FIRST, 10, 5))
-    assert day.subscribed == day.wanted(26_050, EXPIRIES[0], MONTHS[:2])
-    await day.to(at(FIRST, 10, 35), 30.0)
+    await run.to(at(FIRST, 9, 50), 300.0)
+    assert run.subscribed == first_window
+    await run.to(at(FIRST, 10, 5))
+    assert run.subscribed == day.wanted(26_050, EXPIRIES[0], MONTHS[:2])
+    await run.to(at(FIRST, 10, 35), 30.0)
     last_window = day.wanted(26_250, EXPIRIES[0], MONTHS[:2])
-    assert day.subscribed == last_window
-    await day.to(at(FIRST, 15, 39, 50), 300.0)
-    assert day.subscribed == last_window and day.attempts == 1
+    assert run.subscribed == last_window
+    await run.to(at(FIRST, 15, 39, 50), 300.0)
+    assert run.subscribed == last_window and run.attempts == 1
     # The close of the derivatives: contracts roll; the share goes on.
     before = ticks_of(database, SHARE)
-    await day.to(at(FIRST, 15, 41))
+    await run.to(at(FIRST, 15, 41))
     rolled = day.wanted(26_250, EXPIRIES[1], MONTHS[1:3])
-    assert day.subscribed == rolled
-    await day.to(at(FIRST, 15, 59), 60.0)
+    assert run.subscribed == rolled
+    await run.to(at(FIRST, 15, 59), 60.0)
     await until(lambda: ticks_of(database, SHARE) > before + 200)
     assert feed.stats.connections == 1
-    await the_night(day, home, rolled)
+    await the_night(run, home, rolled)
     # The next open.
-    await day.to(at(SECOND, 9, 14, 50), 60.0)
-    assert day.subscribed == rolled
-    await day.to(at(SECOND, 9, 16))
-    assert feed.life.state is State.LIVE and health(day.service)["status"] == "healthy"
+    await run.to(at(SECOND, 9, 14, 50), 60.0)
+    assert run.subscribed == rolled
+    await run.to(at(SECOND, 9, 16))
+    assert feed.life.state is State.LIVE and health(run.service)["status"] == "healthy"
     opened = day.wanted(25_900, EXPIRIES[1], MONTHS[1:3])
-    assert day.subscribed == opened
-    await day.to(at(SECOND, 9, 17))
+    assert run.subscribed == opened
+    await run.to(at(SECOND, 9, 17))
     assert astuple(watch.alarms["1"]) == (0, 0, 0, 0, 0)
     assert (feed.stats.reconnects, feed.stats.ping_timeouts) == (0, 0)
     assert simulator.asked["connect"] == feed.stats.connections == 3
 
 
-async def the_night(day: Day, home: Path, rolled: set[str]) -> None:
+async def the_night(run: Turned, home: Path, rolled: set[str]) -> None:
     """Refused for two hours, then a token that ends; nobody is asked more than now and then."""
-    simulator, feed = day.simulator, day.feed
-    await day.to(at(FIRST, 18, 0), 300.0)
-    assert day.attempts == 1 and day.subscribed == rolled
+    simulator, feed = run.simulator, run.feed
+    await run.to(at(FIRST, 18, 0), 300.0)
+    assert run.attempts == 1 and run.subscribed == rolled
     simulator.faults.refuse = 403
     simulator.drop_all()
-    await day.to(at(FIRST, 20, 0), 60.0)
-    assert feed.life.state is State.MARKET_CLOSED and health(day.service)["status"] == "healthy"
-    assert 7 <= day.attempts - 1 <= 9  # once in 15 minutes
+    await run.to(at(FIRST, 20, 0), 60.0)
+    assert feed.life.state is State.MARKET_CLOSED and health(run.service)["status"] == "healthy"
+    assert 7 <= run.attempts - 1 <= 9  # once in 15 minutes
     simulator.faults.refuse = None
-    await day.to(at(FIRST, 20, 16), 60.0)
-    assert day.subscribed == rolled
-    attempts = day.attempts
-    await day.to(at(SECOND, 3, 30), 900.0)
-    assert day.attempts == attempts
+    await run.to(at(FIRST, 20, 16), 60.0)
+    assert run.subscribed == rolled
+    attempts = run.attempts
+    await run.to(at(SECOND, 3, 30), 900.0)
+    assert run.attempts == attempts
     simulator.token = "tomorrow"
     simulator.drop_all()
-    await day.to(at(SECOND, 4, 0), 60.0)
+    await run.to(at(SECOND, 4, 0), 60.0)
     assert feed.life.state is State.WAITING_FOR_TOKEN
-    await day.to(at(SECOND, 7, 0), 300.0)
-    assert day.attempts - attempts <= 12 * 3.5  # a refused token rests for five minutes
-    assert not day.subscribed
+    await run.to(at(SECOND, 7, 0), 300.0)
+    assert run.attempts - attempts <= 12 * 3.5  # a refused token rests for five minutes
+    assert not run.subscribed
     store_token(home / ".env", "tomorrow")
-    await day.to(at(SECOND, 7, 1))
-    assert day.subscribed == rolled
+    await run.to(at(SECOND, 7, 1))
+    assert run.subscribed == rolled
 
 
 def ticks_of(database: Database, key: str) -> int:
@@ -162,16 +146,19 @@ def ticks_of(database: Database, key: str) -> int:
     return int(row[0])
 
 
-def season_of(dial: Dial) -> Season:
-    return Season(dial.now, nifty)
-
-
 def test_season_of_a_day_a_night_and_the_next_open(
     database: Database, home: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(home)
     monkeypatch.delenv("UPSTOX_ACCESS_TOKEN", raising=False)
-    asyncio.run(run(database, home, through_the_day))
+
+    async def run() -> None:
+        dial = Dial(at(FIRST, 8, 50))
+        season = Season(dial.now, nifty)
+        async with turned(database, home, season, dial, **UNIVERSE) as run:
+            await through_the_day(run, season, database, home)
+
+    asyncio.run(run())
     with database.connect(autocommit=True) as connection:
         gaps = connection.execute(
             "select reason, started_at, ended_at from feed_gaps where instrument_id is null order by started_at"
@@ -181,34 +168,59 @@ def test_season_of_a_day_a_night_and_the_next_open(
     assert loaded == (2,)  # once each morning
 
 
-async def run(database: Database, home: Path, course: Callable[[Day, Database, Path], Awaitable[None]]) -> None:
-    dial = Dial(at(FIRST, 8, 50))
-    season = season_of(dial)
-    async with Simulator(season, settle_s=0.0, timepiece=dial) as simulator:
-        config = settings(
-            home=home,
-            upstox_api_url=simulator.url,
-            upstox_assets_url=simulator.url,
-            upstox_access_token=simulator.token,
-            universe="INFY",
-            underlyings="NIFTY",
-            option_strikes=AROUND,
-            subscribe_interval_ms=0,
-            backfill_s=0,
-        )
-        keeper = UniverseKeeper(config, database.url)
-        keys = (await keeper.wanted(dial.now())).keys
-        stop, seen = asyncio.Event(), list[Progress]()
-        running = asyncio.create_task(
-            start(config, database.url, keys, stop=stop, keeper=keeper, ready=seen.append, timepiece=dial)
-        )
-        await until(lambda: bool(seen) or running.done())
-        if running.done():
-            await running
-        assert seen[0].service is not None
-        day = Day(dial, simulator, season, seen[0].service, running)
-        try:
-            await course(day, database, home)
-        finally:
-            stop.set()
-            await running
+def test_closing_auction_that_the_feed_announces_silences_the_alarm_for_shares(database: Database, home: Path) -> None:
+    async def run() -> None:
+        dial = Dial(at(FIRST, 10, 40))
+        async with turned(database, home, Season(dial.now, nifty), dial, **UNIVERSE) as run:
+            alarms = run.service.watch.alarms["1"]
+            await run.to(at(FIRST, 10, 50), 5.0)
+            run.simulator.player.say_auction("NSE_EQ", "CTS_CLOSE")
+            run.simulator.faults.mute.add(SHARE)
+            await run.to(at(FIRST, 11, 0), 5.0)
+            assert astuple(alarms) == (0, 0, 0, 0, 0)
+            run.simulator.player.say_auction("NSE_EQ", "NORMAL_CLOSE")
+            await run.to(at(FIRST, 11, 5), 5.0)
+            assert alarms.silent == 1
+
+    asyncio.run(run())
+
+
+def test_half_of_what_earlier_days_had_is_said_and_no_more_when_it_is_back(database: Database, home: Path) -> None:
+    """The connection has never brought more: only earlier days know that this is little."""
+    source = GeneratedMarket(Session(SECOND), seed=3, instruments=60, rate=120.0)
+
+    async def played(spoiling: Spoiling, course: Callable[[Turned], Awaitable[None]]) -> None:
+        dial = Dial(at(SECOND, 9, 14, 50))
+        async with turned(database, home, source, dial, universe=",".join(source.keys)) as run:
+            run.simulator.faults.spoiling = spoiling
+            await course(run)
+
+    async def usual(run: Turned) -> None:
+        await run.to(at(SECOND, 9, 18, 5), 1.0)
+        assert health(run.service)["problems"] == []
+
+    async def half(run: Turned) -> None:
+        service = run.service
+        await run.to(at(SECOND, 9, 18, 30), 1.0)
+        said = health(service)
+        assert said["status"] == "unhealthy" and "is slow" in said["problems"][0]
+        (connection,) = websocket_status(service)["connections"]
+        assert connection["verdict"] == "slow"
+        assert 0.4 < connection["frames_per_s"] / connection["frames_per_s_usual"] < 0.6
+        assert service.watch.alarms["1"].slow == 1
+        run.simulator.faults.spoiling.drop = 0
+        await run.to(at(SECOND, 9, 20, 30), 1.0)
+        assert health(service) == {"status": "healthy", "environment": "simulator", "problems": [], "warnings": []}
+        assert run.feed.stats.connections == 1
+
+    asyncio.run(played(Spoiling(), usual))
+    stored = json.loads((home / "habits.json").read_text())
+    ((owner, connections),) = stored.items()
+    learnt = connections["1"]
+    assert sorted(map(int, learnt)) == [9 * 60 + 16, 9 * 60 + 17]
+    rate = learnt[str(9 * 60 + 16)][0]
+    known = Habit()
+    for days, minute in product(range(5, 0, -1), range(30)):
+        known.learn(at(SECOND, 9, 15 + minute) - timedelta(days=days), rate * (1 + days % 2 / 50), 60)
+    (home / "habits.json").write_text(json.dumps({re.sub(":[0-9]+$", "", owner): {"1": known.dump()}}))
+    asyncio.run(played(Spoiling(drop=2), half))

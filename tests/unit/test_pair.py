@@ -75,6 +75,12 @@ class Stream:
         self.normaliser.forget_findings()
         return self.rows.rows - before
 
+    def both(self, *keys: str) -> None:
+        """Let both speak of instruments, twice: then both have joined in."""
+        for ms in (10, 20):
+            for socket in (0, 1):
+                self.take(socket, frame(ms, *((key, 5) for key in keys)))
+
 
 def test_pair_takes_each_update_once_whoever_is_first() -> None:
     stream = Stream()
@@ -86,6 +92,7 @@ def test_pair_takes_each_update_once_whoever_is_first() -> None:
 
 def test_pair_same_content_at_another_time_is_a_duplicate_and_a_new_book_is_not() -> None:
     stream = Stream()
+    stream.both(KEYS[0])
     assert stream.take(0, frame(100, (KEYS[0], 10))) == 1
     assert stream.take(1, frame(130, (KEYS[0], 10))) == 0
     assert stream.take(1, frame(140, (KEYS[0], 10), bid=98.0)) == 1
@@ -94,6 +101,7 @@ def test_pair_same_content_at_another_time_is_a_duplicate_and_a_new_book_is_not(
 
 def test_pair_of_servers_whose_clocks_differ_loses_no_trade() -> None:
     stream = Stream()
+    stream.both(KEYS[0])
     stream.take(0, frame(1_000, (KEYS[0], 10)))  # its clock is 900 ms ahead
     stream.take(1, frame(100, (KEYS[0], 10)))
     stream.note(lost(0))
@@ -107,8 +115,8 @@ def test_pair_repeated_update_of_one_connection_is_kept_as_without_a_standby() -
 
 def test_pair_loses_nothing_while_the_other_speaks_and_the_rest_with_it() -> None:
     stream = Stream()
-    stream.take(0, frame(100, (KEYS[0], 10), (KEYS[1], 10)))
-    stream.take(1, frame(100, (KEYS[0], 10)))
+    stream.both(KEYS[0])
+    stream.take(0, frame(100, (KEYS[1], 10)))
     assert stream.note(lost(0)) == Loss(False, [1])  # the standby has not spoken of the second yet
     assert stream.note(connected(0)) == Loss(False, [])
     assert stream.note(lost(0)) == Loss(False, [])
@@ -118,16 +126,26 @@ def test_pair_loses_nothing_while_the_other_speaks_and_the_rest_with_it() -> Non
 
 def test_pair_snapshot_after_a_reconnect_makes_no_row_and_brings_what_is_new() -> None:
     stream = Stream()
-    stream.take(0, frame(100, (KEYS[0], 10)))
-    stream.take(1, frame(100, (KEYS[0], 10)))
+    stream.both(KEYS[0])
     stream.note(lost(0))
     stream.note(connected(0))
     assert stream.take(0, frame(500, (KEYS[0], 10), initial=True)) == 0
     stream.note(lost(0))
     stream.note(connected(0))
-    assert stream.take(0, frame(600, (KEYS[0], 20), initial=True)) == 1
-    assert stream.rows.values()[-1, _VOLUME] == 10  # nobody had left off listening
-    assert stream.take(1, frame(590, (KEYS[0], 20))) == 0
+    assert stream.take(0, frame(600, (KEYS[0], 30), initial=True)) == 0  # what the other has on its way comes first
+    assert stream.take(0, frame(650, (KEYS[0], 35))) == 0
+    assert stream.take(1, frame(590, (KEYS[0], 20)), frame(600, (KEYS[0], 30)), frame(650, (KEYS[0], 35))) == 3
+    assert stream.rows.values()[-3:, _VOLUME].tolist() == [15, 10, 5]  # nobody had left off listening
+    assert stream.take(0, frame(700, (KEYS[0], 40))) == 1
+
+
+def test_pair_that_dies_before_the_newcomer_has_joined_in_is_a_gap() -> None:
+    stream = Stream()
+    stream.take(0, frame(100, (KEYS[0], 10)))
+    stream.take(1, frame(500, (KEYS[0], 30), initial=True), frame(600, (KEYS[0], 40)))
+    assert stream.note(lost(0)) == Loss(False, [0])
+    assert stream.take(1, frame(700, (KEYS[0], 50))) == 1
+    assert stream.note(lost(1)) == Loss(True, [0])
 
 
 def test_pair_of_another_process_listens_no_more() -> None:
@@ -140,7 +158,7 @@ def test_pair_of_another_process_listens_no_more() -> None:
 
 def test_pair_rejected_update_of_one_is_taken_from_the_other() -> None:
     stream = Stream()
-    stream.take(0, frame(100, (KEYS[0], 10)))
+    stream.both(KEYS[0])
     assert stream.take(0, frame(200, (KEYS[0], 2**60))) == 0
     assert stream.take(1, frame(200, (KEYS[0], 20))) == 1
 
@@ -165,13 +183,16 @@ def test_pair_random_interleaving_and_losses_give_the_trades_of_one_feed(seed: i
         sent.append(((number + 1) * 100, tuple((key, traded[key]) for key in keys if traded[key])))
     alone = Stream()
     alone.take(0, *(frame(ms, *updates) for ms, updates in sent))
-    stream, at = Stream(), [0, 0]
+    stream, at, cuts = Stream(), [0, 0], 0
     loaded = Normaliser.load(stream.normaliser.dump())
     while min(at) < len(sent):
         if rng.random() < 0.03:
             stream.normaliser = Normaliser.load(stream.normaliser.dump())  # as after a restart from a checkpoint
         socket = rng.randrange(2)
-        if rng.random() < 0.05 and at[1 - socket] > 20:  # cut; its snapshot is of what the other has reached, or later
+        said = stream.normaliser.pair._said.values()
+        others = len(said) == len(KEYS) and all(one.covers[1 - socket] for one in said)
+        if rng.random() < 0.2 and others:  # cut; its snapshot is of what the other has reached, or later
+            cuts += 1
             stream.note(lost(socket))
             stream.note(connected(socket))
             at[socket] = max(at)
@@ -183,6 +204,7 @@ def test_pair_random_interleaving_and_losses_give_the_trades_of_one_feed(seed: i
             at[socket] = min(at[socket] + 1, len(sent))
     one, two = alone.rows.values(), stream.rows.values()
     assert loaded.pair.run == "run"
+    assert cuts
     for instrument in range(len(KEYS)):
         volumes = [rows[rows[:, 1] == instrument][:, _VOLUME] for rows in (one, two)]
         assert np.nansum(volumes[0]) == np.nansum(volumes[1])
