@@ -225,7 +225,7 @@ class Player:
     def _change_status(self, status: dict[str, int]) -> None:
         self._status = status
         for connection in self.connections:
-            connection.put(market_info(self.now_ms, status, self._auctions))
+            connection.put(market_info(self.current_ms, status, self._auctions))
 
     async def _wait_for_clients(self) -> None:
         """Wait until somebody listens and nobody is behind."""

@@ -116,9 +116,11 @@ class Turned:
 
 
 @asynccontextmanager
-async def turned(database: Database, home: Path, source: Source, dial: Dial, **given: Any) -> AsyncIterator[Turned]:
+async def turned(
+    database: Database, home: Path, source: Source, dial: Dial, port: int = 0, **given: Any
+) -> AsyncIterator[Turned]:
     """Run `start` with a universe on a source, both by the dial."""
-    async with Simulator(source, settle_s=0.0, timepiece=dial) as simulator:
+    async with Simulator(source, port=port, settle_s=0.0, timepiece=dial) as simulator:
         values: dict[str, Any] = {
             "home": home,
             "upstox_api_url": simulator.url,

@@ -59,7 +59,8 @@ async def played(database: Database, home: Path, *, standby: bool, minutes: int,
             cut(simulator, rng.choice(missed_by_nobody(run)))
             made += 1
         await until(simulator.finished.is_set, within_s=120)
-        await until(lambda: not run.service.lines[0].reader.backlog_bytes())
+        listening = run.service.lines[0].consumer.listening
+        await until(lambda: listening.last_ms >= simulator.player.current_ms)
         assert made == cuts
         await run.end()
         return run
