@@ -41,6 +41,7 @@ class Settings(DatabaseSettings):
     # What to record.
     universe: Annotated[tuple[str, ...], NoDecode] = ()
     mode: ModeName = "full"
+    exchanges: Annotated[tuple[Literal["NSE", "BSE"], ...], NoDecode] = ("NSE",)
     underlyings: Annotated[tuple[str, ...], NoDecode] = ()
     underlyings_exclude: Annotated[tuple[str, ...], NoDecode] = ()
     spot: bool = True
@@ -96,7 +97,7 @@ class Settings(DatabaseSettings):
     database_backoff_max_s: Positive = 10.0
     stop_s: Positive = 4.0  # what is not committed by then stays in the journal for the next start
 
-    @field_validator("universe", "underlyings", "underlyings_exclude", "handlers", mode="before")
+    @field_validator("exchanges", "universe", "underlyings", "underlyings_exclude", "handlers", mode="before")
     @classmethod
     def _split_list(cls, value: object) -> object:
         """Read a comma-separated list, as an environment variable holds it."""

@@ -30,7 +30,7 @@ from sql.resolve import resolve
 
 log = logging.getLogger(__name__)
 
-EXCHANGE = "NSE"
+DERIVATIVES = {"NSE": "NSE_FO", "BSE": "BSE_FO"}  # of each exchange; both close their contracts at one hour
 RETRY_AFTER = timedelta(minutes=10)  # a master or calendar that could not be had
 NOTHING_REMEDY = (
     "name instruments, as in `tickline start INFY 'NIFTY FUT'`, or set TICKLINE_UNIVERSE or TICKLINE_UNDERLYINGS"
@@ -76,7 +76,9 @@ class UniverseKeeper:
         self.settings = settings
         self.url = url
         self.calendar = load_calendar(settings.home, settings.api_url)
-        self._source = settings.assets_url + MASTER_PATH.format(exchange=EXCHANGE)
+        self._sources: dict[str, str] = {
+            name: settings.assets_url + MASTER_PATH.format(exchange=name) for name in settings.exchanges
+        }
         self._rules = rules_of(settings)
         self._centres: Mapping[Window, float] = {}
         self._tried_at: datetime | None = None
@@ -102,17 +104,17 @@ class UniverseKeeper:
         """Fetch today's master and calendar where they are not at hand; what cannot be had is said with its age."""
         if self._tried_at is not None and now - self._tried_at < RETRY_AFTER:
             return
-        stale_master = not await asyncio.to_thread(self._has_master, now)
+        stale_masters = await asyncio.to_thread(self._stale_masters, now)
         fetched_at = self.calendar.fetched_at
         stale_calendar = fetched_at is None or fetched_at < rebuilt_at(now)
-        if not stale_master and not stale_calendar:
+        if not stale_masters and not stale_calendar:
             return
         self._tried_at = now
         async with UpstoxApi(self.settings) as api:
             if stale_calendar:
                 await self._refresh_calendar(api, now)
-            if stale_master:
-                await self._refresh_master(api, now)
+            for exchange in stale_masters:
+                await self._refresh_master(api, exchange, now)
 
     def look(self, now: datetime) -> Universe:
         """Return what is wanted at a time.
@@ -160,14 +162,16 @@ class UniverseKeeper:
         found = resolve(connection, list(self.settings.universe), on=on)
         self._named = {instrument.instrument_key: self.settings.mode for instrument in found}
         if self.settings.underlyings:
-            rows = connection.execute(query("living_contracts"), {"on": on}).fetchall()
+            segments = [DERIVATIVES[exchange] for exchange in self._sources]
+            rows = connection.execute(query("living_contracts"), {"on": on, "segments": segments}).fetchall()
             self._chains = chains_of(Contract(*row) for row in rows)
         self._read_of = read_of
 
-    def _has_master(self, now: datetime) -> bool:
+    def _stale_masters(self, now: datetime) -> list[str]:
+        """Return the exchanges whose master of today is not at hand."""
         try:
             with connect(self.url, autocommit=True) as connection:
-                return is_fresh(connection, self._source, now)
+                return [name for name, source in self._sources.items() if not is_fresh(connection, source, now)]
         except psycopg.Error as exc:
             raise translate(exc) from exc
 
@@ -198,17 +202,19 @@ class UniverseKeeper:
             age = f"that of {of:%Y-%m-%d %H:%M} UTC" if of else "the built-in one"
             log.warning("market calendar not refreshed, %s is used error=%s", age, exc)
 
-    async def _refresh_master(self, api: UpstoxApi, now: datetime) -> None:
+    async def _refresh_master(self, api: UpstoxApi, exchange: str, now: datetime) -> None:
+        source = self._sources[exchange]
+
         def load(data: bytes | None, error: FeedError | None) -> None:
             with connect(self.url, autocommit=True) as connection:
                 if data is None:
                     log.warning("instrument master not refreshed, %s error=%s", master_age(connection, now), error)
                     return
-                rows = load_master(connection, data, self._source, now)
-                log.info("instrument master loaded source=%s rows=%d", self._source, rows)
+                rows = load_master(connection, data, source, now)
+                log.info("instrument master loaded source=%s rows=%d", source, rows)
 
         try:
-            data = await api.instrument_master(EXCHANGE)
+            data = await api.instrument_master(exchange)
         except FeedError as exc:
             await asyncio.to_thread(load, None, exc)
         else:
