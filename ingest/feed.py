@@ -45,6 +45,7 @@ class FeedStats:
     bytes: int = 0
     text_frames: int = 0
     connections: int = 0
+    connected_us: int = 0  # when this one was made, our clock, epoch microseconds
     ping_timeouts: int = 0  # connections that did not answer ours
     reconnects: int = 0  # that we made because an open socket was silent
     last_us: int = 0  # when the last frame came, our clock, epoch microseconds; 0: none has
@@ -199,6 +200,7 @@ class Feed:
         socket = self._socket
         assert socket is not None
         self.stats.connections += 1
+        self.stats.connected_us = self.timepiece.now_us()
         self._gave_up = ""
         facts: dict[str, object] = {"connection": self.stats.connections, "mode": self.settings.mode}
         self._note(RecordKind.CONNECTED, facts | ({"pair": self.pair} if self.pair else {}))

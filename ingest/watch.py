@@ -59,7 +59,6 @@ class _Looked:
     pace: Pace = field(default_factory=Pace)
     verdict: Verdict = Verdict.WELL
     connection: int = 0
-    connected_us: int = 0
     minute: datetime | None = None  # that is being learnt, and since which frame
     minute_frames: int = 0
     usual: Usual | None = None
@@ -156,7 +155,7 @@ class Watch:
         for line, feed in self._feeds:
             looked = self._looked[feed.name]
             if feed.stats.connections != looked.connection:
-                looked.connection, looked.connected_us = feed.stats.connections, self.timepiece.now_us()
+                looked.connection = feed.stats.connections
                 looked.pace.begin(feed.stats.frames, now_s)
             if feed.connected:
                 self._look_at_feed(line, feed, now_s)
@@ -240,7 +239,7 @@ class Watch:
         before = np.zeros(len(heard_us), np.int64)
         before[: len(looked.heard_us)] = looked.heard_us[: len(heard_us)]
         looked.heard_us = heard_us.copy()
-        fresh = np.flatnonzero((heard_us > before) & (heard_us >= looked.connected_us - int(LOOK_S * 2e6)))
+        fresh = np.flatnonzero((heard_us > before) & (heard_us >= feed.stats.connected_us))
         keys = line.consumer.normaliser.states.keys
         return [keys[place] for place in fresh.tolist()]
 
