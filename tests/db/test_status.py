@@ -173,14 +173,13 @@ def test_latest_tick_is_had_by_key_without_a_walk_over_the_others(database: Data
             await until(lambda: len(latest_ticks(run.service)["latest_ticks"]) > 40)
             (one, two), service = sorted(latest_ticks(run.service)["latest_ticks"])[:2], run.service
             line = service.lines[0]
-            line.feed.keys, service.keys = LookupsOnly(line.feed.keys), LookupsOnly(service.keys)
-            line.consumer.normaliser.states._places = LookupsOnly(line.consumer.normaliser.states._places)
+            feed, states = line.feed, line.consumer.normaliser.states
+            whole = feed.keys, service.keys, states._places
+            feed.keys, service.keys, states._places = map(LookupsOnly, whole)
             tick = latest_tick(service, one)
             assert tick is not None and tick["price"] > 0
             assert latest_tick(service, "NSE_FO|nothing") is None
-            places = line.consumer.normaliser.states
-            places._places, line.feed.keys = dict(dict.copy(places._places)), dict.copy(line.feed.keys)
-            service.keys = dict.copy(service.keys)
+            feed.keys, service.keys, states._places = whole
             code, answer = await asked(port, f"{API}/latest-ticks?key={one}&key={two}&key=NSE_FO|nothing")
             assert (code, set(answer["latest_ticks"])) == (200, {one, two})
 
