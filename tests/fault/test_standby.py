@@ -56,8 +56,11 @@ async def played(database: Database, home: Path, *, standby: bool, minutes: int,
             await until(lambda: bool(missed_by_nobody(run)) or simulator.finished.is_set())
             if simulator.finished.is_set():
                 break
-            cut(simulator, rng.choice(missed_by_nobody(run)))
+            feed = rng.choice(missed_by_nobody(run))
+            connections = feed.stats.connections
+            cut(simulator, feed)
             made += 1
+            await until(lambda feed=feed, before=connections: feed.stats.connections > before)  # type: ignore[misc]
         await until(simulator.finished.is_set, within_s=120)
         listening = run.service.lines[0].consumer.listening
         await until(lambda: listening.last_ms >= simulator.player.current_ms)
