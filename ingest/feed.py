@@ -92,7 +92,6 @@ class Feed:
     _uri: str = ""
     _headers: dict[str, str] = field(default_factory=dict)
     _socket: ClientConnection | None = None
-    _refused: str = ""  # the token of which was said that it was refused
     _gave_up: str = ""  # why we ended the connection ourselves
     _mistake: Exception | None = None  # of our own, while subscribing: a bug, which stops the process
 
@@ -300,8 +299,7 @@ class Feed:
         return Event.DUE
 
     async def _await_token(self) -> Event:
-        said, self._refused = self._refused, self.api.tokens.current()
-        level = logging.DEBUG if said == self._refused else logging.ERROR  # an old one that was tried again
+        level = logging.ERROR if self.api.tokens.is_news() else logging.DEBUG
         log.log(level, "feed waits for a new token name=%s error=%s", self.name, self.stats.last_error)
         await self.api.tokens.renewed()
         return Event.NEW_TOKEN

@@ -42,6 +42,7 @@ class Tokens:
         self._file = Path(str(settings.model_config.get("env_file")))
         self._current = settings.token().get_secret_value()
         self._refused: dict[str, float] = {}  # token -> when, monotonic seconds
+        self._said = ""  # the one of which was said that it was refused
 
     def current(self) -> str:
         """Return the token to send."""
@@ -50,6 +51,11 @@ class Tokens:
     def refuse(self, token: str) -> None:
         """Note that the vendor refused a token."""
         self._refused[token] = self._timepiece.monotonic()
+
+    def is_news(self) -> bool:
+        """Whether it is to be said that the token was refused: once of each, whoever asks."""
+        said, self._said = self._said, self._current
+        return said != self._current
 
     async def renewed(self) -> None:
         """Wait until there is a token to try: a new one, or the old one when it has rested."""

@@ -10,6 +10,7 @@ what the other of two connections had said: how many updates that were, the ledg
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
@@ -120,6 +121,7 @@ def verify_stream(
     report = StreamReport(collector, folder.name)
     crc: int | None = None
     before: Record | None = None
+    pair = ""  # of the last connection
     unfinished = ""  # name of the segment before, if its end is not committed
     for path in segments_of(folder):
         if day is not None and not path.name.startswith(f"{day:%Y%m%d}"):
@@ -127,12 +129,12 @@ def verify_stream(
         show(segment_name(path))
         report.segments += 1
         with _translated():
-            segment = _Segment(connection, report, path, crc, before)
+            segment = _Segment(connection, report, path, crc, before, pair=pair)
             segment.check()
         if unfinished and segment.batches:
             report.note("ledger hole", f"{unfinished}: its last records are in no batch, later ones are")
         unfinished = segment.name if segment.unfinished else ""
-        crc, before = segment.crc, segment.before
+        crc, before, pair = segment.crc, segment.before, segment.pair
     if before is not None and day is None:
         with _translated():
             _note_lost(connection, report, before.seq + 1, SEQ_MAX)
@@ -180,8 +182,10 @@ class _Segment:
         path: Path,
         crc: int | None,
         before: Record | None,
+        *,
+        pair: str,
     ) -> None:
-        self.crc, self.before = crc, before
+        self.crc, self.before, self.pair = crc, before, pair
         self.unfinished = False
         self._connection, self._report, self._path = connection, report, path
         self.name = segment_name(path)
@@ -221,6 +225,8 @@ class _Segment:
             for record in reader.read(READ_BYTES):
                 if self.before is not None:
                     self._check_succession(self.before, record)
+                elif record.kind == RecordKind.CONNECTED:
+                    self.pair = str(json.loads(record.payload).get("pair", ""))
                 self.before = record
                 yield record
 
@@ -228,7 +234,11 @@ class _Segment:
         """Say what is missing between two records, and where the ingester ended without a word."""
         if record.seq != before.seq + 1:
             _note_lost(self._connection, self._report, before.seq + 1, record.seq - 1)
-        if record.kind == RecordKind.CONNECTED and before.kind != RecordKind.DISCONNECTED:
+        if record.kind != RecordKind.CONNECTED:
+            return
+        pair, self.pair = self.pair, str(json.loads(record.payload).get("pair", ""))
+        goes_on = self.pair and self.pair == pair  # the other connection of the same process was there
+        if before.kind != RecordKind.DISCONNECTED and not goes_on:
             ended, began = (time_of(one.received_us) for one in (before, record))
             self._report.notes.append(
                 f"ended without a word after seq {before.seq}, received {_instant(ended)}; next is seq {record.seq}, "

@@ -32,7 +32,7 @@ class ProgressLine:
         rate = (ticks - self._ticks) / elapsed
         self._at, self._ticks = time.monotonic(), ticks
         parts = []
-        if feeds := [line.feed for line in lines if line.feed.keys]:
+        if feeds := [feed for line in lines for feed in line.feeds if feed.keys]:
             parts.append(f"received={sum(feed.stats.frames for feed in feeds)}")
             parts.append(f"connected={sum(feed.connected for feed in feeds)}/{len(feeds)}")
         parts += [f"frames={sum(account.frames for account in accounts)}", f"ticks={ticks}", f"ticks_per_s={rate:.0f}"]

@@ -112,6 +112,7 @@ def test_standby_cut_at_random_leaves_no_gap_and_gives_the_rows_of_an_undisturbe
     with database.connect(autocommit=True) as connection:
         report = verify_stream(connection, "default", stream_folder(home / "pair"))
     assert report.adds_up, report.problems
+    assert report.notes == []
     assert report.duplicates > 0.8 * report.ticks and report.pending == 0
     assert replayed(template, home, segments_of(stream_folder(home / "pair"))) == ticks_of(database)
 
@@ -156,6 +157,6 @@ def test_standby_killed_and_restarted_gives_each_row_once_and_those_of_a_replay(
     with database.connect(autocommit=True) as connection:
         report = verify_stream(connection, "default", stream_folder(home))
     assert report.adds_up, report.problems
-    assert report.duplicates and not report.pending
+    assert report.duplicates and not report.pending and len(report.notes) == 3
     assert rows(database, "select count(*) from feed_gaps where instrument_id is null") == [(3,)]
     assert replayed(template, home, segments_of(stream_folder(home))) == ticks_of(database)
