@@ -9,7 +9,7 @@ An update is a duplicate when it shows no trade that is new, and the other socke
 
 A socket that comes anew joins in for an instrument when the other has come to where it is: what the
 other has on its way would be overtaken else, and its trades would be one row. Until then the newcomer
-is left out and covers nothing; that takes an update or two. If the other dies before, that is a gap,
+is left out and covers nothing; that takes a frame or two. If the other dies before, that is a gap,
 and is said to be one.
 
 What both sockets left out is a break as ever; an instrument of which neither has spoken since it
@@ -164,6 +164,14 @@ class Pair:
             said.ms[socket] = max(said.ms[socket], ms)
         return found
 
+    def could_go_on(self, socket: int) -> bool:
+        """Whether nothing would be missed if the other socket died now."""
+        return all(self._covers(said, socket) for said in self._said.values() if said.covers[1 - socket])
+
+    def _covers(self, said: _Said, socket: int) -> bool:
+        """Whether a socket covers an instrument, or would with the next it says: the other has come to where it is."""
+        return said.covers[socket] or 0 < said.joins_ms[socket] <= self._newest_ms[1 - socket]
+
     def dump(self) -> dict[str, Any]:
         """Return plain values for the checkpoint."""
         said = {
@@ -202,6 +210,7 @@ class Pair:
                 continue
             said.joins_ms[socket] = 0
             if said.covers[socket]:
+                said.covers[1 - socket] = self._covers(said, 1 - socket)
                 said.covers[socket] = False
                 if not any(said.covers):
                     lost.append(place)

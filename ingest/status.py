@@ -155,6 +155,7 @@ def _connection(service: Service, line: Line, feed: Feed) -> dict[str, Any]:
             "text_frames": feed.stats.text_frames,
         },
         "ticks": line.consumer.account.ticks,
+        "could_go_on_alone": line.consumer.normaliser.pair.could_go_on(feed.socket) if feed.pair else None,
         "rejected": line.consumer.account.rejected,
         "duplicates": line.consumer.account.duplicates,
         "quarantined": line.consumer.account.quarantined,

@@ -13,6 +13,7 @@ import pytest
 
 from ingest.feed import Feed
 from ingest.journal import segments_of
+from ingest.keystates import KeyState
 from ingest.life import State
 from ingest.simulator.market import GeneratedMarket
 from ingest.simulator.server import Simulator
@@ -72,11 +73,14 @@ async def played(database: Database, home: Path, *, standby: bool, minutes: int,
 def missed_by_nobody(run: Running) -> list[Feed]:
     """The connections that may die without a gap: the other has spoken of all that they have."""
     line = run.service.lines[0]
-    said = line.consumer.normaliser.pair._said.values()
+    pair = line.consumer.normaliser.pair
+    if len(pair._said) < 60 or not all(feed.life.state is State.LIVE for feed in line.feeds):
+        return []
     return [
         feed
         for feed in line.feeds
-        if feed.life.state is State.LIVE and len(said) == 60 and all(one.covers[1 - feed.socket] for one in said)
+        if pair.could_go_on(1 - feed.socket)
+        and len(line.feeds[1 - feed.socket].states.in_state(KeyState.CONFIRMED)) == 60
     ]
 
 

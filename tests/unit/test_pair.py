@@ -139,6 +139,20 @@ def test_pair_snapshot_after_a_reconnect_makes_no_row_and_brings_what_is_new() -
     assert stream.take(0, frame(700, (KEYS[0], 40))) == 1
 
 
+def test_pair_newcomer_has_joined_in_when_the_other_has_come_to_where_it_is() -> None:
+    stream = Stream()
+    stream.both(*KEYS)
+    stream.note(lost(0))
+    stream.note(connected(0))
+    stream.take(0, frame(500, (KEYS[0], 5), (KEYS[1], 5), initial=True))
+    assert not stream.normaliser.pair.could_go_on(0)
+    stream.take(1, frame(500, (KEYS[1], 6)))
+    assert stream.normaliser.pair.could_go_on(0)
+    assert stream.note(lost(1)) == Loss(False, [])
+    assert stream.take(0, frame(600, (KEYS[0], 20))) == 1
+    assert stream.rows.values()[-1, _VOLUME] == 15  # a trade, not a snapshot's gap
+
+
 def test_pair_that_dies_before_the_newcomer_has_joined_in_is_a_gap() -> None:
     stream = Stream()
     stream.take(0, frame(100, (KEYS[0], 10)))
@@ -190,7 +204,7 @@ def test_pair_random_interleaving_and_losses_give_the_trades_of_one_feed(seed: i
             stream.normaliser = Normaliser.load(stream.normaliser.dump())  # as after a restart from a checkpoint
         socket = rng.randrange(2)
         said = stream.normaliser.pair._said.values()
-        others = len(said) == len(KEYS) and all(one.covers[1 - socket] for one in said)
+        others = len(said) == len(KEYS) and stream.normaliser.pair.could_go_on(1 - socket)
         if rng.random() < 0.2 and others:  # cut; its snapshot is of what the other has reached, or later
             cuts += 1
             stream.note(lost(socket))
