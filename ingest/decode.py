@@ -91,9 +91,8 @@ def decode_all(payloads: Sequence[bytes]) -> Frames:
     kinds, current_ms = batch.column("type").to_numpy().astype(np.int64), batch.column("currentTs").to_numpy()
     for index in np.flatnonzero(_impossible_time(current_ms)).tolist():
         errors.setdefault(index, DecodeError(f"frame has impossible currentTs {int(current_ms[index])!r}"))
-    info = batch.column("marketInfo")
     status = {
-        index: status_of(info[index].as_py() or {}, int(current_ms[index]))
+        index: status_of(pb.FeedResponse.FromString(payloads[index]).marketInfo, int(current_ms[index]))
         for index in np.flatnonzero(kinds == FrameType.MARKET_INFO).tolist()
     }
     updates, candles = _updates(feeds)

@@ -10,10 +10,10 @@ a good reason, whatever `segmentStatus` says: an auction is not a market that tr
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
-from typing import Any
+from collections.abc import Mapping
 
 from ingest.model import DAY_MS, IST_OFFSET_MS
+from ingest.proto import upstox_feed_v3_pb2 as pb
 
 # Values of MarketStatus.
 PRE_OPEN_START, CLOSING_START = 0, 4
@@ -23,29 +23,27 @@ IN_PRE_OPEN = frozenset({"PRE_OPEN_START", "PRE_OPEN_M_END"})
 _SEGMENTS = {"NSE": "NSE_EQ", "NFO": "NSE_FO", "BSE": "BSE_EQ", "BFO": "BSE_FO"}
 
 
-def status_of(info: Mapping[str, Any], current_ms: int) -> dict[str, int]:
+def status_of(info: pb.MarketInfo, current_ms: int) -> dict[str, int]:
     """Return segment -> `MarketStatus`, an auction that goes on taking the place of what is said beside it.
 
     Parameters
     ----------
     info
-        The frame's `marketInfo`; maps are lists of pairs.
+        The frame's `marketInfo`.
     current_ms
         The frame's time. A word of an earlier day, which the vendor may repeat, says nothing.
     """
-    found = dict(info.get("segmentStatus") or ())
-    found |= dict.fromkeys(_going_on(info.get("preOpenSessionStatus"), IN_PRE_OPEN, current_ms), PRE_OPEN_START)
-    found |= dict.fromkeys(_going_on(info.get("casMarketStatus"), IN_CLOSING_AUCTION, current_ms), CLOSING_START)
+    found: dict[str, int] = dict(info.segmentStatus)
+    found |= dict.fromkeys(_going_on(info.preOpenSessionStatus, IN_PRE_OPEN, current_ms), PRE_OPEN_START)
+    found |= dict.fromkeys(_going_on(info.casMarketStatus, IN_CLOSING_AUCTION, current_ms), CLOSING_START)
     return found
 
 
-def _going_on(
-    statuses: Iterable[tuple[str, Mapping[str, Any] | None]] | None, words: frozenset[str], current_ms: int
-) -> list[str]:
+def _going_on(statuses: Mapping[str, pb.StatusInfo], words: frozenset[str], current_ms: int) -> list[str]:
     return [
         _SEGMENTS.get(name, name)
-        for name, said in statuses or ()
-        if said and said.get("status") in words and _is_of_today(int(said.get("updatedTime") or 0), current_ms)
+        for name, said in statuses.items()
+        if said.status in words and _is_of_today(said.updatedTime, current_ms)
     ]
 
 

@@ -22,6 +22,7 @@ from ingest.proto import upstox_feed_v3_pb2 as pb
 _UNREAD = {
     "LTPC": {"iep"},
     "MarketFullFeed": {"iep", "rp", "ieq", "iiqTotal", "iiqM", "casEligible"},
+    "FeedResponse": {"marketInfo"},  # by protobuf, of the few frames that have one
 }
 
 
