@@ -97,8 +97,13 @@ def compared(database: Database) -> tuple[list[tuple[Any, ...]], list[tuple[Any,
 
 
 @pytest.mark.parametrize(
-    ("cuts", "minutes", "speed"),
-    [pytest.param(8, 3, 20.0, id="8"), pytest.param(50, 14, 12.0, id="50", marks=pytest.mark.soak)],
+    ("engine", "cuts", "minutes", "speed"),
+    [
+        pytest.param("postgres", 8, 2, 20.0, id="8"),
+        pytest.param("postgres", 50, 10, 12.0, id="50", marks=pytest.mark.soak),
+        pytest.param("timescale", 50, 10, 12.0, id="50-timescale", marks=pytest.mark.soak),
+    ],
+    indirect=["engine"],
 )
 def test_standby_cut_at_random_leaves_no_gap_and_gives_the_rows_of_an_undisturbed_run(
     database: Database, template: Template, home: Path, cuts: int, minutes: int, speed: float
