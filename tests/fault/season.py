@@ -36,6 +36,7 @@ STRIKES = range(25_500, 26_550, 50)
 SPOT, SHARE = "NSE_INDEX|Nifty 50", "NSE_EQ|INE009A01021"
 EVERY_S = 5  # a frame of spot, share and futures; options in turn, each of them every 30 s
 TURNS = 6
+WAITING = {"market player", "watch", "universe"}  # tasks that have done what was due
 
 
 def at(day: date, hour: int, minute: int, second: int = 0) -> datetime:
@@ -50,6 +51,7 @@ class Dial(Timepiece):
         self._s = begin.timestamp()
         self._waiting: list[tuple[float, int, asyncio.Future[None]]] = []
         self._numbers = count()
+        self.sleepers: set[str] = set()  # tasks that wait
 
     def now_us(self) -> int:
         return int(self._s * 1e6)
@@ -58,14 +60,18 @@ class Dial(Timepiece):
         return self._s
 
     async def sleep(self, seconds: float) -> None:
+        if seconds <= 0:
+            await asyncio.sleep(0)
+            return
         future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         heapq.heappush(self._waiting, (self._s + seconds, next(self._numbers), future))
-        await future
-
-    @property
-    def sleepers(self) -> int:
-        """How many wait."""
-        return sum(not future.done() for _, _, future in self._waiting)
+        task = asyncio.current_task()
+        assert task is not None
+        self.sleepers.add(task.get_name())
+        try:
+            await future
+        finally:
+            self.sleepers.discard(task.get_name())
 
     def turn(self, seconds: float) -> None:
         """Move on, and wake who is due."""
@@ -83,6 +89,7 @@ class Turned:
         self.dial, self.simulator, self.service = dial, simulator, service
         self.feed = service.lines[0].feed
         self._running = running
+        self._lost = 0
 
     async def to(self, then: datetime, step_s: float = 10.0) -> None:
         """Turn the clock to a time, step by step; after each, both sides have done what was due."""
@@ -91,18 +98,24 @@ class Turned:
             await self.settled()
 
     async def settled(self) -> None:
-        """Wait until what was sent is read, and the player, the watch and the universe wait for the clock."""
-        line = self.service.lines[0]
-
-        def is_settled() -> bool:
-            if self._running.done():
-                self._running.result()
-            sent = all(not connection._waiting for connection in self.simulator.player.connections)
-            return sent and self.dial.sleepers >= 3 and not line.feed.spool._records and not line.reader.backlog_bytes()
-
+        """Wait until what was asked for and sent has arrived, and who waits for the clock waits."""
         for _ in range(2):  # what one side did may be for the other
             await asyncio.sleep(0.002)
-            await until(is_settled)
+            await until(self._is_settled)
+
+    def _is_settled(self) -> bool:
+        if self._running.done():
+            self._running.result()
+        feed, line = self.feed, self.service.lines[0]
+        on_the_way = self.simulator.frames_sent - feed.stats.frames
+        if not feed.connected:
+            self._lost = on_the_way  # with the connection
+        elif self.subscribed != set(feed.keys) or on_the_way != self._lost:
+            return False
+        sent = all(not connection._waiting for connection in self.simulator.player.connections)
+        taken = line.consumer._read is None and line.consumer._batch is None
+        written = not feed.spool._records and not line.reader.backlog_bytes()
+        return sent and taken and written and self.dial.sleepers >= WAITING
 
     @property
     def subscribed(self) -> set[str]:

@@ -76,7 +76,7 @@ async def through_the_day(run: Turned, season: Season, database: Database, home:
     # Before the open: by the prices that REST has, nothing of the feed has come.
     first_window = day.wanted(26_000, EXPIRIES[0], MONTHS[:2])
     await until(lambda: run.subscribed == first_window)
-    await run.to(at(FIRST, 9, 14, 50), 60.0)
+    await run.to(at(FIRST, 9, 14, 50), 30.0)
     assert run.subscribed == first_window
     assert run.attempts == 1
     # Open: each key is heard of, and the window follows the spot.
@@ -102,7 +102,8 @@ async def through_the_day(run: Turned, season: Season, database: Database, home:
     assert feed.stats.connections == 1
     await the_night(run, home, rolled)
     # The next open.
-    await run.to(at(SECOND, 9, 14, 50), 300.0)
+    await run.to(at(SECOND, 8, 50), 300.0)
+    await run.to(at(SECOND, 9, 14, 50), 30.0)
     assert run.subscribed == rolled
     await run.to(at(SECOND, 9, 16))
     assert feed.life.state is State.LIVE and health(run.service)["status"] == "healthy"
