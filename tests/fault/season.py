@@ -108,7 +108,7 @@ class Turned:
             self._running.result()
         feed, line = self.feed, self.service.lines[0]
         on_the_way = self.simulator.frames_sent - feed.stats.frames
-        if not feed.connected:
+        if not self.simulator.player.connections:
             self._lost = on_the_way  # with the connection
         elif self.subscribed != set(feed.keys) or on_the_way != self._lost:
             return False
