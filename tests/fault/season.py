@@ -113,7 +113,8 @@ class Turned:
         elif self.subscribed != set(feed.keys) or on_the_way != self._lost:
             return False
         sent = all(not connection._waiting for connection in self.simulator.player.connections)
-        taken = line.consumer._read is None and line.consumer._batch is None
+        consumer = line.consumer
+        taken = consumer._read is None and consumer._batch is None and consumer._seq == consumer._taken_seq
         written = not feed.spool._records and not line.reader.backlog_bytes()
         return sent and taken and written and self.dial.sleepers >= WAITING
 
