@@ -155,7 +155,9 @@ async def turned(
             await running
         assert seen[0].service is not None
         try:
-            yield Turned(dial, simulator, running, seen[0].service)
+            run = Turned(dial, simulator, running, seen[0].service)
+            await until(lambda: run.feed.connected and run.subscribed == set(keys))  # the clock stands until then
+            yield run
         finally:
             stop.set()
             await running
