@@ -114,7 +114,11 @@ class Turned:
             return False
         sent = all(not connection._waiting for connection in self.simulator.player.connections)
         consumer = line.consumer
-        taken = consumer._read is None and consumer._batch is None and consumer._seq == consumer._taken_seq
+        taken = (
+            consumer._read is None
+            and consumer._batch is None
+            and (consumer._seq == consumer._taken_seq or bool(consumer._clock._waiting))
+        )
         written = not feed.spool._records and not line.reader.backlog_bytes()
         return sent and taken and written and self.dial.sleepers >= WAITING
 
