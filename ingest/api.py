@@ -17,7 +17,7 @@ from typing import Any
 
 import psycopg
 import uvicorn
-from fastapi import Body, FastAPI
+from fastapi import Body, FastAPI, Query
 from fastapi.responses import JSONResponse
 from starlette.middleware.trustedhost import TrustedHostMiddleware
 
@@ -92,8 +92,8 @@ def make_app(service: Service, url: str) -> FastAPI:
         return JSONResponse(subscriptions(service))
 
     @app.get(f"{feed}/latest-ticks")
-    async def _latest_ticks() -> JSONResponse:
-        return JSONResponse(latest_ticks(service))
+    async def _latest_ticks(key: list[str] | None = Query(default=None)) -> JSONResponse:  # noqa: B008
+        return JSONResponse(latest_ticks(service, key))
 
     def change(action: str, asked: dict[str, Any]) -> JSONResponse:
         keys, mode = asked.get("keys"), asked.get("mode", service.lines[0].settings.mode)

@@ -49,6 +49,7 @@ class Batch:
     first_seq: int = 0
     last_seq: int = 0
     frames: int = 0
+    duplicates: int = 0
     digest: str = ""
     quarantined: list[QuarantinedFrame] = field(default_factory=list)
     rejected: list[RejectedTick] = field(default_factory=list)

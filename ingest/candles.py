@@ -76,3 +76,18 @@ def parse_quotes(answer: Any) -> dict[str, Candle]:
     except (KeyError, TypeError, ValueError, AttributeError, OverflowError) as exc:
         raise FeedError(f"quotes are not understood: {exc!r}: the vendor has changed them") from exc
     return found
+
+
+def parse_prices(answer: Any) -> dict[str, float]:
+    """Read the answer of an LTP quote call: the last price by instrument key; 0 is "no data" and left out.
+
+    Raises
+    ------
+    FeedError
+        If the answer has another shape.
+    """
+    try:
+        found = {str(quote["instrument_token"]): float(quote["last_price"]) for quote in answer["data"].values()}
+    except (KeyError, TypeError, ValueError, AttributeError) as exc:
+        raise FeedError(f"prices are not understood: {exc!r}: the vendor has changed them") from exc
+    return {key: price for key, price in found.items() if 0 < price < PRICE_MAX}

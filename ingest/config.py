@@ -41,6 +41,7 @@ class Settings(DatabaseSettings):
     # What to record.
     universe: Annotated[tuple[str, ...], NoDecode] = ()
     mode: ModeName = "full"
+    exchanges: Annotated[tuple[Literal["NSE", "BSE"], ...], NoDecode] = ("NSE",)
     underlyings: Annotated[tuple[str, ...], NoDecode] = ()
     underlyings_exclude: Annotated[tuple[str, ...], NoDecode] = ()
     spot: bool = True
@@ -53,6 +54,7 @@ class Settings(DatabaseSettings):
     atm_hysteresis: float = Field(0.25, ge=0, le=0.5)  # a spot that swings by half a strike moves nothing
     universe_follow_s: Positive = 5.0  # a window of options that is late by this is not late
     plus: bool = False
+    standby: bool = False
     connections_max: PositiveInt | None = None
     collector: Annotated[str, Field(pattern=r"^[A-Za-z0-9_.-]{1,40}$")] = "default"
 
@@ -95,7 +97,7 @@ class Settings(DatabaseSettings):
     database_backoff_max_s: Positive = 10.0
     stop_s: Positive = 4.0  # what is not committed by then stays in the journal for the next start
 
-    @field_validator("universe", "underlyings", "underlyings_exclude", "handlers", mode="before")
+    @field_validator("exchanges", "universe", "underlyings", "underlyings_exclude", "handlers", mode="before")
     @classmethod
     def _split_list(cls, value: object) -> object:
         """Read a comma-separated list, as an environment variable holds it."""

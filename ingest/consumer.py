@@ -28,8 +28,9 @@ from ingest.journal import Position
 from ingest.listening import SILENT, SKIPPED, STOPPED, Break, Listening
 from ingest.model import IST_OFFSET_MS, TICK_COLUMN_NAMES, Floats, Frames, Record, RecordKind
 from ingest.normalise import Normaliser
+from ingest.pair import Loss
 from ingest.patient_writer import PatientWriter
-from ingest.reading import Reading
+from ingest.reading import INTERRUPTING, Reading
 from ingest.sources import Source
 
 log = logging.getLogger(__name__)
@@ -55,6 +56,7 @@ class Account:
     frames_before: int = 0  # frames that were committed before this run
     ticks: int = 0
     rejected: int = 0
+    duplicates: int = 0  # updates that the other of two connections had brought
     quarantined: int = 0
     batches: int = 0
     touched: Touched = field(default_factory=Touched)  # minutes whose bars are to be made anew
@@ -286,6 +288,7 @@ class Consumer:
                     rejected.reason,
                 )
             )
+        batch.duplicates += self.normaliser.duplicates
         batch.gaps += self.normaliser.gaps
         batch.unheard += self.normaliser.unheard
         batch.official += self.normaliser.official
@@ -301,28 +304,54 @@ class Consumer:
             seq=np.array([record.seq for record in records]),
             received_us=np.array([record.received_us for record in records]),
             out=rows,
+            sockets=np.array([record.socket for record in records]),
         )
         return breaks
 
     def _listen(self, read: Reading, start: int, stop: int) -> list[Break]:
         """Follow the connection over a stretch; what interrupts listening is at its begin."""
         first, at_ms = read.records[start], self.listening.last_ms
-        breaks = []
+        loss = self._loss(first)
+        breaks: list[Break] = []
         for index in range(start, stop):
             status = read.frames.segment_status.get(index)
             if status:
                 self.on_status(status, read.current_ms[index])
+            if self._is_unheard(read, index, loss if index == start else None):
+                continue
             if found := self.listening.take(read.records[index], read.current_ms[index], read.trade_ms[index], status):
                 breaks.append(found)
-        if first.kind == RecordKind.CONNECTED:
-            self.normaliser.interrupt(at_ms=at_ms)
-        elif first.kind == RecordKind.DISCONNECTED and json.loads(first.payload)["reason"] == STOPPED:
-            self.normaliser.stop(at_ms=at_ms)
-        elif first.kind == RecordKind.UNSUBSCRIBED:
-            self.normaliser.stop(json.loads(first.payload)["instrument_keys"], at_ms=at_ms)
+        if loss is not None:
+            self._lose(first, loss, at_ms)
         elif breaks and breaks[0].reason in {SILENT, SKIPPED}:
             self.normaliser.interrupt(at_ms=breaks[0].started_ms)
         return breaks
+
+    def _loss(self, record: Record) -> Loss | None:
+        """Take an event of a connection; return what nobody listens to by it. None: it is no such event."""
+        if record.kind not in INTERRUPTING:
+            return None
+        places = self.normaliser.states.known_places(
+            json.loads(record.payload)["instrument_keys"] if record.kind == RecordKind.UNSUBSCRIBED else ()
+        )
+        return self.normaliser.pair.note(record, places)
+
+    def _is_unheard(self, read: Reading, index: int, loss: Loss | None) -> bool:
+        """Whether a record says nothing of when we listened: the other connection goes on, or is ahead."""
+        if not self.normaliser.pair.run:
+            return False
+        behind = 0 < read.current_ms[index] < self.listening.last_ms
+        return behind or (loss is not None and not loss.whole)
+
+    def _lose(self, record: Record, loss: Loss, at_ms: int) -> None:
+        """Interrupt what nobody listens to any more."""
+        keys = None if loss.whole else [self.normaliser.states.keys[place] for place in loss.places]
+        if record.kind == RecordKind.UNSUBSCRIBED or (
+            record.kind == RecordKind.DISCONNECTED and json.loads(record.payload)["reason"] == STOPPED
+        ):
+            self.normaliser.stop(keys, at_ms=at_ms)
+        elif record.kind == RecordKind.CONNECTED or not loss.whole:
+            self.normaliser.interrupt(keys, at_ms=at_ms)
 
     async def _dispatch(self, batch: Batch) -> None:
         """Hand the batch to the writer's thread."""
@@ -341,6 +370,7 @@ class Consumer:
         account.frames += batch.frames
         account.ticks += batch.rows.rows
         account.rejected += len(batch.rejected)
+        account.duplicates += batch.duplicates
         account.quarantined += len(batch.quarantined)
         if batch.rows.rows:
             account.touched.add(batch.rows.values()[:, 0])

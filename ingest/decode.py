@@ -31,6 +31,7 @@ import numpy as np
 from google.protobuf.message import DecodeError as ProtobufDecodeError
 
 from ingest.feeds import read_feeds
+from ingest.market_info import status_of
 from ingest.model import Frames, FrameType, Integers, Mask
 from ingest.proto import upstox_feed_v3_pb2 as pb
 from ingest.wire import PAD_BYTES, Plan, Text, varint
@@ -89,9 +90,10 @@ def decode_all(payloads: Sequence[bytes]) -> Frames:
         read = _Read(payloads)
     for index in np.flatnonzero(_impossible_time(read.current_ms)).tolist():
         errors.setdefault(index, DecodeError(f"frame has impossible currentTs {int(read.current_ms[index])!r}"))
-    status: dict[int, dict[str, int]] = {}
-    for index in np.flatnonzero(read.type == FrameType.MARKET_INFO).tolist():
-        status[index] = {**pb.FeedResponse.FromString(payloads[index]).marketInfo.segmentStatus}
+    status = {
+        index: status_of(pb.FeedResponse.FromString(payloads[index]).marketInfo, int(read.current_ms[index]))
+        for index in np.flatnonzero(read.type == FrameType.MARKET_INFO).tolist()
+    }
     return Frames(read.type, read.current_ms, read.ends, read.updates, errors, status, read.candles)
 
 

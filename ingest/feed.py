@@ -11,7 +11,6 @@ import asyncio
 import json
 import logging
 import random
-import time
 import uuid
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
@@ -20,12 +19,12 @@ from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosed, InvalidHandshake, InvalidStatus, InvalidURI
 
 from ingest.config import Settings
-from ingest.journal import now_us
 from ingest.keystates import KeyStates
 from ingest.life import OPEN, Action, Event, Life, State, meaning_of_403
 from ingest.model import RecordKind
 from ingest.spool import Spool
 from ingest.subscription import is_market_info, next_request, request
+from ingest.timepiece import Timepiece
 from ingest.upstox import DIRECT_PATH, UpstoxApi, refused, user_agent
 from sql.errors import FeedError, JournalError
 
@@ -46,6 +45,7 @@ class FeedStats:
     bytes: int = 0
     text_frames: int = 0
     connections: int = 0
+    connected_us: int = 0  # when this one was made, our clock, epoch microseconds
     ping_timeouts: int = 0  # connections that did not answer ours
     reconnects: int = 0  # that we made because an open socket was silent
     last_us: int = 0  # when the last frame came, our clock, epoch microseconds; 0: none has
@@ -68,6 +68,10 @@ class Feed:
         For log lines, where there are several.
     pause_s
         Returns how long a closed market lets the feed alone, seconds; 0: data may come.
+    timepiece
+        What time it is.
+    socket, pair
+        Which of two connections with the same keys it is, and the name of this run's pair; "": it is the only one.
     """
 
     api: UpstoxApi
@@ -76,6 +80,9 @@ class Feed:
     keys: Mapping[str, str]
     name: str = "1"
     pause_s: Callable[[], float] = lambda: 0.0
+    timepiece: Timepiece = field(default_factory=Timepiece)
+    socket: int = 0
+    pair: str = ""
     stats: FeedStats = field(default_factory=FeedStats)
     life: Life = field(default_factory=Life)
     states: KeyStates = field(default_factory=KeyStates)
@@ -136,7 +143,7 @@ class Feed:
             action = self._happen(await steps[action]())
 
     def _happen(self, event: Event) -> Action:
-        return self.life.happen(event, time.monotonic())
+        return self.life.happen(event, self.timepiece.monotonic())
 
     async def _authorise(self) -> Event:
         """Get an address that works once."""
@@ -192,8 +199,10 @@ class Feed:
         socket = self._socket
         assert socket is not None
         self.stats.connections += 1
+        self.stats.connected_us = self.timepiece.now_us()
         self._gave_up = ""
-        self._note(RecordKind.CONNECTED, {"connection": self.stats.connections, "mode": self.settings.mode})
+        facts: dict[str, object] = {"connection": self.stats.connections, "mode": self.settings.mode}
+        self._note(RecordKind.CONNECTED, facts | ({"pair": self.pair} if self.pair else {}))
         log.info("feed connected name=%s connection=%d keys=%d", self.name, self.stats.connections, len(self.keys))
         subscribing = asyncio.create_task(self._subscribe(socket))
         try:
@@ -229,8 +238,8 @@ class Feed:
                 log.warning("feed text message ignored text=%.*s", TEXT_CHARS_MAX, message)
                 continue
             await spool.room()
-            stats.last_us = now_us()
-            spool.put(RecordKind.FRAME, message, stats.last_us)
+            stats.last_us = self.timepiece.now_us()
+            spool.put(RecordKind.FRAME, message, stats.last_us, self.socket)
             stats.frames += 1
             stats.bytes += len(message)
             if life.state is not State.LIVE and not is_market_info(message):
@@ -258,10 +267,10 @@ class Feed:
                         del asked[key]
                 else:
                     self._note(RecordKind.SUBSCRIBED, {"mode": mode, "instrument_keys": keys})
-                    self.states.requested(keys, time.monotonic())
+                    self.states.requested(keys, self.timepiece.monotonic())
                     asked |= dict.fromkeys(keys, str(mode))
                 await socket.send(request(method, keys, guid=uuid.uuid4().hex, mode=mode))
-                await asyncio.sleep(self.settings.subscribe_interval_ms / 1000)
+                await self.timepiece.sleep(self.settings.subscribe_interval_ms / 1000)
         except ConnectionClosed:
             return
         except Exception as exc:
@@ -280,17 +289,18 @@ class Feed:
             life.failures,
             self.stats.last_error,
         )
-        await asyncio.sleep(wait_s)
+        await self.timepiece.sleep(wait_s)
         return Event.DUE
 
     async def _await_market(self) -> Event:
         pause_s = self.pause_s()
         log.info("market closed, feed left alone name=%s in_s=%.0f error=%s", self.name, pause_s, self.stats.last_error)
-        await asyncio.sleep(pause_s)
+        await self.timepiece.sleep(pause_s)
         return Event.DUE
 
     async def _await_token(self) -> Event:
-        log.error("feed waits for a new token name=%s error=%s", self.name, self.stats.last_error)
+        level = logging.ERROR if self.api.tokens.is_news() else logging.DEBUG
+        log.log(level, "feed waits for a new token name=%s error=%s", self.name, self.stats.last_error)
         await self.api.tokens.renewed()
         return Event.NEW_TOKEN
 
@@ -302,4 +312,4 @@ class Feed:
         return Event.DUE
 
     def _note(self, kind: RecordKind, facts: dict[str, object]) -> None:
-        self.spool.put(kind, json.dumps(facts).encode(), now_us())
+        self.spool.put(kind, json.dumps(facts).encode(), self.timepiece.now_us(), self.socket)

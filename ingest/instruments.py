@@ -79,7 +79,9 @@ def master_rows(rows: Iterable[dict[str, Any]]) -> Iterator[MasterRow]:
         )
 
 
-def load_master(connection: psycopg.Connection[Any], data: bytes, source: str) -> int:
+def load_master(
+    connection: psycopg.Connection[Any], data: bytes, source: str, loaded_at: datetime | None = None
+) -> int:
     """Load a master file into `instruments` in one transaction; return how many rows it has.
 
     Parameters
@@ -90,6 +92,8 @@ def load_master(connection: psycopg.Connection[Any], data: bytes, source: str) -
         The file's bytes.
     source
         Where it came from, for `tickline.master_loads`.
+    loaded_at
+        When that was; None: now.
     """
     rows = list(master_rows(parse_master(data)))
     columns = ", ".join(MasterRow._fields)
@@ -102,7 +106,7 @@ def load_master(connection: psycopg.Connection[Any], data: bytes, source: str) -
             connection.execute("analyze master_rows")
             for step in ("adopt_instruments", "keep_instrument_terms", "merge_master_rows", "end_instruments"):
                 connection.execute(query(step))
-            connection.execute(query("note_master_load"), {"source": source, "rows": len(rows)})
+            connection.execute(query("note_master_load"), {"source": source, "rows": len(rows), "loaded_at": loaded_at})
     except psycopg.Error as exc:
         raise translate(exc) from exc
     return len(rows)

@@ -1,4 +1,4 @@
-"""The journal's format on disk, version 1. Pure: bytes in, records out; opens no file.
+"""The journal's format on disk, version 2. Pure: bytes in, records out; opens no file.
 
 A segment is one file, little-endian, append-only::
 
@@ -6,10 +6,11 @@ A segment is one file, little-endian, append-only::
                      meta is JSON: collector, stream, first_seq, created_us
                      crc is CRC-32C of all before it
                      So much is the same in every version: a program knows what it cannot read
-    record           marker u32 | payload bytes u32 | crc u32 | kind u32 | seq u64
+    record           marker u32 | payload bytes u32 | crc u32 | kind u16 | socket u16 | seq u64
                      | received_us i64 | payload
                      crc is CRC-32C of everything in the record but marker and crc
 
+    socket           which of the stream's connections brought it; version 1 has 0 everywhere
     kind             1 frame: one websocket message as received
                      2 connected, 3 subscribed, 4 unsubscribed, 5 disconnected: JSON facts
 
@@ -30,14 +31,16 @@ from ingest.model import Record, RecordKind
 from sql.errors import CorruptionError, VersionError
 
 MAGIC = b"TICKJRNL"
-VERSION = 1
+VERSION = 2
+VERSIONS_READ = (1, 2)
 MARKER = 0x4B43_49F5  # bytes F5 "ICK": F5 never occurs in UTF-8 text
 MARKER_BYTES = MARKER.to_bytes(4, "little")
+SOCKETS_MAX = 2  # one, and one that stands by
 PAYLOAD_BYTES_MAX = 16 * 2**20  # the feed client's own limit of one message
 
 _SEGMENT = struct.Struct("<8sII")
-_RECORD = struct.Struct("<IIIIQq")
-_CHECKED = struct.Struct("<IIQq")  # the part of a record header that its crc covers
+_RECORD = struct.Struct("<IIIHHQq")
+_CHECKED = struct.Struct("<IHHQq")  # the part of a record header that its crc covers
 _CRC = struct.Struct("<I")
 _KINDS = frozenset(RecordKind)
 RECORD_HEADER_BYTES = _RECORD.size
@@ -76,19 +79,19 @@ def decode_segment_header(data: bytes, name: str) -> tuple[SegmentHeader, int]:
     end = _SEGMENT.size + length
     if len(data) < end + _CRC.size or _CRC.unpack_from(data, end)[0] != google_crc32c.value(data[:end]):
         raise CorruptionError(f"header of journal segment {name!r} is damaged")
-    if version != VERSION:
+    if version not in VERSIONS_READ:
         raise VersionError(
-            f"journal segment {name!r} has format version {version!r}, not {VERSION}: install a newer tickline"
+            f"journal segment {name!r} has format version {version!r}, newer than {VERSION}: install a newer tickline"
         )
     return SegmentHeader(**json.loads(data[_SEGMENT.size : end])), end + _CRC.size
 
 
-def encode_record(kind: int, seq: int, received_us: int, payload: bytes) -> bytes:
+def encode_record(kind: int, seq: int, received_us: int, payload: bytes, socket: int = 0) -> bytes:
     """Return one record."""
     assert len(payload) <= PAYLOAD_BYTES_MAX
-    checked = _CHECKED.pack(len(payload), kind, seq, received_us)
+    checked = _CHECKED.pack(len(payload), kind, socket, seq, received_us)
     crc = google_crc32c.extend(google_crc32c.value(checked), payload)
-    return _RECORD.pack(MARKER, len(payload), crc, kind, seq, received_us) + payload
+    return _RECORD.pack(MARKER, len(payload), crc, kind, socket, seq, received_us) + payload
 
 
 class Parsed:
@@ -138,14 +141,14 @@ def _record_at(data: bytes, position: int, base_offset: int) -> tuple[Record | N
     body = position + _RECORD.size
     if body > len(data):
         return None, body
-    marker, length, crc, kind, seq, received_us = _RECORD.unpack_from(data, position)
-    if marker != MARKER or length > PAYLOAD_BYTES_MAX or kind not in _KINDS:
+    marker, length, crc, kind, socket, seq, received_us = _RECORD.unpack_from(data, position)
+    if marker != MARKER or length > PAYLOAD_BYTES_MAX or kind not in _KINDS or socket >= SOCKETS_MAX:
         return None, position
     end = body + length
     if end > len(data):
         return None, end
     payload = data[body:end]
-    checked = _CHECKED.pack(length, kind, seq, received_us)
+    checked = _CHECKED.pack(length, kind, socket, seq, received_us)
     if google_crc32c.extend(google_crc32c.value(checked), payload) != crc:
         return None, position
-    return Record(kind, seq, received_us, payload, base_offset + end), end
+    return Record(kind, seq, received_us, payload, base_offset + end, socket), end

@@ -32,6 +32,7 @@ class NewRecord(NamedTuple):
     kind: int
     payload: bytes
     received_us: int
+    socket: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,7 +124,8 @@ class JournalWriter:
             record = records[index]
             if data and (size >= room or (record.received_us // 1000 + IST_OFFSET_MS) // DAY_MS != self._day):
                 break
-            data.append(encode_record(record.kind, self.next_seq + len(data), record.received_us, record.payload))
+            seq = self.next_seq + len(data)
+            data.append(encode_record(record.kind, seq, record.received_us, record.payload, record.socket))
             size += len(data[-1])
         self._write(b"".join(data))
         self.bytes += size

@@ -1,6 +1,6 @@
-"""Line: one connection with all that is its own, from the socket to the consumer.
+"""Line: one connection with all that is its own, from the socket to the consumer; or two that stand by each other.
 
-    feed ──put──► spool ──append──► journal/<collector>/<stream>/ ──read──► consumer ──batch──► the one writer
+    feeds ─put──► spool ──append──► journal/<collector>/<stream>/ ──read──► consumer ──batch──► the one writer
 
 Lines share the writer and the REST session, nothing else: one that dies, or whose journal is full,
 does not disturb the others.
@@ -11,6 +11,8 @@ from __future__ import annotations
 import asyncio
 import logging
 import threading
+import uuid
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -22,6 +24,7 @@ from ingest.journal import recover, segments_of
 from ingest.journal_keeper import keep
 from ingest.journal_reader import JournalReader
 from ingest.journal_writer import JournalLimits, JournalWriter
+from ingest.keystates import KeyState
 from ingest.patient_writer import PatientWriter
 from ingest.sources import JournalSource
 from ingest.spool import Spool
@@ -43,10 +46,10 @@ def limits_of(settings: Settings) -> Limits:
 
 @dataclass(frozen=True, slots=True)
 class Line:
-    """One connection; its stream is numbered from "1"."""
+    """One connection, or a pair of them with the same keys; its stream is numbered from "1"."""
 
     stream: str
-    feed: Feed
+    feeds: tuple[Feed, ...]
     reader: JournalReader
     consumer: Consumer
     settings: Settings
@@ -72,7 +75,31 @@ class Line:
         consumer = Consumer(JournalSource(reader), writer, stream, limits_of(settings))
         consumer.resume(resume)
         spool = Spool(journal, consumer.arrived.set, settings.journal_retry_s)
-        return cls(stream, Feed(api, settings, spool, {}, stream), reader, consumer, settings)
+        pair = uuid.uuid4().hex if settings.standby else ""
+        feeds = tuple(
+            Feed(api, settings, spool, {}, name, timepiece=api.timepiece, socket=socket, pair=pair)
+            for socket, name in enumerate([stream, f"{stream} standby"] if pair else [stream])
+        )
+        return cls(stream, feeds, reader, consumer, settings)
+
+    @property
+    def feed(self) -> Feed:
+        """Return the first connection: what both are asked for is asked of it."""
+        return self.feeds[0]
+
+    @property
+    def key_states(self) -> dict[str, KeyState]:
+        """Return what is known of each key that was asked for: the better where two connections have it."""
+        found: dict[str, KeyState] = {}
+        for state in (KeyState.FAILED, KeyState.REQUESTED, KeyState.SILENT, KeyState.CONFIRMED):
+            for feed in self.feeds:
+                found |= dict.fromkeys(feed.states.in_state(state), state)
+        return found
+
+    def change(self, keys: Mapping[str, str]) -> None:
+        """Want other keys or modes from now on, on each connection."""
+        for feed in self.feeds:
+            feed.change(keys)
 
     async def consume(self) -> None:
         """Run the consumer; from where the ledger ends now, if the database has lost what it had committed."""

@@ -238,6 +238,7 @@ class Record(NamedTuple):
     received_us: int  # our clock, epoch microseconds
     payload: bytes
     end_offset: int  # bytes of the segment up to and including this record
+    socket: int = 0  # which of the stream's connections brought it; 1: the one that stands by
 
 
 class InstrumentRef(NamedTuple):

@@ -37,6 +37,7 @@ from ingest.model import (
     Updates,
 )
 from ingest.official import newer_rows, take_bars
+from ingest.pair import Pair
 from ingest.states import LISTENING, NEVER, NEVER_SENT, States, fields_of
 
 # Exchange and feed clocks differ by milliseconds; a last trade a minute ahead is not a time.
@@ -111,6 +112,8 @@ class Normaliser:
 
     def __init__(self) -> None:
         self.states = States()
+        self.pair = Pair()
+        self.duplicates = 0  # updates that the other connection had brought
         self.counts: Counter[str] = Counter()
         self.gaps: list[VolumeGap] = []
         self.unheard: list[Unheard] = []
@@ -139,8 +142,17 @@ class Normaliser:
         """Drop what was found beside the rows: it has been taken, or is in the database already."""
         for findings in (self.gaps, self.rejected, self.unheard, self.official):
             findings.clear()
+        self.duplicates = 0
 
-    def apply(self, frames: Frames, *, seq: Integers | int, received_us: Integers | int, out: RowBuffer) -> None:
+    def apply(
+        self,
+        frames: Frames,
+        *,
+        seq: Integers | int,
+        received_us: Integers | int,
+        out: RowBuffer,
+        sockets: Integers | int = 0,
+    ) -> None:
         """Judge the updates of frames and add their rows.
 
         Parameters
@@ -154,7 +166,9 @@ class Normaliser:
         out
             Where rows go, by instrument, each instrument's in order of arrival. One row for each
             update that says anything; what says something impossible goes to `rejected`, what
-            says nothing is counted as `empty`.
+            says nothing is counted as `empty`, what the other connection has said as duplicate.
+        sockets
+            Which connection brought each frame.
         """
         updates = frames.updates
         frame = np.repeat(np.arange(len(frames)), np.diff(frames.ends))
@@ -168,6 +182,10 @@ class Normaliser:
                 for index in sorted(wrong)
             ]
             order = order[~np.isin(order, list(wrong))]
+        if self.pair.run:
+            order = self._only_news(
+                updates, order, places=places, frame=frame, frames=frames, sockets=sockets, received_us=received_us
+            )
         if not len(order):
             return
         frame = frame[order]
@@ -186,11 +204,34 @@ class Normaliser:
         self._take_official(frames, given, current_ms, rows[:, _RECEIVED_AT])
         last = given.starts + given.sizes - 1
         said = ~given.empty[last]  # an empty update is what a wrong key gets
-        self.states.heard_us[given.owners[said]] = rows[last[said], _RECEIVED_AT].astype(np.int64)
+        if not self.pair.run:
+            self.states.heard_us[given.owners[said], 0] = rows[last[said], _RECEIVED_AT].astype(np.int64)
         if given.empty.any():
             self.counts["empty"] += int(given.empty.sum())
             rows = rows[~given.empty]
         out.extend(rows)
+
+    def _only_news(
+        self,
+        updates: Updates,
+        order: Integers,
+        *,
+        places: Integers,
+        frame: Integers,
+        frames: Frames,
+        sockets: Integers | int,
+        received_us: Integers | int,
+    ) -> Integers:
+        """Leave out what the other connection has said; note who was heard of on which."""
+        at, count = frame[order], len(frames)
+        socket = np.broadcast_to(sockets, count)[at]
+        self.states.heard_us[places[order], socket] = np.broadcast_to(received_us, count)[at]
+        others_ms = self.pair.reach(frames.current_ms, np.broadcast_to(sockets, count))[at]
+        news = self.pair.news(
+            updates, order, places=places[order], sockets=socket, current_ms=frames.current_ms[at], others_ms=others_ms
+        )
+        self.duplicates += int((~news).sum())
+        return order[news]
 
     def _judge(self, given: Sorted, rows: Floats) -> Mask:
         """Fill the columns traded to volume and move the references; return which updates open a day."""
@@ -307,13 +348,14 @@ class Normaliser:
 
     def dump(self) -> bytes:
         """Serialise the state, for the checkpoint that is written beside the rows."""
-        return self.states.dump(self.counts)
+        return self.states.dump(self.counts, self.pair.dump())
 
     @classmethod
     def load(cls, dumped: bytes) -> Normaliser:
         """Rebuild the state that `dump` wrote."""
         normaliser = cls()
-        normaliser.states, counts = States.load(dumped)
+        normaliser.states, counts, pair = States.load(dumped)
+        normaliser.pair = Pair.load(pair) if pair else Pair()
         normaliser.counts.update(counts)
         return normaliser
 

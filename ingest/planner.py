@@ -32,6 +32,7 @@ LIMITS: dict[str, Limit] = {
     "full": Limit(2000, 1500),
     "full_d30": Limit(50, 50),  # combined 1,500 in the documentation, but 50 in total say the vendor's staff
 }
+CONNECTIONS_OF_A_PAIR = 2
 D30_KEYS_MAX = 50  # of an account, on all its connections
 
 
@@ -39,17 +40,31 @@ D30_KEYS_MAX = 50  # of an account, on all its connections
 class Account:
     """What an account may do."""
 
-    connections_max: int = 2
+    connections_max: int = 2  # that carry keys of their own
     plus: bool = False
+    standby: bool = False  # each of them has a second one with the same keys
 
     @classmethod
-    def of(cls, *, plus: bool, connections_max: int | None = None) -> Account:
-        """Return a normal or a Plus account; `connections_max` leaves some for other programs."""
+    def of(cls, *, plus: bool, connections_max: int | None = None, standby: bool = False) -> Account:
+        """Return a normal or a Plus account; `connections_max` leaves some for other programs.
+
+        Raises
+        ------
+        SubscriptionError
+            If a standby is wanted and there is no connection for it.
+        """
         allowed = 5 if plus else 2
-        return cls(min(allowed, connections_max or allowed), plus)
+        usable = min(allowed, connections_max or allowed)
+        if standby and usable < CONNECTIONS_OF_A_PAIR:
+            raise SubscriptionError(
+                f"TICKLINE_STANDBY needs {CONNECTIONS_OF_A_PAIR} connections, TICKLINE_CONNECTIONS_MAX allows "
+                f"{usable}: allow more, or set TICKLINE_STANDBY=false"
+            )
+        return cls(usable // CONNECTIONS_OF_A_PAIR if standby else usable, plus, standby)
 
     def __str__(self) -> str:
-        return f"{'a Plus' if self.plus else 'a normal'} account with {self.connections_max} connection(s)"
+        pairs = " and as many that stand by" if self.standby else ""
+        return f"{'a Plus' if self.plus else 'a normal'} account with {self.connections_max} connection(s){pairs}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -203,4 +218,6 @@ def _refusal(counts: Mapping[str, int], account: Account) -> str:
     remedy = "fewer strikes, expiries or underlyings, or a lighter mode"
     if not account.plus:
         remedy += ", or TICKLINE_PLUS=true"
+    if account.standby:
+        remedy += ", or TICKLINE_STANDBY=false"
     return f"{asked} keys do not fit into {account}: {over}: choose {remedy}"

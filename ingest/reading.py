@@ -14,7 +14,7 @@ from ingest.model import Frames, FrameType, Record, RecordKind
 from sql.errors import DecodeError
 
 # These change what the updates after them mean.
-_INTERRUPTING = {RecordKind.CONNECTED, RecordKind.DISCONNECTED, RecordKind.UNSUBSCRIBED}
+INTERRUPTING = {RecordKind.CONNECTED, RecordKind.DISCONNECTED, RecordKind.UNSUBSCRIBED}
 
 
 @dataclass(slots=True)
@@ -41,7 +41,7 @@ class Reading:
         trades[(frames.type == FrameType.INITIAL_FEED) | (trades > times + SILENCE_MS)] = 0
         # Longer than a silence in one step; frames after an event are among them.
         jumps = (np.diff(times) >= SILENCE_MS) | (np.diff(np.maximum.accumulate(trades)) >= SILENCE_MS)
-        events = (index for index, record in enumerate(self.records) if record.kind in _INTERRUPTING)
+        events = (index for index, record in enumerate(self.records) if record.kind in INTERRUPTING)
         seqs = np.array([self.last_seq, *(record.seq for record in self.records)])
         self.holes = {
             index: (int(seqs[index]) + 1, int(seqs[index + 1]) - 1)

@@ -6,12 +6,13 @@ import asyncio
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+from ingest.along import refresh
 from ingest.config import Settings
 from ingest.consumer import Consumer
 from ingest.journal_reader import JournalReader
 from ingest.line import limits_of
 from ingest.sources import JournalSource, RecordingSource, Source, is_segment, read_segment_header
-from ingest.supervisor import Progress, first_error, patient_writer, refresh, show_along
+from ingest.supervisor import Progress, first_error, patient_writer, show_along
 from ingest.writer import Writer
 
 

@@ -4,7 +4,9 @@
 opens and at changes only. A word of this afternoon, heard by a connection that then died, says
 nothing of the evening. So what the feed said of a segment holds until the calendar expects that
 segment's next change; a feed that repeats itself later is believed anew, as on a day on which the
-exchange trades longer than planned.
+exchange trades longer than planned. What it says of a time at which the calendar has the segment closed
+holds for two hours at most: the next change may be tomorrow's, and who missed the last word of the day
+would wait for data all night.
 
 All times are the feed's (`currentTs`), aware UTC: hosts are seconds off, and a simulator plays
 another day. The time between two frames is to be added by the caller.
@@ -20,6 +22,7 @@ from ingest.session import Calendar, SegmentState, state_of_status
 # The exchange's post-close session ends half an hour after the cash market's close (16:00); the recorded
 # session of 15 Dec 2025 has trades of shares 14 minutes and of options 2 minutes after theirs.
 LINGER = timedelta(minutes=30)
+UNPLANNED = timedelta(hours=2)
 
 
 class Segments:
@@ -48,7 +51,10 @@ class Segments:
                 if state is SegmentState.CLOSED:
                     self._closed_at[segment] = at
             change = self.calendar.next_change(segment, at)
-            self._heard[segment] = (state, change.at if change else None)
+            until = change.at if change else None
+            if state is not SegmentState.CLOSED and self.calendar.state(segment, at) is SegmentState.CLOSED:
+                until = min(until or at + UNPLANNED, at + UNPLANNED)
+            self._heard[segment] = (state, until)
         return changed
 
     def state(self, segment: str, at: datetime) -> SegmentState:

@@ -126,4 +126,4 @@ class Service:
         for number, line in enumerate(self.lines):
             part = found.connections[number] if number < len(found.connections) else {}
             if part != line.feed.keys:
-                line.feed.change(part)
+                line.change(part)

@@ -46,9 +46,9 @@ class Spool:
     _moved: asyncio.Event = field(default_factory=asyncio.Event)  # something was written, or could not be
     _closing: asyncio.Event = field(default_factory=asyncio.Event)
 
-    def put(self, kind: int, payload: bytes, received_us: int) -> None:
+    def put(self, kind: int, payload: bytes, received_us: int, socket: int = 0) -> None:
         """Hand a record over; `room` says when there is room for the next."""
-        self._records.append(NewRecord(kind, payload, received_us))
+        self._records.append(NewRecord(kind, payload, received_us, socket))
         self._bytes += len(payload)
         self._put.set()
 

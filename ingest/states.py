@@ -27,6 +27,7 @@ from ingest.model import (
     InstrumentRef,
     Integers,
 )
+from ingest.pair import SOCKETS
 
 # `Reference` as a row of an array, its fields in order.
 REFERENCE = np.dtype(
@@ -55,14 +56,15 @@ class States:
     memory
         Shape (instruments,), of type `MEMORY`.
     heard_us
-        Shape (instruments,), int64: when the last update came, our clock, epoch microseconds; 0: not since the start.
+        Shape (instruments, 2), int64: when the last update came on each socket, our clock, epoch microseconds;
+        0: not since the start.
     """
 
     def __init__(self) -> None:
         self.references: NDArray[Any] = np.empty(0, REFERENCE)
         self.carried: Floats = np.empty((0, len(CARRIED_NAMES)))
         self.memory: NDArray[Any] = np.empty(0, MEMORY)
-        self.heard_us: Integers = np.empty(0, np.int64)
+        self.heard_us: Integers = np.empty((0, SOCKETS), np.int64)
         self.keys: list[str] = []  # of each row
         self._places: dict[str, int] = {}  # instrument key -> row of the arrays
 
@@ -82,7 +84,11 @@ class States:
         self.references = np.concatenate([self.references, np.array(fresh, REFERENCE)])
         self.carried = np.concatenate([self.carried, np.tile(NEVER_SENT, (len(fresh), 1))])
         self.memory = np.concatenate([self.memory, np.zeros(len(fresh), MEMORY)])
-        self.heard_us = np.concatenate([self.heard_us, np.zeros(len(fresh), np.int64)])
+        self.heard_us = np.concatenate([self.heard_us, np.zeros((len(fresh), SOCKETS), np.int64)])
+
+    def known_places(self, keys: Iterable[str]) -> list[int]:
+        """Return the rows of those keys that were introduced."""
+        return [self._places[key] for key in keys if key in self._places]
 
     def place(self, key: str) -> int | None:
         """Return the row of a key; None for one that was not introduced."""
@@ -129,10 +135,11 @@ class States:
         ids: Integers = self.references["instrument_id"][lost].astype(np.int64)
         return ids
 
-    def dump(self, counts: Mapping[str, int]) -> bytes:
+    def dump(self, counts: Mapping[str, int], pair: Mapping[str, Any]) -> bytes:
         """Serialise as JSON, the arrays as base64: 5 ms for 10,000 instruments."""
         document = {
             "counts": counts,
+            "pair": pair,
             "keys": list(self._places),
             "reference_fields": REFERENCE.descr,
             "references": base64.b64encode(self.references.tobytes()).decode(),
@@ -143,8 +150,8 @@ class States:
         return json.dumps(document).encode()
 
     @classmethod
-    def load(cls, dumped: bytes) -> tuple[States, dict[str, int]]:
-        """Rebuild what `dump` wrote: the states and the counts.
+    def load(cls, dumped: bytes) -> tuple[States, dict[str, int], dict[str, Any]]:
+        """Rebuild what `dump` wrote: the states, the counts and what the pair remembers.
 
         Arrays are read by the names written beside them, so a version with more columns can read
         the checkpoint of one with fewer.
@@ -161,4 +168,4 @@ class States:
         names = document["carried_names"]
         carried = np.frombuffer(base64.b64decode(document["carried"])).reshape(len(references), len(names))
         states.carried[:, [CARRIED_NAMES.index(name) for name in names]] = carried
-        return states, document["counts"]
+        return states, document["counts"], document.get("pair", {})

@@ -9,11 +9,12 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Mapping
+from collections import Counter
+from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from ingest.journal import now_us
+from ingest.feed import Feed
 from ingest.keystates import KeyState
 from ingest.life import State
 from ingest.line import Line
@@ -28,30 +29,31 @@ _BID, _ASK = CARRIED_NAMES.index("bid"), CARRIED_NAMES.index("ask")
 def websocket_status(service: Service, gaps_today: int | None = None) -> dict[str, Any]:
     """Return the state of the connections and what flows over them."""
     lines = _used(service)
-    counts = {state: sum(line.feed.states.counts()[state] for line in lines) for state in KeyState}
+    keys = {key: state for line in lines for key, state in line.key_states.items()}
+    counts = Counter(keys.values())
     total, confirmed = len(service.keys), counts[KeyState.CONFIRMED]
-    heard = [line.feed.stats.last_us for line in lines if line.feed.stats.last_us]
+    heard = [feed.stats.last_us for line in lines for feed in line.feeds if feed.stats.last_us]
     at = service.watch.market_time()
     return {
         "is_running": True,
-        "websocket_connected": bool(lines) and all(line.feed.connected for line in lines),
+        "websocket_connected": bool(lines) and all(any(feed.connected for feed in line.feeds) for line in lines),
         "subscriptions": {
             "total_symbols": total,
             "subscribed_count": confirmed,
             "failed_count": counts[KeyState.FAILED],
             "subscription_rate": round(100 * confirmed / total, 2) if total else 0.0,
         },
-        "subscribed_symbols": _keys_in(lines, KeyState.CONFIRMED),
+        "subscribed_symbols": _keys_in(keys, KeyState.CONFIRMED),
         "confirmed_keys": confirmed,
-        "silent_keys": _keys_in(lines, KeyState.SILENT),
-        "failed_keys": _keys_in(lines, KeyState.FAILED),
-        "last_frame_age_s": _age_s(max(heard)) if heard else None,
+        "silent_keys": _keys_in(keys, KeyState.SILENT),
+        "failed_keys": _keys_in(keys, KeyState.FAILED),
+        "last_frame_age_s": _age_s(service, max(heard)) if heard else None,
         "journal_lag_bytes": sum(line.reader.backlog_bytes() for line in service.lines),
         "database_away_s": _away_s(service),
         "gaps_today": gaps_today,
         "market_time": at.isoformat() if at else None,
         "segments": _segments(service, at),
-        "connections": [_connection(service, line) for line in lines],
+        "connections": [_connection(service, line, feed) for line in lines for feed in line.feeds],
         "handlers": [handler.account() for handler in service.handlers],
     }
 
@@ -60,28 +62,36 @@ def subscriptions(service: Service) -> dict[str, Any]:
     """Return every key with its mode, its connection and what is known of it."""
     found: dict[str, dict[str, str]] = {}
     for line in _used(service):
-        known = {key: state.value for state in KeyState for key in line.feed.states.in_state(state)}
+        known = {key: state.value for key, state in line.key_states.items()}
         for key, mode in line.feed.keys.items():
             found[key] = {"mode": mode, "connection": line.stream, "state": known.get(key, "waiting its turn")}
     return {"total_symbols": len(found), "subscriptions": found}
 
 
 def latest_tick(service: Service, key: str) -> dict[str, Any] | None:
-    """Return the last tick of a key, at the cost of two look-ups; None: none has come."""
+    """Return the last tick of a key, at the cost of a few look-ups; None: none has come."""
     line = service.line_of(key)
     return None if line is None else _latest(line, key)
 
 
-def latest_ticks(service: Service) -> dict[str, Any]:
-    """Return the last tick of every key."""
-    found = {key: tick for line in _used(service) for key in line.feed.keys if (tick := _latest(line, key))}
+def latest_ticks(service: Service, keys: Iterable[str] | None = None) -> dict[str, Any]:
+    """Return the last tick of some keys, at the cost of those, or of every key; a key that has none is left out."""
+    wanted = service.keys if keys is None else keys
+    found = {key: tick for key in wanted if (tick := latest_tick(service, key))}
     updates = sum(line.consumer.account.ticks for line in service.lines)
     return {"symbols_tracked": len(found), "price_updates": updates, "latest_ticks": found}
 
 
 def health(service: Service) -> dict[str, Any]:
-    """Return `healthy`, or `unhealthy` with what is wrong: data that should flow do not."""
-    problems = [problem for line in _used(service) if (problem := _problem(service, line))]
+    """Return `healthy`, or `unhealthy` with what is wrong: data that should flow do not.
+
+    What is wrong with one of two connections with the same keys, or not yet a failure, is a warning.
+    """
+    problems: list[str] = []
+    warnings: list[str] = []
+    for line in _used(service):
+        found = [problem for feed in line.feeds if (problem := _problem(service, line, feed))]
+        (problems if len(found) == len(line.feeds) else warnings).extend(found)
     problems += [f"journal: {line.feed.spool.error}" for line in service.lines if line.feed.spool.error]
     if (away_s := _away_s(service)) is not None and away_s > TROUBLE_S:
         problems.append(f"database away for {away_s:.0f} s: {service.writer.last_error}")
@@ -89,6 +99,7 @@ def health(service: Service) -> dict[str, Any]:
         "status": "unhealthy" if problems else "healthy",
         "environment": "production" if "upstox.com" in service.lines[0].settings.api_url else "simulator",
         "problems": problems,
+        "warnings": warnings,
     }
 
 
@@ -96,35 +107,40 @@ def _used(service: Service) -> list[Line]:
     return [line for line in service.lines if line.feed.keys]
 
 
-def _problem(service: Service, line: Line) -> str:
-    """Say why data that should flow over a line do not; "": they do, or need not."""
-    feed, lasted_s = line.feed, time.monotonic() - line.feed.life.since_s
+def _problem(service: Service, line: Line, feed: Feed) -> str:
+    """Say why data that should flow over a connection do not; "": they do, or need not."""
+    lasted_s = service.watch.timepiece.monotonic() - feed.life.since_s
     at = service.watch.market_time()
     if at is not None and not service.watch.is_open(line):
         return ""
     if feed.connected:
-        if service.watch.verdict(line) in {Verdict.QUIET, Verdict.DEAD}:
-            return f"connection {line.stream} is silent"
+        if service.watch.verdict(feed) in {Verdict.QUIET, Verdict.DEAD}:
+            return f"connection {feed.name} is silent"
+        if service.watch.verdict(feed) is Verdict.SLOW:
+            rate, usual = service.watch.rate(feed), service.watch.usual_rate(feed)
+            return f"connection {feed.name} is slow: {rate:.1f} frames/s, usually {usual:.1f} at this minute"
         if feed.life.state is State.SUBSCRIBING and lasted_s > TROUBLE_S:
-            return f"connection {line.stream} is open and brings no data"
+            return f"connection {feed.name} is open and brings no data"
         return ""
     if feed.life.state is State.WAITING_FOR_TOKEN or feed.life.failures > 1 or lasted_s > TROUBLE_S:
-        return f"connection {line.stream} is {feed.life.state.value}: {feed.stats.last_error}"
+        return f"connection {feed.name} is {feed.life.state.value}: {feed.stats.last_error}"
     return ""
 
 
-def _connection(service: Service, line: Line) -> dict[str, Any]:
-    feed, alarms = line.feed, service.watch.alarms[line.stream]
+def _connection(service: Service, line: Line, feed: Feed) -> dict[str, Any]:
+    alarms = service.watch.alarms[feed.name]
     return {
-        "name": line.stream,
+        "name": feed.name,
         "state": feed.life.state.value,
-        "state_s": round(time.monotonic() - feed.life.since_s, 1) if feed.life.since_s else None,
+        "state_s": round(service.watch.timepiece.monotonic() - feed.life.since_s, 1) if feed.life.since_s else None,
         "keys": len(feed.keys),
         "key_states": {state.value: number for state, number in feed.states.counts().items()},
         "frames": feed.stats.frames,
         "bytes": feed.stats.bytes,
-        "frames_per_s": round(service.watch.rate(line), 2),
-        "last_frame_age_s": _age_s(feed.stats.last_us) if feed.stats.last_us else None,
+        "frames_per_s": round(service.watch.rate(feed), 2),
+        "frames_per_s_usual": round(service.watch.usual_rate(feed), 2),
+        "verdict": service.watch.verdict(feed).value,
+        "last_frame_age_s": _age_s(service, feed.stats.last_us) if feed.stats.last_us else None,
         "connections": feed.stats.connections,
         "failures_in_a_row": feed.life.failures,
         "last_error": feed.stats.last_error or None,
@@ -139,13 +155,15 @@ def _connection(service: Service, line: Line) -> dict[str, Any]:
             "text_frames": feed.stats.text_frames,
         },
         "ticks": line.consumer.account.ticks,
+        "could_go_on_alone": line.consumer.normaliser.pair.could_go_on(feed.socket) if feed.pair else None,
         "rejected": line.consumer.account.rejected,
+        "duplicates": line.consumer.account.duplicates,
         "quarantined": line.consumer.account.quarantined,
     }
 
 
-def _keys_in(lines: list[Line], state: KeyState) -> list[str]:
-    return [key for line in lines for key in line.feed.states.in_state(state)]
+def _keys_in(keys: Mapping[str, KeyState], state: KeyState) -> list[str]:
+    return [key for key, known in keys.items() if known is state]
 
 
 def _segments(service: Service, at: datetime | None) -> Mapping[str, str]:
@@ -172,8 +190,8 @@ def _latest(line: Line, key: str) -> dict[str, Any] | None:
     }
 
 
-def _age_s(us: int) -> float:
-    return round((now_us() - us) / 1e6, 3)
+def _age_s(service: Service, us: int) -> float:
+    return round((service.watch.timepiece.now_us() - us) / 1e6, 3)
 
 
 def _away_s(service: Service) -> float | None:

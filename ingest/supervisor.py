@@ -3,6 +3,8 @@
     line "1"   feed ─► spool ─► journal ─► consumer ─┐
     line "2"   feed ─► spool ─► journal ─► consumer ─┴──batches──► the one writer, on a thread
 
+With a standby each line has two feeds before its spool.
+
 Tasks start here and nowhere else, in one TaskGroup. A stop closes the feeds first, then the
 journals, and lets the consumers commit what is left.
 """
@@ -17,16 +19,14 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from types import ModuleType
 from typing import Any
 
-from ingest.backfill import Backfill, Tender
+from ingest.along import backfill_along, follow_along, refresh, refresh_along
 from ingest.calendar_cache import load_calendar
 from ingest.config import Settings
-from ingest.consumer import Account, Consumer
+from ingest.consumer import Consumer
 from ingest.feed import Feed
-from ingest.freshness import refresh_bars
 from ingest.handlers import load_handler
 from ingest.journal import JournalLock
 from ingest.journal_reader import JournalReader
@@ -35,15 +35,15 @@ from ingest.patient_writer import Abandoned, PatientWriter
 from ingest.planner import Account as VendorAccount
 from ingest.planner import plan
 from ingest.service import Service
-from ingest.universe_keeper import UniverseKeeper, follow
+from ingest.timepiece import Timepiece
+from ingest.universe_keeper import UniverseKeeper
 from ingest.upstox import UpstoxApi
 from ingest.watch import Watch
 from ingest.writer import Writer
-from sql.errors import FeedError, StoreError, TicklineError
+from sql.errors import TicklineError
 
 log = logging.getLogger(__name__)
 
-REFRESH_S = 60  # a bar is a minute; fresher ones are computed from the ticks when they are read
 THREADS_PER_LINE = 4  # a spool, a consumer, a keeper; none may wait for a thread that waits for the database
 THREADS = 8  # beside them
 
@@ -78,6 +78,7 @@ async def start(
     keeper: UniverseKeeper | None = None,
     show: Callable[[Progress], None] = lambda _: None,
     ready: Callable[[Progress], None] = lambda _: None,
+    timepiece: Timepiece | None = None,
 ) -> Progress:
     """Ingest the live feed until told to stop; what has been received by then is committed.
 
@@ -95,6 +96,8 @@ async def start(
         Called with the progress about once a second.
     ready
         Called once, before the first connection, with the progress to watch.
+    timepiece
+        What time it is; None: the machine's clocks tell it.
 
     Raises
     ------
@@ -109,7 +112,7 @@ async def start(
     """
     settings.token()  # say so at once if there is none
     wanted = keys if isinstance(keys, Mapping) else dict.fromkeys(keys, settings.mode)
-    account = VendorAccount.of(plus=settings.plus, connections_max=settings.connections_max)
+    account = VendorAccount.of(plus=settings.plus, connections_max=settings.connections_max, standby=settings.standby)
     plan(wanted, account)  # the vendor would ignore what is too many
     if settings.api_port:
         await asyncio.to_thread(_api)  # before the first frame, which would wait for it
@@ -117,14 +120,14 @@ async def start(
     try:
         with await asyncio.to_thread(Writer, url, settings.collector) as writer:
             patient = patient_writer(writer, settings)
-            async with UpstoxApi(settings) as api:
+            async with UpstoxApi(settings, timepiece) as api:
                 streams = _streams(settings, account)
                 asyncio.get_running_loop().set_default_executor(
                     ThreadPoolExecutor(THREADS + THREADS_PER_LINE * len(streams))
                 )
                 lines = [await Line.open(stream, settings, patient, api) for stream in streams]
                 stored = load_calendar(settings.home, settings.api_url)
-                watch = Watch(lines, settings, lambda: keeper.calendar if keeper else stored)
+                watch = Watch(lines, settings, lambda: keeper.calendar if keeper else stored, api.timepiece)
                 service = Service(lines, account, watch, patient, map(load_handler, settings.handlers))
                 service.follow(wanted)
                 first = lines[0]
@@ -160,18 +163,19 @@ async def _run(
         async with asyncio.TaskGroup() as group:
             consuming = [group.create_task(line.consume(), name=f"consumer {line.stream}") for line in lines]
             spooling = [group.create_task(line.feed.spool.run(), name=f"spool {line.stream}") for line in lines]
-            receiving = [group.create_task(line.feed.run(), name=f"feed {line.stream}") for line in lines]
+            feeds = [feed for line in lines for feed in line.feeds]
+            receiving = [group.create_task(feed.run(), name=f"feed {feed.name}") for feed in feeds]
             along = [group.create_task(line.keep(), name=f"journal keeper {line.stream}") for line in lines]
             along += [
                 group.create_task(show_along(progress, show), name="progress"),
                 group.create_task(service.watch.run(), name="watch"),
-                group.create_task(_refresh_along(url, lines), name="bars"),
-                group.create_task(_backfill_along(settings, url, lines), name="backfill"),
+                group.create_task(refresh_along(url, lines), name="bars"),
+                group.create_task(backfill_along(settings, url, lines), name="backfill"),
             ]
             if server is not None:
                 along.append(group.create_task(_api().serve(server, settings.api_port), name="status"))
             if keeper is not None:
-                along.append(group.create_task(_follow_along(settings, keeper, service), name="universe"))
+                along.append(group.create_task(follow_along(settings, keeper, service), name="universe"))
             await stop.wait()
             deadline = asyncio.get_running_loop().time() + settings.stop_s
             log.info("stopping: the feed is closed, what is left is committed")
@@ -210,35 +214,6 @@ async def _finish(consuming: Iterable[asyncio.Task[None]], patient: PatientWrite
     if late:
         patient.abandon()
         await asyncio.wait(late)
-
-
-async def _follow_along(settings: Settings, keeper: UniverseKeeper, service: Service) -> None:
-    """Subscribe and unsubscribe as the universe changes."""
-    await follow(keeper, service.follow, lambda: datetime.now(UTC), every_s=settings.universe_follow_s)
-
-
-async def _backfill_along(settings: Settings, url: str, lines: Sequence[Line]) -> None:
-    """Repair minutes that were not heard whole, while the feed goes on; a failure costs bars, never ticks."""
-    tender = Tender(Backfill(lines[0].feed.api, url))
-    while settings.backfill_s:
-        await asyncio.sleep(settings.backfill_s)
-        last_ms = max(line.consumer.listening.last_ms for line in lines)
-        if not last_ms:
-            continue
-        try:
-            repair = await tender.round(datetime.fromtimestamp(last_ms / 1000, UTC))
-        except (FeedError, StoreError) as exc:
-            log.warning("bars not repaired, trying again in_s=%g error=%s", settings.backfill_s, exc)
-            continue
-        if repair is not None:
-            log.info(
-                "bars repaired minutes=%d bars=%d gaps=%d requests=%d left_instruments=%d",
-                repair.repaired,
-                repair.added,
-                repair.gaps,
-                repair.requests,
-                len(repair.left),
-            )
 
 
 def first_error(group: BaseExceptionGroup[BaseException]) -> BaseException:
@@ -280,30 +255,9 @@ def stop_signals(*, for_s: float | None = None) -> Iterator[asyncio.Event]:
             signal.signal(number, handler)
 
 
-async def refresh(url: str, account: Account) -> None:
-    """Bring the bars up to what has been committed."""
-    ranges = account.touched.take()
-    try:
-        await asyncio.to_thread(refresh_bars, url, ranges)
-    except StoreError:
-        account.touched.give_back(ranges)
-        raise
-
-
 def _api() -> ModuleType:
     """Return what serves the status; nobody else pays 9 MB and half a second for its imports."""
     return importlib.import_module("ingest.api")
-
-
-async def _refresh_along(url: str, lines: Sequence[Line]) -> None:
-    """Keep the bars up to date while ticks arrive; a failure costs freshness, never ticks."""
-    while True:
-        await asyncio.sleep(REFRESH_S)
-        for account in (line.consumer.account for line in lines):
-            try:
-                await refresh(url, account)
-            except StoreError as exc:
-                log.warning("bars not refreshed, trying again in_s=%d error=%s", REFRESH_S, exc)
 
 
 async def show_along(progress: Progress, show: Callable[[Progress], None]) -> None:

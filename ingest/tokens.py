@@ -7,15 +7,14 @@ log line and no error.
 
 from __future__ import annotations
 
-import asyncio
 import os
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
 from dotenv import dotenv_values
 
 from ingest.config import Settings
+from ingest.timepiece import Timepiece
 
 NAME = "UPSTOX_ACCESS_TOKEN"
 RETRY_S = 300.0  # the vendor has refused good tokens; asking twelve times an hour is no hammering
@@ -28,6 +27,8 @@ class Tokens:
     ----------
     settings
         Hold the first token, and how often a new one is looked for.
+    timepiece
+        What time it is.
 
     Raises
     ------
@@ -35,11 +36,13 @@ class Tokens:
         If there is none.
     """
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: Settings, timepiece: Timepiece) -> None:
+        self._timepiece = timepiece
         self._poll_s = settings.token_poll_s
         self._file = Path(str(settings.model_config.get("env_file")))
         self._current = settings.token().get_secret_value()
         self._refused: dict[str, float] = {}  # token -> when, monotonic seconds
+        self._said = ""  # the one of which was said that it was refused
 
     def current(self) -> str:
         """Return the token to send."""
@@ -47,17 +50,22 @@ class Tokens:
 
     def refuse(self, token: str) -> None:
         """Note that the vendor refused a token."""
-        self._refused[token] = time.monotonic()
+        self._refused[token] = self._timepiece.monotonic()
+
+    def is_news(self) -> bool:
+        """Whether it is to be said that the token was refused: once of each, whoever asks."""
+        said, self._said = self._said, self._current
+        return said != self._current
 
     async def renewed(self) -> None:
         """Wait until there is a token to try: a new one, or the old one when it has rested."""
         while True:
             if self._choose():
                 return
-            await asyncio.sleep(self._poll_s)
+            await self._timepiece.sleep(self._poll_s)
 
     def _choose(self) -> bool:
-        now = time.monotonic()
+        now = self._timepiece.monotonic()
         for token in self._candidates():
             if now - self._refused.get(token, -RETRY_S) >= RETRY_S:
                 self._current = token

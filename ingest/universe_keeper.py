@@ -2,15 +2,16 @@
 
 Owns when the vendor is asked for a new master and calendar: each morning after they are made, and
 again after a failure. What is wanted follows from them and from the last ticks in the database, so
-windows of options move, contracts roll at the close of their last day, and an underlying's options
-come with its first tick.
+windows of options move and contracts roll at the close of their last day. The price of an underlying
+that has never ticked is asked for by REST, so that its options are there before its first tick.
 """
 
 from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import nullcontext
 from datetime import date, datetime, timedelta
 from typing import Any
 
@@ -19,8 +20,9 @@ import psycopg
 from ingest.calendar_cache import load_calendar, refresh_calendar
 from ingest.config import Settings
 from ingest.instruments import is_fresh, load_master, loaded_at, rebuilt_at
+from ingest.subscription import batches
 from ingest.universe import Chain, Contract, Rules, Universe, Window, chains_of, chosen, wanted
-from ingest.upstox import MASTER_PATH, UpstoxApi
+from ingest.upstox import MASTER_PATH, QUOTES_KEYS_MAX, UpstoxApi
 from sql import query
 from sql.database import connect, translate
 from sql.errors import ConfigError, FeedError, TicklineError
@@ -28,7 +30,7 @@ from sql.resolve import resolve
 
 log = logging.getLogger(__name__)
 
-EXCHANGE = "NSE"
+DERIVATIVES = {"NSE": "NSE_FO", "BSE": "BSE_FO"}  # of each exchange; both close their contracts at one hour
 RETRY_AFTER = timedelta(minutes=10)  # a master or calendar that could not be had
 NOTHING_REMEDY = (
     "name instruments, as in `tickline start INFY 'NIFTY FUT'`, or set TICKLINE_UNIVERSE or TICKLINE_UNDERLYINGS"
@@ -74,7 +76,9 @@ class UniverseKeeper:
         self.settings = settings
         self.url = url
         self.calendar = load_calendar(settings.home, settings.api_url)
-        self._source = settings.assets_url + MASTER_PATH.format(exchange=EXCHANGE)
+        self._sources: dict[str, str] = {
+            name: settings.assets_url + MASTER_PATH.format(exchange=name) for name in settings.exchanges
+        }
         self._rules = rules_of(settings)
         self._centres: Mapping[Window, float] = {}
         self._tried_at: datetime | None = None
@@ -82,22 +86,35 @@ class UniverseKeeper:
         self._read_of: tuple[date, datetime | None] | None = None
         self._chains: dict[str, Chain] = {}
         self._named: dict[str, str] = {}
+        self._prices: dict[str, float] = {}  # of underlyings that have never ticked, as REST had them
+        self._priced_at: datetime | None = None
+
+    async def wanted(self, now: datetime, api: UpstoxApi | None = None) -> Universe:
+        """Return what is wanted, with today's master and calendar and all prices where they can be had.
+
+        Raises as `look` does. With an `api` its token is sent: a session has newer ones than the settings.
+        """
+        await self.refresh(now)
+        found = await asyncio.to_thread(self.look, now)
+        if found.unpriced and await self._ask_prices(found.unpriced, now, api):
+            found = await asyncio.to_thread(self.look, now)
+        return found
 
     async def refresh(self, now: datetime) -> None:
         """Fetch today's master and calendar where they are not at hand; what cannot be had is said with its age."""
         if self._tried_at is not None and now - self._tried_at < RETRY_AFTER:
             return
-        stale_master = not await asyncio.to_thread(self._has_master, now)
+        stale_masters = await asyncio.to_thread(self._stale_masters, now)
         fetched_at = self.calendar.fetched_at
         stale_calendar = fetched_at is None or fetched_at < rebuilt_at(now)
-        if not stale_master and not stale_calendar:
+        if not stale_masters and not stale_calendar:
             return
         self._tried_at = now
         async with UpstoxApi(self.settings) as api:
             if stale_calendar:
                 await self._refresh_calendar(api, now)
-            if stale_master:
-                await self._refresh_master(api, now)
+            for exchange in stale_masters:
+                await self._refresh_master(api, exchange, now)
 
     def look(self, now: datetime) -> Universe:
         """Return what is wanted at a time.
@@ -116,9 +133,10 @@ class UniverseKeeper:
             with connect(self.url, autocommit=True) as connection:
                 self._read(connection, on)
                 keys = [chain.underlying_key for chain in chosen(self._rules, self._chains)]
-                spots = dict(connection.execute(query("last_prices"), {"instrument_keys": keys}).fetchall())
+                ticked = dict(connection.execute(query("last_prices"), {"instrument_keys": keys}).fetchall())
         except psycopg.Error as exc:
             raise translate(exc) from exc
+        spots = self._prices | ticked
         found = wanted(self._rules, self._chains, spots=spots, on=on, centres=self._centres, named=self._named)
         self._centres = found.centres
         return found
@@ -144,16 +162,37 @@ class UniverseKeeper:
         found = resolve(connection, list(self.settings.universe), on=on)
         self._named = {instrument.instrument_key: self.settings.mode for instrument in found}
         if self.settings.underlyings:
-            rows = connection.execute(query("living_contracts"), {"on": on}).fetchall()
+            segments = [DERIVATIVES[exchange] for exchange in self._sources]
+            rows = connection.execute(query("living_contracts"), {"on": on, "segments": segments}).fetchall()
             self._chains = chains_of(Contract(*row) for row in rows)
         self._read_of = read_of
 
-    def _has_master(self, now: datetime) -> bool:
+    def _stale_masters(self, now: datetime) -> list[str]:
+        """Return the exchanges whose master of today is not at hand."""
         try:
             with connect(self.url, autocommit=True) as connection:
-                return is_fresh(connection, self._source, now)
+                return [name for name, source in self._sources.items() if not is_fresh(connection, source, now)]
         except psycopg.Error as exc:
             raise translate(exc) from exc
+
+    async def _ask_prices(self, symbols: Sequence[str], now: datetime, api: UpstoxApi | None) -> bool:
+        """Ask for the prices of underlyings that have never ticked; return whether there are any.
+
+        Without a token, or an answer, their options come with the first tick.
+        """
+        if self.settings.upstox_access_token is None:
+            return False
+        if self._priced_at is not None and now - self._priced_at < RETRY_AFTER:
+            return False
+        self._priced_at = now
+        keys = [self._chains[symbol].underlying_key for symbol in symbols]
+        try:
+            async with nullcontext(api) if api else UpstoxApi(self.settings) as session:
+                for part in batches(keys, QUOTES_KEYS_MAX):
+                    self._prices |= await session.last_prices(part)
+        except FeedError as exc:
+            log.warning("prices not had, options come with the first ticks underlyings=%d error=%s", len(keys), exc)
+        return bool(self._prices)
 
     async def _refresh_calendar(self, api: UpstoxApi, now: datetime) -> None:
         try:
@@ -163,17 +202,19 @@ class UniverseKeeper:
             age = f"that of {of:%Y-%m-%d %H:%M} UTC" if of else "the built-in one"
             log.warning("market calendar not refreshed, %s is used error=%s", age, exc)
 
-    async def _refresh_master(self, api: UpstoxApi, now: datetime) -> None:
+    async def _refresh_master(self, api: UpstoxApi, exchange: str, now: datetime) -> None:
+        source = self._sources[exchange]
+
         def load(data: bytes | None, error: FeedError | None) -> None:
             with connect(self.url, autocommit=True) as connection:
                 if data is None:
                     log.warning("instrument master not refreshed, %s error=%s", master_age(connection, now), error)
                     return
-                rows = load_master(connection, data, self._source)
-                log.info("instrument master loaded source=%s rows=%d", self._source, rows)
+                rows = load_master(connection, data, source, now)
+                log.info("instrument master loaded source=%s rows=%d", source, rows)
 
         try:
-            data = await api.instrument_master(EXCHANGE)
+            data = await api.instrument_master(exchange)
         except FeedError as exc:
             await asyncio.to_thread(load, None, exc)
         else:
@@ -184,7 +225,7 @@ class UniverseKeeper:
 
 
 async def follow(
-    keeper: UniverseKeeper, change: Callable[[dict[str, str]], None], clock: Callable[[], datetime], *, every_s: float
+    keeper: UniverseKeeper, change: Callable[[dict[str, str]], None], api: UpstoxApi, *, every_s: float
 ) -> None:
     """Keep what is subscribed equal to what is wanted, until cancelled; a failure keeps what there is.
 
@@ -194,18 +235,17 @@ async def follow(
         Who knows what is wanted.
     change
         Called with keys -> modes when they have changed; may raise `TicklineError`.
-    clock
-        Returns the time, aware.
+    api
+        The session whose token and timepiece are used.
     every_s
         Seconds between two looks.
     """
     present: dict[str, str] | None = None
     said = ""
     while True:
-        await asyncio.sleep(every_s)
+        await api.timepiece.sleep(every_s)
         try:
-            await keeper.refresh(clock())
-            keys = (await asyncio.to_thread(keeper.look, clock())).keys
+            keys = (await keeper.wanted(api.timepiece.now(), api)).keys
             if keys != present:
                 change(keys)
                 present, said = keys, ""

@@ -20,10 +20,11 @@ from urllib.parse import quote
 import aiohttp
 from yarl import URL
 
-from ingest.candles import Candle, parse_candles, parse_quotes
+from ingest.candles import Candle, parse_candles, parse_prices, parse_quotes
 from ingest.config import Settings
 from ingest.limiter import Limiter
 from ingest.retry import backoff_s
+from ingest.timepiece import Timepiece
 from ingest.tokens import Tokens
 from sql.errors import AuthorizationError, FeedError
 
@@ -34,6 +35,7 @@ MASTER_PATH = "/market-quote/instruments/exchange/{exchange}.json.gz"
 INTRADAY_PATH = "/v3/historical-candle/intraday/{key}/minutes/1"
 HISTORICAL_PATH = "/v3/historical-candle/{key}/minutes/1/{last}/{first}"
 QUOTES_PATH = "/v3/market-quote/ohlc"
+PRICES_PATH = "/v3/market-quote/ltp"
 QUOTES_KEYS_MAX = 500
 HISTORICAL_DAYS_MAX = 28  # a month a call, and the shortest has 28 days
 TRIES_MAX = 4  # of a request that the vendor is too busy for
@@ -54,8 +56,9 @@ def user_agent() -> str:
 class UpstoxApi:
     """A REST session. Use it as an async context manager."""
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: Settings, timepiece: Timepiece | None = None) -> None:
         self._settings = settings
+        self.timepiece = timepiece or Timepiece()
         self._tokens: Tokens | None = None
         self._session: aiohttp.ClientSession | None = None
 
@@ -76,7 +79,7 @@ class UpstoxApi:
     def tokens(self) -> Tokens:
         """The access tokens; what needs none works without."""
         if self._tokens is None:
-            self._tokens = Tokens(self._settings)
+            self._tokens = Tokens(self._settings, self.timepiece)
         return self._tokens
 
     def bearer(self) -> dict[str, str]:
@@ -200,6 +203,11 @@ class UpstoxApi:
         return parse_quotes(
             await self._ask(f"{QUOTES_PATH}?instrument_key={quote(','.join(keys), safe='')}&interval=I1")
         )
+
+    async def last_prices(self, keys: Sequence[str]) -> dict[str, float]:
+        """Ask for the last price of up to 500 keys, rupees; those that have none are left out. Raises as above."""
+        assert len(keys) <= QUOTES_KEYS_MAX, len(keys)
+        return parse_prices(await self._ask(f"{PRICES_PATH}?instrument_key={quote(','.join(keys), safe='')}"))
 
     async def intraday_candles(self, key: str) -> list[Candle]:
         """Ask for today's minute bars of one key, oldest first; they are 2 to 3 minutes late. Raises as above."""

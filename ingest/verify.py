@@ -2,12 +2,15 @@
 
     received = journalled = committed + pending          frames
     ticks of a committed frame = its updates - rejected  rows of the table, each once
+    ticks of a batch = its updates - rejected - duplicates   where two connections brought the same
 
-What a frame should have made is found by decoding it again; it does not depend on what came before.
+What a frame should have made is found by decoding it again; it does not depend on what came before, but for
+what the other of two connections had said: how many updates that were, the ledger says of each batch.
 """
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
@@ -44,6 +47,7 @@ class StreamReport:
     quarantined: int = 0
     ticks: int = 0  # rows that the committed frames should have
     rejected: int = 0  # updates and rows that made no row, with a reason on record
+    duplicates: int = 0  # updates that the other of two connections had brought
     problem_counts: dict[str, int] = field(default_factory=dict)
     problems: list[str] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)  # where it ended without a word: what may have been lost there
@@ -75,6 +79,7 @@ class _Batch:
     ticks: int
     rejected: int
     quarantined: int
+    duplicates: int
     first_ts: Any
     last_ts: Any
     digest: str
@@ -116,6 +121,7 @@ def verify_stream(
     report = StreamReport(collector, folder.name)
     crc: int | None = None
     before: Record | None = None
+    pair = ""  # of the last connection
     unfinished = ""  # name of the segment before, if its end is not committed
     for path in segments_of(folder):
         if day is not None and not path.name.startswith(f"{day:%Y%m%d}"):
@@ -123,12 +129,12 @@ def verify_stream(
         show(segment_name(path))
         report.segments += 1
         with _translated():
-            segment = _Segment(connection, report, path, crc, before)
+            segment = _Segment(connection, report, path, crc, before, pair=pair)
             segment.check()
         if unfinished and segment.batches:
             report.note("ledger hole", f"{unfinished}: its last records are in no batch, later ones are")
         unfinished = segment.name if segment.unfinished else ""
-        crc, before = segment.crc, segment.before
+        crc, before, pair = segment.crc, segment.before, segment.pair
     if before is not None and day is None:
         with _translated():
             _note_lost(connection, report, before.seq + 1, SEQ_MAX)
@@ -176,8 +182,10 @@ class _Segment:
         path: Path,
         crc: int | None,
         before: Record | None,
+        *,
+        pair: str,
     ) -> None:
-        self.crc, self.before = crc, before
+        self.crc, self.before, self.pair = crc, before, pair
         self.unfinished = False
         self._connection, self._report, self._path = connection, report, path
         self.name = segment_name(path)
@@ -188,6 +196,7 @@ class _Segment:
         self._quarantined = {seq for (seq,) in quarantined}
         self._expected: dict[tuple[int, int], int] = {}  # frame -> rows that it should have
         self._pending: set[tuple[int, int]] = set()
+        self._shared: list[tuple[_Batch, list[tuple[int, int]]]] = []  # batches with duplicates, and their frames
 
     def check(self) -> None:
         """Read the segment along its batches, then the table."""
@@ -216,6 +225,8 @@ class _Segment:
             for record in reader.read(READ_BYTES):
                 if self.before is not None:
                     self._check_succession(self.before, record)
+                elif record.kind == RecordKind.CONNECTED:
+                    self.pair = str(json.loads(record.payload).get("pair", ""))
                 self.before = record
                 yield record
 
@@ -223,7 +234,11 @@ class _Segment:
         """Say what is missing between two records, and where the ingester ended without a word."""
         if record.seq != before.seq + 1:
             _note_lost(self._connection, self._report, before.seq + 1, record.seq - 1)
-        if record.kind == RecordKind.CONNECTED and before.kind != RecordKind.DISCONNECTED:
+        if record.kind != RecordKind.CONNECTED:
+            return
+        pair, self.pair = self.pair, str(json.loads(record.payload).get("pair", ""))
+        goes_on = self.pair and self.pair == pair  # the other connection of the same process was there
+        if before.kind != RecordKind.DISCONNECTED and not goes_on:
             ended, began = (time_of(one.received_us) for one in (before, record))
             self._report.notes.append(
                 f"ended without a word after seq {before.seq}, received {_instant(ended)}; next is seq {record.seq}, "
@@ -254,6 +269,9 @@ class _Segment:
         self._report.ticks += batch.ticks
         self._report.rejected += batch.rejected
         self._report.quarantined += batch.quarantined
+        self._report.duplicates += batch.duplicates
+        if batch.duplicates:
+            self._shared.append((batch, [(record.seq, record.received_us) for record in found]))
         place = f"{self.name}: batch {batch.batch_id}"
         if not ended:
             self._note("journal behind the ledger", f"{place} ends at {batch.offset_end}, where no record does")
@@ -291,11 +309,31 @@ class _Segment:
                 self._note("doubled", f"{self.name}: seq {seq} has {ticks} rows of {instruments} instruments")
             if frame in self._pending:
                 self._note("beyond the ledger", f"{self.name}: seq {seq} has rows and is in no batch")
+        for batch, frames in self._shared:
+            self._check_shared(batch, frames, found, refused)
         for (seq, received_us), expected in self._expected.items():
             ticks = found.get((seq, received_us), 0)
             if ticks != expected - refused.get(seq, 0):
                 kind = "missing" if ticks < expected else "too many"
                 self._note(kind, f"{self.name}: seq {seq} should have {expected} rows, the table has {ticks}")
+
+    def _check_shared(
+        self,
+        batch: _Batch,
+        frames: list[tuple[int, int]],
+        found: dict[tuple[int, int], int],
+        refused: dict[int, int],
+    ) -> None:
+        """Compare the rows of a batch to which two connections brought the same: frame by frame none is too many."""
+        expected = {frame: self._expected.pop(frame) - refused.get(frame[0], 0) for frame in frames}
+        ticks = sum(found.get(frame, 0) for frame in frames)
+        if ticks + batch.duplicates != (made := sum(expected.values())):
+            kind = "missing" if ticks + batch.duplicates < made else "too many"
+            place = f"{self.name}: batch {batch.batch_id}"
+            self._note(kind, f"{place} should have {made - batch.duplicates} rows, the table has {ticks}")
+        for frame in frames:
+            if found.get(frame, 0) > expected[frame]:
+                self._note("too many", f"{self.name}: seq {frame[0]} has more rows than updates")
 
     def _note(self, kind: str, text: str) -> None:
         self._report.note(kind, text)

@@ -14,7 +14,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
@@ -22,7 +21,9 @@ from datetime import UTC, datetime, timedelta
 import numpy as np
 
 from ingest.config import Settings
-from ingest.journal import now_us
+from ingest.feed import Feed
+from ingest.habit import Habit, Usual
+from ingest.habit_cache import load_habits, store_habits
 from ingest.keystates import Patience
 from ingest.life import State
 from ingest.line import Line
@@ -30,6 +31,7 @@ from ingest.liveness import Pace, Verdict
 from ingest.model import Integers
 from ingest.segments import Segments
 from ingest.session import Calendar, SegmentState
+from ingest.timepiece import Timepiece
 
 log = logging.getLogger(__name__)
 
@@ -57,7 +59,9 @@ class _Looked:
     pace: Pace = field(default_factory=Pace)
     verdict: Verdict = Verdict.WELL
     connection: int = 0
-    connected_us: int = 0
+    minute: datetime | None = None  # that is being learnt, and since which frame
+    minute_frames: int = 0
+    usual: Usual | None = None
     heard_us: Integers = field(default_factory=lambda: np.empty(0, np.int64))
     keys: Mapping[str, str] = field(default_factory=dict)
     segments: frozenset[str] = frozenset()
@@ -75,38 +79,58 @@ class Watch:
         How patient to be.
     calendar
         Returns the sessions as they are known now.
+    timepiece
+        What time it is.
     """
 
-    def __init__(self, lines: Sequence[Line], settings: Settings, calendar: Callable[[], Calendar]) -> None:
+    def __init__(
+        self, lines: Sequence[Line], settings: Settings, calendar: Callable[[], Calendar], timepiece: Timepiece
+    ) -> None:
+        self.timepiece = timepiece
         self.segments = Segments(calendar())
         self._calendar = calendar
-        self.alarms = {line.stream: Alarms() for line in lines}
+        self.alarms = {feed.name: Alarms() for line in lines for feed in line.feeds}
         self._settings = settings
         self._lines = tuple(lines)
-        self._looked = {line.stream: _Looked() for line in lines}
+        self._feeds = [(line, feed) for line in lines for feed in line.feeds]
+        self._looked = {feed.name: _Looked() for line in lines for feed in line.feeds}
+        habits = load_habits(settings)
+        self._habits = {feed.name: habits.get(feed.name, Habit()) for _, feed in self._feeds}
+        self._learnt = False  # since the habits were stored last
         self._ahead_ms: int | None = None  # of our clock, is the feed's; None: not heard yet
         for line in lines:
-            line.feed.pause_s = lambda line=line: self.pause_s(line)  # type: ignore[misc]
-            line.feed.states.patience = Patience(confirm_s=settings.confirm_s, silent_s=settings.key_silent_s)
+            for feed in line.feeds:
+                feed.pause_s = lambda line=line: self.pause_s(line)  # type: ignore[misc]
+                feed.states.patience = Patience(confirm_s=settings.confirm_s, silent_s=settings.key_silent_s)
             line.consumer.on_status = self._hear
 
     async def run(self) -> None:
         """Look once a second, until cancelled."""
         while True:
-            await asyncio.sleep(LOOK_S)
-            self.look(time.monotonic())
+            await self.timepiece.sleep(LOOK_S)
+            self.look(self.timepiece.monotonic())
+            if self._learnt:
+                self._learnt = False
+                await asyncio.to_thread(store_habits, self._settings, dict(self._habits))
 
     def market_time(self) -> datetime | None:
         """Return the feed's time now; None before it has been heard."""
-        return None if self._ahead_ms is None else datetime.fromtimestamp(now_us() / 1e6 + self._ahead_ms / 1e3, UTC)
+        if self._ahead_ms is None:
+            return None
+        return datetime.fromtimestamp(self.timepiece.now_us() / 1e6 + self._ahead_ms / 1e3, UTC)
 
-    def rate(self, line: Line) -> float:
-        """Return the frames a second of a line."""
-        return self._looked[line.stream].pace.rate
+    def rate(self, feed: Feed) -> float:
+        """Return the frames a second of a connection."""
+        return self._looked[feed.name].pace.rate
 
-    def verdict(self, line: Line) -> Verdict:
-        """Return what the last look at a line found."""
-        return self._looked[line.stream].verdict
+    def usual_rate(self, feed: Feed) -> float:
+        """Return the frames a second that are usual now: by earlier days at this minute, else by the last while."""
+        looked = self._looked[feed.name]
+        return looked.usual.rate if looked.usual else looked.pace.habit
+
+    def verdict(self, feed: Feed) -> Verdict:
+        """Return what the last look at a connection found."""
+        return self._looked[feed.name].verdict
 
     def is_open(self, line: Line) -> bool:
         """Whether a segment of a line trades now, as far as is known."""
@@ -128,25 +152,27 @@ class Watch:
         """Look at every line."""
         self._note_time()
         self.segments.calendar = self._calendar()
-        for line in self._lines:
-            looked = self._looked[line.stream]
-            if line.feed.stats.connections != looked.connection:
-                looked.connection, looked.connected_us = line.feed.stats.connections, now_us()
-                looked.pace.begin(line.feed.stats.frames, now_s)
-            if line.feed.connected:
-                self._look_at_feed(line, looked, now_s)
-                self._look_at_keys(line, looked, now_s)
+        for line, feed in self._feeds:
+            looked = self._looked[feed.name]
+            if feed.stats.connections != looked.connection:
+                looked.connection = feed.stats.connections
+                looked.pace.begin(feed.stats.frames, now_s)
+            if feed.connected:
+                self._look_at_feed(line, feed, now_s)
+                self._look_at_keys(line, feed, now_s)
             else:
                 looked.verdict = Verdict.WELL  # of what is not open nothing is expected: `life` has it
 
-    def _look_at_feed(self, line: Line, looked: _Looked, now_s: float) -> None:
-        feed, before = line.feed, looked.verdict
+    def _look_at_feed(self, line: Line, feed: Feed, now_s: float) -> None:
+        looked = self._looked[feed.name]
+        before = looked.verdict
         is_open = self.is_open(line)
+        self._learn(feed, is_open=is_open)
         if not is_open or not looked.was_open or feed.life.state is State.SUBSCRIBING:
             looked.pace.begin(feed.stats.frames, now_s)
             looked.verdict = Verdict.WELL
         else:
-            looked.verdict = looked.pace.look(feed.stats.frames, now_s)
+            looked.verdict = looked.pace.look(feed.stats.frames, now_s, looked.usual)
         looked.was_open = is_open
         if looked.verdict is before or looked.verdict is Verdict.WELL:
             return
@@ -155,9 +181,9 @@ class Watch:
             looked.verdict.value,
             feed.name,
             looked.pace.rate,
-            looked.pace.habit,
+            self.usual_rate(feed),
         )
-        alarms = self.alarms[line.stream]
+        alarms = self.alarms[feed.name]
         if looked.verdict is Verdict.SLOW:
             alarms.slow += 1
         elif looked.verdict is Verdict.QUIET:
@@ -166,12 +192,29 @@ class Watch:
         else:
             feed.reconnect("silence of the feed")
 
-    def _look_at_keys(self, line: Line, looked: _Looked, now_s: float) -> None:
+    def _learn(self, feed: Feed, *, is_open: bool) -> None:
+        """Note what a whole minute of an open market has brought, and what is usual in this one."""
+        looked, at, frames = self._looked[feed.name], self.market_time(), feed.stats.frames
+        if at is None or not is_open or not looked.was_open or feed.life.state is State.SUBSCRIBING:
+            looked.minute = looked.usual = None
+            return
+        minute = at.replace(second=0, microsecond=0)
+        if looked.minute == minute:
+            return
+        habit = self._habits[feed.name]
+        if looked.minute is not None and minute - looked.minute == timedelta(minutes=1):
+            habit.learn(looked.minute, (frames - looked.minute_frames) / 60, len(feed.keys))
+            self._learnt = True
+        # The first minute that is looked at began before.
+        looked.minute, looked.minute_frames = minute if looked.minute or at.second <= LOOK_S else None, frames
+        looked.usual = habit.usual(at, len(feed.keys))
+
+    def _look_at_keys(self, line: Line, feed: Feed, now_s: float) -> None:
         """Confirm keys by their updates; name those that are overdue, and ask for them again."""
-        states, alarms = line.feed.states, self.alarms[line.stream]
+        states, alarms = feed.states, self.alarms[feed.name]
         if line.reader.backlog_bytes() > LAG_BYTES_MAX:
             return
-        states.updated(self._heard_keys(line, looked), now_s)
+        states.updated(self._heard_keys(line, feed), now_s)
         at = self.market_time()
         open_ = {
             segment
@@ -184,29 +227,30 @@ class Watch:
         for what, keys in (("not answered", found.failed), ("silent", found.silent)):
             if keys:
                 named = ", ".join(keys[:NAMED_MAX]) + (" …" if len(keys) > NAMED_MAX else "")
-                log.warning("keys %s name=%s keys=%d: %s", what, line.stream, len(keys), named)
-        if again := [key for key in found.retry + found.silent if key in line.feed.keys]:
+                log.warning("keys %s name=%s keys=%d: %s", what, feed.name, len(keys), named)
+        if again := [key for key in found.retry + found.silent if key in feed.keys]:
             alarms.asked_again += len(again)
-            line.feed.ask_again(again)
+            feed.ask_again(again)
 
-    def _heard_keys(self, line: Line, looked: _Looked) -> list[str]:
+    def _heard_keys(self, line: Line, feed: Feed) -> list[str]:
         """Return the keys of which updates have come on this connection since the last look."""
-        heard_us = line.consumer.normaliser.states.heard_us
+        looked = self._looked[feed.name]
+        heard_us = line.consumer.normaliser.states.heard_us[:, feed.socket]
         before = np.zeros(len(heard_us), np.int64)
         before[: len(looked.heard_us)] = looked.heard_us[: len(heard_us)]
         looked.heard_us = heard_us.copy()
-        fresh = np.flatnonzero((heard_us > before) & (heard_us >= looked.connected_us - int(LOOK_S * 2e6)))
+        fresh = np.flatnonzero((heard_us > before) & (heard_us >= feed.stats.connected_us))
         keys = line.consumer.normaliser.states.keys
         return [keys[place] for place in fresh.tolist()]
 
     def _segments_of(self, line: Line) -> frozenset[str]:
-        looked, keys = self._looked[line.stream], line.feed.keys
+        looked, keys = self._looked[line.feed.name], line.feed.keys
         if keys is not looked.keys:  # `change` makes a new one
             looked.keys, looked.segments = keys, frozenset(key.partition("|")[0] for key in keys)
         return looked.segments
 
     def _note_time(self) -> None:
-        heard = [line.consumer.listening for line in self._lines if line.feed.stats.frames]
+        heard = [line.consumer.listening for line in self._lines if any(feed.stats.frames for feed in line.feeds)]
         if heard and (newest := max(heard, key=lambda listening: listening.received_ms)).last_ms:
             self._ahead_ms = newest.last_ms - newest.received_ms
 

@@ -352,6 +352,7 @@ class Writer:
                 "ticks": batch.rows.rows,
                 "rejected": len(batch.rejected),
                 "quarantined": len(batch.quarantined),
+                "duplicates": batch.duplicates,
                 "first_ts": None if times is None else time_of(times.min()),
                 "last_ts": None if times is None else time_of(times.max()),
                 "digest": batch.digest,

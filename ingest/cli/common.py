@@ -48,9 +48,7 @@ def known_keys(settings: Settings, database: Database, names: Sequence[str]) -> 
 
 def known_universe(keeper: UniverseKeeper) -> dict[str, str]:
     """Return the keys -> modes that are wanted now, with today's master and calendar where they can be had."""
-    now = datetime.now(UTC)
-    asyncio.run(keeper.refresh(now))
-    found = keeper.look(now)
+    found = asyncio.run(keeper.wanted(datetime.now(UTC)))
     if found.unpriced:
         log.info("options are subscribed as soon as the underlying ticks underlyings=%s", ",".join(found.unpriced))
     return found.keys

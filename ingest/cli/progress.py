@@ -32,7 +32,7 @@ class ProgressLine:
         rate = (ticks - self._ticks) / elapsed
         self._at, self._ticks = time.monotonic(), ticks
         parts = []
-        if feeds := [line.feed for line in lines if line.feed.keys]:
+        if feeds := [feed for line in lines for feed in line.feeds if feed.keys]:
             parts.append(f"received={sum(feed.stats.frames for feed in feeds)}")
             parts.append(f"connected={sum(feed.connected for feed in feeds)}/{len(feeds)}")
         parts += [f"frames={sum(account.frames for account in accounts)}", f"ticks={ticks}", f"ticks_per_s={rate:.0f}"]
@@ -55,6 +55,8 @@ def print_account(name: str, account: Account, counts: dict[str, int]) -> None:
         parts.append(f"{account.frames_before:,} frames were in the ledger already")
     if account.rejected:
         parts.append(f"{account.rejected:,} updates rejected (see tickline.rejected_ticks)")
+    if account.duplicates:
+        parts.append(f"{account.duplicates:,} updates brought by the other connection too")
     if account.quarantined:
         parts.append(f"{account.quarantined:,} frames do not parse (see tickline.quarantined_frames)")
     if counts.get("backward"):

@@ -45,9 +45,10 @@ def command(keys: tuple[str, ...], mode: str | None, for_s: float | None) -> Non
 
         progress = asyncio.run(ingest())
     for line in progress.lines:
-        stats = line.feed.stats
-        if stats.connections or line.consumer.account.records:
-            click.echo(f"received {stats.frames:,} frames, {stats.bytes:,} bytes, {stats.connections} connection(s)")
+        stats = [feed.stats for feed in line.feeds]
+        frames, size, made = (sum(getattr(one, name) for one in stats) for name in ("frames", "bytes", "connections"))
+        if made or line.consumer.account.records:
+            click.echo(f"received {frames:,} frames, {size:,} bytes, {made} connection(s)")
             name = f"collector {config.collector} stream {line.stream}"
             print_account(name, line.consumer.account, line.consumer.normaliser.counts)
 

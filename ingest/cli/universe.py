@@ -67,9 +67,8 @@ def plan() -> None:
     config, now = settings(), datetime.now(UTC)
     with ready_database(config) as database:
         keeper = UniverseKeeper(config, database.url)
-        asyncio.run(keeper.refresh(now))
-        found = keeper.look(now)
-    account = Account.of(plus=config.plus, connections_max=config.connections_max)
+        found = asyncio.run(keeper.wanted(now))
+    account = Account.of(plus=config.plus, connections_max=config.connections_max, standby=config.standby)
     if found.unpriced:
         _say_unpriced(found.unpriced)
         found = keeper.supposed(found, now)
@@ -101,28 +100,27 @@ def refresh(path: Path | None) -> None:
     from ingest.cli.common import ready_database
     from ingest.config import settings
     from ingest.instruments import load_master
-    from ingest.universe_keeper import EXCHANGE
     from ingest.upstox import MASTER_PATH, UpstoxApi
     from sql.errors import FeedError
 
     config = settings()
 
-    async def fetch() -> bytes:
+    async def fetch() -> dict[str, bytes]:
         async with UpstoxApi(config) as api:
             try:
                 calendar = await refresh_calendar(api, config.home, config.api_url, datetime.now(UTC))
                 click.echo(f"market calendar: {len(calendar.days)} days with hours, {len(calendar.closed)} holidays")
             except FeedError as exc:
                 log.warning("market calendar not refreshed error=%s", exc)
-            return await api.instrument_master(EXCHANGE)
+            return {
+                config.assets_url + MASTER_PATH.format(exchange=name): await api.instrument_master(name)
+                for name in config.exchanges
+            }
 
     with ready_database(config) as database, database.connect(autocommit=True) as connection:
-        if path is not None:
-            source, data = str(path), path.read_bytes()
-        else:
-            source, data = config.assets_url + MASTER_PATH.format(exchange=EXCHANGE), asyncio.run(fetch())
-        rows = load_master(connection, data, source)
-    click.echo(f"instrument master: {rows:,} instruments from {source}")
+        masters = {str(path): path.read_bytes()} if path is not None else asyncio.run(fetch())
+        for source, data in masters.items():
+            click.echo(f"instrument master: {load_master(connection, data, source):,} instruments from {source}")
 
 
 def _say_unpriced(symbols: tuple[str, ...]) -> None:

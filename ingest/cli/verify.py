@@ -52,6 +52,7 @@ def command(day: datetime | None, form: str) -> None:
             f"{report.collector}/{report.stream}: {report.segments} segments, {report.frames:,} frames journalled = "
             f"{report.committed:,} committed + {report.pending:,} pending; {report.ticks:,} ticks, "
             f"{report.rejected:,} rejected, {report.quarantined:,} frames quarantined"
+            + (f", {report.duplicates:,} updates brought twice" if report.duplicates else "")
         )
         for note in report.notes:
             click.echo(f"  {note}")

@@ -16,11 +16,13 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from enum import Enum
 
+from ingest.model import Mode
 from ingest.proto import upstox_feed_v3_pb2 as pb
 from ingest.simulator.connection import OUTBOX_BYTES_MAX, Connection, FrameParts, Request
 from ingest.simulator.source import MarketFrame, Source
 from ingest.simulator.spoil import Spoiling
-from ingest.simulator.wire import SEGMENTS, market_info
+from ingest.simulator.wire import SEGMENTS, market_info, project
+from ingest.timepiece import Timepiece
 
 logger = logging.getLogger(__name__)
 
@@ -79,9 +81,14 @@ class Player:
         subscriptions and other clients find the market at its beginning.
     faults
         Switches for what goes wrong.
+    timepiece
+        Frames come at their own time by this clock, whatever the speed; None: one after the other from now on.
     """
 
-    def __init__(self, source: Source, *, speed: float, settle_s: float, faults: Faults) -> None:
+    def __init__(
+        self, source: Source, *, speed: float, settle_s: float, faults: Faults, timepiece: Timepiece | None = None
+    ) -> None:
+        self.timepiece = timepiece
         self.source = source
         self.speed = speed
         self.settle_s = settle_s
@@ -97,10 +104,11 @@ class Player:
         self.current_ms = self._opening[0].current_ms
         self._latest: dict[str, pb.Feed] = {}
         self._status = source.segment_status(self.current_ms)
+        self._auctions: dict[str, str] = {}
 
     def join(self, connection: Connection) -> None:
         """Welcome a client: `market_info` comes before anything else."""
-        connection.put(market_info(self.current_ms, self._status))
+        connection.put(market_info(self.now_ms, self._status, self._auctions))
         self.connections.append(connection)
         self._deserted.clear()
 
@@ -124,6 +132,23 @@ class Player:
             self._send_snapshot(connection, connection.subscribe(held, request.mode))
         self._note_subscriptions()
 
+    @property
+    def now_ms(self) -> int:
+        """The market's time, epoch milliseconds: the last frame's where no clock is given."""
+        return self.timepiece.now_us() // 1000 if self.timepiece else self.current_ms
+
+    def say_auction(self, segment: str, word: str) -> None:
+        """Say what the closing auction of a segment does, as `casMarketStatus`."""
+        self._auctions[segment] = word
+        self._change_status(self._status)
+
+    def last_trade(self, key: str) -> pb.LTPC | None:
+        """Return the last trade of a key, as its snapshot would show it now; None: the market has no such key."""
+        feed = self._latest.get(key)
+        if feed is None and key in self._first:
+            feed = self._first[key].feeds[key]
+        return None if feed is None else project(feed, Mode.LTPC).ltpc
+
     async def run(self) -> None:
         """Play for ever: wait for a client, play to the end, begin again for new clients."""
         while True:
@@ -146,10 +171,13 @@ class Player:
         began_ms, began = self.current_ms, loop.time()
         in_turn = 0
         for frame in self.source.frames():
-            ahead_s = began + (frame.current_ms - began_ms) / 1000 / self.speed - loop.time()
+            if self.timepiece is None:
+                ahead_s = began + (frame.current_ms - began_ms) / 1000 / self.speed - loop.time()
+            else:
+                ahead_s = frame.current_ms / 1000 - self.timepiece.now_us() / 1e6
             in_turn += 1
             if ahead_s > 0:
-                await asyncio.sleep(ahead_s)
+                await (self.timepiece.sleep if self.timepiece else asyncio.sleep)(ahead_s)
                 in_turn = 0
             elif in_turn >= FRAMES_PER_TURN_MAX:
                 await asyncio.sleep(0)
@@ -188,7 +216,7 @@ class Player:
                 now[key] = self._latest[key]
             elif self.phase is Phase.WAITING or key in connection.primed:
                 to_come.setdefault(id(self._first[key]), []).append(key)
-        connection.send_snapshot(self.current_ms, now)
+        connection.send_snapshot(self.now_ms, now)
         for frame in self._opening:
             if wanted := to_come.get(id(frame)):
                 connection.send_snapshot(frame.current_ms, {key: frame.feeds[key] for key in wanted})
@@ -197,7 +225,7 @@ class Player:
     def _change_status(self, status: dict[str, int]) -> None:
         self._status = status
         for connection in self.connections:
-            connection.put(market_info(self.current_ms, status))
+            connection.put(market_info(self.current_ms, status, self._auctions))
 
     async def _wait_for_clients(self) -> None:
         """Wait until somebody listens and nobody is behind."""

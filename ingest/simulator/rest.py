@@ -23,6 +23,7 @@ from ingest.simulator.source import Source
 INTRADAY_PATH = "/v3/historical-candle/intraday/{key}/minutes/1"
 HISTORICAL_PATH = "/v3/historical-candle/{key}/minutes/1/{last}/{first}"
 QUOTES_PATH = "/v3/market-quote/ohlc"
+PRICES_PATH = "/v3/market-quote/ltp"
 QUOTES_KEYS_MAX = 500
 CANDLE_LAG_MS = 150_000  # two to three minutes
 LIMITS = ((50, 1.0), (500, 60.0), (2_000, 1_800.0))  # requests, seconds
@@ -41,8 +42,11 @@ class Rest:
         """Answer a request, or return the status that it is refused with."""
         if refusal := self._refusal():
             return refusal
-        if request.path == QUOTES_PATH:
-            return self._quotes(request.query.get("instrument_key", "").split(","))
+        if request.path in {QUOTES_PATH, PRICES_PATH}:
+            keys = request.query.get("instrument_key", "").split(",")
+            if len(keys) > QUOTES_KEYS_MAX:
+                return 400
+            return self._quotes(keys) if request.path == QUOTES_PATH else self._prices(keys)
         key = request.match_info["key"]
         return self._historical(key, request.match_info) if "first" in request.match_info else self._intraday(key)
 
@@ -71,10 +75,17 @@ class Rest:
             return 400
         return _candles(bar for bar in self._bars(key) if first <= _start(bar).date() <= last)
 
-    def _quotes(self, keys: list[str]) -> dict[str, Any] | int:
+    def _prices(self, keys: list[str]) -> dict[str, Any]:
+        """Answer with the last price of each key, as the feed would show it now."""
+        found = {
+            key.replace("|", ":"): {"last_price": trade.ltp, "instrument_token": key, "ltq": trade.ltq, "cp": trade.cp}
+            for key in keys
+            if (trade := self.player.last_trade(key)) is not None
+        }
+        return {"status": "success", "data": found}
+
+    def _quotes(self, keys: list[str]) -> dict[str, Any]:
         """Answer with the last completed minute of each key."""
-        if len(keys) > QUOTES_KEYS_MAX:
-            return 400
         found = {}
         for key in keys:
             over = [bar for bar in self._bars(key) if bar.minute_ms + MINUTE_MS <= self.player.current_ms]

@@ -13,6 +13,7 @@ import logging
 import math
 import time
 import uuid
+from collections import Counter
 from datetime import date
 from types import TracebackType
 from typing import Any, Self
@@ -24,9 +25,10 @@ from ingest import session
 from ingest.session import usual_hours
 from ingest.simulator.connection import Connection, parse_request
 from ingest.simulator.player import Faults, Player
-from ingest.simulator.rest import HISTORICAL_PATH, INTRADAY_PATH, QUOTES_PATH, Rest
-from ingest.simulator.source import Source
+from ingest.simulator.rest import HISTORICAL_PATH, INTRADAY_PATH, PRICES_PATH, QUOTES_PATH, Rest
+from ingest.simulator.source import Instrument, Source
 from ingest.simulator.spoil import Spoiler
+from ingest.timepiece import Timepiece
 from sql.errors import ConfigError
 
 logger = logging.getLogger(__name__)
@@ -93,6 +95,13 @@ class Simulator:
         Seconds of silence after which a WebSocket is pinged.
     faults
         Switches for what goes wrong.
+    timepiece
+        By which frames come at their own time; None: at `speed`.
+
+    Attributes
+    ----------
+    asked
+        How often a feed URI and how often a WebSocket was asked for, granted or not.
 
     Examples
     --------
@@ -113,6 +122,7 @@ class Simulator:
         redirect_status: int = 302,
         ping_after_s: float = PING_AFTER_S,
         faults: Faults | None = None,
+        timepiece: Timepiece | None = None,
     ) -> None:
         assert speed > 0, speed
         self.source = source
@@ -123,18 +133,19 @@ class Simulator:
         self.redirect_status = redirect_status
         self.ping_after_s = ping_after_s
         self.faults = faults or Faults()
-        self.player = Player(source, speed=speed, settle_s=settle_s, faults=self.faults)
+        self.player = Player(source, speed=speed, settle_s=settle_s, faults=self.faults, timepiece=timepiece)
         self.rest = Rest(source, self.player, self.faults)
         # Rows as the vendor's; a test or a rehearsal adds its own.
         self.holidays: list[dict[str, Any]] = [
             {"date": str(day), "holiday_type": "TRADING_HOLIDAY", "closed_exchanges": CLOSED, "open_exchanges": []}
             for day in sorted(session.HOLIDAYS)
         ]
+        self.asked = Counter[str]()
         self.frames_sent = 0
         self.updates_sent = 0
         self._clients: set[_Client] = set()
         self._codes: dict[str, float] = {}  # code -> when it dies, by the monotonic clock
-        self._masters: dict[str, bytes] = {}
+        self._masters: dict[str, tuple[list[Instrument], bytes]] = {}  # what was packed, and the file
         self._master_lock = asyncio.Lock()
         self._runner: web.AppRunner | None = None
         self._playing: asyncio.Task[None] | None = None
@@ -182,6 +193,7 @@ class Simulator:
                 web.get(INTRADAY_PATH, self._bars),
                 web.get(HISTORICAL_PATH, self._bars),
                 web.get(QUOTES_PATH, self._bars),
+                web.get(PRICES_PATH, self._bars),
                 web.get(HOLIDAYS_PATH, self._holidays),
                 web.get(TIMINGS_PATH, self._timings),
                 web.route("*", "/{path:.*}", self._not_found),
@@ -242,12 +254,14 @@ class Simulator:
         if name not in EXCHANGES:
             return _error(404)
         async with self._master_lock:
-            if name not in self._masters:
-                self._masters[name] = await asyncio.to_thread(_pack_master, self.source, name)
-        return web.Response(body=self._masters[name], content_type="application/gzip")
+            rows, packed = self._masters.get(name, (None, b""))
+            if rows != (now := _master_of(self.source, name)):  # a new day has a new one
+                packed = await asyncio.to_thread(_pack, now)
+                self._masters[name] = now, packed
+        return web.Response(body=packed, content_type="application/gzip")
 
     async def _bars(self, request: web.Request) -> web.StreamResponse:
-        if request.path == QUOTES_PATH and not self._is_authorized(request):  # candles need no token
+        if request.path in {QUOTES_PATH, PRICES_PATH} and not self._is_authorized(request):  # candles need no token
             return _error(401)
         answer = self.rest.answer(request)
         return _error(answer) if isinstance(answer, int) else web.json_response(answer)
@@ -266,6 +280,7 @@ class Simulator:
         return _error(404)
 
     async def _feed(self, request: web.Request) -> web.StreamResponse:
+        self.asked["connect"] += 1
         if self.faults.refuse is not None:
             return _error(self.faults.refuse)
         dies = self._codes.pop(request.query.get("code", ""), -math.inf)
@@ -310,6 +325,7 @@ class Simulator:
             connection.frame_sent()
 
     def _refusal(self, request: web.Request) -> web.Response | None:
+        self.asked["authorize"] += 1
         if self.faults.refuse is not None:
             return _error(self.faults.refuse)
         return None if self._is_authorized(request) else _error(401)
@@ -349,10 +365,11 @@ def _timings_of(day: date) -> list[dict[str, Any]]:
     ]
 
 
-def _pack_master(source: Source, exchange: str) -> bytes:
-    rows = source.instruments()
-    if exchange != "complete":
-        rows = [row for row in rows if row.get("exchange") == exchange]
+def _master_of(source: Source, exchange: str) -> list[Instrument]:
+    return [row for row in source.instruments() if exchange in {"complete", row.get("exchange")}]
+
+
+def _pack(rows: list[Instrument]) -> bytes:
     return gzip.compress(json.dumps(rows).encode(), compresslevel=1, mtime=0)
 
 

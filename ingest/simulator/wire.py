@@ -50,7 +50,7 @@ def feed_response(kind: FrameType, current_ms: int, entries: Iterable[bytes]) ->
     return b"".join((head, *entries, _CURRENT_TS_TAG, varint(current_ms)))
 
 
-def market_info(current_ms: int, status: Mapping[str, int]) -> bytes:
+def market_info(current_ms: int, status: Mapping[str, int], auctions: Mapping[str, str] | None = None) -> bytes:
     """Encode a `market_info` frame.
 
     Parameters
@@ -59,10 +59,14 @@ def market_info(current_ms: int, status: Mapping[str, int]) -> bytes:
         Market time, epoch milliseconds.
     status
         `MarketStatus` number of each segment.
+    auctions
+        What is said of the closing auction of segments, in words.
     """
     message = pb.FeedResponse(type=pb.market_info, currentTs=current_ms)
     for segment, value in status.items():
         message.marketInfo.segmentStatus[segment] = pb.MarketStatus.Name(value)  # type: ignore[assignment, arg-type]
+    for segment, word in (auctions or {}).items():
+        message.marketInfo.casMarketStatus[segment].CopyFrom(pb.StatusInfo(status=word, updatedTime=current_ms))
     return message.SerializeToString(deterministic=True)
 
 

@@ -1,6 +1,6 @@
 -- The committed batches of a journal segment, in the order of the journal.
 -- Parameters: collector text, segment text. Columns: batch_id, offset_start, offset_end int8; frames, ticks,
--- rejected, quarantined int4; first_ts, last_ts timestamptz; digest text.
+-- rejected, quarantined, duplicates int4; first_ts, last_ts timestamptz; digest text.
 select
     batch_id,
     offset_start,
@@ -9,6 +9,7 @@ select
     ticks,
     rejected,
     quarantined,
+    duplicates,
     first_ts,
     last_ts,
     digest

@@ -1,5 +1,5 @@
--- Futures and options of NSE that live on a day, as the newest master has them.
--- Parameters: on date (market-local).
+-- Futures and options that live on a day, as the newest master has them.
+-- Parameters: on date (market-local); segments text[], as NSE_FO.
 -- Columns: instrument_key text, instrument_type text, trading_symbol text, underlying_key text, expiry date,
 -- strike float8 (rupees). Expect: 40,000 rows.
 select
@@ -11,7 +11,7 @@ select
     strike
 from instruments
 where
-    segment = 'NSE_FO'
+    segment = any(%(segments)s)
     and instrument_type in ('FUT', 'CE', 'PE')
     and expiry >= %(on)s
     and underlying_key is not null

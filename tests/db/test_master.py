@@ -8,6 +8,7 @@ import json
 import time
 from datetime import UTC, date, datetime, timedelta
 from datetime import time as time_of_day
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -245,3 +246,27 @@ def option(number: int) -> dict[str, Any]:
         "trading_symbol": f"NIFTY {number + 1} CE 29 DEC 99",
         "strike_price": number + 1.0,
     }
+
+
+def test_rules_know_the_contracts_of_the_exchanges_that_are_named(
+    database: Database, conn: psycopg.Connection[Any], home: Path
+) -> None:
+    expiry = date(2026, 1, 27)
+    sensex = {"segment": "BSE_FO", "underlying_key": "BSE_INDEX|SENSEX", "exchange": "BSE"}
+    rows = [
+        {"instrument_key": "BSE_INDEX|SENSEX", "segment": "BSE_INDEX", "trading_symbol": "SENSEX", "exchange": "BSE"}
+        | {"instrument_type": "INDEX"},
+        row(expiry, "SENSEX FUT 27 JAN 26", 20) | sensex | {"instrument_key": "BSE_FO|1"},
+    ]
+    for number, (strike, kind) in enumerate(product((84_000.0, 84_100.0, 84_200.0), ("CE", "PE")), 2):
+        option = row(expiry, f"SENSEX {strike:g} {kind} 27 JAN 26", 20) | sensex | {"strike_price": strike}
+        rows.append(option | {"instrument_key": f"BSE_FO|{number}", "instrument_type": kind})
+    load_master(conn, json.dumps(rows).encode(), "bse")
+    load_master(conn, json.dumps([row(expiry, "NIFTY FUT 27 JAN 26", 65)]).encode(), "nse")
+    named = {"home": home, "universe": "", "underlyings": "SENSEX", "futures": 1, "option_strikes": 0}
+    with pytest.raises(ConfigError, match="SENSEX"):
+        UniverseKeeper(settings(**named), database.url).look(NOON)
+    keeper = UniverseKeeper(settings(**named, exchanges="NSE,BSE"), database.url)
+    assert keeper.look(NOON).unpriced == ("SENSEX",)
+    keeper._prices["BSE_INDEX|SENSEX"] = 84_110.0
+    assert set(keeper.look(NOON).keys) == {"BSE_INDEX|SENSEX", "BSE_FO|1", "BSE_FO|4", "BSE_FO|5"}

@@ -18,6 +18,7 @@ import pytest
 from ingest.config import settings
 from ingest.handlers import Handler, Tick, load_handler
 from ingest.model import MODE_NAMES
+from ingest.status import latest_tick, latest_ticks
 from sql.database import Database
 from sql.errors import ConfigError
 from tests.data import REPOSITORY
@@ -81,7 +82,7 @@ def test_status_answers_with_the_fields_that_are_promised(database: Database, ho
             return *answers, process.returncode, json.loads(printed), run
 
     (health, status, subscriptions, latest, code, printed, ran) = asyncio.run(run())
-    assert health == (200, {"status": "healthy", "environment": "simulator", "problems": []})
+    assert health == (200, {"status": "healthy", "environment": "simulator", "problems": [], "warnings": []})
     found = status[1]
     assert found["is_running"] and found["websocket_connected"]
     assert found["subscriptions"] == {
@@ -152,6 +153,35 @@ def test_subscriptions_change_at_run_time(database: Database, home: Path) -> Non
             assert code == 409 and "do not fit" in answer["error"]
             assert (await asked(port, f"{API}/subscribe", {"keys": keys[0]}))[0] == 422
             assert (await asked(port, f"{API}/status", Host="evil.example"))[0] == 400
+
+    asyncio.run(run())
+
+
+def test_latest_tick_is_had_by_key_without_a_walk_over_the_others(database: Database, home: Path) -> None:
+    port = free_port()
+
+    class LookupsOnly(dict[str, str]):
+        def __iter__(self) -> Any:
+            raise AssertionError("the last tick of one key needs no walk over all")
+
+        keys = values = items = __iter__  # type: ignore[assignment]
+
+    async def run() -> None:
+        async with running(database, home, api_port=port) as run:
+            await run.live()
+            await served(port)
+            await until(lambda: len(latest_ticks(run.service)["latest_ticks"]) > 40)
+            (one, two), service = sorted(latest_ticks(run.service)["latest_ticks"])[:2], run.service
+            line = service.lines[0]
+            feed, states = line.feed, line.consumer.normaliser.states
+            whole = feed.keys, service.keys, states._places
+            feed.keys, service.keys, states._places = map(LookupsOnly, whole)
+            tick = latest_tick(service, one)
+            assert tick is not None and tick["price"] > 0
+            assert latest_tick(service, "NSE_FO|nothing") is None
+            feed.keys, service.keys, states._places = whole
+            code, answer = await asked(port, f"{API}/latest-ticks?key={one}&key={two}&key=NSE_FO|nothing")
+            assert (code, set(answer["latest_ticks"])) == (200, {one, two})
 
     asyncio.run(run())
 

@@ -20,6 +20,7 @@ from ingest.simulator.market import GeneratedMarket
 from ingest.simulator.server import Simulator
 from ingest.simulator.session import Session, latest_weekday
 from ingest.supervisor import Progress, start
+from ingest.timepiece import Timepiece
 from sql.database import Database
 
 DAY = latest_weekday(date(2026, 11, 19))
@@ -33,7 +34,9 @@ def market(instruments: int = 60, rate: float = 600.0) -> GeneratedMarket:
 class Running:
     """`start` on a simulator, in this process."""
 
-    def __init__(self, simulator: Simulator, database: Database, home: Path, **given: Any) -> None:
+    def __init__(
+        self, simulator: Simulator, database: Database, home: Path, timepiece: Timepiece | None = None, **given: Any
+    ) -> None:
         self.simulator, self.database = simulator, database
         values: dict[str, Any] = {
             "home": home,
@@ -46,12 +49,20 @@ class Running:
             "backfill_s": 0,
         }
         self.config = settings(**values | given)
+        self._timepiece = timepiece
         self._stop = asyncio.Event()
         self._seen: list[Progress] = []
 
     async def begin(self, keys: list[str]) -> None:
         self._task = asyncio.create_task(
-            start(self.config, self.database.url, keys, stop=self._stop, ready=self._seen.append)
+            start(
+                self.config,
+                self.database.url,
+                keys,
+                stop=self._stop,
+                ready=self._seen.append,
+                timepiece=self._timepiece,
+            )
         )
         await until(lambda: bool(self._seen) or self._task.done())
         if self._task.done():

@@ -12,25 +12,47 @@ from pathlib import Path
 import pytest
 
 from ingest.cli.login import store_token
-from ingest.journal import now_us
+from ingest.journal import now_us, segments_of
 from ingest.keystates import KeyState
 from ingest.life import State
+from ingest.model import RecordKind
 from ingest.planner import LIMITS, Limit
+from ingest.proto import upstox_feed_v3_pb2 as pb
 from ingest.simulator.market import GeneratedMarket
 from ingest.simulator.server import Simulator
 from ingest.simulator.session import Session
 from ingest.simulator.spoil import Spoiling
 from ingest.status import health, websocket_status
+from ingest.timepiece import Timepiece
 from ingest.verify import verify_stream
 from sql.database import Database
+from tests.fault.harness import records_of
 from tests.fault.live import DAY, Running, market, running, until
 
 
-def gaps(database: Database) -> list[str]:
-    """Why we were not listening, of whole connections."""
+def gaps(database: Database, home: Path) -> list[str]:
+    """Why we were not listening, of whole connections; each gap lasts from the last frame before to the first after."""
     with database.connect(autocommit=True) as connection:
-        found = connection.execute("select reason from feed_gaps where instrument_id is null order by gap_id")
-        return [reason for (reason,) in found.fetchall()]
+        found = connection.execute(
+            "select reason, started_at, ended_at from feed_gaps where instrument_id is null order by connection, gap_id"
+        ).fetchall()
+    journalled = [gap for folder in sorted((home / "journal" / "default").iterdir()) for gap in gaps_of(folder)]
+    assert [(started.timestamp() * 1000, ended.timestamp() * 1000) for _, started, ended in found] == journalled
+    return [reason for reason, *_ in found]
+
+
+def gaps_of(folder: Path) -> list[tuple[float, float]]:
+    """Times, epoch milliseconds, between frames that another connection brought each."""
+    found, last_ms, lost = [], 0, False
+    for _, record in records_of(folder) if segments_of(folder) else ():
+        if record.kind == RecordKind.CONNECTED:
+            lost = bool(last_ms)
+        elif record.kind == RecordKind.FRAME:
+            ms = pb.FeedResponse.FromString(record.payload).currentTs
+            if lost:
+                found.append((float(last_ms), float(max(ms, last_ms))))
+            last_ms, lost = ms, False
+    return found
 
 
 async def drop(run: Running) -> None:
@@ -59,7 +81,7 @@ def test_connection_that_ends_is_live_again_and_leaves_one_gap(
             await run.live(connections=2)
 
     asyncio.run(run())
-    assert len(gaps(database)) == 1
+    assert len(gaps(database, home)) == 1
 
 
 @pytest.mark.parametrize("status", [401, 403, 429])
@@ -82,7 +104,7 @@ def test_refusal_is_survived_and_the_gap_lasts_as_long(
             await run.live(connections=2)
 
     asyncio.run(run())
-    assert len(gaps(database)) == 1
+    assert len(gaps(database, home)) == 1
 
 
 def test_one_connection_that_dies_does_not_disturb_the_other(database: Database, home: Path) -> None:
@@ -98,7 +120,7 @@ def test_one_connection_that_dies_does_not_disturb_the_other(database: Database,
             await until(lambda: run.confirmed == 3_525)
 
     asyncio.run(run())
-    assert len(gaps(database)) == 1
+    assert len(gaps(database, home)) == 1
     with database.connect(autocommit=True) as connection:
         assert connection.execute(
             "select count(*) - count(distinct (instrument_id, seq)), count(distinct instrument_id) from ticks"
@@ -158,7 +180,7 @@ def test_redirect_of_the_direct_route_is_followed_each_time(database: Database, 
             await run.live(connections=2)
 
     asyncio.run(run())
-    assert len(gaps(database)) == 1
+    assert len(gaps(database, home)) == 1
 
 
 @pytest.mark.parametrize("route", ["authorize", "direct"])
@@ -179,7 +201,7 @@ def test_token_that_ends_in_mid_session_is_replaced_by_the_new_one_in_env_file(
             await run.live(connections=2)
 
     asyncio.run(run())
-    assert len(gaps(database)) == 1
+    assert len(gaps(database, home)) == 1
 
 
 @pytest.mark.parametrize(
@@ -215,12 +237,13 @@ def test_spoilt_frames_neither_end_the_connection_nor_count_volume_twice(
         assert connection.execute("select count(*) from ticks").fetchone() == (ticks,)
 
 
-def test_clock_that_is_6_s_slow_moves_no_tick(database: Database, home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    for module in ("feed", "watch"):
-        monkeypatch.setattr(f"ingest.{module}.now_us", lambda: now_us() - 6_000_000)
+def test_clock_that_is_6_s_slow_moves_no_tick(database: Database, home: Path) -> None:
+    class Slow(Timepiece):
+        def now_us(self) -> int:
+            return now_us() - 6_000_000
 
     async def run() -> None:
-        async with running(database, home) as run:
+        async with running(database, home, timepiece=Slow()) as run:
             await until(lambda: run.confirmed == 60)
             await run.live()
             at = run.service.watch.market_time()
@@ -266,7 +289,7 @@ def test_random_disconnects_lose_only_what_was_not_sent(database: Database, home
             return feed.stats.frames, times
 
     frames, _ = asyncio.run(run())
-    assert len(gaps(database)) == times
+    assert len(gaps(database, home)) == times
     with database.connect(autocommit=True) as connection:
         report = verify_stream(connection, "default", home / "journal" / "default" / "1")
         assert report.adds_up, report.problems

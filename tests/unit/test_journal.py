@@ -115,16 +115,16 @@ def write_newer_version(folder: Path, *, next_seq: int) -> Path:
     """A segment as a program with another record format writes it: header, then bytes."""
     header = SegmentHeader("default", "1", next_seq, T0_US)
     data = bytearray(encode_segment_header(header)[:-4])
-    data[8] = 2  # version
+    data[8] = 3  # version
     path = folder / f"20251215-{next_seq:015d}.journal"
-    path.write_bytes(data + google_crc32c.value(bytes(data)).to_bytes(4, "little") + b"records of version 2")
+    path.write_bytes(data + google_crc32c.value(bytes(data)).to_bytes(4, "little") + b"records of version 3")
     return path
 
 
 def test_segment_of_a_newer_version_is_refused_by_name_and_kept(tmp_path: Path) -> None:
     fill(tmp_path, 3, segment_bytes_max=10**6)
     path = write_newer_version(tmp_path, next_seq=4)
-    said = f"'{segment_name(path)}' has format version 2, not 1"
+    said = f"'{segment_name(path)}' has format version 3, newer than 2"
     before = path.read_bytes()
     reader = JournalReader(lambda: segments_of(tmp_path), follow=False)
     assert len(reader.read(10**6)) == 3

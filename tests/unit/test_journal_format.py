@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import struct
+
+import google_crc32c
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from ingest.journal_format import (
+    MARKER,
     MARKER_BYTES,
     SegmentHeader,
     decode_segment_header,
@@ -14,7 +18,7 @@ from ingest.journal_format import (
     encode_segment_header,
     parse_records,
 )
-from ingest.model import RecordKind
+from ingest.model import Record, RecordKind
 from sql.errors import CorruptionError
 
 HEADER = SegmentHeader("default", "1", 7, 1_765_771_374_837_000)
@@ -80,3 +84,22 @@ def test_segment_header_damaged_anywhere_is_refused() -> None:
             decode_segment_header(bytes(damaged), "one")
         with pytest.raises(CorruptionError):
             decode_segment_header(data[:position], "one")
+
+
+def test_segment_of_version_1_is_read_and_has_one_socket() -> None:
+    """Bytes as version 1 wrote them: the kind took the four bytes of kind and socket."""
+    made = bytearray(encode_segment_header(SegmentHeader("default", "1", 1, 5))[:-4])
+    made[8] = 1
+    header, end = decode_segment_header(bytes(made) + google_crc32c.value(bytes(made)).to_bytes(4, "little"), "old")
+    assert (header.first_seq, end) == (1, len(made) + 4)
+    checked = struct.pack("<IIQq", 3, RecordKind.FRAME, 7, 9)
+    crc = google_crc32c.extend(google_crc32c.value(checked), b"abc")
+    old = struct.pack("<IIIIQq", MARKER, 3, crc, RecordKind.FRAME, 7, 9) + b"abc"
+    assert old == encode_record(RecordKind.FRAME, 7, 9, b"abc")
+    assert parse_records(old, 0, final=True).records == [Record(RecordKind.FRAME, 7, 9, b"abc", len(old), 0)]
+
+
+def test_record_of_the_other_socket_round_trips_and_a_third_is_no_record() -> None:
+    record = encode_record(RecordKind.FRAME, 7, 9, b"abc", 1)
+    assert parse_records(record, 0, final=True).records == [Record(RecordKind.FRAME, 7, 9, b"abc", len(record), 1)]
+    assert not parse_records(encode_record(RecordKind.FRAME, 7, 9, b"abc", 2), 0, final=True).records

@@ -12,13 +12,13 @@ ROOT = Path(__file__).parents[2]
 LAYERS = [
     {"model", "proto", "config"},
     {"wire", "feeds", "decode", "judge", "official", "states", "columns", "normalise", "batch", "reading", "listening"}
-    | {"journal_format", "subscription", "retry", "limiter", "candles", "clock"}
-    | {"session", "segments", "planner", "universe", "keystates", "life", "liveness"},
+    | {"pair", "journal_format", "subscription", "retry", "limiter", "candles", "clock"}
+    | {"session", "segments", "planner", "universe", "keystates", "life", "liveness", "habit", "market_info"},
     {"recording", "journal", "journal_writer", "journal_reader", "journal_keeper", "sources", "spool"}
-    | {"freshness"}
+    | {"freshness", "timepiece", "habit_cache"}
     | {"calendar_cache", "tokens", "upstox", "instruments", "batches", "findings", "writer", "patient_writer", "feed"},
     {"rows", "quarantine", "consumer", "supervisor", "replay", "verify", "volumes", "backfill", "universe_keeper"}
-    | {"line", "watch", "service", "handlers", "status", "api"},
+    | {"line", "watch", "service", "handlers", "status", "api", "along"},
     {"cli", "simulator", "bench", "bench_journal", "blaster"},
 ]
 PURE = [
@@ -33,9 +33,10 @@ PURE = [
     "normalise",
     "batch",
     "reading",
+    "pair",
 ]
-PURE += ["reading", "journal_format", "subscription", "retry", "limiter", "candles", "clock"]
-PURE += ["session", "segments", "planner", "universe", "keystates", "life", "liveness"]
+PURE += ["journal_format", "subscription", "retry", "limiter", "candles", "clock"]
+PURE += ["session", "segments", "planner", "universe", "keystates", "life", "liveness", "habit", "market_info"]
 EFFECTS = {"time", "socket", "asyncio", "logging", "os", "pathlib", "random", "threading", "psycopg", "aiohttp"}
 
 

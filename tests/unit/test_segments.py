@@ -99,3 +99,12 @@ def test_state_feed_that_follows_the_calendar_changes_nothing(start: datetime, s
         assert segments.hear({segment: STATUS[segments.calendar.state(segment, now)]}, now) == []
         now += timedelta(minutes=minutes)
         assert segments.state(segment, now) is segments.calendar.state(segment, now)
+
+
+def test_state_word_that_outlasts_the_planned_day_does_not_hold_all_night(segments: Segments) -> None:
+    segments.hear({"NSE_EQ": 4}, at("15:45"))  # the closing session, and then the connection dies
+    assert segments.state("NSE_EQ", at("15:59")) is AUCTION
+    assert segments.may_speak(["NSE_EQ"], at("17:44"))
+    assert not segments.may_speak(["NSE_EQ"], at("17:46"))
+    segments.hear({"NSE_EQ": NORMAL_OPEN}, at("18:00"))  # a session that no calendar knows
+    assert segments.state("NSE_EQ", at("19:59")) is OPEN

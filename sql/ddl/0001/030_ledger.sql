@@ -11,6 +11,7 @@ create table tickline.ledger (
     ticks integer not null,
     rejected integer not null default 0,
     quarantined integer not null default 0,
+    duplicates integer not null default 0,
     first_ts timestamptz,
     last_ts timestamptz,
     digest text,

@@ -1,0 +1,74 @@
+"""What is done along with recording: the universe is followed, bars are made anew and repaired.
+
+Each is a task that the supervisor starts. What fails here costs freshness or bars, never ticks.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Sequence
+from datetime import UTC, datetime
+
+from ingest.backfill import Backfill, Tender
+from ingest.config import Settings
+from ingest.consumer import Account
+from ingest.freshness import refresh_bars
+from ingest.line import Line
+from ingest.service import Service
+from ingest.universe_keeper import UniverseKeeper, follow
+from sql.errors import FeedError, StoreError
+
+log = logging.getLogger(__name__)
+
+REFRESH_S = 60  # a bar is a minute; fresher ones are computed from the ticks when they are read
+
+
+async def follow_along(settings: Settings, keeper: UniverseKeeper, service: Service) -> None:
+    """Subscribe and unsubscribe as the universe changes."""
+    await follow(keeper, service.follow, service.lines[0].feed.api, every_s=settings.universe_follow_s)
+
+
+async def backfill_along(settings: Settings, url: str, lines: Sequence[Line]) -> None:
+    """Repair minutes that were not heard whole, while the feed goes on; a failure costs bars, never ticks."""
+    tender = Tender(Backfill(lines[0].feed.api, url))
+    while settings.backfill_s:
+        await asyncio.sleep(settings.backfill_s)
+        last_ms = max(line.consumer.listening.last_ms for line in lines)
+        if not last_ms:
+            continue
+        try:
+            repair = await tender.round(datetime.fromtimestamp(last_ms / 1000, UTC))
+        except (FeedError, StoreError) as exc:
+            log.warning("bars not repaired, trying again in_s=%g error=%s", settings.backfill_s, exc)
+            continue
+        if repair is not None:
+            log.info(
+                "bars repaired minutes=%d bars=%d gaps=%d requests=%d left_instruments=%d",
+                repair.repaired,
+                repair.added,
+                repair.gaps,
+                repair.requests,
+                len(repair.left),
+            )
+
+
+async def refresh(url: str, account: Account) -> None:
+    """Bring the bars up to what has been committed."""
+    ranges = account.touched.take()
+    try:
+        await asyncio.to_thread(refresh_bars, url, ranges)
+    except StoreError:
+        account.touched.give_back(ranges)
+        raise
+
+
+async def refresh_along(url: str, lines: Sequence[Line]) -> None:
+    """Keep the bars up to date while ticks arrive; a failure costs freshness, never ticks."""
+    while True:
+        await asyncio.sleep(REFRESH_S)
+        for account in (line.consumer.account for line in lines):
+            try:
+                await refresh(url, account)
+            except StoreError as exc:
+                log.warning("bars not refreshed, trying again in_s=%d error=%s", REFRESH_S, exc)

@@ -1,0 +1,171 @@
+"""Two connections with the same keys: one that dies leaves no gap and loses nothing."""
+
+from __future__ import annotations
+
+import asyncio
+import math
+import random
+from datetime import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from ingest.feed import Feed
+from ingest.journal import segments_of
+from ingest.keystates import KeyState
+from ingest.life import State
+from ingest.simulator.market import GeneratedMarket
+from ingest.simulator.server import Simulator
+from ingest.simulator.session import Session
+from ingest.status import health, websocket_status
+from ingest.verify import verify_stream
+from sql.database import Database
+from tests.conftest import Template
+from tests.fault.harness import Ingester, Market, replayed, rows, stream_folder, ticks_of, wait_until
+from tests.fault.live import DAY, Running, running, until
+
+TRADES = """
+    select instrument_key, ts, ltp, ltq, ltt, vtt, volume from ticks join instruments using (instrument_id)
+    where traded order by instrument_key, ts, vtt, seq
+"""
+# What was not new is in no row: that a quote of one is between two of the other is all that may differ.
+DAYS = """
+    select instrument_key, max(vtt), sum(volume), max(day_high), min(day_low) from ticks
+    join instruments using (instrument_id) group by 1 order by 1
+"""
+
+
+def brief(minutes: int) -> GeneratedMarket:
+    """A session of a few minutes, which is played whole."""
+    closes = time(9, 15 + minutes)
+    hours = Session(DAY, cash_closes=closes, derivatives_close=closes)
+    return GeneratedMarket(hours, seed=5, instruments=60, rate=400.0)
+
+
+async def played(database: Database, home: Path, *, standby: bool, minutes: int, speed: float, cuts: int) -> Running:
+    """Play a session whole; cut connections at random moments, one at a time."""
+    rng = random.Random(cuts)
+    async with Simulator(brief(minutes), speed=speed, settle_s=2.0) as simulator:
+        run = Running(simulator, database, home, standby=standby)
+        await run.begin(sorted(simulator.source.keys))
+        feeds, made = run.service.lines[0].feeds, 0
+        await until(lambda: len(simulator.player.connections) == len(feeds))
+        await until(lambda: all(len(one.modes) == 60 for one in simulator.player.connections))
+        for _ in range(cuts):
+            await asyncio.sleep(rng.random() * 0.2)
+            await until(lambda: bool(missed_by_nobody(run)) or simulator.finished.is_set())
+            if simulator.finished.is_set():
+                break
+            feed = rng.choice(missed_by_nobody(run))
+            connections = feed.stats.connections
+            cut(simulator, feed)
+            made += 1
+            await until(lambda feed=feed, before=connections: feed.stats.connections > before)  # type: ignore[misc]
+        await until(simulator.finished.is_set, within_s=120)
+        listening = run.service.lines[0].consumer.listening
+        await until(lambda: listening.last_ms >= simulator.player.current_ms)
+        assert made == cuts
+        await run.end()
+        return run
+
+
+def missed_by_nobody(run: Running) -> list[Feed]:
+    """The connections that may die without a gap: the other has spoken of all that they have."""
+    line = run.service.lines[0]
+    pair = line.consumer.normaliser.pair
+    if len(pair._said) < 60 or not all(feed.life.state is State.LIVE for feed in line.feeds):
+        return []
+    return [
+        feed
+        for feed in line.feeds
+        if pair.could_go_on(1 - feed.socket)
+        and len(line.feeds[1 - feed.socket].states.in_state(KeyState.CONFIRMED)) == 60
+    ]
+
+
+def cut(simulator: Simulator, feed: Feed) -> None:
+    """Cut a connection at the server, without a word."""
+    assert feed._socket is not None
+    port = feed._socket.local_address[1]
+    (client,) = (one for one in simulator._clients if one.request.transport.get_extra_info("peername")[1] == port)
+    client.abort()
+
+
+def compared(database: Database) -> tuple[list[tuple[Any, ...]], list[tuple[Any, ...]]]:
+    return rows(database, TRADES), rows(database, DAYS)
+
+
+@pytest.mark.parametrize(
+    ("engine", "cuts", "minutes", "speed"),
+    [
+        pytest.param("postgres", 8, 2, 20.0, id="8"),
+        pytest.param("postgres", 50, 14, 12.0, id="50", marks=pytest.mark.soak),
+        pytest.param("timescale", 50, 14, 12.0, id="50-timescale", marks=pytest.mark.soak),
+    ],
+    indirect=["engine"],
+)
+def test_standby_cut_at_random_leaves_no_gap_and_gives_the_rows_of_an_undisturbed_run(
+    database: Database, template: Template, home: Path, cuts: int, minutes: int, speed: float
+) -> None:
+    asyncio.run(played(database, home / "pair", standby=True, minutes=minutes, speed=speed, cuts=cuts))
+    with Database(template.create("undisturbed"), None) as other:
+        asyncio.run(played(other, home / "alone", standby=False, minutes=minutes, speed=math.inf, cuts=0))
+        trades, days = compared(database)
+        undisturbed, their_days = compared(other)
+        assert len(trades) == len(undisturbed) > 1_000
+        assert next((pair for pair in zip(trades, undisturbed, strict=True) if pair[0] != pair[1]), None) is None
+        assert days == their_days
+    template.drop("undisturbed")
+    assert rows(database, "select reason from feed_gaps") == []
+    with database.connect(autocommit=True) as connection:
+        report = verify_stream(connection, "default", stream_folder(home / "pair"))
+    assert report.adds_up, report.problems
+    assert report.notes == []
+    assert report.duplicates > 0.8 * report.ticks and report.pending == 0
+    assert replayed(template, home, segments_of(stream_folder(home / "pair"))) == ticks_of(database)
+
+
+def test_standby_alone_says_so_and_the_state_is_healthy(database: Database, home: Path) -> None:
+    async def run() -> None:
+        async with running(database, home, standby=True, connections_max=2) as run:
+            feeds = run.service.lines[0].feeds
+            await until(lambda: all(feed.life.state is State.LIVE for feed in feeds) and run.confirmed == 60)
+            status = websocket_status(run.service)
+            assert [one["name"] for one in status["connections"]] == ["1", "1 standby"]
+            assert status["confirmed_keys"] == 60
+            run.simulator.connections_max = 1
+            next(iter(run.simulator._clients)).abort()
+            await until(lambda: any(feed.life.failures > 1 for feed in feeds))
+            ticks = run.ticks
+            await until(lambda: run.ticks > ticks + 100)
+            said = health(run.service)
+            assert said["status"] == "healthy"
+            assert len(said["warnings"]) == 1 and "403" in said["warnings"][0]
+            run.simulator.connections_max = 2
+            await until(lambda: all(feed.life.state is State.LIVE for feed in feeds))
+
+    asyncio.run(run())
+    assert rows(database, "select count(*) from feed_gaps where instrument_id is null") == [(0,)]
+
+
+def test_standby_killed_and_restarted_gives_each_row_once_and_those_of_a_replay(
+    database: Database, template: Template, home: Path
+) -> None:
+    rng = random.Random(9)
+    with Market(home, "--generate", "--instruments", "60", "--rate", "600", "--speed", "5") as of:
+        for number in range(4):
+            with Ingester(home, of, database.url, TICKLINE_STANDBY="true") as ingester:
+                ticks = rows(database, "select count(*) from ticks")[0][0]
+                wait_until(lambda ticks=ticks: rows(database, "select count(*) from ticks")[0][0] > ticks + 500)
+                asyncio.run(asyncio.sleep(rng.random()))
+                if number < 3:
+                    ingester.kill()
+                else:
+                    ingester.stop()
+    with database.connect(autocommit=True) as connection:
+        report = verify_stream(connection, "default", stream_folder(home))
+    assert report.adds_up, report.problems
+    assert report.duplicates and not report.pending and len(report.notes) == 3
+    assert rows(database, "select count(*) from feed_gaps where instrument_id is null") == [(3,)]
+    assert replayed(template, home, segments_of(stream_folder(home))) == ticks_of(database)
