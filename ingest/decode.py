@@ -32,9 +32,10 @@ from google.protobuf.message import DecodeError as ProtobufDecodeError
 
 from ingest.feeds import read_feeds
 from ingest.market_info import status_of
+from ingest.messages import Plan
 from ingest.model import Frames, FrameType, Integers, Mask
 from ingest.proto import upstox_feed_v3_pb2 as pb
-from ingest.wire import PAD_BYTES, Plan, Text, varint
+from ingest.wire import PAD_BYTES, Text, varint
 from sql.errors import DecodeError
 
 # A currentTs outside of these is not a time of this market (2010 to 2100).

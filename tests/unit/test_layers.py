@@ -12,7 +12,7 @@ ROOT = Path(__file__).parents[2]
 LAYERS = [
     {"model", "proto", "config"},
     {"wire", "feeds", "decode", "judge", "official", "states", "columns", "normalise", "batch", "reading", "listening"}
-    | {"pair", "journal_format", "subscription", "retry", "limiter", "candles", "clock"}
+    | {"messages", "pair", "journal_format", "subscription", "retry", "limiter", "candles", "clock"}
     | {"session", "segments", "planner", "universe", "keystates", "life", "liveness", "habit", "market_info"},
     {"recording", "journal", "journal_writer", "journal_reader", "journal_keeper", "sources", "spool"}
     | {"freshness", "timepiece", "habit_cache"}
@@ -23,6 +23,7 @@ LAYERS = [
 ]
 PURE = [
     "wire",
+    "messages",
     "feeds",
     "decode",
     "judge",

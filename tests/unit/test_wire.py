@@ -12,9 +12,10 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from ingest.decode import decode_all
+from ingest.messages import Plan
 from ingest.model import Update
 from ingest.proto import upstox_feed_v3_pb2 as pb
-from ingest.wire import PAD_BYTES, Plan, varint
+from ingest.wire import PAD_BYTES, varint
 from tests.unit.test_decode import NOW_MS, full_feed, message
 
 PLAN = Plan(pb.FeedResponse.FeedsEntry.DESCRIPTOR)
