@@ -65,7 +65,7 @@ def bars_command(
     """
     from analytics.output import Format, write
     from analytics.reader import bars
-    from analytics.schema import Source
+    from analytics.schema import WRITTEN_BARS, Source
     from analytics.session import parse_moment
 
     frame = bars(
@@ -75,7 +75,7 @@ def bars_command(
         end=None if end is None else parse_moment(end),
         source=cast(Source, source),
     )
-    write(frame, cast(Format, form), output, all_rows=all_rows)
+    write(frame.select(WRITTEN_BARS), cast(Format, form), output, all_rows=all_rows)
 
 
 @click.command("ticks")

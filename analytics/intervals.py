@@ -79,7 +79,7 @@ def roll_up(bars: pl.DataFrame, minutes: int) -> pl.DataFrame:
     polars.DataFrame
         The same columns, dtypes and order of rows, at most one row per instrument and bucket, none
         where there was no bar. open is the first, close the last, volume the sum of those known
-        (null only where none is), oi the last known. source is that of all its bars or 'mixed',
+        (null only where none is), oi, iv, delta and gamma the last known. source is that of all its bars or 'mixed',
         quality the worst of them.
     """
     return _roll_up(bars.with_columns(bucket=_bucket(minutes)))
@@ -102,6 +102,7 @@ def _roll_up(bars: pl.DataFrame) -> pl.DataFrame:
             .otherwise(pl.lit("mixed", dtype=BAR_SOURCE))
             .alias("source"),
             pl.col("quality").max(),
+            *(pl.col(name).drop_nulls().last() for name in ("iv", "delta", "gamma")),
         )
         .filter(pl.col("close").is_not_null())
         .select(*BARS)

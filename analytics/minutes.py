@@ -16,11 +16,14 @@ from analytics.session import AUCTION, EQUITY_OPEN, MARKET_OFFSET
 _US = timedelta(microseconds=1)
 _KEY = ["instrument_id", "bucket"]
 _FIGURES = ("open", "high", "low", "close", "volume", "oi")
+_GREEKS = ("iv", "delta", "gamma")  # of our ticks only: the vendor's bars have none
 
 
 def official_bars(official: pl.DataFrame) -> pl.DataFrame:
     """Return the vendor's bars, of `sql/queries/bars_official_1m.sql`, with source and quality."""
-    return official.select(*_KEY, *_FIGURES, _official_source().alias("source"), _quality("complete").alias("quality"))
+    return _without_greeks(official).select(
+        *_KEY, *_FIGURES, _official_source().alias("source"), _quality("complete").alias("quality"), *_GREEKS
+    )
 
 
 def tick_bars(ticks: pl.DataFrame, unheard: pl.DataFrame, minutes: int) -> pl.DataFrame:
@@ -40,20 +43,20 @@ def tick_bars(ticks: pl.DataFrame, unheard: pl.DataFrame, minutes: int) -> pl.Da
     )
     thin = pl.when("thin").then(_quality("thin")).otherwise(_quality("complete"))
     return ticks.join(worst, on=_KEY, how="left").select(
-        *_KEY, *_FIGURES, _source("ticks").alias("source"), pl.coalesce("unheard", thin).alias("quality")
+        *_KEY, *_FIGURES, _source("ticks").alias("source"), pl.coalesce("unheard", thin).alias("quality"), *_GREEKS
     )
 
 
 def best_minutes(official: pl.DataFrame, ticks: pl.DataFrame, unheard: pl.DataFrame) -> pl.DataFrame:
     """Return the official bar where there is one, else ours, with source and quality.
 
-    What the official bar does not say, as the open interest, is ours. A minute of which there is only that
-    we did not hear it whole has a row without a close: it is part of the quality of wider bars.
+    What the official bar does not say, as the open interest and the greeks, is ours. A minute of which there
+    is only that we did not hear it whole has a row without a close: it is part of the quality of wider bars.
     """
     if official.is_empty():
         both = ticks.with_columns(backfilled=pl.lit(None, pl.Boolean))
     elif ticks.is_empty():
-        both = official.with_columns(thin=pl.lit(None, pl.Boolean))
+        both = _without_greeks(official).with_columns(thin=pl.lit(None, pl.Boolean))
     else:
         both = official.join(ticks, on=_KEY, how="full", coalesce=True, suffix="_ours").with_columns(
             pl.coalesce(name, f"{name}_ours").alias(name) for name in _FIGURES
@@ -76,7 +79,12 @@ def best_minutes(official: pl.DataFrame, ticks: pl.DataFrame, unheard: pl.DataFr
         .then(_quality("auction"))
         .otherwise(_quality("complete"))
         .alias("quality"),
+        *_GREEKS,
     )
+
+
+def _without_greeks(official: pl.DataFrame) -> pl.DataFrame:
+    return official.with_columns(pl.lit(None, pl.Float64).alias(name) for name in _GREEKS)
 
 
 def _official_source() -> pl.Expr:

@@ -107,8 +107,9 @@ def bars(
     polars.DataFrame
         Columns and dtypes of `analytics.schema.BARS`, sorted by instrument_key and bucket: instrument_key
         String; bucket Datetime("us", "UTC"), the bar's start; open, high, low, close Float64 in
-        rupees; volume, oi Int64 in units, null where there is none; source, quality Enum. An instrument
-        without bars has no rows.
+        rupees; volume, oi Int64 in units, null where there is none; source, quality Enum; iv, delta, gamma
+        Float64, the last of the bar that our ticks have, null for what is no option. An instrument without
+        bars has no rows.
 
     Raises
     ------
@@ -121,8 +122,8 @@ def bars(
     --------
     >>> from datetime import date
     >>> frame = bars("NSE_EQ|INE009A01021", interval="75m", start=date(2025, 12, 15), end=date(2025, 12, 16))
-    >>> frame.columns
-    ['instrument_key', 'bucket', 'open', 'high', 'low', 'close', 'volume', 'oi', 'source', 'quality']
+    >>> frame.columns[7:]
+    ['oi', 'source', 'quality', 'iv', 'delta', 'gamma']
     """
     minutes = interval_minutes(interval)
     if source not in SOURCES:

@@ -33,7 +33,14 @@ BARS: dict[str, pl.DataType] = {
     "oi": pl.Int64(),  # open interest at the end; derivatives only
     "source": BAR_SOURCE,
     "quality": QUALITY,
+    "iv": pl.Float64(),  # the last of the bar, of our ticks; options only, as are the greeks
+    "delta": pl.Float64(),
+    "gamma": pl.Float64(),
 }
+# What the command `bars` writes: a contract, which columns that are added here do not touch.
+WRITTEN_BARS: tuple[str, ...] = (
+    "instrument_key", "bucket", "open", "high", "low", "close", "volume", "oi", "source", "quality",
+)  # fmt: skip
 
 TICKS: dict[str, pl.DataType] = {
     "instrument_key": pl.String(),

@@ -1,6 +1,7 @@
 -- The five-minute bars made from ticks, in no order. Expect: 75 rows per instrument and session.
 -- Parameters: instrument_ids int4[]; start, end timestamptz, half-open, of the bucket ('-infinity', 'infinity').
--- Columns: instrument_id, bucket, open, high, low, close (rupees), volume, oi (units); thin bool: made from one trade.
+-- Columns: instrument_id, bucket, open, high, low, close (rupees), volume, oi (units); thin bool: made from one trade;
+-- iv, delta, gamma: the last of the bar, null for what is no option.
 -- Example: instrument_ids => '{1,2}', start => '2025-12-15 03:45+00', end => '2025-12-15 10:00+00'
 select
     instrument_id,
@@ -11,7 +12,10 @@ select
     close,
     volume,
     oi,
-    trades < 2 as thin
+    trades < 2 as thin,
+    iv,
+    delta,
+    gamma
 from bars_5m
 where
     instrument_id = any(%(instrument_ids)s::int4[])

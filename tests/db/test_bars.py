@@ -123,6 +123,44 @@ def test_bar_volumes_sum_to_the_ticks(conn: Connection, settle: Any) -> None:
         assert conn.execute(f"select sum(volume)::bigint from {view}").fetchone() == total
 
 
+GREEKS = "select extract(epoch from bucket - %s)::int, iv, delta, gamma from {} where instrument_id = 1 order by 1"
+
+
+def greeks(conn: Connection, view: str) -> list[tuple[Any, ...]]:
+    """Volatility and greeks of the bars of instrument 1, with the bucket in seconds."""
+    return conn.execute(GREEKS.format(view), (START,)).fetchall()
+
+
+def test_bar_greeks_are_the_last_that_are_known(conn: Connection, settle: Any) -> None:
+    times = ((5, True), (20, False), (40, True), (70, True), (130, True))
+    insert(conn, [(seconds, n, traded, 100.0, n * 10, 10) for n, (seconds, traded) in enumerate(times, 1)])
+    # The trade at 40 s has no greeks, the quote before it has; of the last minute nothing is known.
+    conn.execute(
+        "update ticks set iv = 0.1 * seq, delta = -0.1 * seq, gamma = case when seq < 2 then 0.001 end "
+        "where seq in (1, 2, 4)"
+    )
+    settle()
+    expected = [(0, 0.2, -0.2, 0.001), (60, 0.4, -0.4, None), (120, None, None, None)]
+    for view in ("bars_1m", "best_bars_1m"):
+        assert greeks(conn, view) == expected
+    for view in ("bars_5m", "best_bars_5m"):
+        assert greeks(conn, view) == [(0, 0.4, -0.4, 0.001)]
+
+
+def test_best_bars_greeks_are_ours_where_the_rest_is_official(conn: Connection, settle: Any) -> None:
+    trades(conn, 2)
+    conn.execute("update ticks set iv = 0.25, delta = 0.5, gamma = 0.001")
+    settle()
+    official(conn, 60, 1.0, "I1")
+    official(conn, 120, 2.0, "I1")
+    assert greeks(conn, "best_bars_1m") == [
+        (0, 0.25, 0.5, 0.001),
+        (60, 0.25, 0.5, 0.001),
+        (120, None, None, None),
+    ]
+    assert greeks(conn, "best_bars_5m") == [(0, 0.25, 0.5, 0.001)]
+
+
 def test_bar_day_extreme_that_moves_inside_the_minute_counts(conn: Connection, settle: Any) -> None:
     insert(conn, [(5, 1, True, 100.0, 10, 10), (35, 2, True, 101.0, 20, 10), (65, 3, True, 102.0, 30, 10)])
     conn.execute("update ticks set day_high = case seq when 1 then 105 else 110 end, day_low = 90")
@@ -156,8 +194,12 @@ def test_refresh_late_row_becomes_visible(conn: Connection) -> None:
     refresh(conn, 0, 600)
     before = bars(conn)
     insert(conn, [(70.5, 999, True, 500.0, 65, 1)])
+    conn.execute("update ticks set iv = 0.3, delta = 0.4, gamma = 0.002 where seq = 999")
     assert bars(conn) == before
+    assert greeks(conn, "bars_1m")[1] == (60, None, None, None)
     refresh(conn, 70, 71)
+    assert greeks(conn, "bars_1m")[1] == (60, 0.3, 0.4, 0.002)
+    assert greeks(conn, "bars_5m")[0] == (0, 0.3, 0.4, 0.002)
     assert bars(conn)[1][2] == 500.0
     assert bars(conn, "bars_5m")[0][2] == 500.0
     assert bars(conn)[2:] == before[2:]

@@ -43,14 +43,16 @@ def market(conn: Connection) -> Connection:
 
 
 def add_ticks(conn: Connection, key: str, times: Iterable[datetime], oi: int | None = None) -> None:
-    """Insert a trade of 5 units at 100, 101, ... at each of the times, in their order."""
+    """Insert a trade of 5 units at 100, 101, ... at each of the times, in their order; greeks where there is OI."""
     rows = list(times)
     conn.execute("select tickline.ensure_partitions(%s, %s)", (min(rows), max(rows)))
     conn.cursor().executemany(
-        "insert into ticks (ts, instrument_id, seq, traded, ltp, ltq, ltt, vtt, volume, oi, received_at) "
-        "select %(ts)s, instrument_id, %(n)s, true, 100.0 + %(n)s, 1, %(ts)s, 5 * (%(n)s + 1), 5, %(oi)s, %(ts)s "
+        "insert into ticks "
+        "(ts, instrument_id, seq, traded, ltp, ltq, ltt, vtt, volume, oi, received_at, iv, delta, gamma) "
+        "select %(ts)s, instrument_id, %(n)s, true, 100.0 + %(n)s, 1, %(ts)s, 5 * (%(n)s + 1), 5, %(oi)s, %(ts)s, "
+        "%(iv)s, %(iv)s / 2, %(iv)s / 4 "
         "from instruments where instrument_key = %(key)s",
-        [{"ts": ts, "n": n, "oi": oi, "key": key} for n, ts in enumerate(rows)],
+        [{"ts": ts, "n": n, "oi": oi, "iv": oi and float(n), "key": key} for n, ts in enumerate(rows)],
     )
 
 
@@ -71,6 +73,9 @@ def test_bars_of_several_names_are_sorted_and_typed(market: Connection, database
         "oi": None,
         "source": "official",
         "quality": "complete",
+        "iv": None,
+        "delta": None,
+        "gamma": None,
     }
 
 
@@ -78,8 +83,12 @@ def test_bars_sources_are_what_they_say(market: Connection, database: Database) 
     made = analytics.bars(FUTURE, source="ticks", database=database)
     assert made["source"].unique().to_list() == ["ticks"]
     assert made.row(4)[2:8] == (112.0, 114.0, 112.0, 114.0, 15, 500)
+    assert made.row(4)[-3:] == (14.0, 7.0, 3.5)
     official = analytics.bars(FUTURE, source="official", database=database)
     assert official["source"].to_list() == ["official"] * 3 + ["backfill"]
+    assert official.select("iv", "delta", "gamma").null_count().row(0) == (4, 4, 4)
+    wide = analytics.bars(FUTURE, interval="75m", database=database)
+    assert wide.select("iv", "delta", "gamma").rows() == [(29.0, 14.5, 7.25)]
 
 
 @pytest.mark.parametrize("source", ["best", "ticks", "official"])
@@ -133,7 +142,7 @@ def every_kind(market: Connection) -> Connection:
 @pytest.mark.parametrize("minutes", [1, 5])
 def test_best_bars_are_those_of_the_view(every_kind: Connection, database: Database, minutes: int) -> None:
     view = every_kind.execute(
-        "select instrument_key, bucket, open, high, low, close, volume, oi, source, quality "
+        "select instrument_key, bucket, open, high, low, close, volume, oi, source, quality, iv, delta, gamma "
         f"from best_bars_{minutes}m join instruments using (instrument_id) order by 1, 2"
     ).fetchall()
     frame = analytics.bars([INFY, FUTURE, "NSE_EQ|LATE"], interval=minutes, database=database)

@@ -124,6 +124,12 @@ def test_bars_wrong_argument_is_one_line(market: Any, arguments: list[str], mess
     assert "\n" not in str(error.value)
 
 
+def test_bars_parquet_has_the_columns_of_the_other_formats(market: Any, tmp_path: Path) -> None:
+    file = tmp_path / "bars.parquet"
+    run(cli.bars_command, "INFY", "--format", "parquet", "--output", str(file))
+    assert list(pl.read_parquet_schema(file)) == BAR_COLUMNS.split(",")
+
+
 def test_ticks_parquet_keeps_the_types(market: Any, tmp_path: Path) -> None:
     file = tmp_path / "ticks.parquet"
     file.write_text("old")

@@ -162,14 +162,39 @@ def test_bars_5m_are_the_roll_up_of_bars_1m(replayed: Database) -> None:
     rolled = """
         select instrument_id, date_bin('5 minutes', bucket, timestamptz 'epoch') as bin,
             (array_agg(open order by bucket))[1], max(high), min(low), (array_agg(close order by bucket desc))[1],
-            sum(volume)::int8, (array_agg(oi order by bucket desc))[1], sum(ticks)::int8, sum(trades)::int8
+            sum(volume)::int8, (array_agg(oi order by bucket desc) filter (where oi is not null))[1],
+            sum(ticks)::int8, sum(trades)::int8,
+            (array_agg(iv order by bucket desc) filter (where iv is not null))[1],
+            (array_agg(delta order by bucket desc) filter (where delta is not null))[1],
+            (array_agg(gamma order by bucket desc) filter (where gamma is not null))[1]
         from bars_1m group by 1, 2 order by 1, 2
     """
     stored = """
-        select instrument_id, bucket, open, high, low, close, volume, oi, ticks, trades
+        select instrument_id, bucket, open, high, low, close, volume, oi, ticks, trades, iv, delta, gamma
         from bars_5m order by 1, 2
     """
     assert rows(replayed, rolled) == rows(replayed, stored)
+
+
+@pytest.mark.parametrize("name", ["iv", "delta", "gamma"])
+def test_options_bars_have_what_the_last_tick_of_the_minute_that_has_one_says(replayed: Database, name: str) -> None:
+    last: dict[tuple[int, datetime], float] = {}
+    for instrument_id, minute, value in rows(
+        replayed,
+        f"select instrument_id, date_trunc('minute', ts), {name} from ticks where {name} is not null order by ts, seq",
+    ):
+        last[instrument_id, minute] = value
+    for relation in ("bars_1m", "best_bars_1m"):
+        bars = rows(
+            replayed,
+            f"select instrument_id, bucket, {name}, segment from {relation} join instruments using (instrument_id) "
+            "where ticks > 0",
+        )
+        assert all(value == last.get((instrument_id, bucket)) for instrument_id, bucket, value, _ in bars)
+        of_options = [value is not None for *_, value, segment in bars if segment == "NSE_FO"]
+        assert len(of_options) > 1_000
+        assert sum(of_options) > 0.9 * len(of_options)
+        assert not any(value is not None for *_, value, segment in bars if segment != "NSE_FO")
 
 
 def test_equities_have_no_open_interest_and_no_greeks(replayed: Database) -> None:
@@ -254,7 +279,7 @@ def test_engines_give_identical_bars(
     replayed: Database, engine: str, bars_by_engine: dict[str, list[tuple[Any, ...]]]
 ) -> None:
     statement = """
-        select instrument_key, bucket, open, high, low, close, volume, oi, ticks, trades
+        select instrument_key, bucket, open, high, low, close, volume, oi, ticks, trades, iv, delta, gamma
         from {} join instruments using (instrument_id) order by 1, 2
     """
     bars_by_engine[engine] = [

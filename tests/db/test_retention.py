@@ -26,7 +26,8 @@ FIRST, DAYS, TICKS = date(2025, 12, 15), 3, 1200
 KEYS = ["NSE_EQ|A", "NSE_FO|B"]
 BEFORE = FIRST + timedelta(days=DAYS)
 BARS = {
-    view: f"select instrument_id, bucket, open, high, low, close, volume, ticks, trades from {view} order by 1, 2"
+    view: "select instrument_id, bucket, open, high, low, close, volume, ticks, trades, iv, delta, gamma "
+    f"from {view} order by 1, 2"
     for view in ("bars_1m", "bars_5m", "best_bars_1m")
 }
 
@@ -44,8 +45,8 @@ def add_ticks(conn: Connection, day: date, *, count: int = TICKS, at: timedelta 
     start = midnight(day) + at
     conn.execute("select tickline.ensure_partitions(%s, %s)", (start, start))
     conn.execute(
-        "insert into ticks (ts, instrument_id, seq, traded, ltp, vtt, volume, received_at) "
-        "select %s + n * interval '3 s', instrument_id, n, true, 100 + n %% 7, n + 1, 1, now() "
+        "insert into ticks (ts, instrument_id, seq, traded, ltp, vtt, volume, iv, delta, gamma, received_at) "
+        "select %s + n * interval '3 s', instrument_id, n, true, 100 + n %% 7, n + 1, 1, n, n * 0.5, n * 0.25, now() "
         "from instruments, generate_series(0, %s) as n",
         (start, count - 1),
     )

@@ -98,6 +98,16 @@ def test_schema_every_public_column_has_a_comment(conn: psycopg.Connection[Any])
     assert bare == []
 
 
+@pytest.mark.parametrize("relation", ["bars_1m", "bars_5m", "best_bars_1m", "best_bars_5m"])
+def test_bars_end_with_volatility_and_greeks(conn: psycopg.Connection[Any], relation: str) -> None:
+    rows = conn.execute(
+        "select column_name, data_type from information_schema.columns "
+        "where table_schema = 'public' and table_name = %s order by ordinal_position desc limit 3",
+        (relation,),
+    ).fetchall()
+    assert rows == [(name, "double precision") for name in ("gamma", "delta", "iv")]
+
+
 def test_upgrade_repeated_does_nothing(empty_database: Database) -> None:
     assert apply.upgrade(empty_database) == [HEAD]
     assert apply.upgrade(empty_database) == []

@@ -38,6 +38,9 @@ def frame(*rows: dict[str, Any]) -> pl.DataFrame:
         "oi": None,
         "source": "official",
         "quality": "complete",
+        "iv": None,
+        "delta": None,
+        "gamma": None,
     }
     return pl.DataFrame([usual | row for row in rows], schema=BARS)
 
@@ -120,11 +123,39 @@ def test_roll_up_days_and_instruments_stay_apart() -> None:
 
 def test_roll_up_fields_follow_their_rules() -> None:
     bars = frame(
-        {"bucket": at("09:15"), "open": 10.0, "high": 15.0, "low": 9.0, "close": 14.0, "volume": None, "oi": 7},
-        {"bucket": at("09:16"), "open": 14.0, "high": 14.5, "low": 3.0, "close": 5.0, "volume": 30, "oi": 8},
-        {"bucket": at("09:17"), "open": 5.0, "high": 6.0, "low": 4.0, "close": 6.0, "volume": 12, "oi": None},
+        {
+            "bucket": at("09:15"),
+            "open": 10.0,
+            "high": 15.0,
+            "low": 9.0,
+            "close": 14.0,
+            "volume": None,
+            "oi": 7,
+            "gamma": 0.5,
+        },
+        {
+            "bucket": at("09:16"),
+            "open": 14.0,
+            "high": 14.5,
+            "low": 3.0,
+            "close": 5.0,
+            "volume": 30,
+            "oi": 8,
+            "iv": 0.25,
+        },
+        {
+            "bucket": at("09:17"),
+            "open": 5.0,
+            "high": 6.0,
+            "low": 4.0,
+            "close": 6.0,
+            "volume": 12,
+            "oi": None,
+            "delta": 0.75,
+        },
     )
-    expected = {"open": 10.0, "high": 15.0, "low": 3.0, "close": 6.0, "volume": 42, "oi": 8}
+    expected = {"open": 10.0, "high": 15.0, "low": 3.0, "close": 6.0, "volume": 42, "oi": 8, "iv": 0.25}
+    expected |= {"delta": 0.75, "gamma": 0.5}
     row = roll_up(bars, 5).row(0, named=True)
     assert {name: row[name] for name in expected} == expected
 
@@ -218,4 +249,5 @@ def _real_bars(path: Path) -> pl.DataFrame:
         pl.lit(None, dtype=pl.Int64).alias("oi"),
         pl.lit("official", dtype=BARS["source"]).alias("source"),
         pl.lit("complete", dtype=BARS["quality"]).alias("quality"),
+        *(pl.lit(None, dtype=pl.Float64).alias(name) for name in ("iv", "delta", "gamma")),
     )

@@ -19,6 +19,9 @@ create table tickline.bars_1m_stored (
     oi bigint,
     ticks bigint not null,
     trades bigint not null,
+    iv double precision,
+    delta double precision,
+    gamma double precision,
     constraint bars_1m_stored_pkey primary key (instrument_id, bucket)
 );
 

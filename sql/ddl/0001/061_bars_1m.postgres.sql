@@ -24,7 +24,10 @@ select
     max(vtt) filter (where traded) - min(vtt - volume) filter (where traded) as volume,
     (array_agg(oi order by ts, seq) filter (where oi is not null))[count(oi)] as oi,
     count(*) as ticks,
-    count(*) filter (where traded) as trades
+    count(*) filter (where traded) as trades,
+    (array_agg(iv order by ts, seq) filter (where iv is not null))[count(iv)] as iv,
+    (array_agg(delta order by ts, seq) filter (where delta is not null))[count(delta)] as delta,
+    (array_agg(gamma order by ts, seq) filter (where gamma is not null))[count(gamma)] as gamma
 from public.ticks
 where ts >= from_ts and ts < to_ts
 group by instrument_id, tickline.bucket_1m(ts)
@@ -42,7 +45,10 @@ select
     stored.volume,
     stored.oi,
     stored.ticks,
-    stored.trades
+    stored.trades,
+    stored.iv,
+    stored.delta,
+    stored.gamma
 from tickline.bars_1m_stored as stored
 where stored.bucket < (select watermark from tickline.bar_watermarks where bars = 'bars_1m')
 union all
@@ -56,7 +62,10 @@ select
     computed.volume,
     computed.oi,
     computed.ticks,
-    computed.trades
+    computed.trades,
+    computed.iv,
+    computed.delta,
+    computed.gamma
 from tickline.bar_watermarks
 cross join lateral tickline.compute_bars_1m(bar_watermarks.watermark, 'infinity') as computed
 where bar_watermarks.bars = 'bars_1m';

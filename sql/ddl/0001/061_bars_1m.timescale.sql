@@ -26,7 +26,10 @@ select
     max(vtt) filter (where traded) - min(vtt - volume) filter (where traded) as volume,
     last(oi, tickline.tick_order(ts, seq)) filter (where oi is not null) as oi,
     count(*) as ticks,
-    count(*) filter (where traded) as trades
+    count(*) filter (where traded) as trades,
+    last(iv, tickline.tick_order(ts, seq)) filter (where iv is not null) as iv,
+    last(delta, tickline.tick_order(ts, seq)) filter (where delta is not null) as delta,
+    last(gamma, tickline.tick_order(ts, seq)) filter (where gamma is not null) as gamma
 from public.ticks
 group by instrument_id, time_bucket('1 minute', ts)
 having count(*) filter (where traded) > 0

@@ -13,7 +13,10 @@ select
     sum(volume)::bigint as volume,
     (array_agg(oi order by bucket) filter (where oi is not null))[count(oi)] as oi,
     sum(ticks)::bigint as ticks,
-    sum(trades)::bigint as trades
+    sum(trades)::bigint as trades,
+    (array_agg(iv order by bucket) filter (where iv is not null))[count(iv)] as iv,
+    (array_agg(delta order by bucket) filter (where delta is not null))[count(delta)] as delta,
+    (array_agg(gamma order by bucket) filter (where gamma is not null))[count(gamma)] as gamma
 from public.bars_1m
 where bucket >= from_bucket and bucket < to_bucket
 group by instrument_id, tickline.bucket_5m(bucket);
@@ -30,7 +33,10 @@ select
     stored.volume,
     stored.oi,
     stored.ticks,
-    stored.trades
+    stored.trades,
+    stored.iv,
+    stored.delta,
+    stored.gamma
 from tickline.bars_5m_stored as stored
 where stored.bucket < (select watermark from tickline.bar_watermarks where bars = 'bars_5m')
 union all
@@ -44,7 +50,10 @@ select
     computed.volume,
     computed.oi,
     computed.ticks,
-    computed.trades
+    computed.trades,
+    computed.iv,
+    computed.delta,
+    computed.gamma
 from tickline.bar_watermarks
 cross join lateral tickline.compute_bars_5m(bar_watermarks.watermark, 'infinity') as computed
 where bar_watermarks.bars = 'bars_5m';

@@ -11,7 +11,10 @@ select
     sum(volume)::bigint as volume,
     last(oi, bucket) filter (where oi is not null) as oi,
     sum(ticks)::bigint as ticks,
-    sum(trades)::bigint as trades
+    sum(trades)::bigint as trades,
+    last(iv, bucket) filter (where iv is not null) as iv,
+    last(delta, bucket) filter (where delta is not null) as delta,
+    last(gamma, bucket) filter (where gamma is not null) as gamma
 from public.bars_1m
 group by instrument_id, time_bucket('5 minutes', bucket)
 with no data;

@@ -30,6 +30,9 @@ with candidate_bars as (
         oi,
         null::bigint as ticks,
         null::bigint as trades,
+        null::double precision as iv,
+        null::double precision as delta,
+        null::double precision as gamma,
         source,
         null as unheard
     from public.official_bars_1m
@@ -45,6 +48,9 @@ with candidate_bars as (
         oi,
         ticks,
         trades,
+        iv,
+        delta,
+        gamma,
         null as source,
         null as unheard
     from public.bars_1m
@@ -60,6 +66,9 @@ with candidate_bars as (
         null as oi,
         null as ticks,
         null as trades,
+        null as iv,
+        null as delta,
+        null as gamma,
         null as source,
         quality as unheard
     from public.unheard_minutes
@@ -82,7 +91,10 @@ select
         when max(source) is null and max(trades) < 2 then 'thin'
         when tickline.is_before_open(bucket) and not tickline.opens_early(instrument_id) then 'auction'
         else 'complete'
-    end as quality
+    end as quality,
+    max(iv) as iv,
+    max(delta) as delta,
+    max(gamma) as gamma
 from candidate_bars
 group by instrument_id, bucket;
 
@@ -99,7 +111,10 @@ select
     ticks,
     trades,
     source,
-    quality
+    quality,
+    iv,
+    delta,
+    gamma
 from tickline.minutes
 where close is not null;
 
@@ -128,7 +143,10 @@ select
         when bool_or(quality = 'thin') then 'thin'
         when bool_or(quality = 'auction') then 'auction'
         else 'complete'
-    end as quality
+    end as quality,
+    (array_agg(iv order by bucket) filter (where iv is not null))[count(iv)] as iv,
+    (array_agg(delta order by bucket) filter (where delta is not null))[count(delta)] as delta,
+    (array_agg(gamma order by bucket) filter (where gamma is not null))[count(gamma)] as gamma
 from tickline.minutes
 group by instrument_id, tickline.bucket_5m(bucket)
 having count(close) > 0;

@@ -12,6 +12,9 @@ comment on column public.bars_1m.volume is 'units traded, from steps of vtt; nul
 comment on column public.bars_1m.oi is 'last open interest, units';
 comment on column public.bars_1m.ticks is 'updates, trades and quotes';
 comment on column public.bars_1m.trades is 'updates that report a trade';
+comment on column public.bars_1m.iv is 'last implied volatility, as the vendor sends it; options only';
+comment on column public.bars_1m.delta is 'last one; options only';
+comment on column public.bars_1m.gamma is 'last one; options only';
 
 comment on view public.bars_5m is 'five-minute bars, the roll-up of bars_1m';
 comment on column public.bars_5m.instrument_id is 'of instruments';
@@ -24,6 +27,9 @@ comment on column public.bars_5m.volume is 'units traded, from steps of vtt; nul
 comment on column public.bars_5m.oi is 'last open interest, units';
 comment on column public.bars_5m.ticks is 'updates, trades and quotes';
 comment on column public.bars_5m.trades is 'updates that report a trade';
+comment on column public.bars_5m.iv is 'last implied volatility, as the vendor sends it; options only';
+comment on column public.bars_5m.delta is 'last one; options only';
+comment on column public.bars_5m.gamma is 'last one; options only';
 
 comment on view public.best_bars_1m is 'the official bar where there is one, else the tick-built one';
 comment on column public.best_bars_1m.instrument_id is 'of instruments';
@@ -38,6 +44,9 @@ comment on column public.best_bars_1m.ticks is 'updates that reached us, trades 
 comment on column public.best_bars_1m.trades is 'updates that report a trade';
 comment on column public.best_bars_1m.source is 'official: the feed''s I1 candle; backfill: REST; ticks: tick-built';
 comment on column public.best_bars_1m.quality is 'gap: we were not listening for a part of it; partial: we began or stopped in it; thin: tick-built from a single trade; auction: before the open; complete: any other';
+comment on column public.best_bars_1m.iv is 'last implied volatility, as the vendor sends it; options only';
+comment on column public.best_bars_1m.delta is 'last one; options only';
+comment on column public.best_bars_1m.gamma is 'last one; options only';
 
 comment on view public.best_bars_5m is 'the roll-up of best_bars_1m';
 comment on column public.best_bars_5m.instrument_id is 'of instruments';
@@ -52,6 +61,9 @@ comment on column public.best_bars_5m.ticks is 'updates that reached us, trades 
 comment on column public.best_bars_5m.trades is 'updates that report a trade';
 comment on column public.best_bars_5m.source is 'that of its minutes; mixed where they differ';
 comment on column public.best_bars_5m.quality is 'the worst of its minutes: gap, partial, thin, auction, complete';
+comment on column public.best_bars_5m.iv is 'last implied volatility, as the vendor sends it; options only';
+comment on column public.best_bars_5m.delta is 'last one; options only';
+comment on column public.best_bars_5m.gamma is 'last one; options only';
 
 comment on view public.latest_ticks is 'last tick per instrument';
 comment on column public.latest_ticks.ts is 'event time: of the trade where there is one, else the exchange''s clock of the frame';
