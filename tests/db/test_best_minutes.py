@@ -99,7 +99,6 @@ def test_minute_reader_key_that_was_used_again_means_its_last_instrument(
     assert minutes.read(OPEN, OPEN + 5 * MINUTE)["close"].to_list() == [110.0]
 
 
-@pytest.mark.skipif("iv" not in BARS, reason="bars have no implied volatility")
 def test_jump_of_implied_volatility_in_ticks_is_found_and_stored_with_its_reason(
     minutes: MinuteReader, database: Database, conn: psycopg.Connection[Any]
 ) -> None:
