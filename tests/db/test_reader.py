@@ -50,7 +50,7 @@ def add_ticks(conn: Connection, key: str, times: Iterable[datetime], oi: int | N
         "insert into ticks "
         "(ts, instrument_id, seq, traded, ltp, ltq, ltt, vtt, volume, oi, received_at, iv, delta, gamma) "
         "select %(ts)s, instrument_id, %(n)s, true, 100.0 + %(n)s, 1, %(ts)s, 5 * (%(n)s + 1), 5, %(oi)s, %(ts)s, "
-        "%(iv)s, %(iv)s / 2, %(iv)s / 4 "
+        "%(iv)s::float8, %(iv)s::float8 / 2, %(iv)s::float8 / 4 "
         "from instruments where instrument_key = %(key)s",
         [{"ts": ts, "n": n, "oi": oi, "iv": oi and float(n), "key": key} for n, ts in enumerate(rows)],
     )
