@@ -196,7 +196,8 @@ def test_ticks_have_all_columns_in_order_of_time(market: Connection, database: D
         (FUTURE, 0, 500),
         (FUTURE, 1, 500),
     ]
-    assert frame["delta"].is_null().all()
+    assert frame["delta"].to_list() == [None, None, None, 0.0, 0.5]
+    assert frame["theta"].is_null().all()
 
 
 def test_reader_takes_a_url_and_the_settings(
