@@ -316,7 +316,7 @@ class Walk:
 
 
 def _any(mask: NDArray[Any]) -> bool:
-    return bool(np.count_nonzero(mask))  # a tenth of the time of `any`, where there are few
+    return bool(np.count_nonzero(mask))  # faster than `any` on short arrays
 
 
 def _all(mask: NDArray[Any]) -> bool:

@@ -48,8 +48,8 @@ COPY_TICKS, COPY_LATE_TICKS = (
     f"copy {table} ({', '.join(TICK_COLUMN_NAMES)}) from stdin (format binary)"
     for table in ("ticks", "tickline.late_ticks")
 )
-# So far behind those before it a row is late, and committed apart. The feed is live to within seconds, and four
-# minutes more to be made anew cost nothing.
+# So far behind those before it a row is late, and committed apart. The feed is live to within seconds, and bars
+# of a few minutes more are soon made anew.
 LATE_US = 5 * 60_000_000
 
 

@@ -54,6 +54,6 @@ def command(keys: tuple[str, ...], mode: str | None, for_s: float | None) -> Non
 
 
 def _settle() -> None:
-    """Take what was loaded out of the garbage collector's rounds: it stays, and each full round would cost 50 ms."""
+    """Take what was loaded out of the garbage collector's rounds: it stays, and there is much of it."""
     gc.collect()
     gc.freeze()
