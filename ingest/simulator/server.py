@@ -310,7 +310,7 @@ class Simulator:
         return response
 
     async def _send(self, response: web.WebSocketResponse, connection: Connection) -> None:
-        spoiler = Spoiler(self.faults.spoiling)
+        spoiler = Spoiler(lambda: self.faults.spoiling)
         while True:
             for message, updates in spoiler.take(*await connection.next_frame()):
                 try:

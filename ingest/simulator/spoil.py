@@ -5,6 +5,7 @@ Only live frames are spoilt: `market_info` and snapshots come as they should.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 _LIVE = b"\x08\x01"  # how a frame begins whose first field, `type`, is live_feed
@@ -41,9 +42,15 @@ class Spoiling:
 
 
 class Spoiler:
-    """The frames of one client."""
+    """The frames of one client.
 
-    def __init__(self, switches: Spoiling) -> None:
+    Parameters
+    ----------
+    switches
+        Returns the switches as they are now: they may be turned, or others put in their place, at any time.
+    """
+
+    def __init__(self, switches: Callable[[], Spoiling]) -> None:
         self._switches = switches
         self._frames = 0
         self._held: Message | None = None
@@ -53,15 +60,16 @@ class Spoiler:
         if not payload.startswith(_LIVE):
             return [*self._released(), (payload, updates)]
         self._frames += 1
-        if self._is_due(self._switches.drop):
+        switches = self._switches()
+        if self._is_due(switches.drop):
             return []
-        if self._is_due(self._switches.pad):
-            payload += _UNKNOWN + _varint(self._switches.pad_bytes) + bytes(self._switches.pad_bytes)
-        if self._is_due(self._switches.swap) and self._held is None:
+        if self._is_due(switches.pad):
+            payload += _UNKNOWN + _varint(switches.pad_bytes) + bytes(switches.pad_bytes)
+        if self._is_due(switches.swap) and self._held is None:
             self._held = (payload, updates)
             return []
-        messages: list[Message] = [(payload, updates)] * (1 + self._is_due(self._switches.repeat))
-        if self._is_due(self._switches.text):
+        messages: list[Message] = [(payload, updates)] * (1 + self._is_due(switches.repeat))
+        if self._is_due(switches.text):
             messages.insert(0, (TEXT, 0))
         return messages + self._released()
 

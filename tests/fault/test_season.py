@@ -193,7 +193,6 @@ def test_closing_auction_that_the_feed_announces_silences_the_alarm_for_shares(d
     asyncio.run(run())
 
 
-@pytest.mark.soak
 @on_one_engine
 def test_half_of_what_earlier_days_had_is_said_and_no_more_when_it_is_back(database: Database, home: Path) -> None:
     """The connection has never brought more: only earlier days know that this is little."""
