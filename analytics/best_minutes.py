@@ -8,20 +8,16 @@ does the same takes several times as long. Must not know what the bars are for.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack
 from datetime import datetime
 from types import TracebackType
 from typing import Any, Self
 
-import adbc_driver_manager
 import polars as pl
 import psycopg
-from adbc_driver_postgresql import dbapi
 
+from analytics.copy_reader import CopyReader
 from analytics.factors import KEY
 from analytics.minutes import best_minutes
-from analytics.reader import conninfo, translated
 from analytics.schema import BARS
 from sql import query
 from sql.database import Database, translate
@@ -46,16 +42,7 @@ class MinuteReader:
     def __init__(self, database: Database, connection: psycopg.Connection[Any]) -> None:
         self._connection = connection
         self._names: dict[int, str] = {}
-        self._open = ExitStack()
-        try:
-            self._readers = {
-                name: self._open.enter_context(dbapi.connect(conninfo(database.url), autocommit=True))
-                for name in (OFFICIAL, OURS, UNHEARD)
-            }
-        except adbc_driver_manager.Error as exc:
-            self._open.close()
-            raise translated(exc) from exc
-        self._threads = self._open.enter_context(ThreadPoolExecutor(len(self._readers)))
+        self._reader = CopyReader(database.url, connections=3)
 
     def __enter__(self) -> Self:
         return self
@@ -63,7 +50,7 @@ class MinuteReader:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._open.close()
+        self._reader.close()
 
     def read(self, start: datetime, end: datetime, ids: Sequence[int] | None = None) -> pl.DataFrame:
         """Return the bars of a range [start, end), of instruments by their instrument_id or of all.
@@ -94,18 +81,10 @@ class MinuteReader:
         """Return the results of queries, each read by its own connection, all at once."""
         writer = psycopg.ClientCursor(self._connection)
         texts = [
-            writer.mogrify(query(name), {"instrument_ids": ids, "start": start, "end": end})
+            [writer.mogrify(query(name), {"instrument_ids": ids, "start": start, "end": end})]
             for name, ids in wanted.items()
         ]
-        return dict(zip(wanted, self._threads.map(self._fetch_one, wanted, texts), strict=True))
-
-    def _fetch_one(self, name: str, text: str) -> pl.DataFrame:
-        try:
-            with self._readers[name].cursor() as cursor:
-                cursor.execute(text)
-                return pl.DataFrame(cursor.fetch_arrow_table())
-        except adbc_driver_manager.Error as exc:
-            raise translated(exc) from exc
+        return {name: frame for name, [frame] in zip(wanted, self._reader.read(texts), strict=True)}
 
     def _named(self, rows: pl.DataFrame) -> pl.DataFrame:
         """Return bars with their instrument_key, sorted by it and bucket."""

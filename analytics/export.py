@@ -9,18 +9,16 @@ instrument is in few row groups. `analytics.ticks` reads the file when the day w
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
-import adbc_driver_manager
 import polars as pl
 import psycopg
 import pyarrow.parquet as pq
-from adbc_driver_postgresql import dbapi
 
-from analytics.reader import conninfo, translated
+from analytics.copy_reader import CopyReader
 from analytics.schema import TICKS
 from sql import query
 from sql.database import Database, check_schema, connect
@@ -74,7 +72,7 @@ def export_day(
         text = psycopg.ClientCursor(connection).mogrify(query("ticks_of_day"), span)
         try:
             file.parent.mkdir(parents=True, exist_ok=True)
-            rows = _write(beside, _row_groups(database, text, names), show)
+            rows = _write(beside, database, text, names, show)
             if not rows:
                 raise ConfigError(f"day {day} has no ticks: days are UTC, as 2025-12-15")
             beside.replace(file)
@@ -95,23 +93,6 @@ def _instruments(connection: psycopg.Connection[Any]) -> pl.DataFrame:
     )
 
 
-def _row_groups(database: Database, text: str, names: pl.DataFrame) -> Iterator[pl.DataFrame]:
-    """Yield the result of a query as it comes, in frames of a row group."""
-    waiting: list[pl.DataFrame] = []
-    try:
-        with dbapi.connect(conninfo(database.url)) as connection, connection.cursor() as cursor:
-            cursor.execute(text)
-            for batch in cursor.fetch_record_batch():
-                waiting.append(pl.DataFrame(batch))
-                if sum(frame.height for frame in waiting) >= ROW_GROUP_ROWS:
-                    yield _named(pl.concat(waiting), names)
-                    waiting = []
-    except adbc_driver_manager.Error as exc:
-        raise translated(exc) from exc
-    if waiting:
-        yield _named(pl.concat(waiting), names)
-
-
 def _named(ticks: pl.DataFrame, names: pl.DataFrame) -> pl.DataFrame:
     """Add what the file says of instruments; the order of the rows stays."""
     return ticks.join(names, on="instrument_id", how="left", maintain_order="left").select(
@@ -119,23 +100,28 @@ def _named(ticks: pl.DataFrame, names: pl.DataFrame) -> pl.DataFrame:
     )
 
 
-def _write(file: Path, groups: Iterator[pl.DataFrame], show: Callable[[int], None]) -> int:
-    """Write row groups to a file and sync it; return the rows, 0 without a file if there are none."""
+def _write(file: Path, database: Database, text: str, names: pl.DataFrame, show: Callable[[int], None]) -> int:
+    """Write the result of a query to a file as it comes, and sync it; return the rows, 0 without a file if none."""
     rows = 0
     writer: pq.ParquetWriter | None = None
+
+    def write(ticks: pl.DataFrame) -> None:
+        nonlocal rows, writer
+        table = _named(ticks, names).to_arrow()
+        writer = writer or pq.ParquetWriter(
+            file,
+            table.schema,
+            compression="zstd",
+            use_dictionary=[name for name in COLUMNS if name not in STEADY],  # type: ignore[arg-type]  # the stubs know only bool
+            column_encoding=dict.fromkeys(STEADY, "DELTA_BINARY_PACKED"),
+        )
+        writer.write_table(table, row_group_size=table.num_rows)
+        rows += table.num_rows
+        show(rows)
+
     try:
-        for frame in groups:
-            table = frame.to_arrow()
-            writer = writer or pq.ParquetWriter(
-                file,
-                table.schema,
-                compression="zstd",
-                use_dictionary=[name for name in COLUMNS if name not in STEADY],  # type: ignore[arg-type]  # the stubs know only bool
-                column_encoding=dict.fromkeys(STEADY, "DELTA_BINARY_PACKED"),
-            )
-            writer.write_table(table, row_group_size=max(frame.height, 1))
-            rows += frame.height
-            show(rows)
+        with CopyReader(database.url) as reader:
+            reader.stream(text, write, ROW_GROUP_ROWS)
     finally:
         if writer is not None:
             writer.close()

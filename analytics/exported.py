@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Sequence
-from datetime import datetime
+from datetime import date, datetime
 from pathlib import Path
 
 import polars as pl
@@ -19,7 +19,7 @@ log = logging.getLogger(__name__)
 
 def with_exported(
     rows: pl.DataFrame,
-    days: pl.DataFrame,
+    days: Sequence[tuple[date, str | None]],
     *,
     instrument_ids: Sequence[int],
     start: datetime | None,
@@ -42,7 +42,7 @@ def with_exported(
         If a file is absent or cannot be read.
     """
     frames = [rows]
-    for day, file in days.iter_rows():
+    for day, file in days:
         if file is None:
             log.warning("ticks dropped without an export, only bars are left day=%s", day)
             continue

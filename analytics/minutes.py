@@ -37,13 +37,17 @@ def tick_bars(ticks: pl.DataFrame, unheard: pl.DataFrame, minutes: int) -> pl.Da
         Width of the bars.
     """
     worst = (
-        unheard.with_columns(pl.col("bucket").dt.truncate(f"{minutes}m"), pl.col("unheard").cast(QUALITY))
-        .group_by(_KEY)
+        unheard.select(_key(pl.col("bucket").dt.truncate(f"{minutes}m")), unheard=unheard_name())
+        .group_by("at")
         .agg(pl.col("unheard").max())
     )
     thin = pl.when("thin").then(_quality("thin")).otherwise(_quality("complete"))
-    return ticks.join(worst, on=_KEY, how="left").select(
-        *_KEY, *_FIGURES, _source("ticks").alias("source"), pl.coalesce("unheard", thin).alias("quality"), *_GREEKS
+    return (
+        ticks.with_columns(_key())
+        .join(worst, on="at", how="left")
+        .select(
+            *_KEY, *_FIGURES, _source("ticks").alias("source"), pl.coalesce("unheard", thin).alias("quality"), *_GREEKS
+        )
     )
 
 
@@ -58,21 +62,23 @@ def best_minutes(official: pl.DataFrame, ticks: pl.DataFrame, unheard: pl.DataFr
     elif ticks.is_empty():
         both = _without_greeks(official).with_columns(thin=pl.lit(None, pl.Boolean))
     else:
-        both = official.join(ticks, on=_KEY, how="full", coalesce=True, suffix="_ours").with_columns(
-            pl.coalesce(name, f"{name}_ours").alias(name) for name in _FIGURES
+        both = (
+            official.with_columns(_key())
+            .join(ticks.with_columns(_key()), on="at", how="full", coalesce=True, suffix="_ours")
+            .with_columns(pl.coalesce(name, f"{name}_ours").alias(name) for name in (*_KEY, *_FIGURES))
         )
     # In integers: the same by way of a time zone takes as long as all the rest.
     since_midnight = (pl.col("bucket").cast(pl.Int64) + MARKET_OFFSET // _US) % (timedelta(days=1) // _US)
     if not unheard.is_empty():
         both = both.join(unheard, on=_KEY, how="full", coalesce=True)
     else:
-        both = both.with_columns(unheard=pl.lit(None, QUALITY))
+        both = both.with_columns(is_gap=pl.lit(None, pl.Boolean))
     return both.select(
         *_KEY,
         *_FIGURES,
         pl.when(pl.col("backfilled").is_null()).then(_source("ticks")).otherwise(_official_source()).alias("source"),
-        pl.when(pl.col("unheard").is_not_null())
-        .then(pl.col("unheard").cast(QUALITY))
+        pl.when(pl.col("is_gap").is_not_null())
+        .then(unheard_name())
         .when(pl.col("backfilled").is_null() & pl.col("thin"))
         .then(_quality("thin"))
         .when(since_midnight.is_between(AUCTION // _US, EQUITY_OPEN // _US, closed="left"))
@@ -81,6 +87,17 @@ def best_minutes(official: pl.DataFrame, ticks: pl.DataFrame, unheard: pl.DataFr
         .alias("quality"),
         *_GREEKS,
     )
+
+
+def _key(bucket: pl.Expr = pl.col("bucket")) -> pl.Expr:  # noqa: B008 - expressions do not change
+    """Return instrument and minute as one number: it joins faster than two columns."""
+    minute = bucket.cast(pl.Int64) // (timedelta(minutes=1) // _US)
+    return (pl.col("instrument_id").cast(pl.Int64) * 2**32 + minute).alias("at")
+
+
+def unheard_name() -> pl.Expr:
+    """Return the quality of minutes not heard whole, of `is_gap`; null where that is."""
+    return pl.when("is_gap").then(_quality("gap")).when(~pl.col("is_gap")).then(_quality("partial"))
 
 
 def _without_greeks(official: pl.DataFrame) -> pl.DataFrame:

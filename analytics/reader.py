@@ -1,13 +1,12 @@
 """Bars and ticks out of the database into Polars.
 
-Owns the reading: names to instruments, one query, columns by ADBC, and the frame the caller gets.
-The queries are in `sql/queries/`. Must not know an engine, nor how the rows came to be there.
+Owns what is read: names to instruments, the queries of `sql/queries/`, and the frame the caller gets. Must not know
+an engine, nor how the rows came to be there.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
@@ -15,20 +14,18 @@ from functools import partial
 from itertools import pairwise
 from typing import Any
 
-import adbc_driver_manager
 import polars as pl
 import psycopg
-from adbc_driver_postgresql import dbapi
-from psycopg.conninfo import conninfo_to_dict, make_conninfo
 
+from analytics.copy_reader import CopyReader
 from analytics.exported import with_exported
 from analytics.intervals import FIVE, five_minutes, interval_minutes, read_range, roll_up
 from analytics.minutes import best_minutes, official_bars, tick_bars
 from analytics.schema import BARS, SOURCES, TICKS, Source
 from analytics.session import market_day, moment
 from sql import query
-from sql.database import Database, check_schema, connect, translate
-from sql.errors import ConfigError, StoreError
+from sql.database import Database, check_schema, connect
+from sql.errors import ConfigError
 from sql.resolve import Instrument, resolve
 from sql.settings import DatabaseSettings, load
 
@@ -36,37 +33,60 @@ Keys = str | Sequence[str]
 # Minutes of the bars that the database keeps, by source, widest first: a wider interval is put
 # together from the widest that divides it, a fifth of the rows.
 _KEPT_MINUTES: dict[str, tuple[int, ...]] = {"best": (1,), "ticks": (5, 1), "official": (1,)}
-# A read of many instruments is shared out to connections: the driver and each server process keep a core
-# busy. More gain nothing on 2 cores and little on 8.
+# A read of many instruments is shared out to connections, each with a server process that keeps a core busy. More
+# gain nothing on 2 cores and little on 8.
 CONNECTIONS_MAX = 4
 CONNECTION_INSTRUMENTS_MIN = 100  # fewer are read before another connection is there
 
 
 @dataclass(frozen=True, slots=True)
 class _Plan:
-    """What to read: queries of `sql/queries/`, how they make one frame, its range, its columns and order."""
+    """What to read, all by queries of `sql/queries/`.
+
+    Attributes
+    ----------
+    queries
+        Of many rows: numbers and times.
+    combine
+        Makes one frame of their results, in their order, of the rows of `few`, and of instrument_ids.
+    start, end
+        The range; None: no bound.
+    schema
+        Columns of the frame.
+    time, ties
+        What the rows of one instrument are sorted by: a time, and columns that decide within a second of it.
+    few
+        Of few rows, of any type.
+    """
 
     queries: tuple[str, ...]
-    combine: Callable[..., pl.DataFrame]  # takes the results in their order, and instrument_ids, start, end
+    combine: Callable[..., pl.DataFrame]
     start: datetime | None
     end: datetime | None
     schema: Mapping[str, pl.DataType]
-    order: tuple[str, ...]  # of the rows of one instrument
+    time: str = "bucket"
+    ties: tuple[str, ...] = ()
+    few: tuple[str, ...] = ()
+
+    @property
+    def range(self) -> dict[str, Any]:
+        """The range as parameters of a query."""
+        return {"start": self.start or "-infinity", "end": self.end or "infinity"}
 
 
 def _bars_plan(source: str, minutes: int, start: datetime | None, end: datetime | None) -> _Plan:
     """Return how bars that the database keeps are read, minutes wide."""
     unheard, ours, official = "unheard_of_instruments", f"bars_ticks_{minutes}m", "bars_official_1m"
     if source == "best":
-        return _Plan((official, ours, unheard), _plainly(best_minutes), start, end, BARS, ("bucket",))
+        return _Plan((official, ours, unheard), _plainly(best_minutes), start, end, BARS)
     if source == "ticks":
         combine = _plainly(partial(tick_bars, minutes=minutes))
-        return _Plan((ours, unheard), combine, start, end, BARS, ("bucket",))
-    return _Plan((official,), _plainly(official_bars), start, end, BARS, ("bucket",))
+        return _Plan((ours, unheard), combine, start, end, BARS)
+    return _Plan((official,), _plainly(official_bars), start, end, BARS)
 
 
 def _plainly(combine: Callable[..., pl.DataFrame]) -> Callable[..., pl.DataFrame]:
-    """Return a way to combine results that need not know what was asked for."""
+    """Return a way to combine results that need not know of which instruments they are."""
     return lambda *frames, **_: combine(*frames)
 
 
@@ -180,7 +200,8 @@ def ticks(
     ['instrument_key', 'ts', 'seq', 'traded']
     """
     first, last = _range(start, end)
-    plan = _Plan(("ticks_of_instruments", "dropped_days"), with_exported, first, last, TICKS, ("ts", "seq"))
+    combine = partial(with_exported, start=first, end=last)
+    plan = _Plan(("ticks_of_instruments",), combine, first, last, TICKS, "ts", ("ts", "seq"), ("dropped_days",))
     return _read(database, keys, _day_of_names(first, last), plan)
 
 
@@ -216,33 +237,37 @@ def _read(database: Database | str | None, keys: Keys, day: date, plan: _Plan) -
         with connect(opened) as connection:
             check_schema(connection)
             instruments = _resolve(connection, keys, day)
-            shares = min(CONNECTIONS_MAX, -(-len(instruments) // CONNECTION_INSTRUMENTS_MIN))
-            # Instruments are in the order of their keys, and so are the shares.
-            bounds = [len(instruments) * n // shares for n in range(shares + 1)]
-            parts = [instruments[first:last] for first, last in pairwise(bounds)]
-            texts = [[_query_text(connection, name, plan, part) for name in plan.queries] for part in parts]
+            asked = plan.range | {"instrument_ids": [instrument.instrument_id for instrument in instruments]}
+            few = [connection.execute(query(name), asked).fetchall() for name in plan.few]
+            writer = psycopg.ClientCursor(connection)
+            texts = [[writer.mogrify(query(name), share) for name in plan.queries] for share in _shares(asked)]
+        with CopyReader(opened.url, len(texts)) as reader:
+            results = reader.read(texts)
+    frames = [pl.concat(parts) for parts in zip(*results, strict=True)]
+    return _arranged(plan.combine(*frames, *few, instrument_ids=asked["instrument_ids"]), instruments, plan)
 
-        def read(part: Sequence[Instrument], texts: Sequence[str]) -> pl.DataFrame:
-            ids = [instrument.instrument_id for instrument in part]
-            frames = _fetch_frames(opened, texts)
-            return _arranged(plan.combine(*frames, instrument_ids=ids, start=plan.start, end=plan.end), part, plan)
 
-        with ThreadPoolExecutor(shares) as threads:
-            return pl.concat(threads.map(read, parts, texts))
+def _shares(asked: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """Share what is asked for out to connections, by instruments."""
+    ids = asked["instrument_ids"]
+    shares = min(CONNECTIONS_MAX, -(-len(ids) // CONNECTION_INSTRUMENTS_MIN))
+    bounds = [len(ids) * n // shares for n in range(shares + 1)]
+    return [{**asked, "instrument_ids": ids[first:last]} for first, last in pairwise(bounds)]
 
 
 def _arranged(rows: pl.DataFrame, instruments: Sequence[Instrument], plan: _Plan) -> pl.DataFrame:
     """Name the instruments of rows, and sort the rows by them and as the plan says."""
-    # The rows of one instrument have one key: joined here it need not travel with each of them, and
-    # its position sorts three times as fast as its text.
+    # The rows of one instrument have one key: joined here it need not travel with each of them.
     names = pl.DataFrame(
         [(found.instrument_id, found.instrument_key) for found in instruments],
         schema={"instrument_id": pl.Int32, "instrument_key": pl.String},
         orient="row",
     ).with_row_index("position")
+    # One number sorts twice as fast as two columns.
+    seconds = pl.col(plan.time).cast(pl.Int64) // 1_000_000
     return (
         rows.join(names, on="instrument_id")
-        .sort("position", *plan.order)
+        .sort(pl.col("position").cast(pl.Int64) * 2**40 + seconds, *plan.ties)
         .select(pl.col(name).cast(dtype) for name, dtype in plan.schema.items())
     )
 
@@ -254,51 +279,3 @@ def _resolve(connection: psycopg.Connection[Any], keys: Keys, day: date) -> list
         raise ConfigError("no instruments are given: pass an instrument key or a name, as 'INFY'")
     found = {instrument.instrument_id: instrument for instrument in resolve(connection, names, on=day)}
     return sorted(found.values(), key=lambda instrument: (instrument.instrument_key, instrument.instrument_id))
-
-
-def _query_text(connection: psycopg.Connection[Any], name: str, plan: _Plan, instruments: Sequence[Instrument]) -> str:
-    """Return a query with its parameters in the text, written by psycopg: integers and times.
-
-    ADBC reads a query without parameters by COPY: never slower than with them, in a third of the memory.
-    """
-    parameters = {
-        "instrument_ids": [instrument.instrument_id for instrument in instruments],
-        "start": plan.start or "-infinity",
-        "end": plan.end or "infinity",
-    }
-    return psycopg.ClientCursor(connection).mogrify(query(name), parameters)
-
-
-def fetch_frame(database: Database, text: str) -> pl.DataFrame:
-    """Return the result of a query, in its columns' own types."""
-    return _fetch_frames(database, [text])[0]
-
-
-def _fetch_frames(database: Database, texts: Sequence[str]) -> list[pl.DataFrame]:
-    """Return the results of queries that are run one after the other on a connection of their own."""
-    try:
-        with dbapi.connect(conninfo(database.url)) as connection, connection.cursor() as cursor:
-            frames = []
-            for text in texts:
-                cursor.execute(text)
-                # By way of a pyarrow table: read by Polars itself, an error on the way would lose its SQLSTATE.
-                frames.append(pl.DataFrame(cursor.fetch_arrow_table()))
-            return frames
-    except adbc_driver_manager.Error as exc:
-        raise translated(exc) from exc
-
-
-def conninfo(url: str) -> str:
-    """Return the URL with our session settings, as `sql.database.connect` has them."""
-    options = str(conninfo_to_dict(url).get("options") or "")
-    return make_conninfo(url, options=f"{options} -c timezone=UTC".strip(), application_name="tickline")
-
-
-def translated(exc: adbc_driver_manager.Error) -> StoreError:
-    """Turn ADBC's error into ours, by its SQLSTATE as `sql.database.translate` does."""
-    try:
-        kind = psycopg.errors.lookup(exc.sqlstate or "")
-    except KeyError:
-        kind = psycopg.OperationalError if exc.sqlstate is None else psycopg.DatabaseError
-    # What the driver puts round the server's message says nothing to a user.
-    return translate(kind((str(exc).partition("ERROR:")[2] or str(exc)).strip()))

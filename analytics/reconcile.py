@@ -7,11 +7,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, time, timedelta
+from typing import Any
 
 import polars as pl
 import psycopg
 
-from analytics.reader import fetch_frame
+from analytics.copy_reader import read_frame
+from analytics.minutes import unheard_name
 from analytics.schema import TIME
 from analytics.session import EQUITY_OPEN, MARKET_ZONE
 from sql import query
@@ -21,6 +23,9 @@ PRICES = ("open", "high", "low", "close")
 TICK_SIZE = 0.05  # rupees, where the master does not say
 SAME = 1e-6  # prices nearer than this are equal: they are decimals in binary
 MOVED_REST = 0.1  # of a difference in volume may be left when the neighbour's is added
+# Columns of the queries that have a row for each instrument.
+FEW: dict[str, pl.DataType] = {"instrument_id": pl.Int32(), "instrument_key": pl.String(), "tick_size": pl.Float64()}
+FEW |= dict.fromkeys(("bar_volume", "gap_volume", "day_volume"), pl.Int64())
 # Why a minute differs, in the order in which it is asked; the first that holds is the reason.
 REASONS = {
     "equal": "all five figures are the vendor's",
@@ -85,13 +90,18 @@ def reconcile(day: date, database: Database) -> Reconciliation:
     span = {"start": start, "end": start + timedelta(days=1)}
     with connect(database) as connection:
         check_schema(connection)
-        texts = {
-            name: psycopg.ClientCursor(connection).mogrify(query(name), span | {"instrument_ids": None})
-            for name in ("minutes_side_by_side", "day_volumes", "reconciled_instruments")
-        }
-    found = {name: fetch_frame(database, text) for name, text in texts.items()}
-    minutes = judge(found["minutes_side_by_side"].join(found["reconciled_instruments"], on="instrument_id"), start)
-    return Reconciliation(minutes, summarise(minutes, found["day_volumes"]))
+        instruments, volumes = (_few(connection, name, span) for name in ("reconciled_instruments", "day_volumes"))
+        text = psycopg.ClientCursor(connection).mogrify(query("minutes_side_by_side"), span | {"instrument_ids": None})
+    bars = read_frame(database.url, text).with_columns(unheard_name().cast(pl.String).alias("unheard")).drop("is_gap")
+    minutes = judge(bars.join(instruments, on="instrument_id"), start)
+    return Reconciliation(minutes, summarise(minutes, volumes))
+
+
+def _few(connection: psycopg.Connection[Any], name: str, span: dict[str, datetime]) -> pl.DataFrame:
+    """Return the result of a query of few rows."""
+    cursor = connection.execute(query(name), span)
+    schema = {column.name: FEW[column.name] for column in cursor.description or ()}
+    return pl.DataFrame(cursor.fetchall(), schema=schema, orient="row")
 
 
 def judge(bars: pl.DataFrame, day_start: datetime) -> pl.DataFrame:
@@ -100,7 +110,8 @@ def judge(bars: pl.DataFrame, day_start: datetime) -> pl.DataFrame:
     Parameters
     ----------
     bars
-        Columns of `sql/queries/minutes_side_by_side.sql` and instrument_key, tick_size (rupees).
+        Columns of `sql/queries/minutes_side_by_side.sql`, but `unheard` (gap, partial or null) for is_gap, and
+        instrument_key, tick_size (rupees).
     day_start
         Local midnight, UTC.
     """

@@ -220,7 +220,7 @@ def translate(exc: psycopg.Error) -> StoreError:
         kind: Callable[[str], StoreError] = (
             Retryable if isinstance(exc, (errors.OperationalError, errors.InterfaceError)) else StoreError
         )
-        return kind(f"database connection lost: {_first_line(exc)}: see `tickline doctor`")
+        return kind(f"database connection lost: {_first_line(exc)}: see `tickline db status`")
     prefixes = sorted((prefix for prefix in _CLASSES if exc.sqlstate.startswith(prefix)), key=len)
     kind = _CLASSES[prefixes[-1]] if prefixes else StoreError
     text = f"database refused: {_first_line(exc)} (sqlstate {exc.sqlstate!r})"

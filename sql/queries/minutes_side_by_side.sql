@@ -1,7 +1,8 @@
 -- Our bar and the vendor's of every minute of a day, side by side, in no order.
 -- Parameters: start, end timestamptz, half-open, of the bucket; instrument_ids int4[], null: all.
 -- Columns: instrument_id, bucket; open, high, low, close, volume, trades of our bar, and official_open ...
--- official_volume, official_source of the vendor's: null where there is none; unheard: gap, partial or null.
+-- official_volume, official_backfilled (bool: it came by REST) of the vendor's: null where there is none;
+-- is_gap bool: of a minute not heard whole whether it is a gap or partial, else null.
 -- Expect: 375 rows for each instrument that was traded.
 with bars as (
     select
@@ -18,8 +19,8 @@ with bars as (
         null::float8 as official_low,
         null::float8 as official_close,
         null::int8 as official_volume,
-        null as official_source,
-        null as unheard
+        null::bool as official_backfilled,
+        null::bool as is_gap
     from bars_1m
     where bucket >= %(start)s and bucket < %(end)s
     union all
@@ -37,8 +38,8 @@ with bars as (
         low as official_low,
         close as official_close,
         volume as official_volume,
-        source as official_source,
-        null as unheard
+        source <> 'I1' as official_backfilled,
+        null::bool as is_gap
     from official_bars_1m
     where bucket >= %(start)s and bucket < %(end)s
     union all
@@ -56,8 +57,8 @@ with bars as (
         null as official_low,
         null as official_close,
         null as official_volume,
-        null as official_source,
-        quality as unheard
+        null::bool as official_backfilled,
+        quality = 'gap' as is_gap
     from unheard_minutes
     where bucket >= %(start)s and bucket < %(end)s
 )
@@ -76,8 +77,8 @@ select
     max(official_low) as official_low,
     max(official_close) as official_close,
     max(official_volume) as official_volume,
-    max(official_source) as official_source,
-    max(unheard) as unheard
+    bool_or(official_backfilled) as official_backfilled,
+    bool_or(is_gap) as is_gap
 from bars
 where %(instrument_ids)s::int4[] is null or instrument_id = any(%(instrument_ids)s::int4[])
 group by instrument_id, bucket

@@ -1,11 +1,11 @@
 -- The minutes of instruments of which we did not hear all. Expect: few rows.
 -- Parameters: instrument_ids int4[], null for all; start, end timestamptz, half-open, of the bucket ('-infinity', 'infinity').
--- Columns: instrument_id, bucket; unheard text: gap or partial.
+-- Columns: instrument_id, bucket; is_gap bool: whether the minute is a gap or partial.
 -- Example: instrument_ids => '{1,2}', start => '2025-12-15 03:45+00', end => '2025-12-15 10:00+00'
 select
     instrument_id,
     bucket,
-    quality as unheard
+    quality = 'gap' as is_gap
 from unheard_minutes
 where
     (%(instrument_ids)s::int4[] is null or instrument_id = any(%(instrument_ids)s::int4[]))

@@ -14,7 +14,7 @@ from polars.testing import assert_frame_equal
 import analytics
 from analytics.schema import BARS, TICKS
 from sql.database import Database
-from sql.errors import ConfigError, Rejected, Retryable, SchemaError
+from sql.errors import ConfigError, Retryable, SchemaError
 
 INFY, FUTURE = "NSE_EQ|INE009A01021", "NSE_FO|49543"
 DAY, NEXT_DAY = date(2025, 12, 15), date(2025, 12, 16)
@@ -238,13 +238,3 @@ def test_bars_without_schema_name_the_remedy(empty_database: Database) -> None:
 def test_bars_without_server_are_retryable(tmp_path: Any) -> None:
     with pytest.raises(Retryable, match="cannot be reached"):
         analytics.bars(INFY, database=f"postgresql:///tickline?host={tmp_path}")
-
-
-def test_read_error_of_the_driver_becomes_ours(database: Database) -> None:
-    from analytics.reader import fetch_frame
-
-    with pytest.raises(SchemaError, match='refused: relation "no_such" does not exist') as error:
-        fetch_frame(database, "select x from no_such")
-    assert "\n" not in str(error.value)
-    with pytest.raises(Rejected, match="refused: division by zero"):  # after many good rows
-        fetch_frame(database, "select 1 / (n - 100000) as x from generate_series(1, 200000) as n")
