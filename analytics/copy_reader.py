@@ -119,16 +119,25 @@ class CopyReader:
         self._loop.close()
 
     def read(self, texts: Sequence[Sequence[str]]) -> list[list[pl.DataFrame]]:
-        """Return the results of queries: those of one list run one after the other, the lists side by side.
+        """Return the results of queries: those of one list run one after the other, the lists side by side."""
+        return self.make(texts, lambda _, frames: frames)
 
-        At most as many lists as there are connections.
-        """
+    def make(self, texts: Sequence[Sequence[str]], make: Callable[[int, list[pl.DataFrame]], T]) -> list[T]:
+        """Return what is made of each list's place and its results; while one is made, others are read."""
+        free: asyncio.Queue[asyncpg.Connection] = asyncio.Queue()
 
-        async def each(connection: asyncpg.Connection, own: Sequence[str]) -> list[pl.DataFrame]:
-            return [await _fetch(connection, text) for text in own]
+        async def one(place: int, own: Sequence[str]) -> T:
+            connection = await free.get()
+            try:
+                frames = [await _fetch(connection, text) for text in own]
+            finally:
+                free.put_nowait(connection)
+            return await asyncio.to_thread(make, place, frames)
 
-        async def every() -> list[list[pl.DataFrame]]:
-            return await asyncio.gather(*map(each, self._connections, texts))
+        async def every() -> list[T]:
+            for connection in self._connections:
+                free.put_nowait(connection)
+            return await asyncio.gather(*itertools.starmap(one, enumerate(texts)))
 
         return self._run(every())
 

@@ -36,7 +36,8 @@ _KEPT_MINUTES: dict[str, tuple[int, ...]] = {"best": (1,), "ticks": (5, 1), "off
 # A read of many instruments is shared out to connections, each with a server process that keeps a core busy. More
 # gain nothing on 2 cores and little on 8.
 CONNECTIONS_MAX = 4
-CONNECTION_INSTRUMENTS_MIN = 100  # fewer are read before another connection is there
+SHARES_MAX = 8  # the columns of one share are made while another is read
+SHARE_INSTRUMENTS_MIN = 100  # fewer are read before another connection is there
 
 
 @dataclass(frozen=True, slots=True)
@@ -237,22 +238,25 @@ def _read(database: Database | str | None, keys: Keys, day: date, plan: _Plan) -
         with connect(opened) as connection:
             check_schema(connection)
             instruments = _resolve(connection, keys, day)
-            asked = plan.range | {"instrument_ids": [instrument.instrument_id for instrument in instruments]}
-            few = [connection.execute(query(name), asked).fetchall() for name in plan.few]
+            few = [connection.execute(query(name), plan.range).fetchall() for name in plan.few]
+            shares = _shares(instruments)
             writer = psycopg.ClientCursor(connection)
-            texts = [[writer.mogrify(query(name), share) for name in plan.queries] for share in _shares(asked)]
-        with CopyReader(opened.url, len(texts)) as reader:
-            results = reader.read(texts)
-    frames = [pl.concat(parts) for parts in zip(*results, strict=True)]
-    return _arranged(plan.combine(*frames, *few, instrument_ids=asked["instrument_ids"]), instruments, plan)
+            asked = [plan.range | {"instrument_ids": [one.instrument_id for one in share]} for share in shares]
+            texts = [[writer.mogrify(query(name), parameters) for name in plan.queries] for parameters in asked]
+
+        def arranged(place: int, frames: list[pl.DataFrame]) -> pl.DataFrame:
+            rows = plan.combine(*frames, *few, instrument_ids=asked[place]["instrument_ids"])
+            return _arranged(rows, shares[place], plan)
+
+        with CopyReader(opened.url, min(CONNECTIONS_MAX, len(shares))) as reader:
+            return pl.concat(reader.make(texts, arranged))
 
 
-def _shares(asked: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """Share what is asked for out to connections, by instruments."""
-    ids = asked["instrument_ids"]
-    shares = min(CONNECTIONS_MAX, -(-len(ids) // CONNECTION_INSTRUMENTS_MIN))
-    bounds = [len(ids) * n // shares for n in range(shares + 1)]
-    return [{**asked, "instrument_ids": ids[first:last]} for first, last in pairwise(bounds)]
+def _shares(instruments: Sequence[Instrument]) -> list[Sequence[Instrument]]:
+    """Share instruments out, in their order."""
+    count = min(SHARES_MAX, -(-len(instruments) // SHARE_INSTRUMENTS_MIN))
+    bounds = [len(instruments) * n // count for n in range(count + 1)]
+    return [instruments[first:last] for first, last in pairwise(bounds)]
 
 
 def _arranged(rows: pl.DataFrame, instruments: Sequence[Instrument], plan: _Plan) -> pl.DataFrame:

@@ -157,7 +157,7 @@ def test_bars_read_by_several_connections_are_the_same(
 ) -> None:
     keys = ["NSE_EQ|LATE", FUTURE, INFY]
     alone = {interval: analytics.bars(keys, interval=interval, source=source, database=database) for interval in (1, 5)}
-    monkeypatch.setattr("analytics.reader.CONNECTION_INSTRUMENTS_MIN", 1)
+    monkeypatch.setattr("analytics.reader.SHARE_INSTRUMENTS_MIN", 1)
     for interval, frame in alone.items():
         assert_frame_equal(analytics.bars(keys, interval=interval, source=source, database=database), frame)
 
