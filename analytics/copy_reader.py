@@ -112,8 +112,7 @@ class CopyReader:
         """Close the connections. Safe to repeat."""
         if self._loop.is_closed():
             return
-        for connection in self._connections:
-            self._loop.call_soon_threadsafe(connection.terminate)
+        asyncio.run_coroutine_threadsafe(self._end(), self._loop).result()
         self._loop.call_soon_threadsafe(self._loop.stop)
         self._thread.join()
         self._loop.close()
@@ -155,6 +154,15 @@ class CopyReader:
             self._connections.append(
                 await asyncpg.connect(f"postgresql://?{words}", timeout=CONNECT_SECONDS_MAX, server_settings=settings)
             )
+
+    async def _end(self) -> None:
+        """Let go of the connections, and of what was interrupted."""
+        for connection in self._connections:
+            connection.terminate()
+        tasks = asyncio.all_tasks() - {asyncio.current_task()}
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
 
     def _run(self, work: Coroutine[Any, Any, T]) -> T:
         future = asyncio.run_coroutine_threadsafe(work, self._loop)

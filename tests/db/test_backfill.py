@@ -25,6 +25,7 @@ from ingest.upstox import UpstoxApi
 from ingest.volumes import verify_volumes
 from sql.database import Database
 from sql.errors import AuthorizationError
+from tests.simulated import settings_for
 
 DAY = date(2026, 1, 5)
 SESSION = Session(DAY, cash_closes=time(9, 25), derivatives_close=time(9, 26))
@@ -38,11 +39,8 @@ BEST = """
 
 
 def configured(simulator: Simulator, home: Path, **given: Any) -> Settings:
-    values = {
-        "home": home, "upstox_api_url": simulator.url, "upstox_assets_url": simulator.url,
-        "upstox_access_token": simulator.token, "backoff_first_s": 0.05, "backoff_max_s": 0.1,
-        "subscribe_interval_ms": 10, "backfill_s": 0,
-    }  # fmt: skip
+    values = settings_for(simulator, home) | {"backoff_first_s": 0.05, "backoff_max_s": 0.1}
+    values |= {"subscribe_interval_ms": 10, "backfill_s": 0}
     return settings(**values | given)
 
 

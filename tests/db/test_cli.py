@@ -14,6 +14,7 @@ from ingest.config import Settings
 from ingest.recording import read_recording, write_recording
 from sql.database import Database
 from tests.data import REPOSITORY, data_file
+from tests.engines import on_one_engine
 
 NOWHERE = "postgresql://nobody@127.0.0.1:9/none"
 
@@ -140,6 +141,7 @@ def test_env_example_lists_every_setting_with_its_default() -> None:
             assert str(default).rstrip("/").removesuffix(".0").lower() == text.lower(), name
 
 
+@on_one_engine
 def test_wheel_carries_its_sql_and_migrations(empty_database: Database, tmp_path: Path) -> None:
     """Built from the tree, unpacked into an empty folder, and run from there."""
     build = [

@@ -19,16 +19,13 @@ from ingest.upstox import UpstoxApi
 from sql.database import Database
 from sql.errors import AuthorizationError, FeedError
 from tests.fault.season import FIRST, SPOT, Season, at
+from tests.simulated import settings_for
 
 NOW = at(FIRST, 8, 50)
 
 
 def configured(simulator: Simulator, home: Path, **given: Any) -> Settings:
-    values: dict[str, Any] = {
-        "home": home,
-        "upstox_api_url": simulator.url,
-        "upstox_assets_url": simulator.url,
-        "upstox_access_token": simulator.token,
+    values: dict[str, Any] = settings_for(simulator, home) | {
         "underlyings": "NIFTY",
         "option_strikes": 1,
     }

@@ -19,6 +19,7 @@ from ingest.supervisor import Progress, start
 from sql.database import Database
 from sql.errors import ConfigError, JournalError, StoreError
 from tests.data import data_file
+from tests.simulated import settings_for
 
 SESSION = "session-20251215-open.frames.gz"
 # What a tick says of the market; seq and received_at say how it came to us.
@@ -30,11 +31,7 @@ MARKET = """
 
 
 def configured(simulator: Simulator, home: Path, **given: Any) -> Settings:
-    values: dict[str, Any] = {
-        "home": home,
-        "upstox_api_url": simulator.url,
-        "upstox_assets_url": simulator.url,
-        "upstox_access_token": simulator.token,
+    values: dict[str, Any] = settings_for(simulator, home) | {
         "backoff_first_s": 0.05,
         "backoff_max_s": 0.2,
         "subscribe_interval_ms": 50,

@@ -22,6 +22,7 @@ from ingest.simulator.session import Session, latest_weekday
 from ingest.supervisor import Progress, start
 from ingest.timepiece import Timepiece
 from sql.database import Database
+from tests.simulated import settings_for
 
 DAY = latest_weekday(date(2026, 11, 19))
 WITHIN_S = 60.0
@@ -38,11 +39,7 @@ class Running:
         self, simulator: Simulator, database: Database, home: Path, timepiece: Timepiece | None = None, **given: Any
     ) -> None:
         self.simulator, self.database = simulator, database
-        values: dict[str, Any] = {
-            "home": home,
-            "upstox_api_url": simulator.url,
-            "upstox_assets_url": simulator.url,
-            "upstox_access_token": simulator.token,
+        values: dict[str, Any] = settings_for(simulator, home) | {
             "backoff_first_s": 0.05,
             "backoff_max_s": 0.2,
             "subscribe_interval_ms": 10,

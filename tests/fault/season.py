@@ -27,6 +27,7 @@ from ingest.timepiece import Timepiece
 from ingest.universe_keeper import UniverseKeeper
 from sql.database import Database
 from tests.fault.live import until
+from tests.simulated import settings_for
 
 IST = timedelta(hours=5, minutes=30)
 MONDAY, FIRST, SECOND = date(2026, 11, 16), date(2026, 11, 17), date(2026, 11, 18)
@@ -139,11 +140,7 @@ async def turned(
 ) -> AsyncIterator[Turned]:
     """Run `start` with a universe on a source, both by the dial."""
     async with Simulator(source, port=port, settle_s=0.0, timepiece=dial) as simulator:
-        values: dict[str, Any] = {
-            "home": home,
-            "upstox_api_url": simulator.url,
-            "upstox_assets_url": simulator.url,
-            "upstox_access_token": simulator.token,
+        values: dict[str, Any] = settings_for(simulator, home) | {
             "subscribe_interval_ms": 0,
             "backfill_s": 0,
         }

@@ -26,8 +26,11 @@ from ingest.status import health, websocket_status
 from ingest.timepiece import Timepiece
 from ingest.verify import verify_stream
 from sql.database import Database
+from tests.engines import on_one_engine
 from tests.fault.harness import records_of
 from tests.fault.live import DAY, Running, market, running, until
+
+pytestmark = on_one_engine
 
 
 def gaps(database: Database, home: Path) -> list[str]:

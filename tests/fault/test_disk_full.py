@@ -12,6 +12,7 @@ import pytest
 from ingest.journal import segments_of
 from sql.database import Database
 from tests.conftest import Template
+from tests.engines import on_one_engine
 from tests.fault.harness import (
     Ingester,
     Market,
@@ -67,6 +68,7 @@ def check(database: Database, template: Template, home: Path) -> None:
     assert check_account(database, stream_folder(home)) == check_ticks(database, template, home) > 0
 
 
+@on_one_engine
 def test_full_file_system_is_said_and_recording_goes_on_when_there_is_room(
     database: Database, template: Template, home: Path, market: Market, small_disk: Path
 ) -> None:
@@ -81,6 +83,7 @@ def test_full_file_system_is_said_and_recording_goes_on_when_there_is_room(
     check(database, template, home)
 
 
+@on_one_engine
 def test_file_size_limit_is_said_and_recording_goes_on_when_it_is_raised(
     database: Database, template: Template, home: Path, market: Market
 ) -> None:
@@ -96,6 +99,7 @@ def test_file_size_limit_is_said_and_recording_goes_on_when_it_is_raised(
     check(database, template, home)
 
 
+@on_one_engine
 def test_reserve_of_the_disk_is_kept_free(database: Database, home: Path, market: Market) -> None:
     with Ingester(home, market, database.url, TICKLINE_JOURNAL_FREE_BYTES_MIN=str(2**60)) as ingester:
         ingester.wait_for(FULL)

@@ -11,6 +11,7 @@ import pytest
 
 from sql.database import Database
 from tests.conftest import Template
+from tests.engines import on_one_engine
 from tests.fault.harness import (
     Ingester,
     Market,
@@ -49,6 +50,7 @@ def commit_the_rest(home: Path, market: Market, database: Database, template: Te
     check_ticks(database, template, home)
 
 
+@on_one_engine
 @pytest.mark.parametrize("number", SIGNALS)
 def test_stop_commits_everything_received_and_exits_0(
     database: Database, home: Path, market: Market, number: signal.Signals
@@ -80,6 +82,7 @@ def test_stop_while_the_database_is_silent_leaves_the_rest_to_the_next_start(
     commit_the_rest(home, market, database, template)
 
 
+@on_one_engine
 def test_stop_while_neither_feed_nor_database_answers_still_ends_in_time(
     database: Database, home: Path, market: Market, proxy: Proxy
 ) -> None:
@@ -91,6 +94,7 @@ def test_stop_while_neither_feed_nor_database_answers_still_ends_in_time(
         assert ingester.stop() < 3.5
 
 
+@on_one_engine
 @pytest.mark.parametrize(("first", "second"), [*zip(SIGNALS, SIGNALS), (signal.SIGTERM, signal.SIGINT)])
 def test_second_signal_exits_at_once_and_loses_nothing(
     database: Database,

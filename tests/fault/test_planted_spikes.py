@@ -11,6 +11,7 @@ import pytest
 from analytics.rules import DEFAULT
 from analytics.signals import Scope, find
 from sql.database import Database
+from tests.engines import on_one_engine
 from tests.fault.harness import Command, Ingester, Market, rows, wait_until
 
 DAY = "2026-11-19"
@@ -26,6 +27,7 @@ STORED = (
 
 
 @pytest.mark.timeout(180)
+@on_one_engine
 def test_planted_spikes_come_through_the_socket_once_each_though_the_follower_is_killed(
     database: Database, home: Path
 ) -> None:

@@ -21,6 +21,7 @@ from ingest.simulator.session import Session
 from ingest.simulator.spoil import Spoiling
 from ingest.status import health, websocket_status
 from sql.database import Database
+from tests.engines import on_one_engine
 from tests.fault.live import until
 from tests.fault.season import (
     EXPIRIES,
@@ -40,12 +41,6 @@ from tests.fault.season import (
 
 AROUND = 2  # strikes on each side
 UNIVERSE: dict[str, Any] = {"universe": "INFY", "underlyings": "NIFTY", "option_strikes": AROUND}
-
-
-# What is subscribed does not hang on the engine: the other one has its turn in the long run.
-on_one_engine = pytest.mark.parametrize(
-    "engine", ["postgres", pytest.param("timescale", marks=pytest.mark.soak)], indirect=True
-)
 
 
 def nifty(now: datetime) -> float:

@@ -22,6 +22,7 @@ from ingest.status import health, websocket_status
 from ingest.verify import verify_stream
 from sql.database import Database
 from tests.conftest import Template
+from tests.engines import on_one_engine
 from tests.fault.harness import Ingester, Market, replayed, rows, stream_folder, ticks_of, wait_until
 from tests.fault.live import DAY, Running, running, until
 
@@ -126,6 +127,7 @@ def test_standby_cut_at_random_leaves_no_gap_and_gives_the_rows_of_an_undisturbe
     assert replayed(template, home, segments_of(stream_folder(home / "pair"))) == ticks_of(database)
 
 
+@on_one_engine
 def test_standby_alone_says_so_and_the_state_is_healthy(database: Database, home: Path) -> None:
     async def run() -> None:
         async with running(database, home, standby=True, connections_max=2) as run:
@@ -149,6 +151,7 @@ def test_standby_alone_says_so_and_the_state_is_healthy(database: Database, home
     assert rows(database, "select count(*) from feed_gaps where instrument_id is null") == [(0,)]
 
 
+@on_one_engine
 def test_standby_killed_and_restarted_gives_each_row_once_and_those_of_a_replay(
     database: Database, template: Template, home: Path
 ) -> None:

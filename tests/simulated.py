@@ -1,0 +1,18 @@
+"""Settings of a program that talks to a simulator."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from ingest.simulator.server import Simulator
+
+
+def settings_for(simulator: Simulator, home: Path) -> dict[str, Any]:
+    """Return where the simulator is, its token, and a home."""
+    return {
+        "home": home,
+        "upstox_api_url": simulator.url,
+        "upstox_assets_url": simulator.url,
+        "upstox_access_token": simulator.token,
+    }
