@@ -11,6 +11,7 @@ import asyncio
 import itertools
 import threading
 from collections.abc import Callable, Coroutine, Sequence
+from concurrent.futures import wait
 from datetime import UTC, date, datetime
 from types import TracebackType
 from typing import Any, NamedTuple, Self, TypeVar
@@ -27,6 +28,8 @@ from sql.errors import StoreError
 
 T = TypeVar("T")
 HEADER_BYTES, TRAILER = 19, b"\xff\xff"  # around the rows of a binary COPY
+INTERRUPT_S = 0.2  # Ctrl-C takes so long at most
+CLOSE_S = 2.0  # a server that does not hear that it should stop is left
 BATCH_BYTES = 2**20  # of rows whose columns are taken at once: they stay in the processor's cache
 # From where Polars counts to where PostgreSQL does.
 _EPOCH_US = (datetime(2000, 1, 1, tzinfo=UTC) - datetime(1970, 1, 1, tzinfo=UTC)).days * 86_400_000_000
@@ -156,17 +159,15 @@ class CopyReader:
             )
 
     async def _end(self) -> None:
-        """Let go of the connections, and of what was interrupted."""
-        for connection in self._connections:
-            connection.terminate()
-        tasks = asyncio.all_tasks() - {asyncio.current_task()}
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+        """Close the connections, each when the server has heard that what was interrupted should stop."""
+        await asyncio.gather(*(one.close(timeout=CLOSE_S) for one in self._connections), return_exceptions=True)
 
     def _run(self, work: Coroutine[Any, Any, T]) -> T:
         future = asyncio.run_coroutine_threadsafe(work, self._loop)
         try:
+            # Polars has a handler of its own behind Ctrl-C, after which a wait without an end goes on.
+            while not future.done():
+                wait([future], timeout=INTERRUPT_S)
             return future.result()
         except (asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.InternalClientError, OSError) as exc:
             raise translated(exc) from exc

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import signal
+import subprocess
+import sys
 from typing import Any
 
 import polars as pl
@@ -12,6 +15,7 @@ from analytics import copy_reader
 from analytics.copy_reader import CopyReader, read_frame
 from sql.database import Database
 from sql.errors import Rejected, Retryable, SchemaError, StoreError
+from tests.fault.harness import wait_until
 
 MIXED = """
     select
@@ -96,3 +100,27 @@ def test_server_that_ends_the_session_is_retryable(database: Database, conn: psy
         conn.execute("select pg_terminate_backend(%s)", (frame["pid"].item(),))
         with pytest.raises(Retryable):
             reader.read([["select 1 as x"]])
+
+
+ENDLESS = """
+import signal, sys
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell may have told its children to ignore it
+from analytics.copy_reader import CopyReader
+with CopyReader(sys.argv[1]) as reader:
+    print("reading", flush=True)
+    reader.read([["select n from generate_series(1, 1000000000) as n"]])
+"""
+
+
+def test_interrupt_ends_a_long_read(database: Database, conn: psycopg.Connection[Any]) -> None:
+    process = subprocess.Popen(
+        [sys.executable, "-c", ENDLESS, database.url], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
+    assert process.stdout is not None
+    process.stdout.readline()
+    copying = "select count(*) from pg_stat_activity where query like 'COPY%' and datname = current_database()"
+    wait_until(lambda: conn.execute(copying).fetchone() == (1,))
+    process.send_signal(signal.SIGINT)
+    _, errors = process.communicate(timeout=20)
+    assert errors.strip().endswith("KeyboardInterrupt") and "destroyed" not in errors
+    wait_until(lambda: conn.execute(copying).fetchone() == (0,))
