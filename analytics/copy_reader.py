@@ -155,7 +155,12 @@ class CopyReader:
         words = urlencode({word: known[word] for word in _SAME_WORDS if word in known}, quote_via=quote)
         for _ in range(count):
             self._connections.append(
-                await asyncpg.connect(f"postgresql://?{words}", timeout=CONNECT_SECONDS_MAX, server_settings=settings)
+                await asyncpg.connect(
+                    f"postgresql://?{words}",
+                    timeout=CONNECT_SECONDS_MAX,
+                    server_settings=settings,
+                    statement_cache_size=0,  # each text is new: it holds its parameters
+                )
             )
 
     async def _end(self) -> None:
