@@ -9,6 +9,7 @@ import re
 from collections import defaultdict
 from collections.abc import Iterator
 from datetime import datetime, timedelta
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -211,6 +212,7 @@ def test_equities_have_no_open_interest_and_no_greeks(replayed: Database) -> Non
     ) == [(0,)]
 
 
+@cache
 def official() -> dict[tuple[str, int], tuple[float, float, float, float, int]]:
     with data_file("session-20251215-open.i1.csv").open() as file:
         return {
