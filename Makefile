@@ -9,7 +9,7 @@ demo: $(VENV)/.installed
 	$(BIN)/tickline demo
 
 test: $(VENV)/.installed
-	$(BIN)/python -m pytest --numprocesses 2 --dist loadfile
+	$(BIN)/python -m pytest
 
 lint: $(VENV)/.installed
 	$(BIN)/ruff check .

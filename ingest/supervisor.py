@@ -17,7 +17,7 @@ import logging
 import signal
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from types import ModuleType
 from typing import Any
@@ -122,9 +122,7 @@ async def start(
             patient = patient_writer(writer, settings)
             async with UpstoxApi(settings, timepiece) as api:
                 streams = _streams(settings, account)
-                asyncio.get_running_loop().set_default_executor(
-                    ThreadPoolExecutor(THREADS + THREADS_PER_LINE * len(streams))
-                )
+                asyncio.get_running_loop().set_default_executor(_Threads(THREADS + THREADS_PER_LINE * len(streams)))
                 lines = [await Line.open(stream, settings, patient, api) for stream in streams]
                 stored = load_calendar(settings.home, settings.api_url)
                 watch = Watch(lines, settings, lambda: keeper.calendar if keeper else stored, api.timepiece)
@@ -138,6 +136,14 @@ async def start(
                 return progress
     finally:
         lock.release()
+
+
+class _Threads(ThreadPoolExecutor):
+    """Threads that the loop's end does not wait for: one may wait for a database that says nothing."""
+
+    def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:
+        """Let the idle ones go; `wait` is not listened to."""
+        super().shutdown(wait=False, cancel_futures=True)
 
 
 def _streams(settings: Settings, account: VendorAccount) -> list[str]:
@@ -189,8 +195,10 @@ async def _run(
             for task in along:
                 task.cancel()
         if not patient.failures:
-            for line in lines:
-                await refresh(url, line.consumer.account)
+            with suppress(TimeoutError):  # what is not refreshed is computed when it is read
+                async with asyncio.timeout_at(deadline):
+                    for line in lines:
+                        await refresh(url, line.consumer.account)
     except BaseExceptionGroup as group_error:
         if not isinstance(error := first_error(group_error), Abandoned):
             raise error from group_error

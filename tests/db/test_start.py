@@ -19,6 +19,7 @@ from ingest.supervisor import Progress, start
 from sql.database import Database
 from sql.errors import ConfigError, JournalError, StoreError
 from tests.data import data_file
+from tests.engines import on_one_engine
 from tests.simulated import settings_for
 
 SESSION = "session-20251215-open.frames.gz"
@@ -146,6 +147,7 @@ def test_stop_commits_what_was_received_and_restart_goes_on(database: Database, 
     assert rows(database, "select count(*), count(distinct (instrument_id, seq)) from ticks") == [(written, written)]
 
 
+@on_one_engine
 def test_dropped_connection_is_made_again_with_a_new_code(database: Database, home: Path) -> None:
     async def with_drops() -> Progress:
         async with Simulator(RecordingSource(data_file(SESSION)), speed=math.inf) as simulator:
@@ -168,6 +170,7 @@ def test_dropped_connection_is_made_again_with_a_new_code(database: Database, ho
     assert all(started < ended and reason == "no close frame" for started, ended, reason in gaps)
 
 
+@on_one_engine
 @pytest.mark.parametrize("route", ["authorize", "direct"])
 def test_refused_token_is_said_once_and_a_new_one_in_env_file_is_taken(
     database: Database,

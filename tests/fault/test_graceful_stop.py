@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import signal
+import socket
 import time
+import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -62,6 +64,7 @@ def test_stop_commits_everything_received_and_exits_0(
     assert check_account(database, ingester.folder) > 0
 
 
+@on_one_engine
 @pytest.mark.parametrize(
     ("reconnecting", "stop_s"), [(False, 4.0), (True, 1.0)], ids=["silent", "silent_to_new_connections"]
 )
@@ -115,5 +118,22 @@ def test_second_signal_exits_at_once_and_loses_nothing(
         ingester.process.send_signal(second)
         assert ingester.process.wait(timeout=10) != 0
         assert time.monotonic() - began < 1.0
+    proxy.cut()
+    commit_the_rest(home, market, database, template)
+
+
+@on_one_engine
+def test_stop_does_not_wait_for_a_question_that_a_silent_database_was_asked(
+    database: Database, template: Template, home: Path, market: Market, proxy: Proxy
+) -> None:
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    with Ingester(home, market, proxy.url, TICKLINE_STOP_S="2", TICKLINE_API_PORT=str(port)) as ingester:
+        wait_until(lambda: committed(database)[1] > 2**18)
+        proxy.pause()
+        with pytest.raises(TimeoutError):  # it counts the gaps of the day
+            urllib.request.urlopen(f"http://127.0.0.1:{port}/api/v1/websocket/status", timeout=0.5)
+        assert ingester.stop() < 3.5
     proxy.cut()
     commit_the_rest(home, market, database, template)
