@@ -144,8 +144,25 @@ class CopyReader:
         return self._run(every())
 
     def stream(self, text: str, take: Callable[[pl.DataFrame], None], rows: int) -> None:
-        """Give the result of a query away in frames of about so many rows; reading waits while one is taken."""
-        self._run(_stream(self._connections[0], text, take, rows))
+        """Give the result of a query away in frames of about so many rows; reading waits while one is taken.
+
+        What `take` raises is raised as it is.
+        """
+        refused: list[Exception] = []
+
+        def taken(frame: pl.DataFrame) -> None:
+            try:
+                take(frame)
+            except Exception as exc:
+                refused.append(exc)
+                raise
+
+        try:
+            self._run(_stream(self._connections[0], text, taken, rows))
+        except StoreError:
+            if refused:
+                raise refused[0] from None
+            raise
 
     async def _connect(self, url: str, count: int) -> None:
         known = {word: value for word, value in conninfo_to_dict(url).items() if value is not None}

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import os
 import signal
 import subprocess
 import sys
@@ -60,8 +62,14 @@ def test_stream_gives_all_rows_in_their_order_and_in_parts(database: Database) -
         assert pl.concat(taken)["n"].to_list() == list(range(1, 500_001))
         assert all(frame.height >= 100_000 for frame in taken[:-1])
         assert len(taken) in {4, 5}
-        with pytest.raises(ZeroDivisionError):
-            reader.stream("select n from generate_series(1, 500000) as n", lambda _: 1 // 0 and None, 1_000)
+
+
+def test_stream_raises_what_the_taker_raises(database: Database) -> None:
+    def full(_: pl.DataFrame) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))  # of the file that is written, not of the connection
+
+    with CopyReader(database.url) as reader, pytest.raises(OSError, match="No space left"):
+        reader.stream("select n from generate_series(1, 500000) as n", full, 1_000)
 
 
 def test_lists_run_side_by_side_and_their_queries_one_after_the_other(database: Database) -> None:
