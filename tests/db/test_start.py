@@ -89,7 +89,7 @@ def test_subscription_that_fails_ends_the_process_and_not_the_flow_of_frames_onl
         asyncio.run(run())
 
 
-@pytest.mark.parametrize("route", ["authorize", "direct"])
+@pytest.mark.parametrize("route", ["authorize", pytest.param("direct", marks=pytest.mark.soak)])
 def test_session_through_the_socket_gives_the_ticks_of_a_replay(
     database: Database, template: Any, home: Path, route: str
 ) -> None:
