@@ -21,7 +21,6 @@ from sql.database import Database
 from sql.embedded import EmbeddedServer, embedded_server
 from sql.settings import DatabaseSettings, Engine
 from tests.conftest import NO_JOBS, Template
-from tests.engines import on_one_engine
 from tests.fault.harness import (
     Ingester,
     Market,
@@ -189,7 +188,6 @@ def test_connection_that_only_we_know_is_lost_is_taken_over(
     check_ticks(database, template, home)
 
 
-@on_one_engine
 def test_silent_database_holds_up_nothing_but_the_writer(
     database: Database, template: Template, home: Path, market: Market, proxy: Proxy
 ) -> None:
@@ -199,7 +197,6 @@ def test_silent_database_holds_up_nothing_but_the_writer(
         proxy.resume()
 
 
-@on_one_engine
 def test_read_only_database_is_waited_for(database: Database, template: Template, home: Path, market: Market) -> None:
     name = str(conninfo_to_dict(database.url)["dbname"])
     read_only = psql.SQL("alter database {} set default_transaction_read_only = {}")
@@ -212,7 +209,6 @@ def test_read_only_database_is_waited_for(database: Database, template: Template
         ingester.wait_for("database is back")
 
 
-@on_one_engine
 def test_schema_that_became_too_old_is_waited_for(
     database: Database, template: Template, home: Path, market: Market
 ) -> None:
