@@ -29,6 +29,7 @@ from sql.errors import StoreError
 T = TypeVar("T")
 HEADER_BYTES, TRAILER = 19, b"\xff\xff"  # around the rows of a binary COPY
 INTERRUPT_S = 0.2  # Ctrl-C takes so long at most
+WRONG_WIDTH = "result of a query has rows of another width than its columns have"
 CLOSE_S = 2.0  # a server that does not hear that it should stop is left
 BATCH_BYTES = 2**20  # of rows whose columns are taken at once: they stay in the processor's cache
 # From where Polars counts to where PostgreSQL does.
@@ -255,7 +256,7 @@ class _Columns:
         """
         self._decode()
         if b"".join(self._parts) != TRAILER:
-            raise StoreError("result of a query has rows of another width than its columns have")
+            raise StoreError(WRONG_WIDTH)
 
     def _decode(self) -> None:
         data = b"".join(self._parts)
@@ -263,7 +264,7 @@ class _Columns:
         if count:
             rows = np.frombuffer(data, self._row, count, self._skip)
             if (rows["fields"] != len(self._kinds)).any():
-                raise StoreError("result of a query has rows of another width than its columns have")
+                raise StoreError(WRONG_WIDTH)
             for name, kind in self._kinds.items():
                 column = rows[name].astype(kind.native)
                 if name not in self._with_null and kind.is_null(column).any():

@@ -17,7 +17,7 @@ import logging
 import signal
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass
 from types import ModuleType
 from typing import Any
@@ -195,10 +195,12 @@ async def _run(
             for task in along:
                 task.cancel()
         if not patient.failures:
-            with suppress(TimeoutError):  # what is not refreshed is computed when it is read
+            try:
                 async with asyncio.timeout_at(deadline):
                     for line in lines:
                         await refresh(url, line.consumer.account)
+            except TimeoutError:
+                log.warning("bars not refreshed in time stop_s=%g: run `tickline db refresh --day`", settings.stop_s)
     except BaseExceptionGroup as group_error:
         if not isinstance(error := first_error(group_error), Abandoned):
             raise error from group_error
