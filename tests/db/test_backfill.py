@@ -25,6 +25,7 @@ from ingest.upstox import UpstoxApi
 from ingest.volumes import verify_volumes
 from sql.database import Database
 from sql.errors import AuthorizationError
+from tests.engines import on_one_engine
 from tests.simulated import settings_for
 
 DAY = date(2026, 1, 5)
@@ -83,6 +84,7 @@ def bars_of(conn: psycopg.Connection[Any], relation: str) -> dict[tuple[str, int
     return {row[:2]: row[2:] for row in conn.execute(BEST.format(relation))}
 
 
+@on_one_engine
 @pytest.mark.parametrize("along", [False, True], ids=["afterwards", "along"])
 def test_random_breaks_are_repaired_and_what_the_vendor_does_not_have_is_named(
     database: Database, conn: psycopg.Connection[Any], home: Path, along: bool

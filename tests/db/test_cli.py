@@ -64,6 +64,7 @@ def test_wrong_usage_exits_2() -> None:
     assert tickline("simulate").returncode == 2
 
 
+@on_one_engine
 def test_replay_into_an_empty_database_makes_the_schema(empty_database: Database, short: Path) -> None:
     ran = tickline("replay", str(short), TICKLINE_DATABASE_URL=empty_database.url)
     assert ran.returncode == 0, ran.stderr
@@ -90,6 +91,7 @@ def test_start_without_a_token_names_the_setting(database: Database) -> None:
     )
 
 
+@on_one_engine
 def test_unknown_instrument_names_near_matches(database: Database, short: Path) -> None:
     tickline("replay", str(short), TICKLINE_DATABASE_URL=database.url)
     ran = tickline("bars", "NSE_EQ|INE118H01026", TICKLINE_DATABASE_URL=database.url)

@@ -33,6 +33,7 @@ from ingest.simulator.prices import PlantedSpike
 from ingest.simulator.session import Session
 from ingest.simulator.wire import entry, feed_response
 from sql.database import Database
+from tests.engines import on_one_engine
 
 FUTURE = "NSE_FO|35000"
 SESSION = Session(date(2026, 1, 5), cash_closes=time(10, 5), derivatives_close=time(10, 5))
@@ -162,6 +163,7 @@ def test_history_finds_and_stores_what_live_found_and_says_what_became_of_it(
     assert stored(database)[0][8] == pytest.approx(closes[max(closes)] / price - 1, abs=1e-12)
 
 
+@on_one_engine
 def test_command_prints_spikes_and_draws_one_file(
     database: Database, recordings: tuple[Path, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

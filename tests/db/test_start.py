@@ -89,6 +89,7 @@ def test_subscription_that_fails_ends_the_process_and_not_the_flow_of_frames_onl
         asyncio.run(run())
 
 
+@on_one_engine
 @pytest.mark.parametrize("route", ["authorize", pytest.param("direct", marks=pytest.mark.soak)])
 def test_session_through_the_socket_gives_the_ticks_of_a_replay(
     database: Database, template: Any, home: Path, route: str
@@ -120,6 +121,7 @@ def test_session_through_the_socket_gives_the_ticks_of_a_replay(
     template.drop("by_replay")
 
 
+@on_one_engine
 def test_stop_commits_what_was_received_and_restart_goes_on(database: Database, home: Path) -> None:
     path = data_file(SESSION)
 

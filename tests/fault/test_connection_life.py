@@ -153,6 +153,7 @@ def test_muted_keys_are_named_and_asked_for_again(
     asyncio.run(run())
 
 
+@pytest.mark.soak  # a measured time
 def test_156_keys_are_confirmed_within_5_s_and_a_reconnect_commits_within_2(database: Database, home: Path) -> None:
     async def run() -> tuple[float, float]:
         loop = asyncio.get_running_loop()

@@ -21,6 +21,7 @@ from sql.database import Database
 from sql.embedded import EmbeddedServer, embedded_server
 from sql.settings import DatabaseSettings, Engine
 from tests.conftest import NO_JOBS, Template
+from tests.engines import on_one_engine
 from tests.fault.harness import (
     Ingester,
     Market,
@@ -107,6 +108,7 @@ def record_on(ingester: Ingester, seconds: float) -> None:
     assert journal_bytes(ingester) > before
 
 
+@on_one_engine
 @pytest.mark.timeout(900)
 @pytest.mark.parametrize("away_s", AWAY_S)
 @pytest.mark.parametrize("killed", [False, True], ids=["stopped", "killed"])
@@ -140,6 +142,7 @@ def test_server_restarted_again_and_again_loses_and_doubles_nothing(
             wait_until(lambda times=times: ingester.text().count("database is back") == times)
 
 
+@on_one_engine
 def test_failover_to_a_standby_that_lagged_writes_what_it_lost_again(
     server: EmbeddedServer, mortal: Database, template: Template, home: Path, market: Market
 ) -> None:
@@ -157,6 +160,7 @@ def test_failover_to_a_standby_that_lagged_writes_what_it_lost_again(
         ingester.wait_for("database is back")
 
 
+@on_one_engine
 def test_connection_cut_at_each_step_of_a_batch_loses_and_doubles_nothing(
     database: Database, template: Template, home: Path, market: Market, proxy: Proxy
 ) -> None:
@@ -174,6 +178,7 @@ def test_connection_cut_at_each_step_of_a_batch_loses_and_doubles_nothing(
     assert "batch was committed before" in ingester.text()
 
 
+@on_one_engine
 def test_connection_that_only_we_know_is_lost_is_taken_over(
     database: Database, template: Template, home: Path, market: Market, proxy: Proxy
 ) -> None:
@@ -188,6 +193,7 @@ def test_connection_that_only_we_know_is_lost_is_taken_over(
     check_ticks(database, template, home)
 
 
+@on_one_engine
 def test_silent_database_holds_up_nothing_but_the_writer(
     database: Database, template: Template, home: Path, market: Market, proxy: Proxy
 ) -> None:
@@ -197,6 +203,7 @@ def test_silent_database_holds_up_nothing_but_the_writer(
         proxy.resume()
 
 
+@on_one_engine
 def test_read_only_database_is_waited_for(database: Database, template: Template, home: Path, market: Market) -> None:
     name = str(conninfo_to_dict(database.url)["dbname"])
     read_only = psql.SQL("alter database {} set default_transaction_read_only = {}")
@@ -209,6 +216,7 @@ def test_read_only_database_is_waited_for(database: Database, template: Template
         ingester.wait_for("database is back")
 
 
+@on_one_engine
 def test_schema_that_became_too_old_is_waited_for(
     database: Database, template: Template, home: Path, market: Market
 ) -> None:
@@ -236,6 +244,7 @@ def end_sessions(admin: psycopg.Connection[object], name: str) -> None:
     admin.execute("select pg_terminate_backend(pid) from pg_stat_activity where datname = %s", (name,))
 
 
+@on_one_engine
 def test_row_that_the_database_rejects_is_kept_aside_and_the_others_are_written(
     database: Database, home: Path, market: Market
 ) -> None:

@@ -113,6 +113,7 @@ def test_reserve_of_the_disk_is_kept_free(database: Database, home: Path, market
     assert rows(database, "select count(*) from ticks") == [(0,)]
 
 
+@on_one_engine
 def test_quota_stops_the_feed_and_committed_segments_make_room(
     database: Database, template: Template, home: Path, market: Market
 ) -> None:

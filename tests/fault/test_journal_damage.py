@@ -24,6 +24,7 @@ from ingest.model import Record, RecordKind
 from ingest.recording import read_recording
 from sql.database import Database
 from sql.errors import JournalError
+from tests.engines import on_one_engine
 from tests.fault.harness import (
     Command,
     Ingester,
@@ -251,6 +252,7 @@ def continued(database: Database, home: Path, market: Market) -> Database:
     return database
 
 
+@on_one_engine
 def test_journal_shortened_by_a_power_cut_is_continued_without_doubles_and_verify_names_the_loss(
     continued: Database, home: Path
 ) -> None:

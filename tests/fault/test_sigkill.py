@@ -29,7 +29,7 @@ AFTER_COMMIT_S_MAX = 0.3  # a kill comes so long after the first commit of a run
 AFTER_START_S_MAX = 1.0  # or so long after its start, so that starting is hit too
 SEED = 20251215
 KILLS = [
-    pytest.param(5, "short_session", 200, id="short"),
+    pytest.param(3, "short_session", 200, id="short"),
     pytest.param(100, "session", 2_000, id="soak", marks=pytest.mark.soak),
 ]
 
