@@ -12,8 +12,7 @@ from datetime import UTC, datetime
 
 from ingest.backfill import Backfill, Tender
 from ingest.config import Settings
-from ingest.consumer import Account
-from ingest.freshness import refresh_bars
+from ingest.freshness import refresh_touched
 from ingest.line import Line
 from ingest.service import Service
 from ingest.universe_keeper import UniverseKeeper, follow
@@ -53,22 +52,14 @@ async def backfill_along(settings: Settings, url: str, lines: Sequence[Line]) ->
             )
 
 
-async def refresh(url: str, account: Account) -> None:
-    """Bring the bars up to what has been committed."""
-    ranges = account.touched.take()
-    try:
-        await asyncio.to_thread(refresh_bars, url, ranges)
-    except StoreError:
-        account.touched.give_back(ranges)
-        raise
+async def refresh_along(url: str) -> None:
+    """Keep the bars up to date while ticks arrive, first those that an earlier run left.
 
-
-async def refresh_along(url: str, lines: Sequence[Line]) -> None:
-    """Keep the bars up to date while ticks arrive; a failure costs freshness, never ticks."""
+    A failure costs freshness, never ticks.
+    """
     while True:
+        try:
+            await asyncio.to_thread(refresh_touched, url)
+        except StoreError as exc:
+            log.warning("bars not refreshed, trying again in_s=%d error=%s", REFRESH_S, exc)
         await asyncio.sleep(REFRESH_S)
-        for account in (line.consumer.account for line in lines):
-            try:
-                await refresh(url, account)
-            except StoreError as exc:
-                log.warning("bars not refreshed, trying again in_s=%d error=%s", REFRESH_S, exc)

@@ -23,7 +23,6 @@ from ingest.batch import RowBuffer
 from ingest.batches import Batch, QuarantinedFrame, RejectedTick, Resume
 from ingest.clock import Clock
 from ingest.decode import NOTHING, decode_all
-from ingest.freshness import Touched
 from ingest.journal import Position
 from ingest.listening import SILENT, SKIPPED, STOPPED, Break, Listening
 from ingest.model import IST_OFFSET_MS, TICK_COLUMN_NAMES, Floats, Frames, Record, RecordKind
@@ -59,7 +58,6 @@ class Account:
     duplicates: int = 0  # updates that the other of two connections had brought
     quarantined: int = 0
     batches: int = 0
-    touched: Touched = field(default_factory=Touched)  # minutes whose bars are to be made anew
 
 
 @dataclass(slots=True)
@@ -372,8 +370,6 @@ class Consumer:
         account.rejected += len(batch.rejected)
         account.duplicates += batch.duplicates
         account.quarantined += len(batch.quarantined)
-        if batch.rows.rows:
-            account.touched.add(batch.rows.values()[:, 0])
         self._committed = Position(batch.segment, batch.offset_end)
         self._spare.append(batch.rows)
 

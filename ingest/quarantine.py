@@ -11,7 +11,7 @@ ledger's account. Runs beside an ingester.
 from __future__ import annotations
 
 import logging
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import date, datetime, timedelta
 from typing import Any, NamedTuple
 
@@ -23,6 +23,7 @@ from ingest.batches import Batch, RejectedTick, time_of
 from ingest.clock import agree
 from ingest.decode import decode
 from ingest.findings import write_findings
+from ingest.freshness import touch
 from ingest.model import IST_OFFSET_MS, TICK_COLUMN_NAMES, Floats, Frames, InstrumentRef
 from ingest.normalise import Normaliser
 from ingest.writer import COPY_TICKS
@@ -56,16 +57,12 @@ class Outcome:
     ticks: int = 0
     rejected: int = 0  # updates that are impossible
     refused: int = 0  # frames that stay in quarantine
-    days: dict[date, tuple[datetime, datetime]] = field(default_factory=dict)  # first and last event time of each
 
-    def note(self, ticks: int, rejected: int, at: datetime) -> None:
+    def note(self, ticks: int, rejected: int) -> None:
         """Count a frame that was written."""
         self.replayed += 1
         self.ticks += ticks
         self.rejected += rejected
-        if ticks:
-            first, last = self.days.get(at.date(), (at, at))
-            self.days[at.date()] = min(first, at), max(last, at)
 
 
 def quarantined(connection: Connection, limit: int | None = None) -> tuple[list[Quarantined], int]:
@@ -136,7 +133,9 @@ def _replay(connection: Connection, frame: Quarantined, outcome: Outcome) -> Non
         if connection.execute(query("credit_ledger"), key | counts | times).fetchone() is None:
             place = f"byte {frame.end_offset} of segment {frame.segment!r}"
             raise StoreError(f"ledger has no batch with {place}: run `tickline verify`")
-    outcome.note(len(values), len(rejected), at)
+        if len(values):
+            touch(connection, values[:, TICK_COLUMN_NAMES.index("ts")])
+    outcome.note(len(values), len(rejected))
 
 
 def _understood(payload: bytes, received_at: datetime, near_ts: datetime | None, near_received_at: datetime) -> Frames:

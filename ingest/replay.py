@@ -6,9 +6,9 @@ import asyncio
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from ingest.along import refresh
 from ingest.config import Settings
 from ingest.consumer import Consumer
+from ingest.freshness import refresh_touched
 from ingest.journal_reader import JournalReader
 from ingest.line import limits_of
 from ingest.sources import JournalSource, RecordingSource, Source, is_segment, read_segment_header
@@ -58,7 +58,7 @@ async def replay(
                 await _show_while(consumer, show)
             finally:
                 source.close()
-                await refresh(url, consumer.account)
+                await asyncio.to_thread(refresh_touched, url)
                 done(consumer)
         if isinstance(source, RecordingSource) and source.error:
             raise source.error

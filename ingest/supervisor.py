@@ -22,11 +22,12 @@ from dataclasses import dataclass
 from types import ModuleType
 from typing import Any
 
-from ingest.along import backfill_along, follow_along, refresh, refresh_along
+from ingest.along import backfill_along, follow_along, refresh_along
 from ingest.calendar_cache import load_calendar
 from ingest.config import Settings
 from ingest.consumer import Consumer
 from ingest.feed import Feed
+from ingest.freshness import refresh_touched
 from ingest.handlers import load_handler
 from ingest.journal import JournalLock
 from ingest.journal_reader import JournalReader
@@ -175,7 +176,7 @@ async def _run(
             along += [
                 group.create_task(show_along(progress, show), name="progress"),
                 group.create_task(service.watch.run(), name="watch"),
-                group.create_task(refresh_along(url, lines), name="bars"),
+                group.create_task(refresh_along(url), name="bars"),
                 group.create_task(backfill_along(settings, url, lines), name="backfill"),
             ]
             if server is not None:
@@ -197,10 +198,12 @@ async def _run(
         if not patient.failures:
             try:
                 async with asyncio.timeout_at(deadline):
-                    for line in lines:
-                        await refresh(url, line.consumer.account)
+                    await asyncio.to_thread(refresh_touched, url)
             except TimeoutError:
-                log.warning("bars not refreshed in time stop_s=%g: run `tickline db refresh --day`", settings.stop_s)
+                log.warning(
+                    "bars not refreshed in time stop_s=%g: the next start does it, or `tickline db refresh`",
+                    settings.stop_s,
+                )
     except BaseExceptionGroup as group_error:
         if not isinstance(error := first_error(group_error), Abandoned):
             raise error from group_error

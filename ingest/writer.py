@@ -24,7 +24,7 @@ from numpy.typing import NDArray
 from ingest.batch import COPY_HEADER, COPY_TRAILER, encode_rows, late_rows
 from ingest.batches import Batch, RejectedTick, Resume, time_of
 from ingest.findings import write_findings
-from ingest.freshness import Touched
+from ingest.freshness import touch
 from ingest.journal import Position
 from ingest.model import DAY_MS, TICK_COLUMN_NAMES, InstrumentRef
 from sql import query
@@ -126,7 +126,7 @@ class Writer:
                     query("end_backend"), {"pid": broken_pid, "application_name": f"tickline {self.collector}"}
                 )
             self._lock(connection)
-            self._settle_left(connection)
+            connection.execute(query("settle_late_ticks"))  # that a crash has left between two transactions
             self._active.update(row[0] for row in connection.execute(query("active_instruments")))
         except psycopg.Error as exc:
             connection.close()
@@ -136,15 +136,6 @@ class Writer:
             raise
         self._backend_pid = connection.info.backend_pid
         return connection
-
-    @staticmethod
-    def _settle_left(connection: psycopg.Connection[tuple[Any, ...]]) -> None:
-        """Move late ticks that a crash has left between two transactions, and make their bars."""
-        touched = Touched()
-        if left := [row[0] for row in connection.execute(query("settle_late_ticks"))]:
-            touched.add(np.array(left))
-        for start, end in touched.take():
-            connection.execute(query("refresh_bars"), {"from_ts": start, "to_ts": end})
 
     def _lock(self, connection: psycopg.Connection[tuple[Any, ...]]) -> None:
         row = connection.execute(query("lock_collector"), {"collector": self.collector}).fetchone()
@@ -222,12 +213,12 @@ class Writer:
             raise LedgerBehindError(self._behind.pop(stream))
         blocks, values = batch.rows.encode(), batch.rows.values()
         late = late_rows(values, newest_us=self._newest_us.get(stream, -math.inf), behind_us=LATE_US)
-        parts = [(COPY_TICKS, values)]
+        parts = {COPY_TICKS: values}
         if late is not None:
-            parts = [(COPY_TICKS, values[~late]), (COPY_LATE_TICKS, values[late])]
+            parts = {COPY_TICKS: values[~late], COPY_LATE_TICKS: values[late]}
         try:
             try:
-                self._commit(batch, stream, lambda: self._copy_parts(parts, blocks if late is None else None))
+                self._commit(batch, stream, parts, lambda: self._copy_parts(parts, blocks if late is None else None))
             except psycopg.errors.UniqueViolation as exc:
                 if exc.diag.constraint_name != LEDGER_KEY:
                     raise
@@ -239,9 +230,7 @@ class Writer:
                 log.info("batch was committed before segment=%s offset_start=%d", batch.segment, batch.offset_start)
             except (psycopg.DataError, psycopg.IntegrityError) as exc:
                 log.warning("batch has a row that the database rejects, looking for it error=%s", exc)
-                batch.rejected += self._commit(
-                    batch, stream, lambda: [row for part in parts for row in self._copy_bisected(batch, *part)]
-                )
+                batch.rejected += self._commit(batch, stream, parts, lambda: self._copy_bisected_parts(batch, parts))
             if late is not None:
                 self._settle_late_ticks()
         except psycopg.Error as exc:
@@ -264,7 +253,9 @@ class Writer:
         ).fetchone()
         return row is not None
 
-    def _commit(self, batch: Batch, stream: str, copy: Callable[[], list[RejectedTick]]) -> list[RejectedTick]:
+    def _commit(
+        self, batch: Batch, stream: str, parts: dict[str, Values], copy: Callable[[], list[RejectedTick]]
+    ) -> list[RejectedTick]:
         """Write everything of a batch in one transaction; return the rows that the database rejected."""
         values = batch.rows.values()
         rejected: list[RejectedTick] = []
@@ -278,11 +269,14 @@ class Writer:
             write_findings(self._connection, self.collector, stream, batch, batch.rejected + rejected)
             if batch.checkpoint is not None:
                 self._write_checkpoint(stream, Position(batch.segment, batch.offset_end), batch.checkpoint)
+            # Last, since another collector waits for these rows; late ticks are in no bar before they are moved.
+            if len(on_time := parts[COPY_TICKS]):
+                touch(self._connection, on_time[:, 0])
         return rejected
 
-    def _copy_parts(self, parts: Iterable[tuple[str, Values]], blocks: Iterable[bytes] | None) -> list[RejectedTick]:
+    def _copy_parts(self, parts: dict[str, Values], blocks: Iterable[bytes] | None) -> list[RejectedTick]:
         """Copy rows to where they belong; `blocks` are those of a single part, encoded already."""
-        for statement, values in parts:
+        for statement, values in parts.items():
             self._copy(statement, blocks or encode_rows(values))
         return []
 
@@ -296,6 +290,10 @@ class Writer:
     def _settle_late_ticks(self) -> None:
         """Move what was committed apart to the other ticks; what a crash left of it comes at the next connection."""
         self._connection.execute(query("settle_late_ticks"))
+
+    def _copy_bisected_parts(self, batch: Batch, parts: dict[str, Values]) -> list[RejectedTick]:
+        """Copy what the database takes of each part; return the rows that it rejects."""
+        return [row for statement, values in parts.items() for row in self._copy_bisected(batch, statement, values)]
 
     def _copy_bisected(self, batch: Batch, statement: str, values: Values) -> list[RejectedTick]:
         """Copy what the database takes, halving what it does not; return the rows that it rejects."""

@@ -86,16 +86,22 @@ def retain(*, keep_days: int, dry_run: bool, output_format: str) -> None:
 
 @command.command()
 @click.option(
-    "--day", "days", type=click.DateTime(["%Y-%m-%d"]), multiple=True, required=True, help="UTC day; may be repeated."
+    "--day", "days", type=click.DateTime(["%Y-%m-%d"]), multiple=True, help="A whole UTC day; may be repeated."
 )
 def refresh(days: tuple[datetime, ...]) -> None:
-    """Make the bars of whole days anew out of their ticks. `start` and `replay` do it by themselves."""
-    from ingest.freshness import refresh_bars
+    """Make bars anew out of their ticks: those of the minutes that a run left, or of whole days.
+
+    `start` and `replay` do it by themselves.
+    """
+    from ingest.freshness import refresh_bars, refresh_touched
     from sql.database import Database
     from sql.settings import DatabaseSettings, load
 
     with Database.open(load(DatabaseSettings)) as database:
         assert database.engine  # checks the schema
+        if not days:
+            refresh_touched(database.url)
+            click.echo("bars of all touched minutes made anew")
         for day in days:
             start = day.replace(tzinfo=UTC)
             refresh_bars(database.url, [(start, start + timedelta(days=1))])

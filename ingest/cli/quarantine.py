@@ -44,17 +44,15 @@ def replay_command() -> None:
     Their updates come late and are written as quotes, without volume: the update behind each has
     counted it. May run beside `tickline start`.
     """
-    from datetime import timedelta
-
     from ingest.cli.common import ready_database
     from ingest.config import settings
-    from ingest.freshness import refresh_bars
+    from ingest.freshness import refresh_touched
     from ingest.quarantine import replay_quarantined
 
     with ready_database(settings()) as database:
         with database.connect(autocommit=True, application_name="tickline quarantine") as connection:
             outcome = replay_quarantined(connection)
-        refresh_bars(database.url, [(first, last + timedelta(microseconds=1)) for first, last in outcome.days.values()])
+        refresh_touched(database.url)
     click.echo(
         f"{outcome.replayed:,} frames replayed, {outcome.ticks:,} ticks written, {outcome.rejected:,} updates "
         f"rejected; {outcome.refused:,} frames stay in quarantine"

@@ -1,5 +1,5 @@
 -- Move the ticks that wait for a transaction of their own to `ticks`; two sessions may do it at once.
--- No parameters. Columns: ts_us float8, epoch microseconds of each. Expect: a few rows, mostly none.
+-- No parameters. Rows: none; the minutes are noted as touched. Expect: a few ticks, mostly none.
 with late as (
     delete from tickline.late_ticks
     returning
@@ -19,5 +19,14 @@ settled as (
     returning ts
 )
 
-select extract(epoch from ts)::float8 * 1000000 as ts_us
+insert into tickline.touched_minutes as touched (minute, last_ts)
+select
+    tickline.bucket_1m(ts) as minute,
+    max(ts) as last_ts
 from settled
+group by minute
+order by minute
+on conflict (minute) do update
+set
+    last_ts = greatest(touched.last_ts, excluded.last_ts),
+    touched_by = excluded.touched_by

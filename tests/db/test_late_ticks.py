@@ -13,7 +13,7 @@ import numpy as np
 import psycopg
 
 from ingest.config import Settings
-from ingest.freshness import Touched, refresh_bars
+from ingest.freshness import refresh_touched, touch
 from ingest.proto import upstox_feed_v3_pb2 as pb
 from ingest.recording import write_recording
 from ingest.replay import replay
@@ -43,14 +43,19 @@ def rewritten(conn: Connection, engine: str) -> int:
     return int((found.fetchone() or (0,))[0] or 0)
 
 
-def copy(conn: Connection, rows: list[tuple[Any, ...]]) -> None:
-    with (
-        conn.cursor() as cursor,
-        cursor.copy("copy ticks (ts, instrument_id, seq, traded, ltp, vtt, volume, received_at) from stdin") as out,
-    ):
-        for ts_us, *rest in rows:
-            at = datetime.fromtimestamp(ts_us / 1e6, UTC)
-            out.write_row((at, *rest, at))
+def commit(conn: Connection, rows: list[tuple[Any, ...]]) -> None:
+    """Copy rows and note their minutes, in one transaction."""
+    with conn.transaction():
+        statement = "copy ticks (ts, instrument_id, seq, traded, ltp, vtt, volume, received_at) from stdin"
+        with conn.cursor().copy(statement) as out:
+            for ts_us, *rest in rows:
+                at = datetime.fromtimestamp(ts_us / 1e6, UTC)
+                out.write_row((at, *rest, at))
+        touch(conn, np.array([row[0] for row in rows]))
+
+
+def minutes_left(conn: Connection) -> int:
+    return int(conn.execute("select count(*) from tickline.touched_minutes").fetchall()[0][0])
 
 
 def bars(conn: Connection) -> list[list[tuple[Any, ...]]]:
@@ -66,10 +71,9 @@ def test_late_ticks_over_a_day_cost_what_they_touch(conn: Connection, database: 
         for n in range(3)
         for instrument in range(1, INSTRUMENTS + 1)
     ]
-    copy(conn, day)
-    touched = Touched()
-    touched.add(np.array([row[0] for row in day]))
-    refresh_bars(database.url, touched.take())
+    commit(conn, day)
+    refresh_touched(database.url)
+    assert minutes_left(conn) == 0
     whole = rewritten(conn, database.engine)
     assert whole >= INSTRUMENTS * (MINUTES - 1 + 74)
 
@@ -79,13 +83,11 @@ def test_late_ticks_over_a_day_cost_what_they_touch(conn: Connection, database: 
         (start_us + rng.choice(minutes) * 60e6 + rng.randrange(60_000_000), rng.randint(1, INSTRUMENTS), 10_000 + n)
         for n in range(LATE)
     ]
-    copy(conn, [(*row, True, 500.0, 400_000 + n, 1) for n, row in enumerate(late)])
     before = bars(conn)
-    touched.add(np.array([row[0] for row in late]))
-    ranges = touched.take()
-    assert sum((end - start).total_seconds() for start, end in ranges) == 60 * len(minutes)
-    refresh_bars(database.url, ranges)
-    assert ranges == []
+    commit(conn, [(*row, True, 500.0, 400_000 + n, 1) for n, row in enumerate(late)])
+    assert minutes_left(conn) == len(minutes)
+    refresh_touched(database.url)
+    assert minutes_left(conn) == 0
 
     after = bars(conn)
     changed = {(row[0], row[1]) for row in after[0]} & {
@@ -161,9 +163,31 @@ def test_late_ticks_that_a_crash_left_are_moved_by_the_next_writer(
     assert sum(row[2] for row in counted) == (before or (0,))[0]
     with Writer(database.url, "another"):
         pass
+    refresh_touched(database.url)
     assert conn.execute("select count(*) from ticks").fetchone() == before
     found = conn.execute(
         "select volume from bars_1m join instruments using (instrument_id) where instrument_key = %s and bucket = %s",
         (LATE_KEY, OPEN),
     ).fetchall()
     assert found == [(7,)]
+
+
+def test_minute_that_ticks_are_committed_in_during_its_refresh_is_made_again(
+    conn: Connection, database: Database
+) -> None:
+    conn.execute("select tickline.ensure_partitions(%s, %s)", (OPEN, OPEN))
+    start_us = OPEN.timestamp() * 1e6
+    commit(conn, [(start_us + n * 60e6, 1, n, True, 100.0, n + 1, 1) for n in range(3)])
+    read = conn.execute(query("touched_ranges")).fetchall()
+    assert [(row[0], row[1]) for row in read] == [(OPEN, OPEN + timedelta(minutes=2, microseconds=1))]
+    made = {"minutes": read[0][2], "touched_by": read[0][3]}
+    commit(conn, [(start_us + 60e6 + 1, 1, 3, True, 101.0, 4, 1)])
+    with database.connect() as committing:  # what is about to be committed is not waited for
+        touch(committing, np.array([start_us + 120e6 + 1]))
+        conn.execute(query("forget_minutes"), made)
+        committing.commit()
+    left = conn.execute("select minute, last_ts from tickline.touched_minutes order by minute").fetchall()
+    minutes = [OPEN + timedelta(minutes=n) for n in (1, 2)]
+    assert left == [(minute, minute + timedelta(microseconds=1)) for minute in minutes]
+    refresh_touched(database.url)
+    assert minutes_left(conn) == 0

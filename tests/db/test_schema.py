@@ -109,8 +109,19 @@ def test_bars_end_with_volatility_and_greeks(conn: psycopg.Connection[Any], rela
 
 
 def test_upgrade_repeated_does_nothing(empty_database: Database) -> None:
-    assert apply.upgrade(empty_database) == [HEAD]
+    assert apply.upgrade(empty_database) == ["0001", HEAD]
     assert apply.upgrade(empty_database) == []
+
+
+def test_upgrade_of_the_first_schema_keeps_what_it_has(database: Database, conn: psycopg.Connection[Any]) -> None:
+    conn.execute("drop table tickline.touched_minutes")
+    conn.execute("update tickline.alembic_version set version_num = '0001'")
+    conn.execute("insert into instruments (instrument_key) values ('NSE_EQ|1')")
+    with pytest.raises(SchemaError, match=r"older than .*: run `tickline db upgrade`"):
+        _ = database.engine
+    assert apply.upgrade(database) == ["0002"]
+    assert conn.execute("select instrument_key from instruments").fetchall() == [("NSE_EQ|1",)]
+    assert conn.execute("select count(*) from tickline.touched_minutes").fetchone() == (0,)
 
 
 def test_upgrade_two_processes_at_once_make_one_schema(empty_database: Database, engine: str) -> None:
@@ -126,7 +137,7 @@ def test_upgrade_two_processes_at_once_make_one_schema(empty_database: Database,
     with ThreadPoolExecutor(2) as pool:
         runs = list(pool.map(run, range(2)))
     assert [run.returncode for run in runs] == [0, 0], [run.stderr for run in runs]
-    assert sorted(run.stdout.strip() for run in runs) == ["['0001']", "[]"]
+    assert sorted(run.stdout.strip() for run in runs) == ["['0001', '0002']", "[]"]
 
 
 def test_upgrade_by_an_owner_who_is_no_superuser_works(empty_database: Database, engine: str) -> None:
@@ -135,7 +146,7 @@ def test_upgrade_by_an_owner_who_is_no_superuser_works(empty_database: Database,
         conn.execute(f"create role {owner} login")
         conn.execute(f"alter database {conn.info.dbname} owner to {owner}")
     as_owner = Database(make_conninfo(empty_database.url, user=owner), None)
-    assert apply.upgrade(as_owner) == [HEAD]
+    assert apply.upgrade(as_owner)[-1] == HEAD
     assert as_owner.engine == engine
     assert apply.status(as_owner).relations
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 import time
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
@@ -28,10 +29,35 @@ from tests.fault.harness import (
 AFTER_COMMIT_S_MAX = 0.3  # a kill comes so long after the first commit of a run at most
 AFTER_START_S_MAX = 1.0  # or so long after its start, so that starting is hit too
 SEED = 20251215
+LATER = datetime(2025, 12, 16, tzinfo=UTC)  # than the recordings
 KILLS = [
     pytest.param(3, "short_session", 200, id="short"),
     pytest.param(100, "session", 2_000, id="soak", marks=pytest.mark.soak),
 ]
+
+
+def have_newer_bars(database: Database) -> None:
+    """Make the bars of a day after the recordings, and no more: theirs are then kept ones, not computed when read."""
+    with database.connect(autocommit=True) as connection:
+        connection.execute("select tickline.ensure_partitions(%(at)s, %(at)s)", {"at": LATER})
+        connection.execute(
+            "insert into ticks (ts, instrument_id, seq, traded, ltp, vtt, volume, received_at)"
+            " values (%(at)s, 0, 0, true, 1, 1, 1, %(at)s)",
+            {"at": LATER},
+        )
+        connection.execute("call tickline.refresh_bars(%s, %s)", (LATER, LATER + timedelta(minutes=5)))
+        connection.execute("delete from ticks where ts = %s", (LATER,))
+
+
+def check_bars(database: Database) -> None:
+    """Assert that the bars of the recordings' day are those that its ticks make."""
+    views = [f"select * from {view} where bucket < %s order by 1, 2" for view in ("bars_1m", "bars_5m")]
+    with database.connect(autocommit=True) as connection:
+        before = [connection.execute(view, (LATER,)).fetchall() for view in views]
+        connection.execute("call tickline.refresh_bars(%s, %s)", (LATER - timedelta(days=1), LATER))
+        after = [connection.execute(view, (LATER,)).fetchall() for view in views]
+        assert connection.execute("select count(*) from tickline.touched_minutes").fetchone() == (0,)
+    assert after[0] and before == after
 
 
 def kill_somewhere(command: Command, database: Database, rng: random.Random) -> None:
@@ -83,6 +109,7 @@ def test_replay_killed_again_and_again_writes_the_recording_once(
     while done < kills or not rounds:
         name = f"killed_{rounds}"
         with Database(template.create(name), None) as database:
+            have_newer_bars(database)
             while True:
                 environment = {"TICKLINE_DATABASE_URL": database.url, "TICKLINE_BATCH_ROWS_MAX": str(batch_rows)}
                 with Command(home, "replay", str(path), **(QUICK | environment)) as command:
@@ -94,6 +121,7 @@ def test_replay_killed_again_and_again_writes_the_recording_once(
                     if code == 0:
                         break
             assert ticks_of(database) == expected
+            check_bars(database)
         template.drop(name)
         rounds += 1
     print(f"replay: kills={done} rounds={rounds} ticks={len(expected)}")

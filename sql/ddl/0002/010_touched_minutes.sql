@@ -1,0 +1,13 @@
+-- The minutes that ticks were committed in since their bars were made. The transaction that commits the ticks
+-- notes them, so that a process killed before its refresh leaves to the next one what it had to do.
+create table tickline.touched_minutes (
+    minute timestamptz not null,
+    last_ts timestamptz not null,
+    touched_by xid8 not null default pg_current_xact_id(),
+    constraint touched_minutes_pkey primary key (minute)
+)
+with (fillfactor = 50);
+
+comment on table tickline.touched_minutes is 'minutes whose bars are to be made anew: ticks were committed in them';
+comment on column tickline.touched_minutes.last_ts is 'the newest ts that was committed in it';
+comment on column tickline.touched_minutes.touched_by is 'the last transaction that committed ticks in it';

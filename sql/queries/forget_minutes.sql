@@ -1,0 +1,14 @@
+-- Forget minutes whose bars were made, but for those that ticks were committed in meanwhile.
+-- Parameters: minutes timestamptz[], touched_by text[], as `touched_ranges` gave them.
+-- What a session is about to touch again is locked by it, and stays.
+with unchanged as (
+    select touched.minute
+    from tickline.touched_minutes as touched
+    inner join unnest(%(minutes)s::timestamptz[], %(touched_by)s::text[]) as made (minute, touched_by)
+        on touched.minute = made.minute and touched.touched_by = made.touched_by::xid8
+    for update of touched skip locked
+)
+
+delete from tickline.touched_minutes
+using unchanged
+where touched_minutes.minute = unchanged.minute

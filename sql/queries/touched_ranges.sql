@@ -1,0 +1,20 @@
+-- The minutes whose bars are to be made anew, neighbours in one range, oldest first.
+-- No parameters. Columns: from_ts, to_ts timestamptz, half-open, behind the newest tick; minutes timestamptz[] and
+-- touched_by text[], for `forget_minutes`. Expect: a row or two while recording, a year's minutes after a replay of one.
+with numbered as (
+    select
+        minute,
+        last_ts,
+        touched_by,
+        minute - row_number() over (order by minute) * interval '1 minute' as run
+    from tickline.touched_minutes
+)
+
+select
+    min(minute) as from_ts,
+    max(last_ts) + interval '1 microsecond' as to_ts,
+    array_agg(minute) as minutes,
+    array_agg(touched_by::text) as touched_by
+from numbered
+group by run
+order by from_ts
