@@ -12,6 +12,7 @@ import os
 import shutil
 import tempfile
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -57,6 +58,14 @@ class Template:
                 )
             )
         return self.url_of(name)
+
+    @contextmanager
+    def fresh(self, *, empty: bool = False) -> Iterator[Database]:
+        """Make a database, and drop it afterwards."""
+        name = f"test_{next(_numbers)}"
+        with Database(self.create(name, empty=empty), None, self.engine if empty else None) as database:
+            yield database
+        self.drop(name)
 
     def url_of(self, name: str) -> str:
         """Return the URL of another database of this server."""
@@ -107,19 +116,22 @@ def template(engine: Engine) -> Iterator[Template]:
 @pytest.fixture
 def database(template: Template) -> Iterator[Database]:
     """A fresh migrated database on each engine, dropped afterwards."""
-    name = f"test_{next(_numbers)}"
-    with Database(template.create(name), None) as database:
+    with template.fresh() as database:
         yield database
-    template.drop(name)
+
+
+@pytest.fixture(scope="module")
+def database_to_read(template: Template) -> Iterator[Database]:
+    """The same, but one for all tests of a module: they only read what a fixture of theirs has put into it."""
+    with template.fresh() as database:
+        yield database
 
 
 @pytest.fixture
 def empty_database(template: Template) -> Iterator[Database]:
     """A fresh database without our schema on each engine, dropped afterwards."""
-    name = f"test_{next(_numbers)}"
-    with Database(template.create(name, empty=True), None, template.engine) as database:
+    with template.fresh(empty=True) as database:
         yield database
-    template.drop(name)
 
 
 @pytest.fixture

@@ -6,6 +6,7 @@ import io
 import json
 import subprocess
 import sys
+from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -25,10 +26,21 @@ BAR_COLUMNS = "instrument_key,bucket,open,high,low,close,volume,oi,source,qualit
 
 @pytest.fixture
 def market(
-    conn: psycopg.Connection[Any], database: Database, monkeypatch: pytest.MonkeyPatch
+    stored: psycopg.Connection[Any], database_to_read: Database, monkeypatch: pytest.MonkeyPatch
 ) -> psycopg.Connection[Any]:
     """The database of the settings, with two bars and 50 ticks of INFY."""
-    monkeypatch.setenv("TICKLINE_DATABASE_URL", database.url)
+    monkeypatch.setenv("TICKLINE_DATABASE_URL", database_to_read.url)
+    return stored
+
+
+@pytest.fixture(scope="module")
+def stored(database_to_read: Database) -> Iterator[psycopg.Connection[Any]]:
+    with database_to_read.connect(autocommit=True) as conn:
+        store(conn)
+        yield conn
+
+
+def store(conn: psycopg.Connection[Any]) -> None:
     conn.execute(
         "insert into instruments (instrument_key, segment, trading_symbol, instrument_type) "
         "values ('NSE_EQ|INE009A01021', 'NSE_EQ', 'INFY', 'EQ')"
@@ -44,7 +56,6 @@ def market(
         "select timestamptz '2025-12-15 05:00+00' + n * interval '0.25 s', instrument_id, n, false, 100, 0.123456, "
         "'2025-12-15 06:00+00' from instruments, generate_series(1, 50) as n"
     )
-    return conn
 
 
 def run(command: click.Command, *arguments: str, text: str | None = None) -> Result:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from datetime import date
 from typing import Any
 
 import psycopg
 import pytest
 
+from sql.database import Database
 from sql.errors import ConfigError, SchemaError
 from sql.resolve import Instrument, resolve
 
@@ -31,12 +33,12 @@ MASTER: list[tuple[Any, ...]] = [
 ]
 
 
-@pytest.fixture
-def master(conn: psycopg.Connection[Any]) -> psycopg.Connection[Any]:
+@pytest.fixture(scope="module")
+def master(database_to_read: Database) -> Iterator[psycopg.Connection[Any]]:
     """A database with a few instruments."""
-    with conn.cursor() as cursor:
-        cursor.executemany(f"insert into instruments ({COLUMNS}) values ({', '.join(['%s'] * 8)})", MASTER)
-    return conn
+    with database_to_read.connect(autocommit=True) as conn:
+        conn.cursor().executemany(f"insert into instruments ({COLUMNS}) values ({', '.join(['%s'] * 8)})", MASTER)
+        yield conn
 
 
 def keys(connection: psycopg.Connection[Any], *names: str, on: date = BEFORE_EXPIRY) -> list[str]:

@@ -17,7 +17,7 @@ from psycopg.conninfo import conninfo_to_dict
 
 from ingest.journal import segments_of
 from sql import apply, postmaster
-from sql.database import Database
+from sql.database import HEAD, Database
 from sql.embedded import EmbeddedServer, embedded_server
 from sql.settings import DatabaseSettings, Engine
 from tests.conftest import NO_JOBS, Template
@@ -233,9 +233,9 @@ def test_schema_that_became_too_old_is_waited_for(
             "select pg_terminate_backend(pid) from pg_stat_activity where datname = %s and pid <> %s",
             (name, connection.info.backend_pid),
         )
-        ingester.wait_for("older than this program's '0001': run `tickline db upgrade`")
+        ingester.wait_for(f"older than this program's '{HEAD}': run `tickline db upgrade`")
         record_on(ingester, 1.0)
-        connection.execute(revise, ("0001",))
+        connection.execute(revise, (HEAD,))
         ingester.wait_for("database is back")
 
 

@@ -105,7 +105,7 @@ def compared(database: Database) -> tuple[list[tuple[Any, ...]], list[tuple[Any,
 @pytest.mark.parametrize(
     ("engine", "cuts", "minutes", "speed"),
     [
-        pytest.param("postgres", 8, 2, 20.0, id="8"),
+        pytest.param("postgres", 4, 1, 12.0, id="4"),
         pytest.param("postgres", 50, 14, 12.0, id="50", marks=pytest.mark.soak),
         pytest.param("timescale", 50, 14, 12.0, id="50-timescale", marks=pytest.mark.soak),
     ],
