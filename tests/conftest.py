@@ -14,6 +14,7 @@ import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -22,10 +23,12 @@ import psycopg
 import pytest
 from psycopg import sql as psql
 
+from ingest.recording import read_recording, write_recording
 from sql import ENGINES, apply, timescaledb
 from sql.database import Database
 from sql.embedded import embedded_server
 from sql.settings import DatabaseSettings, Engine
+from tests.data import data_file
 
 TIMESCALE_IMAGE = "timescale/timescaledb:2.29.2-pg18"
 NO_TIMESCALE = "TimescaleDB not found"
@@ -83,6 +86,21 @@ def home() -> Iterator[Path]:
     folder = Path(tempfile.mkdtemp(prefix="tl-"))
     yield folder
     shutil.rmtree(folder, ignore_errors=True)
+
+
+@pytest.fixture(scope="session")
+def session() -> Path:
+    """The recorded session: 62,913 frames, 209,928 ticks."""
+    return data_file("session-20251215-open.frames.gz")
+
+
+@pytest.fixture(scope="session")
+def short_session(session: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Its first 6,000 frames."""
+    path = tmp_path_factory.mktemp("recording") / "short.frames.gz"
+    frames = islice(read_recording(session), 6_000)
+    write_recording(path, ((frame.received_ms, frame.payload) for frame in frames))
+    return path
 
 
 @pytest.fixture(scope="session", params=ENGINES)

@@ -90,11 +90,24 @@ def test_subscription_that_fails_ends_the_process_and_not_the_flow_of_frames_onl
 
 
 @on_one_engine
-@pytest.mark.parametrize("route", ["authorize", pytest.param("direct", marks=pytest.mark.soak)])
+@pytest.mark.parametrize(
+    ("route", "recording", "ticks"),
+    [
+        ("authorize", "short_session", 21_100),
+        pytest.param("authorize", "session", 209_928, marks=pytest.mark.soak),
+        pytest.param("direct", "session", 209_928, marks=pytest.mark.soak),
+    ],
+)
 def test_session_through_the_socket_gives_the_ticks_of_a_replay(
-    database: Database, template: Any, home: Path, route: str
+    database: Database,
+    template: Any,
+    home: Path,
+    request: pytest.FixtureRequest,
+    route: str,
+    recording: str,
+    ticks: int,
 ) -> None:
-    path = data_file(SESSION)
+    path = request.getfixturevalue(recording)
 
     async def through_the_socket() -> Progress:
         async with Simulator(RecordingSource(path), speed=math.inf) as simulator:
@@ -104,15 +117,13 @@ def test_session_through_the_socket_gives_the_ticks_of_a_replay(
                 database,
                 config,
                 sorted(simulator.source.keys),
-                lambda progress: progress.consumer.account.ticks >= 209_928,
+                lambda progress: progress.consumer.account.ticks >= ticks,
             )
 
     progress = asyncio.run(through_the_socket())
     assert progress.feed is not None
     assert progress.feed.stats.frames == progress.consumer.account.frames
-    assert rows(database, "select count(*) from ticks") == [(209_928,)]
-    if route == "direct":
-        return
+    assert rows(database, "select count(*) from ticks") == [(ticks,)]
     with Database(template.create("by_replay"), None) as other:
         asyncio.run(replay(Settings(), other.url, [path]))
         # By seq, but for the snapshots: the socket sends those of late keys first.
