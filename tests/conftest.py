@@ -145,6 +145,13 @@ def database_to_read(template: Template) -> Iterator[Database]:
         yield database
 
 
+@pytest.fixture(scope="module")
+def conn_to_read(database_to_read: Database) -> Iterator[psycopg.Connection[Any]]:
+    """An autocommit connection to it."""
+    with database_to_read.connect(autocommit=True) as connection:
+        yield connection
+
+
 @pytest.fixture
 def empty_database(template: Template) -> Iterator[Database]:
     """A fresh database without our schema on each engine, dropped afterwards."""

@@ -77,6 +77,7 @@ def test_replay_into_an_empty_database_makes_the_schema(empty_database: Database
     assert lines[0].startswith("NSE_EQ|INE118H01025,2025-12-15T04:0")
 
 
+@on_one_engine
 def test_replay_of_a_cut_recording_says_what_was_written(database: Database, short: Path, tmp_path: Path) -> None:
     cut = tmp_path / "cut.frames.gz"
     cut.write_bytes(short.read_bytes()[:-2000])
@@ -85,6 +86,7 @@ def test_replay_of_a_cut_recording_says_what_was_written(database: Database, sho
     assert "ticks written" in ran.stdout
 
 
+@on_one_engine
 def test_start_without_a_token_names_the_setting(database: Database) -> None:
     assert_fails(
         tickline("start", "INFY", TICKLINE_DATABASE_URL=database.url), "no access token", "UPSTOX_ACCESS_TOKEN"
@@ -105,6 +107,7 @@ def test_database_unreachable_names_host_and_remedy_not_the_password() -> None:
     assert "secret" not in ran.stderr + ran.stdout
 
 
+@on_one_engine
 def test_newer_schema_is_refused_by_every_command(database: Database, short: Path) -> None:
     with database.connect(autocommit=True) as connection:
         connection.execute("update tickline.alembic_version set version_num = '9999'")

@@ -29,6 +29,7 @@ from sql.database import Database
 from sql.errors import ConfigError, FeedError
 from sql.resolve import resolve
 from tests.data import data_file
+from tests.engines import on_one_engine
 
 MASTER = "instruments-NSE-20251223.json.gz"
 SESSION = "session-20251215-open.frames.gz"
@@ -76,6 +77,7 @@ def test_master_reused_token_and_changed_lot_keep_both_histories(conn: psycopg.C
     assert found == [december, march]
 
 
+@on_one_engine
 def test_look_gives_rules_and_names(database: Database, conn: psycopg.Connection[Any], home: Path) -> None:
     load_master(conn, data_file(MASTER).read_bytes(), "file")
     config = settings(
@@ -92,6 +94,7 @@ def test_look_gives_rules_and_names(database: Database, conn: psycopg.Connection
         UniverseKeeper(settings(home=home, universe="", underlyings=""), database.url).look(NOON)
 
 
+@on_one_engine
 def test_look_follows_the_spot_and_rolls_at_the_close_of_expiry(
     database: Database, conn: psycopg.Connection[Any], home: Path
 ) -> None:
@@ -125,6 +128,7 @@ def test_look_follows_the_spot_and_rolls_at_the_close_of_expiry(
     )
 
 
+@on_one_engine
 def test_refresh_offline_uses_the_last_good_master_says_its_age_and_does_not_hammer(
     database: Database, conn: psycopg.Connection[Any], home: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -144,6 +148,7 @@ def test_refresh_offline_uses_the_last_good_master_says_its_age_and_does_not_ham
     assert "hours old" in caplog.text
 
 
+@on_one_engine
 def test_refresh_asks_once_a_day_after_the_master_is_made(database: Database, home: Path) -> None:
     async def days() -> list[int]:
         async with Simulator(RecordingSource(data_file(SESSION))) as simulator:
@@ -192,6 +197,7 @@ def test_calendar_is_fetched_from_the_vendor_kept_and_used_offline(home: Path) -
     assert load_calendar(home, "vendor") == Calendar()
 
 
+@on_one_engine
 def test_universe_commands_refresh_plan_and_refuse(database: Database, home: Path) -> None:
     # Contracts that live whenever this test runs.
     path = home / "master.json"
@@ -245,6 +251,7 @@ def option(number: int) -> dict[str, Any]:
     }
 
 
+@on_one_engine
 def test_rules_know_the_contracts_of_the_exchanges_that_are_named(
     database: Database, conn: psycopg.Connection[Any], home: Path
 ) -> None:

@@ -6,7 +6,6 @@ import io
 import json
 import subprocess
 import sys
-from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -34,13 +33,8 @@ def market(
 
 
 @pytest.fixture(scope="module")
-def stored(database_to_read: Database) -> Iterator[psycopg.Connection[Any]]:
-    with database_to_read.connect(autocommit=True) as conn:
-        store(conn)
-        yield conn
-
-
-def store(conn: psycopg.Connection[Any]) -> None:
+def stored(conn_to_read: psycopg.Connection[Any]) -> psycopg.Connection[Any]:
+    conn = conn_to_read
     conn.execute(
         "insert into instruments (instrument_key, segment, trading_symbol, instrument_type) "
         "values ('NSE_EQ|INE009A01021', 'NSE_EQ', 'INFY', 'EQ')"
@@ -56,6 +50,7 @@ def store(conn: psycopg.Connection[Any]) -> None:
         "select timestamptz '2025-12-15 05:00+00' + n * interval '0.25 s', instrument_id, n, false, 100, 0.123456, "
         "'2025-12-15 06:00+00' from instruments, generate_series(1, 50) as n"
     )
+    return conn
 
 
 def run(command: click.Command, *arguments: str, text: str | None = None) -> Result:

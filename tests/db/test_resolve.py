@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from datetime import date
 from typing import Any
 
 import psycopg
 import pytest
 
-from sql.database import Database
 from sql.errors import ConfigError, SchemaError
 from sql.resolve import Instrument, resolve
 
@@ -34,11 +32,11 @@ MASTER: list[tuple[Any, ...]] = [
 
 
 @pytest.fixture(scope="module")
-def master(database_to_read: Database) -> Iterator[psycopg.Connection[Any]]:
+def master(conn_to_read: psycopg.Connection[Any]) -> psycopg.Connection[Any]:
     """A database with a few instruments."""
-    with database_to_read.connect(autocommit=True) as conn:
-        conn.cursor().executemany(f"insert into instruments ({COLUMNS}) values ({', '.join(['%s'] * 8)})", MASTER)
-        yield conn
+    statement = f"insert into instruments ({COLUMNS}) values ({', '.join(['%s'] * 8)})"
+    conn_to_read.cursor().executemany(statement, MASTER)
+    return conn_to_read
 
 
 def keys(connection: psycopg.Connection[Any], *names: str, on: date = BEFORE_EXPIRY) -> list[str]:

@@ -68,29 +68,29 @@ def describe(conn: psycopg.Connection[Any]) -> dict[str, Any]:
     }
 
 
-def test_schema_either_engine_has_the_public_relations(conn: psycopg.Connection[Any]) -> None:
-    rows = conn.execute("select table_name from information_schema.tables where table_schema = 'public'")
+def test_schema_either_engine_has_the_public_relations(conn_to_read: psycopg.Connection[Any]) -> None:
+    rows = conn_to_read.execute("select table_name from information_schema.tables where table_schema = 'public'")
     assert {name for (name,) in rows} == PUBLIC
 
 
-def test_schema_two_engines_are_identical(conn: psycopg.Connection[Any], engine: str) -> None:
+def test_schema_two_engines_are_identical(conn_to_read: psycopg.Connection[Any], engine: str) -> None:
     # One server runs at a time: each engine is compared with those looked at before it.
     for seen in _seen.values():
-        for what, described in describe(conn).items():
+        for what, described in describe(conn_to_read).items():
             assert described == seen[what], what
-    _seen[engine] = describe(conn)
+    _seen[engine] = describe(conn_to_read)
 
 
-def test_ticks_columns_are_those_of_the_writer(conn: psycopg.Connection[Any]) -> None:
-    rows = conn.execute(
+def test_ticks_columns_are_those_of_the_writer(conn_to_read: psycopg.Connection[Any]) -> None:
+    rows = conn_to_read.execute(
         "select column_name, data_type from information_schema.columns "
         "where table_schema = 'public' and table_name = 'ticks' order by ordinal_position"
     ).fetchall()
     assert rows == [(name, TYPE_NAMES[kind]) for name, kind in TICK_COLUMNS]
 
 
-def test_schema_every_public_column_has_a_comment(conn: psycopg.Connection[Any]) -> None:
-    bare = conn.execute(
+def test_schema_every_public_column_has_a_comment(conn_to_read: psycopg.Connection[Any]) -> None:
+    bare = conn_to_read.execute(
         "select relname, attname from pg_class join pg_attribute on attrelid = pg_class.oid "
         "where relnamespace = 'public'::regnamespace and attnum > 0 and not attisdropped "
         "and relkind in ('r', 'p', 'v') and col_description(pg_class.oid, attnum) is null"
@@ -99,8 +99,8 @@ def test_schema_every_public_column_has_a_comment(conn: psycopg.Connection[Any])
 
 
 @pytest.mark.parametrize("relation", ["bars_1m", "bars_5m", "best_bars_1m", "best_bars_5m"])
-def test_bars_end_with_volatility_and_greeks(conn: psycopg.Connection[Any], relation: str) -> None:
-    rows = conn.execute(
+def test_bars_end_with_volatility_and_greeks(conn_to_read: psycopg.Connection[Any], relation: str) -> None:
+    rows = conn_to_read.execute(
         "select column_name, data_type from information_schema.columns "
         "where table_schema = 'public' and table_name = %s order by ordinal_position desc limit 3",
         (relation,),
@@ -170,12 +170,12 @@ def test_engine_older_schema_names_the_remedy(database: Database, conn: psycopg.
         _ = database.engine
 
 
-def test_engine_other_than_recorded_is_refused(database: Database, engine: str) -> None:
+def test_engine_other_than_recorded_is_refused(database_to_read: Database, engine: str) -> None:
     other = "postgres" if engine == "timescale" else "timescale"
     with pytest.raises(ConfigError, match=f"uses engine '{engine}' but settings say '{other}': set TICKLINE_ENGINE"):
-        _ = Database(database.url, None, other).engine
+        _ = Database(database_to_read.url, None, other).engine
     with pytest.raises(ConfigError):
-        apply.upgrade(database, other)
+        apply.upgrade(database_to_read, other)
 
 
 @pytest.mark.parametrize("engine", ["postgres"], indirect=True)
@@ -184,8 +184,8 @@ def test_upgrade_timescale_where_it_is_not_loaded_says_what_is_missing(empty_dat
         apply.upgrade(Database(empty_database.url, None), "timescale")
 
 
-def test_status_fresh_schema_lists_relations(database: Database, engine: str) -> None:
-    found = apply.status(database)
+def test_status_fresh_schema_lists_relations(database_to_read: Database, engine: str) -> None:
+    found = apply.status(database_to_read)
     assert (found.engine, found.revision, found.head) == (engine, HEAD, HEAD)
     tables = {"instruments", "ticks", "bars_1m", "bars_5m", "official_bars_1m", "feed_gaps", "signals"} | {
         "unheard_minutes",
@@ -236,8 +236,8 @@ def test_alembic_folder_does_not_shadow_the_package() -> None:
         ("selct 1", StoreError),
     ],
 )
-def test_translate_by_sqlstate(database: Database, statement: str, kind: type[StoreError]) -> None:
-    connection = database.connect()
+def test_translate_by_sqlstate(database_to_read: Database, statement: str, kind: type[StoreError]) -> None:
+    connection = database_to_read.connect()
     with pytest.raises(psycopg.Error) as caught:
         connection.execute(statement)
     assert type(translate(caught.value)) is kind

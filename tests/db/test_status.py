@@ -22,6 +22,7 @@ from ingest.status import latest_tick, latest_ticks
 from sql.database import Database
 from sql.errors import ConfigError
 from tests.data import REPOSITORY
+from tests.engines import on_one_engine
 from tests.fault.live import Running, running, until
 
 API = "/api/v1/websocket"
@@ -55,6 +56,7 @@ def carried(run: Running) -> dict[str, Any]:
     return {key: mode for one in run.simulator.player.connections for key, mode in one.modes.items()}
 
 
+@on_one_engine
 def test_status_answers_with_the_fields_that_are_promised(database: Database, home: Path) -> None:
     port = free_port()
 
@@ -110,6 +112,7 @@ def test_status_answers_with_the_fields_that_are_promised(database: Database, ho
     assert (code, printed.keys()) == (0, found.keys())
 
 
+@on_one_engine
 def test_health_is_bad_while_data_should_flow_and_do_not(database: Database, home: Path) -> None:
     port = free_port()
 
@@ -131,6 +134,7 @@ def test_health_is_bad_while_data_should_flow_and_do_not(database: Database, hom
     asyncio.run(run())
 
 
+@on_one_engine
 def test_subscriptions_change_at_run_time(database: Database, home: Path) -> None:
     port = free_port()
 
@@ -157,6 +161,7 @@ def test_subscriptions_change_at_run_time(database: Database, home: Path) -> Non
     asyncio.run(run())
 
 
+@on_one_engine
 def test_latest_tick_is_had_by_key_without_a_walk_over_the_others(database: Database, home: Path) -> None:
     port = free_port()
 
@@ -186,6 +191,7 @@ def test_latest_tick_is_had_by_key_without_a_walk_over_the_others(database: Data
     asyncio.run(run())
 
 
+@on_one_engine
 def test_port_that_is_taken_costs_the_status_only(
     database: Database, home: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -199,6 +205,7 @@ def test_port_that_is_taken_costs_the_status_only(
     asyncio.run(run())
 
 
+@on_one_engine
 def test_handlers_that_fail_or_block_cost_their_own_ticks_only(database: Database, home: Path) -> None:
     seen: list[Tick] = []
 
