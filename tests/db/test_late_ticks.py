@@ -11,7 +11,10 @@ from typing import Any
 
 import numpy as np
 import psycopg
+import pytest
+from click.testing import CliRunner
 
+from ingest.cli import group
 from ingest.config import Settings
 from ingest.freshness import refresh_touched, touch
 from ingest.proto import upstox_feed_v3_pb2 as pb
@@ -148,7 +151,7 @@ def test_late_tick_has_a_transaction_of_its_own_and_its_frame_is_written_once(
 
 
 def test_late_ticks_that_a_crash_left_are_moved_by_the_next_writer(
-    conn: Connection, database: Database, tmp_path: Path
+    conn: Connection, database: Database, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A crash between the two transactions: the row is counted by its frame, and gets in with its bar."""
     replayed(database, tmp_path)
@@ -163,7 +166,9 @@ def test_late_ticks_that_a_crash_left_are_moved_by_the_next_writer(
     assert sum(row[2] for row in counted) == (before or (0,))[0]
     with Writer(database.url, "another"):
         pass
-    refresh_touched(database.url)
+    monkeypatch.setenv("TICKLINE_DATABASE_URL", database.url)
+    done = CliRunner().invoke(group, ["db", "refresh"], catch_exceptions=False)
+    assert done.output == "bars of all touched minutes made anew\n"
     assert conn.execute("select count(*) from ticks").fetchone() == before
     found = conn.execute(
         "select volume from bars_1m join instruments using (instrument_id) where instrument_key = %s and bucket = %s",
