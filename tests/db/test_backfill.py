@@ -85,7 +85,9 @@ def bars_of(conn: psycopg.Connection[Any], relation: str) -> dict[tuple[str, int
 
 
 @on_one_engine
-@pytest.mark.parametrize("along", [False, True], ids=["afterwards", "along"])
+@pytest.mark.parametrize(
+    "along", [pytest.param(False, id="afterwards", marks=pytest.mark.soak), pytest.param(True, id="along")]
+)
 def test_random_breaks_are_repaired_and_what_the_vendor_does_not_have_is_named(
     database: Database, conn: psycopg.Connection[Any], home: Path, along: bool
 ) -> None:

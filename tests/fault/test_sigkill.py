@@ -11,6 +11,7 @@ import pytest
 
 from sql.database import Database
 from tests.conftest import Template
+from tests.engines import on_one_engine
 from tests.fault.harness import (
     QUICK,
     Command,
@@ -98,6 +99,7 @@ def test_start_killed_again_and_again_commits_each_frame_once(
     print(f"start: kills={kills} ticks={ticks}")
 
 
+@on_one_engine
 @pytest.mark.timeout(3600)
 @pytest.mark.parametrize(("kills", "recording", "batch_rows"), KILLS)
 def test_replay_killed_again_and_again_writes_the_recording_once(
