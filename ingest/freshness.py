@@ -7,18 +7,21 @@ makes the bars that a killed process left.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from datetime import UTC, datetime
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import datetime
+from typing import Any
 
 import numpy as np
 import psycopg
 from numpy.typing import NDArray
 
+from ingest.batches import time_of
 from sql import query
 from sql.database import connect, translate
 
 MINUTE_US = 60_000_000
-Connection = psycopg.Connection[tuple[object, ...]]
+Connection = psycopg.Connection[tuple[Any, ...]]
 
 
 def touch(connection: Connection, times_us: NDArray[np.float64]) -> None:
@@ -31,7 +34,7 @@ def touch(connection: Connection, times_us: NDArray[np.float64]) -> None:
     times_us
         Event times of the rows, microseconds since the epoch; at least one.
     """
-    connection.execute(query("touch_minutes"), {"last_ts": [_time(us) for us in newest_of_minutes(times_us).tolist()]})
+    connection.execute(query("touch_minutes"), {"times": [time_of(us) for us in newest_of_minutes(times_us).tolist()]})
 
 
 def newest_of_minutes(times_us: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -54,34 +57,32 @@ def refresh_touched(url: str) -> None:
     StoreError
         If the database cannot be written.
     """
-    with connect(url, autocommit=True, application_name="tickline bars") as connection:
-        try:
-            for start, end, minutes, touched_by in connection.execute(query("touched_ranges")).fetchall():
-                _refresh(connection, start, end)
-                connection.execute(query("forget_minutes"), {"minutes": minutes, "touched_by": touched_by})
-        except psycopg.Error as exc:
-            raise translate(exc) from exc
+    with _refreshing(url) as connection:
+        for start, end, minutes, touched_by in connection.execute(query("touched_ranges")).fetchall():
+            _refresh(connection, start, end)
+            connection.execute(query("forget_minutes"), {"minutes": minutes, "touched_by": touched_by})
 
 
-def refresh_bars(url: str, ranges: Iterable[tuple[datetime, datetime]]) -> None:
-    """Make the bars of half-open ranges anew, one-minute then five-minute.
+def refresh_bars(url: str, start: datetime, end: datetime) -> None:
+    """Make the bars of the half-open range [start, end) anew, one-minute then five-minute.
 
     Raises
     ------
     StoreError
         If the database cannot be written.
     """
+    with _refreshing(url) as connection:
+        _refresh(connection, start, end)
+
+
+@contextmanager
+def _refreshing(url: str) -> Iterator[Connection]:
     with connect(url, autocommit=True, application_name="tickline bars") as connection:
         try:
-            for start, end in ranges:
-                _refresh(connection, start, end)
+            yield connection
         except psycopg.Error as exc:
             raise translate(exc) from exc
 
 
 def _refresh(connection: Connection, start: datetime, end: datetime) -> None:
     connection.execute(query("refresh_bars"), {"from_ts": start, "to_ts": end})
-
-
-def _time(epoch_us: float) -> datetime:
-    return datetime.fromtimestamp(epoch_us / 1e6, UTC)

@@ -14,6 +14,7 @@ import os
 import socket
 from collections.abc import Callable, Iterable, Sequence
 from datetime import date
+from functools import partial
 from types import TracebackType
 from typing import Any, Self
 
@@ -218,7 +219,7 @@ class Writer:
             parts = {COPY_TICKS: values[~late], COPY_LATE_TICKS: values[late]}
         try:
             try:
-                self._commit(batch, stream, parts, lambda: self._copy_parts(parts, blocks if late is None else None))
+                self._commit(batch, stream, parts, partial(self._copy_whole, blocks=blocks if late is None else None))
             except psycopg.errors.UniqueViolation as exc:
                 if exc.diag.constraint_name != LEDGER_KEY:
                     raise
@@ -230,7 +231,7 @@ class Writer:
                 log.info("batch was committed before segment=%s offset_start=%d", batch.segment, batch.offset_start)
             except (psycopg.DataError, psycopg.IntegrityError) as exc:
                 log.warning("batch has a row that the database rejects, looking for it error=%s", exc)
-                batch.rejected += self._commit(batch, stream, parts, lambda: self._copy_bisected_parts(batch, parts))
+                batch.rejected += self._commit(batch, stream, parts, partial(self._copy_bisected, batch))
             if late is not None:
                 self._settle_late_ticks()
         except psycopg.Error as exc:
@@ -254,7 +255,7 @@ class Writer:
         return row is not None
 
     def _commit(
-        self, batch: Batch, stream: str, parts: dict[str, Values], copy: Callable[[], list[RejectedTick]]
+        self, batch: Batch, stream: str, parts: dict[str, Values], copy: Callable[[str, Values], list[RejectedTick]]
     ) -> list[RejectedTick]:
         """Write everything of a batch in one transaction; return the rows that the database rejected."""
         values = batch.rows.values()
@@ -264,7 +265,7 @@ class Writer:
             self._write_ledger(batch, stream, values)
             if len(values):
                 self._prepare(values)
-                if rejected := copy():
+                if rejected := [row for part in parts.items() for row in copy(*part)]:
                     self._correct_ledger(batch, stream, len(rejected))
             write_findings(self._connection, self.collector, stream, batch, batch.rejected + rejected)
             if batch.checkpoint is not None:
@@ -274,10 +275,9 @@ class Writer:
                 touch(self._connection, on_time[:, 0])
         return rejected
 
-    def _copy_parts(self, parts: dict[str, Values], blocks: Iterable[bytes] | None) -> list[RejectedTick]:
-        """Copy rows to where they belong; `blocks` are those of a single part, encoded already."""
-        for statement, values in parts.items():
-            self._copy(statement, blocks or encode_rows(values))
+    def _copy_whole(self, statement: str, values: Values, *, blocks: Iterable[bytes] | None) -> list[RejectedTick]:
+        """Copy rows, all or none; `blocks` are they where they are encoded already."""
+        self._copy(statement, blocks or encode_rows(values))
         return []
 
     def _copy(self, statement: str, blocks: Iterable[bytes]) -> None:
@@ -290,10 +290,6 @@ class Writer:
     def _settle_late_ticks(self) -> None:
         """Move what was committed apart to the other ticks; what a crash left of it comes at the next connection."""
         self._connection.execute(query("settle_late_ticks"))
-
-    def _copy_bisected_parts(self, batch: Batch, parts: dict[str, Values]) -> list[RejectedTick]:
-        """Copy what the database takes of each part; return the rows that it rejects."""
-        return [row for statement, values in parts.items() for row in self._copy_bisected(batch, statement, values)]
 
     def _copy_bisected(self, batch: Batch, statement: str, values: Values) -> list[RejectedTick]:
         """Copy what the database takes, halving what it does not; return the rows that it rejects."""

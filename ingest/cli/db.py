@@ -104,7 +104,7 @@ def refresh(days: tuple[datetime, ...]) -> None:
             click.echo("bars of all touched minutes made anew")
         for day in days:
             start = day.replace(tzinfo=UTC)
-            refresh_bars(database.url, [(start, start + timedelta(days=1))])
+            refresh_bars(database.url, start, start + timedelta(days=1))
             click.echo(f"{start:%Y-%m-%d}  bars made anew")
 
 

@@ -1,5 +1,5 @@
 -- Move the ticks that wait for a transaction of their own to `ticks`; two sessions may do it at once.
--- No parameters. Rows: none; the minutes are noted as touched. Expect: a few ticks, mostly none.
+-- No parameters. Rows: one, of no meaning; the minutes are noted as touched. Expect: a few ticks, mostly none.
 with late as (
     delete from tickline.late_ticks
     returning
@@ -19,14 +19,4 @@ settled as (
     returning ts
 )
 
-insert into tickline.touched_minutes as touched (minute, last_ts)
-select
-    tickline.bucket_1m(ts) as minute,
-    max(ts) as last_ts
-from settled
-group by minute
-order by minute
-on conflict (minute) do update
-set
-    last_ts = greatest(touched.last_ts, excluded.last_ts),
-    touched_by = excluded.touched_by
+select tickline.touch_minutes(array(select ts from settled))

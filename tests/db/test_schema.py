@@ -114,7 +114,7 @@ def test_upgrade_repeated_does_nothing(empty_database: Database) -> None:
 
 
 def test_upgrade_of_the_first_schema_keeps_what_it_has(database: Database, conn: psycopg.Connection[Any]) -> None:
-    conn.execute("drop table tickline.touched_minutes")
+    conn.execute("drop table tickline.touched_minutes cascade")
     conn.execute("update tickline.alembic_version set version_num = '0001'")
     conn.execute("insert into instruments (instrument_key) values ('NSE_EQ|1')")
     with pytest.raises(SchemaError, match=r"older than .*: run `tickline db upgrade`"):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import signal
 import socket
+import time
 import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
@@ -25,8 +26,7 @@ from tests.fault.harness import (
 )
 from tests.fault.proxy import Proxy
 
-STOP_S_MAX = 8.0
-SLOW_S = 3.0  # what a slow machine takes beyond the deadline
+STOP_S_MAX = 5.0
 SIGNALS = [signal.SIGTERM, signal.SIGINT]
 
 
@@ -78,7 +78,7 @@ def test_stop_while_the_database_is_silent_leaves_the_rest_to_the_next_start(
             proxy.cut()
             ingester.wait_for("trying again")
         wait_until(lambda: backlog_bytes(database, ingester.folder) > 2**18)
-        assert ingester.stop() < stop_s + SLOW_S
+        assert ingester.stop() < stop_s + 1.0
         assert "stopped while the database is away" in ingester.text()
     assert backlog_bytes(database, ingester.folder) > 2**18
     proxy.cut()
@@ -94,7 +94,7 @@ def test_stop_while_neither_feed_nor_database_answers_still_ends_in_time(
         proxy.pause()
         wait_until(lambda: backlog_bytes(database, ingester.folder) > 2**18)
         market.process.send_signal(signal.SIGSTOP)
-        assert ingester.stop() < 2.5 + SLOW_S
+        assert ingester.stop() < 3.5
 
 
 @on_one_engine
@@ -114,8 +114,10 @@ def test_second_signal_exits_at_once_and_loses_nothing(
         wait_until(lambda: backlog_bytes(database, ingester.folder) > 2**18)
         ingester.process.send_signal(first)
         ingester.wait_for("stopping: the feed is closed")
+        began = time.monotonic()
         ingester.process.send_signal(second)
         assert ingester.process.wait(timeout=10) != 0
+        assert time.monotonic() - began < 1.0
     proxy.cut()
     commit_the_rest(home, market, database, template)
 
