@@ -10,8 +10,10 @@ import logging
 import os
 import shutil
 import threading
+from bisect import bisect_right
 from collections import deque
 from dataclasses import dataclass
+from itertools import accumulate
 from pathlib import Path
 from typing import NamedTuple
 
@@ -127,10 +129,11 @@ class JournalWriter:
             seq = self.next_seq + len(data)
             data.append(encode_record(record.kind, seq, record.received_us, record.payload, record.socket))
             size += len(data[-1])
-        self._write(b"".join(data))
-        self.bytes += size
-        self._until_check -= size
-        return len(data)
+        begins = self._size
+        count = self._write(data)
+        self.bytes += self._size - begins
+        self._until_check -= self._size - begins
+        return count
 
     def check_room(self) -> None:
         """Look at the disk.
@@ -164,18 +167,26 @@ class JournalWriter:
             self._syncer.join()
         self._close_segment()
 
-    def _write(self, data: bytes) -> None:
-        try:
-            written = os.write(self._fd, data)
-        except OSError as exc:
-            self._undo()
-            raise JournalError(f"cannot write journal {self.folder.name!r}: {exc.strerror}: see its disk") from exc
-        if written != len(data):  # a full disk takes part of it
-            self._undo()
-            raise JournalError(f"cannot write journal {self.folder.name!r}: no space left on device: free some")
-        self._size += len(data)
+    def _write(self, parts: list[bytes]) -> int:
+        """Write parts in one go; return how many the disk took whole, which is at least one.
 
-    def _undo(self) -> None:
+        Those stay: a reader may have seen them already.
+        """
+        try:
+            written = os.write(self._fd, b"".join(parts))
+        except OSError as exc:
+            self._cut()
+            raise JournalError(f"cannot write journal {self.folder.name!r}: {exc.strerror}: see its disk") from exc
+        ends = list(accumulate(map(len, parts)))
+        count = bisect_right(ends, written)
+        self._size += ends[count - 1] if count else 0
+        if count < len(parts):  # a full disk takes part of it
+            self._cut()
+        if not count:
+            raise JournalError(f"cannot write journal {self.folder.name!r}: no space left on device: free some")
+        return count
+
+    def _cut(self) -> None:
         """Cut what a failed write left, so that the next record stands behind a whole one."""
         os.ftruncate(self._fd, self._size)
         self._until_check = 0
@@ -191,7 +202,7 @@ class JournalWriter:
         with self._lock:
             self._fd, self._size, self._day = fd, 0, day
         try:
-            self._write(header)
+            self._write([header])
             os.fsync(fd)
         except (JournalError, OSError):
             self._close_segment(sync=False)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from collections import deque
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -15,7 +16,7 @@ from ingest.journal import JournalLock, Position, recover, segment_name, segment
 from ingest.journal_format import SegmentHeader, encode_segment_header
 from ingest.journal_keeper import keep
 from ingest.journal_reader import JournalReader
-from ingest.journal_writer import JournalLimits, JournalWriter
+from ingest.journal_writer import JournalLimits, JournalWriter, NewRecord
 from ingest.model import Record, RecordKind
 from ingest.sources import is_segment, read_segment_header
 from sql.errors import JournalError, VersionError
@@ -186,6 +187,27 @@ for number in range(100):
     number, _, text = ran.stdout.partition(" ")
     assert "cannot write journal" in text
     assert len(read_all(tmp_path)) == int(number)
+
+
+def test_group_that_the_disk_takes_in_part_keeps_the_whole_records_that_a_reader_may_have_seen(tmp_path: Path) -> None:
+    resource = pytest.importorskip("resource")
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    journal = writer(tmp_path, fsync_ms=0)
+    journal.append(RecordKind.FRAME, b"first", T0_US)
+    queue = deque(NewRecord(RecordKind.FRAME, bytes([number]) * 300, T0_US) for number in range(5))
+    [segment] = segments_of(tmp_path)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (segment.stat().st_size + 800, hard))
+    try:
+        with pytest.raises(JournalError, match="cannot write journal"):
+            journal.append_all(queue)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    taken = [record.payload for record in read_all(tmp_path)]
+    assert taken == [b"first", bytes([0]) * 300, bytes([1]) * 300]
+    assert [record.payload for record in queue] == [bytes([number]) * 300 for number in (2, 3, 4)]
+    journal.append_all(queue)
+    journal.close()
+    assert [record.seq for record in read_all(tmp_path)] == [1, 2, 3, 4, 5, 6]
 
 
 def test_closed_writer_cannot_begin_a_segment_that_exists(tmp_path: Path) -> None:
