@@ -7,7 +7,7 @@ them all, and a test holds the two together.
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import AliasChoices, Field, HttpUrl, SecretStr, field_validator
 from pydantic_settings import NoDecode
@@ -26,6 +26,8 @@ def _vendor(name: str) -> AliasChoices:
 
 class Settings(DatabaseSettings):
     """All settings. Units are in the names; limits say in a comment why they are what they are."""
+
+    knows_all_names: ClassVar[bool] = True
 
     # The vendor.
     upstox_access_token: SecretStr | None = Field(None, validation_alias=_vendor("UPSTOX_ACCESS_TOKEN"))

@@ -162,7 +162,7 @@ def embedded_server(
         ) from exc
     files = None if use_timescaledb is False else timescaledb.find(timescaledb_dir)
     if use_timescaledb and files is None:
-        raise ConfigError(timescaledb.not_found_text(timescaledb_dir))
+        raise ConfigError(timescaledb.not_found_text())
     with _exclusively(root):
         users = (root / "users.lock").open("ab")
         fcntl.flock(users, fcntl.LOCK_SH)

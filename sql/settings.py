@@ -6,17 +6,22 @@ Must not know what is stored, nor any other setting: `ingest.config` builds on t
 
 from __future__ import annotations
 
+import difflib
 import os
 from pathlib import Path
-from typing import Any, Literal, TypeVar
+from typing import Any, ClassVar, Literal, TypeVar
 
 from pydantic import AliasChoices, Field, SecretStr, ValidationError
 from pydantic.fields import FieldInfo
-from pydantic_settings import BaseSettings, SettingsConfigDict
+from pydantic_settings import BaseSettings, DotEnvSettingsSource, SettingsConfigDict
 
 from sql.errors import ConfigError
 
 Engine = Literal["timescale", "postgres"]
+PREFIX = "TICKLINE_"
+# Of difflib, 0 to 1, without the prefix. A mistyped name is nearer than this to the right one; what others put into
+# the environment is not, as TICKLINE_PORT, which Kubernetes makes of a service of our name.
+NEAR_MIN = 0.76
 
 
 def default_home() -> Path:
@@ -38,10 +43,13 @@ class DatabaseSettings(BaseSettings):
         Folder with `lib/` and `share/extension/` of TimescaleDB, for the embedded server.
     engine
         The engine to make the schema for at the first upgrade; None: the better one at hand.
+    knows_all_names
+        Whether a name of ours that no field has means nothing to any other part of the program.
     """
 
+    knows_all_names: ClassVar[bool] = False
     model_config = SettingsConfigDict(
-        env_prefix="TICKLINE_", env_file=".env", env_ignore_empty=True, extra="ignore", populate_by_name=True
+        env_prefix=PREFIX, env_file=".env", env_ignore_empty=True, extra="ignore", populate_by_name=True
     )
 
     database_url: SecretStr | None = None
@@ -50,7 +58,7 @@ class DatabaseSettings(BaseSettings):
     engine: Engine | None = None
 
 
-S = TypeVar("S", bound=BaseSettings)
+S = TypeVar("S", bound=DatabaseSettings)
 
 
 def load(cls: type[S], **overrides: Any) -> S:
@@ -60,7 +68,9 @@ def load(cls: type[S], **overrides: Any) -> S:
     ------
     ConfigError
         If a value is wrong: names the setting as the user spells it, the value and what is allowed.
+        If a name is: it begins like ours and no setting has it.
     """
+    _check_names(cls)
     try:
         return cls(**overrides)
     except ValidationError as exc:
@@ -70,6 +80,28 @@ def load(cls: type[S], **overrides: Any) -> S:
         allowed = error["msg"][:1].lower() + error["msg"][1:]
         value = "" if _is_secret(cls, name) else f" has the wrong value {error['input']!r}"
         raise ConfigError(f"setting {setting}{value or ' is wrong'}: {allowed}") from exc
+
+
+def _check_names(cls: type[DatabaseSettings]) -> None:
+    """Refuse names that begin like ours and are none: all of `.env`, but of the environment only mistyped ones."""
+    known = {_setting_name(cls, name) for name in cls.model_fields}
+    known |= {f"{PREFIX}{name}".upper() for name in cls.model_fields}
+    for place, names in {".env": DotEnvSettingsSource(cls).env_vars, "the environment": os.environ}.items():
+        for name in map(str.upper, names):
+            if not name.startswith(PREFIX) or name in known:
+                continue
+            if near := _nearest(name, known):
+                raise ConfigError(f"setting {name!r} in {place} does not exist: write {near}")
+            if place == ".env" and cls.knows_all_names:
+                raise ConfigError(f"setting {name!r} in {place} does not exist: correct its name, or remove it")
+
+
+def _nearest(name: str, known: set[str]) -> str | None:
+    """Return the name of a setting that was perhaps meant, None if none is near."""
+    own = name.removeprefix(PREFIX)
+    ratios = {one: difflib.SequenceMatcher(None, own, one.removeprefix(PREFIX)).ratio() for one in sorted(known)}
+    best = max(ratios, key=ratios.__getitem__)
+    return best if ratios[best] >= NEAR_MIN else None
 
 
 def _field(cls: type[BaseSettings], name: str) -> FieldInfo | None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
 import stat
 import subprocess
@@ -214,9 +215,27 @@ def test_embedded_timescaledb_asked_for_and_absent_names_the_places(
     home: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     nowhere = timescaledb.Files(home / "lib", home / "share")
-    monkeypatch.setattr(timescaledb, "candidates", lambda _: [nowhere])
+    monkeypatch.setattr(timescaledb, "candidates", lambda: [nowhere])
     with pytest.raises(ConfigError, match=r"not found in .*: set TIMESCALEDB_DIR"):
         embedded_server(home, use_timescaledb=True)
+
+
+def test_embedded_wrong_timescaledb_dir_is_an_error_that_names_what_is_missing(home: Path) -> None:
+    extension, lib = home / "ts" / "share" / "extension", home / "ts" / "lib"
+    for made, missing in (
+        (extension, extension / "timescaledb.control"),
+        (lib, extension / "timescaledb.control"),
+        (extension / "timescaledb.control", lib / "timescaledb-*.so"),
+    ):
+        if made.suffix:
+            made.touch()
+        else:
+            made.mkdir(parents=True)
+        text = re.escape(f"TIMESCALEDB_DIR has the wrong value '{home}/ts': there is no {missing}")
+        with pytest.raises(ConfigError, match=text):  # and no silent search in /opt
+            embedded_server(home, timescaledb_dir=home / "ts")
+    with embedded_server(home, timescaledb_dir=home / "ts", use_timescaledb=False) as server:
+        assert server.pid is not None
 
 
 def test_embedded_timescale_database_without_the_files_is_refused(home: Path) -> None:

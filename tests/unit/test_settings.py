@@ -1,0 +1,64 @@
+"""Names of settings: one that begins like ours and is none is an error, not a wish that nobody heard."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from ingest.config import Settings, settings
+from sql.errors import ConfigError
+from sql.settings import PREFIX, DatabaseSettings, load
+from sql.settings import _check_names as check_names
+
+
+@pytest.fixture(autouse=True)
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The folder whose `.env` is read."""
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+@pytest.mark.parametrize(
+    ("name", "meant"),
+    [
+        ("TICKLINE_STANBY", "TICKLINE_STANDBY"),
+        ("tickline_univers", "TICKLINE_UNIVERSE"),
+        ("TICKLINE_DATABASE_ULR", "TICKLINE_DATABASE_URL"),
+        ("TICKLINE_OPTIONS_STRIKES", "TICKLINE_OPTION_STRIKES"),
+    ],
+)
+def test_mistyped_name_is_an_error_with_the_nearest_one(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, name: str, meant: str
+) -> None:
+    (folder / ".env").write_text(f"UPSTOX_NEW_THING=1\n{name}=x\n")
+    with pytest.raises(ConfigError, match=f"setting '{name.upper()}' in .env does not exist: write {meant}$"):
+        settings()
+    (folder / ".env").unlink()
+    monkeypatch.setenv(name, "x")
+    with pytest.raises(ConfigError, match=f"setting '{name.upper()}' in the environment does not exist: write {meant}"):
+        settings()
+
+
+def test_reading_commands_refuse_a_mistyped_name_of_the_database(folder: Path) -> None:
+    (folder / ".env").write_text("TICKLINE_DATABASE_ULR=postgresql://elsewhere/x\n")
+    with pytest.raises(ConfigError, match="write TICKLINE_DATABASE_URL"):  # and do not read the embedded one instead
+        load(DatabaseSettings)
+
+
+def test_unknown_name_in_the_file_is_an_error_in_the_environment_another_programs(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("TICKLINE_SERVICE_HOST", "TICKLINE_PORT", "TICKLINE_PORT_8788_TCP_ADDR", "TICKLINE_TEST_DATA"):
+        monkeypatch.setenv(name, "x")
+    settings()
+    (folder / ".env").write_text("TICKLINE_COLOUR=red\n")
+    with pytest.raises(ConfigError, match="setting 'TICKLINE_COLOUR' in .env does not exist: correct its name"):
+        settings()
+
+
+def test_every_name_is_taken_by_all_commands(folder: Path) -> None:
+    names = [f"{PREFIX}{name}".upper() for name in Settings.model_fields] + ["TIMESCALEDB_DIR", "UPSTOX_API_KEY"]
+    (folder / ".env").write_text("".join(f"{name}=x\n" for name in names))
+    check_names(Settings)
+    check_names(DatabaseSettings)
