@@ -12,12 +12,13 @@ official open. What trades after the close is in the bucket of its time.
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 
 import polars as pl
 
 from analytics.schema import BAR_SOURCE, BARS, TIME
-from analytics.session import EQUITY_OPEN, MARKET_OFFSET, OPENS, day_start
+from analytics.session import EQUITY_OPEN, MARKET_OFFSET, OPENS, SpecialSession, day_start
 from sql.errors import ConfigError
 
 DAY_MINUTES = 24 * 60
@@ -62,7 +63,7 @@ def five_minutes(bars: pl.DataFrame) -> pl.DataFrame:
     return _roll_up(bars.with_columns(pl.col("bucket").dt.truncate("5m")))
 
 
-def roll_up(bars: pl.DataFrame, minutes: int) -> pl.DataFrame:
+def roll_up(bars: pl.DataFrame, minutes: int, special: Sequence[SpecialSession] = ()) -> pl.DataFrame:
     """Put bars together to wider ones.
 
     Parameters
@@ -73,6 +74,8 @@ def roll_up(bars: pl.DataFrame, minutes: int) -> pl.DataFrame:
         quality counts where there is another.
     minutes
         Width of the result, from 1 minute to a day.
+    special
+        Sessions that do not open at the usual time.
 
     Returns
     -------
@@ -82,7 +85,7 @@ def roll_up(bars: pl.DataFrame, minutes: int) -> pl.DataFrame:
         (null only where none is), oi, iv, delta and gamma the last known. source is that of all its bars or 'mixed',
         quality the worst of them.
     """
-    return _roll_up(bars.with_columns(bucket=_bucket(minutes)))
+    return _roll_up(bars.with_columns(bucket=_bucket(minutes, special)))
 
 
 def _roll_up(bars: pl.DataFrame) -> pl.DataFrame:
@@ -121,18 +124,29 @@ def read_range(start: datetime | None, end: datetime | None, minutes: int) -> tu
     )
 
 
-def _bucket(minutes: int) -> pl.Expr:
+def _bucket(minutes: int, special: Sequence[SpecialSession]) -> pl.Expr:
     """Return the start of the wide bucket that a bar's bucket is in."""
     # In integers: by way of a time zone it takes four times as long.
     local = pl.col("bucket").cast(pl.Int64) + MARKET_OFFSET // _US
-    opens_at = local - local % (timedelta(days=1) // _US) + _session_open_us()
+    midnight = local - local % (timedelta(days=1) // _US)
+    opens_at = midnight + _session_open_us()
+    for session in special:
+        of_day = (pl.col("instrument_key").str.starts_with(f"{session.segment}|")) & (
+            midnight == _epoch_us(day_start(session.opens_at)) + MARKET_OFFSET // _US
+        )
+        local_open = _epoch_us(session.opens_at) + MARKET_OFFSET // _US
+        opens_at = pl.when(of_day).then(pl.lit(local_open, pl.Int64)).otherwise(opens_at)
     width = timedelta(minutes=minutes) // _US
     slot = ((local - opens_at) // width).clip(lower_bound=0)
     return (opens_at + slot * width - MARKET_OFFSET // _US).cast(TIME)
 
 
+def _epoch_us(at: datetime) -> int:
+    return (at - datetime(1970, 1, 1, tzinfo=UTC)) // _US
+
+
 def _session_open_us() -> pl.Expr:
-    """Return the open of an instrument's session after local midnight."""
+    """Return the usual open of an instrument's session after local midnight."""
     opens = pl.lit(EQUITY_OPEN // _US, pl.Int64)
     for segment, after_midnight in OPENS.items():
         is_of = pl.col("instrument_key").str.starts_with(f"{segment}|")

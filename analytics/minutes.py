@@ -11,7 +11,6 @@ from datetime import timedelta
 import polars as pl
 
 from analytics.schema import BAR_SOURCE, QUALITY
-from analytics.session import AUCTION, EQUITY_OPEN, MARKET_OFFSET
 
 _US = timedelta(microseconds=1)
 _KEY = ["instrument_id", "bucket"]
@@ -21,8 +20,9 @@ _GREEKS = ("iv", "delta", "gamma")  # of our ticks only: the vendor's bars have 
 
 def official_bars(official: pl.DataFrame) -> pl.DataFrame:
     """Return the vendor's bars, of `sql/queries/bars_official_1m.sql`, with source and quality."""
+    quality = pl.when("auction").then(_quality("auction")).otherwise(_quality("complete"))
     return _without_greeks(official).select(
-        *_KEY, *_FIGURES, _official_source().alias("source"), _quality("complete").alias("quality"), *_GREEKS
+        *_KEY, *_FIGURES, _official_source().alias("source"), quality.alias("quality"), *_GREEKS
     )
 
 
@@ -41,12 +41,18 @@ def tick_bars(ticks: pl.DataFrame, unheard: pl.DataFrame, minutes: int) -> pl.Da
         .group_by("at")
         .agg(pl.col("unheard").max())
     )
-    thin = pl.when("thin").then(_quality("thin")).otherwise(_quality("complete"))
+    quality = (
+        pl.when("auction").then(_quality("auction")).when("thin").then(_quality("thin")).otherwise(_quality("complete"))
+    )
     return (
         ticks.with_columns(_key())
         .join(worst, on="at", how="left")
         .select(
-            *_KEY, *_FIGURES, _source("ticks").alias("source"), pl.coalesce("unheard", thin).alias("quality"), *_GREEKS
+            *_KEY,
+            *_FIGURES,
+            _source("ticks").alias("source"),
+            pl.coalesce("unheard", quality).alias("quality"),
+            *_GREEKS,
         )
     )
 
@@ -65,10 +71,8 @@ def best_minutes(official: pl.DataFrame, ticks: pl.DataFrame, unheard: pl.DataFr
         both = (
             official.with_columns(_key())
             .join(ticks.with_columns(_key()), on="at", how="full", coalesce=True, suffix="_ours")
-            .with_columns(pl.coalesce(name, f"{name}_ours").alias(name) for name in (*_KEY, *_FIGURES))
+            .with_columns(pl.coalesce(name, f"{name}_ours").alias(name) for name in (*_KEY, *_FIGURES, "auction"))
         )
-    # In integers: the same by way of a time zone takes as long as all the rest.
-    since_midnight = (pl.col("bucket").cast(pl.Int64) + MARKET_OFFSET // _US) % (timedelta(days=1) // _US)
     if not unheard.is_empty():
         both = both.join(unheard, on=_KEY, how="full", coalesce=True)
     else:
@@ -79,10 +83,10 @@ def best_minutes(official: pl.DataFrame, ticks: pl.DataFrame, unheard: pl.DataFr
         pl.when(pl.col("backfilled").is_null()).then(_source("ticks")).otherwise(_official_source()).alias("source"),
         pl.when(pl.col("is_gap").is_not_null())
         .then(unheard_name())
+        .when("auction")
+        .then(_quality("auction"))
         .when(pl.col("backfilled").is_null() & pl.col("thin"))
         .then(_quality("thin"))
-        .when(since_midnight.is_between(AUCTION // _US, EQUITY_OPEN // _US, closed="left"))
-        .then(_quality("auction"))
         .otherwise(_quality("complete"))
         .alias("quality"),
         *_GREEKS,

@@ -22,7 +22,7 @@ from analytics.exported import with_exported
 from analytics.intervals import FIVE, five_minutes, interval_minutes, read_range, roll_up
 from analytics.minutes import best_minutes, official_bars, tick_bars
 from analytics.schema import BARS, SOURCES, TICKS, Source
-from analytics.session import market_day, moment
+from analytics.session import SpecialSession, market_day, moment
 from sql import query
 from sql.database import Database, check_schema, connect
 from sql.errors import ConfigError
@@ -153,10 +153,13 @@ def bars(
     kept = next((width for width in _KEPT_MINUTES[source] if minutes % width == 0), 1)
     # A wide bar that begins in the range needs what is before the open and what is behind the end.
     read_first, read_last = (first, last) if minutes == kept else read_range(first, last, minutes)
-    frame = _read(database, keys, _day_of_names(first, last), _bars_plan(source, kept, read_first, read_last))
+    plan = _bars_plan(source, kept, read_first, read_last)
+    with _opened(database) as opened:
+        frame = _read(opened, keys, _day_of_names(first, last), plan)
+        special = [] if minutes in {kept, FIVE} else _special_sessions(opened, plan)
     if minutes == kept:
         return frame.filter(pl.col("close").is_not_null())
-    wide = five_minutes(frame) if minutes == FIVE else roll_up(frame, minutes)
+    wide = five_minutes(frame) if minutes == FIVE else roll_up(frame, minutes, special)
     if first is not None:
         wide = wide.filter(pl.col("bucket") >= first)
     return wide if last is None else wide.filter(pl.col("bucket") < last)
@@ -250,6 +253,12 @@ def _read(database: Database | str | None, keys: Keys, day: date, plan: _Plan) -
 
         with CopyReader(opened.url, min(CONNECTIONS_MAX, len(shares))) as reader:
             return pl.concat(reader.make(texts, arranged))
+
+
+def _special_sessions(database: Database, plan: _Plan) -> list[SpecialSession]:
+    """Return the sessions in a plan's range that do not open at the usual time."""
+    with connect(database) as connection:
+        return [SpecialSession(*row) for row in connection.execute(query("special_sessions"), plan.range)]
 
 
 def _shares(instruments: Sequence[Instrument]) -> list[Sequence[Instrument]]:

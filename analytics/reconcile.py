@@ -14,8 +14,7 @@ import psycopg
 
 from analytics.copy_reader import read_frame
 from analytics.minutes import unheard_name
-from analytics.schema import TIME
-from analytics.session import EQUITY_OPEN, MARKET_ZONE
+from analytics.session import MARKET_ZONE
 from sql import query
 from sql.database import Database, check_schema, connect
 
@@ -93,7 +92,7 @@ def reconcile(day: date, database: Database) -> Reconciliation:
         instruments, volumes = (_few(connection, name, span) for name in ("reconciled_instruments", "day_volumes"))
         text = psycopg.ClientCursor(connection).mogrify(query("minutes_side_by_side"), span | {"instrument_ids": None})
     bars = read_frame(database.url, text).with_columns(unheard_name().cast(pl.String).alias("unheard")).drop("is_gap")
-    minutes = judge(bars.join(instruments, on="instrument_id"), start)
+    minutes = judge(bars.join(instruments, on="instrument_id"))
     return Reconciliation(minutes, summarise(minutes, volumes))
 
 
@@ -104,7 +103,7 @@ def _few(connection: psycopg.Connection[Any], name: str, span: dict[str, datetim
     return pl.DataFrame(cursor.fetchall(), schema=schema, orient="row")
 
 
-def judge(bars: pl.DataFrame, day_start: datetime) -> pl.DataFrame:
+def judge(bars: pl.DataFrame) -> pl.DataFrame:
     """Measure each minute's errors and give them a reason.
 
     Parameters
@@ -112,10 +111,7 @@ def judge(bars: pl.DataFrame, day_start: datetime) -> pl.DataFrame:
     bars
         Columns of `sql/queries/minutes_side_by_side.sql`, but `unheard` (gap, partial or null) for is_gap, and
         instrument_key, tick_size (rupees).
-    day_start
-        Local midnight, UTC.
     """
-    session_open = pl.lit(day_start + EQUITY_OPEN, TIME)
     errors = {name: (pl.col(name) - pl.col(f"official_{name}")).abs() for name in PRICES}
     tick = pl.col("tick_size").fill_null(TICK_SIZE)
     largest = pl.max_horizontal(*errors.values())
@@ -129,7 +125,7 @@ def judge(bars: pl.DataFrame, day_start: datetime) -> pl.DataFrame:
         price_error_bp=(largest / pl.col("official_close") * 10_000).round(4),
         volume_error=pl.when(both).then(volume_error),
     )
-    auction = pl.col("volume").filter(pl.col("bucket") < session_open).sum().over("instrument_key").fill_null(0)
+    auction = pl.col("volume").filter("auction").sum().over("instrument_key").fill_null(0)
     error, next_minute = pl.col("volume_error"), pl.duration(minutes=1)
     moved = pl.lit(value=False)
     for step in (1, -1):
@@ -141,9 +137,9 @@ def judge(bars: pl.DataFrame, day_start: datetime) -> pl.DataFrame:
         pl.when(both & (pl.col("price_error_ticks") < SAME) & (error == 0)).then(pl.lit("equal"))
         .when(~pl.col("heard")).then(pl.col("unheard"))
         .when(pl.col("official_close").is_null()).then(
-            pl.when(pl.col("bucket") < session_open).then(pl.lit("auction")).otherwise(pl.lit("no candle")))
+            pl.when("auction").then(pl.lit("auction")).otherwise(pl.lit("no candle")))
         .when(pl.col("close").is_null()).then(pl.lit("no tick"))
-        .when((pl.col("bucket") == session_open) & (auction > 0) & (-error == auction)).then(pl.lit("auction"))
+        .when(pl.col("at_open") & (auction > 0) & (-error == auction)).then(pl.lit("auction"))
         .when(error == 0).then(pl.lit("skipped"))
         .when(moved).then(pl.lit("moved"))
         .otherwise(pl.lit("other"))

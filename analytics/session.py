@@ -1,22 +1,28 @@
-"""Market time: the zone, when a session opens, and what a day or a time of a caller means.
-
-The one place that knows the times of the exchanges; a calendar can replace it. Pure.
-"""
+"""Market time: the zone, when a session usually opens, and what a day or a time of a caller means. Pure."""
 
 from __future__ import annotations
 
 from datetime import UTC, date, datetime, time, timedelta
+from typing import NamedTuple
 from zoneinfo import ZoneInfo
 
 from sql.errors import ConfigError
 
 MARKET_ZONE = ZoneInfo("Asia/Kolkata")
-# Start of continuous trading after local midnight, by the segment of the instrument key: currencies
-# and commodities; all others (equities, their derivatives, the indices) open at EQUITY_OPEN.
+# Usual start of continuous trading after local midnight, by the segment of the instrument key: currencies
+# and commodities; all others (equities, their derivatives, the indices) open at EQUITY_OPEN. The database says
+# the same, `tickline.session_open`, and knows the days on which it is another: see `SpecialSession`.
 EQUITY_OPEN = timedelta(hours=9, minutes=15)
-AUCTION = timedelta(hours=9)  # orders for the open are matched from here on, before continuous trading
 MARKET_OFFSET = timedelta(hours=5, minutes=30)  # of MARKET_ZONE from UTC, the whole year
 OPENS = dict.fromkeys(("NCD_FO", "BCD_FO", "MCX_FO", "MCX_INDEX", "NSE_COM"), timedelta(hours=9))
+
+
+class SpecialSession(NamedTuple):
+    """A segment's session that opens at another time than the usual."""
+
+    segment: str
+    day: date  # market-local
+    opens_at: datetime
 
 
 def moment(value: date | datetime | None, name: str) -> datetime | None:

@@ -13,6 +13,7 @@ from ingest.journal import Position
 from ingest.listening import Break
 from ingest.model import OfficialBar
 from ingest.normalise import Unheard, VolumeGap
+from ingest.opens import SessionOpen
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,6 +58,7 @@ class Batch:
     breaks: list[Break] = field(default_factory=list)
     unheard: list[Unheard] = field(default_factory=list)
     official: list[OfficialBar] = field(default_factory=list)
+    opens: list[SessionOpen] = field(default_factory=list)
     checkpoint: bytes | None = None
 
 

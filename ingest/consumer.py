@@ -27,6 +27,7 @@ from ingest.journal import Position
 from ingest.listening import SILENT, SKIPPED, STOPPED, Break, Listening
 from ingest.model import IST_OFFSET_MS, TICK_COLUMN_NAMES, Floats, Frames, Record, RecordKind
 from ingest.normalise import Normaliser
+from ingest.opens import Opens, SessionOpen
 from ingest.pair import Loss
 from ingest.patient_writer import PatientWriter
 from ingest.reading import INTERRUPTING, Reading
@@ -86,6 +87,8 @@ class Consumer:
     on_status: Callable[[Mapping[str, int], int], None] = lambda status, at_ms: None  # told of `market_info` frames
     on_rows: Callable[[Floats], None] | None = None  # given each new row, shape (rows, 28), a view of the batch
     listening: Listening = field(default_factory=Listening)
+    opens: Opens = field(default_factory=Opens)
+    _opens: list[SessionOpen] = field(default_factory=list)  # found, and not in a batch yet
     _committed: Position | None = None
     _seq: int = 0  # of the last record that was read
     _taken_seq: int = 0  # of the last record that the state knows
@@ -117,6 +120,7 @@ class Consumer:
         state: dict[str, Any] = json.loads(resume.state) if resume.state else {"seq": 0, "listening": {}}
         self._seq = self._taken_seq = state["seq"]
         self.listening = Listening(**state["listening"])
+        self.opens = Opens(state.get("opens"))
         self.normaliser = Normaliser.load(state["normaliser"].encode()) if resume.state else Normaliser()
         last_ms, received_ms = self.listening.last_ms, self.listening.received_ms
         self._clock = Clock((last_ms, received_ms) if last_ms else None)
@@ -126,6 +130,7 @@ class Consumer:
         state = {
             "seq": self._taken_seq,
             "listening": self.listening.dump(),
+            "opens": self.opens.dump(),
             "normaliser": self.normaliser.dump().decode(),
         }
         return json.dumps(state).encode()
@@ -239,6 +244,7 @@ class Consumer:
         start, stop = read.next_stretch(rows)
         self._apply(read, start, stop, rows)
         rows.clear()
+        self._opens.clear()
         self.normaliser.forget_findings()
         self.account.frames_before += sum(record.kind == RecordKind.FRAME for record in read.records[start:stop])
 
@@ -290,6 +296,8 @@ class Consumer:
         batch.gaps += self.normaliser.gaps
         batch.unheard += self.normaliser.unheard
         batch.official += self.normaliser.official
+        batch.opens += self._opens
+        self._opens.clear()
         self.normaliser.forget_findings()
 
     def _apply(self, read: Reading, start: int, stop: int, rows: RowBuffer) -> list[Break]:
@@ -315,6 +323,7 @@ class Consumer:
             status = read.frames.segment_status.get(index)
             if status:
                 self.on_status(status, read.current_ms[index])
+                self._opens += self.opens.hear(status, datetime.fromtimestamp(read.current_ms[index] / 1000, UTC))
             if self._is_unheard(read, index, loss if index == start else None):
                 continue
             if found := self.listening.take(read.records[index], read.current_ms[index], read.trade_ms[index], status):

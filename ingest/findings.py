@@ -13,6 +13,7 @@ import psycopg
 from psycopg.types.json import Jsonb
 
 from ingest.batches import Batch, RejectedTick, plain, time_of
+from ingest.opens import SessionOpen
 from sql import query
 
 Connection = psycopg.Connection[tuple[Any, ...]]
@@ -21,7 +22,7 @@ Connection = psycopg.Connection[tuple[Any, ...]]
 def write_findings(
     connection: Connection, collector: str, stream: str, batch: Batch, rejected: Sequence[RejectedTick]
 ) -> None:
-    """Write what was refused, the gaps and the official bars of a batch."""
+    """Write what was refused, the gaps, the official bars and the opens of a batch."""
     _write_refused(connection, {"collector": collector, "segment": f"{stream}/{batch.segment}"}, batch, rejected)
     if batch.breaks or batch.gaps:
         base = {"collector": collector, "connection": stream}
@@ -37,6 +38,7 @@ def write_findings(
                 "gaps": gaps,
             },
         )
+    note_opens(connection, batch.opens)
     if batch.official:
         ids, bucket_ms, open_, high, low, close, volumes, received_us = map(list, zip(*batch.official, strict=True))
         connection.execute(
@@ -52,6 +54,21 @@ def write_findings(
                 "received": [time_of(us) for us in received_us],
             },
         )
+
+
+def note_opens(connection: Connection, opens: Sequence[SessionOpen]) -> None:
+    """Note when sessions open; the database keeps what is not usual."""
+    if not opens:
+        return
+    newest = {(one.segment, one.day): one.opens_at for one in opens}  # a row may be written once by a statement
+    connection.execute(
+        query("note_sessions"),
+        {
+            "segments": [segment for segment, _ in newest],
+            "days": [day for _, day in newest],
+            "opens_at": list(newest.values()),
+        },
+    )
 
 
 def _write_refused(

@@ -19,7 +19,9 @@ import psycopg
 
 from ingest.calendar_cache import load_calendar, refresh_calendar
 from ingest.config import Settings
+from ingest.findings import note_opens
 from ingest.instruments import is_fresh, load_master, loaded_at, rebuilt_at
+from ingest.opens import opens_of
 from ingest.subscription import batches
 from ingest.universe import Chain, Contract, Rules, Universe, Window, chains_of, chosen, wanted
 from ingest.upstox import MASTER_PATH, QUOTES_KEYS_MAX, UpstoxApi
@@ -197,10 +199,16 @@ class UniverseKeeper:
     async def _refresh_calendar(self, api: UpstoxApi, now: datetime) -> None:
         try:
             self.calendar = await refresh_calendar(api, self.settings.home, self.settings.api_url, now)
+            await asyncio.to_thread(self._note_opens)
         except FeedError as exc:
             of = self.calendar.fetched_at
             age = f"that of {of:%Y-%m-%d %H:%M} UTC" if of else "the built-in one"
             log.warning("market calendar not refreshed, %s is used error=%s", age, exc)
+
+    def _note_opens(self) -> None:
+        """Tell the database when the calendar's sessions open."""
+        with connect(self.url) as connection:
+            note_opens(connection, opens_of(self.calendar))
 
     async def _refresh_master(self, api: UpstoxApi, exchange: str, now: datetime) -> None:
         source = self._sources[exchange]

@@ -6,6 +6,7 @@ files of a revision. Must not know what is in them.
 
 from __future__ import annotations
 
+import time
 from dataclasses import asdict, dataclass
 from datetime import datetime
 from pathlib import Path
@@ -30,6 +31,7 @@ from sql.settings import Engine
 
 TIMESCALEDB_MIN = (2, 26, 3)  # the first that is made for PostgreSQL 18 and refreshes layered aggregates
 POSTGRES_MIN = 16
+SHOW_SECONDS_MAX = 60  # the database refreshes two days of bars at most, which takes seconds
 _LOCK = "tickline.upgrade"
 
 
@@ -111,9 +113,28 @@ def upgrade(database: Database, engine: Engine | None = None) -> list[str]:
             chosen = recorded or _choose_engine(conn, wanted)
             if chosen == "timescale":
                 _update_extension(database)
-            return _migrate(database, chosen, before, first=recorded is None)
+            applied = _migrate(database, chosen, before, first=recorded is None)
+            show_kept_bars(conn)  # also where an upgrade was killed before it came to that
+            return applied
     except psycopg.Error as exc:
         raise translate(exc) from exc
+
+
+def show_kept_bars(conn: psycopg.Connection[Any]) -> None:
+    """Make bars visible that an older revision has kept: it cannot be done in the transaction of an upgrade.
+
+    The database's own refresh may be at it: then it is tried again.
+    """
+    deadline = time.monotonic() + SHOW_SECONDS_MAX
+    while True:
+        try:
+            conn.execute(sql.query("show_kept_bars"))
+        except psycopg.errors.LockNotAvailable:
+            if time.monotonic() > deadline:
+                raise
+            time.sleep(1)
+        else:
+            return
 
 
 def run_ddl(connection: Any, revision: str) -> None:

@@ -8,7 +8,17 @@ with made as (
         tickline.bucket_1m(ts) as bucket,
         count(*) as ticks,
         count(*) filter (where traded) as trades,
-        max(vtt) filter (where traded) - min(vtt - volume) filter (where traded) as volume
+        case
+            when
+                max(vtt) filter (where traded) - min(vtt - volume) filter (where traded)
+                = sum(volume) filter (where traded)
+                then max(vtt) filter (where traded) - min(vtt - volume) filter (where traded)
+            else tickline.counted_volume(
+                array_agg(ts) filter (where traded and volume > 0),
+                array_agg(vtt) filter (where traded and volume > 0),
+                array_agg(volume) filter (where traded and volume > 0)
+            )
+        end as volume
     from ticks
     where ts >= %(start)s and ts < %(end)s
     group by 1, 2

@@ -1,7 +1,7 @@
 -- The minute bars made from ticks, in no order. Expect: 375 rows per instrument and session.
 -- Parameters: instrument_ids int4[], null for all; start, end timestamptz, half-open, of the bucket ('-infinity', 'infinity').
 -- Columns: instrument_id, bucket, open, high, low, close (rupees), volume, oi (units); thin bool: made from one trade;
--- iv, delta, gamma: the last of the bar, null for what is no option.
+-- auction bool: of the opening auction; iv, delta, gamma: the last of the bar, null for what is no option.
 -- Example: instrument_ids => '{1,2}', start => '2025-12-15 03:45+00', end => '2025-12-15 10:00+00'
 select
     instrument_id,
@@ -13,6 +13,10 @@ select
     volume,
     oi,
     trades < 2 as thin,
+    (
+        tickline.is_before_open(bucket)
+        or tickline.market_day(bucket) in (select day from tickline.special_sessions)
+    ) and tickline.is_auction(instrument_id, bucket) as auction,
     iv,
     delta,
     gamma

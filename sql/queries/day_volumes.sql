@@ -1,5 +1,6 @@
 -- What each instrument traded on a day: the volume of its bars, the volume that gaps hid, and the last count
--- of the exchange. bar_volume + gap_volume = day_volume, or something is missing or there twice.
+-- of the exchange. bar_volume + gap_volume = day_volume, or something is missing or there twice. That count is the
+-- day's largest vtt, but where it was reset: there each run of it counts from the first update to its largest.
 -- Parameters: start, end timestamptz, half-open: one day of the market.
 -- Columns: instrument_id int4, instrument_key text, bar_volume, gap_volume, day_volume int8 (units).
 -- Expect: a scan of the day's ticks; one row for each instrument that has a volume.
@@ -28,17 +29,54 @@ in_gaps as (
     from feed_gaps
     where ended_at >= %(start)s and ended_at < %(end)s and volume is not null
     group by instrument_id
+),
+
+accounts as (
+    select
+        traded.instrument_id,
+        coalesce(in_bars.bar_volume, 0) as bar_volume,
+        coalesce(in_gaps.gap_volume, 0) as gap_volume,
+        traded.day_volume
+    from traded
+    left join in_bars on in_bars.instrument_id = traded.instrument_id
+    left join in_gaps on in_gaps.instrument_id = traded.instrument_id
+    where traded.day_volume is not null
+),
+
+-- Only of what does not add up: the updates that moved the reference, and which of them began a new run.
+moves as (
+    select
+        ticks.instrument_id,
+        ticks.ltt,
+        ticks.vtt,
+        ticks.volume,
+        lag(ticks.vtt) over (partition by ticks.instrument_id order by ticks.ltt, ticks.vtt) as vtt_before
+    from ticks
+    inner join accounts on accounts.instrument_id = ticks.instrument_id
+    where
+        accounts.bar_volume + accounts.gap_volume <> accounts.day_volume
+        and ticks.ts >= %(start)s
+        and ticks.ts < %(end)s
+        and ticks.vtt is not null
+        and ticks.volume is distinct from 0
+),
+
+counted as (
+    select
+        instrument_id,
+        sum(case when vtt < vtt_before then volume else vtt - coalesce(vtt_before, 0) end)::int8 as day_volume
+    from moves
+    group by instrument_id
+    having bool_or(vtt < vtt_before)
 )
 
 select
-    traded.instrument_id,
+    accounts.instrument_id,
     instruments.instrument_key,
-    coalesce(in_bars.bar_volume, 0) as bar_volume,
-    coalesce(in_gaps.gap_volume, 0) as gap_volume,
-    traded.day_volume
-from traded
-inner join instruments on instruments.instrument_id = traded.instrument_id
-left join in_bars on in_bars.instrument_id = traded.instrument_id
-left join in_gaps on in_gaps.instrument_id = traded.instrument_id
-where traded.day_volume is not null
-order by traded.instrument_id
+    accounts.bar_volume,
+    accounts.gap_volume,
+    coalesce(counted.day_volume, accounts.day_volume) as day_volume
+from accounts
+inner join instruments on instruments.instrument_id = accounts.instrument_id
+left join counted on counted.instrument_id = accounts.instrument_id
+order by accounts.instrument_id

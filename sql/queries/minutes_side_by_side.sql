@@ -2,7 +2,8 @@
 -- Parameters: start, end timestamptz, half-open, of the bucket; instrument_ids int4[], null: all.
 -- Columns: instrument_id, bucket; open, high, low, close, volume, trades of our bar, and official_open ...
 -- official_volume, official_backfilled (bool: it came by REST) of the vendor's: null where there is none;
--- is_gap bool: of a minute not heard whole whether it is a gap or partial, else null.
+-- is_gap bool: of a minute not heard whole whether it is a gap or partial, else null; auction bool: of the opening
+-- auction; at_open bool: the first minute behind it.
 -- Expect: 375 rows for each instrument that was traded.
 with bars as (
     select
@@ -78,7 +79,17 @@ select
     max(official_close) as official_close,
     max(official_volume) as official_volume,
     bool_or(official_backfilled) as official_backfilled,
-    bool_or(is_gap) as is_gap
+    bool_or(is_gap) as is_gap,
+    (
+        tickline.is_before_open(bucket)
+        or tickline.market_day(bucket) in (select day from tickline.special_sessions)
+    ) and tickline.is_auction(instrument_id, bucket) as auction,
+    (
+        tickline.is_before_open(bucket - interval '1 minute')
+        or tickline.market_day(bucket) in (select day from tickline.special_sessions)
+    )
+    and tickline.is_auction(instrument_id, bucket - interval '1 minute')
+    and not tickline.is_auction(instrument_id, bucket) as at_open
 from bars
 where %(instrument_ids)s::int4[] is null or instrument_id = any(%(instrument_ids)s::int4[])
 group by instrument_id, bucket

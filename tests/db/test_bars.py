@@ -8,7 +8,9 @@ from typing import Any
 import psycopg
 import pytest
 
+import analytics
 import sql
+from sql.database import Database
 
 START = datetime(2025, 12, 15, 4, 0, tzinfo=UTC)
 BARS = "select bucket, open, high, low, close, volume, oi, ticks, trades from {} where instrument_id = 1 order by 1"
@@ -100,6 +102,50 @@ def test_bar_volume_survives_duplicates_and_counts_skipped_trades(conn: Connecti
     insert(conn, [(5, 1, True, 1.0, 10, 10), (6, 2, True, 1.0, 500, 490), (6, 2, True, 1.0, 500, 490)])
     settle()
     assert bars(conn)[0][5] == 500
+
+
+RESET = [
+    (5, 1, True, 1.0, 1200, 100),
+    (9, 2, False, 1.0, 35, 0),
+    (12, 3, False, 1.0, 50, 0),
+    (15, 4, True, 1.0, 70, 35),
+]
+
+
+@pytest.mark.parametrize(
+    ("rows", "volume"),
+    [
+        (RESET, 135),  # the hull of its ranges is 1,165
+        ([*RESET, (40, 5, True, 1.0, 1300, 1230)], 1365),  # and when it has passed the count before
+        ([RESET[0], RESET[0], *RESET[1:], RESET[3]], 135),
+        # Of two collectors: one was away for a while, and both saw the rest at other moments.
+        (
+            [
+                (1, 1, True, 1.0, 10, 10),
+                (2, 2, True, 1.0, 20, 10),
+                (2, 9, True, 1.0, 15, 5),
+                (3, 10, True, 1.0, 30, 15),
+            ],
+            30,
+        ),
+    ],
+)
+def test_bar_volume_is_what_was_traded_whatever_the_count_does(
+    conn: Connection, settle: Any, rows: list[tuple[Any, ...]], volume: int
+) -> None:
+    insert(conn, rows)
+    settle()
+    assert [bars(conn, view)[0][5] for view in ("bars_1m", "bars_5m")] == [volume] * 2
+    late = conn.execute(sql.query("bars_of_ticks"), {"start": at(0), "end": at(3600)}).fetchone()
+    assert late is not None and late[3:] == (0, 0)
+
+
+def test_bar_of_late_ticks_behind_a_reset_counts_each_once(conn: Connection) -> None:
+    insert(conn, RESET)
+    refresh(conn, 0, 60)
+    insert(conn, [(2, 0, True, 1.0, 1100, 60), (30, 5, True, 1.0, 90, 20)])
+    refresh(conn, 0, 60)
+    assert bars(conn)[0][5] == 60 + 100 + 35 + 20
 
 
 def test_bar_volume_unknown_step_adds_none(conn: Connection, settle: Any) -> None:
@@ -306,19 +352,62 @@ def test_best_bars_say_what_was_not_heard_before_anything_else(conn: Connection)
     assert conn.execute("select quality from best_bars_5m order by bucket desc limit 1").fetchone() == ("gap",)
 
 
-@pytest.mark.parametrize(("segment", "quality"), [("NSE_FO", "auction"), ("MCX_FO", "complete")])
-def test_best_bars_before_the_open_are_of_the_auction(conn: Connection, segment: str, quality: str) -> None:
-    [[id_]] = conn.execute(
-        "insert into instruments (instrument_key, segment) values ('X|1', %s) returning instrument_id", (segment,)
-    ).fetchall()
-    for minute in ("09:07", "09:15"):
+USUAL, MUHURAT = "2025-12-15", "2026-11-08"
+
+
+@pytest.mark.parametrize(
+    ("segment", "day", "minutes", "expected"),
+    [
+        ("NSE_FO", USUAL, ("08:59", "09:00", "09:14", "09:15"), ("thin", "auction", "auction", "thin")),
+        ("MCX_FO", USUAL, ("08:59", "09:00", "09:05", "09:15"), ("thin", "thin", "thin", "thin")),
+        (None, USUAL, ("09:05", "09:15"), ("auction", "thin")),
+        (
+            "NSE_EQ",
+            MUHURAT,
+            ("09:05", "17:44", "17:45", "17:59", "18:00"),
+            ("thin", "thin", "auction", "auction", "thin"),
+        ),
+        ("NSE_FO", MUHURAT, ("09:05", "17:45"), ("auction", "thin")),  # of it nothing is known
+    ],
+)
+def test_bars_before_the_open_are_of_the_auction_wherever_they_are_read(
+    database: Database,
+    conn: Connection,
+    segment: str | None,
+    day: str,
+    minutes: tuple[str, ...],
+    expected: tuple[str, ...],
+) -> None:
+    opens = {
+        "segments": ["NSE_EQ", "NSE_EQ"],
+        "days": [MUHURAT, USUAL],
+        "opens_at": [f"{MUHURAT} 18:00+05:30", f"{USUAL} 09:15+05:30"],
+    }
+    conn.execute(sql.query("note_sessions"), opens)
+    assert len(conn.execute("select from tickline.special_sessions").fetchall()) == 1
+    key = f"{segment or 'NSE_EQ'}|1"
+    conn.execute(
+        "insert into instruments (instrument_id, instrument_key, segment) overriding system value values (1, %s, %s)",
+        (key, segment),
+    )
+    conn.execute("select tickline.ensure_partitions(%s, %s)", (day, day))
+    for seq, minute in enumerate(minutes):
         conn.execute(
-            "insert into official_bars_1m (instrument_id, bucket, open, high, low, close, volume, source) "
-            "values (%s, %s, 1, 1, 1, 1, 7, 'I1')",
-            (id_, f"2025-12-15 {minute}+05:30"),
+            "insert into ticks (ts, instrument_id, seq, traded, ltp, vtt, volume, received_at) "
+            "values (%s, 1, %s, true, 1, %s, 1, now())",
+            (f"{day} {minute}+05:30", seq, seq + 1),
         )
-    found = conn.execute("select quality, volume from best_bars_1m order by bucket").fetchall()
-    assert found == [(quality, 7), ("complete", 7)]
+    assert tuple(row[0] for row in conn.execute("select quality from best_bars_1m order by bucket")) == expected
+    for source in ("best", "ticks"):
+        assert tuple(analytics.bars(key, source=source, database=database)["quality"]) == expected
+    conn.execute(
+        "insert into official_bars_1m (instrument_id, bucket, open, high, low, close, volume, source) "
+        "select 1, bucket, 1, 1, 1, 1, 1, 'I1' from bars_1m"
+    )
+    official = tuple(quality.replace("thin", "complete") for quality in expected)
+    assert tuple(row[0] for row in conn.execute("select quality from best_bars_1m order by bucket")) == official
+    for source in ("best", "official"):
+        assert tuple(analytics.bars(key, source=source, database=database)["quality"]) == official
 
 
 def test_latest_ticks_has_one_per_active_instrument(conn: Connection) -> None:

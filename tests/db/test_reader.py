@@ -168,7 +168,7 @@ def test_bars_before_the_open_are_in_the_first_wide_bucket(market: Connection, d
     add_ticks(conn, "NSE_EQ|NEW", [OPEN - timedelta(minutes=8), OPEN, OPEN + timedelta(minutes=75)])
     minute = analytics.bars("NSE_EQ|NEW", source="ticks", database=database)
     assert minute["bucket"].to_list() == [OPEN - timedelta(minutes=8), OPEN, OPEN + timedelta(minutes=75)]
-    assert minute["quality"].unique().to_list() == ["thin"]
+    assert minute["quality"].to_list() == ["auction", "thin", "thin"]
     wide = analytics.bars("NSE_EQ|NEW", interval="75m", start=OPEN, end=NEXT_DAY, source="ticks", database=database)
     assert wide["bucket"].to_list() == [OPEN, OPEN + timedelta(minutes=75)]
     assert wide.select("open", "close", "volume").rows() == [(100.0, 101.0, 10), (102.0, 102.0, 5)]

@@ -34,6 +34,7 @@ TYPE_NAMES = {
     "bool": "boolean",
     "float8": "double precision",
 }
+REVISIONS = ["0001", "0002", "0003"]
 _seen: dict[str, Any] = {}
 
 
@@ -109,19 +110,77 @@ def test_bars_end_with_volatility_and_greeks(conn_to_read: psycopg.Connection[An
 
 
 def test_upgrade_repeated_does_nothing(empty_database: Database) -> None:
-    assert apply.upgrade(empty_database) == ["0001", HEAD]
+    assert apply.upgrade(empty_database) == REVISIONS
     assert apply.upgrade(empty_database) == []
 
 
-def test_upgrade_of_the_first_schema_keeps_what_it_has(database: Database, conn: psycopg.Connection[Any]) -> None:
-    conn.execute("drop table tickline.touched_minutes cascade")
-    conn.execute("update tickline.alembic_version set version_num = '0001'")
-    conn.execute("insert into instruments (instrument_key) values ('NSE_EQ|1')")
-    with pytest.raises(SchemaError, match=r"older than .*: run `tickline db upgrade`"):
-        _ = database.engine
-    assert apply.upgrade(database) == ["0002"]
-    assert conn.execute("select instrument_key from instruments").fetchall() == [("NSE_EQ|1",)]
-    assert conn.execute("select count(*) from tickline.touched_minutes").fetchone() == (0,)
+@pytest.fixture
+def older(empty_database: Database, request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Database:
+    """A database as an earlier version of this program made it."""
+    from alembic import command
+
+    upgrade = command.upgrade
+    with monkeypatch.context() as patch:
+        patch.setattr(command, "upgrade", lambda config, _: upgrade(config, request.param))
+        patch.setattr(apply, "show_kept_bars", lambda _: None)
+        apply.upgrade(empty_database)
+    return empty_database
+
+
+BARS = "select * from bars_1m order by bucket", "select * from bars_5m order by bucket"
+
+
+@pytest.mark.parametrize("older", REVISIONS[:-1], indirect=True)
+@pytest.mark.parametrize("dropped", [["2026-01-05"], ["2026-01-05", "2026-01-06"]])
+def test_upgrade_keeps_what_is_there_and_the_bars_of_days_whose_ticks_were_dropped(
+    older: Database, dropped: list[str]
+) -> None:
+    with older.connect(autocommit=True) as conn:
+        conn.execute("insert into instruments (instrument_key) values ('NSE_EQ|1')")
+        for day in ("2026-01-05", "2026-01-06"):
+            conn.execute("select tickline.ensure_partitions(%s, %s)", (day, day))
+            conn.execute(
+                "insert into ticks (ts, instrument_id, seq, traded, ltp, vtt, volume, received_at) "
+                "select %s::timestamptz + n * interval '20 seconds', 1, n, true, n, n * 10, 10, now() "
+                "from generate_series(1, 60) as n",
+                (f"{day} 04:00+00",),
+            )
+        # The count is reset within the last minute: 35 are traded behind it.
+        conn.execute("update ticks set vtt = 70, volume = 35 where ts = '2026-01-06 04:20+00'")
+        conn.execute(sql.query("refresh_bars"), {"from_ts": "2026-01-05", "to_ts": "2026-01-07"})
+        for day in dropped:
+            conn.execute("insert into days (day, dropped_at) values (%s, now())", (day,))
+            conn.execute(sql.query("drop_day"), {"day": day})
+        before = [conn.execute(statement).fetchall() for statement in BARS]
+        with pytest.raises(SchemaError, match=r"older than .*: run `tickline db upgrade`"):
+            _ = Database(older.url, None).engine
+        assert apply.upgrade(older)[-1] == HEAD
+        assert [conn.execute(statement).fetchall() for statement in BARS] == before
+        for _ in range(2):
+            conn.execute(sql.query("refresh_bars"), {"from_ts": "2026-01-05", "to_ts": "2026-01-07"})
+        after = [conn.execute(statement).fetchall() for statement in BARS]
+        volume = 6
+        assert [[row[:volume] for row in rows] for rows in after] == [[row[:volume] for row in rows] for rows in before]
+        reset = 35 if len(dropped) == 1 else before[0][-1][volume]
+        assert [row[volume] for row in after[0]] == [20, *([30] * 19), 10, 20, *([30] * 19), reset]
+        assert conn.execute("select instrument_key from instruments").fetchall() == [("NSE_EQ|1",)]
+
+
+def test_upgrade_that_was_killed_before_kept_bars_were_shown_is_finished_by_the_next(
+    database: Database, conn: psycopg.Connection[Any], engine: str
+) -> None:
+    if engine == "postgres":
+        pytest.skip("its bars are shown by the same transaction")
+    conn.execute(
+        "do $$ begin execute (select format('insert into %I.%I (instrument_id, bucket, close) "
+        "values (1, ''2026-01-05 04:00+00'', 7)', materialization_hypertable_schema, materialization_hypertable_name) "
+        "from timescaledb_information.continuous_aggregates where view_name = 'bars_1m'); end $$"
+    )
+    assert conn.execute("select close from bars_1m").fetchall() == []
+    for _ in range(2):
+        assert apply.upgrade(database) == []
+        assert conn.execute("select close from bars_1m").fetchall() == [(7,)]
+        assert conn.execute("select from tickline.tick_days()").fetchall() == []
 
 
 def test_upgrade_two_processes_at_once_make_one_schema(empty_database: Database, engine: str) -> None:
@@ -137,7 +196,7 @@ def test_upgrade_two_processes_at_once_make_one_schema(empty_database: Database,
     with ThreadPoolExecutor(2) as pool:
         runs = list(pool.map(run, range(2)))
     assert [run.returncode for run in runs] == [0, 0], [run.stderr for run in runs]
-    assert sorted(run.stdout.strip() for run in runs) == ["['0001', '0002']", "[]"]
+    assert sorted(run.stdout.strip() for run in runs) == [str(REVISIONS), "[]"]
 
 
 def test_upgrade_by_an_owner_who_is_no_superuser_works(empty_database: Database, engine: str) -> None:

@@ -13,7 +13,7 @@ LAYERS = [
     {"model", "proto", "config"},
     {"wire", "feeds", "decode", "judge", "official", "states", "columns", "normalise", "batch", "reading", "listening"}
     | {"messages", "pair", "journal_format", "subscription", "retry", "limiter", "candles", "clock"}
-    | {"session", "segments", "planner", "universe", "keystates", "life", "liveness", "habit", "market_info"},
+    | {"session", "segments", "planner", "universe", "keystates", "life", "liveness", "habit", "market_info", "opens"},
     {"recording", "journal", "journal_writer", "journal_reader", "journal_keeper", "sources", "spool"}
     | {"freshness", "timepiece", "habit_cache"}
     | {"calendar_cache", "tokens", "upstox", "instruments", "batches", "findings", "writer", "patient_writer", "feed"},
@@ -37,7 +37,7 @@ PURE = [
     "pair",
 ]
 PURE += ["journal_format", "subscription", "retry", "limiter", "candles", "clock"]
-PURE += ["session", "segments", "planner", "universe", "keystates", "life", "liveness", "habit", "market_info"]
+PURE += ["session", "segments", "planner", "universe", "keystates", "life", "liveness", "habit", "market_info", "opens"]
 EFFECTS = {"time", "socket", "asyncio", "logging", "os", "pathlib", "random", "threading", "psycopg", "aiohttp"}
 
 

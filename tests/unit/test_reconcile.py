@@ -10,8 +10,7 @@ import pytest
 
 from analytics.reconcile import REASONS, Reconciliation, judge, summarise
 
-MIDNIGHT = datetime(2025, 12, 14, 18, 30, tzinfo=UTC)  # of 15 Dec in India
-OPEN = MIDNIGHT + timedelta(hours=9, minutes=15)
+OPEN = datetime(2025, 12, 15, 3, 45, tzinfo=UTC)
 PRICES = {"open": 100.0, "high": 101.0, "low": 99.0, "close": 100.5}
 VOLUMES = pl.DataFrame(
     {"instrument_id": [1], "instrument_key": ["A"], "bar_volume": [90], "gap_volume": [10], "day_volume": [100]}
@@ -23,7 +22,7 @@ def minute(number: float, ours: dict[str, Any] | None, theirs: dict[str, Any] | 
     for prefix, bar in (("", ours), ("official_", theirs)):
         for name in (*PRICES, "volume"):
             row[prefix + name] = None if bar is None else bar[name]
-    return row | {"unheard": None} | given
+    return row | {"unheard": None, "auction": number < 0, "at_open": number == 0} | given
 
 
 def bar(volume: int | None = 75, **given: float) -> dict[str, Any]:
@@ -34,7 +33,7 @@ def judged(*rows: dict[str, Any]) -> pl.DataFrame:
     schema = {name: pl.Float64 for bar in ("", "official_") for name in (bar + price for price in PRICES)}
     overrides = {"bucket": pl.Datetime("us", "UTC"), "volume": pl.Int64, "official_volume": pl.Int64}
     frame = pl.DataFrame(rows, schema_overrides=schema | overrides | {"unheard": pl.String})
-    return judge(frame, MIDNIGHT)
+    return judge(frame)
 
 
 @pytest.mark.parametrize(

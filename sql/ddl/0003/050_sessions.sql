@@ -1,0 +1,61 @@
+-- When sessions open: the one place that says it. Usual hours are below; what differs on a day, as Muhurat or a
+-- session on a Saturday, is a row here, from the vendor's calendar or from the feed's own word (`market_info`).
+create table tickline.special_sessions (
+    day date not null,
+    segment text not null,
+    opens_at timestamptz not null,
+    constraint special_sessions_pkey primary key (day, segment)
+);
+
+-- Views of readers ask it with the rights of the reader.
+grant select on tickline.special_sessions to public;
+
+comment on table tickline.special_sessions is 'sessions that open at another time than the usual';
+comment on column tickline.special_sessions.day is 'day of the market, India';
+comment on column tickline.special_sessions.segment is 'first part of an instrument key';
+comment on column tickline.special_sessions.opens_at is 'start of continuous trading; orders for the open are matched in the 15 minutes before it';
+
+-- The day of the market that a time is in.
+create function tickline.market_day(at timestamptz) returns date
+language sql immutable strict parallel safe
+return (at at time zone 'Asia/Kolkata')::date;
+
+-- When continuous trading of a segment begins on a day: currencies and commodities at 09:00, all others at 09:15.
+create function tickline.session_open(segment text, day date) returns timestamptz
+language sql stable parallel safe
+return coalesce(
+    (
+        select special.opens_at
+        from tickline.special_sessions as special
+        where special.segment = session_open.segment and special.day = session_open.day
+    ),
+    (
+        day + case
+            when segment in ('NCD_FO', 'BCD_FO', 'MCX_FO', 'MCX_INDEX', 'NSE_COM') then time '09:00'
+            else time '09:15'
+        end
+    ) at time zone 'Asia/Kolkata'
+);
+
+-- Whether a minute is of the opening auction: of the quarter of an hour before the open, in which shares and their
+-- derivatives match orders, and all segments in a special session; currencies and commodities open at 09:00 without
+-- one. It has bars of its own, so that its volume can be counted or left out. A look into two tables: ask before
+-- whether the minute is `tickline.is_before_open`, or of a day that has a special session.
+create function tickline.is_auction(id integer, bucket timestamptz) returns boolean
+language sql stable strict parallel safe
+return (
+    select
+        bucket >= opens_at - interval '15 minutes'
+        and bucket < opens_at
+        and (opens_at at time zone 'Asia/Kolkata')::time <> '09:00'
+    from tickline.session_open(
+        (select segment from public.instruments where instrument_id = id), tickline.market_day(bucket)
+    ) as opens_at
+);
+
+-- Whether a minute can be of an opening auction on a usual day: from 09:00 to 09:15.
+create or replace function tickline.is_before_open(bucket timestamptz) returns boolean
+language sql immutable strict parallel safe
+return bucket < date_bin('1 day', bucket, timestamptz '2000-01-01 09:00:00+05:30') + interval '15 minutes';
+
+drop function tickline.opens_early(integer);

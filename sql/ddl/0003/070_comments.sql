@@ -1,0 +1,68 @@
+-- What the views made in this revision hold, with units: on one engine all of them are new.
+comment on view public.bars_1m is 'one-minute bars built from ticks; a minute without a trade has none';
+comment on column public.bars_1m.instrument_id is 'of instruments';
+comment on column public.bars_1m.bucket is 'start of the minute; the bar is [bucket, bucket + minute)';
+comment on column public.bars_1m.open is 'first traded price, rupees';
+comment on column public.bars_1m.high is 'highest traded price, rupees';
+comment on column public.bars_1m.low is 'lowest traded price, rupees';
+comment on column public.bars_1m.close is 'last traded price, rupees';
+comment on column public.bars_1m.volume is 'units traded, the sum of the steps of vtt; null: cannot be known';
+comment on column public.bars_1m.oi is 'last open interest, units';
+comment on column public.bars_1m.ticks is 'updates, trades and quotes';
+comment on column public.bars_1m.trades is 'updates that report a trade';
+comment on column public.bars_1m.iv is 'last implied volatility, as the vendor sends it; options only';
+comment on column public.bars_1m.delta is 'last one; options only';
+comment on column public.bars_1m.gamma is 'last one; options only';
+
+comment on view public.bars_5m is 'five-minute bars, the roll-up of bars_1m';
+comment on column public.bars_5m.instrument_id is 'of instruments';
+comment on column public.bars_5m.bucket is 'start of the 5 minutes; the bar is [bucket, bucket + 5 minutes)';
+comment on column public.bars_5m.open is 'first traded price, rupees';
+comment on column public.bars_5m.high is 'highest traded price, rupees';
+comment on column public.bars_5m.low is 'lowest traded price, rupees';
+comment on column public.bars_5m.close is 'last traded price, rupees';
+comment on column public.bars_5m.volume is 'units traded, the sum of the steps of vtt; null: cannot be known';
+comment on column public.bars_5m.oi is 'last open interest, units';
+comment on column public.bars_5m.ticks is 'updates, trades and quotes';
+comment on column public.bars_5m.trades is 'updates that report a trade';
+comment on column public.bars_5m.iv is 'last implied volatility, as the vendor sends it; options only';
+comment on column public.bars_5m.delta is 'last one; options only';
+comment on column public.bars_5m.gamma is 'last one; options only';
+
+comment on view public.best_bars_1m is 'the official bar where there is one, else the tick-built one';
+comment on column public.best_bars_1m.instrument_id is 'of instruments';
+comment on column public.best_bars_1m.bucket is 'start of the minute; the bar is [bucket, bucket + minute)';
+comment on column public.best_bars_1m.open is 'rupees';
+comment on column public.best_bars_1m.high is 'rupees';
+comment on column public.best_bars_1m.low is 'rupees';
+comment on column public.best_bars_1m.close is 'rupees';
+comment on column public.best_bars_1m.volume is 'units';
+comment on column public.best_bars_1m.oi is 'last open interest, units';
+comment on column public.best_bars_1m.ticks is 'updates that reached us, trades and quotes';
+comment on column public.best_bars_1m.trades is 'updates that report a trade';
+comment on column public.best_bars_1m.source is 'official: the feed''s I1 candle; backfill: REST; ticks: tick-built';
+comment on column public.best_bars_1m.quality is 'gap: we were not listening for a part of it; partial: we began or stopped in it, or the vendor''s bar of it is a filler; auction: before the open; thin: tick-built from a single trade; complete: any other';
+comment on column public.best_bars_1m.iv is 'last implied volatility, as the vendor sends it; options only';
+comment on column public.best_bars_1m.delta is 'last one; options only';
+comment on column public.best_bars_1m.gamma is 'last one; options only';
+
+comment on view public.best_bars_5m is 'the roll-up of best_bars_1m';
+comment on column public.best_bars_5m.instrument_id is 'of instruments';
+comment on column public.best_bars_5m.bucket is 'start of the 5 minutes; the bar is [bucket, bucket + 5 minutes)';
+comment on column public.best_bars_5m.open is 'rupees';
+comment on column public.best_bars_5m.high is 'rupees';
+comment on column public.best_bars_5m.low is 'rupees';
+comment on column public.best_bars_5m.close is 'rupees';
+comment on column public.best_bars_5m.volume is 'units';
+comment on column public.best_bars_5m.oi is 'last open interest, units';
+comment on column public.best_bars_5m.ticks is 'updates that reached us, trades and quotes';
+comment on column public.best_bars_5m.trades is 'updates that report a trade';
+comment on column public.best_bars_5m.source is 'that of its minutes; mixed where they differ';
+comment on column public.best_bars_5m.quality is 'the worst of its minutes: gap, partial, thin, auction, complete';
+comment on column public.best_bars_5m.iv is 'last implied volatility, as the vendor sends it; options only';
+comment on column public.best_bars_5m.delta is 'last one; options only';
+comment on column public.best_bars_5m.gamma is 'last one; options only';
+
+comment on column public.ticks.volume is 'units traded since the instrument''s previous update, or since the exchange''s count was reset; 0: no trade; null: cannot be known';
+comment on column public.latest_ticks.volume is 'units traded since the instrument''s previous update, or since the exchange''s count was reset; 0: no trade; null: cannot be known';
+comment on column public.unheard_minutes.quality is 'gap: we were not listening for a part of it; partial: we began or stopped in it, or the vendor''s bar of it or of the next is a filler without volume';
