@@ -32,8 +32,8 @@ class Sorted:
     vtt: Integers
     today: Integers  # IST day number of the frame
     has_trade: Mask  # says something of the last trade
-    empty: Mask  # says nothing at all
     new_mode: Mask
+    new_day: Mask  # the first of its day
 
     def above(self, name: str) -> Any:
         """Return a column moved down by one row; an instrument's first row has what was before it."""
@@ -46,7 +46,6 @@ def sort(updates: Updates, order: Integers, places: Integers, states: States, to
     owners = places[starts]
     before = states.references[owners]
     mode, ltp, ltt_ms, vtt = updates.mode[order], updates.ltp[order], updates.ltt_ms[order], updates.vtt[order]
-    has_trade = (ltt_ms != 0) | (ltp != 0)
     return Sorted(
         order=order,
         owners=owners,
@@ -59,10 +58,17 @@ def sort(updates: Updates, order: Integers, places: Integers, states: States, to
         ltq=updates.ltq[order],
         vtt=vtt,
         today=today,
-        has_trade=has_trade,
-        empty=~(has_trade | updates.has_depth[order] | updates.has_greeks[order] | (vtt != 0)),
+        has_trade=(ltt_ms != 0) | (ltp != 0),
         new_mode=mode != _moved_down(mode, starts, before["mode"]),
+        new_day=today != _moved_down(today, starts, states.memory["day"][owners]),
     )
+
+
+def says_something(updates: Updates) -> Mask:
+    """Tell which updates say anything: an empty one is what a wrong key gets."""
+    has_trade = (updates.ltt_ms != 0) | (updates.ltp != 0)
+    something: Mask = has_trade | updates.has_depth | updates.has_greeks | (updates.vtt != 0)
+    return something
 
 
 def _moved_down(values: NDArray[Any], starts: Integers, before: NDArray[Any]) -> NDArray[Any]:

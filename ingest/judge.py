@@ -1,19 +1,30 @@
 """Judge: whether an update is a trade or a quote, and what volume it carried. Pure, one update at a time.
 
-Owns the reference of an instrument: the last state that counted, its day, `ltt` and `vtt`. An
-update is judged against it:
+Owns the reference of an instrument: the day, `ltt` and `vtt` of the last trade that counted. Its `vtt` is the
+largest of that day, so that bars never sum to more than the exchange counted. An update is judged against it:
 
-    update                                  row                       reference
-    --------------------------------------  ------------------------  ---------
-    first ever, trades of today in it       snapshot, vtt is a gap's  set
-    last trade on an earlier day, or none   quote                     day opens with vtt 0
-    vtt up, ltt not back                    trade, volume = step      moved
-    vtt same                                quote                     moved
-    ltt back                                quote, counted            kept
-    vtt down, ltt not back                  quote, counted            moved (a correction)
-    after a break, vtt up, same minute      trade, volume = step      moved
-    after a break, vtt up, later minute     quote, step is the gap's  moved
+    update                                   row                       reference
+    ---------------------------------------  ------------------------  ---------
+    first ever, or of a new day after a      snapshot, vtt is a gap's  set
+    break, trades of today in it
+    last trade on an earlier day that we     quote                     set: what comes today counts from 0
+    know nothing of
+    no `vtt`, or no time of trade            quote                     kept: it is no reference
+    first of a new day, listened before      trade, volume = vtt       set
+    vtt up, ltt not back                     trade, volume = step      moved
+    vtt same                                 quote                     moved
+    ltt back                                 quote, counted            kept
+    vtt down, ltt not back                   quote, counted            kept
+    third such in a row, a reset             trade, volume since the   moved
+                                             first of them
+    after a break, vtt up, same minute       trade, volume = step      moved
+    after a break, vtt up, later minute      quote, step is the gap's  moved
 
+A reset: the exchange's count begins again below. It is told by three updates in a row below the reference
+whose `vtt` does not fall and whose `ltt` rises; one that repeats the `ltt` before it neither counts nor
+breaks the row. One or two are a glitch, after which the feed goes on where it was.
+
+The day is that of the trade: one of 23:59:59 that is told after midnight belongs to the day before.
 An index, and every instrument in mode ltpc, has no `vtt`: there a trade is a change of `ltt` or
 `ltp`, and its volume is NULL.
 """
@@ -27,6 +38,7 @@ from ingest.batch import NULL
 from ingest.model import DAY_MS, IST_OFFSET_MS, Mode
 
 MINUTE_MS = 60_000
+RESET_UPDATES = 3  # glitches of the feed have been seen in one update, and two could be one that is repeated
 
 
 class Judgement(NamedTuple):
@@ -35,10 +47,11 @@ class Judgement(NamedTuple):
     traded: bool
     volume: float  # NaN where it is not known
     vtt: float
-    opens_day: bool = False  # the day's figures begin anew
     backward: bool = False
+    reset: bool = False  # the exchange's count began again
     gap_volume: int = 0  # traded during a break: not this row's
     gap_from_ms: int = 0  # the last trade before that break
+    began: bool = False  # that break is the day until we began
 
 
 @dataclass(slots=True)
@@ -49,57 +62,84 @@ class Reference:
     is_index: bool
     mode: int = -1
     day: int = -1  # IST day number of the reference, -1 before the first update
-    ltt_ms: int = 0
+    ltt_ms: int = 0  # 0: nothing has traded on that day
     vtt: int = 0
     ltp: float = 0.0
     ltq: int = 0
-    connected: bool = False  # an update has come since the connection was made
+    connected: bool = False  # an update has shown the reference since the connection was made
+    lows: int = 0  # updates in a row that may become a reset
+    low_from: int = 0  # vtt of the first of them
+    low_vtt: int = 0  # and of the last
+    low_ltt_ms: int = 0
 
     def judge(self, ltp: float, ltt_ms: int, vtt: int, today: int) -> Judgement:
         """Judge an update that has a last trade, and move the reference."""
-        day = (ltt_ms + IST_OFFSET_MS) // DAY_MS if ltt_ms else -1
-        first_ever = self.day < 0
-        if day != today and not (self.day == today and self.ltt_ms):
-            # Nothing has traded today: the day opens with nothing, and vtt is an older day's.
-            self._open_day(today)
-            self.connected = True
-            return Judgement(False, NULL if self.is_index else 0.0, NULL, opens_day=True)
-        if self.is_index or self.mode == Mode.LTPC:
-            return self._judge_by_price(ltp, ltt_ms, today, first_ever)
-        was_connected, self.connected = self.connected, True
-        if not vtt:  # not sent
-            return Judgement(False, 0.0, self.vtt or NULL)
-        opens_day = self.day != today
-        if opens_day:
-            self._open_day(today)
-            if not was_connected:  # we began after today's first trade
-                self.ltt_ms, self.vtt = ltt_ms, vtt
-                midnight_ms = today * DAY_MS - IST_OFFSET_MS
-                return Judgement(False, NULL, vtt, opens_day, gap_volume=vtt, gap_from_ms=midnight_ms)
-        if ltt_ms < self.ltt_ms:
-            # From before today's first trade: its volume is an older day's, and no bar of today may see it.
-            return Judgement(False, 0.0, vtt if day == today else NULL, opens_day, backward=True)
-        step = vtt - self.vtt
-        same_minute = ltt_ms // MINUTE_MS == self.ltt_ms // MINUTE_MS
-        started_ms, self.ltt_ms, self.vtt = self.ltt_ms, ltt_ms, vtt
-        if step <= 0:
-            return Judgement(False, 0.0, vtt, opens_day, backward=step < 0)
-        if was_connected or same_minute:
-            return Judgement(True, step, vtt, opens_day)
-        return Judgement(False, NULL, vtt, opens_day, gap_volume=step, gap_from_ms=started_ms)
+        by_price = self.is_index or self.mode == Mode.LTPC
+        if not ltt_ms:
+            return Judgement(False, NULL if by_price else 0.0, self.vtt_on(today))
+        day = (ltt_ms + IST_OFFSET_MS) // DAY_MS
+        was_connected = self.connected and self.day >= 0
+        if by_price:
+            return self._judge_by_price(ltp, ltt_ms, day, today, was_connected=was_connected)
+        if day < today and not was_connected and (day > self.day or not vtt):
+            # Nothing has traded today; of the day of the last trade we know what this update says.
+            self._set(day if vtt else today, ltt_ms if vtt else 0, vtt)
+            return Judgement(False, 0.0, NULL)
+        if not vtt:
+            return Judgement(False, 0.0, self.vtt_on(today))
+        shown = vtt if day == today else NULL  # an older day's count is none of today's
+        if day < self.day or (day == self.day and ltt_ms < self.ltt_ms):
+            self.connected |= not self.ltt_ms  # still nothing has traded
+            return Judgement(False, 0.0, shown, backward=self.ltt_ms > 0)
+        if day > self.day and not was_connected:  # we began after today's first trade
+            self._set(day, ltt_ms, vtt)
+            midnight_ms = day * DAY_MS - IST_OFFSET_MS
+            return Judgement(False, NULL, vtt, gap_volume=vtt, gap_from_ms=midnight_ms, began=True)
+        before_ms, before = (self.ltt_ms, self.vtt) if day == self.day else (0, 0)
+        if vtt < before:
+            return self._judge_low(ltt_ms, vtt, shown)
+        self._set(day, ltt_ms, vtt)
+        if vtt == before:
+            return Judgement(False, 0.0, shown)
+        if was_connected or ltt_ms // MINUTE_MS == before_ms // MINUTE_MS:
+            return Judgement(True, vtt - before, vtt)
+        if day < today:  # what an older day traded while we were away is not known to its last trade either
+            return Judgement(False, NULL, NULL)
+        return Judgement(False, NULL, vtt, gap_volume=vtt - before, gap_from_ms=before_ms)
 
-    def _judge_by_price(self, ltp: float, ltt_ms: int, today: int, first_ever: bool) -> Judgement:
+    def confirm(self, vtt: int) -> None:
+        """Take an update that says nothing of a last trade: the same count means that nothing has traded."""
+        if vtt and vtt == self.vtt:
+            self.connected, self.lows = True, 0
+
+    def vtt_on(self, today: int) -> float:
+        """Return the count of a day as we know it; NaN where the reference is another day's."""
+        return self.vtt or NULL if self.day == today else NULL
+
+    def _judge_low(self, ltt_ms: int, vtt: int, shown: float) -> Judgement:
+        """Judge a count below the reference: a glitch, or a reset when it goes on from there."""
+        goes_on = self.lows > 0 and vtt >= self.low_vtt and ltt_ms >= self.low_ltt_ms
+        if not goes_on:
+            self.lows, self.low_from = 1, vtt
+        elif ltt_ms > self.low_ltt_ms:
+            self.lows += 1
+        self.low_vtt, self.low_ltt_ms = vtt, ltt_ms
+        if self.lows < RESET_UPDATES:
+            return Judgement(False, 0.0, shown, backward=True)
+        volume = vtt - self.low_from
+        self._set(self.day, ltt_ms, vtt)
+        return Judgement(volume > 0, volume, vtt if volume else shown, reset=True)
+
+    def _judge_by_price(self, ltp: float, ltt_ms: int, day: int, today: int, *, was_connected: bool) -> Judgement:
         """Judge an instrument whose volume is not sent."""
-        was_connected, self.connected = self.connected and not first_ever, True
-        if self.day == today and ltt_ms < self.ltt_ms:
+        if ltt_ms < self.ltt_ms:
             return Judgement(False, NULL, NULL, backward=True)
-        changed = ltt_ms != self.ltt_ms or ltp != self.ltp
-        opens_day = self.day != today
-        if opens_day:
-            self._open_day(today)
-        self.ltt_ms = ltt_ms
-        return Judgement(was_connected and changed, NULL, NULL, opens_day)
+        # A price that changes after its day, as at settlement, is no trade of that day.
+        changed = ltt_ms != self.ltt_ms or (ltp != self.ltp and day == today)
+        self._set(day, ltt_ms, self.vtt if day == self.day else 0)
+        return Judgement(was_connected and changed, NULL, NULL)
 
-    def _open_day(self, today: int) -> None:
-        """Begin a day: its volume counts from 0."""
-        self.day, self.ltt_ms, self.vtt = today, 0, 0
+    def _set(self, day: int, ltt_ms: int, vtt: int) -> None:
+        """Make an update the reference."""
+        self.day, self.ltt_ms, self.vtt = day, ltt_ms, vtt
+        self.connected, self.lows = True, 0

@@ -19,7 +19,7 @@ from typing import NamedTuple
 import numpy as np
 
 from ingest.batch import NULL, RowBuffer
-from ingest.columns import Sorted, all_plain, fill_down, sort
+from ingest.columns import Sorted, all_plain, fill_down, says_something, sort
 from ingest.judge import Reference
 from ingest.model import (
     CARRIED,
@@ -31,7 +31,6 @@ from ingest.model import (
     Frames,
     InstrumentRef,
     Integers,
-    Mask,
     OfficialBar,
     Update,
     Updates,
@@ -182,6 +181,10 @@ class Normaliser:
                 for index in sorted(wrong)
             ]
             order = order[~np.isin(order, list(wrong))]
+        said = says_something(updates)[order]
+        if not said.all():
+            self.counts["empty"] += int((~said).sum())
+            order = order[said]
         if self.pair.run:
             order = self._only_news(
                 updates, order, places=places, frame=frame, frames=frames, sockets=sockets, received_us=received_us
@@ -193,8 +196,8 @@ class Normaliser:
         given = sort(updates, order, places[order], self.states, (current_ms + IST_OFFSET_MS) // DAY_MS)
         rows = np.empty((len(order), len(TICK_COLUMN_NAMES)))
         self._find_unheard(given, current_ms)
-        opens_day = self._judge(given, rows)
-        self._carry(updates, given, opens_day, rows[:, CARRIED])
+        self._judge(given, rows)
+        self._carry(updates, given, rows[:, CARRIED])
         rows[:, _LTT] *= 1000.0
         rows[:, _TS] = np.where(rows[:, _TRADED] != 0.0, rows[:, _LTT], current_ms * 1000.0)
         rows[:, _ID] = np.repeat(given.before["instrument_id"], given.sizes)
@@ -203,12 +206,9 @@ class Normaliser:
         rows[:, _RECEIVED_AT] = np.broadcast_to(received_us, len(frames))[frame]
         self._take_official(frames, given, current_ms, rows[:, _RECEIVED_AT])
         last = given.starts + given.sizes - 1
-        said = ~given.empty[last]  # an empty update is what a wrong key gets
+        self.states.memory["day"][given.owners] = given.today[last]
         if not self.pair.run:
-            self.states.heard_us[given.owners[said], 0] = rows[last[said], _RECEIVED_AT].astype(np.int64)
-        if given.empty.any():
-            self.counts["empty"] += int(given.empty.sum())
-            rows = rows[~given.empty]
+            self.states.heard_us[given.owners, 0] = rows[last, _RECEIVED_AT].astype(np.int64)
         out.extend(rows)
 
     def _only_news(
@@ -233,15 +233,15 @@ class Normaliser:
         self.duplicates += int((~news).sum())
         return order[news]
 
-    def _judge(self, given: Sorted, rows: Floats) -> Mask:
-        """Fill the columns traded to volume and move the references; return which updates open a day."""
+    def _judge(self, given: Sorted, rows: Floats) -> None:
+        """Fill the columns traded to volume and move the references."""
         after = given.before.copy()
         for name in ("mode", "ltp", "ltt_ms", "ltq", "vtt"):
             after[name] = getattr(given, name)[given.starts + given.sizes - 1]
+        after["lows"] = 0
         rows[:, _LTP], rows[:, _LTQ], rows[:, _LTT], rows[:, _VTT] = given.ltp, given.ltq, given.ltt_ms, given.vtt
         rows[:, _VOLUME] = given.vtt - given.above("vtt")
         rows[:, _TRADED] = rows[:, _VOLUME] > 0
-        opens_day = np.zeros(len(rows), np.bool_)
         alone = ~all_plain(given)
         if alone.any():
             places = np.flatnonzero(np.repeat(alone, given.sizes))
@@ -251,37 +251,34 @@ class Normaliser:
                 for reference, size in zip(references, given.sizes[alone].tolist(), strict=True)
                 for _ in range(size)
             ]
-            rows[places, _JUDGED] = self._judge_each(owners, given, places, opens_day)
+            rows[places, _JUDGED] = self._judge_each(owners, given, places)
             after[alone] = [fields_of(reference) for reference in references]
         self.states.references[given.owners] = after
-        return opens_day
 
-    def _judge_each(
-        self, references: list[Reference], given: Sorted, places: Integers, opens_day: Mask
-    ) -> list[tuple[float, ...]]:
+    def _judge_each(self, references: list[Reference], given: Sorted, places: Integers) -> list[tuple[float, ...]]:
         """Judge the updates at `places` one by one; return the columns traded to volume of each."""
         judged: list[tuple[float, ...]] = []
         columns = (
-            places, given.mode[places], given.new_mode[places], given.empty[places], given.has_trade[places],
-            given.ltp[places], given.ltt_ms[places], given.ltq[places], given.vtt[places], given.today[places],
+            given.mode[places], given.new_mode[places], given.has_trade[places], given.ltp[places],
+            given.ltt_ms[places], given.ltq[places], given.vtt[places], given.today[places],
         )  # fmt: skip
         values = zip(references, *(column.tolist() for column in columns), strict=True)
-        for reference, row, mode, new_mode, empty, has_trade, ltp, ltt_ms, ltq, vtt, today in values:
+        for reference, mode, new_mode, has_trade, ltp, ltt_ms, ltq, vtt, today in values:
             if new_mode:  # its first update is a snapshot
                 reference.mode, reference.connected = mode, False
-            if empty or not has_trade:  # a partial frame without ltpc: the last trade is the one we know
-                judged.append((False, reference.ltp, reference.ltq, reference.ltt_ms, reference.vtt or NULL, 0.0))
+            if not has_trade:  # a partial frame without ltpc: the last trade is the one we know
+                reference.confirm(vtt)
+                known = (reference.ltp, reference.ltq, reference.ltt_ms, reference.vtt_on(today))
+                judged.append((False, *known, 0.0))
                 continue
             found = reference.judge(ltp, ltt_ms, vtt, today)
             reference.ltp, reference.ltq = ltp, ltq
             judged.append((found.traded, ltp, ltq, ltt_ms, found.vtt, found.volume))
-            if found.opens_day:
-                opens_day[row] = True
-            if found.backward:
-                self.counts["backward"] += 1
+            self.counts["backward"] += found.backward
+            self.counts["resets"] += found.reset
             if found.gap_volume:
                 self.gaps.append(
-                    VolumeGap(reference.instrument_id, found.gap_from_ms, ltt_ms, found.gap_volume, found.opens_day)
+                    VolumeGap(reference.instrument_id, found.gap_from_ms, ltt_ms, found.gap_volume, found.began)
                 )
         return judged
 
@@ -320,13 +317,13 @@ class Normaliser:
         if odd:
             self.counts["odd_candles"] += odd
 
-    def _carry(self, updates: Updates, given: Sorted, opens_day: Mask, carried: Floats) -> None:
+    def _carry(self, updates: Updates, given: Sorted, carried: Floats) -> None:
         """Fill the columns that a frame may leave out: what it did not send keeps the last value."""
         order, states = given.order, self.states
         carried[:] = updates.carried[order]
         before = states.carried[given.owners]
         is_today = (updates.day_start_ms[order] + IST_OFFSET_MS) // DAY_MS == given.today
-        new_mode, new_figures = given.new_mode, given.new_mode | opens_day
+        new_mode, new_figures = given.new_mode, given.new_mode | given.new_day
         for columns, sent, forgotten in (
             (_OI, carried[:, _OI.start] != 0, new_mode),
             (_ATP, carried[:, _ATP.start] != 0, new_figures),
@@ -338,7 +335,7 @@ class Normaliser:
         ):
             fill_down(
                 carried[:, columns],
-                sent & ~given.empty,
+                sent,
                 forgotten,
                 never_sent=NEVER_SENT[columns],
                 starts=given.starts,

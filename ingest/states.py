@@ -34,10 +34,12 @@ REFERENCE = np.dtype(
     [
         ("instrument_id", "<i4"), ("is_index", "?"), ("mode", "<i8"), ("day", "<i8"), ("ltt_ms", "<i8"),
         ("vtt", "<i8"), ("ltp", "<f8"), ("ltq", "<i8"), ("connected", "?"),
+        ("lows", "<i8"), ("low_from", "<i8"), ("low_vtt", "<i8"), ("low_ltt_ms", "<i8"),
     ]
 )  # fmt: skip
-# What is remembered beside: the minute of the newest official bar; when we stopped listening (epoch ms).
-MEMORY = np.dtype([("official_ms", "<i8"), ("lost_ms", "<i8")])
+# What is remembered beside: the minute of the newest official bar; when we stopped listening (epoch ms); the
+# IST day number of the last update.
+MEMORY = np.dtype([("official_ms", "<i8"), ("lost_ms", "<i8"), ("day", "<i8")])
 LISTENING, NEVER = -1, 0  # values of lost_ms
 fields_of = attrgetter(*Reference.__slots__)
 # What stands for a value that was never sent; the first are left out by the vendor when they are zero.
@@ -163,6 +165,7 @@ class States:
         references = np.frombuffer(base64.b64decode(document["references"]), fields)
         for name in fields.names or ():
             states.references[name] = references[name]
+        states.memory["day"] = states.references["day"]  # as a version that did not remember it took it
         for name, values in document.get("memory", {}).items():
             states.memory[name] = values
         names = document["carried_names"]

@@ -61,6 +61,8 @@ def print_account(name: str, account: Account, counts: dict[str, int]) -> None:
         parts.append(f"{account.quarantined:,} frames do not parse (see tickline.quarantined_frames)")
     if counts.get("backward"):
         parts.append(f"{counts['backward']:,} backward updates kept as quotes")
+    if counts.get("resets"):
+        parts.append(f"{counts['resets']:,} resets of the exchange's count of volume")
     if counts.get("empty"):
         parts.append(f"{counts['empty']:,} empty updates")
     click.echo(f"{name}: {', '.join(parts)}")

@@ -1,4 +1,4 @@
-"""Oracle: decode and normalise as first written, update by update. Slow, plain, and what the columns must equal."""
+"""Oracle: decode and normalise by the rules, update by update. Slow, plain, and what the columns must equal."""
 
 from __future__ import annotations
 
@@ -37,6 +37,7 @@ _new_update = tuple.__new__
 _NO_DEPTH: Depth = (NULL, NULL, NULL, NULL, NULL, NULL)  # type: ignore[assignment]
 _NO_GREEKS: Greeks = (NULL, NULL, NULL, NULL, NULL)
 _NO_DAY = (NULL, NULL, NULL)
+NEVER = -1  # the day of a reference that there is not
 
 
 class Frame(NamedTuple):
@@ -190,7 +191,10 @@ class InstrumentState:
     vtt: int = 0
     ltp: float = 0.0
     ltq: int = 0
-    connected: bool = False  # an update has come since the connection was made
+    connected: bool = False  # an update has shown the reference since the connection was made
+    lows: list[tuple[int, int]] = field(default_factory=list)  # (ltt, vtt) of updates that may become a reset
+    first_low: int = 0
+    seen_day: int = 0  # IST day number of the last update
     prev_close: float = 0.0
     oi: float = 0.0
     atp: float = 0.0
@@ -251,17 +255,18 @@ class Normaliser:
                 self.rejected.append(RejectedUpdate(key, reason, update))
                 continue
             state = self.states[key]
-            if mode != state.mode:
-                _change_mode(state, mode)
+            if not (ltt_ms or ltp or vtt or depth is not None or greeks is not None):
+                self.counts["empty"] += 1
+                continue
+            _begin(state, mode, today)
             if ltt_ms or ltp:
                 traded, volume, vtt_out = self._judge(state, update, today)
                 state.ltp, state.ltq = ltp, ltq
-            elif depth is None and greeks is None and not vtt:
-                self.counts["empty"] += 1
-                continue
             else:  # a partial frame without ltpc: the last trade is the one we know
+                if vtt and vtt == state.vtt:  # and it is still the last one
+                    state.connected, state.lows = True, []
                 ltp, ltt_ms, ltq = state.ltp, state.ltt_ms, state.ltq
-                traded, volume, vtt_out = False, 0.0, state.vtt or NULL
+                traded, volume, vtt_out = False, 0.0, known_vtt(state, today)
             # Groups that were not sent keep their last value.
             if depth is None:
                 depth = state.depth
@@ -286,56 +291,90 @@ class Normaliser:
 
     def _judge(self, state: InstrumentState, update: Update, today: int) -> tuple[bool, float, float]:
         """Trade or quote: return `(traded, volume, vtt)` and move the reference."""
-        ltt_ms, vtt = update.ltt_ms, update.vtt
-        day = (ltt_ms + IST_OFFSET_MS) // DAY_MS if ltt_ms else -1
-        first_ever = state.day < 0
-        if day != today and not (state.day == today and state.ltt_ms):
-            # Nothing has traded today: the day opens with nothing, and vtt is an older day's.
-            _open_day(state, today)
-            state.connected = True
-            return False, NULL if state.is_index else 0.0, NULL
+        ltt_ms, vtt, day = update.ltt_ms, update.vtt, day_of(update.ltt_ms)
         if state.is_index or state.mode == Mode.LTPC:
-            return self._judge_by_price(state, update, today, first_ever)
-        was_connected, state.connected = state.connected, True
-        if not vtt:  # not sent
-            return False, 0.0, state.vtt or NULL
-        if state.day != today:
-            _open_day(state, today)
-            if not was_connected:  # we began after today's first trade
-                state.ltt_ms, state.vtt = ltt_ms, vtt
-                midnight_ms = today * DAY_MS - IST_OFFSET_MS
-                self.gaps.append(VolumeGap(state.instrument_id, midnight_ms, ltt_ms, vtt, began=True))
+            return self._judge_by_price(state, update, today)
+        if not ltt_ms:  # nobody knows when
+            return False, 0.0, known_vtt(state, today)
+        listened = state.connected and state.day != NEVER
+        if day < today and not listened and not (vtt and day <= state.day):  # today begins with nothing
+            show(state, *((day, ltt_ms, vtt) if vtt else (today, 0, 0)))
+            return False, 0.0, NULL
+        if not vtt:
+            return False, 0.0, known_vtt(state, today)
+        vtt_of_today = vtt if day == today else NULL
+        if (day, ltt_ms) < (state.day, state.ltt_ms):
+            self.counts["backward"] += state.ltt_ms > 0
+            state.connected |= state.ltt_ms == 0
+            return False, 0.0, vtt_of_today
+        if day > state.day:
+            if not listened:
+                self.gaps.append(VolumeGap(state.instrument_id, midnight_ms(day), ltt_ms, vtt, began=True))
+                show(state, day, ltt_ms, vtt)
                 return False, NULL, vtt
+            state.day, state.ltt_ms, state.vtt = day, 0, 0
+        if vtt < state.vtt:
+            return self._judge_low(state, ltt_ms, vtt, vtt_of_today)
+        step, since_ms = vtt - state.vtt, state.ltt_ms
+        show(state, day, ltt_ms, vtt)
+        if step == 0:
+            return False, 0.0, vtt_of_today
+        if listened or ltt_ms // MINUTE_MS == since_ms // MINUTE_MS:
+            return True, step, vtt
+        if day == today:
+            self.gaps.append(VolumeGap(state.instrument_id, since_ms, ltt_ms, step))
+        return False, NULL, vtt_of_today
+
+    def _judge_low(
+        self, state: InstrumentState, ltt_ms: int, vtt: int, vtt_of_today: float
+    ) -> tuple[bool, float, float]:
+        """A count below the day's largest: of three that go on, the third is a reset and carries what they traded."""
+        if state.lows and ltt_ms == state.lows[-1][0] and vtt >= state.lows[-1][1]:
+            state.lows[-1] = (ltt_ms, vtt)  # the same moment again
+        elif state.lows and ltt_ms > state.lows[-1][0] and vtt >= state.lows[-1][1]:
+            state.lows.append((ltt_ms, vtt))
+        else:
+            state.lows, state.first_low = [(ltt_ms, vtt)], vtt
+        if len(state.lows) < 3:
+            self.counts["backward"] += 1
+            return False, 0.0, vtt_of_today
+        self.counts["resets"] += 1
+        volume = vtt - state.first_low
+        show(state, state.day, ltt_ms, vtt)
+        return (True, volume, vtt) if volume else (False, 0.0, vtt_of_today)
+
+    def _judge_by_price(self, state: InstrumentState, update: Update, today: int) -> tuple[bool, float, float]:
+        """Judge an instrument whose volume is not sent."""
+        ltt_ms, day = update.ltt_ms, day_of(update.ltt_ms)
+        if not ltt_ms:
+            return False, NULL, known_vtt(state, today)
         if ltt_ms < state.ltt_ms:
             self.counts["backward"] += 1
-            return False, 0.0, vtt if day == today else NULL
-        step = vtt - state.vtt
-        same_minute = ltt_ms // MINUTE_MS == state.ltt_ms // MINUTE_MS
-        started_ms, state.ltt_ms, state.vtt = state.ltt_ms, ltt_ms, vtt
-        if step < 0:
-            self.counts["backward"] += 1
-            return False, 0.0, vtt
-        if step == 0:
-            return False, 0.0, vtt
-        if was_connected or same_minute:
-            return True, step, vtt
-        self.gaps.append(VolumeGap(state.instrument_id, started_ms, ltt_ms, step))
-        return False, NULL, vtt
-
-    def _judge_by_price(
-        self, state: InstrumentState, update: Update, today: int, first_ever: bool
-    ) -> tuple[bool, float, float]:
-        """Judge an instrument whose volume is not sent."""
-        was_connected, state.connected = state.connected and not first_ever, True
-        ltt_ms = update.ltt_ms
-        if state.day == today and ltt_ms < state.ltt_ms:
-            self.counts["backward"] += 1
             return False, NULL, NULL
-        changed = ltt_ms != state.ltt_ms or update.ltp != state.ltp
-        if state.day != today:
-            _open_day(state, today)
-        state.ltt_ms = ltt_ms
-        return was_connected and changed, NULL, NULL
+        is_new = ltt_ms > state.ltt_ms or (day == today and update.ltp != state.ltp)
+        traded = is_new and state.connected and state.day != NEVER
+        show(state, day, ltt_ms, state.vtt if day == state.day else 0)
+        return traded, NULL, NULL
+
+
+def day_of(ms: int) -> int:
+    """The IST day number of a time."""
+    return (ms + IST_OFFSET_MS) // DAY_MS
+
+
+def midnight_ms(day: int) -> int:
+    """When an IST day begins."""
+    return day * DAY_MS - IST_OFFSET_MS
+
+
+def show(state: InstrumentState, day: int, ltt_ms: int, vtt: int) -> None:
+    """Take what an update shows as the state of its day."""
+    state.day, state.ltt_ms, state.vtt, state.connected, state.lows = day, ltt_ms, vtt, True, []
+
+
+def known_vtt(state: InstrumentState, today: int) -> float:
+    """Today's count as last known; NULL if there is none."""
+    return state.vtt if state.vtt and state.day == today else NULL
 
 
 def _impossible(update: Update, current_ms: int) -> str | None:
@@ -366,14 +405,12 @@ def _impossible(update: Update, current_ms: int) -> str | None:
     return None
 
 
-def _open_day(state: InstrumentState, today: int) -> None:
-    """Begin a day: its volume counts from 0 and the day's figures are new."""
-    state.day, state.ltt_ms, state.vtt = today, 0, 0
-    state.day_candle, state.atp = _NO_DAY, 0.0
-
-
-def _change_mode(state: InstrumentState, mode: int) -> None:
-    """Forget what the new mode does not carry; its first update is a snapshot."""
+def _begin(state: InstrumentState, mode: int, today: int) -> None:
+    """Forget what a new day, or a new mode, does not carry; the first update of a mode is a snapshot."""
+    if today != state.seen_day:
+        state.seen_day, state.day_candle, state.atp = today, _NO_DAY, 0.0
+    if mode == state.mode:
+        return
     state.mode = mode
     state.connected = False
     state.oi = state.atp = state.iv = 0.0

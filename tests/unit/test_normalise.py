@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import base64
+import json
 import math
 from typing import Any
 
+import numpy as np
 import pytest
 
 from ingest.batch import RowBuffer, nullify
@@ -102,11 +105,154 @@ def test_backward_ltt_is_kept_as_a_quote_and_moves_nothing() -> None:
     assert stream(update(vtt=510, ltt_ms=OPEN_MS + 6000))["volume"] == 10
 
 
-def test_lower_vtt_at_a_later_ltt_is_a_correction() -> None:
+def volumes(stream: Stream, *counts: int, from_s: int = 1, step_ms: int = 1000) -> list[float]:
+    """The volumes of updates that show these counts, a second apart."""
+    times = (OPEN_MS + from_s * 1000 + n * step_ms for n in range(len(counts)))
+    return [stream(update(vtt=vtt, ltt_ms=ms))["volume"] for vtt, ms in zip(counts, times, strict=True)]
+
+
+def test_step_back_of_vtt_is_a_glitch_and_the_reference_stays_the_days_largest() -> None:
+    stream = Stream()
+    stream(update(vtt=3000))
+    assert volumes(stream, 500, 3500, 600, 700, 3600) == [0, 500, 0, 0, 100]
+    assert stream.normaliser.counts["backward"] == 3
+
+
+def test_third_update_in_a_row_below_the_reference_is_a_reset_and_carries_the_volume_since() -> None:
+    stream = Stream()
+    stream(update(vtt=3000))
+    assert volumes(stream, 500, 500, 620, 640, 630) == [0, 0, 120, 20, 0]
+    assert stream.normaliser.counts["resets"] == 1
+
+
+@pytest.mark.parametrize(
+    "counts",
+    [
+        (500, 400, 450, 440, 445),  # falls in between
+        (500, 600, 3000, 700, 800),  # back in between
+    ],
+)
+def test_updates_below_the_reference_that_do_not_go_on_are_no_reset(counts: tuple[int, ...]) -> None:
+    stream = Stream()
+    stream(update(vtt=3000))
+    assert volumes(stream, *counts) == [0] * 5
+
+
+def test_glitch_that_is_repeated_by_its_quotes_is_no_reset() -> None:
+    stream = Stream()
+    stream(update(vtt=3000))
+    assert volumes(stream, *[500] * 6, step_ms=0) == [0] * 6
+    assert volumes(stream, 3100, from_s=2) == [100]
+
+
+def test_reset_is_the_same_at_every_cut_and_over_a_checkpoint() -> None:
+    counts = (3000, 3100, 500, 510, 3200, 600, 610, 620, 700, 10, 3300)
+    given = [update(vtt=vtt, ltt_ms=OPEN_MS + n * 1000) for n, vtt in enumerate(counts)]
+    whole: list[list[float]] = []
+    for cut in range(len(given)):
+        normaliser, rows = Normaliser(), RowBuffer(len(given))
+        normaliser.learn([InstrumentRef(1, KEY)])
+        for part in (given[:cut], given[cut:]):
+            frames = frames_of([Frame(FrameType.LIVE_FEED, one.ltt_ms + 200, [one], {}) for one in part])
+            normaliser.apply(frames, seq=np.arange(len(part)) + 1, received_us=0, out=rows)
+            normaliser = Normaliser.load(normaliser.dump())
+        whole.append(nullified(rows)[:, TICK_COLUMN_NAMES.index("volume")].tolist())
+    assert all(null(one[0]) and one[1:] == [100, 0, 0, 100, 0, 0, 20, 80, 0, 2600] for one in whole)
+
+
+def nullified(rows: RowBuffer) -> np.ndarray:
+    values = rows.values().copy()
+    nullify(values)
+    return values
+
+
+@pytest.mark.parametrize("after_a_break", [False, True])
+def test_first_update_without_vtt_is_no_reference(after_a_break: bool) -> None:
+    stream = Stream()
+    if after_a_break:
+        stream(update(vtt=500))
+        stream.normaliser.interrupt()
+    row = stream(update(ltt_ms=OPEN_MS + 60_000))
+    assert (row["traded"], row["volume"]) == (0, 0)
+    row = stream(update(vtt=5_000_075, ltt_ms=OPEN_MS + 61_000))
+    assert row["traded"] == 0
+    assert null(row["volume"])
+    assert sum(gap.volume for gap in stream.normaliser.gaps) == 5_000_075
+    assert volumes(stream, 5_000_100, from_s=62) == [25]
+
+
+def test_price_without_a_time_of_trade_does_not_open_the_day() -> None:
+    stream = Stream()
+    stream(update(ltt_ms=0), OPEN_MS)
+    assert null(stream(update(vtt=5_000_075))["volume"])
+
+
+def test_empty_update_before_a_trade_makes_no_break_of_it() -> None:
     stream = Stream()
     stream(update(vtt=500))
-    assert stream(update(vtt=490, ltt_ms=OPEN_MS + 1000))["traded"] == 0
-    assert stream(update(vtt=495, ltt_ms=OPEN_MS + 2000))["volume"] == 5
+    empty = update(mode=Mode.LTPC, ltp=0.0, ltt_ms=0, ltq=0, depth=None, prev_close=0.0)
+    assert stream(empty, OPEN_MS + 59_000) is None
+    assert volumes(stream, 600, from_s=90) == [100]
+    assert stream.normaliser.gaps == [BEGAN]
+
+
+MIDNIGHT_MS = OPEN_MS - 555 * 60_000 + DAY_MS  # of the next day
+
+
+@pytest.mark.parametrize("nights", [1, 2])
+def test_trade_before_midnight_that_is_told_after_it_is_of_its_own_day(nights: int) -> None:
+    stream = Stream()
+    stream(update(vtt=500, ltt_ms=OPEN_MS + (nights - 1) * DAY_MS))
+    midnight_ms = MIDNIGHT_MS + (nights - 1) * DAY_MS
+    row = stream(update(vtt=560, ltt_ms=midnight_ms - 1000), midnight_ms + 300)
+    assert (row["traded"], row["volume"], row["vtt"]) == (1, 60, 560)
+    assert row["ts"] == (midnight_ms - 1000) * 1000
+    row = stream(update(vtt=560, ltt_ms=midnight_ms - 1000), midnight_ms + 600)
+    assert (row["traded"], null(row["vtt"])) == (0, True)
+    assert stream(update(vtt=75, ltt_ms=midnight_ms + 5000))["volume"] == 75
+
+
+def test_count_of_yesterday_is_in_no_row_of_today() -> None:
+    stream = Stream()
+    stream(update(vtt=500, atp=99.5, day_candle=(OPEN_MS, 97.0, 103.0, 96.0)))
+    partial = update(ltp=0.0, ltt_ms=0, ltq=0)
+    row = stream(partial, OPEN_MS + DAY_MS)
+    assert all(null(row[name]) for name in ("vtt", "atp", "day_high"))
+
+
+def test_trade_after_a_partial_update_that_repeats_the_count_is_no_break() -> None:
+    stream = Stream()
+    stream(update(vtt=500))
+    stream.normaliser.interrupt()
+    stream(update(ltp=0.0, ltt_ms=0, ltq=0, vtt=500), OPEN_MS + 60_000)
+    assert volumes(stream, 600, from_s=90) == [100]
+    assert stream.normaliser.gaps == [BEGAN]
+
+
+def test_stale_update_after_a_break_shows_nothing_of_it() -> None:
+    stream = Stream()
+    stream(update(vtt=500, ltt_ms=OPEN_MS + 5000))
+    stream.normaliser.interrupt()
+    stream(update(vtt=450, ltt_ms=OPEN_MS + 4000), OPEN_MS + 80_000)
+    assert null(volumes(stream, 600, from_s=90)[0])
+    assert stream.normaliser.gaps[-1] == (1, OPEN_MS + 5000, OPEN_MS + 90_000, 100, False)
+
+
+def test_checkpoint_of_a_version_that_knew_no_resets_is_read() -> None:
+    stream = Stream()
+    stream(update(vtt=500, atp=99.5))
+    document = json.loads(stream.normaliser.dump())
+    fields = np.dtype([tuple(field) for field in document["reference_fields"]])
+    before = [name for name in fields.names if not name.startswith("low")]
+    references = np.frombuffer(base64.b64decode(document["references"]), fields)
+    packed = np.empty(len(references), np.dtype([(name, fields[name]) for name in before]))
+    for name in before:
+        packed[name] = references[name]
+    document |= {"reference_fields": packed.dtype.descr, "references": base64.b64encode(packed.tobytes()).decode()}
+    document["memory"] = {name: document["memory"][name] for name in ("official_ms", "lost_ms")}
+    stream.normaliser = Normaliser.load(json.dumps(document).encode())
+    row = stream(update(vtt=600, ltt_ms=OPEN_MS + 1000, depth=None))
+    assert (row["volume"], row["atp"]) == (100, 99.5)
 
 
 def test_snapshot_of_an_earlier_day_opens_the_day_at_zero() -> None:

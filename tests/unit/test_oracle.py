@@ -53,7 +53,7 @@ def oracle_states(normaliser: oracle.Normaliser) -> dict[str, dict[str, Any]]:
     for key, state in normaliser.states.items():
         names = ("instrument_id", "is_index", "mode", "day", "ltt_ms", "vtt", "ltp", "ltq", "connected")
         names += ("oi", "atp", "iv", "prev_close")
-        found[key] = {name: getattr(state, name) for name in names}
+        found[key] = {name: getattr(state, name) for name in names} | {"lows": len(state.lows)}
         found[key] |= dict(zip(("bid", "bid_qty", "ask", "ask_qty", "tbq", "tsq"), state.depth, strict=True))
         found[key] |= dict(zip(("delta", "gamma", "theta", "vega", "rho"), state.greeks, strict=True))
         found[key] |= dict(zip(("day_open", "day_high", "day_low"), state.day_candle, strict=True))
@@ -87,14 +87,16 @@ def streams(draw: st.DrawFn) -> list[Item]:
         if draw(st.integers(0, 9)) == 0:
             items.append((draw(st.none() | st.lists(st.sampled_from([*KEYS, "NSE_EQ|unknown"]), max_size=2)),))
             continue
-        now += draw(st.sampled_from([0, 250, 250, 1000, 59_000, 61_000, DAY_MS]))
+        now += draw(st.sampled_from([0, 250, 250, 1000, 59_000, 61_000, DAY_MS - 50, DAY_MS]))
         updates = []
         for key in draw(st.lists(st.sampled_from(KEYS), unique=True, max_size=len(KEYS))):
             vtt[key] += draw(st.sampled_from([0, 0, 0, 75, 75, 150, -75]))
+            if draw(st.integers(0, 29)) == 0:  # the exchange's count begins again
+                vtt[key] = draw(st.sampled_from([20, 60]))
             if draw(st.integers(0, 19)) == 0:
                 modes[key] = int(draw(st.sampled_from(list(Mode))))
             update = Update(
-                key, modes[key], draw(prices), now - draw(st.sampled_from([0, 100, 100, 5000, DAY_MS])),
+                key, modes[key], draw(prices), now - draw(st.sampled_from([0, 100, 100, 5000, now, DAY_MS])),
                 draw(quantities), draw(prices), vtt[key], draw(prices), draw(prices), draw(prices),
                 draw(depths), draw(st.none() | st.tuples(*[prices] * 5)),
                 draw(st.none() | st.tuples(st.sampled_from([0, now, now - DAY_MS]), prices, prices, prices)),
