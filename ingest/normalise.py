@@ -20,7 +20,7 @@ import numpy as np
 
 from ingest.batch import NULL, RowBuffer
 from ingest.columns import Sorted, all_plain, fill_down, says_something, sort
-from ingest.judge import Reference
+from ingest.judge import MINUTE_MS, Reference
 from ingest.model import (
     CARRIED,
     CARRIED_NAMES,
@@ -98,12 +98,12 @@ class VolumeGap(NamedTuple):
 
 
 class Unheard(NamedTuple):
-    """A time of which we did not hear all that an instrument had to say, in the feed's time."""
+    """A time of which we, or the vendor's bars, did not hear all that an instrument had to say, in the feed's time."""
 
     instrument_id: int
     started_ms: int
     ended_ms: int
-    is_gap: bool  # False: we began or stopped there, on purpose
+    is_gap: bool  # False: we began or stopped there, on purpose, or the vendor sent a filler
 
 
 class Normaliser:
@@ -295,27 +295,31 @@ class Normaliser:
 
     def _take_official(self, frames: Frames, given: Sorted, current_ms: Integers, received_us: Floats) -> None:
         """Take the official bars that these updates bring for the first time."""
-        minute_ms = frames.updates.minute_ms[given.order]
-        newest_ms = self.states.memory["official_ms"]
-        rows = newer_rows(minute_ms, newest_ms[given.owners], given.starts, given.sizes)
+        candle, minute_ms = frames.updates.minute_row[given.order], frames.updates.minute_ms[given.order]
+        newest_ms = self.states.memory["official_ms"][given.owners]
+        rows = newer_rows(
+            frames.candles, candle, minute_ms, newest_ms=newest_ms, starts=given.starts, sizes=given.sizes
+        )
         if not len(rows):
             return
-        at = np.searchsorted(given.starts, rows, side="right") - 1
         order = np.argsort(given.order[rows])  # as they came
-        bars, odd = take_bars(
+        rows = rows[order]
+        at = np.searchsorted(given.starts, rows, side="right") - 1
+        found = take_bars(
             frames.candles,
-            frames.updates.minute_row[given.order[rows]][order],
-            bucket_ms=minute_ms[rows][order],
-            current_ms=current_ms[rows][order],
-            owner=given.owners[at][order],
-            instrument_id=given.before["instrument_id"][at][order],
-            is_index=given.before["is_index"][at][order],
-            received_us=received_us[rows][order].astype(np.int64),
-            newest_ms=newest_ms,
+            candle[rows],
+            bucket_ms=minute_ms[rows],
+            current_ms=current_ms[rows],
+            owner=given.owners[at],
+            instrument_id=given.before["instrument_id"][at],
+            is_index=given.before["is_index"][at],
+            received_us=received_us[rows].astype(np.int64),
+            memory=self.states.memory,
         )
-        self.official += bars
-        if odd:
-            self.counts["odd_candles"] += odd
+        self.official += found.bars
+        self.unheard += [Unheard(id_, bucket - MINUTE_MS, bucket, False) for id_, bucket in found.fillers]
+        if found.odd:
+            self.counts["odd_candles"] += found.odd
 
     def _carry(self, updates: Updates, given: Sorted, carried: Floats) -> None:
         """Fill the columns that a frame may leave out: what it did not send keeps the last value."""

@@ -37,9 +37,9 @@ REFERENCE = np.dtype(
         ("lows", "<i8"), ("low_from", "<i8"), ("low_vtt", "<i8"), ("low_ltt_ms", "<i8"),
     ]
 )  # fmt: skip
-# What is remembered beside: the minute of the newest official bar; when we stopped listening (epoch ms); the
-# IST day number of the last update.
-MEMORY = np.dtype([("official_ms", "<i8"), ("lost_ms", "<i8"), ("day", "<i8")])
+# What is remembered beside: the minutes of the newest official bar and filler, and how usual bars are (see
+# `official`); when we stopped listening (epoch ms); the IST day number of the last update.
+MEMORY = np.dtype([(name, "<i8") for name in ("official_ms", "filler_ms", "habit", "lost_ms", "day")])
 LISTENING, NEVER = -1, 0  # values of lost_ms
 fields_of = attrgetter(*Reference.__slots__)
 # What stands for a value that was never sent; the first are left out by the vendor when they are zero.

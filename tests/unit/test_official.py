@@ -96,6 +96,41 @@ def test_candle_without_volume_is_a_bar_of_an_index_only() -> None:
     assert [(bar.instrument_id, bar.volume) for bar in given.official] == [(2, None)]
 
 
+def fed(numbers: list[int], fillers: set[int], *, cut: int = 0) -> Normaliser:
+    """A normaliser that was sent a candle for each of these minutes, in the minute behind it, in two batches."""
+    frames = [
+        frame(OPEN_MS + (number + 1) * 60_000 + 500, minute(number, vol=0 if number in fillers else 75))
+        for number in numbers
+    ]
+    given = apply(normaliser(), *frames[:cut]) if cut else normaliser()
+    unheard = given.unheard
+    given = apply(reloaded(given), *frames[cut:])
+    given.unheard = [one for one in unheard + given.unheard if one.started_ms != one.ended_ms]  # not that we began
+    return given
+
+
+@pytest.mark.parametrize("cut", range(6))
+def test_filler_where_a_bar_is_usual_marks_its_minute_and_the_one_before(cut: int) -> None:
+    given = fed([0, 1, 2, 3, 4, 5], {4}, cut=cut)
+    assert [(bar.bucket_ms - OPEN_MS) // 60_000 for bar in given.official] == [0, 1, 2, 3, 5]
+    assert given.unheard == [(1, OPEN_MS + 180_000, OPEN_MS + 240_000, False)]
+
+
+def test_fillers_of_what_seldom_trades_mark_nothing_and_so_do_those_of_a_long_silence() -> None:
+    assert fed([*range(12)], {0, 2, 3, 5, 6, 8, 9, 11}).unheard == []
+    assert len(fed([*range(20)], {*range(4, 20)}).unheard) == 1
+    assert len(fed([*range(60)], {*range(31, 60)}).unheard) == 10
+
+
+def test_bar_that_comes_behind_the_filler_of_its_minute_is_taken() -> None:
+    late = [frame(OPEN_MS + 61_000 + ms, minute(0, vol=volume)) for ms, volume in ((0, 0), (500, 0), (900, 75))]
+    assert [bar.volume for bar in apply(normaliser(), *late).official] == [75]
+    given = normaliser()
+    for one in late:
+        apply(given, one)
+    assert [bar.volume for bar in given.official] == [75]
+
+
 def test_recorded_session_gives_the_vendors_bars_each_once() -> None:
     given, ids, recorded = Normaliser(), dict[str, int](), list(read_recording(data_file(SESSION)))
     for start in range(0, len(recorded), 777):
