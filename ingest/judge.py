@@ -76,7 +76,7 @@ class Reference:
         """Judge an update that has a last trade, and move the reference."""
         by_price = self.is_index or self.mode == Mode.LTPC
         if not ltt_ms:
-            return Judgement(False, NULL if by_price else 0.0, self.vtt_on(today))
+            return Judgement(False, NULL, NULL) if by_price else Judgement(False, 0.0, self.vtt_on(today))
         day = (ltt_ms + IST_OFFSET_MS) // DAY_MS
         was_connected = self.connected and self.day >= 0
         if by_price:

@@ -347,7 +347,7 @@ class Normaliser:
         """Judge an instrument whose volume is not sent."""
         ltt_ms, day = update.ltt_ms, day_of(update.ltt_ms)
         if not ltt_ms:
-            return False, NULL, known_vtt(state, today)
+            return False, NULL, NULL
         if ltt_ms < state.ltt_ms:
             self.counts["backward"] += 1
             return False, NULL, NULL
