@@ -22,6 +22,7 @@ from ingest.config import Settings
 from ingest.findings import note_opens
 from ingest.instruments import is_fresh, load_master, loaded_at, rebuilt_at
 from ingest.opens import opens_of
+from ingest.session import Calendar
 from ingest.subscription import batches
 from ingest.universe import Chain, Contract, Rules, Universe, Window, chains_of, chosen, wanted
 from ingest.upstox import MASTER_PATH, QUOTES_KEYS_MAX, UpstoxApi
@@ -83,6 +84,7 @@ class UniverseKeeper:
         }
         self._rules = rules_of(settings)
         self._centres: Mapping[Window, float] = {}
+        self._told: Calendar | None = None  # that the database knows the opens of
         self._tried_at: datetime | None = None
         # Of one day's contracts in one master; reading them takes a good part of a second.
         self._read_of: tuple[date, datetime | None] | None = None
@@ -109,14 +111,16 @@ class UniverseKeeper:
         stale_masters = await asyncio.to_thread(self._stale_masters, now)
         fetched_at = self.calendar.fetched_at
         stale_calendar = fetched_at is None or fetched_at < rebuilt_at(now)
-        if not stale_masters and not stale_calendar:
-            return
-        self._tried_at = now
-        async with UpstoxApi(self.settings) as api:
-            if stale_calendar:
-                await self._refresh_calendar(api, now)
-            for exchange in stale_masters:
-                await self._refresh_master(api, exchange, now)
+        if stale_masters or stale_calendar:
+            self._tried_at = now
+            async with UpstoxApi(self.settings) as api:
+                if stale_calendar:
+                    await self._refresh_calendar(api, now)
+                for exchange in stale_masters:
+                    await self._refresh_master(api, exchange, now)
+        if self._told is not self.calendar:
+            await asyncio.to_thread(self._note_opens)
+            self._told = self.calendar
 
     def look(self, now: datetime) -> Universe:
         """Return what is wanted at a time.
@@ -199,7 +203,6 @@ class UniverseKeeper:
     async def _refresh_calendar(self, api: UpstoxApi, now: datetime) -> None:
         try:
             self.calendar = await refresh_calendar(api, self.settings.home, self.settings.api_url, now)
-            await asyncio.to_thread(self._note_opens)
         except FeedError as exc:
             of = self.calendar.fetched_at
             age = f"that of {of:%Y-%m-%d %H:%M} UTC" if of else "the built-in one"
@@ -207,8 +210,11 @@ class UniverseKeeper:
 
     def _note_opens(self) -> None:
         """Tell the database when the calendar's sessions open."""
-        with connect(self.url) as connection:
-            note_opens(connection, opens_of(self.calendar))
+        try:
+            with connect(self.url) as connection:
+                note_opens(connection, opens_of(self.calendar))
+        except psycopg.Error as exc:
+            raise translate(exc) from exc
 
     async def _refresh_master(self, api: UpstoxApi, exchange: str, now: datetime) -> None:
         source = self._sources[exchange]

@@ -1,6 +1,7 @@
 -- What the table knows of the end of a range of records: the last tick of each instrument in it.
 -- Last is by day of the market, then by trade, then by arrival: the tick that later ones are judged by. A row
--- without a volume count, such as one out of quarantine, is not that where there is another.
+-- without a volume count, such as one out of quarantine, is not that where there is another; nor is a quote whose
+-- count is below the day's largest, which is a glitch, or a quote behind a reset.
 -- Parameters: collector, stream text; first_seq, last_seq int8. Columns: instrument_key text, then those of ticks,
 -- times in epoch microseconds (int8). Of a long range only the last day counts.
 -- Expect: a scan of the ticks of the batches; one row for each instrument, none where the ledger has no such batch.
@@ -63,5 +64,11 @@ order by
     ticks.instrument_id,
     (ticks.ts at time zone 'Asia/Kolkata')::date desc,
     (ticks.vtt is null),
+    (
+        coalesce(ticks.volume, 1) = 0
+        and ticks.vtt < max(ticks.vtt) over (
+            partition by ticks.instrument_id, (ticks.ts at time zone 'Asia/Kolkata')::date
+        )
+    ),
     ticks.ltt desc nulls last,
     ticks.seq desc

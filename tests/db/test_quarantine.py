@@ -137,6 +137,24 @@ def test_state_taken_from_the_table_is_not_that_of_a_late_row(database: Database
     assert {id_: vtt[id_] for id_, _ in counted} == dict(counted)
 
 
+def test_state_taken_from_the_table_is_not_that_of_a_glitch(database: Database, recorded: Path, conn: Any) -> None:
+    """Of an update whose count is below the day's largest later ones are not judged by."""
+    span = (REFUSED.start - 20, REFUSED.start - 1)
+    [[largest, instrument_id]] = conn.execute(
+        "select max(vtt), instrument_id from ticks where seq between %s and %s group by 2 order by 1 desc limit 1", span
+    ).fetchall()
+    conn.execute(
+        "insert into ticks (ts, instrument_id, seq, traded, ltp, ltt, vtt, volume, received_at) "
+        "select max(ts), instrument_id, max(seq), false, 1, max(ltt) + interval '1 second', 7, 0, now() "
+        "from ticks where seq between %s and %s and instrument_id = %s group by 2",
+        (*span, instrument_id),
+    )
+    with Writer(database.url, "default") as writer:
+        instruments, rows = writer.recall("1", *span)
+    vtt = dict(zip((ref.instrument_id for ref in instruments), rows[:, TICK_COLUMN_NAMES.index("vtt")], strict=True))
+    assert vtt[instrument_id] == largest
+
+
 def test_replayed_frame_has_its_own_times(database: Database, recorded: Path, conn: Any) -> None:
     replay_quarantined(conn)
     record = records_of(recorded)[REFUSED.start - 1]
