@@ -15,10 +15,10 @@ comment on column tickline.special_sessions.day is 'day of the market, India';
 comment on column tickline.special_sessions.segment is 'first part of an instrument key';
 comment on column tickline.special_sessions.opens_at is 'start of continuous trading; orders for the open are matched in the 15 minutes before it';
 
--- The day of the market that a time is in.
+-- The day of the market that a time is in. India has one zone and no summer time; its name would cost three times this.
 create function tickline.market_day(at timestamptz) returns date
 language sql immutable strict parallel safe
-return (at at time zone 'Asia/Kolkata')::date;
+return (at at time zone interval '05:30')::date;
 
 -- When continuous trading of a segment begins on a day: currencies and commodities at 09:00, all others at 09:15.
 create function tickline.session_open(segment text, day date) returns timestamptz
@@ -53,9 +53,12 @@ return (
     ) as opens_at
 );
 
--- Whether a minute can be of an opening auction on a usual day: from 09:00 to 09:15.
+-- Whether a minute can be of an opening auction on a usual day: in the first quarter of an hour from 09:00 on. Asked
+-- of each bar that is read: the planner puts it in place of the call, as it would not put the sum of a time and
+-- an interval.
 create or replace function tickline.is_before_open(bucket timestamptz) returns boolean
 language sql immutable strict parallel safe
-return bucket < date_bin('1 day', bucket, timestamptz '2000-01-01 09:00:00+05:30') + interval '15 minutes';
+return date_bin('15 minutes', bucket, timestamptz '2000-01-01 09:00:00+05:30')
+    = date_bin('1 day', bucket, timestamptz '2000-01-01 09:00:00+05:30');
 
 drop function tickline.opens_early(integer);
