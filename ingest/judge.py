@@ -9,7 +9,8 @@ largest of that day, so that bars never sum to more than the exchange counted. A
     break, trades of today in it
     last trade on an earlier day that we     quote                     set: what comes today counts from 0
     know nothing of
-    no `vtt`, or no time of trade            quote                     kept: it is no reference
+    no `vtt`, or no time of trade            quote                     kept: it is no reference,
+                                                                       but the same vtt confirms it
     first of a new day, listened before      trade, volume = vtt       set
     vtt up, ltt not back                     trade, volume = step      moved
     vtt same                                 quote                     moved
@@ -76,6 +77,7 @@ class Reference:
         """Judge an update that has a last trade, and move the reference."""
         by_price = self.is_index or self.mode == Mode.LTPC
         if not ltt_ms:
+            self.confirm(vtt)
             return Judgement(False, NULL, NULL) if by_price else Judgement(False, 0.0, self.vtt_on(today))
         day = (ltt_ms + IST_OFFSET_MS) // DAY_MS
         was_connected = self.connected and self.day >= 0
@@ -108,7 +110,7 @@ class Reference:
         return Judgement(False, NULL, vtt, gap_volume=vtt - before, gap_from_ms=before_ms)
 
     def confirm(self, vtt: int) -> None:
-        """Take an update that says nothing of a last trade: the same count means that nothing has traded."""
+        """Take an update that says nothing of when the last trade was: the same count means that it is the same."""
         if vtt and vtt == self.vtt:
             self.connected, self.lows = True, 0
 

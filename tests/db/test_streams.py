@@ -87,13 +87,16 @@ def check(conn: psycopg.Connection[Any], seed: int, expected: Expected) -> None:
 def test_random_streams_become_what_the_rules_say(
     database: Database, conn: psycopg.Connection[Any], tmp_path: Path, journals: int, instruments: int
 ) -> None:
-    seen = dict.fromkeys(("resets", "backward", "empty"), 0)
+    seen = dict.fromkeys(("resets", "backward", "empty", "silence"), 0)
     for seed in range(journals):
         folder = tmp_path / str(seed)
         expected = write(folder, seed, instruments)
         replay_in_parts(database, folder, seed)
         check(conn, seed, expected)
-        seen = {name: count + expected.normaliser.counts[name] for name, count in seen.items()}
+        counts = expected.normaliser.counts | {
+            "silence": sum(reason.startswith("silence") for *_, reason in expected.breaks)
+        }
+        seen = {name: count + counts[name] for name, count in seen.items()}
     assert all(seen.values()), seen
     reports = list(verify_volumes(conn))
     assert [(report.instruments > 0, report.skipped) for report in reports] == [(True, "")] * 2

@@ -15,6 +15,7 @@ from ingest.model import TICK_COLUMN_NAMES, InstrumentRef, RecordKind
 from tests.unit import oracle
 
 MINUTE_US = 60_000_000
+NORMAL_OPEN = 2
 Row = dict[str, Any]  # of `ticks`, None for NULL, times in epoch microseconds
 ZERO_IS_NULL = {"ltp", "ltt", "oi", "atp", "bid", "ask", "iv", "prev_close", "day_open", "day_high", "day_low"}
 
@@ -32,6 +33,9 @@ class Expected:
     last_ms: int = 0
     reason: str = ""
     is_new: bool = False  # a connection that has brought nothing yet
+    frames: int = 0  # since the last break
+    pace_ms: float = 0.0  # their mean distance, over about fifty
+    is_closed: bool = False
 
     def take(self, seq: int, kind: RecordKind, payload: bytes) -> None:
         """Take a record."""
@@ -39,9 +43,7 @@ class Expected:
             self._take_frame(seq, oracle.decode(payload))
         elif kind == RecordKind.CONNECTED:
             self.is_new = True
-            for key in self.keys:
-                self.lost_ms.setdefault(key, self.last_ms)
-            self.normaliser.interrupt()
+            self._interrupt()
         elif kind == RecordKind.DISCONNECTED:
             self.reason = json.loads(payload)["reason"]
         elif kind == RecordKind.UNSUBSCRIBED:
@@ -51,10 +53,32 @@ class Expected:
                     self.lost_ms[key] = None  # on purpose
                 self.normaliser.interrupt([key])
 
-    def _take_frame(self, seq: int, frame: oracle.Frame) -> None:
-        if self.is_new and self.last_ms:
+    def _interrupt(self) -> None:
+        """Nobody listens from the last frame on: the next update of each instrument is a snapshot."""
+        for key in self.keys:
+            self.lost_ms.setdefault(key, self.last_ms)
+        self.normaliser.interrupt()
+
+    def _listen(self, frame: oracle.Frame) -> None:
+        """Note a frame, and the break before it: of a connection, or of a feed that was dense and then silent."""
+        pause_ms = frame.current_ms - self.last_ms
+        dense = self.frames >= 50 and pause_ms >= 30 * self.pace_ms
+        if self.last_ms and self.is_new:
             self.breaks.append((self.last_ms, frame.current_ms, self.reason))
+            self.frames, self.pace_ms = 0, 0.0
+        elif self.last_ms and pause_ms >= 15_000 and dense and not self.is_closed:
+            self.breaks.append((self.last_ms, frame.current_ms, "silence of the feed"))
+            self._interrupt()
+            self.frames, self.pace_ms = 0, 0.0
+        elif self.last_ms:
+            self.frames += 1
+            self.pace_ms += (pause_ms - self.pace_ms) / min(self.frames, 50)
+        if frame.segment_status:
+            self.is_closed = NORMAL_OPEN not in frame.segment_status.values()
         self.is_new, self.reason, self.last_ms = False, "", frame.current_ms
+
+    def _take_frame(self, seq: int, frame: oracle.Frame) -> None:
+        self._listen(frame)
         for key in self.normaliser.unknown(frame):
             self.keys.append(key)
             self.normaliser.learn([InstrumentRef(len(self.keys), key)])

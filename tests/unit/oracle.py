@@ -263,8 +263,7 @@ class Normaliser:
                 traded, volume, vtt_out = self._judge(state, update, today)
                 state.ltp, state.ltq = ltp, ltq
             else:  # a partial frame without ltpc: the last trade is the one we know
-                if vtt and vtt == state.vtt:  # and it is still the last one
-                    state.connected, state.lows = True, []
+                confirm(state, vtt)
                 ltp, ltt_ms, ltq = state.ltp, state.ltt_ms, state.ltq
                 traded, volume, vtt_out = False, 0.0, known_vtt(state, today)
             # Groups that were not sent keep their last value.
@@ -295,6 +294,7 @@ class Normaliser:
         if state.is_index or state.mode == Mode.LTPC:
             return self._judge_by_price(state, update, today)
         if not ltt_ms:  # nobody knows when
+            confirm(state, vtt)
             return False, 0.0, known_vtt(state, today)
         listened = state.connected and state.day != NEVER
         if day < today and not listened and not (vtt and day <= state.day):  # today begins with nothing
@@ -370,6 +370,12 @@ def midnight_ms(day: int) -> int:
 def show(state: InstrumentState, day: int, ltt_ms: int, vtt: int) -> None:
     """Take what an update shows as the state of its day."""
     state.day, state.ltt_ms, state.vtt, state.connected, state.lows = day, ltt_ms, vtt, True, []
+
+
+def confirm(state: InstrumentState, vtt: int) -> None:
+    """The same count as before: the last trade is still the last one."""
+    if vtt and vtt == state.vtt:
+        state.connected, state.lows = True, []
 
 
 def known_vtt(state: InstrumentState, today: int) -> float:

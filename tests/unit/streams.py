@@ -155,6 +155,8 @@ def stream(seed: int, instruments: int) -> Iterator[Event]:
                 yield Event(RecordKind.DISCONNECTED, now_ms, b'{"reason": "it broke"}')
                 now_ms += rng.choice((1_000, 8_000, 40_000, 100_000))
                 yield Event(RecordKind.CONNECTED, now_ms, b"{}")
+            if rng.random() < 0.003:  # the feed is silent for a while
+                now_ms += rng.choice((10_000, 16_000, 70_000))
             if rng.random() < 0.004:
                 key = rng.choice(markets).key
                 yield Event(RecordKind.UNSUBSCRIBED, now_ms, f'{{"instrument_keys": ["{key}"]}}'.encode())

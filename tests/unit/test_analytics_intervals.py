@@ -15,7 +15,7 @@ from polars.testing import assert_frame_equal
 
 from analytics.intervals import interval_minutes, read_range, roll_up
 from analytics.schema import BARS
-from analytics.session import MARKET_ZONE
+from analytics.session import MARKET_ZONE, SpecialSession
 from sql.errors import ConfigError
 
 DAY = date(2025, 12, 15)
@@ -95,6 +95,14 @@ def test_roll_up_other_segments_begin_at_their_own_open() -> None:
         {"instrument_key": "NSE_EQ|A", "bucket": at("10:14")},
     )
     assert buckets(roll_up(bars, 75)) == ["09:00", "22:45", "09:15"]
+
+
+def test_roll_up_special_session_begins_at_its_own_open() -> None:
+    special = [SpecialSession("NSE_EQ", DAY, at("18:00"))]
+    keys = [f"{segment}|1" for segment in ("NSE_EQ", "NSE_FO") for _ in range(4)]
+    clocks = ["17:52", "18:00", "18:59", "19:10"] * 2
+    bars = frame(*({"instrument_key": key, "bucket": at(clock)} for key, clock in zip(keys, clocks, strict=True)))
+    assert buckets(roll_up(bars, 60, special)) == ["18:00", "19:00", "17:15", "18:15"]
 
 
 def test_roll_up_opening_auction_belongs_to_the_first_bucket() -> None:

@@ -220,12 +220,14 @@ def test_count_of_yesterday_is_in_no_row_of_today() -> None:
     assert all(null(row[name]) for name in ("vtt", "atp", "day_high"))
 
 
-def test_trade_after_a_partial_update_that_repeats_the_count_is_no_break() -> None:
+@pytest.mark.parametrize("ltp", [0.0, 100.0])
+@pytest.mark.parametrize(("night", "volume"), [(0, 100), (DAY_MS, 600)])
+def test_trade_after_quotes_that_repeat_the_count_is_no_breaks(ltp: float, night: int, volume: int) -> None:
     stream = Stream()
     stream(update(vtt=500))
     stream.normaliser.interrupt()
-    stream(update(ltp=0.0, ltt_ms=0, ltq=0, vtt=500), OPEN_MS + 60_000)
-    assert volumes(stream, 600, from_s=90) == [100]
+    stream(update(ltp=ltp, ltt_ms=0, ltq=0, vtt=500), OPEN_MS + night + 60_000)
+    assert stream(update(vtt=600, ltt_ms=OPEN_MS + night + 90_000))["volume"] == volume
     assert stream.normaliser.gaps == [BEGAN]
 
 
