@@ -120,7 +120,7 @@ class Consumer:
         state: dict[str, Any] = json.loads(resume.state) if resume.state else {"seq": 0, "listening": {}}
         self._seq = self._taken_seq = state["seq"]
         self.listening = Listening(**state["listening"])
-        self.opens = Opens(state.get("opens"))
+        self.opens, self._opens = Opens(state.get("opens")), []
         self.normaliser = Normaliser.load(state["normaliser"].encode()) if resume.state else Normaliser()
         last_ms, received_ms = self.listening.last_ms, self.listening.received_ms
         self._clock = Clock((last_ms, received_ms) if last_ms else None)

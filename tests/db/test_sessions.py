@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 import asyncio
-from datetime import datetime
+from datetime import date, datetime
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 import analytics
+from analytics.session import EQUITY_OPEN, OPENS
+from ingest.backfill import Store, day_span
+from ingest.candles import Candle
 from ingest.config import settings
 from ingest.proto import upstox_feed_v3_pb2 as pb
 from ingest.recording import write_recording
 from ingest.replay import replay
-from ingest.session import calendar_of
+from ingest.session import EXCHANGES, calendar_of, usual_hours
 from ingest.universe_keeper import UniverseKeeper
 from sql.database import Database
 
@@ -68,6 +71,38 @@ def test_opening_auction_is_one_match_of_its_session_and_wide_bars_begin_at_the_
         [begins] = wide["bucket"]
         assert begins == datetime.fromisoformat(f"{day} {opens}+05:30")
         assert wide["volume"].to_list() == [51_200]
+
+
+@pytest.mark.parametrize("segment", EXCHANGES)
+def test_usual_open_is_the_same_wherever_it_is_known(conn_to_read: Any, segment: str) -> None:
+    opens_at = datetime.fromisoformat(f"{FRIDAY} 00:00+05:30") + OPENS.get(segment, EQUITY_OPEN)
+    [[found]] = conn_to_read.execute("select tickline.session_open(%s, %s)", (segment, FRIDAY)).fetchall()
+    hours = usual_hours(EXCHANGES[segment], date.fromisoformat(FRIDAY))
+    assert found == opens_at == (hours and hours.opens)
+
+
+@pytest.mark.parametrize("engine", ["postgres"], indirect=True)
+def test_filler_marks_minutes_until_bars_come_for_them(database: Database, conn: Any, tmp_path: Path) -> None:
+    made = []
+    for number in range(6):
+        start_ms = ms(FRIDAY, "10:00") + number * 60_000
+        frame = pb.FeedResponse(type=pb.live_feed, currentTs=start_ms + 60_500)
+        frame.feeds[KEY].requestMode = pb.full_d5
+        shown = frame.feeds[KEY].fullFeed.marketFF
+        shown.ltpc.ltp, shown.ltpc.ltt, shown.vtt = 1500.0, start_ms + 60_100, 100 * number + 100
+        volume = 0 if number == 4 else 100
+        shown.marketOHLC.ohlc.add(interval="I1", ts=start_ms, vol=volume, open=1500, high=1500, low=1500, close=1500)
+        made.append((frame.currentTs, frame.SerializeToString()))
+    write_recording(tmp_path / "day.frames.gz", made)
+    asyncio.run(replay(settings(), database.url, [tmp_path / "day.frames.gz"]))
+    marked = "select to_char(bucket at time zone 'Asia/Kolkata', 'HH24:MI'), quality from unheard_minutes order by 1"
+    assert conn.execute(marked).fetchall() == [("10:01", "partial"), ("10:03", "partial"), ("10:04", "partial")]
+    store, day = Store(database.url), date.fromisoformat(FRIDAY)
+    [task] = store.tasks(*day_span(day))
+    candle = Candle(ms(FRIDAY, "10:04"), 1500.0, 1500.0, 1500.0, 1500.0, 100, 0)
+    store.settle(*day_span(day))
+    assert store.fill(task, [candle], "intraday", day_span(day)[0], None)[0] == 1
+    assert conn.execute(marked).fetchall() == []
 
 
 @pytest.mark.parametrize("engine", ["postgres"], indirect=True)
