@@ -166,11 +166,10 @@ def test_upgrade_keeps_what_is_there_and_the_bars_of_days_whose_ticks_were_dropp
         assert conn.execute("select instrument_key from instruments").fetchall() == [("NSE_EQ|1",)]
 
 
+@pytest.mark.parametrize("engine", ["timescale"], indirect=True)  # the other shows its bars in the same transaction
 def test_upgrade_that_was_killed_before_kept_bars_were_shown_is_finished_by_the_next(
-    database: Database, conn: psycopg.Connection[Any], engine: str
+    database: Database, conn: psycopg.Connection[Any]
 ) -> None:
-    if engine == "postgres":
-        pytest.skip("its bars are shown by the same transaction")
     conn.execute(
         "do $$ begin execute (select format('insert into %I.%I (instrument_id, bucket, close) "
         "values (1, ''2026-01-05 04:00+00'', 7)', materialization_hypertable_schema, materialization_hypertable_name) "
