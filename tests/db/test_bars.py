@@ -410,6 +410,23 @@ def test_bars_before_the_open_are_of_the_auction_wherever_they_are_read(
         assert tuple(analytics.bars(key, source=source, database=database)["quality"]) == official
 
 
+def test_best_bars_are_read_by_who_has_the_public_relations_only(database: Database, conn: Connection) -> None:
+    conn.execute("select tickline.ensure_partitions('2025-12-15', '2025-12-15')")
+    conn.execute(
+        "insert into ticks (ts, instrument_id, seq, traded, ltp, vtt, volume, received_at) "
+        "values ('2025-12-15 09:05+05:30', 1, 1, true, 1, 1, 1, now())"
+    )
+    reader = f"reader_{conn.info.dbname}"
+    conn.execute(f"create role {reader}")
+    conn.execute(f"grant select on all tables in schema public to {reader}")
+    with database.connect() as connection:
+        connection.execute(f"set role {reader}")
+        for view in ("best_bars_1m", "best_bars_5m"):
+            assert connection.execute(f"select quality from {view}").fetchall() == [("auction",)]
+    conn.execute(f"drop owned by {reader}")
+    conn.execute(f"drop role {reader}")
+
+
 def test_latest_ticks_has_one_per_active_instrument(conn: Connection) -> None:
     insert(conn, [(5, 1, True, 1.0, 10, 10), (9, 2, True, 2.0, 20, 10), (9, 3, False, 3.0, 20, 0)])
     insert(conn, [(4, 1, True, 7.0, 10, 10)], instrument_id=2)
