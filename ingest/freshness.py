@@ -7,9 +7,10 @@ makes the bars that a killed process left.
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Any
 
 import numpy as np
@@ -21,6 +22,10 @@ from sql import query
 from sql.database import connect, translate
 
 MINUTE_US = 60_000_000
+FIVE_MINUTES_S = 300
+# A refresh that is not ours, by hand or by a policy of somebody, keeps ours away with an error: so long it is tried.
+BUSY_S_MAX = 30.0
+BUSY_POLL_S = 0.2
 Connection = psycopg.Connection[tuple[Any, ...]]
 
 
@@ -49,8 +54,15 @@ def newest_of_minutes(times_us: NDArray[np.float64]) -> NDArray[np.float64]:
     return times_us[np.flatnonzero(np.diff(times_us // MINUTE_US, append=np.inf))]
 
 
-def refresh_touched(url: str) -> None:
+def refresh_touched(url: str, *, ended: bool = False) -> None:
     """Make the bars of touched minutes anew; what a failure leaves stays noted.
+
+    Parameters
+    ----------
+    url
+        Where.
+    ended
+        Nothing more comes: the newest bars, five-minute ones too, do not form any more and are kept as well.
 
     Raises
     ------
@@ -59,7 +71,7 @@ def refresh_touched(url: str) -> None:
     """
     with _refreshing(url) as connection:
         for start, end, minutes, touched_by in connection.execute(query("touched_ranges")).fetchall():
-            _refresh(connection, start, end)
+            _refresh(connection, start, _end_of_bars(end) if ended else end)
             connection.execute(query("forget_minutes"), {"minutes": minutes, "touched_by": touched_by})
 
 
@@ -76,13 +88,45 @@ def refresh_bars(url: str, start: datetime, end: datetime) -> None:
 
 
 @contextmanager
+def bars_at_rest(url: str) -> Iterator[None]:
+    """Let nobody make bars meanwhile; who begins to waits.
+
+    Raises
+    ------
+    StoreError
+        If the database cannot be reached.
+    """
+    with connect(url, autocommit=True, application_name="tickline bars at rest") as connection:
+        try:
+            connection.execute(query("lock_bars_shared"))
+        except psycopg.Error as exc:
+            raise translate(exc) from exc
+        yield
+
+
+def _end_of_bars(end: datetime) -> datetime:
+    """Return the end of the five minutes that a time is in."""
+    return datetime.fromtimestamp(-(-end.timestamp() // FIVE_MINUTES_S) * FIVE_MINUTES_S, UTC)
+
+
+@contextmanager
 def _refreshing(url: str) -> Iterator[Connection]:
     with connect(url, autocommit=True, application_name="tickline bars") as connection:
         try:
+            connection.execute(query("lock_bars"))
             yield connection
         except psycopg.Error as exc:
             raise translate(exc) from exc
 
 
 def _refresh(connection: Connection, start: datetime, end: datetime) -> None:
-    connection.execute(query("refresh_bars"), {"from_ts": start, "to_ts": end})
+    deadline = time.monotonic() + BUSY_S_MAX
+    while True:
+        try:
+            connection.execute(query("refresh_bars"), {"from_ts": start, "to_ts": end})
+        except psycopg.errors.LockNotAvailable:
+            if time.monotonic() > deadline:
+                raise
+            time.sleep(BUSY_POLL_S)
+        else:
+            return

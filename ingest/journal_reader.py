@@ -73,6 +73,10 @@ class JournalReader:
             self._leave_segment()
         return []
 
+    def open(self) -> bool:
+        """Open the segment to read next, unless it is open; tell whether there is one."""
+        return self._fd >= 0 or self._open()
+
     def backlog_bytes(self) -> int:
         """Bytes of this stream that have not been read yet."""
         ahead = [path for path in self._segments() if segment_name(path) >= self.segment]

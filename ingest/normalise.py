@@ -174,7 +174,7 @@ class Normaliser:
         current_ms = frames.current_ms[frame]
         places = self.states.places(updates.keys)
         order = np.argsort(places, kind="stable")
-        if wrong := _impossible(updates, current_ms):
+        if wrong := impossible(updates, current_ms):
             ids = self.states.references["instrument_id"]
             self.rejected += [
                 RejectedUpdate(int(frame[index]), int(ids[places[index]]), wrong[index], updates.one(index))
@@ -361,7 +361,7 @@ class Normaliser:
         return normaliser
 
 
-def _impossible(updates: Updates, current_ms: Integers) -> dict[int, str]:
+def impossible(updates: Updates, current_ms: Integers) -> dict[int, str]:
     """Why updates cannot be true, by index. NaN fails every comparison, so it is caught here."""
     wrong: dict[int, str] = {}
     for name, values, limit in (

@@ -41,7 +41,7 @@ from ingest.universe_keeper import UniverseKeeper
 from ingest.upstox import UpstoxApi
 from ingest.watch import Watch
 from ingest.writer import Writer
-from sql.errors import TicklineError
+from sql.errors import StoreError, TicklineError
 
 log = logging.getLogger(__name__)
 
@@ -204,6 +204,8 @@ async def _run(
                     "bars not refreshed in time stop_s=%g: the next start does it, or `tickline db refresh`",
                     settings.stop_s,
                 )
+            except StoreError as exc:  # the ticks are committed, and their minutes noted
+                log.warning("bars not refreshed: the next start does it, or `tickline db refresh` error=%s", exc)
     except BaseExceptionGroup as group_error:
         if not isinstance(error := first_error(group_error), Abandoned):
             raise error from group_error

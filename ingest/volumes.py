@@ -25,6 +25,7 @@ class VolumeReport:
     gap_volume: int = 0
     day_volume: int = 0
     differing: int = 0
+    unsettled: int = 0  # minutes whose bars form, or wait to be made: not judged, their ticks are
     skipped: str = ""  # why the day was not checked
     problems: list[str] = field(default_factory=list)
 
@@ -68,6 +69,7 @@ def _verify_day(connection: psycopg.Connection[Any], day: date, collectors: int,
         report.skipped = f"{collectors} collectors recorded it"
         return report
     span = {"start": f"{day} 00:00+05:30", "end": f"{day + timedelta(days=1)} 00:00+05:30"}
+    [(report.unsettled,)] = connection.execute(query("unsettled_minutes"), span).fetchall()
     for id_, key, bars, gaps, traded in connection.execute(query("day_volumes"), span):
         report.instruments += 1
         report.bar_volume += bars

@@ -5,9 +5,18 @@ from __future__ import annotations
 import json
 import logging
 import sys
-from datetime import datetime
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from datetime import date, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
+
+if TYPE_CHECKING:
+    from ingest.segment_check import StreamReport
+    from ingest.volumes import VolumeReport
+    from sql.database import Database
 
 log = logging.getLogger(__name__)
 
@@ -18,61 +27,103 @@ log = logging.getLogger(__name__)
 def command(day: datetime | None, form: str) -> None:
     """Compare the journal with the ledger and the table, frame by frame, and each day's volumes with each other.
 
-    Exit code 0: everything that was journalled is committed once, or waits to be, and of every instrument
-    the volume of the bars and of the gaps is what the exchange counted. Exit code 1: it does not add up,
-    and the lines say where.
+    May run while an ingester records: what came after it began is pending, and minutes whose bars still form are
+    judged by their ticks. Exit code 0: everything that was journalled is committed once, or waits to be, and of
+    every instrument the volume of the bars and of the gaps is what the exchange counted. Exit code 1: it does not
+    add up, and the lines say where; or nothing is there, which nobody may take for a day that adds up.
     """
-    from psycopg import IsolationLevel
-
     from ingest.cli.common import ready_database
     from ingest.config import settings
+
+    config = settings()
+    wanted = day.date() if day else None
+    with ready_database(config) as database:
+        volumes, reports = _verify(database, config.home / "journal", wanted)
+    if form == "json":
+        click.echo(json.dumps([one.as_dict() for one in reports] + [one.as_dict() for one in volumes], indent=2))
+    else:
+        for report in reports:
+            _show_stream(report)
+        for volume in volumes:
+            _show_volumes(volume)
+    if not any(one.frames for one in reports) and not volumes:
+        where = f"on {wanted}" if wanted else "here"
+        click.echo(
+            f"tickline: nothing to verify {where}: no frame in the journal and no tick in the database: look at "
+            "TICKLINE_HOME, TICKLINE_DATABASE_URL and the day",
+            err=True,
+        )
+        sys.exit(1)
+    if not (all(one.adds_up for one in reports) and all(one.adds_up for one in volumes)):
+        click.echo("tickline: it does not add up", err=True)
+        sys.exit(1)
+    if form == "table":
+        click.echo("it adds up")
+
+
+def _verify(database: Database, journal: Path, day: date | None) -> tuple[list[VolumeReport], list[StreamReport]]:
+    from psycopg import IsolationLevel
+
+    from ingest.freshness import bars_at_rest
     from ingest.verify import streams_of, verify_stream
     from ingest.volumes import verify_volumes
 
-    config = settings()
-    with ready_database(config) as database, database.connect() as connection:
+    with database.connect() as connection, _progress(journal) as advance:
         connection.read_only = True
         # One snapshot for ledger and table: what an ingester commits meanwhile is pending here.
         connection.isolation_level = IsolationLevel.REPEATABLE_READ
+        with bars_at_rest(database.url):
+            volumes = list(verify_volumes(connection, day))
         reports = [
             verify_stream(
                 connection,
                 collector,
                 folder,
-                day=day.date() if day else None,
+                day=day,
                 show=lambda name: log.info("verifying segment=%s", name),
+                advance=advance,
             )
-            for collector, folder in streams_of(config.home / "journal")
+            for collector, folder in streams_of(journal)
         ]
-        volumes = list(verify_volumes(connection, day.date() if day else None))
-    if form == "json":
-        click.echo(json.dumps([one.as_dict() for one in reports] + [one.as_dict() for one in volumes], indent=2))
-    for report in reports if form == "table" else ():
-        click.echo(
-            f"{report.collector}/{report.stream}: {report.segments} segments, {report.frames:,} frames journalled = "
-            f"{report.committed:,} committed + {report.pending:,} pending; {report.ticks:,} ticks, "
-            f"{report.rejected:,} rejected, {report.quarantined:,} frames quarantined"
-            + (f", {report.duplicates:,} updates brought twice" if report.duplicates else "")
-        )
-        for note in report.notes:
-            click.echo(f"  {note}")
-        for problem in report.problems:
-            click.echo(f"  {problem}", err=True)
-        for kind, count in report.problem_counts.items():
-            click.echo(f"  {kind}: {count:,} in all", err=True)
-    for volume in volumes if form == "table" else ():
-        click.echo(
-            f"{volume.day}: volumes not checked, {volume.skipped}"
-            if volume.skipped
-            else f"{volume.day}: {volume.instruments:,} instruments, {volume.bar_volume:,} units in bars + "
-            f"{volume.gap_volume:,} in gaps; {volume.day_volume:,} traded"
-        )
-        for problem in volume.problems:
-            click.echo(f"  volume: {problem}", err=True)
-    if not reports and not volumes:
-        click.echo("nothing to verify: there is no journal here, and no day is recorded")
-    elif not (all(one.adds_up for one in reports) and all(one.adds_up for one in volumes)):
-        click.echo("tickline: it does not add up", err=True)
-        sys.exit(1)
-    elif form == "table":
-        click.echo("it adds up")
+    return volumes, reports
+
+
+@contextmanager
+def _progress(journal: Path) -> Iterator[Callable[[int], None]]:
+    """Show how far it is on a terminal; yield who is told of bytes that were read."""
+    from rich.console import Console
+    from rich.progress import Progress
+
+    sizes = [path.stat().st_size for path in journal.glob("*/*/*.journal*") if path.is_file()]
+    console = Console(stderr=True)
+    with Progress(console=console, disable=not console.is_terminal, transient=True) as progress:
+        task = progress.add_task("verifying", total=sum(sizes))
+        yield lambda size: progress.advance(task, size)
+
+
+def _show_stream(report: StreamReport) -> None:
+    click.echo(
+        f"{report.collector}/{report.stream}: {report.segments} segments, {report.frames:,} frames journalled = "
+        f"{report.committed:,} committed + {report.pending:,} pending; {report.ticks:,} ticks, "
+        f"{report.rejected:,} rejected, {report.quarantined:,} frames quarantined"
+        + (f", {report.duplicates:,} updates brought twice" if report.duplicates else "")
+    )
+    for note in report.notes:
+        click.echo(f"  {note}")
+    for problem in report.problems:
+        click.echo(f"  {problem}", err=True)
+    for kind, count in report.problem_counts.items():
+        click.echo(f"  {kind}: {count:,} in all", err=True)
+
+
+def _show_volumes(volume: VolumeReport) -> None:
+    click.echo(
+        f"{volume.day}: volumes not checked, {volume.skipped}"
+        if volume.skipped
+        else f"{volume.day}: {volume.instruments:,} instruments, {volume.bar_volume:,} units in bars + "
+        f"{volume.gap_volume:,} in gaps; {volume.day_volume:,} traded"
+    )
+    if volume.unsettled:
+        click.echo(f"  {volume.unsettled:,} minutes still form or wait for their bars: judged by their ticks")
+    for problem in volume.problems:
+        click.echo(f"  volume: {problem}", err=True)

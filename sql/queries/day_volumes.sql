@@ -1,13 +1,17 @@
 -- What each instrument traded on a day: the volume of its bars, the volume that gaps hid, and the last count
 -- of the exchange. bar_volume + gap_volume = day_volume, or something is missing or there twice. That count is the
 -- day's largest vtt, but where it was reset: there each run of it counts from the first update to its largest.
+-- Of minutes whose bars still form or wait to be made, `tickline.touched_minutes`, the ticks count, not the bars.
 -- Parameters: start, end timestamptz, half-open: one day of the market.
 -- Columns: instrument_id int4, instrument_key text, bar_volume, gap_volume, day_volume int8 (units).
 -- Expect: a scan of the day's ticks; one row for each instrument that has a volume.
 with traded as (
     select
         instrument_id,
-        max(vtt) as day_volume
+        max(vtt) as day_volume,
+        sum(volume) filter (
+            where traded and tickline.bucket_1m(ts) in (select minute from tickline.touched_minutes)
+        )::int8 as unsettled_volume
     from ticks
     where ts >= %(start)s and ts < %(end)s
     group by instrument_id
@@ -19,6 +23,7 @@ in_bars as (
         sum(volume)::int8 as bar_volume
     from bars_1m
     where bucket >= %(start)s and bucket < %(end)s
+        and bucket not in (select minute from tickline.touched_minutes)
     group by instrument_id
 ),
 
@@ -34,7 +39,7 @@ in_gaps as (
 accounts as (
     select
         traded.instrument_id,
-        coalesce(in_bars.bar_volume, 0) as bar_volume,
+        coalesce(in_bars.bar_volume, 0) + coalesce(traded.unsettled_volume, 0) as bar_volume,
         coalesce(in_gaps.gap_volume, 0) as gap_volume,
         traded.day_volume
     from traded

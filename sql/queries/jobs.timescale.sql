@@ -3,7 +3,6 @@
 select
     coalesce(view.view_name, jobs.hypertable_name)::text as relation,
     case jobs.proc_name
-        when 'policy_refresh_continuous_aggregate' then 'refresh'
         when 'policy_compression' then 'columnstore'
         else jobs.proc_name::text
     end as job,

@@ -5,24 +5,29 @@ from __future__ import annotations
 import asyncio
 import os
 from collections.abc import Callable
-from datetime import date
+from datetime import UTC, date, datetime
 from itertools import islice
 from pathlib import Path
 from typing import Any
 
 import psycopg
 import pytest
+from click.testing import CliRunner
 
+from ingest.cli import group
 from ingest.config import settings
 from ingest.journal import segments_of
+from ingest.journal_keeper import keep
 from ingest.journal_reader import JournalReader
 from ingest.journal_writer import JournalLimits, JournalWriter
 from ingest.model import RecordKind
 from ingest.recording import read_recording
 from ingest.replay import replay
-from ingest.verify import StreamReport, verify_stream
+from ingest.segment_check import StreamReport
+from ingest.verify import verify_stream
 from ingest.volumes import VolumeReport, verify_volumes
 from sql.database import Database
+from sql.retention import retain
 from tests.data import data_file
 
 FRAMES = 1_500
@@ -206,3 +211,79 @@ def test_volumes_of_a_day_with_two_collectors_are_not_compared(database: Databas
     )
     [report] = volumes(database)
     assert (report.skipped, report.adds_up) == ("2 collectors recorded it", True)
+
+
+def test_frame_that_is_being_written_is_no_damage(database: Database, stream: Path) -> None:
+    write(database, *segments_of(stream))
+    newest = segments_of(stream)[-1]
+    whole = newest.read_bytes()
+    frames = verify(database, stream).frames
+    for cut in (1, 20, 60):  # inside of the last record, or at its header
+        os.truncate(newest, len(whole) - cut)
+        with database.connect(autocommit=True) as conn:
+            conn.execute("delete from tickline.ledger where batch_id = (select max(batch_id) from tickline.ledger)")
+            conn.execute("delete from ticks where ts > (select max(last_ts) from tickline.ledger)")
+        report = verify(database, stream)
+        assert "damage" not in report.problem_counts, report.problems
+        assert report.frames == frames - 1
+        assert any("no whole record" in note for note in report.notes)
+        newest.write_bytes(whole)
+
+
+def test_segment_that_is_compressed_between_look_up_and_opening_is_read(database: Database, stream: Path) -> None:
+    write(database, *segments_of(stream))
+    compressed: list[str] = []
+
+    def compress(name: str) -> None:  # the keeper of an ingester, after the list of segments was made
+        if not compressed:
+            compressed.append(name)
+            keep(stream, None, keep_days=10_000, quota_bytes=0, now=datetime.now(UTC))
+
+    report = verify(database, stream, show=compress)
+    assert report.adds_up, report.problems
+    assert report.frames == FRAMES + 1
+    assert segments_of(stream)[0].suffix == ".zst"
+
+
+def test_segment_that_is_deleted_meanwhile_is_said_and_not_missed(database: Database, stream: Path) -> None:
+    write(database, *segments_of(stream))
+    oldest = segments_of(stream)[0]
+    report = verify(database, stream, show=lambda name: oldest.unlink(missing_ok=True))
+    assert report.adds_up, report.problems
+    assert any("deleted while" in note for note in report.notes)
+
+
+def test_bars_that_wait_to_be_made_are_judged_by_their_ticks(database: Database, stream: Path, conn: Any) -> None:
+    """A tick of a minute whose bar is kept, and was not made again yet."""
+    write(database, *segments_of(stream))
+    (ts,) = conn.execute("select ts from ticks where volume > 0 order by ts offset 50 limit 1").fetchone()
+    conn.execute("select tickline.touch_minutes(array[%s::timestamptz])", (ts,))
+    conn.execute(
+        "with last as (select instrument_id, max(vtt) as vtt from ticks where volume > 0 group by 1 limit 1) "
+        "insert into ticks (ts, instrument_id, seq, traded, ltp, vtt, volume, received_at) "
+        "select %s, instrument_id, 10000000, true, 100, vtt + 5, 5, now() from last",
+        (ts,),
+    )
+    [report] = volumes(database)
+    assert report.adds_up, report.problems
+    assert report.unsettled == 1
+    conn.execute("delete from tickline.touched_minutes")
+    [report] = volumes(database)
+    assert not report.adds_up
+
+
+def test_bars_of_a_replay_are_all_kept(database: Database, stream: Path) -> None:
+    write(database, *segments_of(stream))
+    [report] = retain(database, date(2025, 12, 16), dry_run=True)
+    assert [text for text in report.missing if "bars" in text] == []
+
+
+def test_nothing_there_is_not_said_to_add_up(
+    database: Database, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TICKLINE_DATABASE_URL", database.url)
+    monkeypatch.setenv("TICKLINE_HOME", str(tmp_path))
+    for arguments in ([], ["--day", "2025-12-16"]):
+        done = CliRunner().invoke(group, ["verify", *arguments])
+        assert (done.exit_code, done.stdout) == (1, "")
+        assert "nothing to verify" in done.stderr

@@ -18,6 +18,7 @@ LAYERS = [
     | {"freshness", "timepiece", "habit_cache"}
     | {"calendar_cache", "tokens", "upstox", "instruments", "batches", "findings", "writer", "patient_writer", "feed"},
     {"rows", "quarantine", "consumer", "supervisor", "replay", "verify", "volumes", "backfill", "universe_keeper"}
+    | {"segment_check"}
     | {"line", "watch", "service", "handlers", "status", "api", "along"},
     {"cli", "simulator", "bench", "bench_journal", "blaster"},
 ]
