@@ -153,7 +153,6 @@ class Segment:
                 self._note("ledger hole", f"{self.name}: bytes {reached} to {batch.offset_start} are in no batch")
             self._check_batch(batch, records)
             reached = batch.offset_end
-        self._committed = len(self._frames)
         for record in records:
             self.unfinished = True
             if record.kind == RecordKind.FRAME:
