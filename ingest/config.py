@@ -12,6 +12,7 @@ from typing import Annotated, Any, ClassVar, Literal
 from pydantic import AliasChoices, Field, HttpUrl, SecretStr, field_validator
 from pydantic_settings import NoDecode
 
+from ingest.addresses import is_loopback
 from sql.errors import ConfigError
 from sql.settings import DatabaseSettings, load
 
@@ -67,6 +68,9 @@ class Settings(DatabaseSettings):
     ping_interval_s: Positive = 30.0
     ping_timeout_s: Positive = 10.0
     http_timeout_s: Positive = 10.0
+    answer_bytes_max: PositiveInt = 16 * 2**20  # a month of minute bars of one key is under 1 MiB
+    master_bytes_max: PositiveInt = 64 * 2**20  # the list of all exchanges is under 10 MB, packed
+    master_unpacked_bytes_max: PositiveInt = 256 * 2**20  # and that of NSE 38 MB of JSON
     frame_bytes_max: PositiveInt = 16 * 2**20  # a snapshot of 2,000 full keys nears 1 MiB
     backoff_first_s: Positive = 2.0
     backoff_max_s: Positive = 60.0
@@ -104,6 +108,14 @@ class Settings(DatabaseSettings):
     def _split_list(cls, value: object) -> object:
         """Read a comma-separated list, as an environment variable holds it."""
         return tuple(part.strip() for part in value.split(",") if part.strip()) if isinstance(value, str) else value
+
+    @field_validator("upstox_api_url", "upstox_assets_url")
+    @classmethod
+    def _encrypted(cls, value: HttpUrl) -> HttpUrl:
+        """Refuse an address to which the token would travel readable."""
+        if value.scheme != "https" and not is_loopback(value.host or ""):
+            raise ValueError("http:// is for this machine only, as the token is sent there: use https://")
+        return value
 
     @property
     def journal_folder(self) -> Path:

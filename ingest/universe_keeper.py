@@ -219,13 +219,16 @@ class UniverseKeeper:
     async def _refresh_master(self, api: UpstoxApi, exchange: str, now: datetime) -> None:
         source = self._sources[exchange]
 
-        def load(data: bytes | None, error: FeedError | None) -> None:
+        def load(data: bytearray | None, error: FeedError | None) -> None:
             with connect(self.url, autocommit=True) as connection:
                 if data is None:
                     log.warning("instrument master not refreshed, %s error=%s", master_age(connection, now), error)
                     return
-                rows = load_master(connection, data, source, now)
-                log.info("instrument master loaded source=%s rows=%d", source, rows)
+                unpacked_bytes_max = self.settings.master_unpacked_bytes_max
+                loaded = load_master(connection, data, source, now, unpacked_bytes_max=unpacked_bytes_max)
+                log.info("instrument master loaded source=%s rows=%d", source, loaded.rows)
+                if loaded.odd.count:
+                    log.warning("instrument master has odd rows source=%s said=%s", source, loaded.odd)
 
         try:
             data = await api.instrument_master(exchange)

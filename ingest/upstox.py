@@ -7,6 +7,7 @@ nowhere else: not in a URL, a log line or an error.
 from __future__ import annotations
 
 import asyncio
+import json
 import logging
 import random
 import time
@@ -20,6 +21,7 @@ from urllib.parse import quote
 import aiohttp
 from yarl import URL
 
+from ingest.addresses import feed_uri
 from ingest.candles import Candle, parse_candles, parse_prices, parse_quotes
 from ingest.config import Settings
 from ingest.limiter import Limiter
@@ -41,7 +43,9 @@ HISTORICAL_DAYS_MAX = 28  # a month a call, and the shortest has 28 days
 TRIES_MAX = 4  # of a request that the vendor is too busy for
 HOLIDAYS_PATH = "/v2/market/holidays"
 TIMINGS_PATH = "/v2/market/timings/{day}"
-MASTER_BYTES_MAX = 64 * 2**20  # the complete master is under 10 MB
+BODY_PIECE_BYTES = 2**16
+ERROR_BYTES_MAX = 2**16  # the envelope of an error is some hundred bytes
+ERROR_CODE_CHARS_MAX = 40  # "UDAPI100060"
 
 
 log = logging.getLogger(__name__)
@@ -105,14 +109,14 @@ class UpstoxApi:
                     self.tokens.refuse(token)
                 if response.status != 200:
                     raise refused(response.status, await _error_code(response))
-                data = (await response.json())["data"]
-                return str(data.get("authorized_redirect_uri") or data["authorizedRedirectUri"])
+                data = (await _json(response, self._settings.answer_bytes_max))["data"]
+                return feed_uri(str(data.get("authorized_redirect_uri") or data["authorizedRedirectUri"]))
         except (aiohttp.ClientError, TimeoutError, OSError) as exc:
             raise FeedError(
                 f"cannot reach {self._settings.api_url!r}: {exc or 'timed out'}: check the network and UPSTOX_API_URL"
             ) from exc
-        except (KeyError, TypeError, ValueError) as exc:
-            raise FeedError(f"answer of {url!r} is not understood: {exc!r}") from exc
+        except (KeyError, TypeError, ValueError, AttributeError) as exc:
+            raise FeedError(f"answer of {url!r} is not understood: {exc}: it is asked again") from exc
 
     async def login(self, code: str, redirect_uri: str) -> str:
         """Turn the code of the login dialog into an access token; it works once.
@@ -136,7 +140,7 @@ class UpstoxApi:
                 if response.status != 200:
                     said = f"{response.status} {await _error_code(response)}".strip()
                     raise FeedError(f"login refused ({said}): check key, secret and redirect URI, and log in again")
-                return str((await response.json())["access_token"])
+                return str((await _json(response, self._settings.answer_bytes_max))["access_token"])
         except (aiohttp.ClientError, TimeoutError, OSError) as exc:
             raise FeedError(f"cannot reach {config.api_url!r}: {exc or 'timed out'}") from exc
         except (KeyError, TypeError, ValueError) as exc:
@@ -169,7 +173,7 @@ class UpstoxApi:
             async with self._open().get(url) as response:
                 if response.status != 200:
                     raise refused(response.status, await _error_code(response))
-                rows = (await response.json())["data"]
+                rows = (await _json(response, self._settings.answer_bytes_max))["data"]
         except (aiohttp.ClientError, TimeoutError, OSError) as exc:
             raise FeedError(
                 f"cannot fetch {url!r}: {exc or 'timed out'}: check the network and UPSTOX_API_URL"
@@ -180,14 +184,14 @@ class UpstoxApi:
             raise FeedError(f"answer of {url!r} is not understood: no array of objects")
         return rows
 
-    async def instrument_master(self, exchange: str) -> bytes:
+    async def instrument_master(self, exchange: str) -> bytearray:
         """Fetch the instrument master of an exchange (`NSE`, `BSE`, `complete`): gzip of JSON."""
         url = self._settings.assets_url + MASTER_PATH.format(exchange=exchange)
         try:
             async with self._open().get(url, auto_decompress=False) as response:
                 if response.status != 200:
                     raise FeedError(f"instrument master {url!r} answered {response.status}: check UPSTOX_ASSETS_URL")
-                return await response.content.read(MASTER_BYTES_MAX)
+                return await _body(response, self._settings.master_bytes_max, "TICKLINE_MASTER_BYTES_MAX")
         except (aiohttp.ClientError, TimeoutError, OSError) as exc:
             raise FeedError(f"cannot fetch instrument master {url!r}: {exc or 'timed out'}") from exc
 
@@ -226,7 +230,7 @@ class UpstoxApi:
             try:
                 async with self._open().get(url, headers=self.bearer()) as response:
                     if response.status == 200:
-                        return await response.json()
+                        return await _json(response, self._settings.answer_bytes_max)
                     busy = response.status == 429 or response.status >= 500
                     error = refused(response.status, await _error_code(response))
             except (aiohttp.ClientError, TimeoutError, OSError, ValueError) as exc:
@@ -241,6 +245,37 @@ class UpstoxApi:
     def _open(self) -> aiohttp.ClientSession:
         assert self._session is not None, "use `async with UpstoxApi(...)`"
         return self._session
+
+
+async def _body(response: aiohttp.ClientResponse, bytes_max: int, setting: str) -> bytearray:
+    """Return a body whole, in however many pieces it comes; one that is too long is not read to its end.
+
+    Raises
+    ------
+    FeedError
+        If it is longer than `bytes_max`.
+    """
+    body = bytearray()
+    async for piece in response.content.iter_chunked(BODY_PIECE_BYTES):
+        body += piece
+        if len(body) > bytes_max:
+            raise FeedError(f"answer of {str(response.url.origin())!r} is larger than {bytes_max} bytes: see {setting}")
+    return body
+
+
+async def _json(response: aiohttp.ClientResponse, bytes_max: int) -> Any:
+    """Return what a JSON answer says, whatever type it says it has.
+
+    Raises
+    ------
+    FeedError
+        If it is longer than `bytes_max`, or no JSON.
+    """
+    body = await _body(response, bytes_max, "TICKLINE_ANSWER_BYTES_MAX")
+    try:
+        return json.loads(body)
+    except (ValueError, RecursionError) as exc:
+        raise FeedError(f"answer of {str(response.url.origin())!r} is no JSON: {type(exc).__name__}") from exc
 
 
 def refused(status: int, code: str = "") -> FeedError:
@@ -268,7 +303,7 @@ def refused(status: int, code: str = "") -> FeedError:
 async def _error_code(response: aiohttp.ClientResponse) -> str:
     """Error code of the vendor's envelope, or nothing."""
     try:
-        document: dict[str, Any] = await response.json(content_type=None)
-        return str(document["errors"][0]["errorCode"])
-    except (ValueError, KeyError, IndexError, TypeError, aiohttp.ClientError):
+        document = await _json(response, ERROR_BYTES_MAX)
+        return str(document["errors"][0]["errorCode"])[:ERROR_CODE_CHARS_MAX]
+    except (FeedError, ValueError, KeyError, IndexError, TypeError, aiohttp.ClientError):
         return ""

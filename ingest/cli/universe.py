@@ -105,7 +105,7 @@ def refresh(path: Path | None) -> None:
 
     config = settings()
 
-    async def fetch() -> dict[str, bytes]:
+    async def fetch() -> dict[str, bytearray]:
         async with UpstoxApi(config) as api:
             try:
                 calendar = await refresh_calendar(api, config.home, config.api_url, datetime.now(UTC))
@@ -118,9 +118,12 @@ def refresh(path: Path | None) -> None:
             }
 
     with ready_database(config) as database, database.connect(autocommit=True) as connection:
-        masters = {str(path): path.read_bytes()} if path is not None else asyncio.run(fetch())
+        masters = {str(path): bytearray(path.read_bytes())} if path is not None else asyncio.run(fetch())
         for source, data in masters.items():
-            click.echo(f"instrument master: {load_master(connection, data, source):,} instruments from {source}")
+            loaded = load_master(connection, data, source, unpacked_bytes_max=config.master_unpacked_bytes_max)
+            click.echo(f"instrument master: {loaded.rows:,} instruments from {source}")
+            if loaded.odd.count:
+                click.echo(str(loaded.odd), err=True)
 
 
 def _say_unpriced(symbols: tuple[str, ...]) -> None:

@@ -1,9 +1,11 @@
 -- What the master no longer has, of the segments that it does have, ends now. Reads `master_rows`.
+-- Parameters: listed_keys text[]: keys of rows that could not be read otherwise; these are listed all the same.
 update instruments as instrument
 set valid_to = now()
 where
     instrument.valid_to is null
     and instrument.segment in (select distinct segment from master_rows)
+    and instrument.instrument_key <> all(%(listed_keys)s::text[])
     and not exists (
         select 1
         from master_rows as master

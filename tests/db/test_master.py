@@ -38,13 +38,13 @@ NOON = datetime(2025, 12, 23, 6, 30, tzinfo=UTC)
 
 def test_master_real_file_loads_and_resolves(conn: psycopg.Connection[Any]) -> None:
     data = data_file(MASTER).read_bytes()
-    assert load_master(conn, data, "file") == 77_709
+    assert load_master(conn, data, "file").rows == 77_709
     names = ["INFY", "NIFTY FUT", "BANKNIFTY 59400 CE 30 DEC 25"]
     recorded = sorted(RecordingSource(data_file(SESSION)).keys)
     found = resolve(conn, names + recorded, on=date(2025, 12, 23))
     assert [instrument.trading_symbol for instrument in found[:3]] == ["INFY", "NIFTY FUT 30 DEC 25", names[2]]
     assert [instrument.instrument_key for instrument in found[3:]] == recorded
-    assert load_master(conn, data, "file") == 77_709
+    assert load_master(conn, data, "file").rows == 77_709
     assert conn.execute("select count(*) from instruments").fetchone() == (77_709,)
     assert conn.execute("select count(*) from tickline.instrument_terms").fetchone() == (0,)
 

@@ -10,6 +10,7 @@ from collections import defaultdict
 from collections.abc import Iterator
 from datetime import datetime, timedelta
 from functools import cache
+from io import BytesIO
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +21,7 @@ from click.testing import CliRunner
 from analytics.cli import reconcile_command
 from ingest.config import Settings
 from ingest.consumer import Consumer
-from ingest.instruments import master_rows, parse_master
+from ingest.master import read_master
 from ingest.recording import read_recording, write_recording
 from ingest.replay import replay
 from sql import query
@@ -237,8 +238,8 @@ def unclean_minutes() -> set[int]:
 def test_bars_agree_with_the_vendors_own_at_least_as_known(replayed: Database) -> None:
     """Shares of clean minutes that agree. Exact: to the paisa and the unit. Near: one tick, or 0.1 % of the volume."""
     truth, unclean = official(), unclean_minutes()
-    master = parse_master(data_file("instruments-NSE-20251223.json.gz").read_bytes())
-    tick_sizes = {row.instrument_key: row.tick_size or 0.05 for row in master_rows(master)}
+    master = BytesIO(data_file("instruments-NSE-20251223.json.gz").read_bytes())
+    tick_sizes = {row.instrument_key: row.tick_size or 0.05 for row in read_master(master)}
     exact: dict[str, list[bool]] = defaultdict(list)
     near: dict[str, list[bool]] = defaultdict(list)
     beyond = 0

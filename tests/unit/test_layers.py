@@ -10,9 +10,9 @@ import pytest
 ROOT = Path(__file__).parents[2]
 # What each layer of `ingest` holds; a module may import its own layer and those before it.
 LAYERS = [
-    {"model", "proto", "config"},
+    {"model", "proto", "config", "addresses"},
     {"wire", "feeds", "decode", "judge", "official", "states", "columns", "normalise", "batch", "reading", "listening"}
-    | {"messages", "pair", "journal_format", "subscription", "retry", "limiter", "candles", "clock"}
+    | {"messages", "pair", "journal_format", "subscription", "retry", "limiter", "candles", "clock", "master"}
     | {"session", "segments", "planner", "universe", "keystates", "life", "liveness", "habit", "market_info", "opens"},
     {"recording", "journal", "journal_writer", "journal_reader", "journal_keeper", "sources", "spool"}
     | {"freshness", "timepiece", "habit_cache"}
@@ -37,7 +37,7 @@ PURE = [
     "reading",
     "pair",
 ]
-PURE += ["journal_format", "subscription", "retry", "limiter", "candles", "clock"]
+PURE += ["addresses", "journal_format", "subscription", "retry", "limiter", "candles", "clock", "master"]
 PURE += ["session", "segments", "planner", "universe", "keystates", "life", "liveness", "habit", "market_info", "opens"]
 EFFECTS = {"time", "socket", "asyncio", "logging", "os", "pathlib", "random", "threading", "psycopg", "aiohttp"}
 

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from datetime import date
+from io import BytesIO
 from itertools import pairwise
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ingest.instruments import master_rows, parse_master
+from ingest.master import read_master
 from ingest.universe import Chain, Contract, Rules, centre, chains_of, wanted
 from sql.errors import ConfigError
 from tests.data import data_file
@@ -21,7 +22,7 @@ ON = date(2025, 12, 23)
 
 @pytest.fixture(scope="module")
 def chains() -> dict[str, Chain]:
-    rows = master_rows(parse_master(data_file("instruments-NSE-20251223.json.gz").read_bytes()))
+    rows = list(read_master(BytesIO(data_file("instruments-NSE-20251223.json.gz").read_bytes())))
     return chains_of(
         Contract(
             row.instrument_key,
