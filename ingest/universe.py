@@ -9,8 +9,9 @@ contracts are.
 
 from __future__ import annotations
 
+import difflib
 from bisect import bisect_left
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import date
 from math import inf
@@ -39,9 +40,10 @@ class Rules:
     Parameters
     ----------
     underlyings
-        Symbols as NIFTY or INFY, or `all`: everything that has futures.
+        Symbols as NIFTY or INFY, or `all`: everything that has futures. A symbol with futures on two
+        exchanges means both; an underlying's instrument key means its own.
     exclude
-        Symbols to leave out of them.
+        Symbols or keys to leave out of them.
     spot
         Whether the underlying itself is wanted. With options it always is: they follow it.
     futures
@@ -71,10 +73,11 @@ class Rules:
 
 @dataclass(slots=True)
 class Chain:
-    """The derivatives of one underlying."""
+    """The derivatives of one underlying on one exchange. A symbol may have several: both exchanges use the same."""
 
     symbol: str
     underlying_key: str
+    segment: str  # of the derivatives, as NSE_FO
     futures: list[Contract] = field(default_factory=list)  # by expiry
     options: dict[date, dict[float, list[str]]] = field(default_factory=dict)  # expiry -> strike -> keys, both sorted
 
@@ -82,6 +85,7 @@ class Chain:
 class Window(NamedTuple):
     """A chain whose options are wanted; the centre of each is remembered for the hysteresis."""
 
+    segment: str
     underlying_key: str
     expiry: date
 
@@ -96,60 +100,89 @@ class Universe:
         Instrument key -> mode.
     centres
         The strike at the middle of each window, to be given back to the next `wanted`.
-    unpriced
-        Symbols whose options wait for a first price of the spot.
+    waiting
+        Chains whose options wait for a first price of the spot.
     """
 
     keys: dict[str, str]
     centres: dict[Window, float] = field(default_factory=dict)
-    unpriced: tuple[str, ...] = ()
+    waiting: tuple[Chain, ...] = ()
+
+    @property
+    def unpriced(self) -> tuple[str, ...]:
+        """Symbols of the chains that wait for a first price, each once."""
+        return tuple(dict.fromkeys(chain.symbol for chain in self.waiting))
 
 
-def chains_of(contracts: Iterable[Contract]) -> dict[str, Chain]:
-    """Group contracts by underlying; return symbol -> chain, in alphabetical order.
+def chains_of(contracts: Iterable[Contract]) -> list[Chain]:
+    """Group contracts by exchange and underlying; return the chains in alphabetical order of their symbols.
 
     The symbol is the first part of the trading symbol of the future: `M&M FUT 30 DEC 25`.
     Options without any future belong to nothing that trades and are left out.
     """
-    chains: dict[str, Chain] = {}
+    chains: dict[tuple[str, str], Chain] = {}
     options: list[Contract] = []
     for contract in contracts:
         if contract.instrument_type != "FUT":
             options.append(contract)
             continue
         symbol = contract.trading_symbol.partition(" FUT ")[0]
-        chain = chains.setdefault(contract.underlying_key, Chain(symbol, contract.underlying_key))
+        at = _chain_of(contract)
+        chain = chains.setdefault(at, Chain(symbol, contract.underlying_key, at[0]))
         chain.futures.append(contract)
     for option in sorted(options, key=lambda option: (option.expiry, option.strike or 0.0, option.instrument_type)):
-        if (of := chains.get(option.underlying_key)) and option.strike:
+        if (of := chains.get(_chain_of(option))) and option.strike:
             of.options.setdefault(option.expiry, {}).setdefault(option.strike, []).append(option.instrument_key)
     for chain in chains.values():
         chain.futures.sort(key=lambda future: future.expiry)
-    return {chain.symbol: chain for chain in sorted(chains.values(), key=lambda chain: chain.symbol)}
+    # NSE_FO before BSE_FO: where both price an underlying, the larger market comes first.
+    return sorted(
+        sorted(chains.values(), key=lambda chain: chain.segment, reverse=True), key=lambda chain: chain.symbol
+    )
 
 
-def chosen(rules: Rules, chains: Mapping[str, Chain]) -> list[Chain]:
-    """Return the chains that the rules name.
+def _chain_of(contract: Contract) -> tuple[str, str]:
+    return contract.instrument_key.partition("|")[0], contract.underlying_key
+
+
+def chosen(rules: Rules, chains: Sequence[Chain]) -> list[Chain]:
+    """Return the chains that the rules name, each once, in the order of the rules.
 
     Raises
     ------
     ConfigError
-        If a symbol has no derivatives. One to exclude need not be there.
+        If a name, also one to exclude, has no derivatives.
     """
-    symbols = [symbol.upper() for symbol in rules.underlyings]
-    excluded = {symbol.upper() for symbol in rules.exclude}
-    if unknown := [symbol for symbol in symbols if symbol != ALL.upper() and symbol not in chains]:
-        raise ConfigError(
-            f"underlying {unknown[0]!r} has no futures in the instrument master: write its symbol, as NIFTY or INFY, "
-            "or record a single instrument by TICKLINE_UNIVERSE"
-        )
-    names = chains if ALL.upper() in symbols else dict.fromkeys(symbols)
-    return [chains[name] for name in names if name not in excluded]
+    for setting, names in (
+        ("TICKLINE_UNDERLYINGS", rules.underlyings),
+        ("TICKLINE_UNDERLYINGS_EXCLUDE", rules.exclude),
+    ):
+        for name in names:
+            if name.upper() != ALL.upper() and not named_by(name, chains):
+                raise ConfigError(_unknown_text(name, setting, [chain.symbol for chain in chains]))
+    excluded = [chain for name in rules.exclude for chain in named_by(name, chains)]
+    found: dict[tuple[str, str], Chain] = {}
+    for name in rules.underlyings:
+        for chain in chains if name.upper() == ALL.upper() else named_by(name, chains):
+            if chain not in excluded:
+                found.setdefault((chain.segment, chain.underlying_key), chain)
+    return list(found.values())
+
+
+def named_by(name: str, chains: Iterable[Chain]) -> list[Chain]:
+    """Return the chains that a symbol means, on each exchange, or an underlying's instrument key."""
+    return [chain for chain in chains if name.upper() in {chain.symbol.upper(), chain.underlying_key.upper()}]
+
+
+def _unknown_text(name: str, setting: str, symbols: Sequence[str]) -> str:
+    near = difflib.get_close_matches(name.upper(), symbols, n=1)
+    remedy = f"the nearest is {near[0]!r}" if near else "write its symbol, as NIFTY or INFY"
+    return f"underlying {name!r} of {setting} has no futures in the instrument master: {remedy}"
 
 
 def wanted(
     rules: Rules,
-    chains: Mapping[str, Chain],
+    chains: Sequence[Chain],
     *,
     spots: Mapping[str, float],
     on: date,
@@ -181,7 +214,7 @@ def wanted(
     """
     keys: dict[str, str] = {}
     middles: dict[Window, float] = {}
-    unpriced: list[str] = []
+    unpriced: list[Chain] = []
     for chain in chosen(rules, chains):
         if rules.spot or rules.option_strikes is not None:
             keys[chain.underlying_key] = rules.spot_mode
@@ -190,13 +223,13 @@ def wanted(
         if rules.option_strikes is None:
             continue
         for expiry in [expiry for expiry in chain.options if expiry >= on][: rules.option_expiries]:
-            window, ladder = Window(chain.underlying_key, expiry), list(chain.options[expiry])
+            window, ladder = Window(chain.segment, chain.underlying_key, expiry), list(chain.options[expiry])
             before = (centres or {}).get(window)
             spot = spots.get(chain.underlying_key)
             if spot is not None and not 0 < spot < inf:  # the vendor says 0 for "no data"
                 spot = None
             if spot is None and before is None:
-                unpriced.append(chain.symbol)
+                unpriced.append(chain)
                 break
             middle = before if spot is None else centre(ladder, spot, before, rules.hysteresis)
             assert middle is not None

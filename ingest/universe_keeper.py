@@ -88,7 +88,7 @@ class UniverseKeeper:
         self._tried_at: datetime | None = None
         # Of one day's contracts in one master; reading them takes a good part of a second.
         self._read_of: tuple[date, datetime | None] | None = None
-        self._chains: dict[str, Chain] = {}
+        self._chains: list[Chain] = []
         self._named: dict[str, str] = {}
         self._prices: dict[str, float] = {}  # of underlyings that have never ticked, as REST had them
         self._priced_at: datetime | None = None
@@ -100,7 +100,7 @@ class UniverseKeeper:
         """
         await self.refresh(now)
         found = await asyncio.to_thread(self.look, now)
-        if found.unpriced and await self._ask_prices(found.unpriced, now, api):
+        if found.waiting and await self._ask_prices(found.waiting, now, api):
             found = await asyncio.to_thread(self.look, now)
         return found
 
@@ -152,9 +152,8 @@ class UniverseKeeper:
 
         They are taken from the middle of their strikes.
         """
-        waiting = [self._chains[symbol] for symbol in found.unpriced]
         spots = {}
-        for chain in waiting:
+        for chain in found.waiting:
             strikes = [strike for ladder in chain.options.values() for strike in ladder]
             spots[chain.underlying_key] = sorted(strikes)[len(strikes) // 2]
         on = self.calendar.contract_day(now)
@@ -181,7 +180,7 @@ class UniverseKeeper:
         except psycopg.Error as exc:
             raise translate(exc) from exc
 
-    async def _ask_prices(self, symbols: Sequence[str], now: datetime, api: UpstoxApi | None) -> bool:
+    async def _ask_prices(self, chains: Sequence[Chain], now: datetime, api: UpstoxApi | None) -> bool:
         """Ask for the prices of underlyings that have never ticked; return whether there are any.
 
         Without a token, or an answer, their options come with the first tick.
@@ -191,7 +190,7 @@ class UniverseKeeper:
         if self._priced_at is not None and now - self._priced_at < RETRY_AFTER:
             return False
         self._priced_at = now
-        keys = [self._chains[symbol].underlying_key for symbol in symbols]
+        keys = [chain.underlying_key for chain in chains]
         try:
             async with nullcontext(api) if api else UpstoxApi(self.settings) as session:
                 for part in batches(keys, QUOTES_KEYS_MAX):

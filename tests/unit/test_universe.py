@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ingest.master import read_master
-from ingest.universe import Chain, Contract, Rules, centre, chains_of, wanted
+from ingest.universe import Chain, Contract, Rules, centre, chains_of, named_by, wanted
 from sql.errors import ConfigError
 from tests.data import data_file
 
@@ -21,7 +21,7 @@ ON = date(2025, 12, 23)
 
 
 @pytest.fixture(scope="module")
-def chains() -> dict[str, Chain]:
+def chains() -> list[Chain]:
     rows = list(read_master(BytesIO(data_file("instruments-NSE-20251223.json.gz").read_bytes())))
     return chains_of(
         Contract(
@@ -37,24 +37,29 @@ def chains() -> dict[str, Chain]:
     )
 
 
-def test_chains_of_the_real_master_have_every_underlying(chains: dict[str, Chain]) -> None:
+def chain_of(chains: list[Chain], symbol: str) -> Chain:
+    (found,) = named_by(symbol, chains)
+    return found
+
+
+def test_chains_of_the_real_master_have_every_underlying(chains: list[Chain]) -> None:
     assert len(chains) == 213
-    assert {"NIFTY", "BANKNIFTY", "FINNIFTY", "MIDCPNIFTY", "NIFTYNXT50", "M&M", "INFY"} <= set(chains)
-    assert sum(len(chain.futures) for chain in chains.values()) == 630
-    assert all(
-        len(keys) <= 2 for chain in chains.values() for strikes in chain.options.values() for keys in strikes.values()
-    )
+    assert {"NIFTY", "BANKNIFTY", "FINNIFTY", "MIDCPNIFTY", "NIFTYNXT50", "M&M", "INFY"} <= {
+        chain.symbol for chain in chains
+    }
+    assert sum(len(chain.futures) for chain in chains) == 630
+    assert all(len(keys) <= 2 for chain in chains for strikes in chain.options.values() for keys in strikes.values())
 
 
-def test_wanted_all_spots_and_two_futures_leaves_the_excluded_out(chains: dict[str, Chain]) -> None:
-    rules = Rules(underlyings=("all",), exclude=("finnifty", "MIDCPNIFTY", "NOTTHERE"))
+def test_wanted_all_spots_and_two_futures_leaves_the_excluded_out(chains: list[Chain]) -> None:
+    rules = Rules(underlyings=("all",), exclude=("finnifty", "MIDCPNIFTY"))
     keys = wanted(rules, chains, spots={}, on=ON).keys
     # Four underlyings are leaving: they have one future each.
     assert len(keys) == 3 * 211 - 4
-    assert chains["FINNIFTY"].underlying_key not in keys
+    assert chain_of(chains, "FINNIFTY").underlying_key not in keys
 
 
-def test_wanted_options_wait_for_the_spot_and_surround_it(chains: dict[str, Chain]) -> None:
+def test_wanted_options_wait_for_the_spot_and_surround_it(chains: list[Chain]) -> None:
     rules = Rules(
         underlyings=("BANKNIFTY",), futures=1, option_strikes=2, options_mode="option_greeks", spot_mode="ltpc"
     )
@@ -64,36 +69,51 @@ def test_wanted_options_wait_for_the_spot_and_surround_it(chains: dict[str, Chai
     found = wanted(rules, chains, spots={BANKNIFTY: 59412.0}, on=ON)
     assert list(found.centres.values()) == [59400.0]
     expected = {
-        key for strike in (59200, 59300, 59400, 59500, 59600) for key in chains["BANKNIFTY"].options[DEC][strike]
+        key
+        for strike in (59200, 59300, 59400, 59500, 59600)
+        for key in chain_of(chains, "BANKNIFTY").options[DEC][strike]
     }
     assert {key for key, mode in found.keys.items() if mode == "option_greeks"} == expected
     assert len(expected) == 10
 
 
-def test_wanted_window_stays_when_the_spot_is_unknown_for_a_while(chains: dict[str, Chain]) -> None:
+def test_wanted_window_stays_when_the_spot_is_unknown_for_a_while(chains: list[Chain]) -> None:
     rules = Rules(underlyings=("BANKNIFTY",), option_strikes=2)
     before = wanted(rules, chains, spots={BANKNIFTY: 59412.0}, on=ON)
     assert wanted(rules, chains, spots={}, on=ON, centres=before.centres) == before
 
 
-def test_wanted_after_expiry_rolls_futures_and_options(chains: dict[str, Chain]) -> None:
+def test_wanted_after_expiry_rolls_futures_and_options(chains: list[Chain]) -> None:
     rules = Rules(underlyings=("BANKNIFTY",), futures=1, option_strikes=1)
     last, first = (wanted(rules, chains, spots={BANKNIFTY: 59412.0}, on=day) for day in (DEC, date(2025, 12, 31)))
-    futures = {contract.expiry: contract.instrument_key for contract in chains["BANKNIFTY"].futures}
+    futures = {contract.expiry: contract.instrument_key for contract in chain_of(chains, "BANKNIFTY").futures}
     assert futures[DEC] in last.keys and futures[DEC] not in first.keys
     assert futures[JAN] in first.keys and futures[JAN] not in last.keys
     assert [window.expiry for window in first.centres] == [JAN]
     assert set(first.keys) & set(last.keys) == {BANKNIFTY}
 
 
-def test_wanted_named_keys_are_always_there(chains: dict[str, Chain]) -> None:
+def test_wanted_named_keys_are_always_there(chains: list[Chain]) -> None:
     found = wanted(Rules(), chains, spots={}, on=ON, named={"NSE_EQ|INE009A01021": "ltpc"})
     assert found.keys == {"NSE_EQ|INE009A01021": "ltpc"}
 
 
-def test_wanted_unknown_underlying_is_refused_with_its_name(chains: dict[str, Chain]) -> None:
-    with pytest.raises(ConfigError, match="'INFYY' has no futures"):
+def test_wanted_unknown_underlying_is_refused_with_its_name(chains: list[Chain]) -> None:
+    with pytest.raises(ConfigError, match="'INFYY' of TICKLINE_UNDERLYINGS has no futures .*: the nearest is 'INFY'"):
         wanted(Rules(underlyings=("INFYY",)), chains, spots={}, on=ON)
+    with pytest.raises(ConfigError, match="'FINIFTY' of TICKLINE_UNDERLYINGS_EXCLUDE .*: the nearest is 'FINNIFTY'"):
+        wanted(Rules(underlyings=("all",), exclude=("FINIFTY",)), chains, spots={}, on=ON)
+
+
+def test_wanted_symbol_of_two_exchanges_means_both(chains: list[Chain]) -> None:
+    ours = chain_of(chains, "RELIANCE")
+    other = Contract("BSE_FO|80020", "FUT", "RELIANCE FUT 30 DEC 25", "BSE_EQ|INE002A01018", DEC, None)
+    both = chains_of([*ours.futures, other])
+    for name in ("RELIANCE", "all"):
+        keys = wanted(Rules(underlyings=(name,)), both, spots={}, on=ON).keys
+        assert {ours.futures[0].instrument_key, "BSE_FO|80020", ours.underlying_key, "BSE_EQ|INE002A01018"} <= set(keys)
+    only = wanted(Rules(underlyings=("all",), exclude=("BSE_EQ|INE002A01018",)), both, spots={}, on=ON).keys
+    assert "BSE_FO|80020" not in only and ours.underlying_key in only
 
 
 LADDER = [float(strike) for strike in range(100, 210, 10)]
