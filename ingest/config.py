@@ -6,6 +6,7 @@ them all, and a test holds the two together.
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal
 
@@ -19,6 +20,19 @@ from sql.settings import DatabaseSettings, load
 ModeName = Literal["ltpc", "option_greeks", "full", "full_d30"]
 Positive = Annotated[float, Field(gt=0)]
 PositiveInt = Annotated[int, Field(gt=0)]
+
+
+def clean_token(text: str) -> str:
+    """Return a token as a header carries it; a library that is given another shows it in its error.
+
+    Raises
+    ------
+    ValueError
+        If it is none.
+    """
+    if not re.fullmatch(r"[!-~]*", token := text.strip()):
+        raise ValueError("a token is one word of ASCII letters: copy it again, or use `tickline login`")
+    return token
 
 
 def _vendor(name: str) -> AliasChoices:
@@ -116,6 +130,11 @@ class Settings(DatabaseSettings):
         if value.scheme != "https" and not is_loopback(value.host or ""):
             raise ValueError("http:// is for this machine only, as the token is sent there: use https://")
         return value
+
+    @field_validator("upstox_access_token")
+    @classmethod
+    def _clean_token(cls, value: SecretStr | None) -> SecretStr | None:
+        return None if value is None else SecretStr(clean_token(value.get_secret_value()))
 
     @property
     def journal_folder(self) -> Path:

@@ -179,7 +179,9 @@ class Feed:
             if exc.response.status_code == 401 and self._headers:
                 self.api.tokens.refuse(self.api.tokens.current())
             return self._failed(refused(exc.response.status_code), at_handshake=True)
-        except (InvalidHandshake, InvalidURI, OSError, TimeoutError) as exc:
+        except (InvalidHandshake, InvalidURI, ValueError) as exc:  # their texts hold the address with its one-time code
+            return self._failed(FeedError(f"cannot connect to the feed: {type(exc).__name__}"))
+        except (OSError, TimeoutError) as exc:
             return self._failed(FeedError(f"cannot connect to the feed: {exc or 'timed out'}"))
         return Event.OPENED
 

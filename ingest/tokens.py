@@ -7,14 +7,17 @@ log line and no error.
 
 from __future__ import annotations
 
+import logging
 import os
 from collections.abc import Iterator
-from pathlib import Path
 
-from dotenv import dotenv_values
-
-from ingest.config import Settings
+from ingest.config import Settings, clean_token
 from ingest.timepiece import Timepiece
+from sql.env_file import ENV_FILE, read_env
+from sql.errors import ConfigError
+from sql.redaction import hide
+
+log = logging.getLogger(__name__)
 
 NAME = "UPSTOX_ACCESS_TOKEN"
 RETRY_S = 300.0  # the vendor has refused good tokens; asking twelve times an hour is no hammering
@@ -39,10 +42,11 @@ class Tokens:
     def __init__(self, settings: Settings, timepiece: Timepiece) -> None:
         self._timepiece = timepiece
         self._poll_s = settings.token_poll_s
-        self._file = Path(str(settings.model_config.get("env_file")))
+        self._file = ENV_FILE.absolute()
         self._current = settings.token().get_secret_value()
         self._refused: dict[str, float] = {}  # token -> when, monotonic seconds
         self._said = ""  # the one of which was said that it was refused
+        self._unread = ""  # why no new one can be read
 
     def current(self) -> str:
         """Return the token to send."""
@@ -74,6 +78,20 @@ class Tokens:
 
     def _candidates(self) -> Iterator[str]:
         """Yield what may be tried, the likeliest to be new first: a running process's environment never changes."""
-        for token in (dotenv_values(self._file).get(NAME), os.environ.get(NAME), self._current):
+        for token in (self._stored(), os.environ.get(NAME), self._current):
             if token:
                 yield token
+
+    def _stored(self) -> str | None:
+        """Return the token in `.env`; None: there is none, or none that can be read, which is said once."""
+        unread, token = "", None
+        try:
+            if given := read_env(self._file).get(NAME):
+                token = clean_token(given)
+                hide(token)
+        except (ConfigError, ValueError) as exc:
+            unread = str(exc)
+        if unread and unread != self._unread:
+            log.error("no new token can be read, trying again in_s=%g error=%s", self._poll_s, unread)
+        self._unread = unread
+        return token

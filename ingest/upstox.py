@@ -40,6 +40,7 @@ QUOTES_PATH = "/v3/market-quote/ohlc"
 PRICES_PATH = "/v3/market-quote/ltp"
 QUOTES_KEYS_MAX = 500
 HISTORICAL_DAYS_MAX = 28  # a month a call, and the shortest has 28 days
+REDIRECTS = frozenset({301, 302, 303, 307, 308})
 TRIES_MAX = 4  # of a request that the vendor is too busy for
 HOLIDAYS_PATH = "/v2/market/holidays"
 TIMINGS_PATH = "/v2/market/timings/{day}"
@@ -104,7 +105,7 @@ class UpstoxApi:
         await asyncio.sleep(_limiter.reserve(time.monotonic()))
         token = self.tokens.current()
         try:
-            async with self._open().get(url, headers=self.bearer()) as response:
+            async with self._open().get(url, headers=self.bearer(), allow_redirects=False) as response:
                 if response.status == 401:
                     self.tokens.refuse(token)
                 if response.status != 200:
@@ -115,8 +116,8 @@ class UpstoxApi:
             raise FeedError(
                 f"cannot reach {self._settings.api_url!r}: {exc or 'timed out'}: check the network and UPSTOX_API_URL"
             ) from exc
-        except (KeyError, TypeError, ValueError, AttributeError) as exc:
-            raise FeedError(f"answer of {url!r} is not understood: {exc}: it is asked again") from exc
+        except (KeyError, TypeError, ValueError, AttributeError) as exc:  # which may hold the one-time code
+            raise FeedError(f"answer of {url!r} is not understood: {type(exc).__name__}: it is asked again") from None
 
     async def login(self, code: str, redirect_uri: str) -> str:
         """Turn the code of the login dialog into an access token; it works once.
@@ -136,15 +137,18 @@ class UpstoxApi:
             "grant_type": "authorization_code",
         }
         try:
-            async with self._open().post(config.api_url + LOGIN_PATH, data=form) as response:
+            # A redirect of 307 or 308 would hand key and secret on to whatever host it names.
+            async with self._open().post(config.api_url + LOGIN_PATH, data=form, allow_redirects=False) as response:
+                if response.status in REDIRECTS:
+                    raise refused(response.status)
                 if response.status != 200:
                     said = f"{response.status} {await _error_code(response)}".strip()
                     raise FeedError(f"login refused ({said}): check key, secret and redirect URI, and log in again")
                 return str((await _json(response, self._settings.answer_bytes_max))["access_token"])
         except (aiohttp.ClientError, TimeoutError, OSError) as exc:
             raise FeedError(f"cannot reach {config.api_url!r}: {exc or 'timed out'}") from exc
-        except (KeyError, TypeError, ValueError) as exc:
-            raise FeedError("the answer to the login is not understood") from exc
+        except (KeyError, TypeError, ValueError):  # which may hold the answer, and that the token
+            raise FeedError("the answer to the login is not understood: log in again") from None
 
     async def market_holidays(self) -> list[dict[str, Any]]:
         """Fetch this year's holidays and special sessions: rows of date, holiday_type, closed and open exchanges.
@@ -228,7 +232,7 @@ class UpstoxApi:
         for attempt in range(1, TRIES_MAX + 1):
             await asyncio.sleep(_limiter.reserve(time.monotonic()))
             try:
-                async with self._open().get(url, headers=self.bearer()) as response:
+                async with self._open().get(url, headers=self.bearer(), allow_redirects=False) as response:
                     if response.status == 200:
                         return await _json(response, self._settings.answer_bytes_max)
                     busy = response.status == 429 or response.status >= 500
@@ -274,8 +278,8 @@ async def _json(response: aiohttp.ClientResponse, bytes_max: int) -> Any:
     body = await _body(response, bytes_max, "TICKLINE_ANSWER_BYTES_MAX")
     try:
         return json.loads(body)
-    except (ValueError, RecursionError) as exc:
-        raise FeedError(f"answer of {str(response.url.origin())!r} is no JSON: {type(exc).__name__}") from exc
+    except (ValueError, RecursionError):  # which may hold the body, and that a token or a code
+        raise FeedError(f"answer of {str(response.url.origin())!r} is not understood: it is no JSON") from None
 
 
 def refused(status: int, code: str = "") -> FeedError:
@@ -297,6 +301,11 @@ def refused(status: int, code: str = "") -> FeedError:
         return FeedError(f"no such address ({said}): check UPSTOX_API_URL", status)
     if status == 429:
         return FeedError(f"too many requests ({said}): the vendor asks for a pause", status)
+    if status in REDIRECTS:
+        return FeedError(
+            f"the vendor answered with a redirect ({said}), which is not followed with a secret: check UPSTOX_API_URL",
+            status,
+        )
     return FeedError(f"the vendor answered {said}", status)
 
 

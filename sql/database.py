@@ -6,6 +6,7 @@ into ours by SQLSTATE. Must not know the relations, nor how the schema is made.
 
 from __future__ import annotations
 
+import re
 import time
 from collections.abc import Callable
 from typing import Any, LiteralString, cast
@@ -24,6 +25,10 @@ HEAD = "0004"  # the revision that this program is written for
 CONNECT_SECONDS_MAX = 10
 STARTING_POLL_S = 0.1
 STARTING_SECONDS_MAX = 30.0  # a server that says that it starts is given so long; a long recovery is tried again
+NO_URL = (
+    "setting TICKLINE_DATABASE_URL is not a libpq URL: write it as 'postgresql://user:password@host:5432/database', "
+    "in a password '%40' for '@' and '%2F' for '/'"
+)
 UPGRADE = "run `tickline db upgrade`"
 
 # SQLSTATE, by the longest prefix that fits (PostgreSQL manual, appendix A).
@@ -138,12 +143,11 @@ def connect(target: DatabaseSettings | Database | str, **parameters: Any) -> psy
     } | parameters
     try:
         known = conninfo_to_dict(url)
-    except psycopg.ProgrammingError as exc:
-        # The text of the library's error repeats the URL, which may hold a password.
-        raise ConfigError(
-            "setting TICKLINE_DATABASE_URL is not a libpq URL: write it as "
-            "'postgresql://user:password@host:5432/database'"
-        ) from exc
+    except psycopg.ProgrammingError:
+        # The text of the library's error repeats the URL, which may hold a password; a traceback would show it.
+        raise ConfigError(NO_URL) from None
+    if _is_misread(url, known):
+        raise ConfigError(NO_URL)
     options = f"{known.get('options') or ''} -c timezone=UTC {parameters.get('options') or ''}".strip()
     # libpq's own settings in the URL win over ours.
     merged = {key: value for key, value in given.items() if key in parameters or key not in known}
@@ -242,6 +246,13 @@ def _url(target: DatabaseSettings | Database | str) -> str:
     if target.database_url is None:
         raise ConfigError("setting TICKLINE_DATABASE_URL is not set: open the embedded server with `Database`")
     return target.database_url.get_secret_value()
+
+
+def _is_misread(url: str, known: dict[str, Any]) -> bool:
+    """Tell whether a part of a password was taken for a host, port or database: later errors would show it."""
+    host, port, dbname = (str(known.get(word) or "") for word in ("host", "port", "dbname"))
+    is_cut = "@" in host[1:] or ("@" in dbname and "%40" not in url)  # a host that begins with @ is an abstract socket
+    return "://" in url and (is_cut or re.fullmatch(r"[\d,]*", port) is None)
 
 
 def _await_start(url: str) -> Ping:

@@ -8,14 +8,17 @@ from __future__ import annotations
 
 import difflib
 import os
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, ClassVar, Literal, TypeVar
 
 from pydantic import AliasChoices, Field, SecretStr, ValidationError
 from pydantic.fields import FieldInfo
-from pydantic_settings import BaseSettings, DotEnvSettingsSource, SettingsConfigDict
+from pydantic_settings import BaseSettings, EnvSettingsSource, PydanticBaseSettingsSource, SettingsConfigDict
 
+from sql.env_file import read_env
 from sql.errors import ConfigError
+from sql.redaction import hide_all
 
 Engine = Literal["timescale", "postgres"]
 PREFIX = "TICKLINE_"
@@ -49,13 +52,36 @@ class DatabaseSettings(BaseSettings):
 
     knows_all_names: ClassVar[bool] = False
     model_config = SettingsConfigDict(
-        env_prefix=PREFIX, env_file=".env", env_ignore_empty=True, extra="ignore", populate_by_name=True
+        env_prefix=PREFIX,
+        env_ignore_empty=True,
+        extra="ignore",
+        populate_by_name=True,
+        hide_input_in_errors=True,
     )
 
     database_url: SecretStr | None = None
     home: Path = Field(default_factory=default_home)
     timescaledb_dir: Path | None = Field(default=None, validation_alias=AliasChoices("TIMESCALEDB_DIR"))
     engine: Engine | None = None
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """Read `.env` by ourselves: an error of the library would hold the file's text."""
+        return init_settings, env_settings, _EnvFile(settings_cls)
+
+
+class _EnvFile(EnvSettingsSource):
+    """The settings of `.env`, named as in the environment."""
+
+    def _load_env_vars(self) -> Mapping[str, str | None]:
+        return {name.lower(): value for name, value in read_env().items() if value}
 
 
 S = TypeVar("S", bound=DatabaseSettings)
@@ -72,21 +98,26 @@ def load(cls: type[S], **overrides: Any) -> S:
     """
     _check_names(cls)
     try:
-        return cls(**overrides)
+        found = cls(**overrides)
     except ValidationError as exc:
         error = exc.errors(include_url=False)[0]
         name = str(error["loc"][0]) if error["loc"] else "settings"
         setting = _setting_name(cls, name)
         allowed = error["msg"][:1].lower() + error["msg"][1:]
         value = "" if _is_secret(cls, name) else f" has the wrong value {error['input']!r}"
-        raise ConfigError(f"setting {setting}{value or ' is wrong'}: {allowed}") from exc
+        # Not `from exc`, here and wherever an error holds what was given: a traceback would print it.
+        raise ConfigError(f"setting {setting}{value or ' is wrong'}: {allowed}") from None
+    for field in cls.model_fields:
+        if isinstance(secret := getattr(found, field), SecretStr):
+            hide_all(secret.get_secret_value())
+    return found
 
 
 def _check_names(cls: type[DatabaseSettings]) -> None:
     """Refuse names that begin like ours and are none: all of `.env`, but of the environment only mistyped ones."""
     known = {_setting_name(cls, name) for name in cls.model_fields}
     known |= {f"{PREFIX}{name}".upper() for name in cls.model_fields}
-    for place, names in {".env": DotEnvSettingsSource(cls).env_vars, "the environment": os.environ}.items():
+    for place, names in ((".env", list(read_env())), ("the environment", list(os.environ))):
         for name in map(str.upper, names):
             if not name.startswith(PREFIX) or name in known:
                 continue

@@ -7,6 +7,8 @@ from typing import Any
 
 from ingest.simulator.server import Simulator
 
+NOWHERE = "http://127.0.0.1:9"  # nobody listens on the port of `discard`
+
 
 def settings_for(simulator: Simulator, home: Path) -> dict[str, Any]:
     """Return where the simulator is, its token, and a home."""

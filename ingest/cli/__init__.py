@@ -1,7 +1,7 @@
 """The command `tickline`: one file a subcommand, loaded when it is asked for.
 
 Owns logging, exit codes and how an error looks: one line on stderr, no traceback without
-`--debug`. Exit codes: 0 done, 1 failed, 2 wrong usage.
+`--debug`. All of stderr passes a fence that no secret value gets through. Exit codes: 0 done, 1 failed, 2 wrong usage.
 """
 
 from __future__ import annotations
@@ -13,7 +13,9 @@ import sys
 import click
 
 from sql.errors import TicklineError
+from sql.redaction import FencedStream
 
+ERROR_CHARS_MAX = 500  # of an internal error, whose text may hold what was being read
 # Subcommand -> module:object. A module is imported only for its own command.
 COMMANDS = {
     "backfill": "ingest.cli.backfill:command",
@@ -103,6 +105,7 @@ def group(ctx: click.Context, debug: bool, log_level: str) -> None:
 def main() -> None:
     """Run the command line."""
     debug = "--debug" in sys.argv
+    sys.stderr = FencedStream(sys.stderr)
     try:
         group.main(standalone_mode=False)
     except click.exceptions.Exit as exc:
@@ -120,7 +123,9 @@ def main() -> None:
     except TicklineError as exc:
         _fail(str(exc), debug=debug)
     except Exception as exc:
-        _fail(f"internal error: {exc!r}: run it again with --debug and report what it prints", debug=debug)
+        # Not its repr, which may hold a whole file: its text names what is wrong, and goes through the fence.
+        what = f"{type(exc).__name__}: {exc}".splitlines()[0][:ERROR_CHARS_MAX]
+        _fail(f"internal error: {what}: run it again with --debug and report what it prints", debug=debug)
 
 
 def _fail(text: str, *, debug: bool) -> None:

@@ -14,6 +14,7 @@ from urllib.parse import parse_qs, urlencode, urlsplit
 
 import click
 
+from sql.env_file import ENV_FILE, read_text, with_setting
 from sql.errors import ConfigError, FeedError
 
 NAME = "UPSTOX_ACCESS_TOKEN"
@@ -63,9 +64,8 @@ def command(redirect_uri: str | None) -> None:
         async with UpstoxApi(config) as api:
             return await api.login(code, redirect_uri)
 
-    path = Path(".env")
-    store_token(path, asyncio.run(fetch()))
-    click.echo(f"token stored in {path.resolve()}; it ends at 03:30 IST")
+    store_token(ENV_FILE, asyncio.run(fetch()))
+    click.echo(f"token stored in {ENV_FILE.resolve()}; it ends at 03:30 IST")
     if os.environ.get(NAME):
         click.echo(
             f"note: {NAME} is set in the environment, which wins over .env at the next start: unset it", err=True
@@ -120,14 +120,25 @@ def code_of(address: str, state: str) -> str:
 
 
 def store_token(path: Path, token: str) -> None:
-    """Put the token into a settings file, all other lines kept, readable by its owner only; at once or not at all."""
-    lines = path.read_text(encoding="utf-8").splitlines() if path.exists() else []
-    kept = [line for line in lines if line.removeprefix("export ").partition("=")[0].strip() != NAME]
-    fd, made = tempfile.mkstemp(dir=path.resolve().parent, prefix=".env.")  # mode 600
+    """Put the token into a settings file, all else kept, readable by its owner only; at once or not at all.
+
+    Raises
+    ------
+    ConfigError
+        If the file cannot be read or written.
+    """
+    text, encoding = read_text(path)
+    made = None
     try:
-        with os.fdopen(fd, "w", encoding="utf-8") as file:
-            file.write("\n".join([*kept, f"{NAME}={token}"]) + "\n")
+        fd, made = tempfile.mkstemp(dir=path.resolve().parent, prefix=".env.")  # mode 600
+        with os.fdopen(fd, "w", encoding=encoding, newline="") as file:
+            file.write(with_setting(text, NAME, token))
         Path(made).replace(path.resolve())
-    except BaseException:
-        Path(made).unlink(missing_ok=True)
+    except BaseException as exc:
+        if made is not None:
+            Path(made).unlink(missing_ok=True)
+        if isinstance(exc, OSError):
+            raise ConfigError(
+                f"file {str(path)!r} cannot be written: {exc.strerror}: make it writable and log in again"
+            ) from exc
         raise
