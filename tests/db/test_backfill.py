@@ -238,7 +238,7 @@ def test_command_names_what_it_could_not_repair_and_fails(
     """Of a contract that has expired nothing can be had."""
     monkeypatch.setenv("TICKLINE_DATABASE_URL", database.url)
     monkeypatch.setenv("TICKLINE_HOME", str(home))
-    monkeypatch.setenv("UPSTOX_ACCESS_TOKEN", "never sent")
+    monkeypatch.setenv("UPSTOX_ACCESS_TOKEN", "never-sent")
     done = CliRunner().invoke(backfill_command, [])
     assert (done.exit_code, "1 minutes and 0 gaps repaired with 0 requests" in done.stdout) == (1, True)
     assert "NSE_FO|1: 3 minutes from 2026-01-05 03:46 UTC: contract has expired" in done.stderr
