@@ -10,9 +10,16 @@ import polars as pl
 
 from analytics import indicators as ta
 from analytics.factors import KEY
+from analytics.frames import Kind, checked
 
 UNDERLYING = "underlying_key"
 TERMS = (KEY, UNDERLYING, "instrument_type", "strike")  # columns of the relation instruments
+SPOT_BARS: dict[str, Kind] = {KEY: "text", "bucket": "time", "close": "number"}
+CHAIN_BARS: dict[str, Kind] = SPOT_BARS | dict.fromkeys(("oi", "delta", "gamma", "spot"), "number")
+TERMS_KINDS: dict[str, Kind] = {KEY: "text", UNDERLYING: "text", "instrument_type": "text", "strike": "number"}
+BARS_REMEDY = "give the bars of analytics.bars()"
+CHAIN_REMEDY = "give what analytics.chains.with_spot() returns of the bars of analytics.bars()"
+TERMS_REMEDY = f"give {', '.join(TERMS)} of the relation instruments"
 
 
 def with_spot(bars: pl.LazyFrame | pl.DataFrame, terms: pl.DataFrame) -> pl.LazyFrame:
@@ -31,9 +38,10 @@ def with_spot(bars: pl.LazyFrame | pl.DataFrame, terms: pl.DataFrame) -> pl.Lazy
         The rows of `bars` in their order, with spot (rupees): the close of the underlying's last bar that began no
         later, of the same minute where there is one. Null before its first, and where there is no underlying.
     """
-    lazy = bars.lazy()
+    lazy = checked(bars, SPOT_BARS, BARS_REMEDY)
+    of_options = checked(terms, {name: TERMS_KINDS[name] for name in TERMS[:2]}, TERMS_REMEDY)
     spots = lazy.select(pl.col(KEY).alias(UNDERLYING), "bucket", pl.col("close").alias("spot")).sort("bucket")
-    named = lazy.with_row_index("_row").join(terms.lazy().select(KEY, UNDERLYING), on=KEY, how="left")
+    named = lazy.with_row_index("_row").join(of_options.select(KEY, UNDERLYING), on=KEY, how="left")
     joined = named.sort("bucket").join_asof(spots, on="bucket", by=UNDERLYING, check_sortedness=False)
     return joined.sort("_row").drop("_row", UNDERLYING)
 
@@ -58,7 +66,9 @@ def exposures(bars: pl.LazyFrame | pl.DataFrame, terms: pl.DataFrame) -> pl.Lazy
         bar before delta_exposure_change and gamma_flips (Boolean: gamma_exposure changed its sign).
         An option without a bar in the minute counts with its last one of the day; unknown greeks count for nothing.
     """
-    lazy = bars.lazy().join(terms.lazy().select(TERMS), on=KEY).filter(pl.col("instrument_type").is_in(["CE", "PE"]))
+    of_options = checked(terms, TERMS_KINDS, TERMS_REMEDY).select(TERMS)
+    lazy = checked(bars, CHAIN_BARS, CHAIN_REMEDY).join(of_options, on=KEY)
+    lazy = lazy.filter(pl.col("instrument_type").is_in(["CE", "PE"]))
     is_call = pl.col("instrument_type") == "CE"
     gamma = ta.gamma_exposure("spot")
     steps = _filled(lazy).with_columns(

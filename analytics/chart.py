@@ -5,6 +5,8 @@ Owns the drawing. Must not know where bars and signals come from. Times are Indi
 
 from __future__ import annotations
 
+from datetime import datetime, timedelta
+from itertools import pairwise
 from pathlib import Path
 
 import plotly.graph_objects as go
@@ -14,6 +16,7 @@ from plotly.subplots import make_subplots
 from analytics.session import MARKET_ZONE
 from sql.errors import ConfigError
 
+SILENCE = timedelta(minutes=15)  # without a bar, longer than this: the axis leaves it out, as it does nights
 COLOURS = {"up": "#1a7f37", "down": "#cf222e"}
 
 
@@ -44,9 +47,20 @@ def draw(bars: pl.DataFrame, signals: pl.DataFrame, title: str) -> go.Figure:
             col=1,
         )
     figure.update_layout(title=title, template="plotly_white", xaxis_rangeslider_visible=False, hovermode="x")
-    figure.update_yaxes(title_text="rupees", row=1, col=1)
-    figure.update_yaxes(title_text="units", row=2, col=1)
+    figure.update_xaxes(rangebreaks=_silences(times))
+    # Plotly would write 26,812.50 as 26.8k.
+    figure.update_yaxes(title_text="rupees", tickformat=",.2f", hoverformat=",.2f", row=1, col=1)
+    figure.update_yaxes(title_text="units", tickformat=",d", row=2, col=1)
     return figure
+
+
+def _silences(times: list[datetime]) -> list[dict[str, list[str]]]:
+    """Return the stretches without bars, as Plotly leaves them out of an axis."""
+    return [
+        {"bounds": [(before + timedelta(minutes=1)).isoformat(), after.isoformat()]}
+        for before, after in pairwise(times)
+        if after - before > SILENCE
+    ]
 
 
 def write_html(figure: go.Figure, path: Path) -> None:

@@ -9,9 +9,17 @@ import sys
 from collections.abc import Callable
 from datetime import UTC, date, datetime
 from pathlib import Path
-from typing import Any, TypeVar, cast
+from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 import click
+
+from sql.errors import ConfigError
+
+if TYPE_CHECKING:
+    import polars as pl
+
+    from analytics.output import Format
+    from sql.database import Database
 
 F = TypeVar("F", bound=Callable[..., Any])
 # Written out, because their owners import Polars; a test holds them equal.
@@ -20,12 +28,37 @@ SOURCES = ("best", "ticks", "official")
 TIME_HELP = "As 2025-12-15 or '2025-12-15 09:15', in IST unless it has an offset."
 
 
+def _parse_moment(ctx: click.Context, param: click.Parameter, value: str | None) -> datetime | None:
+    """Return a day or a time as aware UTC; without an offset it is market-local."""
+    from analytics.session import parse_moment
+
+    try:
+        return None if value is None else parse_moment(value)
+    except ConfigError as exc:
+        raise click.BadParameter(str(exc), ctx, param) from exc
+
+
+def _parse_interval(ctx: click.Context, param: click.Parameter, value: str) -> int:
+    """Return an interval in minutes."""
+    from analytics.intervals import interval_minutes
+
+    try:
+        return interval_minutes(value)
+    except ConfigError as exc:
+        raise click.BadParameter(str(exc), ctx, param) from exc
+
+
 def output_options(function: F) -> F:
     """Add the options that say how and where a frame is written."""
     for option in (
         click.option("--all", "all_rows", is_flag=True, help="Show all rows of a table, not only both ends."),
         click.option("--output", type=click.Path(dir_okay=False, path_type=Path), help="File; without it stdout."),
-        click.option("--format", "form", type=click.Choice(FORMATS), default="table", show_default=True),
+        click.option(
+            "--format",
+            "form",
+            type=click.Choice(FORMATS),
+            help="[default: as --output ends, .csv, .json or .parquet, else table]",
+        ),
     ):
         function = option(function)
     return function
@@ -34,27 +67,64 @@ def output_options(function: F) -> F:
 def range_options(function: F) -> F:
     """Add the options of a range of time."""
     for option in (
-        click.option("--to", "end", metavar="TIME", help="First time that is not read. A day means its midnight."),
-        click.option("--from", "start", metavar="TIME", help=f"First time that is read. {TIME_HELP}"),
+        click.option(
+            "--to",
+            "end",
+            callback=_parse_moment,
+            metavar="TIME",
+            help="First time that is not read. A day means its midnight.",
+        ),
+        click.option(
+            "--from", "start", callback=_parse_moment, metavar="TIME", help=f"First time that is read. {TIME_HELP}"
+        ),
     ):
         function = option(function)
     return function
 
 
+def check_range(start: datetime | None, end: datetime | None) -> None:
+    """Refuse a range that ends before it begins, with the options' names and market times."""
+    from analytics.session import MARKET_ZONE
+
+    if start is not None and end is not None and start >= end:
+        first, last = (f"'{at.astimezone(MARKET_ZONE):%Y-%m-%d %H:%M:%S} IST'" for at in (start, end))
+        raise click.UsageError(
+            f"--to {last} is not after --from {first}: the range does not include its end, so a day ends with the next"
+        )
+
+
+def _say_absent(
+    keys: tuple[str, ...], frame: pl.DataFrame, start: datetime | None, end: datetime | None, database: Database
+) -> None:
+    """Name the instruments that have no row, where others have."""
+    from analytics.reader import without_rows
+
+    if not frame.is_empty():
+        for name, key in without_rows(keys, frame, start=start, end=end, database=database):
+            click.echo(f"no rows of {name!r} ({key}): it was not recorded in this range", err=True)
+
+
 @click.command("bars")
 @click.argument("keys", metavar="KEY...", nargs=-1, required=True)
-@click.option("--interval", default="1m", show_default=True, help="1m, 5m, 15m, 30m, 1h, 75m, 1d, or any Nm.")
+@click.option(
+    "--interval",
+    metavar="INTERVAL",
+    callback=_parse_interval,
+    default="1m",
+    show_default=True,
+    help="1m, 5m, 15m, 30m, 1h, 75m, 1d, or any Nm.",
+)
 @range_options
 @click.option("--source", type=click.Choice(SOURCES), default="best", show_default=True)
 @output_options
 def bars_command(
     *,
     keys: tuple[str, ...],
-    interval: str,
-    start: str | None,
-    end: str | None,
+    interval: int,
+    start: datetime | None,
+    end: datetime | None,
     source: str,
-    form: str,
+    form: str | None,
     output: Path | None,
     all_rows: bool,
 ) -> None:
@@ -63,19 +133,17 @@ def bars_command(
     A KEY is an instrument key, or a name: INFY, "NIFTY FUT", "BANKNIFTY 59400 CE 30 DEC 25".
     Buckets begin at the open of the session. A table has times in IST, all else in UTC.
     """
-    from analytics.output import Format, write
+    from analytics.output import write
     from analytics.reader import bars
-    from analytics.schema import WRITTEN_BARS, Source
-    from analytics.session import parse_moment
+    from analytics.schema import Source
+    from sql.database import Database
+    from sql.settings import DatabaseSettings, load
 
-    frame = bars(
-        keys,
-        interval=interval,
-        start=None if start is None else parse_moment(start),
-        end=None if end is None else parse_moment(end),
-        source=cast(Source, source),
-    )
-    write(frame.select(WRITTEN_BARS), cast(Format, form), output, all_rows=all_rows)
+    check_range(start, end)
+    with Database.open(load(DatabaseSettings)) as database:
+        frame = bars(keys, interval=interval, start=start, end=end, source=cast(Source, source), database=database)
+        _say_absent(keys, frame, start, end, database)
+    write(frame, cast("Format | None", form), output, all_rows=all_rows)
 
 
 @click.command("ticks")
@@ -83,35 +151,41 @@ def bars_command(
 @range_options
 @output_options
 def ticks_command(
-    *, keys: tuple[str, ...], start: str | None, end: str | None, form: str, output: Path | None, all_rows: bool
+    *,
+    keys: tuple[str, ...],
+    start: datetime | None,
+    end: datetime | None,
+    form: str | None,
+    output: Path | None,
+    all_rows: bool,
 ) -> None:
     """Show the ticks of instruments: one row per update.
 
     A KEY is an instrument key, or a name: INFY, "NIFTY FUT", "BANKNIFTY 59400 CE 30 DEC 25".
     """
-    from analytics.output import Format, write
+    from analytics.output import write
     from analytics.reader import ticks
-    from analytics.session import parse_moment
+    from sql.database import Database
+    from sql.settings import DatabaseSettings, load
 
-    frame = ticks(
-        keys,
-        start=None if start is None else parse_moment(start),
-        end=None if end is None else parse_moment(end),
-    )
-    write(frame, cast(Format, form), output, all_rows=all_rows)
+    check_range(start, end)
+    with Database.open(load(DatabaseSettings)) as database:
+        frame = ticks(keys, start=start, end=end, database=database)
+        _say_absent(keys, frame, start, end, database)
+    write(frame, cast("Format | None", form), output, all_rows=all_rows)
 
 
 # A statement may begin with a comment, which looks like an option.
 @click.command("sql", context_settings={"ignore_unknown_options": True})
 @click.argument("statement", metavar='"SELECT ..."')
 @output_options
-def sql_command(*, statement: str, form: str, output: Path | None, all_rows: bool) -> None:
+def sql_command(*, statement: str, form: str | None, output: Path | None, all_rows: bool) -> None:
     """Run one statement that reads; "-" takes it from stdin. Nothing can be written with it.
 
     The relations are instruments, ticks, bars_1m, bars_5m, best_bars_1m, best_bars_5m,
     official_bars_1m, latest_ticks, feed_gaps, unheard_minutes and signals.
     """
-    from analytics.output import Format, write
+    from analytics.output import write
     from analytics.statement import select
     from sql.database import Database
     from sql.settings import DatabaseSettings, load
@@ -119,7 +193,7 @@ def sql_command(*, statement: str, form: str, output: Path | None, all_rows: boo
     text = sys.stdin.read() if statement == "-" else statement
     with Database.open(load(DatabaseSettings)) as database:
         frame = select(text, database)
-    write(frame, cast(Format, form), output, all_rows=all_rows)
+    write(frame, cast("Format | None", form), output, all_rows=all_rows)
 
 
 @click.command("export")
@@ -169,11 +243,9 @@ def export_command(*, days: tuple[datetime, ...], folder: Path | None) -> None:
     show_default=True,
     help="Percent of the minutes heard whole whose closes must be within one tick.",
 )
-@click.option("--format", "form", type=click.Choice(FORMATS), default="table", show_default=True)
-@click.option("--output", type=click.Path(dir_okay=False, path_type=Path), help="File; without it stdout.")
-@click.option("--all", "all_rows", is_flag=True, help="Show all rows of a table, not only both ends.")
+@output_options
 def reconcile_command(
-    *, day: datetime | None, minutes: bool, threshold: float, form: str, output: Path | None, all_rows: bool
+    *, day: datetime | None, minutes: bool, threshold: float, form: str | None, output: Path | None, all_rows: bool
 ) -> None:
     """Compare our bars with the vendor's own, and both with the day's volume, for each instrument.
 
@@ -184,11 +256,10 @@ def reconcile_command(
     """
     import polars as pl
 
-    from analytics.output import Format, write
+    from analytics.output import write
     from analytics.reconcile import reconcile
     from analytics.session import market_day
     from sql.database import Database
-    from sql.errors import ConfigError
     from sql.retention import note_day
     from sql.settings import DatabaseSettings, load
 
@@ -202,7 +273,7 @@ def reconcile_command(
     if not found.minutes.height:
         raise ConfigError(f"day {on} has no bars: record it, or name another with --day")
     frame = found.minutes.filter(pl.col("reason") != "equal").drop("instrument_id") if minutes else found.instruments
-    write(frame, cast(Format, form), output, all_rows=all_rows)
+    write(frame, cast("Format | None", form), output, all_rows=all_rows)
     for reason, count, share, meaning in found.reasons().iter_rows():
         click.echo(f"{reason:>10} {count:8,} minutes {share:7.2%}  {meaning}", err=True)
     click.echo(f"closes within one tick: {found.close_share:.2%} of the minutes heard whole", err=True)

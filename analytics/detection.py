@@ -8,6 +8,7 @@ from __future__ import annotations
 import polars as pl
 
 from analytics.factors import KEY
+from analytics.frames import Kind, checked
 from analytics.rules import DEFAULT, Rules
 from analytics.schema import TIME
 
@@ -28,6 +29,16 @@ SIGNALS: dict[str, pl.DataType] = {
     "onset": pl.Boolean(),  # no bar of the instrument fired in the quiet minutes before
     "reasons": pl.String(),
 }
+
+# Of features, what a signal is made of.
+NEEDED: dict[str, Kind] = {
+    KEY: "text",
+    "bucket": "time",
+    **dict.fromkeys(("close", "window_bars", "volume_x", "volume_mean", "move_x", "iv_x"), "number"),
+    **dict.fromkeys((f"{name}_score" for name in ("volume", "trades", "move", "iv", "oi")), "number"),
+    **dict.fromkeys(("rising", "oi_rising"), "flag"),
+}
+REMEDY = "give what analytics.features() returns, as analytics.spikes(analytics.features(bars))"
 
 
 def log_odds(rules: Rules) -> pl.Expr:
@@ -69,10 +80,21 @@ def spikes(features: pl.LazyFrame | pl.DataFrame, rules: Rules = DEFAULT) -> pl.
     polars.DataFrame
         Columns and dtypes of `SIGNALS`, one row a bar that fires, sorted as given. A spike that lasts fires
         in several bars: the first has onset. Bars of quality gap or partial have no scores and cannot fire.
+
+    Raises
+    ------
+    ConfigError
+        If `features` is no frame, or a column is absent or of another kind.
     """
     since = pl.col("bucket").diff().over(KEY)
-    fired = firing(features.lazy(), rules).with_columns(onset=is_onset(since, rules))
-    return fired.collect().with_columns(reasons=reasons()).select(*SIGNALS)
+    fired = firing(checked(features, NEEDED, REMEDY), rules).with_columns(onset=is_onset(since, rules))
+    return with_reasons(fired.collect())
+
+
+def with_reasons(fired: pl.DataFrame) -> pl.DataFrame:
+    """Return bars that fire, with their onset, as signals: the columns of `SIGNALS`, the reasons among them."""
+    # In one piece: Polars 2.1 panics where it puts text together out of pieces of which some are empty.
+    return fired.rechunk().with_columns(reasons=_reasons()).select(*SIGNALS)
 
 
 def is_onset(since: pl.Expr, rules: Rules) -> pl.Expr:
@@ -98,7 +120,7 @@ def firing(features: pl.LazyFrame, rules: Rules) -> pl.LazyFrame:
     )
 
 
-def reasons() -> pl.Expr:
+def _reasons() -> pl.Expr:
     """Return what speaks for a signal in words and numbers: 'price +2.1 % in 5 bars, 14 sd; volume 22 times ...'."""
     z = {name: (pl.col(f"{name}_score").exp() - 1).round(1) for name in ("price", "volume", "trades", "iv", "oi")}
     parts = [

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
+from contextlib import suppress
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -70,6 +71,7 @@ def export_day(
             raise ConfigError(f"day {day} was dropped: its ticks are in {dropped[0][1]!r}")
         names = _instruments(connection)
         text = psycopg.ClientCursor(connection).mogrify(query("ticks_of_day"), span)
+        new_folders = [path for path in file.parents if not path.exists()]
         try:
             file.parent.mkdir(parents=True, exist_ok=True)
             rows = _write(beside, database, text, names, show)
@@ -77,9 +79,14 @@ def export_day(
                 raise ConfigError(f"day {day} has no ticks: days are UTC, as 2025-12-15")
             beside.replace(file)
         except OSError as exc:
-            raise ConfigError(f"file {str(file)!r} cannot be written: {exc.strerror or exc}: see --folder") from exc
+            raise ConfigError(
+                f"file {str(file)!r} cannot be written: {exc.strerror or exc}: name another --folder"
+            ) from exc
         finally:
             beside.unlink(missing_ok=True)
+            with suppress(OSError):  # one that holds something stays
+                for path in new_folders:
+                    path.rmdir()
         note_day(connection, [day], exported_at=datetime.now(UTC), exported_to=str(file), exported_ticks=rows)
     return file, rows
 

@@ -11,9 +11,17 @@ import polars as pl
 
 from analytics import indicators as ta
 from analytics.factors import KEY, STATE, averages, local_day, quantities, scores, usual, within
+from analytics.frames import PRICES, Kind, checked
 from analytics.rules import Windows
 
 RUN = "run"
+REMEDY = "give the bars of analytics.bars(): instrument_key, bucket, open, high, low, close, and volume where known"
+# Of bars, where they are there.
+KNOWN: dict[str, Kind] = {
+    **dict.fromkeys(("volume", "oi", "trades", "iv", "delta", "gamma", "spot"), "number"),
+    "quality": "text",
+}
+_SCRATCH = [name for name in STATE[1:] if name != "volume_mean"]  # of the scores; nobody else has a use for them
 
 
 def features(bars: pl.LazyFrame | pl.DataFrame, windows: Windows | None = None) -> pl.LazyFrame:
@@ -36,11 +44,16 @@ def features(bars: pl.LazyFrame | pl.DataFrame, windows: Windows | None = None) 
         volume_ratio_20, volume_ratio_same_time, volume_zscore_20, close_zscore_20, close_robust_zscore_20;
         and where their inputs are there iv_change, oi_change, build_up (String), delta_exposure,
         delta_exposure_change, gamma_exposure (of a chain: `analytics.chains`); and what
-        `analytics.factors.factors` adds. A row before the end of a
+        `analytics.factors.factors` adds, without its averages save volume_mean. A row before the end of a
         warm-up is null. The rows of a bar of bad quality are null in all of these.
+
+    Raises
+    ------
+    ConfigError
+        If `bars` is no frame, or a column is absent or of another kind.
     """
     windows = windows or Windows()
-    lazy = bars.lazy()
+    lazy = checked(bars, PRICES, REMEDY, known=KNOWN)
     known = set(lazy.collect_schema().names())
     if "volume" not in known:
         lazy = lazy.with_columns(volume=pl.lit(None, pl.Int64))
@@ -52,7 +65,7 @@ def features(bars: pl.LazyFrame | pl.DataFrame, windows: Windows | None = None) 
     judged = judged.with_columns(
         within(KEY, pl.col(STATE[1:]).shift(1), 1), volume_ratio_same_time=ta.ratio("volume_x", "volume_usual")
     )
-    return scores(judged, windows)
+    return scores(judged, windows).drop(_SCRATCH)
 
 
 def _steps(known: set[str]) -> list[dict[str, pl.Expr]]:

@@ -1,8 +1,8 @@
 """Frames for people and for programs: table, CSV, JSON, Parquet; to stdout or a file.
 
-Owns how a frame is written. A table is for a person: market-local times, named in the header. The
-others are for programs: UTC times in ISO 8601, Parquet with the frame's own types. Must not know
-what is in the frame.
+Owns how a frame is written, and which format a file's name asks for. A table is for a person:
+market-local times, named in the header. The others are for programs: UTC times in ISO 8601, Parquet
+with the frame's own types. Must not know what is in the frame.
 """
 
 from __future__ import annotations
@@ -24,9 +24,10 @@ TABLE_ROWS_MAX = 40  # about a screen; the first and the last half of them
 DECIMALS_MIN = 2  # of rupees
 DECIMALS_MAX = 6  # greeks need as many
 CELL_CHARS_MAX = 60
+_SUFFIXES: dict[str, Format] = {".csv": "csv", ".json": "json", ".parquet": "parquet"}
 
 
-def write(frame: pl.DataFrame, form: Format, output: Path | None, *, all_rows: bool = False) -> None:
+def write(frame: pl.DataFrame, form: Format | None, output: Path | None, *, all_rows: bool = False) -> None:
     """Write a frame to a file, or to stdout.
 
     Parameters
@@ -35,7 +36,8 @@ def write(frame: pl.DataFrame, form: Format, output: Path | None, *, all_rows: b
         Any frame; times with a zone are shown in India's in a table, in UTC else.
     form
         table: of a long frame the beginning and the end, with a note on stderr; csv: with a
-        header; json: one array of objects; parquet: refused on a terminal.
+        header; json: one array of objects; parquet: refused on a terminal. None: as the name of the
+        file says (.csv, .json, .parquet), else a table.
     output
         The file, replaced as a whole when all is written; None: stdout.
     all_rows
@@ -46,10 +48,14 @@ def write(frame: pl.DataFrame, form: Format, output: Path | None, *, all_rows: b
     ConfigError
         If the file cannot be written, or Parquet would go to a terminal.
     """
+    form = form or _SUFFIXES.get(output.suffix.lower() if output else "", "table")
     if form == "parquet" and output is None and sys.stdout.isatty():
         raise ConfigError("format 'parquet' is not for a terminal: add --output FILE")
     if form == "table":
-        content = _table(frame, None if all_rows or output else TABLE_ROWS_MAX).encode()
+        is_person = output is None and sys.stdout.isatty()
+        content = _table(
+            frame, None if all_rows or output else TABLE_ROWS_MAX, cell_chars_max=CELL_CHARS_MAX if is_person else None
+        ).encode()
     elif form == "parquet":
         buffer = io.BytesIO()
         frame.write_parquet(buffer)
@@ -90,14 +96,14 @@ def _iso_times(frame: pl.DataFrame) -> list[pl.Expr]:
     return columns
 
 
-def _table(frame: pl.DataFrame, rows_max: int | None) -> str:
+def _table(frame: pl.DataFrame, rows_max: int | None, *, cell_chars_max: int | None) -> str:
     """Return a frame as aligned text; of more than rows_max rows the beginning and the end."""
     hidden = 0 if rows_max is None else max(0, frame.height - rows_max)
     shown = frame
     if hidden and rows_max is not None:
         shown = pl.concat([frame.head(rows_max // 2), frame.tail(rows_max - rows_max // 2)])
         print(f"{hidden} of {frame.height} rows are not shown: add --all, or --output FILE", file=sys.stderr)
-    columns = [_cells(shown[name]) for name in shown.columns]
+    columns = [_cells(shown[name], cell_chars_max) for name in shown.columns]
     if hidden and rows_max is not None:
         for cells in columns:
             cells.insert(1 + rows_max // 2, "...")
@@ -113,7 +119,7 @@ def _table(frame: pl.DataFrame, rows_max: int | None) -> str:
     return "\n".join(lines) + "\n"
 
 
-def _cells(column: pl.Series) -> list[str]:
+def _cells(column: pl.Series, chars_max: int | None) -> list[str]:
     """Return a column's header and its values as text; null is a hyphen."""
     dtype = column.dtype
     header = column.name
@@ -127,7 +133,7 @@ def _cells(column: pl.Series) -> list[str]:
         decimals = _decimals(column)
         texts = [None if value is None else f"{value:.{decimals}f}" for value in column]
     else:
-        texts = [None if value is None else _short(str(value)) for value in column]
+        texts = [None if value is None else _short(str(value), chars_max) for value in column]
     return [header, *("-" if text is None else text for text in texts)]
 
 
@@ -139,7 +145,7 @@ def _decimals(column: pl.Series) -> int:
     return DECIMALS_MAX
 
 
-def _short(text: str) -> str:
-    """Return a value on one line, cut where it is too long for a table."""
+def _short(text: str, chars_max: int | None) -> str:
+    """Return a value on one line, cut where it is too long for a terminal; a pipe or a file takes all of it."""
     line = " ".join(text.split("\n"))
-    return line if len(line) <= CELL_CHARS_MAX else f"{line[: CELL_CHARS_MAX - 3]}..."
+    return line if chars_max is None or len(line) <= chars_max else f"{line[: chars_max - 3]}..."

@@ -209,6 +209,18 @@ def ticks(
     return _read(database, keys, _day_of_names(first, last), plan)
 
 
+def without_rows(
+    keys: Keys, frame: pl.DataFrame, *, start: datetime | None, end: datetime | None, database: Database
+) -> list[tuple[str, str]]:
+    """Return the names of which a frame of `bars` or `ticks` has no row, each with its instrument_key."""
+    names = [keys] if isinstance(keys, str) else list(keys)
+    with connect(database) as connection:
+        instruments = resolve(connection, names, on=_day_of_names(start, end))
+    there = set(frame["instrument_key"].unique())
+    found = zip(names, instruments, strict=True)
+    return [(name, one.instrument_key) for name, one in found if one.instrument_key not in there]
+
+
 def _range(start: date | datetime | None, end: date | datetime | None) -> tuple[datetime | None, datetime | None]:
     """Return a caller's range as aware UTC."""
     first, last = moment(start, "start"), moment(end, "end")

@@ -22,6 +22,7 @@ BAR_SOURCE = pl.Enum(["official", "backfill", "ticks", "mixed"])
 # stopped inside; gap: we were not listening for a part of it.
 QUALITY = pl.Enum(["complete", "auction", "thin", "partial", "gap"])
 
+# The command `bars` writes them in this order: programs count on it, so a new one comes last.
 BARS: dict[str, pl.DataType] = {
     "instrument_key": pl.String(),
     "bucket": TIME,  # start of the bar, which is half-open [bucket, bucket + interval)
@@ -37,10 +38,6 @@ BARS: dict[str, pl.DataType] = {
     "delta": pl.Float64(),
     "gamma": pl.Float64(),
 }
-# What the command `bars` writes: a contract, which columns that are added here do not touch.
-WRITTEN_BARS: tuple[str, ...] = (
-    "instrument_key", "bucket", "open", "high", "low", "close", "volume", "oi", "source", "quality",
-)  # fmt: skip
 
 TICKS: dict[str, pl.DataType] = {
     "instrument_key": pl.String(),

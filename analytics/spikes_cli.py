@@ -6,12 +6,13 @@ Owns the arguments and what is printed. What takes long to import is imported by
 from __future__ import annotations
 
 import json
+from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 import click
 
-from analytics.cli import output_options, range_options
+from analytics.cli import check_range, output_options, range_options
 
 if TYPE_CHECKING:
     import polars as pl
@@ -29,7 +30,7 @@ class _DefaultGroup(click.Group):
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
         """Name the default command where none is named."""
-        if args and args[0] not in self.commands and args[0] not in ctx.help_option_names:
+        if not args or (args[0] not in self.commands and args[0] not in ctx.help_option_names):
             args = ["find", *args]
         return super().parse_args(ctx, args)
 
@@ -62,21 +63,21 @@ def command() -> None:
 def find_command(
     *,
     keys: tuple[str, ...],
-    start: str | None,
-    end: str | None,
+    start: datetime | None,
+    end: datetime | None,
     is_follow: bool,
     for_s: float | None,
     rules_file: Path | None,
     log_file: Path | None,
     webhook: str | None,
     chart: Path | None,
-    form: str,
+    form: str | None,
     output: Path | None,
     all_rows: bool,
 ) -> None:
     """Find spikes, store them in the relation signals, and print them.
 
-    Without KEY all instruments that have bars are judged, without --from the newest day. What is found
+    Without KEY all instruments that have bars are judged, without a range the newest day. What is found
     again is stored once. With --follow also the minutes to come; NOTIFY tickline_signals tells of each.
     """
     from analytics.output import write
@@ -86,10 +87,11 @@ def find_command(
 
     if chart is not None and (len(keys) != 1 or is_follow):
         raise click.UsageError("--chart draws one KEY, and not with --follow")
-    if is_follow and (start or end or output or form != "table"):
+    if is_follow and (start or end or output or form):
         raise click.UsageError("--follow begins with the newest day and prints lines: leave out range and output")
     if not is_follow and (webhook or log_file or for_s):
         raise click.UsageError("--webhook, --log and --for go with --follow")
+    check_range(start, end)
     rules = _rules(rules_file)
     settings = load(DatabaseSettings)
     with Database.open(settings) as database:
@@ -101,11 +103,17 @@ def find_command(
         from analytics.chart import draw, write_html
 
         write_html(draw(bars, found, f"{keys[0]}, rules {rules.name}"), chart)
-    write(_shown(found), cast("Format", form), output, all_rows=all_rows)
+    write(_shown(found), cast("Format | None", form), output, all_rows=all_rows)
 
 
 def _find(
-    database: Database, rules: Rules, keys: tuple[str, ...], start: str | None, end: str | None, *, with_bars: bool
+    database: Database,
+    rules: Rules,
+    keys: tuple[str, ...],
+    start: datetime | None,
+    end: datetime | None,
+    *,
+    with_bars: bool,
 ) -> tuple[pl.DataFrame, pl.DataFrame]:
     """Return the signals of a range, and the bars of it where they are wanted."""
     from datetime import timedelta
@@ -113,14 +121,15 @@ def _find(
     import polars as pl
 
     from analytics.reader import bars
-    from analytics.session import day_start, parse_moment
+    from analytics.session import day_start
     from analytics.signals import Scope, empty_signals, find, newest_day
 
-    first = newest_day(database) if start is None else parse_moment(start)
-    last = day_start(first) + timedelta(days=1) if end is None else parse_moment(end)
-    days = list(find(database, Scope(rules, keys), first, last))
+    if start is None:  # a range that has an end only is the day of it
+        start = newest_day(database) if end is None else day_start(end - timedelta(microseconds=1))
+    last = day_start(start) + timedelta(days=1) if end is None else end
+    days = list(find(database, Scope(rules, keys), start, last))
     found = pl.concat([empty_signals(), *days])
-    shown = bars(keys, start=first, end=last, database=database) if with_bars else pl.DataFrame()
+    shown = bars(keys, start=start, end=last, database=database) if with_bars else pl.DataFrame()
     return found, shown
 
 
@@ -131,6 +140,7 @@ def _follow(database: Database, scope: Scope, log_file: Path, webhook: str | Non
     import time
 
     from analytics.handlers import append_to_log, check_webhook, post
+    from analytics.session import MARKET_ZONE
     from analytics.signals import follow
     from sql.errors import Retryable
 
@@ -141,8 +151,8 @@ def _follow(database: Database, scope: Scope, log_file: Path, webhook: str | Non
         signal.signal(number, lambda *_: stopped.set())
 
     def handle(new: pl.DataFrame) -> None:
-        for row in _shown(new).iter_rows():
-            click.echo("  ".join(map(str, row)))
+        for bucket, *rest in _shown(new).iter_rows():
+            click.echo("  ".join([f"{bucket.astimezone(MARKET_ZONE):%Y-%m-%d %H:%M IST}", *map(str, rest)]))
         append_to_log(log_file, new)
         if url is not None:
             post(url, new)

@@ -11,7 +11,7 @@ from datetime import date, datetime, time
 
 import polars as pl
 
-from analytics.detection import SIGNALS, firing, is_onset, reasons
+from analytics.detection import SIGNALS, firing, is_onset, with_reasons
 from analytics.factors import KEY, QUANTITIES, STATE, averages, quantities, samples, scores, usual
 from analytics.rules import Rules, Windows
 from analytics.schema import TIME
@@ -81,7 +81,7 @@ class Watcher:
         self._fired = (
             pl.concat([self._fired, fired.select(KEY, fired="bucket")]).group_by(KEY).agg(pl.col("fired").max())
         )
-        return fired.with_columns(reasons=reasons()).select(*SIGNALS)
+        return with_reasons(fired)
 
 
 def _carried_on(windows: Windows, known: set[str]) -> list[pl.Expr]:

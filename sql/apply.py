@@ -19,6 +19,7 @@ import sql
 from sql.database import (
     HEAD,
     UPGRADE,
+    UPGRADE_LOCK,
     Database,
     check_engine,
     check_newer,
@@ -32,7 +33,6 @@ from sql.settings import Engine
 TIMESCALEDB_MIN = (2, 26, 3)  # the first that is made for PostgreSQL 18 and refreshes layered aggregates
 POSTGRES_MIN = 16
 SHOW_SECONDS_MAX = 60  # the database refreshes two days of bars at most, which takes seconds
-_LOCK = "tickline.upgrade"
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,7 +104,7 @@ def upgrade(database: Database, engine: Engine | None = None) -> list[str]:
     wanted = engine or database.wanted_engine
     try:
         with database.connect(autocommit=True) as conn:
-            conn.execute("select pg_advisory_lock(hashtextextended(%s, 0))", (_LOCK,))
+            conn.execute("select pg_advisory_lock(hashtextextended(%s, 0))", (UPGRADE_LOCK,))
             before = revision(conn)
             check_newer(before)
             recorded = recorded_engine(conn)

@@ -30,6 +30,10 @@ NO_URL = (
     "in a password '%40' for '@' and '%2F' for '/'"
 )
 UPGRADE = "run `tickline db upgrade`"
+UPGRADE_LOCK = "tickline.upgrade"  # held, as an advisory lock, by the one upgrade that runs
+UPGRADE_POLL_S = 0.1
+UPGRADE_SECONDS_MAX = 60.0  # a reader waits so long for an upgrade that runs; of an empty database it takes 2 s
+UPGRADE_GRACE_S = 1.0  # and so long for one to begin: who started the server has the lock within half a second
 
 # SQLSTATE, by the longest prefix that fits (PostgreSQL manual, appendix A).
 _CLASSES: dict[str, Callable[[str], StoreError]] = {
@@ -164,19 +168,35 @@ def connect(target: DatabaseSettings | Database | str, **parameters: Any) -> psy
 
 
 def check_schema(conn: psycopg.Connection[Any]) -> None:
-    """Make sure that the schema is the one this program is written for.
+    """Make sure that the schema is the one this program is written for; wait for one that is being made.
 
     Raises
     ------
     SchemaError
         If it is absent, older or newer; the text names the revisions and the remedy.
     """
-    found = revision(conn)
+    found = _revision_when_made(conn)
     if found is None:
-        raise SchemaError(f"database {conn.info.dbname!r} has no tickline schema: {UPGRADE}")
+        raise SchemaError(f"database {conn.info.dbname!r} has no tickline schema: {UPGRADE}, or `tickline start`")
     check_newer(found)
     if found < HEAD:
         raise SchemaError(f"database schema has revision {found!r}, older than this program's {HEAD!r}: {UPGRADE}")
+
+
+def _revision_when_made(conn: psycopg.Connection[Any]) -> str | None:
+    """Return the schema's revision, of one that another process is about to make when it is made."""
+    began = time.monotonic()
+    while (found := revision(conn)) is None or found < HEAD:
+        is_idle = conn.execute(
+            "select pg_try_advisory_xact_lock_shared(hashtextextended(%s, 0))", (UPGRADE_LOCK,)
+        ).fetchone()
+        limit_s = UPGRADE_SECONDS_MAX if is_idle == (False,) else UPGRADE_GRACE_S
+        if not conn.autocommit:
+            conn.rollback()  # lets go of the lock, and the next look sees what was committed meanwhile
+        if time.monotonic() - began > limit_s:
+            break
+        time.sleep(UPGRADE_POLL_S)
+    return found
 
 
 def check_newer(found: str | None) -> None:

@@ -73,7 +73,7 @@ def test_replay_into_an_empty_database_makes_the_schema(empty_database: Database
     assert "0 ticks written, 500 frames were in the ledger already" in again.stdout
     bars = tickline("bars", "NSE_EQ|INE118H01025", "--format", "csv", TICKLINE_DATABASE_URL=empty_database.url)
     header, *lines = bars.stdout.splitlines()
-    assert header == "instrument_key,bucket,open,high,low,close,volume,oi,source,quality"
+    assert header == "instrument_key,bucket,open,high,low,close,volume,oi,source,quality,iv,delta,gamma"
     assert lines[0].startswith("NSE_EQ|INE118H01025,2025-12-15T04:0")
 
 
@@ -169,6 +169,7 @@ def test_wheel_carries_its_sql_and_migrations(empty_database: Database, tmp_path
         timeout=240,
     )
     assert not (site / "alembic").exists()
+    assert all((site / package / "py.typed").is_file() for package in ("analytics", "ingest", "sql"))
     code = "import sql, alembic.command; print(sql.__file__); from ingest.cli import main; main()"
     ran = subprocess.run(
         [sys.executable, "-c", code, "db", "upgrade"],

@@ -20,7 +20,7 @@ from analytics import cli, output, schema
 from sql.database import Database
 from sql.errors import ConfigError, StoreError, TicklineError
 
-BAR_COLUMNS = "instrument_key,bucket,open,high,low,close,volume,oi,source,quality"
+BAR_COLUMNS = "instrument_key,bucket,open,high,low,close,volume,oi,source,quality,iv,delta,gamma"
 
 
 @pytest.fixture
@@ -37,18 +37,19 @@ def stored(conn_to_read: psycopg.Connection[Any]) -> psycopg.Connection[Any]:
     conn = conn_to_read
     conn.execute(
         "insert into instruments (instrument_key, segment, trading_symbol, instrument_type) "
-        "values ('NSE_EQ|INE009A01021', 'NSE_EQ', 'INFY', 'EQ')"
+        "values ('NSE_EQ|INE009A01021', 'NSE_EQ', 'INFY', 'EQ'), ('NSE_EQ|INE467B01029', 'NSE_EQ', 'TCS', 'EQ')"
     )
     conn.execute(
         "insert into official_bars_1m (instrument_id, bucket, open, high, low, close, volume, source) "
         "select instrument_id, timestamptz '2025-12-15 04:02+00' + n * interval '1 minute', "
-        "1610.5, 1612, 1609.25, 1611, 1000 + n, 'I1' from instruments, generate_series(0, 1) as n"
+        "1610.5, 1612, 1609.25, 1611, 1000 + n, 'I1' from instruments, generate_series(0, 1) as n "
+        "where trading_symbol = 'INFY'"
     )
     conn.execute("select tickline.ensure_partitions('2025-12-15 00:00+00', '2025-12-15 23:00+00')")
     conn.execute(
         "insert into ticks (ts, instrument_id, seq, traded, ltp, delta, received_at) "
         "select timestamptz '2025-12-15 05:00+00' + n * interval '0.25 s', instrument_id, n, false, 100, 0.123456, "
-        "'2025-12-15 06:00+00' from instruments, generate_series(1, 50) as n"
+        "'2025-12-15 06:00+00' from instruments, generate_series(1, 50) as n where trading_symbol = 'INFY'"
     )
     return conn
 
@@ -81,8 +82,8 @@ def test_bars_csv_has_a_header_and_utc_times(market: Any) -> None:
     result = run(cli.bars_command, "infy", "--from", "2025-12-15", "--to", "2025-12-16", "--format", "csv")
     assert result.stdout.splitlines() == [
         BAR_COLUMNS,
-        "NSE_EQ|INE009A01021,2025-12-15T04:02:00Z,1610.5,1612.0,1609.25,1611.0,1000,,official,complete",
-        "NSE_EQ|INE009A01021,2025-12-15T04:03:00Z,1610.5,1612.0,1609.25,1611.0,1001,,official,complete",
+        "NSE_EQ|INE009A01021,2025-12-15T04:02:00Z,1610.5,1612.0,1609.25,1611.0,1000,,official,complete,,,",
+        "NSE_EQ|INE009A01021,2025-12-15T04:03:00Z,1610.5,1612.0,1609.25,1611.0,1001,,official,complete,,,",
     ]
     assert result.stderr == ""
 
@@ -119,8 +120,6 @@ def test_bars_without_rows_are_a_header_and_a_note(market: Any) -> None:
     ("arguments", "message"),
     [
         (["INFI"], "unknown instrument 'INFI'"),
-        (["INFY", "--from", "yesterday"], "time 'yesterday' is not understood"),
-        (["INFY", "--interval", "7x"], "interval '7x' is not a multiple"),
         (["INFY", "--format", "csv", "--output", "/nonexistent/bars.csv"], "'/nonexistent/bars.csv' cannot be written"),
     ],
 )
@@ -128,6 +127,56 @@ def test_bars_wrong_argument_is_one_line(market: Any, arguments: list[str], mess
     with pytest.raises(ConfigError, match=message) as error:
         run(cli.bars_command, *arguments)
     assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--from", "yesterday"], "Invalid value for '--from': time 'yesterday' is not understood"),
+        (["--interval", "7x"], "Invalid value for '--interval': interval '7x' is not a multiple"),
+        (
+            ["--from", "2025-12-16", "--to", "2025-12-15T04:00Z"],
+            "--to '2025-12-15 09:30:00 IST' is not after --from '2025-12-16 00:00:00 IST'",
+        ),
+    ],
+)
+@pytest.mark.parametrize("command", [cli.bars_command, cli.ticks_command])
+def test_wrong_option_is_named_and_wrong_usage(command: click.Command, arguments: list[str], message: str) -> None:
+    if command is cli.ticks_command and "--interval" in arguments:
+        pytest.skip("ticks have no interval")
+    result = CliRunner().invoke(command, ["INFY", *arguments])
+    assert result.exit_code == 2
+    assert message in result.stderr
+
+
+def test_bars_of_several_names_the_one_that_was_not_recorded(market: Any) -> None:
+    result = run(cli.bars_command, "INFY", "tcs", "--format", "csv")
+    assert len(result.stdout.splitlines()) == 3
+    assert result.stderr == "no rows of 'tcs' (NSE_EQ|INE467B01029): it was not recorded in this range\n"
+    assert "no rows of 'TCS'" in run(cli.ticks_command, "TCS", "INFY", "--format", "csv").stderr
+    assert run(cli.bars_command, "INFY", "--format", "csv").stderr == ""
+
+
+@pytest.mark.parametrize("suffix", ["csv", "json", "parquet", "CSV", "txt"])
+def test_output_file_says_the_format(market: Any, tmp_path: Path, suffix: str) -> None:
+    by_name, by_option = tmp_path / f"bars.{suffix}", tmp_path / "bars"
+    form = "table" if suffix == "txt" else suffix.lower()
+    run(cli.bars_command, "INFY", "--output", str(by_name))
+    run(cli.bars_command, "INFY", "--output", str(by_option), "--format", form)
+    assert by_name.read_bytes() == by_option.read_bytes()
+    run(cli.bars_command, "INFY", "--output", str(by_name), "--format", "csv")  # what is said wins
+    assert by_name.read_text().startswith(BAR_COLUMNS)
+
+
+def test_long_text_is_cut_on_a_terminal_only(
+    tmp_path: Path, capfdbinary: pytest.CaptureFixture[bytes], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    frame = pl.DataFrame({"reasons": ["price " * 30]})
+    output.write(frame, None, None)
+    assert b"price " * 29 in capfdbinary.readouterr().out
+    monkeypatch.setattr(sys.stdout, "isatty", lambda: True, raising=False)
+    output.write(frame, None, None)
+    assert b"..." in capfdbinary.readouterr().out
 
 
 def test_bars_parquet_has_the_columns_of_the_other_formats(market: Any, tmp_path: Path) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -15,9 +16,10 @@ from psycopg.conninfo import make_conninfo
 import sql
 from ingest.model import TICK_COLUMNS
 from sql import apply
-from sql.database import HEAD, Database, connect, translate
+from sql.database import HEAD, Database, check_schema, connect, revision, translate
 from sql.errors import ConfigError, Rejected, Retryable, SchemaError, StoreError
 from sql.settings import DatabaseSettings, load
+from tests.engines import on_one_engine
 
 PUBLIC = {
     "instruments", "ticks", "bars_1m", "bars_5m", "official_bars_1m", "best_bars_1m", "best_bars_5m",
@@ -220,6 +222,21 @@ def test_engine_newer_schema_is_refused(database: Database, conn: psycopg.Connec
         with pytest.raises(SchemaError, match=f"'9999', newer than this program's '{HEAD}'"):
             action()
     assert apply.status(database).revision == "9999"
+
+
+@on_one_engine
+def test_reader_waits_for_a_schema_that_is_being_made(empty_database: Database) -> None:
+    """Right after a first start: the server is up, the upgrade has just begun or is about to."""
+
+    def make() -> None:
+        time.sleep(0.3)
+        apply.upgrade(empty_database)
+
+    with ThreadPoolExecutor(1) as pool, empty_database.connect() as reader:
+        making = pool.submit(make)
+        check_schema(reader)
+        assert revision(reader) == HEAD
+        making.result()
 
 
 def test_engine_older_schema_names_the_remedy(database: Database, conn: psycopg.Connection[Any]) -> None:

@@ -176,11 +176,18 @@ def test_command_prints_spikes_and_draws_one_file(
     page = chart.read_text(encoding="utf-8")
     assert "candlestick" in page and "spike up" in page and "confidence 0." in page
     assert "<script src=" not in page and "cdn.plot.ly" not in page.partition("Plotly.newPlot")[2]
+    assert '"tickformat":",.2f"' in page  # else 26,812.50 is said to be 26.8k
+    first = ran.stdout.splitlines()[1]
+    assert "volume" in first and "..." not in first  # a pipe gets all of the reasons
     ran = CliRunner().invoke(command, ["--follow", "--for", "3", "--log", str(tmp_path / "signals.log")])
     assert ran.exit_code == 0, ran.output
+    assert "\n2026-01-05 10:00 IST  " in ran.stdout
     lines = [json.loads(line) for line in (tmp_path / "signals.log").read_text().splitlines()]
     assert [line["instrument_key"] for line in lines] == [PLANTED[1].instrument_key]  # the other was stored before
     assert stored(database)[0][0] == FUTURE and len(stored(database)) == 2
+    for arguments in ([], ["--to", "2026-01-06"]):  # neither a KEY nor a range need be given
+        ran = CliRunner().invoke(command, arguments)
+        assert ran.exit_code == 0 and ran.stdout.count("price") == 2, ran.output
 
 
 def test_signals_table_refuses_what_is_none(conn: psycopg.Connection[Any]) -> None:
