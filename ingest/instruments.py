@@ -5,6 +5,7 @@ Keys are reused after expiry, so an instrument is (instrument_key, expiry). What
 
 from __future__ import annotations
 
+import logging
 from datetime import UTC, datetime, time, timedelta
 from io import BytesIO
 from typing import Any, NamedTuple
@@ -15,7 +16,14 @@ from ingest.master import IST, UNPACKED_BYTES_MAX, MasterRow, OddRows, read_mast
 from sql import query
 from sql.database import translate
 
+log = logging.getLogger(__name__)
+
 REBUILT_AT = time(6, 30)  # IST; the vendor makes the day's master at about 6:00
+# A contract's key may go to another as soon as it has expired. So far apart a tick and a master may be of different
+# contracts, and the tick stays without a name; less is a list that could not be fetched for a week.
+KNOWN_WITHIN_DAYS = 10
+# For a holiday an expiry moves by a day or two; when the exchange chose another day of the week it was five.
+MOVED_WITHIN_DAYS = 7
 
 
 class MasterLoad(NamedTuple):
@@ -65,13 +73,34 @@ def load_master(
                 for rows, row in enumerate(found, 1):  # noqa: B007  the count is used below
                     copy.write_row(row)
             connection.execute("analyze master_rows")
-            for step in ("adopt_instruments", "keep_instrument_terms", "merge_master_rows"):
-                connection.execute(query(step))
-            connection.execute(query("end_instruments"), {"listed_keys": odd.keys})
+            terms = {
+                "known_at": _known_at(connection, loaded_at),
+                "known_within_days": KNOWN_WITHIN_DAYS,
+                "moved_within_days": MOVED_WITHIN_DAYS,
+                "listed_keys": odd.keys,
+            }
+            for step in ("adopt_instruments", "move_expiries", "keep_instrument_terms", "merge_master_rows"):
+                connection.execute(query(step), terms)
+            unnamed = connection.execute(query("unnamed_instruments")).fetchone()
+            connection.execute(query("end_instruments"), terms)
             connection.execute(query("note_master_load"), {"source": source, "rows": rows, "loaded_at": loaded_at})
     except psycopg.Error as exc:
         raise translate(exc) from exc
+    if unnamed is not None and unnamed[0]:
+        log.warning(
+            "ticks that were recorded long before this list keep their key for a name: it may have meant other "
+            "contracts then instruments=%d first=%s: load the list of those days before such ticks",
+            *unnamed,
+        )
     return MasterLoad(rows, odd)
+
+
+def _known_at(connection: psycopg.Connection[Any], loaded_at: datetime | None) -> datetime:
+    """Return when a master was in force, as far as can be told: when it is loaded, but not after its nearest expiry."""
+    row = connection.execute(query("master_known_at"), {"loaded_at": loaded_at}).fetchone()
+    assert row is not None
+    found: datetime = row[0]
+    return found
 
 
 def loaded_at(connection: psycopg.Connection[Any]) -> datetime | None:

@@ -29,7 +29,8 @@ from ingest.upstox import MASTER_PATH, QUOTES_KEYS_MAX, UpstoxApi
 from sql import query
 from sql.database import connect, translate
 from sql.errors import ConfigError, FeedError, TicklineError
-from sql.resolve import resolve
+from sql.keys import is_key
+from sql.resolve import look_up
 
 log = logging.getLogger(__name__)
 
@@ -90,6 +91,7 @@ class UniverseKeeper:
         self._read_of: tuple[date, datetime | None] | None = None
         self._chains: list[Chain] = []
         self._named: dict[str, str] = {}
+        self._wrong: dict[str, str] = {}  # of names that mean nothing: why
         self._prices: dict[str, float] = {}  # of underlyings that have never ticked, as REST had them
         self._priced_at: datetime | None = None
 
@@ -128,7 +130,8 @@ class UniverseKeeper:
         Raises
         ------
         ConfigError
-            If the settings name nothing, or an instrument or underlying that is not known.
+            If the settings name nothing, an underlying that is not known, or only instruments that are not known:
+            one that is not, among others that are, is said and left out. A key need not be known.
         StoreError
             If the database refuses or is away.
         """
@@ -145,6 +148,8 @@ class UniverseKeeper:
         spots = self._prices | ticked
         found = wanted(self._rules, self._chains, spots=spots, on=on, centres=self._centres, named=self._named)
         self._centres = found.centres
+        if not found.keys and self._wrong:
+            raise ConfigError(next(iter(self._wrong.values())))
         return found
 
     def supposed(self, found: Universe, now: datetime) -> Universe:
@@ -164,8 +169,17 @@ class UniverseKeeper:
         read_of = (on, loaded_at(connection))
         if read_of == self._read_of:
             return
-        found = resolve(connection, list(self.settings.universe), on=on)
-        self._named = {instrument.instrument_key: self.settings.mode for instrument in found}
+        self._named, self._wrong = {}, {}
+        found, wrong = look_up(connection, self.settings.universe, on=on)
+        for name in self.settings.universe:
+            if name in found:
+                self._named[found[name].instrument_key] = self.settings.mode
+            elif is_key(name.strip()):  # the vendor knows it, or says nothing
+                self._named[name.strip()] = self.settings.mode
+                log.warning("no list of instruments has key %r: it is subscribed, and named when a list has it", name)
+            else:
+                self._wrong[name] = wrong[name]
+                log.warning("name skipped: %s", wrong[name])
         if self.settings.underlyings:
             segments = [DERIVATIVES[exchange] for exchange in self._sources]
             rows = connection.execute(query("living_contracts"), {"on": on, "segments": segments}).fetchall()

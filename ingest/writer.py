@@ -26,6 +26,7 @@ from ingest.batch import COPY_HEADER, COPY_TRAILER, encode_rows, late_rows
 from ingest.batches import Batch, RejectedTick, Resume, time_of
 from ingest.findings import write_findings
 from ingest.freshness import touch
+from ingest.instruments import KNOWN_WITHIN_DAYS
 from ingest.journal import Position
 from ingest.model import DAY_MS, TICK_COLUMN_NAMES, InstrumentRef
 from sql import query
@@ -179,7 +180,8 @@ class Writer:
         """Return the instruments that the keys mean on a day; unknown keys get a row of their own."""
         try:
             rows = self._connection.execute(
-                query("register_instruments"), {"instrument_keys": list(instrument_keys), "day": day}
+                query("register_instruments"),
+                {"instrument_keys": list(instrument_keys), "day": day, "known_within_days": KNOWN_WITHIN_DAYS},
             ).fetchall()
         except psycopg.Error as exc:
             raise translate(exc) from exc

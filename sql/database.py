@@ -21,7 +21,7 @@ from sql.embedded import EmbeddedServer, embedded_server
 from sql.errors import ConfigError, Rejected, Retryable, SchemaError, StoreError
 from sql.settings import DatabaseSettings, Engine
 
-HEAD = "0004"  # the revision that this program is written for
+HEAD = "0005"  # the revision that this program is written for
 CONNECT_SECONDS_MAX = 10
 STARTING_POLL_S = 0.1
 STARTING_SECONDS_MAX = 30.0  # a server that says that it starts is given so long; a long recovery is tried again

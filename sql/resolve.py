@@ -58,30 +58,47 @@ def resolve(connection: psycopg.Connection[Any], names: Sequence[str], *, on: da
     names
         What was typed; a name that is there twice is answered twice.
     on
-        The market-local day that is meant. Keys are reused after expiry: of several instruments
-        the one that lives on that day is chosen, else the one that expired last.
+        The market-local day that is meant. Keys are reused after expiry, and a split gives a share a
+        new key: of several instruments the one that lives and is listed on that day is chosen.
 
     Raises
     ------
     ConfigError
-        If no instrument has one of the names; the text has the nearest names.
+        If no instrument has one of the names, with the nearest names; or if several have it and nothing tells
+        them apart.
     StoreError
         If the database refuses.
     """
-    exact = [name.strip() for name in names]
+    found, wrong = look_up(connection, names, on=on)
+    if wrong:
+        raise ConfigError(next(iter(wrong.values())))
+    return [found[name] for name in names]
+
+
+def look_up(
+    connection: psycopg.Connection[Any], names: Sequence[str], *, on: date
+) -> tuple[dict[str, Instrument], dict[str, str]]:
+    """Return the instruments that names mean on a day, and of each other name what is wrong with it; see `resolve`.
+
+    Raises
+    ------
+    StoreError
+        If the database refuses.
+    """
+    exact = {name: name.strip() for name in names}
     try:
         # Programs pass keys, which are found by an index; only the others need the names of all.
-        found = _find(connection, "resolve_keys", {"instrument_keys": exact, "on": on})
-        spellings = [_spelling(name) for name in exact if name not in found]
+        found = _find(connection, "resolve_keys", {"instrument_keys": list(exact.values()), "on": on})
+        spellings = [_spelling(name) for name in exact.values() if name not in found]
         if spellings:
             found |= _find(connection, "resolve_names", {"spellings": spellings, "on": on})
-        instruments = [found.get(name) or found.get(_spelling(name)) for name in exact]
-        unknown = [name for name, instrument in zip(exact, instruments, strict=True) if instrument is None]
-        if unknown:
-            raise ConfigError(_unknown_text(connection, unknown[0], on))
+        meant = {name: found.get(key) or found.get(_spelling(key)) or [] for name, key in exact.items()}
+        unknown = {name: _unknown_text(connection, exact[name], on) for name, those in meant.items() if not those}
     except psycopg.Error as exc:
         raise translate(exc) from exc
-    return [instrument for instrument in instruments if instrument is not None]
+    several = {name: _several_text(exact[name], those) for name, those in meant.items() if len(those) > 1}
+    wrong = {name: (unknown | several)[name] for name in exact if name in unknown or name in several}
+    return {name: those[0] for name, those in meant.items() if name not in wrong}, wrong
 
 
 def _spelling(name: str) -> str:
@@ -89,11 +106,19 @@ def _spelling(name: str) -> str:
     return "".join(name.split()).upper()
 
 
-def _find(connection: psycopg.Connection[Any], name: str, parameters: dict[str, Any]) -> dict[str, Instrument]:
+def _find(connection: psycopg.Connection[Any], name: str, parameters: dict[str, Any]) -> dict[str, list[Instrument]]:
     """Run a query of `sql/queries/` that yields spellings and instruments."""
+    found: dict[str, list[Instrument]] = {}
     with connection.cursor(row_factory=dict_row) as cursor:
-        cursor.execute(query(name), parameters)
-        return {row.pop("spelling"): Instrument(**row) for row in cursor}
+        for row in cursor.execute(query(name), parameters):
+            found.setdefault(row.pop("spelling"), []).append(Instrument(**row))
+    return found
+
+
+def _several_text(name: str, those: Sequence[Instrument]) -> str:
+    """Say that a name means several instruments alike."""
+    keys = ", ".join(f"{one.instrument_key!r} ({one.instrument_type})" for one in those[:NEAR_MAX])
+    return f"name {name!r} means {len(those)} instruments: give one of their keys: {keys}"
 
 
 def _unknown_text(connection: psycopg.Connection[Any], name: str, on: date) -> str:

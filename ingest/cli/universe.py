@@ -30,26 +30,24 @@ def show(form: str) -> None:
     from ingest.cli.common import ready_database
     from ingest.config import settings
     from ingest.universe_keeper import UniverseKeeper, master_age
-    from sql.resolve import resolve
+    from sql.resolve import look_up
 
     config, now = settings(), datetime.now(UTC)
     with ready_database(config) as database, database.connect(autocommit=True) as connection:
         keeper = UniverseKeeper(config, database.url)
         asyncio.run(keeper.refresh(now))
         found = keeper.look(now)
-        instruments = resolve(connection, list(found.keys), on=keeper.calendar.contract_day(now))
+        known, _ = look_up(connection, list(found.keys), on=keeper.calendar.contract_day(now))
+        symbols = {key: known[key].trading_symbol or "" if key in known else "" for key in found.keys}
         age = master_age(connection, now)
     if form == "json":
-        listed = {key: {"mode": mode} for key, mode in found.keys.items()}
-        for instrument in instruments:
-            listed[instrument.instrument_key]["trading_symbol"] = instrument.trading_symbol or ""
+        listed = {key: {"mode": mode, "trading_symbol": symbols[key]} for key, mode in found.keys.items()}
         click.echo(json.dumps(listed, indent=2))
         return
     if form == "csv":
         click.echo("instrument_key,mode,trading_symbol")
-    for instrument in instruments:
-        key, symbol = instrument.instrument_key, instrument.trading_symbol or ""
-        mode = found.keys[key]
+    for key, mode in found.keys.items():
+        symbol = symbols[key]
         click.echo(f"{key},{mode},{symbol}" if form == "csv" else f"{key:<28} {mode:<14} {symbol}")
     click.echo(f"{len(found.keys):,} instruments; instrument master: {age}", err=True)
     _say_unpriced(found.unpriced)

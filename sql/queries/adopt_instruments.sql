@@ -1,5 +1,7 @@
 -- A contract that was met in the feed before any master named it has a row without expiry: give it the expiry
--- of the contract that has its key now. Reads `master_rows`. Expect: few rows.
+-- of the contract that has its key now, if that can be known to be the same: it was met days before the master at
+-- most, and not after that expiry. Reads `master_rows`.
+-- Parameters: known_at timestamptz, of which day the master is; known_within_days int4. Expect: few rows.
 update instruments as instrument
 set expiry = master.expiry
 from (
@@ -13,6 +15,9 @@ from (
 where
     instrument.instrument_key = master.instrument_key
     and instrument.expiry is null
+    and (instrument.valid_from at time zone 'Asia/Kolkata')::date
+    >= (%(known_at)s::timestamptz at time zone 'Asia/Kolkata')::date - %(known_within_days)s::int4
+    and (instrument.valid_from at time zone 'Asia/Kolkata')::date <= master.expiry
     and not exists (
         select 1
         from instruments as known

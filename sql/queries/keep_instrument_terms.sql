@@ -1,11 +1,12 @@
 -- Keep the terms that `master_rows` is about to change. A term that was not known yet is no change.
 -- Expect: few rows; some thousands on a day that lots are revised.
-insert into tickline.instrument_terms (instrument_id, trading_symbol, lot_size, tick_size)
+insert into tickline.instrument_terms (instrument_id, trading_symbol, lot_size, tick_size, expiry)
 select distinct
     instrument.instrument_id,
     instrument.trading_symbol,
     instrument.lot_size,
-    instrument.tick_size
+    instrument.tick_size,
+    instrument.expiry
 from instruments as instrument
 inner join master_rows as master
     on

@@ -1,4 +1,5 @@
 -- Merge `master_rows` into `instruments`: what changed is changed, what is new is added.
+-- Parameters: known_at timestamptz, of which day the master is.
 -- Expect: 80,000 rows, seconds; no lock that a reader would feel.
 merge into instruments as instrument
 using (
@@ -20,9 +21,11 @@ using (
         instrument.instrument_key = master.instrument_key
         and coalesce(instrument.expiry, 'infinity') = coalesce(master.expiry, 'infinity')
 when matched and (
+    instrument.valid_from > %(known_at)s,
     instrument.segment, instrument.name, instrument.trading_symbol, instrument.underlying_key,
     instrument.instrument_type, instrument.strike, instrument.lot_size, instrument.tick_size, instrument.valid_to
 ) is distinct from (
+    false,
     master.segment, master.name, master.trading_symbol, master.underlying_key,
     master.instrument_type, master.strike, master.lot_size, master.tick_size, null::timestamptz
 ) then update set
@@ -34,12 +37,14 @@ when matched and (
     strike = master.strike,
     lot_size = master.lot_size,
     tick_size = master.tick_size,
+    valid_from = least(instrument.valid_from, %(known_at)s),
     valid_to = null
 when not matched then insert (
     instrument_key, segment, name, trading_symbol, underlying_key,
-    instrument_type, expiry, strike, lot_size, tick_size
+    instrument_type, expiry, strike, lot_size, tick_size, valid_from
 )
 values (
     master.instrument_key, master.segment, master.name, master.trading_symbol, master.underlying_key,
-    master.instrument_type, master.expiry, master.strike, master.lot_size, master.tick_size
+    master.instrument_type, master.expiry, master.strike, master.lot_size, master.tick_size,
+    %(known_at)s
 )

@@ -1,4 +1,4 @@
--- Names that resemble one that no instrument has: they begin with its first letters, or hold it.
+-- Names that resemble one that no instrument has, of what is listed: they begin with its first letters, or hold it.
 -- Parameters: spelling text (the name in upper case without spaces), on date (market-local),
 -- candidates_max int4. Columns: name text, a trading symbol or, where there is none, an instrument key.
 -- Expect: at most candidates_max rows, those that hold it and the nearest expiries first.
@@ -11,8 +11,8 @@ with living_instruments as (
         expiry
     from instruments
     where
-        expiry is null
-        or expiry >= %(on)s
+        (expiry is null or expiry >= %(on)s)
+        and (valid_to is null or (valid_to at time zone 'Asia/Kolkata')::date > %(on)s)
 )
 
 select name

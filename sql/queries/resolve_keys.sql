@@ -1,5 +1,6 @@
--- The instruments that instrument keys mean on a day: the one that has not expired, the nearest expiry
--- first; where all have expired, the last that did. By the index of (instrument_key, expiry).
+-- The instruments that instrument keys mean on a day. By the index of (instrument_key, expiry).
+-- In order of preference: what has not expired; what the vendor's list still held on that day; what was known then,
+-- else what was known soonest after; what it holds now; the nearest expiry.
 -- Parameters: instrument_keys text[], on date (market-local).
 -- Columns: spelling text (the key), then those of an instrument. Expect: at most one row per key.
 -- Example: instrument_keys => '{NSE_FO|53001}', on => '2025-12-15'
@@ -18,5 +19,8 @@ where instrument.instrument_key = any(%(instrument_keys)s)
 order by
     instrument.instrument_key,
     (instrument.expiry is not null and instrument.expiry < %(on)s),
+    coalesce((instrument.valid_to at time zone 'Asia/Kolkata')::date <= %(on)s, false),
+    greatest((instrument.valid_from at time zone 'Asia/Kolkata')::date, %(on)s),
+    (instrument.valid_to is not null),
     abs(instrument.expiry - %(on)s) nulls last,
     instrument.instrument_id

@@ -1,9 +1,11 @@
 -- The instruments that names mean on a day. A spelling is a name in upper case without spaces. In order of
 -- preference it is that of an instrument key, a trading symbol, an underlying with FUT (the living future
--- nearest to expiry), or the full name of what does not expire, as 'Nifty Bank'. Among several the living
--- one is meant; then NSE before BSE before others; then an index, an equity, others; then as for keys.
+-- nearest to expiry), or the full name of what does not expire, as 'Nifty Bank'. Among several: what has not expired;
+-- what the vendor's list still held on that day; NSE before BSE before others; an index, a share by its series, others;
+-- the nearest expiry; what was known then, else what was known soonest after; what the list holds now; the newest.
 -- Parameters: spellings text[], on date (market-local).
--- Columns: spelling text, then those of an instrument. Expect: at most one row per spelling.
+-- Columns: spelling text, then those of an instrument. Expect: one row per spelling; several where nothing tells
+-- which of them is meant.
 -- Example: spellings => '{INFY,NIFTYFUT,BANKNIFTY59400CE30DEC25}', on => '2025-12-15'
 with spelled_instruments as (
     select
@@ -33,26 +35,57 @@ with spelled_instruments as (
         4 as preference
     from instruments
     where expiry is null
+),
+
+ranked_instruments as (
+    select
+        spelled.spelling,
+        instrument.instrument_id,
+        instrument.instrument_key,
+        instrument.trading_symbol,
+        instrument.instrument_type,
+        instrument.segment,
+        instrument.expiry,
+        instrument.strike,
+        instrument.lot_size,
+        rank() over (
+            partition by spelled.spelling
+            order by
+                (instrument.expiry is not null and instrument.expiry < %(on)s),
+                coalesce((instrument.valid_to at time zone 'Asia/Kolkata')::date <= %(on)s, false),
+                spelled.preference,
+                array_position(array['NSE', 'NCD', 'BSE', 'BCD'], left(instrument.segment, 3)) nulls last,
+                -- Shares: traded freely, for delivery only, under watch; then those of small companies; then BSE's groups.
+                array_position(
+                    array[
+                        'INDEX', 'EQ', 'BE', 'BZ', 'SM', 'ST', 'SZ',
+                        'A', 'B', 'T', 'X', 'XT', 'Z', 'ZP', 'M', 'MT', 'MS'
+                    ],
+                    instrument.instrument_type
+                ) nulls last,
+                abs(instrument.expiry - %(on)s) nulls last,
+                greatest((instrument.valid_from at time zone 'Asia/Kolkata')::date, %(on)s),
+                (instrument.valid_to is not null),
+                (instrument.valid_from at time zone 'Asia/Kolkata')::date desc
+        ) as place
+    from spelled_instruments as spelled
+    inner join instruments as instrument using (instrument_id)
+    where spelled.spelling = any(%(spellings)s)
 )
 
-select distinct on (spelled.spelling)
-    spelled.spelling,
-    instrument.instrument_id,
-    instrument.instrument_key,
-    instrument.trading_symbol,
-    instrument.instrument_type,
-    instrument.segment,
-    instrument.expiry,
-    instrument.strike,
-    instrument.lot_size
-from spelled_instruments as spelled
-inner join instruments as instrument using (instrument_id)
-where spelled.spelling = any(%(spellings)s)
+select distinct on (spelling, instrument_key)
+    spelling,
+    instrument_id,
+    instrument_key,
+    trading_symbol,
+    instrument_type,
+    segment,
+    expiry,
+    strike,
+    lot_size
+from ranked_instruments
+where place = 1
 order by
-    spelled.spelling,
-    (instrument.expiry is not null and instrument.expiry < %(on)s),
-    spelled.preference,
-    array_position(array['NSE', 'NCD', 'BSE', 'BCD'], left(instrument.segment, 3)) nulls last,
-    array_position(array['INDEX', 'EQ'], instrument.instrument_type) nulls last,
-    abs(instrument.expiry - %(on)s) nulls last,
-    instrument.instrument_id
+    spelling,
+    instrument_key,
+    instrument_id

@@ -24,6 +24,7 @@ from ingest.simulator.recorded import RecordingSource
 from ingest.simulator.server import Simulator
 from ingest.universe_keeper import UniverseKeeper
 from ingest.upstox import UpstoxApi
+from ingest.writer import Writer
 from sql import query
 from sql.database import Database
 from sql.errors import ConfigError, FeedError
@@ -75,6 +76,113 @@ def test_master_reused_token_and_changed_lot_keep_both_histories(conn: psycopg.C
     assert terms == [(75, 0.05)]
     found = [resolve(conn, ["NSE_FO|1"], on=day)[0].expiry for day in (december, date(2026, 1, 5))]
     assert found == [december, march]
+
+
+def load(conn: psycopg.Connection[Any], day: date, *rows: dict[str, Any]) -> None:
+    source = str(conn.execute("select count(*) from tickline.master_loads").fetchone())
+    load_master(conn, json.dumps(rows).encode(), source, moment(day, time_of_day(6, 30)))
+
+
+def register(conn: psycopg.Connection[Any], database: Database, day: date, key: str = "NSE_FO|1") -> int:
+    """Return the instrument that ticks of a day belong to."""
+    with Writer(database.url, "test") as writer:
+        return writer.register([key], day)[0].instrument_id
+
+
+@pytest.mark.parametrize("to", [date(2026, 12, 30), date(2027, 1, 1)])
+def test_master_moved_expiry_is_the_same_contract_with_new_terms(
+    conn: psycopg.Connection[Any], database: Database, to: date
+) -> None:
+    load(conn, date(2026, 12, 1), row(date(2026, 12, 31), "NIFTY FUT 31 DEC 26", 75))
+    before = register(conn, database, date(2026, 12, 1))
+    load(conn, date(2026, 12, 2), row(to, f"NIFTY FUT {to:%d %b %y}".upper(), 65))
+    assert register(conn, database, date(2026, 12, 2)) == before
+    assert conn.execute("select expiry, lot_size, valid_to from instruments").fetchall() == [(to, 65, None)]
+    terms = conn.execute("select trading_symbol, lot_size, expiry from tickline.instrument_terms").fetchall()
+    assert terms == [("NIFTY FUT 31 DEC 26", 75, date(2026, 12, 31))]
+
+
+@pytest.mark.parametrize(
+    ("loaded", "changed"),
+    [
+        pytest.param(date(2026, 12, 31), {}, id="the old expiry is over"),
+        pytest.param(date(2026, 12, 2), {"strike_price": 24_000.0, "instrument_type": "CE"}, id="another type"),
+        pytest.param(date(2026, 12, 2), {"underlying_key": "NSE_EQ|SBIN"}, id="another underlying"),
+    ],
+)
+def test_master_reused_token_is_no_moved_expiry(
+    conn: psycopg.Connection[Any], database: Database, loaded: date, changed: dict[str, Any]
+) -> None:
+    load(conn, date(2026, 12, 1), row(date(2026, 12, 30), "NIFTY FUT 30 DEC 26", 75))
+    before = register(conn, database, date(2026, 12, 1))
+    load(conn, loaded, row(date(2027, 1, 5), "SBIN FUT 05 JAN 27", 750) | changed)
+    assert register(conn, database, loaded) != before
+
+
+def test_ticks_without_a_master_are_named_by_that_of_their_days_and_no_other(
+    conn: psycopg.Connection[Any], database: Database, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A recording of October, replayed without its list; in November another contract has its key."""
+    october, november = date(2026, 10, 12), date(2026, 11, 27)
+    ticked = register(conn, database, october)
+    load(conn, november, row(date(2026, 12, 29), "SBIN FUT 29 DEC 26", 750))
+    assert "keep their key for a name" in caplog.text and "first=NSE_FO|1" in caplog.text
+    assert register(conn, database, october) == ticked != register(conn, database, november)
+    assert resolve(conn, ["NSE_FO|1"], on=october)[0].trading_symbol is None
+    assert resolve(conn, ["NSE_FO|1"], on=november)[0].trading_symbol == "SBIN FUT 29 DEC 26"
+    assert conn.execute("select trading_symbol from instruments where instrument_id = %s", (ticked,)).fetchone() == (
+        None,
+    )
+    caplog.clear()
+    load(conn, november, row(date(2026, 12, 29), "SBIN FUT 29 DEC 26", 750))
+    assert not caplog.text  # said once
+
+
+def test_ticks_of_a_day_long_before_the_master_are_not_those_of_its_contract(
+    conn: psycopg.Connection[Any], database: Database
+) -> None:
+    load(conn, date(2026, 11, 27), row(date(2026, 12, 29), "SBIN FUT 29 DEC 26", 750))
+    ticked = register(conn, database, date(2026, 10, 12))
+    assert resolve(conn, ["NSE_FO|1"], on=date(2026, 10, 12))[0].instrument_id == ticked
+    assert ticked != register(conn, database, date(2026, 11, 27))
+
+
+@pytest.mark.parametrize("met", [date(2026, 11, 27), date(2026, 11, 24)])
+def test_ticks_recorded_before_the_list_came_get_its_name(
+    conn: psycopg.Connection[Any], database: Database, met: date
+) -> None:
+    ticked = register(conn, database, met)
+    load(conn, date(2026, 11, 27), row(date(2026, 12, 29), "NIFTY FUT 29 DEC 26", 75))
+    assert register(conn, database, date(2026, 11, 27)) == ticked
+    assert resolve(conn, ["NIFTY FUT"], on=met)[0].instrument_id == ticked
+
+
+def test_master_of_an_earlier_day_ends_nothing_that_was_not_known_then(conn: psycopg.Connection[Any]) -> None:
+    today = row(date(2027, 1, 26), "NIFTY FUT 26 JAN 27", 65) | {"instrument_key": "NSE_FO|2"}
+    load(conn, date(2026, 12, 29), today)
+    load(conn, date(2026, 12, 29), row(date(2026, 10, 27), "NIFTY FUT 27 OCT 26", 75))
+    found = conn.execute("select instrument_key from instruments where valid_to is null and expiry > '2026-12-01'")
+    assert found.fetchall() == [("NSE_FO|2",)]
+
+
+@on_one_engine
+def test_look_takes_keys_without_a_list_and_skips_unknown_names(
+    database: Database, conn: psycopg.Connection[Any], home: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    def look(universe: str) -> dict[str, str]:
+        config = settings(home=home, universe=universe, underlyings="")
+        return UniverseKeeper(config, database.url).look(NOON).keys
+
+    assert look("NSE_FO|50904") == {"NSE_FO|50904": "full"}
+    assert "no list of instruments has key 'NSE_FO|50904'" in caplog.text
+    with pytest.raises(ConfigError, match="'NOSUCH'.*no instruments are loaded"):
+        look("NOSUCH")
+    load_master(conn, data_file(MASTER).read_bytes(), "file")
+    caplog.clear()
+    assert look("INFY,NOSUCH") == {"NSE_EQ|INE009A01021": "full"}
+    assert "name skipped: unknown instrument 'NOSUCH'" in caplog.text
+    with pytest.raises(ConfigError, match="unknown instrument 'INFI'.*'INFY'"):
+        look("INFI")
 
 
 @on_one_engine

@@ -89,6 +89,61 @@ def test_resolve_several_names_keep_their_order(master: psycopg.Connection[Any])
     assert found == ["NSE_FO|49543", "NSE_EQ|INE009A01021", "NSE_FO|49543", "NSE_EQ|INE009A01021"]
 
 
+COLUMNS_IN_TIME = "instrument_key, segment, name, trading_symbol, instrument_type, expiry, valid_from, valid_to"
+SPLIT, MOVED = "2026-11-27 06:30+05:30", "2026-12-10 06:30+05:30"
+IN_TIME: list[tuple[Any, ...]] = [
+    # A split: the old share and its future are withdrawn, others have the symbol.
+    ("NSE_EQ|OLD", "NSE_EQ", "KOTAK", "KOTAKBANK", "EQ", None, "2026-01-01", SPLIT),
+    ("NSE_FO|50001", "NSE_FO", "KOTAK", "KOTAKBANK FUT 29 DEC 26", "FUT", date(2026, 12, 29), "2026-01-01", SPLIT),
+    ("NSE_EQ|NEW", "NSE_EQ", "KOTAK", "KOTAKBANK", "EQ", None, SPLIT, None),
+    ("NSE_FO|50101", "NSE_FO", "KOTAK", "KOTAKBANK FUT 29 DEC 26", "FUT", date(2026, 12, 29), SPLIT, None),
+    # An expiry that an earlier version took for another contract when it was moved.
+    ("NSE_FO|7", "NSE_FO", "NIFTY", "NIFTY FUT 31 DEC 26", "FUT", date(2026, 12, 31), "2026-01-01", MOVED),
+    ("NSE_FO|7", "NSE_FO", "NIFTY", "NIFTY FUT 30 DEC 26", "FUT", date(2026, 12, 30), MOVED, None),
+    # One symbol for a share and other papers of the company; the share is not always the first of them.
+    ("NSE_EQ|PARTLY", "NSE_EQ", "A", "AARTISURF", "P1", None, "2026-01-01", None),
+    ("NSE_EQ|SHARE", "NSE_EQ", "A", "AARTISURF", "BZ", None, "2026-01-01", None),
+    ("NSE_EQ|BOND1", "NSE_EQ", "I", "IMC1", "N0", None, "2026-01-01", None),
+    ("NSE_EQ|BOND2", "NSE_EQ", "I", "IMC1", "N1", None, "2026-01-01", None),
+]
+
+
+@pytest.mark.parametrize(
+    ("name", "on", "expected"),
+    [
+        ("KOTAKBANK", "2026-11-26", "NSE_EQ|OLD"),
+        ("KOTAKBANK", "2026-11-27", "NSE_EQ|NEW"),
+        ("KOTAKBANK", "2025-06-01", "NSE_EQ|OLD"),  # from before anything was known
+        ("KOTAKBANK", "2027-06-01", "NSE_EQ|NEW"),
+        ("KOTAKBANK FUT", "2026-11-26", "NSE_FO|50001"),
+        ("KOTAKBANK FUT", "2026-11-27", "NSE_FO|50101"),
+        ("KOTAKBANK FUT 29 DEC 26", "2026-11-27", "NSE_FO|50101"),
+        ("NSE_EQ|OLD", "2026-11-27", "NSE_EQ|OLD"),
+        ("AARTISURF", "2026-11-27", "NSE_EQ|SHARE"),
+    ],
+)
+def test_resolve_prefers_what_is_listed_on_the_day(
+    conn: psycopg.Connection[Any], name: str, on: str, expected: str
+) -> None:
+    statement = f"insert into instruments ({COLUMNS_IN_TIME}) values ({', '.join(['%s'] * 8)})"
+    conn.cursor().executemany(statement, IN_TIME)
+    assert keys(conn, name, on=date.fromisoformat(on)) == [expected]
+
+
+def test_resolve_key_of_a_history_cut_in_two_is_the_part_of_the_day(conn: psycopg.Connection[Any]) -> None:
+    statement = f"insert into instruments ({COLUMNS_IN_TIME}) values ({', '.join(['%s'] * 8)})"
+    conn.cursor().executemany(statement, IN_TIME)
+    found = [resolve(conn, ["NSE_FO|7"], on=date(2026, 12, day))[0].expiry for day in (9, 10, 30)]
+    assert found == [date(2026, 12, 31), date(2026, 12, 30), date(2026, 12, 30)]
+
+
+def test_resolve_symbol_that_nothing_tells_apart_is_refused_with_the_keys(conn: psycopg.Connection[Any]) -> None:
+    statement = f"insert into instruments ({COLUMNS_IN_TIME}) values ({', '.join(['%s'] * 8)})"
+    conn.cursor().executemany(statement, IN_TIME)
+    with pytest.raises(ConfigError, match=r"means 2 instruments: .*'NSE_EQ\|BOND1' \(N0\), 'NSE_EQ\|BOND2' \(N1\)"):
+        resolve(conn, ["IMC1"], on=date(2026, 11, 27))
+
+
 def test_resolve_key_that_only_ticked_has_no_more_than_its_key(conn: psycopg.Connection[Any]) -> None:
     conn.execute("insert into instruments (instrument_key, segment) values ('NSE_FO|1', 'NSE_FO')")
     [found] = resolve(conn, ["NSE_FO|1"], on=BEFORE_EXPIRY)
