@@ -34,7 +34,7 @@ def load_calendar(home: Path, source: str) -> Calendar:
         return calendar_of(stored["holidays"], stored["timings"], fetched_at)
     except FileNotFoundError:
         return Calendar()
-    except (OSError, ValueError, KeyError, TypeError) as exc:
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as exc:
         log.warning("calendar not read, the built-in one is used path=%s error=%r", path, exc)
         return Calendar()
 
@@ -53,10 +53,13 @@ async def refresh_calendar(api: UpstoxApi, home: Path, source: str, now: datetim
     fetched_at = now.astimezone(UTC)
     try:
         calendar = calendar_of(holidays, timings, fetched_at)
-    except (KeyError, TypeError, ValueError) as exc:
-        raise FeedError(f"market calendar of the vendor is not understood: {exc!r}: the last good one is kept") from exc
+    except (KeyError, TypeError, ValueError, AttributeError) as exc:
+        raise FeedError(f"market calendar of the vendor is not understood: {exc}: the last good one is kept") from exc
     stored = {"source": source, "fetched_at": fetched_at.isoformat(), "holidays": holidays, "timings": timings}
-    await asyncio.to_thread(_store, home, json.dumps(stored))
+    try:
+        await asyncio.to_thread(_store, home, json.dumps(stored))
+    except OSError as exc:  # it is used, and fetched again by the next start
+        log.warning("calendar not stored path=%s error=%s", home / FILE, exc)
     return calendar
 
 

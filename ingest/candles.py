@@ -7,13 +7,18 @@ that is over, beside `live_ohlc`, the one that forms.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from datetime import datetime
-from typing import Any, NamedTuple
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any, NamedTuple, TypeVar
 
+from pydantic import AwareDatetime, BaseModel
+
+from ingest.foreign import each
 from ingest.judge import MINUTE_MS
 from ingest.official import PRICE_MAX, QUANTITY_MAX
 from sql.errors import FeedError
+
+R = TypeVar("R")
+ROW = ("start", "open", "high", "low", "close", "volume", "oi")  # of a candle call; the last two may be absent
 
 
 class Candle(NamedTuple):
@@ -35,24 +40,62 @@ class Candle(NamedTuple):
         return whole and priced and 0 <= self.volume < QUANTITY_MAX
 
 
+class _Bar(BaseModel):
+    """A bar as the vendor writes it; what it lacks makes it odd."""
+
+    open: float
+    high: float
+    low: float
+    close: float
+    volume: int | None = 0
+    oi: int | None = 0
+
+    def candle(self, start_ms: int) -> Candle:
+        return Candle(start_ms, self.open, self.high, self.low, self.close, self.volume or 0, self.oi or 0)
+
+
+class _Row(_Bar):
+    """A row of a candle call, by name."""
+
+    start: AwareDatetime
+
+
+class _LastMinute(_Bar):
+    ts: int
+
+
+class _Quote(BaseModel):
+    instrument_token: str
+    prev_ohlc: _LastMinute | None = None
+
+
+class _Price(BaseModel):
+    instrument_token: str
+    last_price: float
+
+
 def parse_candles(answer: Any) -> list[Candle]:
-    """Read the answer of a candle call, oldest first; what cannot be a bar is left out.
+    """Read the answer of a candle call, oldest first, one a minute; what cannot be a bar is left out.
+
+    Of two for one minute the one with more volume is taken: it was made later, of more trades.
 
     Raises
     ------
     FeedError
-        If the answer has another shape.
+        If the answer has another shape, or none of its rows makes sense.
     """
-    try:
-        rows: Iterable[Any] = answer["data"]["candles"]
-        found = []
-        for row in rows:
-            open_, high, low, close = (float(price) for price in row[1:5])
-            start_ms = round(datetime.fromisoformat(row[0]).timestamp() * 1000)
-            found.append(Candle(start_ms, open_, high, low, close, int(row[5]), int(row[6]) if len(row) > 6 else 0))
-    except (KeyError, TypeError, ValueError, IndexError, OverflowError) as exc:
-        raise FeedError(f"candles are not understood: {exc!r}: the vendor has changed them") from exc
-    return sorted(candle for candle in found if candle.is_possible)
+
+    def read(row: Sequence[Any]) -> Candle:
+        bar = _Row.model_validate(
+            dict(zip(("start", "open", "high", "low", "close", "volume", "oi"), row, strict=False))
+        )
+        return bar.candle(round(bar.start.timestamp() * 1000))
+
+    found: dict[int, Candle] = {}
+    for candle in _read(answer, "candles", read, lambda data: data["candles"]):
+        if candle.is_possible and (candle.bucket_ms not in found or candle.volume > found[candle.bucket_ms].volume):
+            found[candle.bucket_ms] = candle
+    return sorted(found.values())
 
 
 def parse_quotes(answer: Any) -> dict[str, Candle]:
@@ -61,21 +104,12 @@ def parse_quotes(answer: Any) -> dict[str, Candle]:
     Raises
     ------
     FeedError
-        If the answer has another shape.
+        If the answer has another shape, or none of its quotes makes sense.
     """
-    found: dict[str, Candle] = {}
-    try:
-        for quote in answer["data"].values():
-            bar = quote.get("prev_ohlc")
-            if bar is None:
-                continue
-            open_, high, low, close = (float(bar[name]) for name in ("open", "high", "low", "close"))
-            candle = Candle(int(bar["ts"]), open_, high, low, close, int(bar.get("volume") or 0), 0)
-            if candle.is_possible:
-                found[str(quote["instrument_token"])] = candle
-    except (KeyError, TypeError, ValueError, AttributeError, OverflowError) as exc:
-        raise FeedError(f"quotes are not understood: {exc!r}: the vendor has changed them") from exc
-    return found
+    quotes = _read(answer, "quotes", _Quote.model_validate, lambda data: data.values())
+    bars = {quote.instrument_token: quote.prev_ohlc for quote in quotes if quote.prev_ohlc is not None}
+    candles = {key: bar.candle(bar.ts) for key, bar in bars.items()}
+    return {key: candle for key, candle in candles.items() if candle.is_possible}
 
 
 def parse_prices(answer: Any) -> dict[str, float]:
@@ -84,10 +118,15 @@ def parse_prices(answer: Any) -> dict[str, float]:
     Raises
     ------
     FeedError
-        If the answer has another shape.
+        If the answer has another shape, or none of its prices makes sense.
     """
+    prices = _read(answer, "prices", _Price.model_validate, lambda data: data.values())
+    return {price.instrument_token: price.last_price for price in prices if 0 < price.last_price < PRICE_MAX}
+
+
+def _read(answer: Any, what: str, read: Callable[[Any], R], items: Callable[[Any], Iterable[Any]]) -> list[R]:
+    """Read the items of an answer; one that is odd is left out."""
     try:
-        found = {str(quote["instrument_token"]): float(quote["last_price"]) for quote in answer["data"].values()}
+        return each(items(answer["data"]), read)[0]
     except (KeyError, TypeError, ValueError, AttributeError) as exc:
-        raise FeedError(f"prices are not understood: {exc!r}: the vendor has changed them") from exc
-    return {key: price for key, price in found.items() if 0 < price < PRICE_MAX}
+        raise FeedError(f"{what} are not understood: {type(exc).__name__}: the vendor has changed them") from exc

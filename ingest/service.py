@@ -9,6 +9,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterable, Mapping, Sequence
 
+from ingest.fence import Fence
 from ingest.handlers import Handler
 from ingest.line import Line
 from ingest.model import Floats
@@ -41,6 +42,8 @@ class Service:
     ----------
     keys
         What is wanted: instrument key -> mode.
+    fence
+        Round the tasks beside the feed: what fails there ends nothing else.
     """
 
     def __init__(
@@ -55,6 +58,7 @@ class Service:
         self.account = account
         self.watch = watch
         self.writer = writer
+        self.fence = Fence(watch.timepiece)
         self.handlers: list[Handler] = []
         self.keys: dict[str, str] = {}
         self._universe: dict[str, str] = {}

@@ -18,8 +18,11 @@ from datetime import UTC, date, datetime, time, timedelta
 from enum import Enum
 from typing import Any, NamedTuple
 
+from ingest.foreign import each
+
 IST = timedelta(hours=5, minutes=30)  # India has one zone and no summer time
 SATURDAY = 5
+YEAR_MIN, YEAR_MAX = 1990, 2100  # the electronic market's first years, and further than any calendar says
 SEARCH_DAYS_MAX = 15  # the longest run of days without a session is under a week
 PRE_OPEN = timedelta(minutes=15)
 AUCTION = timedelta(minutes=15)  # before the close, F&O stocks leave continuous trading
@@ -198,19 +201,22 @@ def calendar_of(
 
     Raises
     ------
-    KeyError, TypeError, ValueError
-        If the answers are not of that form.
+    KeyError, TypeError, ValueError, AttributeError
+        If the answers are not of that form. An odd row costs itself only.
     """
     days: dict[date, Mapping[str, Hours]] = {}
     closed: dict[date, frozenset[str]] = {}
-    for row in holidays:
+
+    def note(row: Mapping[str, Any]) -> None:
         day = date.fromisoformat(row["date"])
         if row.get("holiday_type") == "SETTLEMENT_HOLIDAY":  # banks are closed, the exchange is not
-            continue
+            return
         if opened := row.get("open_exchanges"):
             days[day] = _hours_of(opened)
         else:
             closed[day] = frozenset(row.get("closed_exchanges") or ())
+
+    each(holidays, note)
     for text, rows in timings.items():
         if rows:  # none says a holiday, or nothing at all: the list of holidays and the weekday decide
             days[date.fromisoformat(text)] = _hours_of(rows)
@@ -218,9 +224,11 @@ def calendar_of(
 
 
 def _hours_of(rows: Sequence[Mapping[str, Any]]) -> dict[str, Hours]:
-    return {
-        str(row["exchange"]): Hours(
-            datetime.fromtimestamp(row["start_time"] / 1000, UTC), datetime.fromtimestamp(row["end_time"] / 1000, UTC)
-        )
-        for row in rows
-    }
+    return dict(each(rows, _exchange_hours)[0])
+
+
+def _exchange_hours(row: Mapping[str, Any]) -> tuple[str, Hours]:
+    opens, closes = (datetime.fromtimestamp(row[name] / 1000, UTC) for name in ("start_time", "end_time"))
+    if opens.year < YEAR_MIN or closes.year > YEAR_MAX:
+        raise ValueError("no time of a market")
+    return str(row["exchange"]), Hours(opens, closes)

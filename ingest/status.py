@@ -92,6 +92,7 @@ def health(service: Service) -> dict[str, Any]:
     for line in _used(service):
         found = [problem for feed in line.feeds if (problem := _problem(service, line, feed))]
         (problems if len(found) == len(line.feeds) else warnings).extend(found)
+    warnings += service.fence.warnings()
     problems += [f"journal: {line.feed.spool.error}" for line in service.lines if line.feed.spool.error]
     if (away_s := _away_s(service)) is not None and away_s > TROUBLE_S:
         problems.append(f"database away for {away_s:.0f} s: {service.writer.last_error}")

@@ -15,7 +15,7 @@ import asyncio
 import importlib
 import logging
 import signal
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -172,17 +172,18 @@ async def _run(
             spooling = [group.create_task(line.feed.spool.run(), name=f"spool {line.stream}") for line in lines]
             feeds = [feed for line in lines for feed in line.feeds]
             receiving = [group.create_task(feed.run(), name=f"feed {feed.name}") for feed in feeds]
-            along = [group.create_task(line.keep(), name=f"journal keeper {line.stream}") for line in lines]
-            along += [
-                group.create_task(show_along(progress, show), name="progress"),
-                group.create_task(service.watch.run(), name="watch"),
-                group.create_task(refresh_along(url), name="bars"),
-                group.create_task(backfill_along(settings, url, lines), name="backfill"),
-            ]
+            works: dict[str, Callable[[], Awaitable[None]]] = {f"journal {line.stream}": line.keep for line in lines}
+            works |= {
+                "progress": lambda: show_along(progress, show),
+                "watch": service.watch.run,
+                "bars": lambda: refresh_along(url),
+                "backfill": lambda: backfill_along(settings, url, lines),
+            }
             if server is not None:
-                along.append(group.create_task(_api().serve(server, settings.api_port), name="status"))
+                works["status"] = lambda: _api().serve(server, settings.api_port)
             if keeper is not None:
-                along.append(group.create_task(follow_along(settings, keeper, service), name="universe"))
+                works["universe"] = lambda: follow_along(settings, keeper, service)
+            along = [group.create_task(service.fence.keep(name, work), name=name) for name, work in works.items()]
             await stop.wait()
             deadline = asyncio.get_running_loop().time() + settings.stop_s
             log.info("stopping: the feed is closed, what is left is committed")

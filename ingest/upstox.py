@@ -184,8 +184,8 @@ class UpstoxApi:
             ) from exc
         except (KeyError, TypeError, ValueError) as exc:
             raise FeedError(f"answer of {url!r} is not understood: {exc!r}") from exc
-        if not isinstance(rows, list) or not all(isinstance(row, dict) for row in rows):
-            raise FeedError(f"answer of {url!r} is not understood: no array of objects")
+        if not isinstance(rows, list):
+            raise FeedError(f"answer of {url!r} is not understood: no array")
         return rows
 
     async def instrument_master(self, exchange: str) -> bytearray:

@@ -329,3 +329,31 @@ def test_closed_market_is_silent_without_alarm_and_left_alone(
 
     caplog.set_level("INFO")
     asyncio.run(run())
+
+
+def test_fault_of_ours_beside_the_feed_costs_no_tick_and_is_said(
+    database: Database, home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A bug in a background task is shown by `/health`, counted, and the task begins again."""
+
+    async def run() -> None:
+        async with running(database, home) as run:
+            await run.live()
+            watch = run.service.watch
+            look, broken = watch.look, [True]
+
+            def look_or_fail(at_s: float) -> None:
+                if broken:
+                    raise RecursionError("a bug")
+                look(at_s)
+
+            monkeypatch.setattr(watch, "look", look_or_fail)
+            await until(lambda: run.service.fence.failures["watch"] >= 2)
+            assert any(text.startswith("watch failed: RecursionError") for text in health(run.service)["warnings"])
+            ticks = run.ticks
+            await until(lambda: run.ticks > ticks)
+            broken.clear()
+            looked = watch.market_time()
+            await until(lambda: watch.market_time() != looked)
+
+    asyncio.run(run())

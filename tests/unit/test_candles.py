@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from ingest.candles import Candle, parse_candles, parse_quotes
+from ingest.candles import Candle, parse_candles, parse_prices, parse_quotes
 from sql.errors import FeedError
 
 MINUTE_MS = 1_765_770_300_000  # 15 Dec 2025 09:15 IST
@@ -39,6 +39,37 @@ def test_candle_that_cannot_be_is_left_out(change: dict[int, Any]) -> None:
 def test_answer_of_another_shape_is_an_error(given: Any) -> None:
     with pytest.raises(FeedError, match="candles are not understood"):
         parse_candles(given)
+
+
+@pytest.mark.parametrize(
+    "odd",
+    [None, [], ["today", *ROW[1:]], [ROW[0], None, *ROW[2:]], [1e30, *ROW[1:]], [*ROW[:5], "many"], {"start": 1}, "x"],
+    ids=repr,
+)
+def test_candle_that_is_odd_costs_itself(odd: Any) -> None:
+    later = ["2025-12-15T09:16:00+05:30", *ROW[1:]]
+    assert [candle.bucket_ms for candle in parse_candles(answer(later, odd, ROW))] == [MINUTE_MS, MINUTE_MS + 60_000]
+
+
+@pytest.mark.parametrize("order", [1, -1])
+def test_of_two_candles_for_one_minute_the_one_of_more_trades_is_taken(order: int) -> None:
+    partial = [ROW[0], 100.0, 100.5, 99.5, 100.0, 40, 1400]
+    (found,) = parse_candles(answer(*[partial, ROW][::order]))
+    assert (found.volume, found.high) == (75, 101.0)
+
+
+def test_candle_without_volume_is_one_of_an_index() -> None:
+    (found,) = parse_candles(answer([*ROW[:5], None]))
+    assert (found.volume, found.oi) == (0, 0)
+
+
+def test_quote_and_price_that_are_odd_cost_themselves() -> None:
+    bar = {"open": 100.0, "high": 101.0, "low": 99.5, "close": 100.5, "volume": 75, "ts": MINUTE_MS}
+    odd: dict[str, Any] = {"a": None, "b": {"instrument_token": 1}, "c": {"prev_ohlc": bar}, "d": [bar]}
+    odd["e"] = {"instrument_token": "NSE_FO|2", "prev_ohlc": bar | {"ts": 1e30}, "last_price": "much"}
+    quote = {"instrument_token": "NSE_FO|1", "prev_ohlc": bar, "last_price": 100.5}
+    assert list(parse_quotes({"data": odd | {"f": quote}})) == ["NSE_FO|1"]
+    assert parse_prices({"data": odd | {"f": quote}}) == {"NSE_FO|1": 100.5}
 
 
 def test_quotes_give_the_completed_minute_by_the_key_with_the_bar() -> None:

@@ -10,12 +10,12 @@ import pytest
 ROOT = Path(__file__).parents[2]
 # What each layer of `ingest` holds; a module may import its own layer and those before it.
 LAYERS = [
-    {"model", "proto", "config", "addresses"},
+    {"model", "proto", "config", "addresses", "foreign"},
     {"wire", "feeds", "decode", "judge", "official", "states", "columns", "normalise", "batch", "reading", "listening"}
     | {"messages", "pair", "journal_format", "subscription", "retry", "limiter", "candles", "clock", "master"}
     | {"session", "segments", "planner", "universe", "keystates", "life", "liveness", "habit", "market_info", "opens"},
     {"recording", "journal", "journal_writer", "journal_reader", "journal_keeper", "sources", "spool"}
-    | {"freshness", "timepiece", "habit_cache"}
+    | {"freshness", "timepiece", "fence", "habit_cache"}
     | {"calendar_cache", "tokens", "upstox", "instruments", "batches", "findings", "writer", "patient_writer", "feed"},
     {"rows", "quarantine", "consumer", "supervisor", "replay", "verify", "volumes", "backfill", "universe_keeper"}
     | {"segment_check"}
@@ -37,7 +37,7 @@ PURE = [
     "reading",
     "pair",
 ]
-PURE += ["addresses", "journal_format", "subscription", "retry", "limiter", "candles", "clock", "master"]
+PURE += ["addresses", "foreign", "journal_format", "subscription", "retry", "limiter", "candles", "clock", "master"]
 PURE += ["session", "segments", "planner", "universe", "keystates", "life", "liveness", "habit", "market_info", "opens"]
 EFFECTS = {"time", "socket", "asyncio", "logging", "os", "pathlib", "random", "threading", "psycopg", "aiohttp"}
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import UTC, date, datetime, time
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -109,3 +110,14 @@ def test_next_change_is_the_first_time_at_which_the_state_differs(now: datetime,
     middle = now + (change.at - now) / 2
     assert BUILT_IN.state(segment, middle) is BUILT_IN.state(segment, now)
     assert market_day(change.at) >= market_day(now)
+
+
+@pytest.mark.parametrize("at", [1e30, -1e30, None, "09:15", float("nan"), 1e18])
+def test_calendar_odd_row_costs_itself(at: Any) -> None:
+    good, odd = row("NFO", "2026-11-20", "09:15", "16:10"), row("BSE", "2026-11-20", "09:15", "16:10")
+    odd["start_time"] = at
+    holidays = [{"date": "soon"}, None, {"date": "2026-11-24", "closed_exchanges": ["NSE"]}]
+    calendar = calendar_of(holidays, {"2026-11-20": [odd, good]})
+    assert list(calendar.days[date(2026, 11, 20)]) == ["NFO"] and list(calendar.closed) == [date(2026, 11, 24)]
+    with pytest.raises(ValueError, match="none of 1 items"):
+        calendar_of([], {"2026-11-20": [odd]})

@@ -1,0 +1,72 @@
+"""Fence: a task beside the feed that fails is said, counted and begun again; recording goes on.
+
+What runs inside costs freshness or bars when it fails, never ticks, whatever the error is. What brings ticks (feed,
+journal, consumer) is outside: an error there that nobody expected stops the process.
+"""
+
+from __future__ import annotations
+
+import logging
+import random
+from collections import Counter
+from collections.abc import Awaitable, Callable
+
+from ingest.retry import backoff_s
+from ingest.timepiece import Timepiece
+from sql.errors import TicklineError
+from sql.redaction import redact
+
+log = logging.getLogger(__name__)
+
+FIRST_S, MAX_S = 1.0, 60.0  # of the wait before a task begins again
+SHOWN_S = 600.0  # a failure that old, with none since, is no warning any more; it stays counted
+
+
+class Fence:
+    """What keeps the failures of background tasks to themselves.
+
+    Parameters
+    ----------
+    timepiece
+        How to wait, and for how long a failure is shown.
+
+    Attributes
+    ----------
+    failures
+        Failures so far, by task.
+    """
+
+    def __init__(self, timepiece: Timepiece) -> None:
+        self.failures: Counter[str] = Counter()
+        self._timepiece = timepiece
+        self._last: dict[str, tuple[float, str]] = {}
+
+    async def keep(self, name: str, work: Callable[[], Awaitable[None]]) -> None:
+        """Run a task until it ends by itself or is cancelled; begin it again when it fails."""
+        in_a_row = 0
+        while True:
+            began = self._timepiece.monotonic()
+            try:
+                await work()
+                return
+            except Exception as exc:
+                now = self._timepiece.monotonic()
+                in_a_row = in_a_row + 1 if now - began < SHOWN_S else 1
+                wait_s = backoff_s(in_a_row, random.Random(), first_s=FIRST_S, max_s=MAX_S)  # noqa: S311
+                self.failures[name] += 1
+                self._last[name] = (now, redact(f"{name} failed: {type(exc).__name__}: {exc}"))
+                # The error of a foreign part has a text for people; of a fault of ours, the traceback is wanted.
+                log.error(
+                    "background task failed, trying again task=%s in_s=%.1f failures=%d error=%s",
+                    name,
+                    wait_s,
+                    self.failures[name],
+                    exc,
+                    exc_info=not isinstance(exc, TicklineError),
+                )
+            await self._timepiece.sleep(wait_s)
+
+    def warnings(self) -> list[str]:
+        """Say what has failed lately, for `/health`."""
+        now = self._timepiece.monotonic()
+        return [text for at, text in self._last.values() if now - at < SHOWN_S]

@@ -1,0 +1,46 @@
+"""Foreign lists: an odd item costs itself, never the others. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from typing import TypeVar
+
+T = TypeVar("T")
+R = TypeVar("R")
+
+
+def each(items: Iterable[T], read: Callable[[T], R]) -> tuple[list[R], int]:
+    """Read the items of a list that comes from outside.
+
+    Parameters
+    ----------
+    items
+        As they came.
+    read
+        Makes one of them ours; raises whatever an item of another shape makes it raise.
+
+    Returns
+    -------
+    list, int
+        What could be read, in order, and how many items could not.
+
+    Raises
+    ------
+    ValueError
+        If there are items and none can be read: it is another list.
+
+    Examples
+    --------
+    >>> each(["1", None, "x", "2"], int)
+    ([1, 2], 2)
+    """
+    found: list[R] = []
+    odd, first = 0, ""
+    for item in items:
+        try:
+            found.append(read(item))
+        except (KeyError, TypeError, ValueError, AttributeError, IndexError, OverflowError, OSError) as exc:
+            odd, first = odd + 1, first or type(exc).__name__
+    if odd and not found:
+        raise ValueError(f"none of {odd} items makes sense ({first})")
+    return found, odd
