@@ -33,7 +33,7 @@ class RejectedTick:
 
     seq: int
     end_offset: int
-    instrument_id: int
+    instrument_id: int | None
     tick: dict[str, Any]
     reason: str
     sqlstate: str | None = None

@@ -197,8 +197,12 @@ class Consumer:
         """Have the database name instruments as of the day on which each was met first."""
         await self._settle()  # the connection is busy until then
         days: dict[date, list[str]] = {}
-        for key in unknown:
-            current_ms = int(frames.current_ms[frames.frame_of(frames.updates.keys.index(key))])
+        wanted, first = set(unknown), dict[str, int]()
+        for index, key in enumerate(frames.updates.keys):
+            if key in wanted:
+                first.setdefault(key, index)
+        for key, index in first.items():
+            current_ms = int(frames.current_ms[frames.frame_of(index)])
             days.setdefault(datetime.fromtimestamp((current_ms + IST_OFFSET_MS) / 1000, UTC).date(), []).append(key)
         for day, keys in days.items():
             self.normaliser.learn(await asyncio.to_thread(self.writer.register, keys, day))

@@ -38,6 +38,7 @@ from ingest.proto import upstox_feed_v3_pb2 as pb
 from ingest.wire import PAD_BYTES, Text, varint
 from sql.errors import DecodeError
 
+KEYS_MAX = 5_000  # of a frame; no connection may have more keys, of the smallest mode (the vendor's limit)
 # A currentTs outside of these is not a time of this market (2010 to 2100).
 CURRENT_MS_MIN = 1_262_304_000_000
 CURRENT_MS_MAX = 4_102_444_800_000
@@ -75,8 +76,8 @@ def decode_all(payloads: Sequence[bytes]) -> Frames:
     -------
     Frames
         One for each payload, in order. Updates are as sent, nothing merged and nothing judged.
-        A payload that is not a FeedResponse, or whose time is impossible, has no updates and is
-        in `errors`.
+        A payload that is not a FeedResponse, whose time is impossible, or which has more keys than a
+        connection may have, has no updates and is in `errors`.
     """
     payloads = list(payloads)
     errors: dict[int, DecodeError] = {}
@@ -91,11 +92,16 @@ def decode_all(payloads: Sequence[bytes]) -> Frames:
         read = _Read(payloads)
     for index in np.flatnonzero(_impossible_time(read.current_ms)).tolist():
         errors.setdefault(index, DecodeError(f"frame has impossible currentTs {int(read.current_ms[index])!r}"))
+    crowded = {
+        index: DecodeError(f"frame has more than the {KEYS_MAX} keys of a connection")
+        for index in np.flatnonzero(np.diff(read.ends) > KEYS_MAX).tolist()
+    }
     status = {
         index: status_of(pb.FeedResponse.FromString(payloads[index]).marketInfo, int(read.current_ms[index]))
         for index in np.flatnonzero(read.type == FrameType.MARKET_INFO).tolist()
     }
-    return Frames(read.type, read.current_ms, read.ends, read.updates, errors, status, read.candles)
+    frames = Frames(read.type, read.current_ms, read.ends, read.updates, errors, status, read.candles)
+    return frames.without(crowded) if crowded else frames
 
 
 def _impossible_time(current_ms: Integers) -> Mask:

@@ -6,13 +6,15 @@ Keys are reused after expiry, so an instrument is (instrument_key, expiry). What
 from __future__ import annotations
 
 import logging
-from datetime import UTC, datetime, time, timedelta
+from collections.abc import Sequence
+from datetime import UTC, date, datetime, time, timedelta
 from io import BytesIO
 from typing import Any, NamedTuple
 
 import psycopg
 
 from ingest.master import IST, UNPACKED_BYTES_MAX, MasterRow, OddRows, read_master
+from ingest.model import InstrumentRef
 from sql import query
 from sql.database import translate
 
@@ -101,6 +103,13 @@ def _known_at(connection: psycopg.Connection[Any], loaded_at: datetime | None) -
     assert row is not None
     found: datetime = row[0]
     return found
+
+
+def register(connection: psycopg.Connection[Any], keys: Sequence[str], day: date) -> list[InstrumentRef]:
+    """Return the instruments that keys mean on a day; unknown keys get a row of their own."""
+    parameters = {"instrument_keys": list(keys), "day": day, "known_within_days": KNOWN_WITHIN_DAYS}
+    rows = connection.execute(query("register_instruments"), parameters).fetchall()
+    return [InstrumentRef(row[0], row[1]) for row in rows]
 
 
 def loaded_at(connection: psycopg.Connection[Any]) -> datetime | None:

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable
+from functools import lru_cache
 from typing import NamedTuple
 
 import numpy as np
@@ -37,7 +38,8 @@ from ingest.model import (
 )
 from ingest.official import newer_rows, take_bars
 from ingest.pair import Pair
-from ingest.states import LISTENING, NEVER, NEVER_SENT, States, fields_of
+from ingest.states import LISTENING, NEVER, NEVER_SENT, NOWHERE, States, fields_of
+from sql.keys import KEY_CHARS_MAX, is_key, shown
 
 # Exchange and feed clocks differ by milliseconds; a last trade a minute ahead is not a time.
 LTT_AHEAD_MS_MAX = 60_000
@@ -82,7 +84,7 @@ class RejectedUpdate(NamedTuple):
     """An update that says something impossible; it makes no row."""
 
     frame: int  # index of the frame that brought it
-    instrument_id: int
+    instrument_id: int | None  # None: its key is none
     reason: str
     update: Update
 
@@ -175,12 +177,12 @@ class Normaliser:
         places = self.states.places(updates.keys)
         order = np.argsort(places, kind="stable")
         if wrong := impossible(updates, current_ms):
-            ids = self.states.references["instrument_id"]
             self.rejected += [
-                RejectedUpdate(int(frame[index]), int(ids[places[index]]), wrong[index], updates.one(index))
+                self._rejected(int(frame[index]), int(places[index]), wrong[index], updates.one(index))
                 for index in sorted(wrong)
             ]
             order = order[~np.isin(order, list(wrong))]
+        assert not len(order) or places[order[0]] != NOWHERE, "keys are introduced before their updates are judged"
         said = says_something(updates)[order]
         if not said.all():
             self.counts["empty"] += int((~said).sum())
@@ -210,6 +212,13 @@ class Normaliser:
         if not self.pair.run:
             self.states.heard_us[given.owners, 0] = rows[last, _RECEIVED_AT].astype(np.int64)
         out.extend(rows)
+
+    def _rejected(self, frame: int, place: int, reason: str, update: Update) -> RejectedUpdate:
+        """Return an update that makes no row as it can be stored: its key may be anything."""
+        found = None if place == NOWHERE else int(self.states.references["instrument_id"][place])
+        shown_key = shown(update.instrument_key)
+        assert found is not None or not is_key(update.instrument_key), shown_key
+        return RejectedUpdate(frame, found, reason, update._replace(instrument_key=shown_key))
 
     def _only_news(
         self,
@@ -361,9 +370,21 @@ class Normaliser:
         return normaliser
 
 
+@lru_cache(maxsize=2**14)
+def _is_known_key(key: str) -> bool:
+    return is_key(key)
+
+
+def _is_key(key: str) -> bool:
+    """Tell whether a text is a key; what was asked lately is remembered, unless it is long."""
+    return len(key) <= KEY_CHARS_MAX and _is_known_key(key)
+
+
 def impossible(updates: Updates, current_ms: Integers) -> dict[int, str]:
     """Why updates cannot be true, by index. NaN fails every comparison, so it is caught here."""
     wrong: dict[int, str] = {}
+    if refused := {key for key in set(updates.keys) if not _is_key(key)}:
+        wrong = {index: "no instrument key" for index, key in enumerate(updates.keys) if key in refused}
     for name, values, limit in (
         ("ltp", updates.ltp, PRICE_MAX),
         ("vtt", updates.vtt, QUANTITY_MAX),

@@ -24,7 +24,8 @@ from ingest.clock import agree
 from ingest.decode import decode
 from ingest.findings import write_findings
 from ingest.freshness import touch
-from ingest.model import IST_OFFSET_MS, TICK_COLUMN_NAMES, Floats, Frames, InstrumentRef
+from ingest.instruments import register
+from ingest.model import IST_OFFSET_MS, TICK_COLUMN_NAMES, Floats, Frames
 from ingest.normalise import Normaliser
 from ingest.writer import COPY_TICKS
 from sql import query
@@ -150,9 +151,7 @@ def _understood(payload: bytes, received_at: datetime, near_ts: datetime | None,
 def _introduced(connection: Connection, frames: Frames, day: date) -> Normaliser:
     """Return a normaliser that knows the instruments of a frame, and nothing of what came before it."""
     normaliser = Normaliser()
-    keys = normaliser.unknown(frames)
-    rows = connection.execute(query("register_instruments"), {"instrument_keys": keys, "day": day}).fetchall()
-    normaliser.learn(InstrumentRef(*row) for row in rows)
+    normaliser.learn(register(connection, normaliser.unknown(frames), day))
     return normaliser
 
 

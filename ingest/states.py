@@ -9,6 +9,7 @@ from __future__ import annotations
 import base64
 import json
 from collections.abc import Iterable, Mapping
+from itertools import repeat
 from operator import attrgetter
 from typing import Any
 
@@ -28,6 +29,7 @@ from ingest.model import (
     Integers,
 )
 from ingest.pair import SOCKETS
+from sql.keys import is_key
 
 # `Reference` as a row of an array, its fields in order.
 REFERENCE = np.dtype(
@@ -41,6 +43,7 @@ REFERENCE = np.dtype(
 # `official`); when we stopped listening (epoch ms); the IST day number of the last update.
 MEMORY = np.dtype([(name, "<i8") for name in ("official_ms", "filler_ms", "habit", "lost_ms", "day")])
 LISTENING, NEVER = -1, 0  # values of lost_ms
+NOWHERE = -1  # the row of a key that has none
 fields_of = attrgetter(*Reference.__slots__)
 # What stands for a value that was never sent; the first are left out by the vendor when they are zero.
 NEVER_SENT: Floats = np.array([0.0 if name in {"oi", "atp", "iv", "prev_close"} else NULL for name in CARRIED_NAMES])
@@ -68,18 +71,18 @@ class States:
         self.memory: NDArray[Any] = np.empty(0, MEMORY)
         self.heard_us: Integers = np.empty((0, SOCKETS), np.int64)
         self.keys: list[str] = []  # of each row
-        self._places: dict[str, int] = {}  # instrument key -> row of the arrays
+        self._places: dict[str, int] = {}  # instrument key -> row of the arrays; of what is no key there is none
 
     def unknown(self, keys: Iterable[str]) -> list[str]:
-        """Keys that have not been introduced by `learn`, each once, sorted."""
-        return sorted(set(keys).difference(self._places))
+        """Keys that have not been introduced by `learn`, each once, sorted; what is no key cannot be."""
+        return sorted(filter(is_key, set(keys).difference(self._places)))
 
     def learn(self, instruments: Iterable[InstrumentRef]) -> None:
         """Introduce instruments; those already known keep their state."""
         fresh = []
         for ref in instruments:
             if ref.instrument_key not in self._places:
-                self._places[ref.instrument_key] = len(self._places)
+                self._places[ref.instrument_key] = len(self.keys)
                 self.keys.append(ref.instrument_key)
                 is_index = ref.instrument_key.partition("|")[0].endswith("_INDEX")
                 fresh.append(fields_of(Reference(ref.instrument_id, is_index)))
@@ -97,8 +100,8 @@ class States:
         return self._places.get(key)
 
     def places(self, keys: list[str]) -> Integers:
-        """Return the row of each key; `KeyError` for one that was not introduced."""
-        return np.fromiter(map(self._places.__getitem__, keys), np.int64, len(keys))
+        """Return the row of each key, `NOWHERE` for one that was not introduced."""
+        return np.fromiter(map(self._places.get, keys, repeat(NOWHERE)), np.int64, len(keys))
 
     def recall(self, instruments: Iterable[InstrumentRef], rows: Floats) -> None:
         """Take the state from rows of `ticks`, one for each of the instruments: the last that counted.
@@ -142,7 +145,7 @@ class States:
         document = {
             "counts": counts,
             "pair": pair,
-            "keys": list(self._places),
+            "keys": self.keys,
             "reference_fields": REFERENCE.descr,
             "references": base64.b64encode(self.references.tobytes()).decode(),
             "memory": {name: self.memory[name].tolist() for name in MEMORY.names or ()},
@@ -161,6 +164,9 @@ class States:
         document = json.loads(dumped)
         states = cls()
         states.learn(InstrumentRef(0, key) for key in document["keys"])
+        for key in document["keys"]:
+            if not is_key(key):  # an earlier version took it; its row stays, and nobody finds it
+                del states._places[key]
         fields = np.dtype([(name, kind) for name, kind in document["reference_fields"]])
         references = np.frombuffer(base64.b64decode(document["references"]), fields)
         for name in fields.names or ():

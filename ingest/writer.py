@@ -26,7 +26,7 @@ from ingest.batch import COPY_HEADER, COPY_TRAILER, encode_rows, late_rows
 from ingest.batches import Batch, RejectedTick, Resume, time_of
 from ingest.findings import write_findings
 from ingest.freshness import touch
-from ingest.instruments import KNOWN_WITHIN_DAYS
+from ingest.instruments import register
 from ingest.journal import Position
 from ingest.model import DAY_MS, TICK_COLUMN_NAMES, InstrumentRef
 from sql import query
@@ -179,13 +179,9 @@ class Writer:
     def register(self, instrument_keys: Sequence[str], day: date) -> list[InstrumentRef]:
         """Return the instruments that the keys mean on a day; unknown keys get a row of their own."""
         try:
-            rows = self._connection.execute(
-                query("register_instruments"),
-                {"instrument_keys": list(instrument_keys), "day": day, "known_within_days": KNOWN_WITHIN_DAYS},
-            ).fetchall()
+            return register(self._connection, instrument_keys, day)
         except psycopg.Error as exc:
             raise translate(exc) from exc
-        return [InstrumentRef(row[0], row[1]) for row in rows]
 
     def recall(self, stream: str, first_seq: int, last_seq: int) -> tuple[list[InstrumentRef], Values]:
         """Read the last tick of each instrument out of a range of committed records: shape (instruments, 28)."""

@@ -12,9 +12,12 @@ from __future__ import annotations
 import re
 
 NAME_CHARS_MAX = 64  # of the part behind the bar; twice what the longest real key has in all
+SEGMENT_CHARS_MAX = 20
+KEY_CHARS_MAX = SEGMENT_CHARS_MAX + 1 + NAME_CHARS_MAX
 SHOWN_CHARS_MAX = 80  # of a text that is no key, in a message or in the database
 
-_KEY = re.compile(rf"[A-Z_]{{2,20}}\|[ -{{}}~]{{1,{NAME_CHARS_MAX}}}")  # printable ASCII, without a second bar
+# Printable ASCII, without a second bar.
+_KEY = re.compile(rf"[A-Z_]{{2,{SEGMENT_CHARS_MAX}}}\|[ -{{}}~]{{1,{NAME_CHARS_MAX}}}")
 
 
 def is_key(text: str) -> bool:

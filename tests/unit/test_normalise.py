@@ -423,3 +423,30 @@ def test_unknown_keys_are_named_before_they_are_applied() -> None:
     stream = Stream()
     frame = Frame(FrameType.LIVE_FEED, OPEN_MS, [update("NSE_EQ|X"), update()], {})
     assert stream.normaliser.unknown(frames_of([frame])) == ["NSE_EQ|X"]
+
+
+def test_update_whose_key_is_none_is_rejected_alone() -> None:
+    stream, rows = Stream(), RowBuffer(4)
+    long = "NSE_FO|" + "9" * 9_000
+    given = [update(), update("NSE_FO|\0"), update(long), update(INDEX, depth=None)]
+    frame = frames_of([Frame(FrameType.LIVE_FEED, OPEN_MS + 200, given, {})])
+    assert stream.normaliser.unknown(frame) == []
+    stream.normaliser.apply(frame, seq=1, received_us=1, out=rows)
+    assert rows.values()[:, TICK_COLUMN_NAMES.index("instrument_id")].tolist() == [1, 2]
+    rejected = stream.normaliser.rejected
+    assert [(one.instrument_id, one.reason) for one in rejected] == [(None, "no instrument key")] * 2
+    assert rejected[0].update.instrument_key.startswith("NSE_FO|\\x00") and len(rejected[1].update.instrument_key) < 200
+
+
+def test_checkpoint_with_a_key_that_is_none_keeps_the_others() -> None:
+    """An earlier version took any text for a key."""
+    normaliser = Normaliser()
+    normaliser.learn([InstrumentRef(1, "odd key"), InstrumentRef(2, KEY)])
+    again = Normaliser.load(normaliser.dump())
+    rows = RowBuffer(4)
+    frame = frames_of([Frame(FrameType.LIVE_FEED, OPEN_MS + 200, [update("odd key"), update()], {})])
+    again.apply(frame, seq=1, received_us=1, out=rows)
+    assert rows.values()[:, TICK_COLUMN_NAMES.index("instrument_id")].tolist() == [2]
+    third = Normaliser.load(again.dump())
+    third.learn([InstrumentRef(3, INDEX)])
+    assert third.states.keys == ["odd key", KEY, INDEX] and third.states.place(INDEX) == 2
