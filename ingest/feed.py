@@ -228,6 +228,7 @@ class Feed:
         finally:
             subscribing.cancel()
             self._socket = None
+            self.states.disconnected()
             await socket.close()
         raise AssertionError("the socket is read until it ends")
 
@@ -253,7 +254,7 @@ class Feed:
         A connection that closes meanwhile is the receiver's to report.
         """
         asked = self._asked = {}
-        self.states.removed([key for key in self.states.reconnected() if key not in self.keys])
+        self.states.kept(self.keys)
         try:
             while True:
                 self._changed.clear()

@@ -4,9 +4,10 @@ The feed acknowledges nothing and ignores what it does not like, so a key is con
 update and by nothing else.
 
     REQUESTED ──update──► CONFIRMED ──far past its habit──► SILENT ──update──► CONFIRMED
-        │  ▲
-        │  └──retry── FAILED ──update──► CONFIRMED
-        └──no update in confirm_s──► FAILED
+        └──no update in confirm_s──► FAILED ──update──► CONFIRMED
+
+A key that failed is asked for again, and stays failed until it is answered. A connection that ends leaves
+nothing confirmed.
 
 Time does not count while a segment is closed, while nobody looks (a night without checks, a machine
 that slept) and, after a reconnect, before a key's turn to be asked for again has come: two thousand
@@ -17,7 +18,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Container, Iterable
 from dataclasses import dataclass, field
 from enum import Enum
 
@@ -44,6 +45,7 @@ class KeyEvent(Enum):
 _S, _E = KeyState, KeyEvent
 TRANSITIONS: dict[tuple[KeyState, KeyEvent], KeyState] = {
     **{(state, _E.REQUEST): _S.REQUESTED for state in _S},
+    (_S.FAILED, _E.REQUEST): _S.FAILED,
     **{(state, _E.UPDATE): _S.CONFIRMED for state in _S},
     (_S.REQUESTED, _E.OVERDUE): _S.FAILED,
     (_S.CONFIRMED, _E.OVERDUE): _S.SILENT,
@@ -94,16 +96,20 @@ class KeyStates:
             if known is None:
                 self._keys[key] = _Key(KeyState.REQUESTED, now_s)
             else:
+                known.failures += known.state is KeyState.FAILED
                 known.state, known.since_s = TRANSITIONS[known.state, KeyEvent.REQUEST], now_s
 
-    def reconnected(self) -> list[str]:
-        """Return every key, to be asked for again; failures are forgotten, habits are not.
+    def disconnected(self) -> None:
+        """Note that the connection ended: each key is to be asked for again, and gets all its retries anew.
 
-        The time of a key runs from when `requested` is told of it.
+        Habits are kept. The time of a key runs from when `requested` is told of it.
         """
         for known in self._keys.values():
-            known.state, known.failures, known.since_s = KeyState.REQUESTED, 0, math.inf
-        return list(self._keys)
+            known.state, known.failures, known.since_s = TRANSITIONS[known.state, KeyEvent.REQUEST], 0, math.inf
+
+    def kept(self, keys: Container[str]) -> None:
+        """Forget all other keys."""
+        self.removed([key for key in self._keys if key not in keys])
 
     def removed(self, keys: Iterable[str]) -> None:
         """Note that keys were unsubscribed."""

@@ -89,12 +89,12 @@ class Line:
 
     @property
     def key_states(self) -> dict[str, KeyState]:
-        """Return what is known of each key that was asked for: the better where two connections have it."""
+        """Return what is known of each wanted key that was asked for: the better where two connections have it."""
         found: dict[str, KeyState] = {}
         for state in (KeyState.FAILED, KeyState.REQUESTED, KeyState.SILENT, KeyState.CONFIRMED):
             for feed in self.feeds:
                 found |= dict.fromkeys(feed.states.in_state(state), state)
-        return found
+        return {key: state for key, state in found.items() if key in self.feed.keys}
 
     def change(self, keys: Mapping[str, str]) -> None:
         """Want other keys or modes from now on, on each connection."""

@@ -11,6 +11,7 @@ from collections.abc import Iterable, Mapping, Sequence
 
 from ingest.fence import Fence
 from ingest.handlers import Handler
+from ingest.keystates import KeyState
 from ingest.line import Line
 from ingest.model import Floats
 from ingest.patient_writer import PatientWriter
@@ -19,6 +20,8 @@ from ingest.watch import Watch
 from sql.errors import SubscriptionError
 
 log = logging.getLogger(__name__)
+
+NAMED_MAX = 10  # keys in one error
 
 
 class Service:
@@ -86,11 +89,27 @@ class Service:
         """Want keys no more. Raises as `follow` does."""
         self._apply(self._universe, self._by_hand | dict.fromkeys(keys))
 
+    def retry(self) -> list[str]:
+        """Ask once more, now, for each key that the feed has not answered; return them."""
+        failed: dict[str, None] = {}
+        for line in self.lines:
+            for feed in line.feeds:
+                keys = [key for key in feed.states.in_state(KeyState.FAILED) if key in feed.keys]
+                feed.ask_again(keys)
+                failed |= dict.fromkeys(keys)
+        return list(failed)
+
+    @property
+    def left_out(self) -> int:
+        """How many keys of the settings' universe are not wanted, as they were unsubscribed by hand."""
+        return len(self._universe.keys() - self.keys.keys())
+
     def change_mode(self, keys: Iterable[str], mode: str) -> None:
         """Want keys in another mode. Raises as `follow` does, and if one is not wanted at all."""
         keys = list(keys)
         if unknown := [key for key in keys if key not in self.keys]:
-            raise SubscriptionError(f"not subscribed: {', '.join(map(repr, unknown))}: subscribe first")
+            named = ", ".join(map(repr, unknown[:NAMED_MAX])) + (" …" if len(unknown) > NAMED_MAX else "")
+            raise SubscriptionError(f"{len(unknown):,} keys are not subscribed: {named}: subscribe first")
         self.subscribe(keys, mode)
 
     def add_handler(self, handler: Handler) -> None:

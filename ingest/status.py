@@ -85,6 +85,7 @@ def latest_ticks(service: Service, keys: Iterable[str] | None = None) -> dict[st
 def health(service: Service) -> dict[str, Any]:
     """Return `healthy`, or `unhealthy` with what is wrong: data that should flow do not.
 
+    A universe of which nothing is wanted, and an open market without any connection, are wrong at once.
     What is wrong with one of two connections with the same keys, or not yet a failure, is a warning.
     """
     problems: list[str] = []
@@ -92,6 +93,13 @@ def health(service: Service) -> dict[str, Any]:
     for line in _used(service):
         found = [problem for feed in line.feeds if (problem := _problem(service, line, feed))]
         (problems if len(found) == len(line.feeds) else warnings).extend(found)
+    if left_out := service.left_out:
+        text = f"{left_out:,} keys of the universe are unsubscribed by hand until the next start"
+        (warnings if service.keys else problems).append(text)
+    unheard = service.watch.market_time() is None  # nobody has said yet that the market is closed
+    feeds = [feed for line in _used(service) if unheard or service.watch.is_open(line) for feed in line.feeds]
+    if feeds and not problems and not any(feed.connected for feed in feeds):
+        problems.append(f"no connection: {feeds[0].stats.last_error or feeds[0].life.state.value}")
     warnings += service.fence.warnings()
     problems += [f"journal: {line.feed.spool.error}" for line in service.lines if line.feed.spool.error]
     if (away_s := _away_s(service)) is not None and away_s > TROUBLE_S:

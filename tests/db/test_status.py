@@ -17,8 +17,9 @@ import pytest
 
 from ingest.config import settings
 from ingest.handlers import Handler, Tick, load_handler
+from ingest.keystates import KeyState
 from ingest.model import MODE_NAMES
-from ingest.status import latest_tick, latest_ticks
+from ingest.status import health, latest_tick, latest_ticks, websocket_status
 from sql.database import Database
 from sql.errors import ConfigError
 from tests.data import REPOSITORY
@@ -83,8 +84,8 @@ def test_status_answers_with_the_fields_that_are_promised(database: Database, ho
             printed, _ = await process.communicate()
             return *answers, process.returncode, json.loads(printed), run
 
-    (health, status, subscriptions, latest, code, printed, ran) = asyncio.run(run())
-    assert health == (200, {"status": "healthy", "environment": "simulator", "problems": [], "warnings": []})
+    (said, status, subscriptions, latest, code, printed, ran) = asyncio.run(run())
+    assert said == (200, {"status": "healthy", "environment": "simulator", "problems": [], "warnings": []})
     found = status[1]
     assert found["is_running"] and found["websocket_connected"]
     assert found["subscriptions"] == {
@@ -130,6 +131,48 @@ def test_health_is_bad_while_data_should_flow_and_do_not(database: Database, hom
             run.simulator.faults.refuse = None
             await run.live(connections=2)
             assert (await asked(port, "/health"))[0] == 200
+
+    asyncio.run(run())
+
+
+@on_one_engine
+def test_health_and_counts_are_not_fooled_by_what_is_unsubscribed_or_lost(database: Database, home: Path) -> None:
+    async def run() -> None:
+        async with running(database, home) as run:
+            keys = sorted(run.simulator.source.keys)
+            await until(lambda: run.confirmed == 60)
+            run.service.unsubscribe(keys[:20])
+            found = health(run.service)
+            assert found["status"] == "healthy" and "20 keys of the universe" in found["warnings"][0]
+            run.service.unsubscribe(keys)
+            found = health(run.service)
+            assert found["status"] == "unhealthy" and "60 keys of the universe" in found["problems"][0]
+            run.service.subscribe(keys, "full")
+            await until(lambda: run.confirmed == 60)
+            assert health(run.service)["problems"] == []
+            run.simulator.faults.refuse = 403
+            feed = run.service.lines[0].feed
+            run.simulator.drop_all()
+            await until(lambda: not feed.connected)
+            assert "no connection" in health(run.service)["problems"][0]
+            assert websocket_status(run.service)["subscriptions"]["subscribed_count"] == 0
+            run.simulator.faults.refuse = None
+            await until(lambda: run.confirmed == 60)
+
+    asyncio.run(run())
+
+
+@on_one_engine
+def test_failed_keys_are_asked_for_again_on_demand(database: Database, home: Path) -> None:
+    async def run() -> None:
+        async with running(database, home, confirm_s=0.5) as run:
+            key, feed = "NSE_FO|999999999", run.service.lines[0].feed
+            await run.live()
+            run.service.subscribe([key], "full")
+            await until(lambda: feed.states.in_state(KeyState.FAILED) == [key])
+            assert run.service.retry() == [key]
+            await until(lambda: feed.states._keys[key].failures == 2)
+            assert websocket_status(run.service)["subscriptions"]["failed_count"] == 1
 
     asyncio.run(run())
 

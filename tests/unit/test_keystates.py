@@ -50,11 +50,24 @@ def test_check_failed_key_is_retried_at_doubling_intervals_and_then_left_alone(s
         if again := states.check(now, always).retry:
             retried.append(now)
             states.requested(again, now)
-    # Fails at 11, asked again at 71; fails at 82, asked again at 202; fails a third time: enough.
-    assert retried == [71.0, 202.0]
-    assert states.reconnected() == ["a", "b"]
+    # Fails at 11, asked again at 71 and at 191; that is enough.
+    assert retried == [71.0, 191.0]
+    states.disconnected()
     states.requested(["a", "b"], now)
-    assert states.check(now + 11, always).failed == ["a", "b"]
+    assert states.check(now + 60, always).retry == ["a", "b"]
+
+
+def test_failed_key_stays_counted_until_it_is_answered(states: KeyStates) -> None:
+    states.updated(["a"], 1.0)
+    assert states.check(11.0, always).failed == ["b"]
+    states.requested(["b"], 12.0)
+    assert states.in_state(KeyState.FAILED) == ["b"]
+    states.disconnected()
+    assert (states.in_state(KeyState.FAILED), states.in_state(KeyState.CONFIRMED)) == (["b"], [])
+    states.requested(["a", "b"], 20.0)
+    assert states.check(25.0, always).failed == []
+    assert states.updated(["a", "b"], 26.0) == ["a", "b"]
+    assert states.in_state(KeyState.FAILED) == []
 
 
 def test_check_closed_segment_overdue_of_nothing_and_time_does_not_count(states: KeyStates) -> None:
@@ -82,7 +95,7 @@ def test_check_silent_key_is_measured_by_its_own_habit() -> None:
 def test_check_key_that_waits_for_its_batch_after_a_reconnect_is_not_overdue(states: KeyStates) -> None:
     states.updated(["a", "b"], 1.0)
     states.check(1.0, always)
-    states.reconnected()
+    states.disconnected()
     states.requested(["a"], 60.0)
     assert states.check(60.5, always).failed == []
     found = states.check(75.0, always)
@@ -103,9 +116,10 @@ def test_check_first_look_after_a_night_without_checks_counts_silence_anew(state
     assert states.check(morning + 31, always).silent == ["b"]
 
 
-def test_reconnected_asks_for_every_key_again(states: KeyStates) -> None:
+def test_disconnected_leaves_nothing_confirmed_until_it_is_asked_for_again(states: KeyStates) -> None:
     states.updated(["a", "b"], 1.0)
-    assert states.reconnected() == ["a", "b"]
+    states.disconnected()
+    assert states.in_state(KeyState.REQUESTED) == ["a", "b"]
     states.requested(["a", "b"], 5.0)
     assert states.in_state(KeyState.REQUESTED) == ["a", "b"]
     states.removed(["a"])
