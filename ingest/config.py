@@ -77,7 +77,7 @@ class Settings(DatabaseSettings):
 
     # The feed.
     feed_route: Literal["authorize", "direct"] = "authorize"
-    subscribe_batch_keys: PositiveInt = 50  # a request of 2,000 keys is 34 KB; small ones confirm sooner
+    subscribe_batch_keys: int = Field(50, gt=0, le=2000)  # 2,000 are 34 KB, which was taken; few are confirmed sooner
     subscribe_interval_ms: int = Field(1000, ge=0)  # no limit is documented; be gentle
     ping_interval_s: Positive = 30.0
     ping_timeout_s: Positive = 10.0

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ingest.retry import backoff_s
-from ingest.subscription import Request, batches, next_request, request
+from ingest.subscription import REQUEST_BYTES_MAX, Request, batches, next_request, request
 
 
 @given(st.integers(1, 10_000), st.integers())
@@ -60,6 +60,16 @@ def test_next_request_of_156_keys_makes_four_batches() -> None:
 def test_next_request_makes_room_before_it_fills_it() -> None:
     made = steps({"a": "full", "b": "full", "c": "ltpc"}, {"b": "ltpc", "c": "ltpc", "d": "full"}, 50)
     assert made == [("unsub", None, ["a"]), ("change_mode", "ltpc", ["b"]), ("sub", "full", ["d"])]
+
+
+def test_next_request_is_one_message_of_a_bounded_size_whatever_the_keys() -> None:
+    keys = [f'NSE_FO|{number:05}"{chr(0x20AC) * 60}' for number in range(700)]
+    wanted = dict.fromkeys(keys, "option_greeks")
+    made = steps({}, wanted, 2_000) + steps(wanted, dict.fromkeys(keys, "full"), 2_000) + steps(wanted, {}, 2_000)
+    sizes = [len(request(step.method, step.keys, guid="0" * 32, mode=step.mode)) for step in made]
+    assert len(made) > 6 and 0.9 * REQUEST_BYTES_MAX < max(sizes) <= REQUEST_BYTES_MAX
+    assert len(steps({}, {"k" * 2 * REQUEST_BYTES_MAX: "full", "k": "full"}, 50)) == 2
+    assert len(steps({}, {f"NSE_FO|{number}": "full" for number in range(50_000, 52_000)}, 2_000)) == 1
 
 
 PLANS = st.dictionaries(st.integers(0, 40).map(str), st.sampled_from(["ltpc", "full", "option_greeks"]))
