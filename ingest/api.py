@@ -1,4 +1,4 @@
-"""API: the status over HTTP, and subscriptions at run time, on loopback.
+"""API: the status over HTTP, and subscriptions at run time; who may ask is the guard's to say.
 
 This module is imported when the ingester runs and has a port for it. A request is answered
 on the event loop between two batches; nothing of the hot path waits for it.
@@ -12,26 +12,27 @@ import errno
 import logging
 import socket
 import time
-from collections.abc import Iterator
-from typing import Any
+from collections.abc import Iterator, Sequence
 
 import psycopg
 import uvicorn
-from fastapi import Body, FastAPI, Query
+from fastapi import FastAPI, Query, Request
 from fastapi.responses import JSONResponse
-from starlette.middleware.trustedhost import TrustedHostMiddleware
 
-from ingest.model import MODE_NAMES
+from ingest.access import made_token
+from ingest.api_guard import Guard, keys_and_mode, say_errors
 from ingest.service import Service
+from ingest.session import market_day
 from ingest.status import health, latest_ticks, subscriptions, websocket_status
 from sql import query
 from sql.database import connect, translate
-from sql.errors import StoreError, SubscriptionError
+from sql.errors import ConfigError, StoreError
 
 log = logging.getLogger(__name__)
 
-HOST = "127.0.0.1"
 GAPS_KEPT_S = 10.0  # so often at most the database is asked
+LISTED_S = 3.0  # so long an answer waits for what the database knows of its keys
+NAMED_MAX = 10  # keys in one warning
 
 
 class _Gaps:
@@ -62,7 +63,37 @@ class _Gaps:
         return int(row[0])
 
 
-def make_app(service: Service, url: str) -> FastAPI:
+class _Listed:
+    """What the vendor's list of instruments holds."""
+
+    def __init__(self, service: Service, url: str) -> None:
+        self._service, self._url = service, url
+
+    async def warnings(self, keys: list[str]) -> list[str]:
+        """Say which keys are not in the list; the vendor ignores such a key without a word."""
+        try:
+            if self._service.writer.away_since is not None:
+                raise StoreError("database away")
+            async with asyncio.timeout(LISTED_S):
+                missing = await asyncio.to_thread(self._missing, keys)
+        except (StoreError, TimeoutError):
+            return ["the database is away: whether the keys are in the vendor's list is not known"]
+        if not missing:
+            return []
+        named = ", ".join(missing[:NAMED_MAX]) + (" …" if len(missing) > NAMED_MAX else "")
+        return [f"{len(missing):,} keys are not in the vendor's list and may never be answered: {named}"]
+
+    def _missing(self, keys: list[str]) -> list[str]:
+        on = market_day(self._service.watch.timepiece.now())
+        try:
+            with connect(self._url, autocommit=True) as connection:
+                found = connection.execute(query("unlisted_keys"), {"instrument_keys": keys, "on": on}).fetchall()
+        except psycopg.Error as exc:
+            raise translate(exc) from exc
+        return [key for (key,) in found]
+
+
+def make_app(service: Service, url: str, host: str, token: str) -> FastAPI:
     """Return the application.
 
     Parameters
@@ -70,12 +101,14 @@ def make_app(service: Service, url: str) -> FastAPI:
     service
         What it shows and changes.
     url
-        The database, for the gaps of today.
+        The database, for the gaps of today and the list of instruments.
+    host, token
+        What it is bound to, and the secret of who may change something.
     """
-    app = FastAPI(title="Tickline", openapi_url=None)
-    # A page in a browser of this machine must not reach it under a name of its own.
-    app.add_middleware(TrustedHostMiddleware, allowed_hosts=[HOST, "localhost"])
-    gaps = _Gaps(url, service.lines[0].settings.collector)
+    app = FastAPI(title="Tickline", openapi_url=None, redirect_slashes=False)
+    app.add_middleware(Guard, host=host, token=token)
+    say_errors(app)
+    gaps, listed = _Gaps(url, service.lines[0].settings.collector), _Listed(service, url)
     feed = "/api/v1/websocket"
 
     @app.get("/health")
@@ -95,35 +128,29 @@ def make_app(service: Service, url: str) -> FastAPI:
     async def _latest_ticks(key: list[str] | None = Query(default=None)) -> JSONResponse:  # noqa: B008
         return JSONResponse(latest_ticks(service, key))
 
-    def change(action: str, asked: dict[str, Any]) -> JSONResponse:
-        keys, mode = asked.get("keys"), asked.get("mode", service.lines[0].settings.mode)
-        if not isinstance(keys, list) or not keys or not all(isinstance(key, str) and "|" in key for key in keys):
-            return _refused(422, f"keys {keys!r} are no list of instrument keys: give them as 'NSE_FO|53001'")
-        if mode not in MODE_NAMES:
-            return _refused(422, f"mode {mode!r} is unknown: give one of {', '.join(MODE_NAMES)}")
-        try:
-            if action == "unsubscribe":
-                service.unsubscribe(keys)
-            else:
-                (service.subscribe if action == "subscribe" else service.change_mode)(keys, mode)
-        except SubscriptionError as exc:
-            return _refused(409, str(exc))
-        return JSONResponse({"total_symbols": len(service.keys)})
-
-    def _refused(status: int, text: str) -> JSONResponse:
-        return JSONResponse({"error": text}, status_code=status)
-
     @app.post(f"{feed}/subscribe")
-    async def _subscribe(asked: dict[str, Any] = Body()) -> JSONResponse:  # noqa: B008  FastAPI's way
-        return change("subscribe", asked)
+    async def _subscribe(request: Request) -> JSONResponse:
+        keys, mode = keys_and_mode(await request.body(), service.lines[0].settings.mode)
+        fresh = [key for key in keys if key not in service.keys]
+        service.subscribe(keys, mode)
+        return _changed(await listed.warnings(fresh) if fresh else [])
 
     @app.post(f"{feed}/unsubscribe")
-    async def _unsubscribe(asked: dict[str, Any] = Body()) -> JSONResponse:  # noqa: B008
-        return change("unsubscribe", asked)
+    async def _unsubscribe(request: Request) -> JSONResponse:
+        service.unsubscribe(keys_and_mode(await request.body(), service.lines[0].settings.mode)[0])
+        return _changed()
 
     @app.post(f"{feed}/change-mode")
-    async def _change_mode(asked: dict[str, Any] = Body()) -> JSONResponse:  # noqa: B008
-        return change("change_mode", asked)
+    async def _change_mode(request: Request) -> JSONResponse:
+        service.change_mode(*keys_and_mode(await request.body(), service.lines[0].settings.mode))
+        return _changed()
+
+    @app.post(f"{feed}/retry")
+    async def _retry() -> JSONResponse:
+        return JSONResponse({"retried_keys": service.retry()})
+
+    def _changed(warnings: Sequence[str] = ()) -> JSONResponse:
+        return JSONResponse({"total_symbols": len(service.keys)} | ({"warnings": warnings} if warnings else {}))
 
     return app
 
@@ -135,21 +162,32 @@ class _Server(uvicorn.Server):
         yield
 
 
-def prepare(service: Service, url: str) -> uvicorn.Server:
-    """Return a server that is ready to serve; it takes a part of a second that no frame should wait for."""
-    config = uvicorn.Config(make_app(service, url), log_config=None, access_log=False, lifespan="off", ws="none")
+def prepare(service: Service, url: str) -> uvicorn.Server | None:
+    """Return a server that is ready to serve; it takes a part of a second that no frame should wait for.
+
+    None, which is said: there is no token, and nothing is served without.
+    """
+    settings = service.lines[0].settings
+    try:
+        app = make_app(service, url, settings.api_host, made_token(settings.home))
+    except ConfigError as exc:
+        log.warning("status is not served: %s", exc)
+        return None
+    config = uvicorn.Config(app, log_config=None, access_log=False, lifespan="off", ws="none")
     config.load()
     return _Server(config)
 
 
-async def serve(server: uvicorn.Server, port: int) -> None:
-    """Serve until cancelled; a port that is taken is said and costs the status only, never ticks."""
+async def serve(server: uvicorn.Server, host: str, port: int) -> None:
+    """Serve until cancelled; an address that cannot be had is said and costs the status only, never ticks."""
     try:
-        listening = socket.create_server((HOST, port))
+        listening = socket.create_server((host, port), family=socket.AF_INET6 if ":" in host else socket.AF_INET)
     except OSError as exc:
         reason = "is in use" if exc.errno == errno.EADDRINUSE else str(exc.strerror)
-        log.warning("status is not served: port %d %s: set TICKLINE_API_PORT to another, or to 0", port, reason)
+        log.warning(
+            "status is not served: port %d of %s %s: set TICKLINE_API_PORT to another, or to 0", port, host, reason
+        )
         return
-    log.info("status is served url=http://%s:%d", HOST, port)
+    log.info("status is served url=http://%s:%d", f"[{host}]" if ":" in host else host, port)
     with listening:
         await server.serve(sockets=[listening])

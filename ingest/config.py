@@ -107,6 +107,7 @@ class Settings(DatabaseSettings):
     journal_retry_s: Positive = 1.0
 
     # Who may watch.
+    api_host: Annotated[str, Field(pattern=r"^[A-Za-z0-9_.:-]+$")] = "127.0.0.1"  # elsewhere all need the token
     api_port: int = Field(8788, ge=0, le=65535)  # beside the simulator's 8787
     handlers: Annotated[tuple[str, ...], NoDecode] = ()
 

@@ -180,7 +180,7 @@ async def _run(
                 "backfill": lambda: backfill_along(settings, url, lines),
             }
             if server is not None:
-                works["status"] = lambda: _api().serve(server, settings.api_port)
+                works["status"] = lambda: _api().serve(server, settings.api_host, settings.api_port)
             if keeper is not None:
                 works["universe"] = lambda: follow_along(settings, keeper, service)
             along = [group.create_task(service.fence.keep(name, work), name=name) for name, work in works.items()]

@@ -15,41 +15,63 @@ PATHS = {
     "ticks": "/api/v1/websocket/latest-ticks",
     "health": "/health",
 }
+RETRY_PATH = "/api/v1/websocket/retry"
+ANSWERED = frozenset({200, 503})  # 503: unhealthy
+EVERYWHERE = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104  bound to all addresses: the nearest of them
 
 
 @click.command("status")
 @click.argument("what", type=click.Choice(list(PATHS)), default="status")
 @click.option("--format", "form", type=click.Choice(["table", "json"]), default="table", show_default=True)
-def command(what: str, form: str) -> None:
+@click.option("--retry", is_flag=True, help="Ask the feed again for keys that failed.")
+def command(what: str, form: str, retry: bool) -> None:
     """Ask the running ingester: status (default), subscriptions, ticks or health.
 
-    It answers on loopback, port TICKLINE_API_PORT. Exit code 1 if none answers, or if it is
-    unhealthy: data that should flow do not.
+    It answers on TICKLINE_API_HOST, port TICKLINE_API_PORT. Exit code 1 if none answers, or if it is
+    unhealthy: data that should flow do not. --retry asks the feed once more, now, for the keys that it has not
+    answered.
     """
+    from ingest.access import stored_token
+    from ingest.addresses import is_loopback
     from ingest.config import settings
     from sql.errors import TicklineError
 
-    port = settings().api_port
+    config = settings()
+    host, port = EVERYWHERE.get(config.api_host, config.api_host), config.api_port
+    # Who only looks, on this machine, need not be who records.
+    token = stored_token(config.home) if retry or not is_loopback(config.api_host) else None
     try:
-        code, answer = _ask(port, PATHS[what])
-        _, health = _ask(port, PATHS["health"])
+        retried = _ask(host, port, token, RETRY_PATH, "POST")["retried_keys"] if retry else []
+        answer = _ask(host, port, token, PATHS[what])
+        health = _ask(host, port, token, PATHS["health"])
+        problems = health["problems"] if health["status"] != "healthy" else []
     except OSError as exc:
         raise TicklineError(
             f"no ingester answers on port {port}: run `tickline start`, or set TICKLINE_API_PORT"
         ) from exc
-    click.echo(json.dumps(answer, indent=2) if form == "json" or code not in {200, 503} else _table(what, answer))
-    if health["status"] != "healthy":
-        raise TicklineError("unhealthy: " + "; ".join(health["problems"]))
+    except (http.client.HTTPException, ValueError, KeyError, TypeError) as exc:
+        raise TicklineError(f"what answers on port {port} is no ingester: set TICKLINE_API_PORT") from exc
+    if retry:
+        click.echo(f"asked again for {len(retried):,} keys", err=True)
+    click.echo(json.dumps(answer, indent=2) if form == "json" else _table(what, answer))
+    if problems:
+        raise TicklineError("unhealthy: " + "; ".join(problems))
 
 
-def _ask(port: int, path: str) -> tuple[int, dict[str, Any]]:
-    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=TIMEOUT_S)
+def _ask(host: str, port: int, token: str | None, path: str, method: str = "GET") -> dict[str, Any]:
+    """Return an answer. Raises OSError if there is none, TicklineError if it is a refusal, others if it is odd."""
+    from sql.errors import TicklineError
+
+    connection = http.client.HTTPConnection(host, port, timeout=TIMEOUT_S)
     try:
-        connection.request("GET", path)
+        connection.request(method, path, headers={"Authorization": f"Bearer {token}"} if token else {})
         response = connection.getresponse()
-        return response.status, json.loads(response.read())
+        answer: dict[str, Any] = json.loads(response.read())
     finally:
         connection.close()
+    if response.status not in ANSWERED:
+        raise TicklineError(f"the ingester answers {response.status}: {answer['error']}")
+    return answer
 
 
 def _table(what: str, answer: dict[str, Any]) -> str:

@@ -15,6 +15,7 @@ from typing import Any
 import aiohttp
 import pytest
 
+from ingest.access import stored_token
 from ingest.config import settings
 from ingest.handlers import Handler, Tick, load_handler
 from ingest.keystates import KeyState
@@ -39,6 +40,12 @@ async def asked(port: int, path: str, body: Any = None, **headers: str) -> tuple
     async with aiohttp.ClientSession(f"http://127.0.0.1:{port}", headers=headers) as session:
         async with session.request("GET" if body is None else "POST", path, json=body) as answer:
             return answer.status, await answer.json(content_type=None) if answer.status != 400 else None
+
+
+def bearer(home: Path) -> dict[str, str]:
+    token = stored_token(home)
+    assert token is not None
+    return {"Authorization": f"Bearer {token}"}
 
 
 async def served(port: int) -> None:
@@ -187,18 +194,19 @@ def test_subscriptions_change_at_run_time(database: Database, home: Path) -> Non
             await run.live()
             await served(port)
             await until(lambda: len(carried(run)) == 60)
-            assert (await asked(port, f"{API}/unsubscribe", {"keys": keys[:5]}))[1] == {"total_symbols": 55}
+            own = bearer(home)
+            assert (await asked(port, f"{API}/unsubscribe", {"keys": keys[:5]}, **own))[1] == {"total_symbols": 55}
             await until(lambda: sorted(carried(run)) == keys[5:])
-            await asked(port, f"{API}/subscribe", {"keys": keys[:1], "mode": "ltpc"})
+            await asked(port, f"{API}/subscribe", {"keys": keys[:1], "mode": "ltpc"}, **own)
             await until(lambda: carried(run).get(keys[0]) == MODE_NAMES["ltpc"])
-            await asked(port, f"{API}/change-mode", {"keys": keys[5:7], "mode": "option_greeks"})
+            await asked(port, f"{API}/change-mode", {"keys": keys[5:7], "mode": "option_greeks"}, **own)
             await until(lambda: carried(run)[keys[6]] == MODE_NAMES["option_greeks"])
-            code, answer = await asked(port, f"{API}/change-mode", {"keys": keys[1:2], "mode": "full"})
+            code, answer = await asked(port, f"{API}/change-mode", {"keys": keys[1:2], "mode": "full"}, **own)
             assert code == 409 and "subscribe first" in answer["error"]
             many = [f"NSE_FO|{number}" for number in range(9_000)]
-            code, answer = await asked(port, f"{API}/subscribe", {"keys": many})
+            code, answer = await asked(port, f"{API}/subscribe", {"keys": many}, **own)
             assert code == 409 and "do not fit" in answer["error"]
-            assert (await asked(port, f"{API}/subscribe", {"keys": keys[0]}))[0] == 422
+            assert (await asked(port, f"{API}/subscribe", {"keys": keys[0]}, **own))[0] == 422
             assert (await asked(port, f"{API}/status", Host="evil.example"))[0] == 400
 
     asyncio.run(run())

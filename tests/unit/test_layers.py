@@ -15,11 +15,11 @@ LAYERS = [
     | {"messages", "pair", "journal_format", "subscription", "retry", "limiter", "candles", "clock", "master"}
     | {"session", "segments", "planner", "universe", "keystates", "life", "liveness", "habit", "market_info", "opens"},
     {"recording", "journal", "journal_writer", "journal_reader", "journal_keeper", "sources", "spool"}
-    | {"freshness", "timepiece", "fence", "habit_cache"}
+    | {"freshness", "timepiece", "fence", "habit_cache", "access"}
     | {"calendar_cache", "tokens", "upstox", "instruments", "batches", "findings", "writer", "patient_writer", "feed"},
     {"rows", "quarantine", "consumer", "supervisor", "replay", "verify", "volumes", "backfill", "universe_keeper"}
     | {"segment_check"}
-    | {"line", "watch", "service", "handlers", "status", "api", "along"},
+    | {"line", "watch", "service", "handlers", "status", "api", "api_guard", "along"},
     {"cli", "simulator", "bench", "bench_journal", "blaster"},
 ]
 PURE = [
