@@ -29,13 +29,16 @@ def command(keys: tuple[str, ...], mode: str | None, for_s: float | None) -> Non
     KEY is an instrument key or a name as a trader types it: INFY, "NIFTY FUT",
     "BANKNIFTY 59400 CE 30 DEC 25". Without KEYS the universe of the settings is recorded.
     """
+    from ingest.access import warn_if_shared
     from ingest.cli.common import known_universe, ready_database
     from ingest.cli.progress import ProgressLine, print_account
     from ingest.config import settings
     from ingest.supervisor import Progress, start, stop_signals
     from ingest.universe_keeper import UniverseKeeper
+    from sql.env_file import ENV_FILE
 
     config = settings(**({"mode": mode} if mode else {}))
+    warn_if_shared(ENV_FILE)
     config.token()
     if keys:
         config = config.model_copy(update={"universe": keys, "underlyings": ()})

@@ -131,3 +131,19 @@ def test_settings_file_that_is_not_there_or_a_folder_sets_nothing(folder: Path) 
     assert read_env() == {}
     (folder / ".env").mkdir()
     assert read_env() == {}
+
+
+@pytest.mark.parametrize(("mode", "warned"), [(0o600, False), (0o640, True), (0o604, True)])
+def test_env_file_that_others_can_read_is_warned_about_at_start(folder: Path, mode: int, warned: bool) -> None:
+    (folder / ".env").write_text("UPSTOX_API_SECRET=s3cret-of-nobody\n")
+    (folder / ".env").chmod(mode)
+    done = subprocess.run(
+        [sys.executable, "-m", "ingest.cli", "start", "INFY"],
+        env={"PATH": os.environ["PATH"], "PYTHONPATH": str(REPOSITORY), "HOME": str(folder)},
+        cwd=folder,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert ("run `chmod 600 .env`" in done.stderr) == warned
+    assert "no access token" in done.stderr and "s3cret" not in done.stderr
