@@ -85,7 +85,8 @@ class Settings(DatabaseSettings):
     answer_bytes_max: PositiveInt = 16 * 2**20  # a month of minute bars of one key is under 1 MiB
     master_bytes_max: PositiveInt = 64 * 2**20  # the list of all exchanges is under 10 MB, packed
     master_unpacked_bytes_max: PositiveInt = 256 * 2**20  # and that of NSE 38 MB of JSON
-    frame_bytes_max: PositiveInt = 16 * 2**20  # a snapshot of 2,000 full keys nears 1 MiB
+    # A snapshot of 2,000 full keys nears 1 MiB. The journal's format holds no larger record.
+    frame_bytes_max: int = Field(16 * 2**20, gt=0, le=16 * 2**20)
     backoff_first_s: Positive = 2.0
     backoff_max_s: Positive = 60.0
     closed_retry_s: Positive = 900.0  # while the market is closed; a calendar that errs costs no session

@@ -187,8 +187,7 @@ class Consumer:
         self._behind = sum(len(record.payload) for record in records) > self.limits.read_bytes_max * 3 // 4
         segment, committed = self.source.segment, 0
         if self._committed is not None and self._fresh:
-            reached = (self._committed.segment, self._committed.offset)
-            committed = sum((segment, record.end_offset) <= reached for record in records)
+            committed = sum(not self._committed < Position(segment, record.end_offset) for record in records)
         read = Reading(segment, records, frames, committed, self._seq)
         self._seq = records[-1].seq
         return read

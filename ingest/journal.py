@@ -2,19 +2,24 @@
 
 A stream is the folder `journal/<collector>/<stream>/`. Its segments are `<IST day>-<first seq>`
 with the suffix `.journal` while they are written and `.journal.zst` when they are closed and
-compressed. Names order them. `journal_writer` appends, `journal_reader` reads along,
+compressed. The number of its first record orders them, whatever the clock said; a file with another
+name is not ours and is left alone. `journal_writer` appends, `journal_reader` reads along,
 `journal_keeper` compresses and deletes; the format itself is in `journal_format`.
 """
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
 import logging
 import os
+import re
 import time
+from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import NamedTuple
 
 import zstandard
 
@@ -26,15 +31,22 @@ log = logging.getLogger(__name__)
 
 SUFFIX = ".journal"
 COMPRESSED_SUFFIX = ".journal.zst"
+READ_BYTES = 4 * 2**20  # of a segment at a time, when it is recovered
+_NAME = re.compile(r"\d{8}-(?P<first_seq>\d{15})")
+_said: set[Path] = set()  # what is no segment and has been said to be none
 HEADER_BYTES_MAX = 64 * 2**10  # of a segment; the meta is a few hundred bytes
 
 
-@dataclass(frozen=True, slots=True, order=True)
+@dataclass(frozen=True, slots=True)
 class Position:
     """A place in a stream: everything before it has been dealt with."""
 
     segment: str  # file name without suffix
     offset: int  # bytes, uncompressed
+
+    def __lt__(self, other: Position) -> bool:
+        """Whether it comes before another place of the same stream."""
+        return (order_of(self.segment), self.offset) < (order_of(other.segment), other.offset)
 
 
 def day_of(received_us: int) -> str:
@@ -42,19 +54,54 @@ def day_of(received_us: int) -> str:
     return datetime.fromtimestamp(received_us / 1e6 + IST_OFFSET_MS / 1000, UTC).strftime("%Y%m%d")
 
 
+def name_of_segment(received_us: int, first_seq: int) -> str:
+    """Name of the segment that begins with a record."""
+    return f"{day_of(received_us)}-{first_seq:015d}"
+
+
 def segment_name(path: Path) -> str:
     """Name of a segment without its suffixes."""
     return path.name.partition(".")[0]
 
 
-def segments_of(folder: Path) -> list[Path]:
-    """Segments of a stream, oldest first: day, then zero-padded first seq.
+def order_of(name: str) -> tuple[int, str]:
+    """Where a segment stands among those of its stream: by its first record, not by the day in its name.
 
-    Of one that is there twice, as when compressing was interrupted, the original counts.
+    A clock may be set back; records are numbered on. Names that are not ours, as of recordings, come first.
+
+    Examples
+    --------
+    >>> sorted(["20261130-000000000000001", "20261129-000000000000500"], key=order_of)
+    ['20261130-000000000000001', '20261129-000000000000500']
     """
-    found = {segment_name(path): path for path in folder.glob(f"*{COMPRESSED_SUFFIX}")}
-    found |= {segment_name(path): path for path in folder.glob(f"*{SUFFIX}")}
-    return [found[name] for name in sorted(found)]
+    found = _NAME.match(name)
+    return (int(found["first_seq"]) if found else 0), name
+
+
+def segments_of(folder: Path) -> list[Path]:
+    """Segments of a stream, oldest first.
+
+    Of one that is there twice, as when compressing was interrupted, the original counts. What else is in the
+    folder is said, once, and left alone: copies, links that lead nowhere, folders.
+    """
+    found: dict[str, Path] = {}
+    for suffix in (COMPRESSED_SUFFIX, SUFFIX):
+        for path in folder.glob(f"*{suffix}"):
+            if _NAME.fullmatch(path.name.removesuffix(suffix)) and path.is_file():
+                found[segment_name(path)] = path
+            elif path not in _said:
+                _said.add(path)
+                log.warning("file in the journal's folder is no segment of it and is left alone path=%s", path)
+    return [found[name] for name in sorted(found, key=order_of)]
+
+
+def bytes_of(paths: Iterable[Path]) -> int:
+    """Size of files together; one that was compressed or deleted meanwhile has none."""
+    used = 0
+    for path in paths:
+        with contextlib.suppress(FileNotFoundError):
+            used += path.stat().st_size
+    return used
 
 
 def now_us() -> int:
@@ -107,42 +154,74 @@ def recover(folder: Path) -> int:
     """
     next_seq = 1
     for path in reversed(segments_of(folder)):
-        data = read_segment(path)
+        name = segment_name(path)
         try:
-            header, start = decode_segment_header(data, segment_name(path))
+            found = _scan(path)
         except CorruptionError:
-            if len(data) >= HEADER_BYTES_MAX:
+            size = path.stat().st_size
+            if path.suffix != SUFFIX or size >= HEADER_BYTES_MAX:
                 raise
-            log.warning("journal segment without a header removed segment=%s bytes=%d", segment_name(path), len(data))
+            if kept := parse_records(path.read_bytes(), 0, final=True).records:  # only the header is damaged
+                log.error("journal segment has a damaged header and is left as it is segment=%s bytes=%d", name, size)
+                return max(next_seq, kept[-1].seq + 1)
+            log.warning("journal segment without a header removed segment=%s bytes=%d", name, size)
             path.unlink()
             continue
-        # Nothing more will come: a damaged length that reaches behind the end is damage, not a torn tail.
-        parsed = parse_records(data[start:], start, final=True)
-        if not parsed.records and path.suffix == SUFFIX:
+        if not found.last_seq and path.suffix == SUFFIX:
             # The writer died behind the header. The next segment takes the same name.
-            log.warning("journal segment without a record removed segment=%s bytes=%d", segment_name(path), len(data))
+            log.warning("journal segment without a record removed segment=%s bytes=%d", name, found.size)
             path.unlink()
-            next_seq = max(next_seq, header.first_seq)
+            next_seq = max(next_seq, found.first_seq)
             continue
-        end = parsed.records[-1].end_offset if parsed.records else start
-        if end < len(data) and path.suffix == SUFFIX:
-            log.warning("journal tail cut segment=%s bytes=%d", segment_name(path), len(data) - end)
-            os.truncate(path, end)
-        return max(next_seq, parsed.records[-1].seq + 1 if parsed.records else header.first_seq)
+        if found.end < found.size and path.suffix == SUFFIX:
+            log.warning("journal tail cut segment=%s bytes=%d", name, found.end)
+            os.truncate(path, found.end)
+        return max(next_seq, found.last_seq + 1 if found.last_seq else found.first_seq)
     return next_seq
 
 
-def read_segment(path: Path) -> bytes:
-    """Return the uncompressed bytes of a segment.
+def is_bare(path: Path) -> bool:
+    """Whether a file is a segment that never got its first record."""
+    if not path.is_file() or path.stat().st_size >= HEADER_BYTES_MAX:
+        return False
+    return not parse_records(path.read_bytes(), 0, final=True).records
+
+
+class _Scanned(NamedTuple):
+    """What a segment holds."""
+
+    first_seq: int  # that its first record should have
+    last_seq: int  # of its last record; 0: it has none
+    end: int  # of that record, bytes
+    size: int
+
+
+def _scan(path: Path) -> _Scanned:
+    """Read a segment to its end, a piece at a time.
 
     Raises
     ------
     CorruptionError
-        If a compressed segment is damaged.
+        If its header is damaged, or a compressed one is.
+    VersionError
+        If a newer program wrote it.
     """
-    if path.suffix == SUFFIX:
-        return path.read_bytes()
-    try:
-        return zstandard.ZstdDecompressor().stream_reader(path.open("rb"), closefd=True).read()
-    except zstandard.ZstdError as exc:
-        raise CorruptionError(f"segment {path.name!r} is damaged: {exc}") from exc
+    with path.open("rb") as file:
+        stream = file if path.suffix == SUFFIX else zstandard.ZstdDecompressor().stream_reader(file)
+        try:
+            data = stream.read(HEADER_BYTES_MAX)
+            header, at = decode_segment_header(data, segment_name(path))
+            data, size = data[at:], len(data)
+            last_seq, end = 0, at
+            while True:
+                piece = stream.read(READ_BYTES)
+                size += len(piece)
+                # Nothing more will come: a damaged length that reaches behind the end is damage, not a torn tail.
+                parsed = parse_records(data + piece, at, final=not piece)
+                if parsed.records:
+                    last_seq, end = parsed.records[-1].seq, parsed.records[-1].end_offset
+                data, at = (data + piece)[parsed.consumed :], at + parsed.consumed
+                if not piece:
+                    return _Scanned(header.first_seq, last_seq, end, size)
+        except zstandard.ZstdError as exc:
+            raise CorruptionError(f"segment {path.name!r} is damaged: {exc}") from exc

@@ -43,7 +43,6 @@ _RECORD = struct.Struct("<IIIHHQq")
 _CHECKED = struct.Struct("<IHHQq")  # the part of a record header that its crc covers
 _CRC = struct.Struct("<I")
 _KINDS = frozenset(RecordKind)
-RECORD_HEADER_BYTES = _RECORD.size
 
 
 @dataclass(frozen=True, slots=True)

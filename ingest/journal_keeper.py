@@ -14,7 +14,7 @@ from pathlib import Path
 
 import zstandard
 
-from ingest.journal import SUFFIX, Position, day_of, segment_name, segments_of, sync_folder
+from ingest.journal import SUFFIX, Position, bytes_of, day_of, order_of, segment_name, segments_of, sync_folder
 
 log = logging.getLogger(__name__)
 
@@ -66,10 +66,10 @@ def keep(
     oldest_kept = day_of(int((now - timedelta(days=keep_days)).timestamp() * 1e6))
     deleted = 0
     segments = segments_of(folder)
-    used = sum(path.stat().st_size for path in segments)
+    used = bytes_of(segments)
     for path in segments[:-1]:
         name = segment_name(path)
-        if committed is None or name >= committed.segment:
+        if committed is None or order_of(name) >= order_of(committed.segment):
             break
         if name[:8] < oldest_kept or (quota_bytes and used > quota_bytes):
             used -= path.stat().st_size

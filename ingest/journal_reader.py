@@ -14,7 +14,7 @@ from pathlib import Path
 
 import zstandard
 
-from ingest.journal import HEADER_BYTES_MAX, SUFFIX, Position, segment_name
+from ingest.journal import HEADER_BYTES_MAX, SUFFIX, Position, bytes_of, order_of, segment_name
 from ingest.journal_format import decode_segment_header, parse_records
 from ingest.model import Record
 from sql.errors import CorruptionError, VersionError
@@ -36,6 +36,8 @@ class JournalReader:
     follow
         True: the end of the newest segment is where the writer is, more will come.
         False: it is the end.
+    name_of
+        Says which segment a file is.
 
     Attributes
     ----------
@@ -43,12 +45,20 @@ class JournalReader:
         Name of the segment that the last `read` came from.
     """
 
-    def __init__(self, segments: Callable[[], list[Path]], position: Position | None = None, *, follow: bool) -> None:
+    def __init__(
+        self,
+        segments: Callable[[], list[Path]],
+        position: Position | None = None,
+        *,
+        follow: bool,
+        name_of: Callable[[Path], str] = segment_name,
+    ) -> None:
         self.segment = position.segment if position else ""
         self.offset = position.offset if position else 0
         self.corrupt_bytes = 0
         self.finished = False
         self._segments = segments
+        self._name_of = name_of
         self._follow = follow
         self._fd = -1
 
@@ -79,11 +89,10 @@ class JournalReader:
 
     def backlog_bytes(self) -> int:
         """Bytes of this stream that have not been read yet."""
-        ahead = [path for path in self._segments() if segment_name(path) >= self.segment]
-        sizes = [path.stat().st_size for path in ahead]
+        ahead = self._ahead()
         # A power cut may have left less of a segment than was read of it.
-        read = min(self.offset, sizes[0]) if ahead and segment_name(ahead[0]) == self.segment else 0
-        return sum(sizes) - read
+        read = min(self.offset, bytes_of(ahead[:1])) if ahead and self._name_of(ahead[0]) == self.segment else 0
+        return max(bytes_of(ahead) - read, 0)
 
     def seek(self, position: Position | None) -> None:
         """Read again from a position; None is the oldest record."""
@@ -102,14 +111,14 @@ class JournalReader:
             self._fd = -1
 
     def _open(self) -> bool:
-        paths = [path for path in self._segments() if segment_name(path) >= self.segment]
+        paths = self._ahead()
         if not paths:
             return False
         path = paths[0]
         fd, lost = _open_segment(path)
-        if segment_name(path) != self.segment or not self.offset:
+        if self._name_of(path) != self.segment or not self.offset:
             try:
-                _, self.offset = decode_segment_header(os.pread(fd, HEADER_BYTES_MAX, 0), segment_name(path))
+                _, self.offset = decode_segment_header(os.pread(fd, HEADER_BYTES_MAX, 0), self._name_of(path))
             except VersionError:
                 os.close(fd)
                 raise
@@ -118,11 +127,11 @@ class JournalReader:
                 os.close(fd)
                 if self._follow and len(paths) == 1:
                     return False  # the writer has just begun it
-                self.segment = segment_name(path)
+                self.segment = self._name_of(path)
                 self._note_corrupt(lost)
                 self._leave_segment()
                 return not self.finished and self._open()
-        self._fd, self.segment = fd, segment_name(path)
+        self._fd, self.segment = fd, self._name_of(path)
         self._note_corrupt(lost)
         return True
 
@@ -132,7 +141,11 @@ class JournalReader:
             log.error("journal bytes skipped segment=%s before=%d bytes=%d", self.segment, self.offset, lost)
 
     def _has_next(self) -> bool:
-        return any(segment_name(path) > self.segment for path in self._segments())
+        return any(order_of(self._name_of(path)) > order_of(self.segment) for path in self._segments())
+
+    def _ahead(self) -> list[Path]:
+        """Segments that are not read to their end."""
+        return [path for path in self._segments() if order_of(self._name_of(path)) >= order_of(self.segment)]
 
     def _leave_segment(self) -> None:
         self.close()

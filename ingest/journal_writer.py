@@ -6,6 +6,7 @@ has passed, the disk has.
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import os
 import shutil
@@ -17,7 +18,7 @@ from itertools import accumulate
 from pathlib import Path
 from typing import NamedTuple
 
-from ingest.journal import SUFFIX, day_of, segments_of, sync_folder
+from ingest.journal import SUFFIX, bytes_of, is_bare, name_of_segment, segments_of, sync_folder
 from ingest.journal_format import SegmentHeader, encode_record, encode_segment_header
 from ingest.model import DAY_MS, IST_OFFSET_MS
 from sql.errors import JournalError
@@ -101,6 +102,9 @@ class JournalWriter:
         while records:
             if self._sync_error is not None:
                 self._give_up_segment(self._sync_error)
+            if self._fd >= 0 and not os.fstat(self._fd).st_nlink:
+                log.error("journal segment was deleted while it was written, a new one is begun folder=%s", self.folder)
+                self._close_segment(sync=False)
             if self._until_check <= 0:
                 self.check_room()
             first = records[0]
@@ -115,7 +119,7 @@ class JournalWriter:
             if self._limits.fsync_ms:
                 self._dirty.set()
             else:
-                os.fdatasync(self._fd)
+                self._sync_now()
 
     def _write_group(self, records: deque[NewRecord]) -> int:
         """Write as many records as one write takes, of one day and into one segment; return how many."""
@@ -145,18 +149,22 @@ class JournalWriter:
         """
         self._until_check = 0  # until there is room, each append looks again
         limits = self._limits
-        if limits.free_bytes_min and (free := shutil.disk_usage(self.folder).free) < limits.free_bytes_min:
+        try:
+            self.folder.mkdir(parents=True, exist_ok=True)  # it may have been deleted
+            free = shutil.disk_usage(self.folder).free
+            used = bytes_of(segments_of(self.folder)) if limits.quota_bytes else 0
+        except OSError as exc:
+            raise JournalError(f"cannot look at journal {self.folder.name!r}: {exc.strerror}: see its disk") from exc
+        if free < limits.free_bytes_min:
             raise JournalError(
                 f"disk of journal {self.folder.name!r} has {free:,} bytes free, the reserve is "
                 f"{limits.free_bytes_min:,}: free some, or lower TICKLINE_JOURNAL_FREE_BYTES_MIN"
             )
-        if limits.quota_bytes:
-            used = sum(path.stat().st_size for path in segments_of(self.folder))
-            if used >= limits.quota_bytes:
-                raise JournalError(
-                    f"journal {self.folder.name!r} has {used:,} bytes, the quota is {limits.quota_bytes:,}: bring the "
-                    "database back so that it drains, or raise TICKLINE_JOURNAL_QUOTA_BYTES"
-                )
+        if limits.quota_bytes and used >= limits.quota_bytes:
+            raise JournalError(
+                f"journal {self.folder.name!r} has {used:,} bytes, the quota is {limits.quota_bytes:,}: bring the "
+                "database back so that it drains, or raise TICKLINE_JOURNAL_QUOTA_BYTES"
+            )
         self._until_check = ROOM_CHECK_BYTES
 
     def close(self) -> None:
@@ -165,7 +173,10 @@ class JournalWriter:
         self._dirty.set()
         if self._syncer.is_alive():
             self._syncer.join()
-        self._close_segment()
+        try:
+            self._close_segment()
+        except OSError as exc:
+            raise JournalError(f"cannot sync journal {self.folder.name!r}: {exc.strerror}: see its disk") from exc
 
     def _write(self, parts: list[bytes]) -> int:
         """Write parts in one go; return how many the disk took whole, which is at least one.
@@ -188,14 +199,24 @@ class JournalWriter:
 
     def _cut(self) -> None:
         """Cut what a failed write left, so that the next record stands behind a whole one."""
-        os.ftruncate(self._fd, self._size)
         self._until_check = 0
+        try:
+            os.ftruncate(self._fd, self._size)
+        except OSError as exc:  # nobody knows what is behind the last record: go on in a new segment
+            self._close_segment(sync=False)
+            raise JournalError(f"cannot cut journal {self.folder.name!r}: {exc.strerror}: see its disk") from exc
 
     def _rotate(self, day: int, received_us: int) -> None:
-        self._close_segment()
-        header = encode_segment_header(SegmentHeader(self._collector, self._stream, self.next_seq, received_us))
-        path = self.folder / f"{day_of(received_us)}-{self.next_seq:015d}{SUFFIX}"
         try:
+            self._close_segment()
+        except OSError as exc:
+            self._give_up_segment(exc)
+        header = encode_segment_header(SegmentHeader(self._collector, self._stream, self.next_seq, received_us))
+        path = self.folder / f"{name_of_segment(received_us, self.next_seq)}{SUFFIX}"
+        try:
+            self.folder.mkdir(parents=True, exist_ok=True)  # it may have been deleted
+            if is_bare(path):  # an earlier try left it
+                path.unlink()
             fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_APPEND, 0o600)
         except OSError as exc:
             raise JournalError(f"cannot begin journal segment {path.name!r}: {exc.strerror}: see its disk") from exc
@@ -204,19 +225,35 @@ class JournalWriter:
         try:
             self._write([header])
             os.fsync(fd)
-        except (JournalError, OSError):
-            self._close_segment(sync=False)
-            path.unlink()  # it has no record, and the next try takes the same name
+            sync_folder(self.folder)
+        except OSError as exc:
+            self._drop_segment(path)
+            raise JournalError(f"cannot begin journal segment {path.name!r}: {exc.strerror}: see its disk") from exc
+        except JournalError:
+            self._drop_segment(path)
             raise
-        sync_folder(self.folder)
+
+    def _drop_segment(self, path: Path) -> None:
+        """Remove a segment that has no record: the next try takes the same name."""
+        self._close_segment(sync=False)
+        with contextlib.suppress(OSError):
+            path.unlink()
+
+    def _sync_now(self) -> None:
+        try:
+            os.fdatasync(self._fd)
+        except OSError as exc:
+            self._give_up_segment(exc)
 
     def _close_segment(self, *, sync: bool = True) -> None:
         with self._lock:
             if self._fd >= 0:
-                if sync:
-                    os.fsync(self._fd)
-                os.close(self._fd)
-                self._fd = -1
+                fd, self._fd = self._fd, -1
+                try:
+                    if sync:
+                        os.fsync(fd)
+                finally:
+                    os.close(fd)
 
     def _give_up_segment(self, error: OSError) -> None:
         """Go on in a new segment: after a failed fsync nobody knows what the disk has of this one."""

@@ -14,7 +14,8 @@ import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future, wait
 from datetime import date
-from typing import TypeVar
+from types import TracebackType
+from typing import Self, TypeVar
 
 from ingest.batches import Batch, Resume
 from ingest.journal import Position
@@ -25,6 +26,7 @@ from sql.errors import Retryable, StoreError
 
 log = logging.getLogger(__name__)
 
+CLOSE_S = 5.0  # a thread whose connection was broken off ends at once
 STOP_POLL_S = 0.1  # how soon a stop is noticed while a connection is being made
 
 T = TypeVar("T")
@@ -61,6 +63,26 @@ class PatientWriter:
         self._rng = random.Random()  # noqa: S311  jitter is no secret
         self._abandoned = threading.Event()
         self._turn = threading.Lock()  # of several streams, one at a time
+        self._reconnecting = threading.Event()  # by a thread that a stop leaves behind
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Close the writer when nobody uses it: its connection is freed memory to a thread that still waits on it."""
+        self._abandoned.set()
+        if not self._turn.acquire(blocking=False):
+            self.writer.abort()
+            if not self._turn.acquire(timeout=CLOSE_S):
+                log.error("writer is still in use, its connection ends with the process within_s=%g", CLOSE_S)
+                return
+        if not self._reconnecting.is_set():
+            self.writer.close()
 
     def write(self, batch: Batch, stream: str) -> None:
         """Commit a batch, however long it takes; see `Writer.write`."""
@@ -109,6 +131,8 @@ class PatientWriter:
         """Connect anew. It cannot be broken off, so a stop leaves it behind, on a thread that ends with the process."""
         attempt: Future[None] = Future()
 
+        self._reconnecting.set()
+
         def connect() -> None:
             try:
                 self.writer.reconnect()
@@ -116,6 +140,7 @@ class PatientWriter:
                 attempt.set_exception(exc)
             else:
                 attempt.set_result(None)
+            self._reconnecting.clear()
 
         threading.Thread(target=connect, name="reconnect", daemon=True).start()
         while not wait([attempt], timeout=STOP_POLL_S).done:

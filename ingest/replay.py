@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Sequence
+from functools import cache
 from pathlib import Path
 
 from ingest.config import Settings
 from ingest.consumer import Consumer
 from ingest.freshness import refresh_touched
+from ingest.journal import order_of
 from ingest.journal_reader import JournalReader
 from ingest.line import limits_of
-from ingest.sources import JournalSource, RecordingSource, Source, is_segment, read_segment_header
+from ingest.sources import JournalSource, RecordingSource, Source, is_segment, name_in_header, read_segment_header
 from ingest.supervisor import Progress, first_error, patient_writer, show_along
 from ingest.writer import Writer
 
@@ -48,11 +50,12 @@ async def replay(
         If the database cannot be written.
     """
     for name, stream, source in _sources(paths, collector):
-        with await asyncio.to_thread(Writer, url, name) as writer:
+        with patient_writer(await asyncio.to_thread(Writer, url, name), settings) as patient:
+            writer = patient.writer
             resume = writer.resume(stream)
             if isinstance(source, RecordingSource):
                 source.expect(writer.digests(stream))
-            consumer = Consumer(source, patient_writer(writer, settings), stream, limits_of(settings))
+            consumer = Consumer(source, patient, stream, limits_of(settings))
             consumer.resume(resume.from_start())
             try:
                 await _show_while(consumer, show)
@@ -87,7 +90,9 @@ def _sources(paths: Sequence[Path], collector: str) -> list[tuple[str, str, Sour
             recording = RecordingSource(path)
             sources.append((collector, recording.segment, recording))
     for (name, stream), segments in streams.items():
-        sources.append((name, stream, JournalSource(JournalReader(_listing(sorted(segments)), follow=False))))
+        ordered = sorted(segments, key=lambda path: order_of(name_in_header(path)))
+        reader = JournalReader(_listing(ordered), follow=False, name_of=cache(name_in_header))
+        sources.append((name, stream, JournalSource(reader)))
     return sources
 
 

@@ -14,7 +14,7 @@ from typing import Protocol
 import google_crc32c
 import zstandard
 
-from ingest.journal import HEADER_BYTES_MAX, SUFFIX
+from ingest.journal import HEADER_BYTES_MAX, SUFFIX, name_of_segment
 from ingest.journal_format import MAGIC, decode_segment_header
 from ingest.journal_reader import JournalReader
 from ingest.model import Record, RecordKind
@@ -173,6 +173,12 @@ def read_segment_header(path: Path) -> tuple[str, str]:
     """Return the collector and stream that a segment belongs to."""
     header, _ = decode_segment_header(_begin(path, HEADER_BYTES_MAX), path.name)
     return header.collector, header.stream
+
+
+def name_in_header(path: Path) -> str:
+    """Return which segment a file is, whatever it is called now: its first record says so."""
+    header, _ = decode_segment_header(_begin(path, HEADER_BYTES_MAX), path.name)
+    return name_of_segment(header.created_us, header.first_seq)
 
 
 def _begin(path: Path, size: int) -> bytes:

@@ -80,7 +80,7 @@ class Spool:
             try:
                 await asyncio.to_thread(self.journal.append_all, self._records)
                 self.error = ""
-            except JournalError as exc:
+            except (JournalError, OSError) as exc:  # whatever the disk says: it is tried again
                 self.error = str(exc)
             self._bytes = sum(len(record.payload) for record in self._records)
             self._moved.set()

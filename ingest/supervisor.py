@@ -119,8 +119,7 @@ async def start(
         await asyncio.to_thread(_api)  # before the first frame, which would wait for it
     lock = JournalLock(settings.journal_folder)
     try:
-        with await asyncio.to_thread(Writer, url, settings.collector) as writer:
-            patient = patient_writer(writer, settings)
+        with patient_writer(await asyncio.to_thread(Writer, url, settings.collector), settings) as patient:
             async with UpstoxApi(settings, timepiece) as api:
                 streams = _streams(settings, account)
                 asyncio.get_running_loop().set_default_executor(_Threads(THREADS + THREADS_PER_LINE * len(streams)))

@@ -289,3 +289,16 @@ def test_nothing_there_is_not_said_to_add_up(
         done = CliRunner().invoke(group, ["verify", *arguments])
         assert (done.exit_code, done.stdout) == (1, "")
         assert "nothing to verify" in done.stderr
+
+
+def test_segment_that_was_renamed_is_known_by_its_header(database: Database, stream: Path, tmp_path: Path) -> None:
+    """Known by its name, it stood before or behind all others, and what came after was never committed."""
+    first, *rest = segments_of(stream)
+    renamed = tmp_path / "zz day one.journal"
+    renamed.write_bytes(first.read_bytes())
+    write(database, renamed)
+    assert verify(database, stream).committed > 0
+    write(database, *rest)
+    write(database, *segments_of(stream))
+    report = verify(database, stream)
+    assert report.adds_up and report.pending == 0, report.problems

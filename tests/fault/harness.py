@@ -20,7 +20,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
-from ingest.journal import segment_name, segments_of
+from ingest.journal import order_of, segment_name, segments_of
 from ingest.journal_reader import JournalReader
 from ingest.model import TICK_COLUMN_NAMES, Record, RecordKind
 from sql.database import Database
@@ -163,7 +163,7 @@ def committed(database: Database) -> tuple[str, int]:
 def backlog_bytes(database: Database, folder: Path) -> int:
     """Bytes of the journal that are not committed."""
     segment, offset = committed(database)
-    ahead = [path for path in segments_of(folder) if segment_name(path) >= segment]
+    ahead = [path for path in segments_of(folder) if order_of(segment_name(path)) >= order_of(segment)]
     return sum(path.stat().st_size for path in ahead) - offset
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 import subprocess
 import tempfile
+import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -15,7 +16,9 @@ import pytest
 from psycopg import sql as psql
 from psycopg.conninfo import conninfo_to_dict
 
-from ingest.journal import segments_of
+from ingest.journal import Position, segments_of
+from ingest.patient_writer import Abandoned, PatientWriter
+from ingest.writer import Writer
 from sql import apply, postmaster
 from sql.database import HEAD, Database
 from sql.embedded import EmbeddedServer, embedded_server
@@ -23,6 +26,7 @@ from sql.settings import DatabaseSettings, Engine
 from tests.conftest import NO_JOBS, Template
 from tests.engines import on_one_engine
 from tests.fault.harness import (
+    WITHIN_S,
     Ingester,
     Market,
     backlog_bytes,
@@ -275,3 +279,27 @@ def test_row_that_the_database_rejects_is_kept_aside_and_the_others_are_written(
     assert count == in_ledger > 0
     assert (reasons, sqlstate, all_bad, written) == (1, "23514", True, 0)
     assert "no_sevens" in reason
+
+
+@on_one_engine
+def test_writer_is_closed_when_its_thread_has_left_it(database: Database) -> None:
+    """Closed under the thread, the connection's memory was used after it was freed: a segmentation fault."""
+    ended: list[BaseException] = []
+    patient = PatientWriter(Writer(database.url, "default"), first_s=0.05, max_s=0.1)
+
+    def use() -> None:
+        try:
+            patient.checkpoint("1", Position("20261129-000000000000001", 100), b"{}")
+        except BaseException as exc:
+            ended.append(exc)
+
+    with database.connect() as holder:
+        holder.execute("lock table tickline.checkpoints in access exclusive mode")
+        thread = threading.Thread(target=use)
+        thread.start()
+        waiting = "select 1 from pg_stat_activity where wait_event_type = 'Lock' and application_name like 'tickline%'"
+        with database.connect(autocommit=True) as looker:
+            wait_until(lambda: looker.execute(waiting).fetchone())
+        patient.close()
+        assert not thread.is_alive() or not thread.join(WITHIN_S)
+    assert [type(error) for error in ended] == [Abandoned]

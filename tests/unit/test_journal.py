@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
 import sys
+import tracemalloc
 from collections import deque
 from datetime import UTC, datetime
 from pathlib import Path
@@ -12,14 +14,16 @@ from pathlib import Path
 import google_crc32c
 import pytest
 
-from ingest.journal import JournalLock, Position, recover, segment_name, segments_of
-from ingest.journal_format import SegmentHeader, encode_segment_header
+from ingest import journal_writer
+from ingest.config import settings
+from ingest.journal import JournalLock, Position, order_of, recover, segment_name, segments_of
+from ingest.journal_format import PAYLOAD_BYTES_MAX, SegmentHeader, encode_segment_header
 from ingest.journal_keeper import keep
 from ingest.journal_reader import JournalReader
 from ingest.journal_writer import JournalLimits, JournalWriter, NewRecord
 from ingest.model import Record, RecordKind
 from ingest.sources import is_segment, read_segment_header
-from sql.errors import JournalError, VersionError
+from sql.errors import ConfigError, JournalError, VersionError
 
 DAY_US = 86_400_000_000
 T0_US = 1_765_771_374_837_000
@@ -171,7 +175,7 @@ signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
 resource.setrlimit(resource.RLIMIT_FSIZE, (5000, 5000))
 from pathlib import Path
 from ingest.journal_writer import JournalLimits, JournalWriter
-from sql.errors import JournalError, VersionError
+from sql.errors import ConfigError, JournalError, VersionError
 journal = JournalWriter(
     Path({str(tmp_path)!r}), collector="c", stream="1", next_seq=1, limits=JournalLimits(10**9, fsync_ms=0)
 )
@@ -298,3 +302,119 @@ def test_damaged_compressed_segment_costs_no_other(tmp_path: Path, keep_bytes: i
     assert seqs[-rest:] == list(range(201 - rest, 201))
     assert seqs == sorted(set(seqs))
     assert reader.corrupt_bytes > 0 or keep_bytes == 0
+
+
+def test_clock_that_is_set_back_across_midnight_changes_no_order(tmp_path: Path) -> None:
+    """The keeper took the segment being written for the oldest, and the reader stayed behind."""
+    journal = writer(tmp_path)
+    reader = JournalReader(lambda: segments_of(tmp_path), follow=True)
+    seen: list[int] = []
+    for day in (1, 2, 1, 0):
+        for _ in range(3):
+            journal.append(RecordKind.FRAME, b"x", T0_US + day * DAY_US)
+        committed = Position(reader.segment, reader.offset) if reader.segment else None
+        assert keep(tmp_path, committed, keep_days=0, quota_bytes=1, now=datetime.fromtimestamp(T0_US / 1e6 + 9e6, UTC))
+        assert segments_of(tmp_path)[-1].suffix == ".journal", "the writer's own is left alone"
+        while records := reader.read(700):
+            seen += [record.seq for record in records]
+    journal.close()
+    reader.close()
+    assert seen == list(range(1, 13)) and recover(tmp_path) == 13
+    names = [segment_name(path) for path in segments_of(tmp_path)]
+    assert names == sorted(names, key=order_of) and names != sorted(names)
+    earlier, later = Position("20261130-000000000000001", 90), Position("20261129-000000000000005", 10)
+    assert earlier < later and not later < earlier
+
+
+def test_what_is_no_segment_is_said_once_and_left_alone(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    payloads = fill(tmp_path, 200)
+    (path, *_) = segments_of(tmp_path)
+    strays = [tmp_path / "notes.journal", tmp_path / f"{segment_name(path)} (copy).journal", tmp_path / "x.journal.zst"]
+    strays[0].write_text("mine")
+    shutil.copy(path, strays[1])
+    strays[2].symlink_to(tmp_path / "nowhere")
+    (tmp_path / f"{segment_name(path)[:8]}-000000000000999.journal").mkdir()
+    assert [record.payload for record in read_all(tmp_path)] == payloads
+    assert recover(tmp_path) == 201
+    keeping(tmp_path, Position("20991231-000000000009999", 0), keep_days=0)
+    assert all(stray.is_symlink() or stray.exists() for stray in strays)
+    said = [record.message for record in caplog.records if "no segment" in record.message]
+    assert len(said) == len(set(said)) == 4
+
+
+def test_deleted_folder_is_noticed_and_the_journal_goes_on_in_a_new_one(tmp_path: Path) -> None:
+    folder = tmp_path / "1"
+    journal = writer(folder)
+    journal.append(RecordKind.FRAME, b"a", T0_US)
+    shutil.rmtree(folder)
+    assert journal.append(RecordKind.FRAME, b"b", T0_US) == 2
+    journal.close()
+    assert [(record.seq, record.payload) for record in read_all(folder)] == [(2, b"b")]
+
+
+@pytest.mark.parametrize("name", ["fsync", "ftruncate", "open", "write"])
+def test_error_of_the_disk_is_the_journals_and_passes(
+    tmp_path: Path, name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    journal = writer(tmp_path, segment_bytes_max=200)
+    journal.append(RecordKind.FRAME, b"x" * 150, T0_US)
+
+    def fail(*_: object, **__: object) -> int:
+        raise OSError(5, "Input/output error")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(journal_writer.os, name, fail)
+        if name == "ftruncate":  # after a write that failed
+            patch.setattr(journal_writer.os, "write", fail)
+        for _ in range(3):
+            with pytest.raises(JournalError, match="Input/output error"):
+                journal.append(RecordKind.FRAME, b"y" * 150, T0_US)
+    assert journal.append(RecordKind.FRAME, b"z", T0_US) == 2
+    journal.close()
+    assert [record.payload[:1] for record in read_all(tmp_path)] == [b"x", b"z"]
+
+
+def test_look_at_a_disk_that_is_gone_is_the_journals_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    journal = writer(tmp_path, free_bytes_min=1)
+
+    def fail(_: object) -> None:
+        raise OSError(6, "No such device or address")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(journal_writer.shutil, "disk_usage", fail)
+        with pytest.raises(JournalError, match="No such device"):
+            journal.append(RecordKind.FRAME, b"x", T0_US)
+    assert journal.append(RecordKind.FRAME, b"x", T0_US) == 1
+    journal.close()
+
+
+def test_damaged_header_before_whole_records_costs_none_of_them(tmp_path: Path) -> None:
+    fill(tmp_path, 5)
+    (path,) = segments_of(tmp_path)
+    data = bytearray(path.read_bytes())
+    data[20] ^= 1
+    path.write_bytes(data)
+    assert recover(tmp_path) == 6 and path.read_bytes() == data
+
+
+def test_recovery_reads_a_segment_in_pieces(tmp_path: Path) -> None:
+    journal = writer(tmp_path, segment_bytes_max=10**9)
+    for _ in range(60):
+        journal.append(RecordKind.FRAME, bytes(10**6), T0_US)
+    journal.close()
+    (path,) = segments_of(tmp_path)
+    with path.open("ab") as torn:
+        torn.write(b"torn")
+    size = path.stat().st_size
+    tracemalloc.start()
+    assert recover(tmp_path) == 61
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert path.stat().st_size == size - 4
+    assert peak < size / 2
+
+
+def test_frames_larger_than_the_journal_holds_are_refused_at_start() -> None:
+    assert settings(frame_bytes_max=PAYLOAD_BYTES_MAX).frame_bytes_max == PAYLOAD_BYTES_MAX
+    with pytest.raises(ConfigError, match="TICKLINE_FRAME_BYTES_MAX"):
+        settings(frame_bytes_max=PAYLOAD_BYTES_MAX + 1)
