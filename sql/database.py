@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 import time
 from collections.abc import Callable
+from functools import partial
 from typing import Any, LiteralString, cast
 
 import psycopg
@@ -17,7 +18,7 @@ from psycopg.conninfo import conninfo_to_dict, make_conninfo
 from psycopg.pq import Ping
 
 from sql import ENGINES
-from sql.embedded import EmbeddedServer, embedded_server
+from sql.embedded import EmbeddedServer, embedded_server, url_under
 from sql.errors import ConfigError, Rejected, Retryable, SchemaError, StoreError
 from sql.settings import DatabaseSettings, Engine
 
@@ -55,13 +56,41 @@ _CLASSES: dict[str, Callable[[str], StoreError]] = {
 
 
 class Database:
-    """An open database: its URL and, when it is embedded, a use of its server."""
+    """A database: its URL and, when it is embedded and was brought up, a use of its server."""
 
-    def __init__(self, url: str, server: EmbeddedServer | None, wanted_engine: Engine | None = None) -> None:
+    def __init__(
+        self,
+        url: str,
+        server: EmbeddedServer | None,
+        wanted_engine: Engine | None = None,
+        start: Callable[[], EmbeddedServer] | None = None,
+    ) -> None:
         self.url = url
         self.server = server
         self.wanted_engine = wanted_engine
+        self._start = start
         self._engine: Engine | None = None
+
+    @classmethod
+    def place(cls, settings: DatabaseSettings) -> Database:
+        """Tell where the database of the settings is; nothing is started or looked for, see `bring_up`.
+
+        Raises
+        ------
+        ConfigError
+            If the settings cannot be followed.
+        """
+        if settings.database_url is not None:
+            url = settings.database_url.get_secret_value()
+            _parts_of(url)
+            return cls(url, None, settings.engine)
+        start = partial(
+            embedded_server,
+            settings.home,
+            timescaledb_dir=settings.timescaledb_dir,
+            use_timescaledb=None if settings.engine is None else settings.engine == "timescale",
+        )
+        return cls(url_under(settings.home), None, settings.engine, start)
 
     @classmethod
     def open(cls, settings: DatabaseSettings) -> Database:
@@ -74,14 +103,24 @@ class Database:
         StoreError
             If the embedded server does not come up. A server of a URL is not looked for yet.
         """
-        if settings.database_url is not None:
-            return cls(settings.database_url.get_secret_value(), None, settings.engine)
-        server = embedded_server(
-            settings.home,
-            timescaledb_dir=settings.timescaledb_dir,
-            use_timescaledb=None if settings.engine is None else settings.engine == "timescale",
-        )
-        return cls(server.url(), server, settings.engine)
+        database = cls.place(settings)
+        database.bring_up()
+        return database
+
+    def bring_up(self) -> None:
+        """Use the embedded server, starting it where it does not run. A server of a URL is somebody else's.
+
+        Raises
+        ------
+        ConfigError
+            If the settings cannot be followed.
+        StoreError
+            If it does not come up.
+        """
+        if self.server is not None:
+            self.server.ensure_running()
+        elif self._start is not None:
+            self.server = self._start()
 
     def __enter__(self) -> Database:
         return self
@@ -145,13 +184,7 @@ def connect(target: DatabaseSettings | Database | str, **parameters: Any) -> psy
         "connect_timeout": CONNECT_SECONDS_MAX,
         "application_name": "tickline",
     } | parameters
-    try:
-        known = conninfo_to_dict(url)
-    except psycopg.ProgrammingError:
-        # The text of the library's error repeats the URL, which may hold a password; a traceback would show it.
-        raise ConfigError(NO_URL) from None
-    if _is_misread(url, known):
-        raise ConfigError(NO_URL)
+    known = _parts_of(url)
     options = f"{known.get('options') or ''} -c timezone=UTC {parameters.get('options') or ''}".strip()
     # libpq's own settings in the URL win over ours.
     merged = {key: value for key, value in given.items() if key in parameters or key not in known}
@@ -266,6 +299,18 @@ def _url(target: DatabaseSettings | Database | str) -> str:
     if target.database_url is None:
         raise ConfigError("setting TICKLINE_DATABASE_URL is not set: open the embedded server with `Database`")
     return target.database_url.get_secret_value()
+
+
+def _parts_of(url: str) -> dict[str, Any]:
+    """Return the parameters that a URL holds; raise `ConfigError` if it is none."""
+    try:
+        known: dict[str, Any] = conninfo_to_dict(url)
+    except psycopg.ProgrammingError:
+        # The text of the library's error repeats the URL, which may hold a password; a traceback would show it.
+        raise ConfigError(NO_URL) from None
+    if _is_misread(url, known):
+        raise ConfigError(NO_URL)
+    return known
 
 
 def _is_misread(url: str, known: dict[str, Any]) -> bool:

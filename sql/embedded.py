@@ -72,7 +72,7 @@ class EmbeddedServer:
 
     def url(self, dbname: str = DATABASE) -> str:
         """Return the libpq URL of a database of this server."""
-        return f"postgresql://postgres@/{quote(dbname)}?host={quote(str(self._socket_dir), safe='')}"
+        return _url(self._socket_dir, dbname)
 
     @property
     def pid(self) -> int | None:
@@ -126,6 +126,11 @@ class EmbeddedServer:
             _wait_ready(self.url("postgres"), self.root)
 
 
+def url_under(home: Path) -> str:
+    """Return the libpq URL of our database in the embedded server under `home`, whether it runs or not."""
+    return _url(postmaster.socket_folder(_root(home)), DATABASE)
+
+
 def embedded_server(
     home: Path,
     *,
@@ -153,7 +158,7 @@ def embedded_server(
     StoreError
         If the server does not come up.
     """
-    root = home.expanduser().resolve() / "postgres"
+    root = _root(home)
     try:
         postmaster.prepare_folder(root)
     except OSError as exc:
@@ -173,6 +178,14 @@ def embedded_server(
             server._release()
             raise
     return server
+
+
+def _root(home: Path) -> Path:
+    return home.expanduser().resolve() / "postgres"
+
+
+def _url(socket_dir: Path, dbname: str) -> str:
+    return f"postgresql://postgres@/{quote(dbname)}?host={quote(str(socket_dir), safe='')}"
 
 
 def _bring_up(server: EmbeddedServer, files: timescaledb.Files | None, settings: Mapping[str, str]) -> None:

@@ -257,3 +257,22 @@ def test_database_open_without_url_is_embedded(home: Path) -> None:
                 "UTC",
             )
     assert database.server.pid is None
+
+
+def test_database_has_a_place_before_its_server_runs(home: Path) -> None:
+    place = Database.place(load(DatabaseSettings, home=home, database_url=None, engine="postgres"))
+    with place:
+        with pytest.raises(Retryable, match="cannot be reached"):
+            place.connect()
+        assert place.server is None
+        place.bring_up()
+        assert place.server is not None
+        with place.connect() as conn:
+            assert conn.execute("select current_database()").fetchone() == ("tickline",)
+        place.bring_up()  # once more, as whoever connects again does
+    assert place.server.pid is None
+
+
+def test_place_with_a_url_that_is_none_is_refused_at_once(home: Path) -> None:
+    with pytest.raises(ConfigError, match="is not a libpq URL"):
+        Database.place(load(DatabaseSettings, home=home, database_url="no url"))
