@@ -17,6 +17,7 @@ import polars as pl
 
 from analytics.session import MARKET_ZONE
 from sql.errors import ConfigError
+from sql.redaction import unfenced_stdout
 
 Format = Literal["table", "csv", "json", "parquet"]
 FORMATS: tuple[str, ...] = get_args(Format)
@@ -66,9 +67,10 @@ def write(frame: pl.DataFrame, form: Format | None, output: Path | None, *, all_
     if frame.is_empty():
         print("no rows", file=sys.stderr)
     if output is None:
-        sys.stdout.flush()
-        sys.stdout.buffer.write(content)
-        sys.stdout.buffer.flush()
+        stdout = unfenced_stdout()
+        stdout.flush()
+        stdout.buffer.write(content)
+        stdout.buffer.flush()
     else:
         _replace(output, content)
 

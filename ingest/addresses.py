@@ -7,7 +7,7 @@ over TLS only, or to this machine.
 from __future__ import annotations
 
 from ipaddress import ip_address
-from urllib.parse import urlsplit
+from urllib.parse import urljoin, urlsplit
 
 URI_CHARS_MAX = 4_000  # the vendor's has 200
 
@@ -46,3 +46,28 @@ def feed_uri(uri: str) -> str:
     if parts.scheme == "ws" and not is_loopback(host):
         raise ValueError(f"host {host!r} is not this machine, and ws:// is not encrypted")
     return uri
+
+
+def redirected(url: str, location: str) -> str:
+    """Return where a redirect leads, if that is as safe as where it comes from.
+
+    Raises
+    ------
+    ValueError
+        If it is no HTTP address, or one to which requests would travel readable.
+
+    Examples
+    --------
+    >>> redirected("https://assets.example/a/b.gz", "../c.gz")
+    'https://assets.example/c.gz'
+    """
+    if not location or len(location) > URI_CHARS_MAX or not location.isascii() or not location.isprintable():
+        raise ValueError(f"it names no address of up to {URI_CHARS_MAX} characters")
+    found = urljoin(url, location)
+    parts = urlsplit(found)
+    if parts.scheme not in {"http", "https"} or not parts.hostname or parts.port == 0:
+        raise ValueError("it names no HTTP address")
+    # From TLS nothing leads out of it; without TLS we are on this machine, and stay.
+    if parts.scheme == "http" and (urlsplit(url).scheme == "https" or not is_loopback(parts.hostname)):
+        raise ValueError(f"it leads to host {parts.hostname!r} without encryption")
+    return found

@@ -11,7 +11,8 @@ import json
 import logging
 import random
 import time
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
 from datetime import date
 from importlib.metadata import version
 from types import TracebackType
@@ -21,7 +22,7 @@ from urllib.parse import quote
 import aiohttp
 from yarl import URL
 
-from ingest.addresses import feed_uri
+from ingest.addresses import feed_uri, redirected
 from ingest.candles import Candle, parse_candles, parse_prices, parse_quotes
 from ingest.config import Settings
 from ingest.limiter import Limiter
@@ -41,6 +42,7 @@ PRICES_PATH = "/v3/market-quote/ltp"
 QUOTES_KEYS_MAX = 500
 HISTORICAL_DAYS_MAX = 28  # a month a call, and the shortest has 28 days
 REDIRECTS = frozenset({301, 302, 303, 307, 308})
+HOPS_MAX = 3  # from one redirect to the next; a content network makes one
 TRIES_MAX = 4  # of a request that the vendor is too busy for
 HOLIDAYS_PATH = "/v2/market/holidays"
 TIMINGS_PATH = "/v2/market/timings/{day}"
@@ -174,7 +176,7 @@ class UpstoxApi:
         """Get an array of objects; these paths need no token."""
         url = self._settings.api_url + path
         try:
-            async with self._open().get(url) as response:
+            async with self._get(url) as response:
                 if response.status != 200:
                     raise refused(response.status, await _error_code(response))
                 rows = (await _json(response, self._settings.answer_bytes_max))["data"]
@@ -192,7 +194,7 @@ class UpstoxApi:
         """Fetch the instrument master of an exchange (`NSE`, `BSE`, `complete`): gzip of JSON."""
         url = self._settings.assets_url + MASTER_PATH.format(exchange=exchange)
         try:
-            async with self._open().get(url, auto_decompress=False) as response:
+            async with self._get(url, auto_decompress=False) as response:
                 if response.status != 200:
                     raise FeedError(f"instrument master {url!r} answered {response.status}: check UPSTOX_ASSETS_URL")
                 return await _body(response, self._settings.master_bytes_max, "TICKLINE_MASTER_BYTES_MAX")
@@ -245,6 +247,20 @@ class UpstoxApi:
             log.warning("request refused, trying again in_s=%.1f error=%s", wait_s, error)
             await asyncio.sleep(wait_s)
         raise AssertionError("the last try returns or raises")
+
+    @asynccontextmanager
+    async def _get(self, url: str, **options: Any) -> AsyncIterator[aiohttp.ClientResponse]:
+        """Get what needs no token: a redirect is followed, some times, to where it is as safe."""
+        for _ in range(HOPS_MAX + 1):
+            async with self._open().get(url, allow_redirects=False, **options) as response:
+                if response.status not in REDIRECTS:
+                    yield response
+                    return
+                try:
+                    url = redirected(url, response.headers.get("Location", ""))
+                except ValueError as exc:
+                    raise FeedError(f"a redirect of {url!r} is not followed: {exc}") from None
+        raise FeedError(f"more than {HOPS_MAX} redirects, the last of them to {url!r}: check UPSTOX_ASSETS_URL")
 
     def _open(self) -> aiohttp.ClientSession:
         assert self._session is not None, "use `async with UpstoxApi(...)`"

@@ -2,13 +2,16 @@
 
 The first is that no error is raised with such a value in its text. This one knows the values that the settings
 hold, and the forms in which a secret is written: a password in a URL, a one-time code, an authorisation header.
-Whatever goes to stderr passes through it (logs, errors, tracebacks), and so does what a status says of errors.
+Whatever is printed passes through it (logs, errors, tracebacks, reports), and so does what a status says of errors.
+Rows that a reader asked for are data, and pass as they are.
 """
 
 from __future__ import annotations
 
 import json
 import re
+import sys
+from io import TextIOWrapper
 from typing import Any, TextIO
 from urllib.parse import quote, unquote
 
@@ -77,14 +80,17 @@ def redact(text: str) -> str:
 
 
 class FencedStream:
-    """A text stream that writes what it is given without secrets; otherwise the stream that it stands for."""
+    """A text stream that writes what it is given without secrets; otherwise the stream that it stands for.
+
+    It has no `buffer`: what goes there is not looked at, and libraries go there by themselves.
+    """
 
     def __init__(self, stream: TextIO) -> None:
-        self._stream = stream
+        self.unfenced = stream
 
     def write(self, text: str) -> int:
         """Write a text, which should be whole lines: a secret that is cut in two is not seen."""
-        self._stream.write(redact(text))
+        self.unfenced.write(redact(text))
         return len(text)
 
     def writelines(self, lines: list[str]) -> None:
@@ -93,4 +99,21 @@ class FencedStream:
             self.write(line)
 
     def __getattr__(self, name: str) -> Any:
-        return getattr(self._stream, name)
+        if name == "buffer":
+            raise AttributeError(name)
+        return getattr(self.unfenced, name)
+
+
+def fence_output() -> None:
+    """Let nothing be printed from now on, but on purpose, that is a secret."""
+    for name in ("stdout", "stderr"):
+        stream = getattr(sys, name)
+        if stream is not None:  # closed by who called
+            if isinstance(stream, TextIOWrapper) and stream.errors == "strict":
+                stream.reconfigure(errors="replace")  # a terminal of ASCII shows the rest of the line
+            setattr(sys, name, FencedStream(stream))
+
+
+def unfenced_stdout() -> TextIO:
+    """Return where goes what its reader must have as it is: rows, and the few secrets printed on purpose."""
+    return getattr(sys.stdout, "unfenced", sys.stdout)

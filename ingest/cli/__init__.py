@@ -1,7 +1,8 @@
 """The command `tickline`: one file a subcommand, loaded when it is asked for.
 
 Owns logging, exit codes and how an error looks: one line on stderr, no traceback without
-`--debug`. All of stderr passes a fence that no secret value gets through. Exit codes: 0 done, 1 failed, 2 wrong usage.
+`--debug`. All that is printed, rows aside, passes a fence that no secret value gets through.
+Exit codes: 0 done, 1 failed, 2 wrong usage.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ import sys
 import click
 
 from sql.errors import TicklineError
-from sql.redaction import FencedStream
+from sql.redaction import fence_output
 
 ERROR_CHARS_MAX = 500  # of an internal error, whose text may hold what was being read
 # Subcommand -> module:object. A module is imported only for its own command.
@@ -105,7 +106,7 @@ def group(ctx: click.Context, debug: bool, log_level: str) -> None:
 def main() -> None:
     """Run the command line."""
     debug = "--debug" in sys.argv
-    sys.stderr = FencedStream(sys.stderr)
+    fence_output()
     try:
         group.main(standalone_mode=False)
     except click.exceptions.Exit as exc:

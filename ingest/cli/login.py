@@ -1,6 +1,6 @@
 """`tickline login`: the vendor's OAuth dialog, and the token into `.env`.
 
-Owns the dialog and the file. The token is printed nowhere.
+Owns the dialog and the file. The token is printed nowhere, and no page but the dialog's own can end the wait for it.
 """
 
 from __future__ import annotations
@@ -9,6 +9,7 @@ import asyncio
 import os
 import secrets
 import tempfile
+from collections.abc import Callable
 from pathlib import Path
 from urllib.parse import parse_qs, urlencode, urlsplit
 
@@ -16,8 +17,12 @@ import click
 
 from sql.env_file import ENV_FILE, read_text, with_setting
 from sql.errors import ConfigError, FeedError
+from sql.redaction import unfenced_stdout
 
 NAME = "UPSTOX_ACCESS_TOKEN"
+HEAD_BYTES_MAX = 2**16  # of a browser's request; its cookies for this machine are a few KB
+HEAD_S = 10.0  # whoever connects and says nothing is not waited for
+PAGE_HEADERS = "Content-Type: text/plain; charset=utf-8\r\nCache-Control: no-store\r\nConnection: close\r\n"
 REMEDY = "it is the app's in the vendor's developer console"
 
 
@@ -53,9 +58,8 @@ def command(redirect_uri: str | None) -> None:
         "redirect_uri": redirect_uri,
         "state": state,
     }
-    click.echo(
-        f"open this address in a browser and log in:\n{config.api_url}/v2/login/authorization/dialog?{urlencode(query)}"
-    )
+    dialog = f"{config.api_url}/v2/login/authorization/dialog?{urlencode(query)}"
+    click.echo(f"open this address in a browser and log in:\n{dialog}", file=unfenced_stdout())  # it has the app's key
     code = asyncio.run(_code(redirect_uri, state))
 
     async def fetch() -> str:
@@ -77,30 +81,60 @@ async def _code(redirect_uri: str, state: str) -> str:
     parts = urlsplit(redirect_uri)
     if parts.scheme == "http" and parts.hostname in {"127.0.0.1", "localhost"} and parts.port:
         click.echo(f"waiting for the browser on port {parts.port}; Ctrl-C stops")
-        return code_of(await _listen(parts.port, parts.path or "/"), state)
-    return code_of(click.prompt("paste the address that the browser went to", hide_input=True), state)
+        return await _listen(parts.port, parts.path or "/", state)
+    return str(click.prompt("paste the address that the browser went to", hide_input=True, value_proc=_pasted(state)))
 
 
-async def _listen(port: int, path: str) -> str:
-    """Serve the redirect URI until the browser has come to it; return what it asked for."""
+def _pasted(state: str) -> Callable[[str], str]:
+    """Return what takes the code out of a pasted address; click says why it does not, and asks again."""
+
+    def code(address: str) -> str:
+        try:
+            return code_of(address, state)
+        except FeedError as exc:
+            raise click.UsageError(str(exc)) from None
+
+    return code
+
+
+async def _listen(port: int, path: str, state: str) -> str:
+    """Serve the redirect URI until the browser comes with the answer of our dialog; return its code.
+
+    Any page can send a browser here. What does not belong to our dialog is answered with an error, and waited on.
+    """
     came: asyncio.Future[str] = asyncio.get_running_loop().create_future()
 
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        target = (await reader.readline()).decode("latin-1").split(" ")[1:2]
-        found = bool(target) and urlsplit(target[0]).path == path
-        text = b"Tickline has the code; close this page." if found else b"not here"
-        writer.write(b"HTTP/1.1 %s\r\nConnection: close\r\n\r\n%s" % (b"200 OK" if found else b"404 Not Found", text))
-        await writer.drain()
-        writer.close()
-        if found and not came.done():
-            came.set_result(target[0])
+        try:
+            async with asyncio.timeout(HEAD_S):
+                status, text = _answer(await reader.readuntil(b"\r\n\r\n"), path, state, came)
+                writer.write(f"HTTP/1.1 {status}\r\n{PAGE_HEADERS}\r\n{text}\n".encode())
+                await writer.drain()
+        except (OSError, TimeoutError, asyncio.IncompleteReadError, asyncio.LimitOverrunError):
+            pass  # no browser
+        finally:
+            writer.close()
 
     try:
-        server = await asyncio.start_server(serve, "127.0.0.1", port)
+        server = await asyncio.start_server(serve, "127.0.0.1", port, limit=HEAD_BYTES_MAX)
     except OSError as exc:
         raise ConfigError(f"cannot listen on port {port!r} of the redirect URI: {exc.strerror}") from exc
     async with server:
         return await came
+
+
+def _answer(head: bytes, path: str, state: str, came: asyncio.Future[str]) -> tuple[str, str]:
+    """Return status and text of the page for a request; hand its code over if it has ours."""
+    target = head.split(b"\r\n", 1)[0].decode("latin-1").split(" ")[1:2]
+    try:
+        if not target or urlsplit(target[0]).path != path:
+            return "404 Not Found", "Tickline: this is not the address of the login."
+        code = code_of(target[0], state)
+    except (FeedError, ValueError) as exc:
+        return "400 Bad Request", f"Tickline: {exc if isinstance(exc, FeedError) else 'this is no address'}."
+    if not came.done():
+        came.set_result(code)
+    return "200 OK", "Tickline has the code; close this page."
 
 
 def code_of(address: str, state: str) -> str:
@@ -113,9 +147,9 @@ def code_of(address: str, state: str) -> str:
     """
     answer = parse_qs(urlsplit(address.strip()).query)
     if answer.get("state", [""]) != [state]:
-        raise FeedError("the answer belongs to another dialog (its state differs): run `tickline login` again")
+        raise FeedError("the answer belongs to another dialog (its state differs): use the address printed last")
     if "code" not in answer:
-        raise FeedError("the address has no code: log in again and paste the whole address")
+        raise FeedError("the address has no code: log in again, and give the whole address")
     return answer["code"][0]
 
 

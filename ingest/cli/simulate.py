@@ -16,6 +16,8 @@ from zoneinfo import ZoneInfo
 
 import click
 
+from sql.redaction import unfenced_stdout
+
 if TYPE_CHECKING:
     from ingest.simulator.prices import PlantedSpike
     from ingest.simulator.server import Simulator
@@ -179,7 +181,7 @@ async def _serve(source: Source, *, host: str, port: int, token: str, speed: flo
     async with Simulator(source, host=host, port=port, token=token, speed=speed) as simulator:
         click.echo(f"UPSTOX_API_URL={simulator.url}")
         click.echo(f"UPSTOX_ASSETS_URL={simulator.url}")
-        click.echo(f"UPSTOX_ACCESS_TOKEN={token}")
+        click.echo(f"UPSTOX_ACCESS_TOKEN={token}", file=unfenced_stdout())  # it opens nothing but this simulator
         click.echo(f"playing {source.title}, speed {'max' if speed == math.inf else f'{speed:g}'}")
         click.echo("waiting for a client to subscribe; Ctrl-C stops")
         progress = asyncio.create_task(_report(simulator), name="simulator progress")

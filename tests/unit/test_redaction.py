@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 from aiohttp import web
 
+from ingest.addresses import redirected
 from ingest.config import settings
 from ingest.feed import Feed
 from ingest.life import Event
@@ -132,10 +133,12 @@ def test_database_url_that_is_right_is_not_taken_for_misread(url: str) -> None:
         connect(url)
 
 
-def test_everything_on_stderr_passes_the_fence() -> None:
-    """A traceback of the main thread, of another, of a logger and of a warning: real ones."""
+@pytest.mark.parametrize("encoding", ["utf-8", "ascii"])
+def test_everything_printed_passes_the_fence(encoding: str) -> None:
+    """A traceback of the main thread, of another, of a logger, of a warning and of what nobody awaits: real ones."""
     program = """
-import logging, sys, threading, warnings, click
+import asyncio, gc, logging, sys, threading, warnings, click
+from rich.console import Console
 import ingest.cli as cli
 @click.command()
 def bad():
@@ -143,7 +146,19 @@ def bad():
     logging.getLogger("x").warning("%d", "password=hunter2")  # an error inside of logging
     warnings.warn("warned hunter2-of-nobody")
     print("printed hunter2-of-nobody", file=sys.stderr)
-    click.echo("echoed hunter2-of-nobody", err=True)
+    click.echo("echoed … hunter2-of-nobody", err=True)
+    print("said hunter2-of-nobody")
+    click.echo("told … hunter2-of-nobody")
+    Console().print("shown … hunter2-of-nobody")
+    class Bad:
+        def __del__(self): raise ValueError("unraisable hunter2-of-nobody")
+    Bad()
+    async def lost():
+        async def failing(): raise ValueError("never awaited hunter2-of-nobody")
+        asyncio.create_task(failing())
+        await asyncio.sleep(0.01)
+    asyncio.run(lost())
+    gc.collect()
     def fail(): raise ValueError("thread hunter2-of-nobody")
     thread = threading.Thread(target=fail); thread.start(); thread.join()
     raise UnicodeDecodeError("utf-8", b"UPSTOX_ACCESS_TOKEN=hunter2-of-nobody", 0, 1, "hunter2-of-nobody")
@@ -157,13 +172,16 @@ cli.main()
     done = subprocess.run(
         [sys.executable, "-c", program],
         check=False,
-        env={"PATH": os.environ["PATH"], "PYTHONPATH": str(REPOSITORY)},
+        env={"PATH": os.environ["PATH"], "PYTHONPATH": str(REPOSITORY), "PYTHONIOENCODING": encoding},
         capture_output=True,
         text=True,
     )
-    for word in ("logged", "warned", "printed", "echoed", "thread", "Traceback", "internal error: UnicodeDecodeError"):
+    words = ["logged", "warned", "printed", "echoed", "thread", "unraisable", "never awaited", "Traceback"]
+    for word in [*words, "internal error: UnicodeDecodeError"]:
         assert word in done.stderr
-    assert "hunter2" not in done.stderr and done.returncode == 1
+    for word in ("said ***", "told", "shown"):
+        assert word in done.stdout
+    assert "hunter2" not in done.stderr + done.stdout and done.returncode == 1
 
 
 def test_fence_is_the_stream_in_all_else() -> None:
@@ -211,6 +229,49 @@ def test_redirect_of_a_request_with_a_secret_is_not_followed(status: int) -> Non
             return other.sent
 
     assert asyncio.run(run()) == []
+
+
+@pytest.mark.parametrize(
+    ("location", "said"),
+    [
+        ("/again", "more than 3 redirects"),
+        ("http://192.0.2.2/x", "without encryption"),
+        ("//192.0.2.2/x", "without encryption"),
+        ("file:///etc/passwd", "no HTTP address"),
+        ("http://[::1/", "is not followed"),
+        ("http://127.0.0.1:99999999/", "is not followed"),
+        ("", "names no address"),
+        ("/" + "x" * 5000, "names no address"),
+    ],
+)
+def test_redirect_without_a_secret_is_followed_a_few_times_and_to_safe_places_only(location: str, said: str) -> None:
+    async def run() -> int:
+        async with _Vendor() as vendor:
+            vendor.answer = lambda: web.Response(status=302, headers={"Location": location})
+            async with UpstoxApi(settings(upstox_api_url=vendor.url, upstox_assets_url=vendor.url)) as api:
+                for ask in (api.market_holidays(), api.instrument_master("NSE")):
+                    with pytest.raises(FeedError, match=said):
+                        await ask
+            return len(vendor.sent)
+
+    assert asyncio.run(run()) == (8 if location == "/again" else 2)
+
+
+def test_redirect_out_of_tls_is_refused_to_this_machine_too() -> None:
+    with pytest.raises(ValueError, match="without encryption"):
+        redirected("https://assets.example/x", "http://127.0.0.1/x")
+    assert redirected("http://127.0.0.1:1/x", "https://cdn.example/y") == "https://cdn.example/y"
+
+
+def test_redirect_without_a_secret_is_followed_to_what_it_names() -> None:
+    async def run() -> bytes:
+        async with _Vendor() as vendor, _Vendor() as other:
+            vendor.answer = lambda: web.Response(status=301, headers={"Location": other.url + "/list"})
+            other.answer = lambda: web.Response(body=b"rows")
+            async with UpstoxApi(settings(upstox_api_url=vendor.url, upstox_assets_url=vendor.url)) as api:
+                return bytes(await api.instrument_master("NSE"))
+
+    assert asyncio.run(run()) == b"rows"
 
 
 @pytest.mark.parametrize(
