@@ -30,6 +30,7 @@ from typing import NamedTuple
 import numpy as np
 from google.protobuf.message import DecodeError as ProtobufDecodeError
 
+from ingest.crowd import KEYS_MAX, crowd_of
 from ingest.feeds import read_feeds
 from ingest.market_info import status_of
 from ingest.messages import Plan
@@ -38,7 +39,6 @@ from ingest.proto import upstox_feed_v3_pb2 as pb
 from ingest.wire import PAD_BYTES, Text, varint
 from sql.errors import DecodeError
 
-KEYS_MAX = 5_000  # of a frame; no connection may have more keys, of the smallest mode (the vendor's limit)
 # A currentTs outside of these is not a time of this market (2010 to 2100).
 CURRENT_MS_MIN = 1_262_304_000_000
 CURRENT_MS_MAX = 4_102_444_800_000
@@ -77,7 +77,7 @@ def decode_all(payloads: Sequence[bytes]) -> Frames:
     Frames
         One for each payload, in order. Updates are as sent, nothing merged and nothing judged.
         A payload that is not a FeedResponse, whose time is impossible, or which has more keys than a
-        connection may have, has no updates and is in `errors`.
+        connection may have or more segments than a market (`crowd`), has no updates and is in `errors`.
     """
     payloads = list(payloads)
     errors: dict[int, DecodeError] = {}
@@ -86,22 +86,16 @@ def decode_all(payloads: Sequence[bytes]) -> Frames:
         for index in odd:
             try:
                 payloads[index] = _plain(payloads[index])
-            except ProtobufDecodeError as exc:
-                text = f"frame of {len(payloads[index])} bytes is not a FeedResponse: {exc}"
-                errors[index], payloads[index] = DecodeError(text), NOTHING
+            except DecodeError as exc:
+                errors[index], payloads[index] = exc, NOTHING
         read = _Read(payloads)
     for index in np.flatnonzero(_impossible_time(read.current_ms)).tolist():
         errors.setdefault(index, DecodeError(f"frame has impossible currentTs {int(read.current_ms[index])!r}"))
-    crowded = {
-        index: DecodeError(f"frame has more than the {KEYS_MAX} keys of a connection")
-        for index in np.flatnonzero(np.diff(read.ends) > KEYS_MAX).tolist()
-    }
     status = {
         index: status_of(pb.FeedResponse.FromString(payloads[index]).marketInfo, int(read.current_ms[index]))
         for index in np.flatnonzero(read.type == FrameType.MARKET_INFO).tolist()
     }
-    frames = Frames(read.type, read.current_ms, read.ends, read.updates, errors, status, read.candles)
-    return frames.without(crowded) if crowded else frames
+    return Frames(read.type, read.current_ms, read.ends, read.updates, errors, status, read.candles)
 
 
 def _impossible_time(current_ms: Integers) -> Mask:
@@ -109,8 +103,19 @@ def _impossible_time(current_ms: Integers) -> Mask:
 
 
 def _plain(payload: bytes) -> bytes:
-    """Write a frame anew as protobuf understands it, without what it does not."""
-    message = pb.FeedResponse.FromString(payload)
+    """Write a frame again as protobuf understands it, without what it does not.
+
+    Raises
+    ------
+    DecodeError
+        If it is no frame, or holds so much that protobuf is not asked.
+    """
+    if crowd := crowd_of(payload):
+        raise DecodeError(f"frame has {crowd}")
+    try:
+        message = pb.FeedResponse.FromString(payload)
+    except ProtobufDecodeError as exc:
+        raise DecodeError(f"frame of {len(payload)} bytes is not a FeedResponse: {exc}") from exc
     message.DiscardUnknownFields()
     if int(message.type) == FrameType.MARKET_INFO or not CURRENT_MS_MIN <= message.currentTs <= CURRENT_MS_MAX:
         message.ClearField("feeds")
@@ -158,7 +163,7 @@ class _Read:
         return sorted(self._odd.union(np.flatnonzero(unread | self._informs).tolist()))
 
     def _scan(self, index: int, at: int, stop: int) -> _Head:
-        """Find a frame's entries and read the rest of it."""
+        """Find a frame's entries and read the rest of it; one of too many keys is odd."""
         data, begins, stops = self._data, self._begins, self._stops
         before = len(begins)
         kind = current_ms = 0
@@ -166,7 +171,7 @@ class _Read:
         try:
             if at < stop and data[at] == _TYPE:
                 kind, at = varint(data, at + 1)
-            while at < stop and data[at] == _FEEDS:
+            while at < stop and data[at] == _FEEDS and len(begins) - before <= KEYS_MAX:
                 size = data[at + 1]
                 if size < 128:
                     at += 2
@@ -187,7 +192,7 @@ class _Read:
                 at += size
         except (ValueError, IndexError):  # no varint, or one that leads out of the buffer
             at = -1
-        if at != stop:
+        if at != stop or len(begins) - before > KEYS_MAX:
             self._odd.add(index)
             del begins[before:], stops[before:]
         return _Head(kind, current_ms, len(begins), informs)

@@ -14,6 +14,9 @@ from collections.abc import Mapping
 
 from ingest.model import DAY_MS, IST_OFFSET_MS
 from ingest.proto import upstox_feed_v3_pb2 as pb
+from sql.keys import is_segment
+
+SEGMENTS_MAX = 100  # names in one frame, and in memory; the vendor names eleven, and gives two lists of words beside
 
 # Values of MarketStatus.
 PRE_OPEN_START, CLOSING_START = 0, 4
@@ -26,6 +29,8 @@ _SEGMENTS = {"NSE": "NSE_EQ", "NFO": "NSE_FO", "BSE": "BSE_EQ", "BFO": "BSE_FO"}
 def status_of(info: pb.MarketInfo, current_ms: int) -> dict[str, int]:
     """Return segment -> `MarketStatus`, an auction that goes on taking the place of what is said beside it.
 
+    A name that cannot be a segment's is left out.
+
     Parameters
     ----------
     info
@@ -36,7 +41,7 @@ def status_of(info: pb.MarketInfo, current_ms: int) -> dict[str, int]:
     found: dict[str, int] = dict(info.segmentStatus)
     found |= dict.fromkeys(_going_on(info.preOpenSessionStatus, IN_PRE_OPEN, current_ms), PRE_OPEN_START)
     found |= dict.fromkeys(_going_on(info.casMarketStatus, IN_CLOSING_AUCTION, current_ms), CLOSING_START)
-    return found
+    return {name: status for name, status in found.items() if is_segment(name)}
 
 
 def _going_on(statuses: Mapping[str, pb.StatusInfo], words: frozenset[str], current_ms: int) -> list[str]:

@@ -14,6 +14,7 @@ from collections.abc import Mapping, Sequence
 from datetime import date, datetime, timedelta
 from typing import NamedTuple
 
+from ingest.market_info import SEGMENTS_MAX
 from ingest.session import EXCHANGES, Calendar, SegmentState, market_day, state_of_status, usual_hours
 
 QUARTER = timedelta(minutes=15)
@@ -54,6 +55,8 @@ class Opens:
         """
         found, day = [], market_day(at)
         for segment, status in statuses.items():
+            if segment not in self._heard and len(self._heard) >= SEGMENTS_MAX:
+                continue
             heard, opens = self._heard.get(segment, ("", ""))
             is_known = heard == day.isoformat()
             match state_of_status(status):

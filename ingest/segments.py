@@ -17,6 +17,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from datetime import datetime, timedelta
 
+from ingest.market_info import SEGMENTS_MAX
 from ingest.session import Calendar, SegmentState, state_of_status
 
 # The exchange's post-close session ends half an hour after the cash market's close (16:00); the recorded
@@ -45,6 +46,8 @@ class Segments:
         """
         changed = []
         for segment, status in statuses.items():
+            if segment not in self._heard and len(self._heard) >= SEGMENTS_MAX:
+                continue
             state = state_of_status(status)
             if state is not self.state(segment, at):
                 changed.append(segment)

@@ -16,8 +16,9 @@ SEGMENT_CHARS_MAX = 20
 KEY_CHARS_MAX = SEGMENT_CHARS_MAX + 1 + NAME_CHARS_MAX
 SHOWN_CHARS_MAX = 80  # of a text that is no key, in a message or in the database
 
+_SEGMENT = re.compile(rf"[A-Z_]{{2,{SEGMENT_CHARS_MAX}}}")
 # Printable ASCII, without a second bar.
-_KEY = re.compile(rf"[A-Z_]{{2,{SEGMENT_CHARS_MAX}}}\|[ -{{}}~]{{1,{NAME_CHARS_MAX}}}")
+_KEY = re.compile(rf"{_SEGMENT.pattern}\|[ -{{}}~]{{1,{NAME_CHARS_MAX}}}")
 
 
 def is_key(text: str) -> bool:
@@ -29,6 +30,17 @@ def is_key(text: str) -> bool:
     (True, False, False)
     """
     return _KEY.fullmatch(text) is not None
+
+
+def is_segment(text: str) -> bool:
+    """Tell whether a text can be the name of a segment, the first part of a key.
+
+    Examples
+    --------
+    >>> is_segment("NSE_FO"), is_segment("NSE_FO" + chr(0))
+    (True, False)
+    """
+    return _SEGMENT.fullmatch(text) is not None
 
 
 def shown(text: str) -> str:

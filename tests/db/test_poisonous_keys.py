@@ -10,7 +10,7 @@ import psycopg
 import pytest
 
 from ingest.config import settings
-from ingest.decode import KEYS_MAX
+from ingest.crowd import KEYS_MAX
 from ingest.journal import segments_of
 from ingest.journal_writer import JournalLimits, JournalWriter
 from ingest.model import RecordKind

@@ -12,7 +12,7 @@ ROOT = Path(__file__).parents[2]
 LAYERS = [
     {"model", "proto", "config", "addresses", "foreign"},
     {"wire", "feeds", "decode", "judge", "official", "states", "columns", "normalise", "batch", "reading", "listening"}
-    | {"messages", "pair", "journal_format", "subscription", "retry", "limiter", "candles", "clock", "master"}
+    | {"messages", "crowd", "pair", "journal_format", "subscription", "retry", "limiter", "candles", "clock", "master"}
     | {"session", "segments", "planner", "universe", "keystates", "life", "liveness", "habit", "market_info", "opens"},
     {"recording", "journal", "journal_writer", "journal_reader", "journal_keeper", "sources", "spool"}
     | {"freshness", "timepiece", "fence", "habit_cache", "access"}
@@ -26,6 +26,7 @@ PURE = [
     "wire",
     "messages",
     "feeds",
+    "crowd",
     "decode",
     "judge",
     "official",
