@@ -6,13 +6,13 @@ Owns their arguments. What takes long to import is imported by the commands, so 
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable
 from datetime import UTC, date, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar, cast
+from typing import TYPE_CHECKING, cast
 
 import click
 
+from analytics.options import SOURCES, check_range, output_options, parse_interval, range_options
 from sql.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -20,77 +20,6 @@ if TYPE_CHECKING:
 
     from analytics.output import Format
     from sql.database import Database
-
-F = TypeVar("F", bound=Callable[..., Any])
-# Written out, because their owners import Polars; a test holds them equal.
-FORMATS = ("table", "csv", "json", "parquet")
-SOURCES = ("best", "ticks", "official")
-TIME_HELP = "As 2025-12-15 or '2025-12-15 09:15', in IST unless it has an offset."
-
-
-def _parse_moment(ctx: click.Context, param: click.Parameter, value: str | None) -> datetime | None:
-    """Return a day or a time as aware UTC; without an offset it is market-local."""
-    from analytics.session import parse_moment
-
-    try:
-        return None if value is None else parse_moment(value)
-    except ConfigError as exc:
-        raise click.BadParameter(str(exc), ctx, param) from exc
-
-
-def _parse_interval(ctx: click.Context, param: click.Parameter, value: str) -> int:
-    """Return an interval in minutes."""
-    from analytics.intervals import interval_minutes
-
-    try:
-        return interval_minutes(value)
-    except ConfigError as exc:
-        raise click.BadParameter(str(exc), ctx, param) from exc
-
-
-def output_options(function: F) -> F:
-    """Add the options that say how and where a frame is written."""
-    for option in (
-        click.option("--all", "all_rows", is_flag=True, help="Show all rows of a table, not only both ends."),
-        click.option("--output", type=click.Path(dir_okay=False, path_type=Path), help="File; without it stdout."),
-        click.option(
-            "--format",
-            "form",
-            type=click.Choice(FORMATS),
-            help="[default: as --output ends, .csv, .json or .parquet, else table]",
-        ),
-    ):
-        function = option(function)
-    return function
-
-
-def range_options(function: F) -> F:
-    """Add the options of a range of time."""
-    for option in (
-        click.option(
-            "--to",
-            "end",
-            callback=_parse_moment,
-            metavar="TIME",
-            help="First time that is not read. A day means its midnight.",
-        ),
-        click.option(
-            "--from", "start", callback=_parse_moment, metavar="TIME", help=f"First time that is read. {TIME_HELP}"
-        ),
-    ):
-        function = option(function)
-    return function
-
-
-def check_range(start: datetime | None, end: datetime | None) -> None:
-    """Refuse a range that ends before it begins, with the options' names and market times."""
-    from analytics.session import MARKET_ZONE
-
-    if start is not None and end is not None and start >= end:
-        first, last = (f"'{at.astimezone(MARKET_ZONE):%Y-%m-%d %H:%M:%S} IST'" for at in (start, end))
-        raise click.UsageError(
-            f"--to {last} is not after --from {first}: the range does not include its end, so a day ends with the next"
-        )
 
 
 def _say_absent(
@@ -109,7 +38,7 @@ def _say_absent(
 @click.option(
     "--interval",
     metavar="INTERVAL",
-    callback=_parse_interval,
+    callback=parse_interval,
     default="1m",
     show_default=True,
     help="1m, 5m, 15m, 30m, 1h, 75m, 1d, or any Nm.",

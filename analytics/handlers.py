@@ -53,7 +53,7 @@ def check_webhook(url: str) -> str:
         If it is none of http or https.
     """
     if urlsplit(url).scheme not in ("http", "https") or not urlsplit(url).netloc:
-        raise ConfigError(f"webhook {url!r} is no URL: write it as 'https://host/path'")
+        raise ConfigError(f"{url!r} is no URL to post to: write it as 'https://host/path'")
     return url
 
 

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from sql.errors import ConfigError
+from sql.errors import ConfigError, lower_first
 
 
 class _Settings(BaseModel):
@@ -94,5 +94,5 @@ def load_rules(path: Path) -> Rules:
     except ValidationError as exc:
         first = exc.errors()[0]
         place = ".".join(map(str, first["loc"]))
-        text = f"rules {str(path)!r}: {place} {first['input']!r}: {first['msg'].lower()}: correct the file"
+        text = f"rules {str(path)!r}: {place} {first['input']!r}: {lower_first(first['msg'])}: correct the file"
         raise ConfigError(text) from exc

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 import click
 
-from analytics.cli import check_range, output_options, range_options
+from analytics.options import OutputFile, check_range, output_options, range_options
 
 if TYPE_CHECKING:
     import polars as pl
@@ -23,6 +23,18 @@ if TYPE_CHECKING:
     from sql.database import Database
 
 RETRY_S = 2.0  # when the database is away
+RULES_FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
+
+
+def _parse_url(ctx: click.Context, param: click.Parameter, value: str | None) -> str | None:
+    """Return a URL that can be posted to."""
+    from analytics.handlers import check_webhook
+    from sql.errors import ConfigError
+
+    try:
+        return None if value is None else check_webhook(value)
+    except ConfigError as exc:
+        raise click.BadParameter(str(exc), ctx, param) from exc
 
 
 class _DefaultGroup(click.Group):
@@ -48,17 +60,20 @@ def command() -> None:
 @range_options
 @click.option("--follow", "is_follow", is_flag=True, help="Go on with each minute that is completed, until Ctrl-C.")
 @click.option("--for", "for_s", type=click.FloatRange(min=0, min_open=True), help="Stop following after SECONDS.")
-@click.option("--rules", "rules_file", type=click.Path(dir_okay=False, path_type=Path), help="TOML; else the default.")
+@click.option("--rules", "rules_file", type=RULES_FILE, help="TOML; else the default.")
 @click.option(
     "--log",
     "log_file",
     type=click.Path(dir_okay=False, path_type=Path),
     help="With --follow: append new signals as JSON lines.  [default: signals.log under TICKLINE_HOME]",
 )
-@click.option("--webhook", metavar="URL", help="With --follow: post each minute's new signals as a JSON array.")
 @click.option(
-    "--chart", type=click.Path(dir_okay=False, path_type=Path), help="Draw the one KEY's bars and spikes, HTML."
+    "--webhook",
+    metavar="URL",
+    callback=_parse_url,
+    help="With --follow: post each minute's new signals as a JSON array.",
 )
+@click.option("--chart", type=OutputFile(), help="Draw the one KEY's bars and spikes, HTML.")
 @output_options
 def find_command(
     *,
@@ -139,12 +154,11 @@ def _follow(database: Database, scope: Scope, log_file: Path, webhook: str | Non
     import threading
     import time
 
-    from analytics.handlers import append_to_log, check_webhook, post
+    from analytics.handlers import append_to_log, post
     from analytics.session import MARKET_ZONE
     from analytics.signals import follow
     from sql.errors import Retryable
 
-    url = None if webhook is None else check_webhook(webhook)
     until = None if for_s is None else time.monotonic() + for_s
     stopped = threading.Event()
     for number in (signal.SIGINT, signal.SIGTERM):
@@ -154,8 +168,8 @@ def _follow(database: Database, scope: Scope, log_file: Path, webhook: str | Non
         for bucket, *rest in _shown(new).iter_rows():
             click.echo("  ".join([f"{bucket.astimezone(MARKET_ZONE):%Y-%m-%d %H:%M IST}", *map(str, rest)]))
         append_to_log(log_file, new)
-        if url is not None:
-            post(url, new)
+        if webhook is not None:
+            post(webhook, new)
 
     def is_over() -> bool:
         return stopped.is_set() or (until is not None and time.monotonic() >= until)
@@ -185,7 +199,7 @@ def _shown(found: pl.DataFrame) -> pl.DataFrame:
 
 @command.command("evaluate")
 @click.argument("file", type=click.Path(exists=True, dir_okay=False, path_type=Path))
-@click.option("--rules", "rules_file", type=click.Path(dir_okay=False, path_type=Path), help="TOML; else the default.")
+@click.option("--rules", "rules_file", type=RULES_FILE, help="TOML; else the default.")
 @click.option("--cross-validate", is_flag=True, help="Also fit on all other events for each event; curve, calibration.")
 @click.option("--format", "form", type=click.Choice(["table", "json"]), default="table", show_default=True)
 def evaluate_command(*, file: Path, rules_file: Path | None, cross_validate: bool, form: str) -> None:

@@ -19,7 +19,7 @@ from psycopg import pq
 from psycopg.types.string import TextLoader
 
 from sql.database import Database, translate
-from sql.errors import ConfigError, StoreError
+from sql.errors import ConfigError, StoreError, lower_first
 
 BATCH_ROWS = 50_000  # rows are Python objects until a batch of them is columns: 100 MB of 28 columns
 FETCH_ROWS = 1_000  # what libpq hands over at a time; larger gains nothing
@@ -119,7 +119,7 @@ def _refused(exc: psycopg.Error, statement: str) -> StoreError:
     if exc.sqlstate == "25006" or not (exc.sqlstate or "").startswith(("22", "25", "26", "42")):
         error = translate(exc)
         return StoreError(f"{error}: `tickline sql` only reads") if exc.sqlstate == "25006" else error
-    message = (exc.diag.message_primary or str(exc)).strip().rstrip(".")
+    message = lower_first((exc.diag.message_primary or str(exc)).strip().rstrip("."))
     place = ""
     if exc.diag.statement_position:
         before = statement[: int(exc.diag.statement_position) - 1]

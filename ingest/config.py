@@ -19,6 +19,7 @@ from sql.settings import DatabaseSettings, load
 
 ModeName = Literal["ltpc", "option_greeks", "full", "full_d30"]
 Positive = Annotated[float, Field(gt=0)]
+COLLECTOR = r"^[A-Za-z0-9_.-]{1,40}$"  # also the name of a folder
 PositiveInt = Annotated[int, Field(gt=0)]
 
 
@@ -73,7 +74,7 @@ class Settings(DatabaseSettings):
     plus: bool = False
     standby: bool = False
     connections_max: PositiveInt | None = None
-    collector: Annotated[str, Field(pattern=r"^[A-Za-z0-9_.-]{1,40}$")] = "default"
+    collector: Annotated[str, Field(pattern=COLLECTOR)] = "default"
 
     # The feed.
     feed_route: Literal["authorize", "direct"] = "authorize"

@@ -22,7 +22,7 @@ from typing import Annotated, Any, BinaryIO, NamedTuple
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
 
 from ingest.model import IST_OFFSET_MS
-from sql.errors import FeedError
+from sql.errors import FeedError, lower_first
 from sql.keys import is_key
 
 GZIP = b"\x1f\x8b"
@@ -198,7 +198,7 @@ def _refuse_odd(odd: OddRows, rows: int) -> None:
 def _reason(error: ValidationError) -> str:
     """Say what is wrong with a row: its first odd field."""
     first = error.errors(include_url=False, include_context=False)[0]
-    said = first["msg"][:1].lower() + first["msg"][1:]
+    said = lower_first(first["msg"])
     value = ascii(first["input"])  # a terminal should get no escapes, and no lone surrogates
     shown = value if len(value) <= SHOWN_CHARS_MAX else value[:SHOWN_CHARS_MAX] + "…"
     return f"{first['loc'][0]} {shown}: {said}" if first["loc"] else f"{shown}: no object"

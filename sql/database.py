@@ -19,7 +19,7 @@ from psycopg.pq import Ping
 
 from sql import ENGINES
 from sql.embedded import EmbeddedServer, embedded_server, url_under
-from sql.errors import ConfigError, Rejected, Retryable, SchemaError, StoreError
+from sql.errors import ConfigError, Rejected, Retryable, SchemaError, StoreError, lower_first
 from sql.settings import DatabaseSettings, Engine
 
 HEAD = "0005"  # the revision that this program is written for
@@ -350,4 +350,4 @@ def _connect_error(exc: psycopg.Error, answer: Ping, known: dict[str, Any]) -> S
 def _first_line(exc: psycopg.Error) -> str:
     """Return the server's message, or the client's first line, without a period at its end."""
     text = exc.diag.message_primary or (str(exc).strip().splitlines() or [type(exc).__name__])[0]
-    return text.strip().rstrip(".").lower()[:1] + text.strip().rstrip(".")[1:]
+    return lower_first(text.strip().rstrip("."))

@@ -72,3 +72,15 @@ class CorruptionError(JournalError):
 
 class VersionError(JournalError):
     """A segment has a format that this program does not read."""
+
+
+def lower_first(text: str) -> str:
+    """Return a foreign text as a clause of ours: its first word in lower case, unless that is COPY, URL or the like.
+
+    Examples
+    --------
+    >>> lower_first("Input should be 1"), lower_first("COPY from stdin failed")
+    ('input should be 1', 'COPY from stdin failed')
+    """
+    first, blank, rest = text.partition(" ")
+    return text if first != first.capitalize() else first.lower() + blank + rest

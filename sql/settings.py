@@ -17,7 +17,7 @@ from pydantic.fields import FieldInfo
 from pydantic_settings import BaseSettings, EnvSettingsSource, PydanticBaseSettingsSource, SettingsConfigDict
 
 from sql.env_file import read_env
-from sql.errors import ConfigError
+from sql.errors import ConfigError, lower_first
 from sql.redaction import hide_all
 
 Engine = Literal["timescale", "postgres"]
@@ -103,7 +103,7 @@ def load(cls: type[S], **overrides: Any) -> S:
         error = exc.errors(include_url=False)[0]
         name = str(error["loc"][0]) if error["loc"] else "settings"
         setting = _setting_name(cls, name)
-        allowed = error["msg"][:1].lower() + error["msg"][1:]
+        allowed = lower_first(error["msg"])
         value = "" if _is_secret(cls, name) else f" has the wrong value {error['input']!r}"
         # Not `from exc`, here and wherever an error holds what was given: a traceback would print it.
         raise ConfigError(f"setting {setting}{value or ' is wrong'}: {allowed}") from None

@@ -13,6 +13,7 @@ import sys
 
 import click
 
+from ingest.cli.usage import refuse_blank, usage_line
 from sql.errors import TicklineError
 from sql.redaction import fence_output
 
@@ -75,6 +76,14 @@ class LazyGroup(click.Group):
         command: click.Command = getattr(importlib.import_module(module), name)
         return command
 
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        """Find the command; an argument of it that is empty is nobody's wish."""
+        found = super().resolve_command(ctx, args)
+        refuse_blank(ctx, args[1:])
+        return found
+
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """List the commands without importing them."""
         with formatter.section("Commands"):
@@ -108,15 +117,18 @@ def main() -> None:
     debug = "--debug" in sys.argv
     fence_output()
     try:
-        group.main(standalone_mode=False)
+        group.main(prog_name="tickline", standalone_mode=False)
     except click.exceptions.Exit as exc:
         sys.exit(exc.exit_code)
+    except click.exceptions.NoArgsIsHelpError as exc:
+        if exc.ctx is None or exc.ctx.parent is None:  # a bare `tickline` asks what there is
+            exc.show()
+            sys.exit(2)
+        _fail(usage_line(exc), exit_code=2)
     except click.UsageError as exc:
-        exc.show()
-        sys.exit(2)
+        _fail(usage_line(exc), exit_code=2)
     except click.ClickException as exc:
-        exc.show()
-        sys.exit(exc.exit_code)
+        _fail(exc.format_message(), exit_code=exc.exit_code)
     except (click.Abort, KeyboardInterrupt):
         _fail("stopped", debug=debug)
     except BrokenPipeError:
@@ -129,8 +141,8 @@ def main() -> None:
         _fail(f"internal error: {what}: run it again with --debug and report what it prints", debug=debug)
 
 
-def _fail(text: str, *, debug: bool) -> None:
+def _fail(text: str, *, debug: bool = False, exit_code: int = 1) -> None:
     if debug:
         logging.getLogger(__name__).exception("failed")
     click.echo(f"tickline: {text}", err=True)
-    sys.exit(1)
+    sys.exit(exit_code)

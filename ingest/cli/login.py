@@ -26,9 +26,17 @@ PAGE_HEADERS = "Content-Type: text/plain; charset=utf-8\r\nCache-Control: no-sto
 REMEDY = "it is the app's in the vendor's developer console"
 
 
+def _parse_uri(ctx: click.Context, param: click.Parameter, value: str | None) -> str | None:
+    """Return an address that a browser can be sent to."""
+    if value is not None and not (urlsplit(value).scheme and urlsplit(value).netloc):
+        raise click.BadParameter(f"{value!r} is no address: write it as http://127.0.0.1:8789/", ctx, param)
+    return value
+
+
 @click.command("login")
 @click.option(
     "--redirect-uri",
+    callback=_parse_uri,
     help="The redirect URI of your app, exactly as registered.  [default: UPSTOX_REDIRECT_URI]",
 )
 def command(redirect_uri: str | None) -> None:

@@ -3,14 +3,31 @@
 from __future__ import annotations
 
 import asyncio
+import re
 from pathlib import Path
 
 import click
 
 
+def _parse_collector(ctx: click.Context, param: click.Parameter, value: str) -> str:
+    """Return a name that the ledger takes."""
+    from ingest.config import COLLECTOR
+
+    if re.fullmatch(COLLECTOR, value) is None:
+        raise click.BadParameter(f"{value!r} is no name: write 1 to 40 of A-Z, a-z, 0-9, _, . and -", ctx, param)
+    return value
+
+
 @click.command("replay")
 @click.argument("files", nargs=-1, required=True, type=click.Path(exists=True, dir_okay=False, path_type=Path))
-@click.option("--collector", metavar="NAME", default="recording", show_default=True, help="Ledger name of recordings.")
+@click.option(
+    "--collector",
+    metavar="NAME",
+    callback=_parse_collector,
+    default="recording",
+    show_default=True,
+    help="Ledger name of recordings.",
+)
 def command(files: tuple[Path, ...], collector: str) -> None:
     """Push recorded FILES through decode, normalise and write, then refresh their bars.
 

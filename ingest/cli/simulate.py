@@ -27,6 +27,7 @@ SPIKE = re.compile(r"(?P<key>.+)@(?P<minute>\d{1,3}):(?P<percent>[+-]?\d+(\.\d+)
 SPIKE_VOLUME = 20.0  # times the usual
 PROGRESS_EVERY_S = 10.0
 INDIA = ZoneInfo("Asia/Kolkata")
+FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
 
 
 def _parse_speed(ctx: click.Context, param: click.Parameter, value: str) -> float:
@@ -42,15 +43,22 @@ def _parse_speed(ctx: click.Context, param: click.Parameter, value: str) -> floa
     return speed
 
 
+def _parse_host(ctx: click.Context, param: click.Parameter, value: str) -> str:
+    """Return a host that can be looked up."""
+    try:
+        value.encode("idna")
+    except UnicodeError:
+        raise click.BadParameter(f"{value!r} is no host: write an address, as 127.0.0.1", ctx, param) from None
+    return value
+
+
 def _parse_spikes(ctx: click.Context, param: click.Parameter, values: tuple[str, ...]) -> list[PlantedSpike]:
     """Return spikes to plant, from texts as 'NSE_FO|35000@36:2.5x20'."""
     from ingest.simulator.prices import PlantedSpike
 
     spikes = []
     for value in values:
-        found = re.fullmatch(
-            r"(?P<key>.+)@(?P<minute>\d{1,3}):(?P<percent>[+-]?\d+(\.\d+)?)(x(?P<volume>\d+(\.\d+)?))?", value
-        )
+        found = SPIKE.fullmatch(value)
         if found is None:
             raise click.BadParameter(f"{value!r} is no spike: write it as 'NSE_FO|35000@36:2.5x20'", ctx, param)
         volume = float(found["volume"] or SPIKE_VOLUME)
@@ -59,7 +67,7 @@ def _parse_spikes(ctx: click.Context, param: click.Parameter, values: tuple[str,
 
 
 @click.command("simulate")
-@click.option("--frames", type=click.Path(path_type=Path), help="Play this recording (.frames.gz) or journal segment.")
+@click.option("--frames", type=FILE, help="Play this recording (.frames.gz) or journal segment.")
 @click.option("--generate", is_flag=True, help="Play a made-up NSE session.")
 @click.option(
     "--speed",
@@ -70,11 +78,11 @@ def _parse_spikes(ctx: click.Context, param: click.Parameter, values: tuple[str,
     help="Market seconds per second, or max: as fast as clients take it.",
 )
 @click.option("--port", type=click.IntRange(0, 65535), default=8787, show_default=True, help="0 takes a free one.")
-@click.option("--host", default="127.0.0.1", show_default=True, help="Address to listen on.")
+@click.option("--host", callback=_parse_host, default="127.0.0.1", show_default=True, help="Address to listen on.")
 @click.option("--token", default="simulated-token", show_default=True, help="Access token to accept.")
 @click.option(
     "--instruments-file",
-    type=click.Path(path_type=Path),
+    type=FILE,
     help="Instrument master to serve beside a recording (the vendor's NSE.json.gz).",
 )
 @click.option(

@@ -1,0 +1,102 @@
+"""One line for each wrong use of the command line: the option or argument, the value, the remedy. Pure.
+
+Owns how such an error reads, whatever raised it. Must not know any command.
+"""
+
+from __future__ import annotations
+
+import difflib
+import re
+from collections.abc import Iterable
+
+import click
+
+from sql.errors import lower_first
+
+NEAR_MAX = 2  # names that are offered
+VALUE = re.compile(r"""(['"]).*?\1(?= is | does )|[-+.\w]+(?= is )""")  # that a message of the library begins with
+
+
+def usage_line(error: click.UsageError) -> str:
+    """Return what is wrong, the value and the remedy, in one line."""
+    ctx = error.ctx
+    see = f"see `{ctx.command_path} --help`" if ctx else "see the command's --help"
+    if isinstance(error, click.exceptions.NoSuchOption):
+        known = [name for param in ctx.command.get_params(ctx) for name in param.opts] if ctx else []
+        return f"option {error.option_name!r} does not exist: {_near(error.option_name, known) or see}"
+    if isinstance(error, click.exceptions.NoSuchCommand):
+        known = ctx.command.list_commands(ctx) if ctx and isinstance(ctx.command, click.Group) else []
+        return f"command {error.command_name!r} does not exist: {_near(error.command_name, known) or see}"
+    if isinstance(error, click.exceptions.NoArgsIsHelpError):
+        return f"command is missing: {_write(ctx)}"
+    if isinstance(error, click.MissingParameter):
+        return f"{_name(error.param)} is missing: {_write(ctx)}"
+    if isinstance(error, click.BadOptionUsage):
+        return f"{_said(error.message)}: {see}"
+    if isinstance(error, click.BadParameter):
+        return f"{_name(error.param)}: {_judged(error)}"
+    said = _said(error.message)
+    return said if ": " in said else f"{said}: {_write(ctx)}"
+
+
+def refuse_blank(ctx: click.Context, arguments: list[str]) -> None:
+    """Refuse arguments that are empty, as an unset variable of a shell leaves them.
+
+    Raises
+    ------
+    click.UsageError
+        With the option's name, or the argument's place.
+    """
+    for place, text in enumerate(arguments, 1):
+        name, _, value = text.rpartition("=") if text.startswith("--") else ("", "", text)
+        if value.strip():
+            continue
+        before = arguments[place - 2] if place > 1 else ""
+        option = name or (before if before.startswith("-") and before != "--" else "")
+        if option:
+            raise click.UsageError(f"option {option} has the empty value {value!r}: write one, or leave it out", ctx)
+        raise click.UsageError(f"argument {place} is empty, {value!r}: write it, or leave it out", ctx)
+
+
+def _said(message: str) -> str:
+    return lower_first(" ".join(message.split()).rstrip("."))
+
+
+def _name(param: click.Parameter | None) -> str:
+    """Return how a user writes a parameter."""
+    if isinstance(param, click.Option):
+        return max(param.opts, key=len)
+    return "argument" if param is None else param.make_metavar(click.Context(click.Command(None))).strip("[].")
+
+
+def _write(ctx: click.Context | None) -> str:
+    """Return the remedy for a command line that lacks something, or has too much."""
+    if ctx is None:
+        return "see `tickline --help`"
+    if isinstance(ctx.command, click.Group):
+        return f"write `{ctx.command_path} {'|'.join(ctx.command.list_commands(ctx))}`"
+    return f"write `{' '.join([ctx.command_path, *ctx.command.collect_usage_pieces(ctx)])}`"
+
+
+def _near(name: str, known: Iterable[str]) -> str:
+    """Return the remedy for a mistyped name, empty if none is near."""
+    near = difflib.get_close_matches(name, list(known), n=NEAR_MAX)
+    return f"write {' or '.join(near)}" if near else ""
+
+
+def _judged(error: click.BadParameter) -> str:
+    """Say what a value is not, and what to write; a callback of ours says both by itself."""
+    said, kind = _said(error.message), None if error.param is None else error.param.type
+    value = VALUE.match(said)
+    if isinstance(kind, click.Choice):
+        return f"{said}: write one of them"
+    if isinstance(kind, click.Path):
+        return f"{said}: name another {'folder' if kind.dir_okay and not kind.file_okay else 'file'}"
+    if isinstance(kind, click.DateTime) and value:
+        return f"{value[0]} is no day: write it as 2025-12-15"
+    if isinstance(kind, click.IntRange | click.FloatRange) and value:
+        least = "" if kind.min is None else f" {'above' if kind.min_open else 'from'} {kind.min}"
+        most = "" if kind.max is None else f" to {kind.max}"
+        number = f"{'whole ' if isinstance(kind, click.IntRange) else ''}number{least}{most}"
+        return f"{value[0]} is no {number}: write one"
+    return said
