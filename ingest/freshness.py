@@ -2,7 +2,8 @@
 
 A range from the first touched minute to the last would be the whole day as soon as one row is late.
 The minutes are in the database, noted by the transaction that commits their ticks: whoever comes next
-makes the bars that a killed process left.
+makes the bars that a killed process left. While a collector writes, the newest bars form: they are computed
+when they are read, and their minute stays noted. When none writes they are made too.
 """
 
 from __future__ import annotations
@@ -54,15 +55,15 @@ def newest_of_minutes(times_us: NDArray[np.float64]) -> NDArray[np.float64]:
     return times_us[np.flatnonzero(np.diff(times_us // MINUTE_US, append=np.inf))]
 
 
-def refresh_touched(url: str, *, ended: bool = False) -> None:
-    """Make the bars of touched minutes anew; what a failure leaves stays noted.
+def refresh_touched(url: str, *, ended: str | None = None) -> None:
+    """Make the bars of touched minutes anew; what a failure leaves, and what still forms, stays noted.
 
     Parameters
     ----------
     url
         Where.
     ended
-        Nothing more comes: the newest bars, five-minute ones too, do not form any more and are kept as well.
+        A collector that writes nothing more, though it has not gone yet.
 
     Raises
     ------
@@ -70,13 +71,19 @@ def refresh_touched(url: str, *, ended: bool = False) -> None:
         If the database cannot be written.
     """
     with _refreshing(url) as connection:
-        for start, end, minutes, touched_by in connection.execute(query("touched_ranges")).fetchall():
-            _refresh(connection, start, _end_of_bars(end) if ended else end)
-            connection.execute(query("forget_minutes"), {"minutes": minutes, "touched_by": touched_by})
+        is_written = _form_from(connection, ended) is not None
+        ranges = connection.execute(query("touched_ranges")).fetchall()
+        for number, (start, end, minutes, touched_by) in enumerate(ranges, 1):
+            until = end if is_written or number < len(ranges) else _end_of_bars(end)
+            _refresh(connection, start, until)
+            _forget(connection, minutes, touched_by, until)
+        if len(ranges) > 1:  # the last minute of a range is made by the range after it
+            minutes, touched_by = ([one for row in ranges for one in row[column]] for column in (2, 3))
+            _forget(connection, minutes, touched_by, until)
 
 
 def refresh_bars(url: str, start: datetime, end: datetime) -> None:
-    """Make the bars of the half-open range [start, end) anew, one-minute then five-minute.
+    """Make the bars of the half-open range [start, end) anew, one-minute then five-minute; not those that still form.
 
     Raises
     ------
@@ -84,7 +91,7 @@ def refresh_bars(url: str, start: datetime, end: datetime) -> None:
         If the database cannot be written.
     """
     with _refreshing(url) as connection:
-        _refresh(connection, start, end)
+        _refresh(connection, start, min(end, _form_from(connection) or end))
 
 
 @contextmanager
@@ -102,6 +109,18 @@ def bars_at_rest(url: str) -> Iterator[None]:
         except psycopg.Error as exc:
             raise translate(exc) from exc
         yield
+
+
+def _forget(connection: Connection, minutes: list[datetime], touched_by: list[str], until: datetime) -> None:
+    """Note no more that bars are to be made, which were made up to a time."""
+    made = {"minutes": minutes, "touched_by": touched_by, "made_until": until}
+    connection.execute(query("forget_minutes"), made)
+
+
+def _form_from(connection: Connection, ended: str | None = None) -> datetime | None:
+    """Return the time from which on bars still form; None: no collector writes."""
+    row = connection.execute(query("bars_form_from"), {"ended": ended}).fetchone()
+    return row[0] if row else None
 
 
 def _end_of_bars(end: datetime) -> datetime:

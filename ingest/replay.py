@@ -61,7 +61,7 @@ async def replay(
                 await _show_while(consumer, show)
             finally:
                 source.close()
-                await asyncio.to_thread(refresh_touched, url, ended=True)
+                await asyncio.to_thread(refresh_touched, url, ended=name)
                 done(consumer)
         if isinstance(source, RecordingSource) and source.error:
             raise source.error

@@ -57,20 +57,24 @@ def status(output_format: str) -> None:
     show_default=True,
     help="Days before today (UTC) whose ticks stay, whatever was done with them.",
 )
-@click.option("--dry-run", is_flag=True, help="Say what would go and what is missing; drop nothing.")
+@click.option("--dry-run", is_flag=True, help="Say what would go and what is missing; drop no ticks.")
 @click.option("--format", "output_format", type=click.Choice(["table", "json"]), default="table", show_default=True)
 def retain(*, keep_days: int, dry_run: bool, output_format: str) -> None:
     """Drop the ticks of old days, where nothing is lost with them. Their bars stay.
 
-    A day may go when its bars are kept and made of all of its ticks, and it was reconciled (`tickline
-    reconcile`) or is in a file with every tick (`tickline export`). Exit code 1: a day had to stay.
+    Bars that a run left are made first. A day may go when its bars are kept and made of all of its ticks, and it
+    was reconciled (`tickline reconcile`) or is in a file with every tick (`tickline export`). Exit code 1: a day
+    had to stay.
     """
+    from ingest.freshness import refresh_touched
     from sql.database import Database
     from sql.retention import retain as retain_days
     from sql.settings import DatabaseSettings, load
 
     reports = []
     with Database.open(load(DatabaseSettings)) as database:
+        assert database.engine  # checks the schema
+        refresh_touched(database.url)
         for report in retain_days(database, datetime.now(UTC).date() - timedelta(days=keep_days), dry_run=dry_run):
             reports.append(report)
             if output_format == "table":

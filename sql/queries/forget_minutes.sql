@@ -1,11 +1,16 @@
 -- Forget minutes whose bars were made, but for those that ticks were committed in meanwhile.
--- Parameters: minutes timestamptz[], touched_by text[], as `touched_ranges` gave them.
+-- Parameters: minutes timestamptz[], touched_by text[], as `touched_ranges` gave them; made_until timestamptz, the end
+-- of the refresh. The minute that this is in still forms, unless its bars are below the watermark: it stays, and by it
+-- the refresh that comes next makes its five minutes too.
 -- What a session is about to touch again is locked by it, and stays.
 with unchanged as (
     select touched.minute
     from tickline.touched_minutes as touched
     inner join unnest(%(minutes)s::timestamptz[], %(touched_by)s::text[]) as made (minute, touched_by)
         on touched.minute = made.minute and touched.touched_by = made.touched_by::xid8
+    where
+        touched.minute < tickline.bucket_1m(%(made_until)s)
+        or tickline.bucket_5m(touched.minute) < tickline.bar_watermark('bars_5m')
     for update of touched skip locked
 )
 
