@@ -13,6 +13,7 @@ from datetime import UTC, datetime
 from ingest.backfill import Backfill, Tender
 from ingest.config import Settings
 from ingest.freshness import refresh_touched
+from ingest.last_error import LastError
 from ingest.line import Line
 from ingest.service import Service
 from ingest.universe_keeper import UniverseKeeper, follow
@@ -28,7 +29,7 @@ async def follow_along(settings: Settings, keeper: UniverseKeeper, service: Serv
     await follow(keeper, service.follow, service.lines[0].feed.api, every_s=settings.universe_follow_s)
 
 
-async def backfill_along(settings: Settings, url: str, lines: Sequence[Line]) -> None:
+async def backfill_along(settings: Settings, url: str, lines: Sequence[Line], error: LastError) -> None:
     """Repair minutes that were not heard whole, while the feed goes on; a failure costs bars, never ticks."""
     tender = Tender(Backfill(lines[0].feed.api, url))
     while settings.backfill_s:
@@ -40,7 +41,9 @@ async def backfill_along(settings: Settings, url: str, lines: Sequence[Line]) ->
             repair = await tender.round(datetime.fromtimestamp(last_ms / 1000, UTC))
         except (FeedError, StoreError) as exc:
             log.warning("bars not repaired, trying again in_s=%g error=%s", settings.backfill_s, exc)
+            error.happened(exc)
             continue
+        error.over()
         if repair is not None:
             log.info(
                 "bars repaired minutes=%d bars=%d gaps=%d requests=%d left_instruments=%d",
@@ -52,7 +55,7 @@ async def backfill_along(settings: Settings, url: str, lines: Sequence[Line]) ->
             )
 
 
-async def refresh_along(url: str) -> None:
+async def refresh_along(url: str, error: LastError) -> None:
     """Keep the bars up to date while ticks arrive, first those that an earlier run left.
 
     A failure costs freshness, never ticks.
@@ -62,4 +65,7 @@ async def refresh_along(url: str) -> None:
             await asyncio.to_thread(refresh_touched, url)
         except StoreError as exc:
             log.warning("bars not refreshed, trying again in_s=%d error=%s", REFRESH_S, exc)
+            error.happened(exc)
+        else:
+            error.over()
         await asyncio.sleep(REFRESH_S)

@@ -20,6 +20,7 @@ from websockets.exceptions import ConnectionClosed, InvalidHandshake, InvalidSta
 
 from ingest.config import Settings
 from ingest.keystates import KeyStates
+from ingest.last_error import LastError
 from ingest.life import OPEN, Action, Event, Life, State, meaning_of_403
 from ingest.model import RecordKind
 from ingest.spool import Spool
@@ -27,6 +28,7 @@ from ingest.subscription import is_market_info, next_request, request
 from ingest.timepiece import Timepiece
 from ingest.upstox import DIRECT_PATH, UpstoxApi, refused, user_agent
 from sql.errors import FeedError, JournalError
+from sql.redaction import redact
 
 log = logging.getLogger(__name__)
 
@@ -49,7 +51,6 @@ class FeedStats:
     ping_timeouts: int = 0  # connections that did not answer ours
     reconnects: int = 0  # that we made because an open socket was silent
     last_us: int = 0  # when the last frame came, our clock, epoch microseconds; 0: none has
-    last_error: str = ""
 
 
 @dataclass(slots=True)
@@ -84,6 +85,7 @@ class Feed:
     socket: int = 0
     pair: str = ""
     stats: FeedStats = field(default_factory=FeedStats)
+    error: LastError = field(init=False)  # over with the first frame
     life: Life = field(default_factory=Life)
     states: KeyStates = field(default_factory=KeyStates)
     rng: random.Random = field(default_factory=random.Random)
@@ -94,6 +96,9 @@ class Feed:
     _socket: ClientConnection | None = None
     _gave_up: str = ""  # why we ended the connection ourselves
     _mistake: Exception | None = None  # of our own, while subscribing: a bug, which stops the process
+
+    def __post_init__(self) -> None:
+        self.error = LastError(self.timepiece)
 
     @property
     def connected(self) -> bool:
@@ -188,12 +193,13 @@ class Feed:
     def _failed(self, error: FeedError, *, at_handshake: bool = False) -> Event:
         """Note why a try came to nothing; return what that means."""
         event = _REFUSALS.get(error.status, Event.LOST)
-        self.stats.last_error = str(error)
+        text = str(error)
         if event is Event.FORBIDDEN:
             meaning = meaning_of_403(
                 self.life.forbidden + 1, at_handshake=at_handshake, uses_d30="full_d30" in self.keys.values()
             )
-            self.stats.last_error = f"feed refused (403): {meaning}"
+            text = f"feed refused (403): {meaning}"
+        self.error.happened(text)
         return event
 
     async def _receive(self) -> Event:
@@ -214,12 +220,12 @@ class Feed:
                 raise self._mistake from exc
             self.stats.ping_timeouts += exc.sent is not None and exc.sent.code == KEEPALIVE_TIMEOUT
             code = exc.rcvd.code if exc.rcvd else 1006
-            reason = self._gave_up or (exc.rcvd.reason if exc.rcvd else "no close frame")
+            reason = self._gave_up or (redact(exc.rcvd.reason) if exc.rcvd else "no close frame")
             self._note(RecordKind.DISCONNECTED, {"code": code, "reason": reason})
-            self.stats.last_error = f"feed closed the connection ({code} {reason})".rstrip()
+            self.error.happened(f"feed closed the connection ({code} {reason})".replace(" )", ")"))
             return Event.LOST
         except JournalError as exc:
-            self.stats.last_error = str(exc)
+            self.error.happened(exc)
             log.error("journal cannot be written, the feed is not read error=%s", exc)
             return Event.JOURNAL_FULL
         except asyncio.CancelledError:
@@ -243,6 +249,8 @@ class Feed:
             await spool.room()
             stats.last_us = self.timepiece.now_us()
             spool.put(RecordKind.FRAME, message, stats.last_us, self.socket)
+            if self.error.lasts:
+                self.error.over()
             stats.frames += 1
             stats.bytes += len(message)
             if life.state is not State.LIVE and not is_market_info(message):
@@ -290,26 +298,26 @@ class Feed:
             self.name,
             wait_s,
             life.failures,
-            self.stats.last_error,
+            self.error.text,
         )
         await self.timepiece.sleep(wait_s)
         return Event.DUE
 
     async def _await_market(self) -> Event:
         pause_s = self.pause_s()
-        log.info("market closed, feed left alone name=%s in_s=%.0f error=%s", self.name, pause_s, self.stats.last_error)
+        log.info("market closed, feed left alone name=%s in_s=%.0f error=%s", self.name, pause_s, self.error.text)
         await self.timepiece.sleep(pause_s)
         return Event.DUE
 
     async def _await_token(self) -> Event:
         level = logging.ERROR if self.api.tokens.is_news() else logging.DEBUG
-        log.log(level, "feed waits for a new token name=%s error=%s", self.name, self.stats.last_error)
+        log.log(level, "feed waits for a new token name=%s error=%s", self.name, self.error.text)
         await self.api.tokens.renewed()
         return Event.NEW_TOKEN
 
     async def _await_journal(self) -> Event:
         """Wait until the journal takes records; the first says why we did not listen."""
-        self._note(RecordKind.DISCONNECTED, {"code": 0, "reason": f"journal: {self.stats.last_error}"})
+        self._note(RecordKind.DISCONNECTED, {"code": 0, "reason": f"journal: {self.error.text}"})
         await self.spool.recovered()
         log.info("journal can be written again")
         return Event.DUE

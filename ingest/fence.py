@@ -11,10 +11,10 @@ import random
 from collections import Counter
 from collections.abc import Awaitable, Callable
 
+from ingest.last_error import LastErrors
 from ingest.retry import backoff_s
 from ingest.timepiece import Timepiece
 from sql.errors import TicklineError
-from sql.redaction import redact
 
 log = logging.getLogger(__name__)
 
@@ -29,6 +29,8 @@ class Fence:
     ----------
     timepiece
         How to wait, and for how long a failure is shown.
+    errors
+        Where the tasks' last errors are kept.
 
     Attributes
     ----------
@@ -36,10 +38,11 @@ class Fence:
         Failures so far, by task.
     """
 
-    def __init__(self, timepiece: Timepiece) -> None:
+    def __init__(self, timepiece: Timepiece, errors: LastErrors | None = None) -> None:
         self.failures: Counter[str] = Counter()
         self._timepiece = timepiece
-        self._last: dict[str, tuple[float, str]] = {}
+        self._errors = errors or LastErrors(timepiece)
+        self._failed_s: dict[str, float] = {}
 
     async def keep(self, name: str, work: Callable[[], Awaitable[None]]) -> None:
         """Run a task until it ends by itself or is cancelled; begin it again when it fails."""
@@ -54,7 +57,8 @@ class Fence:
                 in_a_row = in_a_row + 1 if now - began < SHOWN_S else 1
                 wait_s = backoff_s(in_a_row, random.Random(), first_s=FIRST_S, max_s=MAX_S)  # noqa: S311
                 self.failures[name] += 1
-                self._last[name] = (now, redact(f"{name} failed: {type(exc).__name__}: {exc}"))
+                self._failed_s[name] = now
+                self._errors.of(name).happened(f"{type(exc).__name__}: {exc}")
                 # The error of a foreign part has a text for people; of a fault of ours, the traceback is wanted.
                 log.error(
                     "background task failed, trying again task=%s in_s=%.1f failures=%d error=%s",
@@ -65,8 +69,10 @@ class Fence:
                     exc_info=not isinstance(exc, TicklineError),
                 )
             await self._timepiece.sleep(wait_s)
+            self._errors.of(name).over()  # it runs again; how often it failed stays
 
     def warnings(self) -> list[str]:
-        """Say what has failed lately, for `/health`."""
+        """Say what has failed lately or does not work now, for `/health`."""
         now = self._timepiece.monotonic()
-        return [text for at, text in self._last.values() if now - at < SHOWN_S]
+        lately = {name: self._errors.of(name).text for name, at in self._failed_s.items() if now - at < SHOWN_S}
+        return [f"{name} failed: {text}" for name, text in (lately | self._errors.lasting()).items()]

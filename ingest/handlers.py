@@ -18,6 +18,7 @@ from collections.abc import Awaitable, Callable, Mapping
 from datetime import UTC, datetime
 from typing import NamedTuple
 
+from ingest.last_error import LastError
 from ingest.model import TICK_COLUMN_NAMES, Floats
 from sql.errors import ConfigError
 
@@ -109,7 +110,7 @@ class Handler:
     ) -> None:
         self.name = name
         self.dropped = self.handled = self.failed = 0
-        self.last_error = ""
+        self.error = LastError()  # over when a tick is handled
         self._taken = 0  # into the queue; with `handled` and `failed`, each written by one thread only
         self._call = call
         self._ticks_max = queue_ticks_max
@@ -142,7 +143,7 @@ class Handler:
             "failed": self.failed,
             "dropped": self.dropped,
             "waiting": self.waiting,
-            "last_error": self.last_error or None,
+            "last_error": self.error.account(),
         }
 
     def _run(self) -> None:
@@ -156,10 +157,12 @@ class Handler:
                 await self._call(tick)
             except Exception as exc:  # whatever a user's code does wrong, it is told and the next tick comes
                 self.failed += 1
-                if not self.last_error:
+                if self.failed == 1:
                     log.exception("handler failed name=%s, further failures are counted only", self.name)
-                self.last_error = repr(exc)
+                self.error.happened(repr(exc))
             else:
+                if self.error.lasts:
+                    self.error.over()
                 self.handled += 1
 
 

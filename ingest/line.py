@@ -25,6 +25,7 @@ from ingest.journal_keeper import keep
 from ingest.journal_reader import JournalReader
 from ingest.journal_writer import JournalLimits, JournalWriter
 from ingest.keystates import KeyState
+from ingest.last_error import LastError
 from ingest.patient_writer import PatientWriter
 from ingest.sources import JournalSource
 from ingest.spool import Spool
@@ -125,7 +126,7 @@ class Line:
         self.feed.spool.journal.close()
         self.consumer.source.close()
 
-    async def keep(self) -> None:
+    async def keep(self, error: LastError) -> None:
         """Compress and delete segments now and then; a failure costs room, never records."""
         stopping = threading.Event()
         try:
@@ -143,6 +144,9 @@ class Line:
                     )
                 except OSError as exc:
                     log.warning("journal not tidied, trying again in_s=%d error=%s", KEEP_S, exc)
+                    error.happened(exc)
+                else:
+                    error.over()
         finally:
             stopping.set()
 

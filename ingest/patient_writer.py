@@ -19,6 +19,7 @@ from typing import Self, TypeVar
 
 from ingest.batches import Batch, Resume
 from ingest.journal import Position
+from ingest.last_error import LastError
 from ingest.model import InstrumentRef
 from ingest.retry import backoff_s
 from ingest.writer import Values, Writer
@@ -58,7 +59,7 @@ class PatientWriter:
         self.writer = writer
         self.away_since: float | None = None
         self.failures = 0
-        self.last_error = ""
+        self.error = LastError()
         self._first_s, self._max_s = first_s, max_s
         self._rng = random.Random()  # noqa: S311  jitter is no secret
         self._abandoned = threading.Event()
@@ -152,7 +153,7 @@ class PatientWriter:
         if self._abandoned.is_set():
             return
         self.failures += 1
-        self.last_error = str(error)
+        self.error.happened(error)
         if self.away_since is None:
             self.away_since = time.monotonic()
         wait_s = backoff_s(self.failures, self._rng, first_s=self._first_s, max_s=self._max_s)
@@ -165,4 +166,5 @@ class PatientWriter:
         if self.away_since is not None:
             away_s = time.monotonic() - self.away_since
             log.info("database is back away_s=%.1f failures=%d", away_s, self.failures)
-            self.away_since, self.failures, self.last_error = None, 0, ""
+            self.away_since, self.failures = None, 0
+            self.error.over()

@@ -12,6 +12,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from ingest.fence import Fence
 from ingest.handlers import Handler
 from ingest.keystates import KeyState
+from ingest.last_error import LastErrors
 from ingest.line import Line
 from ingest.model import Floats
 from ingest.patient_writer import PatientWriter
@@ -40,6 +41,8 @@ class Service:
         Where all lines commit.
     handlers
         Who is called with each tick.
+    errors
+        Where what is done beside the feed notes its errors; None: nothing has noted one yet.
 
     Attributes
     ----------
@@ -56,12 +59,15 @@ class Service:
         watch: Watch,
         writer: PatientWriter,
         handlers: Iterable[Handler] = (),
+        *,
+        errors: LastErrors | None = None,
     ) -> None:
         self.lines = tuple(lines)
         self.account = account
         self.watch = watch
         self.writer = writer
-        self.fence = Fence(watch.timepiece)
+        self.errors = errors or LastErrors(watch.timepiece)
+        self.fence = Fence(watch.timepiece, self.errors)
         self.handlers: list[Handler] = []
         self.keys: dict[str, str] = {}
         self._universe: dict[str, str] = {}

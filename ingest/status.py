@@ -50,6 +50,7 @@ def websocket_status(service: Service, gaps_today: int | None = None) -> dict[st
         "last_frame_age_s": _age_s(service, max(heard)) if heard else None,
         "journal_lag_bytes": sum(line.reader.backlog_bytes() for line in service.lines),
         "database_away_s": _away_s(service),
+        "errors": service.errors.account() | ({"database": away} if (away := service.writer.error.account()) else {}),
         "gaps_today": gaps_today,
         "market_time": at.isoformat() if at else None,
         "segments": _segments(service, at),
@@ -99,11 +100,11 @@ def health(service: Service) -> dict[str, Any]:
     unheard = service.watch.market_time() is None  # nobody has said yet that the market is closed
     feeds = [feed for line in _used(service) if unheard or service.watch.is_open(line) for feed in line.feeds]
     if feeds and not problems and not any(feed.connected for feed in feeds):
-        problems.append(f"no connection: {feeds[0].stats.last_error or feeds[0].life.state.value}")
+        problems.append(f"no connection: {feeds[0].error.text or feeds[0].life.state.value}")
     warnings += service.fence.warnings()
     problems += [f"journal: {line.feed.spool.error}" for line in service.lines if line.feed.spool.error]
     if (away_s := _away_s(service)) is not None and away_s > TROUBLE_S:
-        problems.append(f"database away for {away_s:.0f} s: {service.writer.last_error}")
+        problems.append(f"database away for {away_s:.0f} s: {service.writer.error.text}")
     return {
         "status": "unhealthy" if problems else "healthy",
         "environment": "production" if "upstox.com" in service.lines[0].settings.api_url else "simulator",
@@ -132,7 +133,7 @@ def _problem(service: Service, line: Line, feed: Feed) -> str:
             return f"connection {feed.name} is open and brings no data"
         return ""
     if feed.life.state is State.WAITING_FOR_TOKEN or feed.life.failures > 1 or lasted_s > TROUBLE_S:
-        return f"connection {feed.name} is {feed.life.state.value}: {feed.stats.last_error}"
+        return f"connection {feed.name} is {feed.life.state.value}: {feed.error.text}"
     return ""
 
 
@@ -152,7 +153,7 @@ def _connection(service: Service, line: Line, feed: Feed) -> dict[str, Any]:
         "last_frame_age_s": _age_s(service, feed.stats.last_us) if feed.stats.last_us else None,
         "connections": feed.stats.connections,
         "failures_in_a_row": feed.life.failures,
-        "last_error": feed.stats.last_error or None,
+        "last_error": feed.error.account(),
         "alarms": {
             "ping_timeouts": feed.stats.ping_timeouts,
             "quiet": alarms.quiet,

@@ -19,6 +19,7 @@ from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Se
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from types import ModuleType
 from typing import Any
 
@@ -125,8 +126,9 @@ async def start(
                 asyncio.get_running_loop().set_default_executor(_Threads(THREADS + THREADS_PER_LINE * len(streams)))
                 lines = [await Line.open(stream, settings, patient, api) for stream in streams]
                 stored = load_calendar(settings.home, settings.api_url)
+                handlers, errors = map(load_handler, settings.handlers), keeper.errors if keeper else None
                 watch = Watch(lines, settings, lambda: keeper.calendar if keeper else stored, api.timepiece)
-                service = Service(lines, account, watch, patient, map(load_handler, settings.handlers))
+                service = Service(lines, account, watch, patient, handlers, errors=errors)
                 service.follow(wanted)
                 first = lines[0]
                 progress = Progress(first.consumer, first.feed, patient, first.reader, service)
@@ -171,12 +173,14 @@ async def _run(
             spooling = [group.create_task(line.feed.spool.run(), name=f"spool {line.stream}") for line in lines]
             feeds = [feed for line in lines for feed in line.feeds]
             receiving = [group.create_task(feed.run(), name=f"feed {feed.name}") for feed in feeds]
-            works: dict[str, Callable[[], Awaitable[None]]] = {f"journal {line.stream}": line.keep for line in lines}
+            works: dict[str, Callable[[], Awaitable[None]]] = {
+                (name := f"journal {line.stream}"): partial(line.keep, service.errors.of(name)) for line in lines
+            }
             works |= {
                 "progress": lambda: show_along(progress, show),
                 "watch": service.watch.run,
-                "bars": lambda: refresh_along(url),
-                "backfill": lambda: backfill_along(settings, url, lines),
+                "bars": lambda: refresh_along(url, service.errors.of("bars")),
+                "backfill": lambda: backfill_along(settings, url, lines, service.errors.of("backfill")),
             }
             if server is not None:
                 works["status"] = lambda: _api().serve(server, settings.api_host, settings.api_port)

@@ -21,6 +21,7 @@ from ingest.calendar_cache import load_calendar, refresh_calendar
 from ingest.config import Settings
 from ingest.findings import note_opens
 from ingest.instruments import is_fresh, load_master, loaded_at, rebuilt_at
+from ingest.last_error import LastErrors
 from ingest.opens import opens_of
 from ingest.session import Calendar
 from ingest.subscription import batches
@@ -79,6 +80,7 @@ class UniverseKeeper:
     def __init__(self, settings: Settings, url: str) -> None:
         self.settings = settings
         self.url = url
+        self.errors = LastErrors()
         self.calendar = load_calendar(settings.home, settings.api_url)
         self._sources: dict[str, str] = {
             name: settings.assets_url + MASTER_PATH.format(exchange=name) for name in settings.exchanges
@@ -209,14 +211,18 @@ class UniverseKeeper:
             async with nullcontext(api) if api else UpstoxApi(self.settings) as session:
                 for part in batches(keys, QUOTES_KEYS_MAX):
                     self._prices |= await session.last_prices(part)
+            self.errors.of("prices").over()
         except FeedError as exc:
+            self.errors.of("prices").happened(exc)
             log.warning("prices not had, options come with the first ticks underlyings=%d error=%s", len(keys), exc)
         return bool(self._prices)
 
     async def _refresh_calendar(self, api: UpstoxApi, now: datetime) -> None:
         try:
             self.calendar = await refresh_calendar(api, self.settings.home, self.settings.api_url, now)
+            self.errors.of("market calendar").over()
         except FeedError as exc:
+            self.errors.of("market calendar").happened(exc)
             of = self.calendar.fetched_at
             age = f"that of {of:%Y-%m-%d %H:%M} UTC" if of else "the built-in one"
             log.warning("market calendar not refreshed, %s is used error=%s", age, exc)
@@ -230,15 +236,17 @@ class UniverseKeeper:
             raise translate(exc) from exc
 
     async def _refresh_master(self, api: UpstoxApi, exchange: str, now: datetime) -> None:
-        source = self._sources[exchange]
+        source, last_error = self._sources[exchange], self.errors.of(f"instrument master {exchange}")
 
         def load(data: bytearray | None, error: FeedError | None) -> None:
             with connect(self.url, autocommit=True) as connection:
                 if data is None:
+                    last_error.happened(error)
                     log.warning("instrument master not refreshed, %s error=%s", master_age(connection, now), error)
                     return
                 unpacked_bytes_max = self.settings.master_unpacked_bytes_max
                 loaded = load_master(connection, data, source, now, unpacked_bytes_max=unpacked_bytes_max)
+                last_error.over()
                 log.info("instrument master loaded source=%s rows=%d", source, loaded.rows)
                 if loaded.odd.count:
                     log.warning("instrument master has odd rows source=%s said=%s", source, loaded.odd)
@@ -279,7 +287,9 @@ async def follow(
             if keys != present:
                 change(keys)
                 present, said = keys, ""
+            keeper.errors.of("universe").over()
         except TicklineError as exc:
+            keeper.errors.of("universe").happened(exc)
             if str(exc) != said:
                 log.warning("universe stays as it is error=%s", exc)
             said = str(exc)

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import http.client
 import json
+from datetime import datetime
 from typing import Any
+from zoneinfo import ZoneInfo
 
 import click
 
+INDIA = ZoneInfo("Asia/Kolkata")
 TIMEOUT_S = 5.0
 PATHS = {
     "status": "/api/v1/websocket/status",
@@ -81,6 +84,8 @@ def _table(what: str, answer: dict[str, Any]) -> str:
     for name, value in answer.items():
         if name == rows:
             lines += [f"{key}: " + ", ".join(f"{k} {v}" for k, v in row.items()) for key, row in value.items()]
+        elif name == "errors":
+            lines += [f"error {part}: {_error(error)}" for part, error in value.items()]
         elif name in {"connections", "handlers"}:
             lines += [f"{name[:-1]} {row['name']}: " + _facts(row) for row in value]
         elif name == "subscribed_symbols":
@@ -91,4 +96,17 @@ def _table(what: str, answer: dict[str, Any]) -> str:
 
 
 def _facts(row: dict[str, Any]) -> str:
-    return ", ".join(f"{name} {value}" for name, value in row.items() if name != "name" and not isinstance(value, dict))
+    shown = {name: value for name, value in row.items() if name != "name" and not isinstance(value, dict)}
+    if isinstance(error := row.get("last_error"), dict):
+        shown["last_error"] = _error(error)
+    return ", ".join(f"{name} {value}" for name, value in shown.items())
+
+
+def _error(error: dict[str, Any]) -> str:
+    """Return a last error for a reader: what it says, when it was, and whether it is over."""
+    until = "lasts" if error["state"] == "now" else f"over since {_clock(error['over_at'])}"
+    return f"{error['text']!r} ({_clock(error['at'])}, {until}; {error['count']:,} in all)"
+
+
+def _clock(text: str) -> str:
+    return f"{datetime.fromisoformat(text).astimezone(INDIA):%Y-%m-%d %H:%M:%S} IST"

@@ -135,9 +135,14 @@ def test_health_is_bad_while_data_should_flow_and_do_not(database: Database, hom
             code, answer = await asked(port, "/health")
             assert (code, answer["status"]) == (503, "unhealthy")
             assert "403" in answer["problems"][0]
+            _, status = await asked(port, f"{API}/status")
+            error = status["connections"][0]["last_error"]
+            assert error["state"] == "now" and "403" in error["text"] and error["count"] > 2
             run.simulator.faults.refuse = None
             await run.live(connections=2)
             assert (await asked(port, "/health"))[0] == 200
+            _, status = await asked(port, f"{API}/status")
+            assert status["connections"][0]["last_error"]["state"] == "over" and status["errors"] == {}
 
     asyncio.run(run())
 
@@ -283,7 +288,7 @@ def test_handlers_that_fail_or_block_cost_their_own_ticks_only(database: Databas
 
     good_one, failing_one, blocking_one, ran = asyncio.run(run())
     assert good_one.dropped == 0
-    assert failing_one.failed > 0 and failing_one.handled == 0 and "ValueError" in failing_one.last_error
+    assert failing_one.failed > 0 and failing_one.handled == 0 and "ValueError" in failing_one.error.text
     assert blocking_one.waiting <= 50
     with database.connect() as connection:
         assert connection.execute("select count(*) from ticks").fetchone() == (ran.ticks,)
@@ -302,16 +307,26 @@ def test_handler_of_the_settings_that_is_not_there_is_said_with_its_form() -> No
     assert settings(handlers="a:b, c:d").handlers == ("a:b", "c:d")
 
 
-def test_handler_error_is_logged_once_and_counted(caplog: pytest.LogCaptureFixture) -> None:
+def test_handler_error_is_logged_once_counted_and_over_when_a_tick_is_handled(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
     import numpy as np
 
     async def failing(tick: Tick) -> None:
-        raise ValueError("wrong")
+        if tick.instrument_key == "NSE_EQ|X":
+            raise ValueError("wrong")
 
     handler = Handler("failing", failing)
     rows = np.zeros((3, 28))
     with caplog.at_level(logging.ERROR):
         handler.offer(rows, {0: "NSE_EQ|X"})
+        handler.offer(rows[:1], {0: "NSE_EQ|Y"})
         handler.close()
         handler._thread.join(10)
+    error = handler.account()["last_error"]
+    assert isinstance(error, dict) and (error["state"], error["text"], error["count"]) == (
+        "over",
+        "ValueError('wrong')",
+        3,
+    )
     assert (handler.failed, handler.waiting, caplog.text.count("handler failed")) == (3, 0, 1)

@@ -102,7 +102,7 @@ def test_refusal_is_survived_and_the_gap_lasts_as_long(
             waiting = State.WAITING_FOR_TOKEN if status == 401 else State.BACKING_OFF
             await until(lambda: feed.life.state is waiting)
             await asyncio.sleep(0.5)
-            assert str(status) in feed.stats.last_error
+            assert str(status) in feed.error.text
             run.simulator.faults.refuse = None
             await run.live(connections=2)
 

@@ -289,7 +289,7 @@ def test_feed_uri_that_cannot_be_used_is_said_without_its_code(uri: str, tmp_pat
             feed = Feed(api, config, None, {"NSE_EQ|X": "full"})  # type: ignore[arg-type]  nothing is received
             feed._uri = uri
             assert await feed._connect() is Event.LOST
-            return feed.stats.last_error
+            return feed.error.text
 
     config = settings(upstox_api_url=NOWHERE, home=tmp_path, **SECRETS)
     assert "-of-nobody" not in asyncio.run(run())
