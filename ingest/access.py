@@ -51,7 +51,10 @@ def stored_token(home: Path) -> str | None:
     """
     path = home / TOKEN_FILE
     try:
-        token = path.read_bytes()[: 2**10].decode("utf-8", "replace").strip()
+        # Whatever lies there: a pipe that nobody writes into would hold us, and so would a file without an end.
+        fd = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+        with os.fdopen(fd, "rb") as file:
+            token = (file.read(2**10) or b"").decode("utf-8", "replace").strip()
     except FileNotFoundError:
         return None
     except OSError as exc:

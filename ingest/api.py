@@ -13,6 +13,7 @@ import logging
 import socket
 import time
 from collections.abc import Iterator, Sequence
+from typing import Any
 
 import psycopg
 import uvicorn
@@ -21,6 +22,7 @@ from fastapi.responses import JSONResponse
 
 from ingest.access import made_token
 from ingest.api_guard import Guard, keys_and_mode, say_errors
+from ingest.api_protocol import limits
 from ingest.service import Service
 from ingest.session import market_day
 from ingest.status import health, latest_ticks, subscriptions, websocket_status
@@ -31,15 +33,54 @@ from sql.errors import ConfigError, StoreError
 log = logging.getLogger(__name__)
 
 GAPS_KEPT_S = 10.0  # so often at most the database is asked
-LISTED_S = 3.0  # so long an answer waits for what the database knows of its keys
+ANSWERED_S = 3.0  # so long an answer waits for what the database knows
+PORT_RETRY_S = 15.0  # how often a port is asked for that another program has, perhaps the last run
 NAMED_MAX = 10  # keys in one warning
+
+
+class _Questions:
+    """What requests ask of the database: one question at a time, and none while it is away.
+
+    A database that hangs holds a thread for each question; those of the process are the journal's, too.
+    """
+
+    def __init__(self, service: Service, url: str) -> None:
+        self._service, self._url = service, url
+        self._asking: asyncio.Future[Any] | None = None
+
+    async def ask(self, name: str, parameters: dict[str, Any]) -> list[Any]:
+        """Return the rows of a query of ours.
+
+        Raises
+        ------
+        StoreError
+            If the database is away, or does not answer in time.
+        """
+        try:
+            async with asyncio.timeout(ANSWERED_S):
+                while self._asking is not None and not self._asking.done():
+                    await asyncio.wait({self._asking})
+                if self._service.writer.away_since is not None:
+                    raise StoreError("database away")
+                self._asking = asyncio.ensure_future(asyncio.to_thread(self._rows, name, parameters))
+                self._asking.add_done_callback(lambda asking: asking.cancelled() or asking.exception())
+                return await asyncio.shield(self._asking)
+        except TimeoutError:
+            raise StoreError(f"the database has not answered for {ANSWERED_S:g} s") from None
+
+    def _rows(self, name: str, parameters: dict[str, Any]) -> list[Any]:
+        try:
+            with connect(self._url, autocommit=True) as connection:
+                return connection.execute(query(name), parameters).fetchall()
+        except psycopg.Error as exc:
+            raise translate(exc) from exc
 
 
 class _Gaps:
     """The gaps of today, as the database has them."""
 
-    def __init__(self, url: str, collector: str) -> None:
-        self._url, self._collector = url, collector
+    def __init__(self, questions: _Questions, collector: str) -> None:
+        self._questions, self._collector = questions, collector
         self._found: int | None = None
         self._asked_s = -GAPS_KEPT_S
 
@@ -48,49 +89,30 @@ class _Gaps:
         if time.monotonic() - self._asked_s >= GAPS_KEPT_S:
             self._asked_s = time.monotonic()
             try:
-                self._found = await asyncio.to_thread(self._count)
+                ((self._found,),) = await self._questions.ask("gaps_today", {"collector": self._collector})
             except StoreError:
                 self._found = None
         return self._found
-
-    def _count(self) -> int:
-        try:
-            with connect(self._url, autocommit=True) as connection:
-                row = connection.execute(query("gaps_today"), {"collector": self._collector}).fetchone()
-        except psycopg.Error as exc:
-            raise translate(exc) from exc
-        assert row is not None
-        return int(row[0])
 
 
 class _Listed:
     """What the vendor's list of instruments holds."""
 
-    def __init__(self, service: Service, url: str) -> None:
-        self._service, self._url = service, url
+    def __init__(self, service: Service, questions: _Questions) -> None:
+        self._service, self._questions = service, questions
 
     async def warnings(self, keys: list[str]) -> list[str]:
         """Say which keys are not in the list; the vendor ignores such a key without a word."""
+        on = market_day(self._service.watch.timepiece.now())
         try:
-            if self._service.writer.away_since is not None:
-                raise StoreError("database away")
-            async with asyncio.timeout(LISTED_S):
-                missing = await asyncio.to_thread(self._missing, keys)
-        except (StoreError, TimeoutError):
+            found = await self._questions.ask("unlisted_keys", {"instrument_keys": keys, "on": on})
+        except StoreError:
             return ["the database is away: whether the keys are in the vendor's list is not known"]
+        missing = [key for (key,) in found]
         if not missing:
             return []
         named = ", ".join(missing[:NAMED_MAX]) + (" …" if len(missing) > NAMED_MAX else "")
         return [f"{len(missing):,} keys are not in the vendor's list and may never be answered: {named}"]
-
-    def _missing(self, keys: list[str]) -> list[str]:
-        on = market_day(self._service.watch.timepiece.now())
-        try:
-            with connect(self._url, autocommit=True) as connection:
-                found = connection.execute(query("unlisted_keys"), {"instrument_keys": keys, "on": on}).fetchall()
-        except psycopg.Error as exc:
-            raise translate(exc) from exc
-        return [key for (key,) in found]
 
 
 def make_app(service: Service, url: str, host: str, token: str) -> FastAPI:
@@ -108,7 +130,8 @@ def make_app(service: Service, url: str, host: str, token: str) -> FastAPI:
     app = FastAPI(title="Tickline", openapi_url=None, redirect_slashes=False)
     app.add_middleware(Guard, host=host, token=token)
     say_errors(app)
-    gaps, listed = _Gaps(url, service.lines[0].settings.collector), _Listed(service, url)
+    questions = _Questions(service, url)
+    gaps, listed = _Gaps(questions, service.lines[0].settings.collector), _Listed(service, questions)
     feed = "/api/v1/websocket"
 
     @app.get("/health")
@@ -173,21 +196,34 @@ def prepare(service: Service, url: str) -> uvicorn.Server | None:
     except ConfigError as exc:
         log.warning("status is not served: %s", exc)
         return None
-    config = uvicorn.Config(app, log_config=None, access_log=False, lifespan="off", ws="none")
+    config = uvicorn.Config(app, log_config=None, access_log=False, lifespan="off", ws="none", **limits())
     config.load()
     return _Server(config)
 
 
 async def serve(server: uvicorn.Server, host: str, port: int) -> None:
-    """Serve until cancelled; an address that cannot be had is said and costs the status only, never ticks."""
-    try:
-        listening = socket.create_server((host, port), family=socket.AF_INET6 if ":" in host else socket.AF_INET)
-    except OSError as exc:
-        reason = "is in use" if exc.errno == errno.EADDRINUSE else str(exc.strerror)
-        log.warning(
-            "status is not served: port %d of %s %s: set TICKLINE_API_PORT to another, or to 0", port, host, reason
-        )
-        return
+    """Serve until cancelled; while an address cannot be had that is said once, and costs the status, never ticks."""
+    said = False
+    while (listening := _listening(host, port, said=said)) is None:
+        said = True
+        await asyncio.sleep(PORT_RETRY_S)
     log.info("status is served url=http://%s:%d", f"[{host}]" if ":" in host else host, port)
     with listening:
         await server.serve(sockets=[listening])
+
+
+def _listening(host: str, port: int, *, said: bool) -> socket.socket | None:
+    try:
+        return socket.create_server((host, port), family=socket.AF_INET6 if ":" in host else socket.AF_INET)
+    except (OSError, UnicodeError) as exc:  # of a host that is no name
+        in_use = isinstance(exc, OSError) and exc.errno == errno.EADDRINUSE
+        log.log(
+            logging.DEBUG if said else logging.WARNING,
+            "status is not served, trying again in_s=%g: port %d of %s %s: set %s",
+            PORT_RETRY_S,
+            port,
+            host,
+            "is in use" if in_use else f"cannot be had ({getattr(exc, 'strerror', None) or 'it is no host'})",
+            "TICKLINE_API_PORT to another, or to 0" if in_use else "TICKLINE_API_HOST to an address of this machine",
+        )
+        return None

@@ -22,6 +22,7 @@ from ingest.addresses import is_loopback
 from ingest.model import MODE_NAMES
 from sql.errors import SubscriptionError
 from sql.keys import is_key, shown
+from sql.redaction import redact
 
 BODY_BYTES_MAX = 2**20  # the 25,000 keys of a Plus account with five connections are 700 KB
 DRAINED_BYTES_MAX = 16 * 2**20  # of a body that is too large are read and dropped: who still sends hears no answer
@@ -47,12 +48,20 @@ class Guard:
         elif not (self._local and scope["method"] in READING) and not shows_token(headers, self._token):
             text = f"a token is needed: send 'Authorization: Bearer …' with what {TOKEN_FILE!r} in TICKLINE_HOME holds"
             answer = refused(401, text, {"WWW-Authenticate": "Bearer"})
-        elif (body := await _body(receive)) is None:
-            text = f"the body has more than {BODY_BYTES_MAX} bytes, or took longer than {BODY_S:g} s: send less"
-            answer = refused(413, text, {"Connection": "close"})
+        elif headers.get("content-encoding", "identity") != "identity":
+            answer = refused(415, "the body is packed (Content-Encoding): send it as it is")
         else:
-            await self._app(scope, _Replay(body, receive), send)
-            return
+            try:
+                body = await _body(headers, receive)
+            except TimeoutError:
+                text = f"the body took longer than {BODY_S:g} s: send it at once"
+                answer = refused(408, text, {"Connection": "close"})
+            else:
+                if body is not None:
+                    await self._app(scope, _Replay(body, receive), send)
+                    return
+                text = f"the body has more than {BODY_BYTES_MAX} bytes: send less"
+                answer = refused(413, text, {"Connection": "close"})
         await answer(scope, receive, send)
 
 
@@ -68,29 +77,28 @@ class _Replay:
         return message or await self._receive()
 
 
-async def _body(receive: Receive) -> bytes | None:
-    """Return the body of a request; None: it is too large or too slow."""
+async def _body(headers: Headers, receive: Receive) -> bytes | None:
+    """Return the body of a request; None: it is too large, or who sent it went away. Raises TimeoutError."""
     body, size = bytearray(), 0
-    try:
-        async with asyncio.timeout(BODY_S):
-            while size <= DRAINED_BYTES_MAX:
-                message = await receive()
-                if message["type"] == "http.disconnect":
-                    return None
-                part = message.get("body", b"")
-                size += len(part)
-                if size <= BODY_BYTES_MAX:
-                    body += part
-                if not message.get("more_body", False):
-                    return bytes(body) if size <= BODY_BYTES_MAX else None
-    except TimeoutError:
-        pass
+    if int(headers.get("content-length", 0)) > DRAINED_BYTES_MAX:
+        return None
+    async with asyncio.timeout(BODY_S):
+        while size <= DRAINED_BYTES_MAX:
+            message = await receive()
+            if message["type"] == "http.disconnect":
+                return None
+            part = message.get("body", b"")
+            size += len(part)
+            if size <= BODY_BYTES_MAX:
+                body += part
+            if not message.get("more_body", False):
+                return bytes(body) if size <= BODY_BYTES_MAX else None
     return None
 
 
 def refused(status: int, text: str, headers: dict[str, str] | None = None) -> JSONResponse:
-    """Return a refusal."""
-    return JSONResponse({"error": text}, status_code=status, headers=headers)
+    """Return a refusal; what it repeats of the request may be a secret in the wrong place."""
+    return JSONResponse({"error": redact(text)}, status_code=status, headers=headers)
 
 
 def say_errors(app: FastAPI) -> None:

@@ -110,6 +110,8 @@ def group(ctx: click.Context, debug: bool, log_level: str) -> None:
     )
     for chatty in ("websockets", "asyncio", "aiohttp", "alembic", "psycopg"):
         logging.getLogger(chatty).setLevel(logging.INFO if debug else logging.WARNING)
+    # Its warnings are of what clients sent, a line for each: who can reach the port could fill the disk with them.
+    logging.getLogger("uvicorn.error").setLevel(logging.INFO if debug else logging.ERROR)
 
 
 def main() -> None:

@@ -12,6 +12,7 @@ import click
 
 INDIA = ZoneInfo("Asia/Kolkata")
 TIMEOUT_S = 5.0
+ANSWER_BYTES_MAX = 64 * 2**20  # of whatever listens there; 25,000 keys are 5 MB
 PATHS = {
     "status": "/api/v1/websocket/status",
     "subscriptions": "/api/v1/websocket/subscriptions",
@@ -52,7 +53,7 @@ def command(what: str, form: str, retry: bool) -> None:
         raise TicklineError(
             f"no ingester answers on port {port}: run `tickline start`, or set TICKLINE_API_PORT"
         ) from exc
-    except (http.client.HTTPException, ValueError, KeyError, TypeError) as exc:
+    except (http.client.HTTPException, ValueError, KeyError, TypeError, AttributeError, RecursionError) as exc:
         raise TicklineError(f"what answers on port {port} is no ingester: set TICKLINE_API_PORT") from exc
     if retry:
         click.echo(f"asked again for {len(retried):,} keys", err=True)
@@ -69,7 +70,8 @@ def _ask(host: str, port: int, token: str | None, path: str, method: str = "GET"
     try:
         connection.request(method, path, headers={"Authorization": f"Bearer {token}"} if token else {})
         response = connection.getresponse()
-        answer: dict[str, Any] = json.loads(response.read())
+        body = response.read(ANSWER_BYTES_MAX)
+        answer: dict[str, Any] = json.loads(body)
     finally:
         connection.close()
     if response.status not in ANSWERED:

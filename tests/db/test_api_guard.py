@@ -41,6 +41,11 @@ def test_token_is_made_once_for_its_owner_only_and_never_shown(
     (home / TOKEN_FILE).chmod(0o640)
     made_token(home)
     assert "mode 640" in caplog.text and token not in caplog.text
+    (home / TOKEN_FILE).unlink()
+    os.mkfifo(home / TOKEN_FILE)
+    with pytest.raises(ConfigError, match="holds no token"):
+        made_token(home)
+    (home / TOKEN_FILE).unlink()
     for wrong in ("", "short", "two words of a token\n", "é" * 20):
         (home / TOKEN_FILE).write_text(wrong)
         with pytest.raises(ConfigError, match="holds no token"):

@@ -248,15 +248,19 @@ def test_latest_tick_is_had_by_key_without_a_walk_over_the_others(database: Data
 
 
 @on_one_engine
-def test_port_that_is_taken_costs_the_status_only(
-    database: Database, home: Path, caplog: pytest.LogCaptureFixture
+def test_port_that_is_taken_costs_the_status_only_until_it_is_free(
+    database: Database, home: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr("ingest.api.PORT_RETRY_S", 0.1)
+
     async def run() -> None:
         with socket.create_server(("127.0.0.1", 0)) as taken:
             async with running(database, home, api_port=taken.getsockname()[1]) as run:
                 await run.live()
                 await until(lambda: "TICKLINE_API_PORT" in caplog.text)
                 await run.live()
+                taken.close()
+                await served(run.config.api_port)
 
     asyncio.run(run())
 

@@ -19,7 +19,7 @@ LAYERS = [
     | {"calendar_cache", "tokens", "upstox", "instruments", "batches", "findings", "writer", "patient_writer", "feed"},
     {"rows", "quarantine", "consumer", "supervisor", "replay", "verify", "volumes", "backfill", "universe_keeper"}
     | {"segment_check"}
-    | {"line", "watch", "service", "handlers", "status", "api", "api_guard", "along"},
+    | {"line", "watch", "service", "handlers", "status", "api", "api_guard", "api_protocol", "along"},
     {"cli", "simulator", "bench", "bench_journal", "blaster"},
 ]
 PURE = [
