@@ -33,7 +33,8 @@ from sql.redaction import redact
 log = logging.getLogger(__name__)
 
 RECEIVE_QUEUE_FRAMES = 64  # websockets stops reading the socket beyond this; TCP then slows the server
-CLOSE_TIMEOUT_S = 2.0  # a server that does not answer our close must not hold up a stop
+CLOSE_TIMEOUT_S = 2.0  # for a server to answer our close
+CLOSE_SHARE = 4  # and no more than this part of a stop, the rest of which commits what is left
 KEEPALIVE_TIMEOUT = 1011  # what the client closes with when no pong comes
 TEXT_CHARS_MAX = 200  # of a text message are shown
 _REFUSALS = {401: Event.UNAUTHORISED, 403: Event.FORBIDDEN, 429: Event.BUSY}
@@ -235,7 +236,7 @@ class Feed:
             subscribing.cancel()
             self._socket = None
             self.states.disconnected()
-            await socket.close()
+            await self._close(socket)
         raise AssertionError("the socket is read until it ends")
 
     async def _take_all(self, socket: ClientConnection) -> None:
@@ -286,7 +287,15 @@ class Feed:
             return
         except Exception as exc:
             self._mistake = exc  # a connection that has asked for nothing would be up, and silent for ever
-            await socket.close()
+            await self._close(socket)
+
+    async def _close(self, socket: ClientConnection) -> None:
+        """Say goodbye, and do not wait long for an answer: behind frames that nobody reads any more none is heard."""
+        try:
+            async with asyncio.timeout(min(CLOSE_TIMEOUT_S, self.settings.stop_s / CLOSE_SHARE)):
+                await socket.close()
+        except TimeoutError:
+            socket.transport.abort()
 
     async def _wait(self) -> Event:
         if self.pause_s():

@@ -121,6 +121,11 @@ class Line:
         self.reader.stop_following()
         self.consumer.arrived.set()
 
+    def left_bytes(self) -> int:
+        """Return how much of the journal is not committed; when the consumer has ended."""
+        self.reader.seek(self.consumer.committed)
+        return self.reader.backlog_bytes()
+
     def close(self) -> None:
         """Close the files."""
         self.feed.spool.journal.close()

@@ -213,12 +213,23 @@ async def _run(
     except BaseExceptionGroup as group_error:
         if not isinstance(error := first_error(group_error), Abandoned):
             raise error from group_error
-        backlog = sum(line.reader.backlog_bytes() for line in lines)
-        log.warning("stopped while the database is away backlog_bytes=%d", backlog)
+        _say_what_is_left(sum(line.left_bytes() for line in lines), patient, settings.stop_s)
     finally:
         service.close()
         for line in lines:
             line.close()
+
+
+def _say_what_is_left(left_bytes: int, patient: PatientWriter, stop_s: float) -> None:
+    if not left_bytes:
+        log.warning("stopped before bars were made: the next start does it, or `tickline db refresh` stop_s=%g", stop_s)
+        return
+    log.warning(
+        "stopped before the database took everything: the next start commits the rest stop_s=%g left_bytes=%d error=%s",
+        stop_s,
+        left_bytes,
+        patient.error.text if patient.failures else "",
+    )
 
 
 async def _cancel(tasks: Iterable[asyncio.Task[None]]) -> None:

@@ -21,6 +21,7 @@ from tests.fault.harness import (
     check_account,
     check_ticks,
     committed,
+    rows,
     stream_folder,
     wait_until,
 )
@@ -79,7 +80,7 @@ def test_stop_while_the_database_is_silent_leaves_the_rest_to_the_next_start(
             ingester.wait_for("trying again")
         wait_until(lambda: backlog_bytes(database, ingester.folder) > 2**18)
         assert ingester.stop() < stop_s + 1.0
-        assert "stopped while the database is away" in ingester.text()
+        assert "stopped before the database took everything" in ingester.text()
     assert backlog_bytes(database, ingester.folder) > 2**18
     proxy.cut()
     commit_the_rest(home, market, database, template)
@@ -95,6 +96,22 @@ def test_stop_while_neither_feed_nor_database_answers_still_ends_in_time(
         wait_until(lambda: backlog_bytes(database, ingester.folder) > 2**18)
         market.process.send_signal(signal.SIGSTOP)
         assert ingester.stop() < 3.5
+
+
+def test_stop_with_little_time_and_a_feed_that_does_not_answer_commits_all_and_makes_bars(
+    database: Database, home: Path, market: Market
+) -> None:
+    """To wait for the feed's goodbye took all of the time, and what was committed long ago was said to be left."""
+    with Ingester(home, market, database.url, TICKLINE_STOP_S="2") as ingester:
+        wait_until(lambda: committed(database)[1] > 2**18)
+        market.process.send_signal(signal.SIGSTOP)
+        wait_until(lambda: backlog_bytes(database, ingester.folder) == 0)
+        assert ingester.stop() < 3.0
+        assert "received" in ingester.text()
+        assert not any(word in ingester.text() for word in ("stopped before", "not refreshed"))
+    check_account(database, ingester.folder)
+    (left,) = rows(database, "select count(*) from tickline.touched_minutes")
+    assert left == (1,)  # it still forms
 
 
 @on_one_engine
