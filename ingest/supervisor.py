@@ -257,14 +257,16 @@ def first_error(group: BaseExceptionGroup[BaseException]) -> BaseException:
 
 @contextmanager
 def stop_signals(*, for_s: float | None = None) -> Iterator[asyncio.Event]:
-    """Turn the first SIGINT or SIGTERM, or the end of `for_s` seconds, into an event.
+    """Turn the first SIGINT, SIGTERM or SIGHUP, or the end of `for_s` seconds, into an event.
 
-    A second signal, of either kind, ends the process at once; the journal has all that was received.
+    A second signal, of any kind, ends the process at once; the journal has all that was received.
     """
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
     timer = loop.call_later(for_s, stop.set) if for_s is not None else None
-    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)}
+    if before[signal.SIGHUP] is signal.SIG_IGN:  # nohup
+        del before[signal.SIGHUP]
 
     def on_signal() -> None:
         stop.set()

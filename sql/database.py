@@ -18,7 +18,7 @@ from psycopg.conninfo import conninfo_to_dict, make_conninfo
 from psycopg.pq import Ping
 
 from sql import ENGINES
-from sql.embedded import EmbeddedServer, embedded_server, url_under
+from sql.embedded import EmbeddedServer, embedded_server, revive, url_under
 from sql.errors import ConfigError, Rejected, Retryable, SchemaError, StoreError, lower_first
 from sql.settings import DatabaseSettings, Engine
 
@@ -175,7 +175,8 @@ def connect(target: DatabaseSettings | Database | str, **parameters: Any) -> psy
     ConfigError
         If the URL is not one.
     Retryable
-        If the server is away, or still starting or stopping after half a minute.
+        If the server is away, or still starting or stopping after half a minute. An embedded server that this
+        process uses is started again first.
     StoreError
         If the server refuses this user or database.
     """
@@ -191,7 +192,9 @@ def connect(target: DatabaseSettings | Database | str, **parameters: Any) -> psy
     try:
         return psycopg.connect(url, **(merged | {"options": options}))
     except psycopg.Error as exc:
-        if (answer := _await_start(url)) != Ping.OK:
+        answer = _await_start(url)
+        is_revived = answer == Ping.NO_RESPONSE and revive(str(known.get("host")))
+        if answer != Ping.OK and not is_revived:
             raise _connect_error(exc, answer, known) from exc
     # It may have come up since.
     try:

@@ -3,8 +3,10 @@
 Owns the folder `<home>/postgres` (data, log, locks, socket) and who keeps the server up. Several
 processes share it: each user holds a shared lock on `users.lock`, and the one that can make it
 exclusive is the last and stops the server. The kernel drops the lock of a killed process, so no
-list of users can go stale. Only the binaries of the package are used: its own start has a limit
-of 10 s, too short for crash recovery, and its list of users does not survive SIGKILL.
+list of users can go stale; only a last user that is killed leaves the server up, for the next one
+to stop. A server that dies under its users is started again by the first connection that misses it.
+Only the binaries of the package are used: its own start has a limit of 10 s, too short for crash
+recovery, and its list of users does not survive SIGKILL.
 Must not know what is stored in the databases.
 """
 
@@ -12,6 +14,8 @@ from __future__ import annotations
 
 import atexit
 import fcntl
+import logging
+import math
 import os
 import signal
 import time
@@ -24,34 +28,19 @@ from urllib.parse import quote
 import psycopg
 from psycopg.pq import Ping
 
-from sql import postmaster, timescaledb
+from sql import postmaster, server_settings, timescaledb
 from sql.errors import ConfigError, StoreError
+from sql.server_user import check_folder, prepare_folder, refuse_lost_link
+
+log = logging.getLogger(__name__)
 
 DATABASE = "tickline"
 LOG_BYTES_MAX = 8 * 2**20  # the server's log is put aside (one generation) when a start finds it larger
 READY_SECONDS_MAX = 300.0  # replaying max_wal_size after a crash takes a minute on a slow disk
+CLOSE_SECONDS_MAX = 5.0  # a start that takes longer is not waited for at the end of a command
+POLL_S = 0.02
 
-SETTINGS: Mapping[str, str] = {
-    "listen_addresses": "",
-    "unix_socket_permissions": "0700",
-    "timezone": "UTC",
-    "log_timezone": "UTC",
-    "max_connections": "60",
-    "shared_buffers": "256MB",
-    "work_mem": "32MB",  # an hour of ticks is grouped into bars in memory, and sessions are few
-    "max_wal_size": "2GB",
-    "wal_compression": "pglz",  # the package is built without lz4
-    "wal_level": "minimal",  # nobody replicates it, and the log of a bulk load is smaller
-    "max_wal_senders": "0",
-    "jit": "off",  # compiling costs more than it saves on queries of milliseconds
-    "log_checkpoints": "off",
-    "log_autovacuum_min_duration": "-1",
-}
-TIMESCALEDB_SETTINGS: Mapping[str, str] = {
-    "shared_preload_libraries": "timescaledb",
-    "timescaledb.telemetry_level": "off",
-    "max_worker_processes": "32",  # 16 background workers, their launcher, and parallel queries
-}
+_open: set[EmbeddedServer] = set()  # the uses of this process, for `revive`
 
 
 class EmbeddedServer:
@@ -59,10 +48,11 @@ class EmbeddedServer:
 
     def __init__(self, root: Path, socket_dir: Path, users: BinaryIO) -> None:
         self.root = root
-        self._socket_dir = socket_dir
+        self.socket_dir = socket_dir
         self._users: BinaryIO | None = users
         self._pid = os.getpid()
         atexit.register(self.close)  # a program that fails half way leaves no server behind
+        _open.add(self)
 
     def __enter__(self) -> EmbeddedServer:
         return self
@@ -72,7 +62,7 @@ class EmbeddedServer:
 
     def url(self, dbname: str = DATABASE) -> str:
         """Return the libpq URL of a database of this server."""
-        return _url(self._socket_dir, dbname)
+        return _url(self.socket_dir, dbname)
 
     @property
     def pid(self) -> int | None:
@@ -81,25 +71,38 @@ class EmbeddedServer:
 
     def close(self) -> None:
         """Give up this use; the last one stops the server. Safe to repeat."""
-        if self._users is not None and os.getpid() == self._pid:  # a forked child shares its parent's lock
-            with _exclusively(self.root):
+        if self._users is None or os.getpid() != self._pid:  # a forked child shares its parent's lock
+            return
+        try:
+            with _exclusively(self.root, seconds_max=CLOSE_SECONDS_MAX):
                 self._release()
+        except TimeoutError:
+            log.warning("database is being started and is left to the next command root=%s", self.root)
+            self._forget().close()
+        except FileNotFoundError:  # somebody has removed the folder under it
+            self._forget().close()
 
     def _release(self) -> None:
         """Give up this use, under the lock that starts and stops are made under."""
         if self._users is None:
             return
-        atexit.unregister(self.close)
-        with self._users as users:
-            self._users = None
+        with self._forget() as users:
             try:
                 fcntl.flock(users, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError:
                 return  # somebody else uses it
             postmaster.stop(self.root / "data")
-            if self._socket_dir != self.root:
+            if self.socket_dir != self.root:
                 with suppress(OSError):
-                    self._socket_dir.rmdir()
+                    self.socket_dir.rmdir()
+
+    def _forget(self) -> BinaryIO:
+        """End this use; return the lock that it held."""
+        assert self._users is not None
+        atexit.unregister(self.close)
+        _open.discard(self)
+        users, self._users = self._users, None
+        return users
 
     def stop(self) -> None:
         """Stop the server for all its users and give up this use."""
@@ -113,17 +116,37 @@ class EmbeddedServer:
             os.kill(pid, signal.SIGKILL)
 
     def ensure_running(self) -> None:
-        """Start the server again if it died under this use.
+        """Start the server again if it died under this use; nothing happens after the use has ended.
 
         Raises
         ------
         StoreError
             If it does not come up.
         """
-        with _exclusively(self.root):
-            if self.pid is None:
-                _start(self.root, self._socket_dir)
-            _wait_ready(self.url("postgres"), self.root)
+        try:
+            with _exclusively(self.root):
+                if self._users is None:
+                    return
+                if _is_down(self):
+                    log.warning("database has gone and is started again root=%s", self.root)
+                    _start(self)
+                _wait_ready(self)
+        except OSError as exc:
+            raise StoreError(f"embedded database cannot be started in {str(self.root)!r}: {exc.strerror}") from exc
+
+
+def revive(host: str) -> bool:
+    """Start the server of a socket's folder again if this process uses it; tell whether it does.
+
+    Raises
+    ------
+    StoreError
+        If it does not come up.
+    """
+    server = next((use for use in list(_open) if str(use.socket_dir) == host), None)
+    if server is not None:
+        server.ensure_running()
+    return server is not None
 
 
 def url_under(home: Path) -> str:
@@ -160,11 +183,9 @@ def embedded_server(
     """
     root = _root(home)
     try:
-        postmaster.prepare_folder(root)
+        prepare_folder(root)
     except OSError as exc:
-        raise ConfigError(
-            f"folder {str(root)!r} cannot be used: {exc.strerror}: set TICKLINE_HOME to a folder of yours"
-        ) from exc
+        raise _unusable(root, exc) from exc
     files = None if use_timescaledb is False else timescaledb.find(timescaledb_dir)
     if use_timescaledb and files is None:
         raise ConfigError(timescaledb.not_found_text())
@@ -181,7 +202,23 @@ def embedded_server(
 
 
 def _root(home: Path) -> Path:
-    return home.expanduser().resolve() / "postgres"
+    """Return the server's folder; raise `ConfigError` if it cannot be used by this user, or by PostgreSQL."""
+    place = home.expanduser().absolute() / "postgres"
+    if "\n" in str(place):  # PostgreSQL's own files have it on a line
+        raise ConfigError(f"folder {str(home)!r} has a line break in its name: set TICKLINE_HOME to another")
+    try:
+        refuse_lost_link(place.parent)
+        refuse_lost_link(place)
+        root = place.resolve()
+        check_folder(root)
+    except (OSError, RuntimeError) as exc:  # a link that leads to itself is a RuntimeError before Python 3.13
+        raise _unusable(place, exc) from exc
+    return root
+
+
+def _unusable(folder: Path, error: OSError | RuntimeError) -> ConfigError:
+    what = (error.strerror if isinstance(error, OSError) else None) or str(error)
+    return ConfigError(f"folder {str(folder)!r} cannot be used: {what}: set TICKLINE_HOME to a folder of yours")
 
 
 def _url(socket_dir: Path, dbname: str) -> str:
@@ -191,61 +228,78 @@ def _url(socket_dir: Path, dbname: str) -> str:
 def _bring_up(server: EmbeddedServer, files: timescaledb.Files | None, settings: Mapping[str, str]) -> None:
     """Make the data folder if there is none, start the server if it is down, and wait for it."""
     data = server.root / "data"
-    if not (data / "PG_VERSION").exists():
-        postmaster.init(data)
-    cold = server.pid is None
+    cold = _is_down(server)
     if cold:
-        ours: dict[str, str] = {**SETTINGS, "unix_socket_directories": str(server._socket_dir)}
-        if files is not None:
-            ours |= {
-                **TIMESCALEDB_SETTINGS,
-                "extension_control_path": f"{files.share}:$system",
-                "dynamic_library_path": f"{files.lib}:$libdir",
-            }
-        postmaster.write_settings(data, {**ours, **settings})
-        _start(server.root, server._socket_dir)
-    _wait_ready(server.url("postgres"), server.root)
+        if (data / "PG_VERSION").exists():
+            postmaster.forget_unfinished(data)
+        else:
+            postmaster.init(data)
+        try:
+            server_settings.write(data, {**server_settings.ours(server.socket_dir, files), **settings})
+        except OSError as exc:
+            raise StoreError(_why_not(server.root, exc.strerror or str(exc))) from exc
+        _start(server)
+    _wait_ready(server)
     _ensure_database(server)
     if cold and files is None:
         _check_without_timescaledb(server)
 
 
-def _start(root: Path, socket_dir: Path) -> None:
+def _is_down(server: EmbeddedServer) -> bool:
+    """Tell whether there is no server; one in another container than ours has no process id here, but answers."""
+    return server.pid is None and _ping(server) == Ping.NO_RESPONSE
+
+
+def _ping(server: EmbeddedServer) -> Ping:
+    """Ask the server how it is."""
+    return Ping(psycopg.pq.PGconn.ping(server.url("postgres").encode()))
+
+
+def _start(server: EmbeddedServer) -> None:
     """Start the postmaster, through crash recovery if there is any to do."""
-    log = root / "log"
-    if log.exists() and log.stat().st_size > LOG_BYTES_MAX:
-        log.replace(root / "log.1")
-    deadline = time.monotonic() + READY_SECONDS_MAX
-    # The children of a killed postmaster take a moment to notice, and hold the shared memory till then.
-    while postmaster.orphans(root / "data"):
-        if time.monotonic() > deadline:
-            raise StoreError(f"processes of an earlier server still run in {str(root)!r}: end them")
-        time.sleep(0.05)
+    root, log_file = server.root, server.root / "log"
+    if log_file.exists() and log_file.stat().st_size > LOG_BYTES_MAX:
+        log_file.replace(root / "log.1")
+    said_before = _log_bytes(root)
     try:
-        postmaster.start(root / "data", log, socket_dir, ready_seconds_max=READY_SECONDS_MAX)
+        postmaster.start(root / "data", log_file, server.socket_dir, ready_seconds_max=READY_SECONDS_MAX)
     except StoreError as exc:
-        raise StoreError(f"embedded database did not start: {_last_log_line(root)!r}: see {str(log)!r}") from exc
+        raise StoreError(_why_not(root, _complaint(root, said_before) or str(exc))) from exc
 
 
-def _wait_ready(url: str, root: Path) -> None:
+def _why_not(root: Path, said: str) -> str:
+    """Return the text of a start that failed."""
+    full = ": its disk is full: make room" if postmaster.is_disk_full(root) else ""
+    return f"embedded database did not start: {said!r}{full}: see {str(root / 'log')!r}"
+
+
+def _wait_ready(server: EmbeddedServer) -> None:
     """Wait until a running server takes connections: it restarts by itself when a session crashes."""
-    deadline = time.monotonic() + READY_SECONDS_MAX
-    while psycopg.pq.PGconn.ping(url.encode()) != Ping.OK:
-        if postmaster.running_pid(root / "data") is None:
-            raise StoreError(f"embedded database went away: {_last_log_line(root)!r}: see {str(root / 'log')!r}")
+    log_file, deadline = server.root / "log", time.monotonic() + READY_SECONDS_MAX
+    while _ping(server) != Ping.OK:
+        if server.pid is None:
+            raise StoreError(f"embedded database went away: {_complaint(server.root)!r}: see {str(log_file)!r}")
         if time.monotonic() > deadline:
-            raise StoreError(f"embedded database not ready after {READY_SECONDS_MAX:.0f} s: see {str(root / 'log')!r}")
-        time.sleep(0.02)
+            raise StoreError(f"embedded database not ready after {READY_SECONDS_MAX:.0f} s: see {str(log_file)!r}")
+        time.sleep(POLL_S)
 
 
-def _last_log_line(root: Path) -> str:
-    """Return what the server said last that is a complaint, else its last line."""
+def _log_bytes(root: Path) -> int:
+    """Return the size of the server's log."""
     try:
-        lines = (root / "log").read_text(errors="replace").splitlines()[-40:]
+        return (root / "log").stat().st_size
+    except OSError:
+        return 0
+
+
+def _complaint(root: Path, since: int = 0) -> str:
+    """Return what the server said last that is a complaint, otherwise its last lines; only what came after a byte."""
+    try:
+        lines = (root / "log").read_bytes()[since:].decode(errors="replace").splitlines()[-40:]
     except OSError:
         return ""
     complaints = [line for line in lines if "FATAL:" in line or "PANIC:" in line]
-    return (complaints or lines or [""])[-1].strip()
+    return " ".join(line.strip() for line in complaints[-1:] or lines[-3:])
 
 
 def _ensure_database(server: EmbeddedServer) -> None:
@@ -266,8 +320,15 @@ def _check_without_timescaledb(server: EmbeddedServer) -> None:
 
 
 @contextmanager
-def _exclusively(root: Path) -> Iterator[None]:
-    """Hold the lock under which the server is started and stopped."""
+def _exclusively(root: Path, *, seconds_max: float = math.inf) -> Iterator[None]:
+    """Hold the lock under which the server is started and stopped.
+
+    Raises
+    ------
+    TimeoutError
+        If another has it for longer than `seconds_max`.
+    """
     with (root / "start.lock").open("ab") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not postmaster.take_lock(lock, seconds_max=seconds_max):
+            raise TimeoutError
         yield

@@ -9,7 +9,9 @@ from __future__ import annotations
 
 import importlib
 import logging
+import signal
 import sys
+from types import FrameType
 
 import click
 
@@ -118,6 +120,10 @@ def main() -> None:
     """Run the command line."""
     debug = "--debug" in sys.argv
     fence_output()
+    # As Ctrl-C: a command that is ended leaves no server behind. What the caller ignores, as nohup does, stays ignored.
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        if signal.getsignal(number) is signal.SIG_DFL:
+            signal.signal(number, _stop)
     try:
         group.main(prog_name="tickline", standalone_mode=False)
     except click.exceptions.Exit as exc:
@@ -141,6 +147,10 @@ def main() -> None:
         # Not its repr, which may hold a whole file: its text names what is wrong, and goes through the fence.
         what = f"{type(exc).__name__}: {exc}".splitlines()[0][:ERROR_CHARS_MAX]
         _fail(f"internal error: {what}: run it again with --debug and report what it prints", debug=debug)
+
+
+def _stop(number: int, frame: FrameType | None) -> None:
+    raise KeyboardInterrupt
 
 
 def _fail(text: str, *, debug: bool = False, exit_code: int = 1) -> None:

@@ -23,7 +23,7 @@ import psycopg
 import pytest
 
 from ingest.config import Settings
-from sql import ENGINES, postmaster, timescaledb
+from sql import ENGINES, server_user, timescaledb
 from sql.database import HEAD, Database
 from sql.settings import DatabaseSettings, Engine, load
 from tests.conftest import NO_TIMESCALE
@@ -54,7 +54,7 @@ def old_home(engine_of_home: Engine) -> Iterator[Path]:
     with tarfile.open(REPOSITORY / "tests" / "homes" / f"0002-{engine_of_home}.tar.xz") as archive:
         archive.extractall("/tmp", filter="tar")
     server = home / "postgres"
-    postmaster.prepare_folder(server)
+    server_user.prepare_folder(server)
     status = server.stat()
     for path in [home, *home.rglob("*")]:
         owner = (status.st_uid, status.st_gid) if path.is_relative_to(server) else (os.getuid(), os.getgid())
