@@ -5,7 +5,9 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Sequence
 from functools import cache
+from itertools import groupby
 from pathlib import Path
+from typing import NamedTuple
 
 from ingest.config import Settings
 from ingest.consumer import Consumer
@@ -13,6 +15,7 @@ from ingest.freshness import refresh_touched
 from ingest.journal import order_of
 from ingest.journal_reader import JournalReader
 from ingest.line import limits_of
+from ingest.patient_writer import PatientWriter
 from ingest.sources import JournalSource, RecordingSource, Source, is_segment, name_in_header, read_segment_header
 from ingest.supervisor import Progress, first_error, patient_writer, show_along
 from ingest.writer import Writer
@@ -28,6 +31,8 @@ async def replay(
     done: Callable[[Consumer], None] = lambda _: None,
 ) -> None:
     """Write what recordings and journal segments hold and the ledger does not have yet.
+
+    All files of a collector go through one connection.
 
     Parameters
     ----------
@@ -49,22 +54,38 @@ async def replay(
     StoreError
         If the database cannot be written.
     """
-    for name, stream, source in _sources(paths, collector):
+    for name, sources in groupby(_sources(paths, collector), key=lambda one: one.collector):
         with patient_writer(await asyncio.to_thread(Writer, url, name), settings) as patient:
-            writer = patient.writer
-            resume = writer.resume(stream)
-            if isinstance(source, RecordingSource):
-                source.expect(writer.digests(stream))
-            consumer = Consumer(source, patient, stream, limits_of(settings))
-            consumer.resume(resume.from_start())
-            try:
-                await _show_while(consumer, show)
-            finally:
-                source.close()
-                await asyncio.to_thread(refresh_touched, url, ended=name)
-                done(consumer)
-        if isinstance(source, RecordingSource) and source.error:
-            raise source.error
+            for one in sources:
+                try:
+                    consumer = _consumer(one, patient, settings)
+                    try:
+                        await _show_while(consumer, show)
+                    finally:
+                        done(consumer)
+                        await asyncio.to_thread(refresh_touched, url, ended=name)
+                finally:
+                    one.source.close()
+                if isinstance(one.source, RecordingSource) and one.source.error:
+                    raise one.source.error
+
+
+class _Stream(NamedTuple):
+    """What is replayed under one name of the ledger."""
+
+    collector: str
+    stream: str
+    source: Source
+
+
+def _consumer(one: _Stream, patient: PatientWriter, settings: Settings) -> Consumer:
+    """Return the consumer of a stream, at the place where its ledger ends."""
+    resume = patient.writer.resume(one.stream)
+    if isinstance(one.source, RecordingSource):
+        one.source.expect(patient.writer.digests(one.stream))
+    consumer = Consumer(one.source, patient, one.stream, limits_of(settings))
+    consumer.resume(resume.from_start())
+    return consumer
 
 
 async def _show_while(consumer: Consumer, show: Callable[[Progress], None]) -> None:
@@ -79,20 +100,20 @@ async def _show_while(consumer: Consumer, show: Callable[[Progress], None]) -> N
     show(progress)
 
 
-def _sources(paths: Sequence[Path], collector: str) -> list[tuple[str, str, Source]]:
-    """Return collector, stream and source: one for each recording, one for each stream of segments."""
-    sources: list[tuple[str, str, Source]] = []
+def _sources(paths: Sequence[Path], collector: str) -> list[_Stream]:
+    """Return what is replayed, collector by collector: each recording, and each stream of segments."""
+    sources: list[_Stream] = []
     streams: dict[tuple[str, str], list[Path]] = {}
     for path in paths:
         if is_segment(path):
             streams.setdefault(read_segment_header(path), []).append(path)
         else:
             recording = RecordingSource(path)
-            sources.append((collector, recording.segment, recording))
-    for (name, stream), segments in streams.items():
+            sources.append(_Stream(collector, recording.segment, recording))
+    for (name, stream), segments in sorted(streams.items()):
         ordered = sorted(segments, key=lambda path: order_of(name_in_header(path)))
         reader = JournalReader(_listing(ordered), follow=False, name_of=cache(name_in_header))
-        sources.append((name, stream, JournalSource(reader)))
+        sources.append(_Stream(name, stream, JournalSource(reader)))
     return sources
 
 

@@ -12,6 +12,7 @@ import logging
 import math
 import os
 import socket
+import time
 from collections.abc import Callable, Iterable, Sequence
 from datetime import date
 from functools import partial
@@ -45,6 +46,8 @@ _NOTICE_A_DEAD_PEER = {
     "keepalives_count": 3,
     "tcp_user_timeout": 25_000,
 }
+# Of a writer that has ended the server notices it only a moment later; one that lives holds its lock for longer.
+LOCK_SECONDS_MAX, LOCK_POLL_S = 3.0, 0.05
 DAY_US = DAY_MS * 1000
 COPY_TICKS, COPY_LATE_TICKS = (
     f"copy {table} ({', '.join(TICK_COLUMN_NAMES)}) from stdin (format binary)"
@@ -140,9 +143,11 @@ class Writer:
         return connection
 
     def _lock(self, connection: psycopg.Connection[tuple[Any, ...]]) -> None:
-        row = connection.execute(query("lock_collector"), {"collector": self.collector}).fetchone()
-        assert row is not None
-        if not row[0]:
+        deadline = time.monotonic() + LOCK_SECONDS_MAX
+        while connection.execute(query("lock_collector"), {"collector": self.collector}).fetchone() != (True,):
+            if time.monotonic() < deadline:
+                time.sleep(LOCK_POLL_S)
+                continue
             holder = connection.execute(
                 query("collector_holder"), {"application_name": f"tickline {self.collector}"}
             ).fetchone()

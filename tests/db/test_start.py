@@ -224,7 +224,11 @@ def test_no_token_is_said_before_anything_is_started(database: Database, home: P
         asyncio.run(start(config, database.url, ["NSE_EQ|X"], stop=asyncio.Event()))
 
 
-def test_second_ingester_on_one_journal_or_one_collector_is_refused(database: Database, home: Path) -> None:
+def test_second_ingester_on_one_journal_or_one_collector_is_refused(
+    database: Database, home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("ingest.writer.LOCK_SECONDS_MAX", 0.1)
+
     async def twice() -> None:
         async with Simulator(RecordingSource(data_file(SESSION)), speed=1.0) as simulator:
             keys = sorted(simulator.source.keys)
