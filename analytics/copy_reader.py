@@ -15,15 +15,14 @@ from concurrent.futures import wait
 from datetime import UTC, date, datetime
 from types import TracebackType
 from typing import Any, NamedTuple, Self, TypeVar
-from urllib.parse import quote, urlencode
 
 import asyncpg
 import numpy as np
 import polars as pl
 import psycopg
-from psycopg.conninfo import conninfo_to_dict
 
-from sql.database import CONNECT_SECONDS_MAX, translate
+from analytics.copy_way import Way
+from sql.database import connect, translate
 from sql.errors import StoreError
 
 T = TypeVar("T")
@@ -35,11 +34,6 @@ BATCH_BYTES = 2**20  # of rows whose columns are taken at once: they stay in the
 # From where Polars counts to where PostgreSQL does.
 _EPOCH_US = (datetime(2000, 1, 1, tzinfo=UTC) - datetime(1970, 1, 1, tzinfo=UTC)).days * 86_400_000_000
 _EPOCH_DAYS = (date(2000, 1, 1) - date(1970, 1, 1)).days
-# Words of a URL that mean the same to both libraries; the others are libpq's own, as those of keepalive.
-_SAME_WORDS = (
-    "host", "port", "dbname", "user", "password", "passfile", "service", "servicefile", "target_session_attrs",
-    "sslmode", "sslcert", "sslkey", "sslrootcert", "sslcrl", "sslpassword",
-)  # fmt: skip
 
 
 class _Kind(NamedTuple):
@@ -93,13 +87,16 @@ class CopyReader:
     """
 
     def __init__(self, url: str, connections: int = 1) -> None:
+        with connect(url) as connection:
+            way = Way.of(connection)
         self._connections: list[asyncpg.Connection] = []
-        self._loop = asyncio.new_event_loop()
+        self._loop = way.loop()
         # A thread of its own: a notebook has a loop in the caller's.
         self._thread = threading.Thread(target=self._loop.run_forever, name="copy reader", daemon=True)
         self._thread.start()
         try:
-            self._run(self._connect(url, connections))
+            for _ in range(connections):
+                self._connections.append(self._run(way.go()))
         except BaseException:
             self.close()
             raise
@@ -164,22 +161,6 @@ class CopyReader:
             if refused:
                 raise refused[0] from None
             raise
-
-    async def _connect(self, url: str, count: int) -> None:
-        known = {word: value for word, value in conninfo_to_dict(url).items() if value is not None}
-        settings = {"timezone": "UTC", "application_name": "tickline"}
-        if "options" in known:
-            settings["options"] = str(known["options"])
-        words = urlencode({word: known[word] for word in _SAME_WORDS if word in known}, quote_via=quote)
-        for _ in range(count):
-            self._connections.append(
-                await asyncpg.connect(
-                    f"postgresql://?{words}",
-                    timeout=CONNECT_SECONDS_MAX,
-                    server_settings=settings,
-                    statement_cache_size=0,  # each text is new: it holds its parameters
-                )
-            )
 
     async def _end(self) -> None:
         """Close the connections, each when the server has heard that what was interrupted should stop."""

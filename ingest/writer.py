@@ -133,13 +133,14 @@ class Writer:
             self._lock(connection)
             connection.execute(query("settle_late_ticks"))  # that a crash has left between two transactions
             self._active.update(row[0] for row in connection.execute(query("active_instruments")))
+            pid = connection.execute("select pg_backend_pid()").fetchone()  # a pooler's greeting names another
         except psycopg.Error as exc:
             connection.close()
             raise translate(exc) from exc
         except BaseException:
             connection.close()
             raise
-        self._backend_pid = connection.info.backend_pid
+        self._backend_pid = pid[0] if pid else None
         return connection
 
     def _lock(self, connection: psycopg.Connection[tuple[Any, ...]]) -> None:

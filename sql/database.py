@@ -17,7 +17,7 @@ from psycopg import errors
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
 from psycopg.pq import Ping
 
-from sql import ENGINES
+from sql import ENGINES, sessions
 from sql.embedded import EmbeddedServer, embedded_server, revive, url_under
 from sql.errors import ConfigError, Rejected, Retryable, SchemaError, StoreError, lower_first
 from sql.settings import DatabaseSettings, Engine
@@ -35,6 +35,8 @@ UPGRADE_LOCK = "tickline.upgrade"  # held, as an advisory lock, by the one upgra
 UPGRADE_POLL_S = 0.1
 UPGRADE_SECONDS_MAX = 60.0  # a reader waits so long for an upgrade that runs; of an empty database it takes 2 s
 UPGRADE_GRACE_S = 1.0  # and so long for one to begin: who started the server has the lock within half a second
+
+_keeping_poolers: set[str] = set()  # URLs of poolers that are known to keep a session; asking costs a session
 
 # SQLSTATE, by the longest prefix that fits (PostgreSQL manual, appendix A).
 _CLASSES: dict[str, Callable[[str], StoreError]] = {
@@ -160,7 +162,7 @@ class Database:
 
 
 def connect(target: DatabaseSettings | Database | str, **parameters: Any) -> psycopg.Connection[tuple[Any, ...]]:
-    """Open a connection with our session settings: UTC, and a name in `pg_stat_activity`.
+    """Open a connection with our session settings (`sql.sessions`), and a name in `pg_stat_activity`.
 
     Parameters
     ----------
@@ -178,7 +180,7 @@ def connect(target: DatabaseSettings | Database | str, **parameters: Any) -> psy
         If the server is away, or still starting or stopping after half a minute. An embedded server that this
         process uses is started again first.
     StoreError
-        If the server refuses this user or database.
+        If the server refuses this user or database, or a pooler is in between that keeps no session.
     """
     url = _url(target)
     given: dict[str, Any] = {
@@ -186,11 +188,44 @@ def connect(target: DatabaseSettings | Database | str, **parameters: Any) -> psy
         "application_name": "tickline",
     } | parameters
     known = _parts_of(url)
-    options = f"{known.get('options') or ''} -c timezone=UTC {parameters.get('options') or ''}".strip()
     # libpq's own settings in the URL win over ours.
     merged = {key: value for key, value in given.items() if key in parameters or key not in known}
+    connection = _pinned(url, merged, known)
+    connection.autocommit = bool(parameters.get("autocommit", False))
+    return connection
+
+
+def _pinned(url: str, parameters: dict[str, Any], known: dict[str, Any]) -> psycopg.Connection[tuple[Any, ...]]:
+    """Open an autocommit connection whose session is our own and has our settings.
+
+    Raises
+    ------
+    StoreError
+        If it cannot be had; also if a pooler gives each transaction another session.
+    """
+    while True:
+        connection = _reached(url, parameters | {"autocommit": True}, known)
+        try:
+            is_pooled = sessions.pin(connection)
+        except psycopg.Error as exc:
+            connection.close()
+            raise translate(exc) from exc
+        if not is_pooled or url in _keeping_poolers:
+            return connection
+        connection.close()  # the pool may have no more than one for us
+        if not sessions.is_kept(lambda: _reached(url, parameters | {"autocommit": True}, known)):
+            raise StoreError(
+                f"database at {_place(known)!r} is behind a pooler that gives each transaction another session: locks "
+                "and settings would not hold: name the server's own port in TICKLINE_DATABASE_URL, or set "
+                "pool_mode=session"
+            )
+        _keeping_poolers.add(url)
+
+
+def _reached(url: str, parameters: dict[str, Any], known: dict[str, Any]) -> psycopg.Connection[tuple[Any, ...]]:
+    """Open a connection, waiting for a server that is starting or stopping."""
     try:
-        return psycopg.connect(url, **(merged | {"options": options}))
+        return psycopg.connect(url, **parameters)
     except psycopg.Error as exc:
         answer = _await_start(url)
         is_revived = answer == Ping.NO_RESPONSE and revive(str(known.get("host")))
@@ -198,7 +233,7 @@ def connect(target: DatabaseSettings | Database | str, **parameters: Any) -> psy
             raise _connect_error(exc, answer, known) from exc
     # It may have come up since.
     try:
-        return psycopg.connect(url, **(merged | {"options": options}))
+        return psycopg.connect(url, **parameters)
     except psycopg.Error as exc:
         raise _connect_error(exc, _await_start(url), known) from exc
 
@@ -338,7 +373,7 @@ def _connect_error(exc: psycopg.Error, answer: Ping, known: dict[str, Any]) -> S
     A failed connection has no SQLSTATE. A server that answers a ping has refused this user or
     database, and will go on doing so.
     """
-    place = f"{known.get('host') or known.get('hostaddr') or 'localhost'}:{known.get('port') or 5432}"
+    place = _place(known)
     if answer == Ping.OK:
         return StoreError(
             f"database at {place!r} refused the connection: {_first_line(exc)}: correct TICKLINE_DATABASE_URL"
@@ -348,6 +383,11 @@ def _connect_error(exc: psycopg.Error, answer: Ping, known: dict[str, Any]) -> S
     return Retryable(
         f"database at {place!r} cannot be reached: {_first_line(exc)}: start it, or correct TICKLINE_DATABASE_URL"
     )
+
+
+def _place(known: dict[str, Any]) -> str:
+    """Return where a URL points, without user and password."""
+    return f"{known.get('host') or known.get('hostaddr') or 'localhost'}:{known.get('port') or 5432}"
 
 
 def _first_line(exc: psycopg.Error) -> str:
