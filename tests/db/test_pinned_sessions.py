@@ -28,7 +28,7 @@ from ingest.writer import Writer
 from sql import apply, query
 from sql.database import Database, connect
 from sql.errors import StoreError
-from sql.postmaster import ROOT_RUNS_AS
+from sql.server_user import ROOT_RUNS_AS
 from sql.sessions import PINS, TIME_LIMITS, options_named
 from tests.conftest import Template
 from tests.engines import on_one_engine
