@@ -15,6 +15,7 @@ from typing import Any, TypeVar
 import click
 
 from sql.errors import ConfigError
+from sql.times import ist
 
 F = TypeVar("F", bound=Callable[..., Any])
 # Written out, because their owners import Polars; a test holds them equal.
@@ -95,10 +96,8 @@ def range_options(function: F) -> F:
 
 def check_range(start: datetime | None, end: datetime | None) -> None:
     """Refuse a range that ends before it begins, with the options' names and market times."""
-    from analytics.session import MARKET_ZONE
-
     if start is not None and end is not None and start >= end:
-        first, last = (f"'{at.astimezone(MARKET_ZONE):%Y-%m-%d %H:%M:%S} IST'" for at in (start, end))
+        first, last = (f"'{ist(at)}'" for at in (start, end))
         raise click.UsageError(
             f"--to {last} is not after --from {first}: the range does not include its end, so a day ends with the next"
         )

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, cast
 import click
 
 from analytics.options import OutputFile, check_range, output_options, range_options
+from sql.times import ist
 
 if TYPE_CHECKING:
     import polars as pl
@@ -155,7 +156,6 @@ def _follow(database: Database, scope: Scope, log_file: Path, webhook: str | Non
     import time
 
     from analytics.handlers import append_to_log, post
-    from analytics.session import MARKET_ZONE
     from analytics.signals import follow
     from sql.errors import Retryable
 
@@ -166,7 +166,7 @@ def _follow(database: Database, scope: Scope, log_file: Path, webhook: str | Non
 
     def handle(new: pl.DataFrame) -> None:
         for bucket, *rest in _shown(new).iter_rows():
-            click.echo("  ".join([f"{bucket.astimezone(MARKET_ZONE):%Y-%m-%d %H:%M IST}", *map(str, rest)]))
+            click.echo("  ".join([ist(bucket), *map(str, rest)]))
         append_to_log(log_file, new)
         if webhook is not None:
             post(webhook, new)

@@ -26,6 +26,7 @@ import zstandard
 from ingest.journal_format import decode_segment_header, parse_records
 from ingest.model import IST_OFFSET_MS
 from sql.errors import CorruptionError, JournalError
+from sql.times import ist
 
 log = logging.getLogger(__name__)
 
@@ -134,7 +135,7 @@ class JournalLock:
                 f"journal {folder.name!r} is in use by {holder}: stop it, or choose another TICKLINE_COLLECTOR"
             ) from exc
         self._file.truncate(0)
-        self._file.write(f"process {os.getpid()} since {datetime.now(UTC):%Y-%m-%d %H:%M:%S} UTC")
+        self._file.write(f"process {os.getpid()} since {ist(datetime.now(UTC).replace(microsecond=0))}")
         self._file.flush()
 
     def release(self) -> None:

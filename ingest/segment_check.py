@@ -6,7 +6,7 @@ import json
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, field
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from typing import Any
 
 import google_crc32c
@@ -18,6 +18,7 @@ from ingest.journal_reader import JournalReader
 from ingest.model import Integers, Mask, Record, RecordKind
 from ingest.rows import rows_of_frames
 from sql import query
+from sql.times import ist
 
 READ_BYTES = 2 * 2**20  # decoded at once, whatever the batches were: a decode costs 1 ms, however little
 SEQ_MAX = 2**63 - 1
@@ -101,7 +102,7 @@ def note_lost(connection: psycopg.Connection[Any], report: StreamReport, first_s
 
 
 def _instant(ts: datetime | None) -> str:
-    return f"{ts.astimezone(UTC):%Y-%m-%d %H:%M:%S.%f} UTC" if ts else "no time"
+    return ist(ts) if ts else "no time"
 
 
 class Segment:

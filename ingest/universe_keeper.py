@@ -32,6 +32,7 @@ from sql.database import connect, translate
 from sql.errors import ConfigError, FeedError, TicklineError
 from sql.keys import is_key
 from sql.resolve import look_up
+from sql.times import ist
 
 log = logging.getLogger(__name__)
 
@@ -63,7 +64,7 @@ def master_age(connection: psycopg.Connection[Any], now: datetime) -> str:
     loaded = loaded_at(connection)
     if loaded is None:
         return "there is none yet"
-    return f"the last one is {(now - loaded).total_seconds() / 3600:.1f} hours old"
+    return f"the last one is of {ist(loaded)}, {(now - loaded).total_seconds() / 3600:.1f} hours ago"
 
 
 class UniverseKeeper:
@@ -224,7 +225,7 @@ class UniverseKeeper:
         except FeedError as exc:
             self.errors.of("market calendar").happened(exc)
             of = self.calendar.fetched_at
-            age = f"that of {of:%Y-%m-%d %H:%M} UTC" if of else "the built-in one"
+            age = f"that of {ist(of)}" if of else "the built-in one"
             log.warning("market calendar not refreshed, %s is used error=%s", age, exc)
 
     def _note_opens(self) -> None:

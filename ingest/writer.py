@@ -33,6 +33,7 @@ from ingest.model import DAY_MS, TICK_COLUMN_NAMES, InstrumentRef
 from sql import query
 from sql.database import check_schema, connect, translate
 from sql.errors import StoreError, TicklineError
+from sql.times import ist
 
 log = logging.getLogger(__name__)
 
@@ -152,7 +153,7 @@ class Writer:
             holder = connection.execute(
                 query("collector_holder"), {"application_name": f"tickline {self.collector}"}
             ).fetchone()
-            who = f"server process {holder[0]} since {holder[1]:%Y-%m-%d %H:%M:%S} UTC" if holder else "another"
+            who = f"server process {holder[0]} since {ist(holder[1])}" if holder else "another"
             raise StoreError(
                 f"collector {self.collector!r} is already writing to this database ({who}): stop it, or "
                 "choose another TICKLINE_COLLECTOR"

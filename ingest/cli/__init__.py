@@ -11,6 +11,7 @@ import importlib
 import logging
 import signal
 import sys
+from datetime import UTC, datetime
 from types import FrameType
 
 import click
@@ -18,6 +19,7 @@ import click
 from ingest.cli.usage import refuse_blank, usage_line
 from sql.errors import TicklineError
 from sql.redaction import fence_output
+from sql.times import ist
 
 ERROR_CHARS_MAX = 500  # of an internal error, whose text may hold what was being read
 # Subcommand -> module:object. A module is imported only for its own command.
@@ -92,6 +94,14 @@ class LazyGroup(click.Group):
             formatter.write_dl([(name, SUMMARIES[name]) for name in self.list_commands(ctx)])
 
 
+class IndianFormatter(logging.Formatter):
+    """Lines of the log with India's time, wherever the machine stands."""
+
+    def formatTime(self, record: logging.LogRecord, datefmt: str | None = None) -> str:  # noqa: N802 - the library's
+        """Return the time of a record, to the millisecond."""
+        return ist(datetime.fromtimestamp(round(record.created, 3), UTC))
+
+
 @click.group(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"]})
 @click.option("--debug", is_flag=True, help="Log everything and show tracebacks.")
 @click.option(
@@ -105,11 +115,9 @@ def group(ctx: click.Context, debug: bool, log_level: str) -> None:
     Settings come from the environment and from .env; see .env.example.
     """
     ctx.obj = {"debug": debug}
-    logging.basicConfig(
-        level=logging.DEBUG if debug else log_level.upper(),
-        format="%(asctime)s %(levelname)s %(name)s %(message)s",
-        stream=sys.stderr,
-    )
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(IndianFormatter("%(asctime)s %(levelname)s %(name)s %(message)s"))
+    logging.basicConfig(level=logging.DEBUG if debug else log_level.upper(), handlers=[handler])
     for chatty in ("websockets", "asyncio", "aiohttp", "alembic", "psycopg"):
         logging.getLogger(chatty).setLevel(logging.INFO if debug else logging.WARNING)
     # Its warnings are of what clients sent, a line for each: who can reach the port could fill the disk with them.

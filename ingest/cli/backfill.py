@@ -33,6 +33,7 @@ def command(keys: tuple[str, ...], day: datetime | None, form: str) -> None:
     from ingest.cli.common import known_keys, ready_database
     from ingest.config import settings
     from ingest.upstox import UpstoxApi
+    from sql.times import ist, jsonable
 
     config = settings()
     config.token()
@@ -57,7 +58,7 @@ def command(keys: tuple[str, ...], day: datetime | None, form: str) -> None:
 
         found = asyncio.run(repair())
     if form == "json":
-        click.echo(json.dumps(found.as_dict(), indent=2, default=str))
+        click.echo(json.dumps(found.as_dict(), indent=2, default=jsonable))
     else:
         click.echo(
             f"{found.repaired:,} minutes and {found.gaps:,} gaps repaired with {found.requests:,} requests; "
@@ -65,8 +66,7 @@ def command(keys: tuple[str, ...], day: datetime | None, form: str) -> None:
         )
     for left in found.left[:LEFT_MAX] if form == "table" else ():
         click.echo(
-            f"  {left.instrument_key}: {len(left.buckets)} minutes from {left.buckets[0]:%Y-%m-%d %H:%M} UTC: "
-            f"{left.reason}",
+            f"  {left.instrument_key}: {len(left.buckets)} minutes from {ist(left.buckets[0])}: {left.reason}",
             err=True,
         )
     if found.left:

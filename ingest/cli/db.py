@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING
 
 import click
 
+from sql.times import ist, jsonable
+
 if TYPE_CHECKING:
     from sql.apply import Status
 
@@ -44,7 +46,7 @@ def status(output_format: str) -> None:
     with Database.open(load(DatabaseSettings)) as database:
         found = apply.status(database)
     if output_format == "json":
-        click.echo(json.dumps(found.as_dict(), default=str, indent=2))
+        click.echo(json.dumps(found.as_dict(), default=jsonable, indent=2))
     else:
         _show(found)
 
@@ -81,7 +83,7 @@ def retain(*, keep_days: int, dry_run: bool, output_format: str) -> None:
                 fate = "dropped" if report.dropped else "stays" if report.missing else "may go"
                 click.echo(f"{report.day}  {fate:<8} {report.ticks:>12,} ticks  {'; '.join(report.missing)}".rstrip())
     if output_format == "json":
-        click.echo(json.dumps([report.as_dict() for report in reports], default=str, indent=2))
+        click.echo(json.dumps([report.as_dict() for report in reports], default=jsonable, indent=2))
     elif not reports:
         click.echo("no day is that old", err=True)
     if any(report.missing for report in reports):
@@ -132,7 +134,7 @@ def _show(found: Status) -> None:
     if found.jobs:
         table = Table("job", "on", "every", "runs", "failures", "last run")
         for job in found.jobs:
-            last_run = f"{job.last_run:%Y-%m-%d %H:%M:%SZ}" if job.last_run else "never"
+            last_run = ist(job.last_run) if job.last_run else "never"
             table.add_row(job.job, job.relation, job.every, str(job.runs), str(job.failures), last_run)
         console.print(table)
 

@@ -23,15 +23,16 @@ def list_command(limit: int, form: str) -> None:
     from ingest.cli.common import ready_database
     from ingest.config import settings
     from ingest.quarantine import quarantined
+    from sql.times import ist, jsonable
 
     with ready_database(settings()) as database, database.connect() as connection:
         frames, total = quarantined(connection, limit)
     if form == "json":
-        click.echo(json.dumps([frame._asdict() for frame in frames], default=str, indent=2))
+        click.echo(json.dumps([frame._asdict() for frame in frames], default=jsonable, indent=2))
         return
     for frame in frames:
         click.echo(
-            f"{frame.received_at:%Y-%m-%d %H:%M:%S.%f} UTC  {frame.collector} {frame.segment} seq {frame.seq}  "
+            f"{ist(frame.received_at)}  {frame.collector} {frame.segment} seq {frame.seq}  "
             f"{frame.bytes:,} bytes: {frame.reason}"
         )
     click.echo(f"{total:,} frames in quarantine" + (f", the oldest {limit:,} are shown" if total > limit else ""))

@@ -17,6 +17,7 @@ from zoneinfo import ZoneInfo
 import click
 
 from sql.redaction import unfenced_stdout
+from sql.times import ist
 
 if TYPE_CHECKING:
     from ingest.simulator.prices import PlantedSpike
@@ -210,9 +211,9 @@ async def _report(simulator: Simulator) -> None:
     said = ""
     while True:
         await asyncio.sleep(PROGRESS_EVERY_S)
-        clock = datetime.fromtimestamp(simulator.player.current_ms / 1000, INDIA)
+        clock = datetime.fromtimestamp(simulator.player.current_ms // 1000, INDIA)
         line = (
-            f"{simulator.player.phase.value}: market time {clock:%Y-%m-%d %H:%M:%S} IST, "
+            f"{simulator.player.phase.value}: market time {ist(clock)}, "
             f"{simulator.connections} clients, {simulator.frames_sent} frames, {simulator.updates_sent} updates sent"
         )
         if line != said:

@@ -6,11 +6,9 @@ import http.client
 import json
 from datetime import datetime
 from typing import Any
-from zoneinfo import ZoneInfo
 
 import click
 
-INDIA = ZoneInfo("Asia/Kolkata")
 TIMEOUT_S = 5.0
 ANSWER_BYTES_MAX = 64 * 2**20  # of whatever listens there; 25,000 keys are 5 MB
 PATHS = {
@@ -85,7 +83,7 @@ def _table(what: str, answer: dict[str, Any]) -> str:
     lines = []
     for name, value in answer.items():
         if name == rows:
-            lines += [f"{key}: " + ", ".join(f"{k} {v}" for k, v in row.items()) for key, row in value.items()]
+            lines += [f"{key}: " + _facts(row) for key, row in value.items()]
         elif name == "errors":
             lines += [f"error {part}: {_error(error)}" for part, error in value.items()]
         elif name in {"connections", "handlers"}:
@@ -93,12 +91,12 @@ def _table(what: str, answer: dict[str, Any]) -> str:
         elif name == "subscribed_symbols":
             continue  # `tickline status subscriptions` lists them
         else:
-            lines.append(f"{name}: {_facts(value) if isinstance(value, dict) else value}")
+            lines.append(f"{name}: {_facts(value) if isinstance(value, dict) else _shown(value)}")
     return "\n".join(lines)
 
 
 def _facts(row: dict[str, Any]) -> str:
-    shown = {name: value for name, value in row.items() if name != "name" and not isinstance(value, dict)}
+    shown = {name: _shown(value) for name, value in row.items() if name != "name" and not isinstance(value, dict)}
     if isinstance(error := row.get("last_error"), dict):
         shown["last_error"] = _error(error)
     return ", ".join(f"{name} {value}" for name, value in shown.items())
@@ -106,9 +104,15 @@ def _facts(row: dict[str, Any]) -> str:
 
 def _error(error: dict[str, Any]) -> str:
     """Return a last error for a reader: what it says, when it was, and whether it is over."""
-    until = "lasts" if error["state"] == "now" else f"over since {_clock(error['over_at'])}"
-    return f"{error['text']!r} ({_clock(error['at'])}, {until}; {error['count']:,} in all)"
+    until = "lasts" if error["state"] == "now" else f"over since {_shown(error['over_at'])}"
+    return f"{error['text']!r} ({_shown(error['at'])}, {until}; {error['count']:,} in all)"
 
 
-def _clock(text: str) -> str:
-    return f"{datetime.fromisoformat(text).astimezone(INDIA):%Y-%m-%d %H:%M:%S} IST"
+def _shown(value: Any) -> Any:
+    """Return a value as a person reads it: a time in India's."""
+    from sql.times import ist
+
+    try:
+        return ist(datetime.fromisoformat(value)) if isinstance(value, str) and "T" in value else value
+    except ValueError:
+        return value

@@ -181,7 +181,7 @@ def test_command_prints_spikes_and_draws_one_file(
     assert "volume" in first and "..." not in first  # a pipe gets all of the reasons
     ran = CliRunner().invoke(command, ["--follow", "--for", "3", "--log", str(tmp_path / "signals.log")])
     assert ran.exit_code == 0, ran.output
-    assert "\n2026-01-05 10:00 IST  " in ran.stdout
+    assert "\n2026-01-05 10:00:00 IST  " in ran.stdout
     lines = [json.loads(line) for line in (tmp_path / "signals.log").read_text().splitlines()]
     assert [line["instrument_key"] for line in lines] == [PLANTED[1].instrument_key]  # the other was stored before
     assert stored(database)[0][0] == FUTURE and len(stored(database)) == 2
