@@ -119,10 +119,18 @@ def sql_command(*, statement: str, form: str | None, output: Path | None, all_ro
     from sql.database import Database
     from sql.settings import DatabaseSettings, load
 
-    text = sys.stdin.read() if statement == "-" else statement
+    text = _stdin() if statement == "-" else statement
     with Database.open(load(DatabaseSettings)) as database:
         frame = select(text, database)
     write(frame, cast("Format | None", form), output, all_rows=all_rows)
+
+
+def _stdin() -> str:
+    """Return the statement that is piped in."""
+    try:
+        return sys.stdin.buffer.read().decode()
+    except UnicodeDecodeError as exc:
+        raise click.UsageError(f"what comes by stdin is not UTF-8 at byte {exc.start}: save it as UTF-8") from None
 
 
 @click.command("export")

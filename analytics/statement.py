@@ -24,6 +24,7 @@ from sql.errors import ConfigError, StoreError, lower_first
 BATCH_ROWS = 50_000  # rows are Python objects until a batch of them is columns: 100 MB of 28 columns
 FETCH_ROWS = 1_000  # what libpq hands over at a time; larger gains nothing
 PREPARED = b"tickline_statement"
+READS = "`tickline sql` only reads: write a select; --output FILE writes what it finds"
 EXECUTE = "execute tickline_statement"
 
 _DTYPES: dict[str, pl.DataType] = {
@@ -53,12 +54,14 @@ def select(statement: str, database: Database) -> pl.DataFrame:
     Raises
     ------
     ConfigError
-        If there is no statement, or it yields no columns.
+        If there is no statement, more than one, or it returns no columns.
     StoreError
         If the database refuses it: one line with its message and the place in the statement.
     """
     if not statement.strip():
         raise ConfigError('no statement is given: write it as tickline sql "select ..."')
+    if "\0" in statement:  # where libpq would end it
+        raise ConfigError(f"statement {_first_words(statement)!r} has a NUL in it: take it out")
     connection = database.connect()
     try:
         connection.read_only = True
@@ -78,15 +81,20 @@ def _prepare(connection: psycopg.Connection[Any], statement: str) -> dict[str, i
     server = connection.pgconn
     result = server.prepare(PREPARED, statement.encode())
     if result.status != pq.ExecStatus.COMMAND_OK:
-        raise psycopg.errors.error_from_result(result, encoding=connection.info.encoding)
+        error = psycopg.errors.error_from_result(result, encoding=connection.info.encoding)
+        if error.sqlstate == "42601" and not error.diag.statement_position:  # an error of syntax has a place
+            raise ConfigError(f"there is more than one statement in {_first_words(statement)!r}: give one at a time")
+        raise error
     described = server.describe_prepared(PREPARED)
+    if described.nparams:
+        raise ConfigError(f"statement {_first_words(statement)!r} has places for values, as $1: write the values")
     columns: dict[str, int] = {}
     for index in range(described.nfields):
         name = (described.fname(index) or b"").decode()
         copies = sum(known == name or known.startswith(f"{name}_") for known in columns)
         columns[f"{name}_{copies + 1}" if name in columns else name] = described.ftype(index)
     if not columns:
-        raise ConfigError(f"statement {_first_words(statement)!r} yields no columns: `tickline sql` only reads")
+        raise ConfigError(f"statement {_first_words(statement)!r} returns no columns: {READS}")
     return columns
 
 
@@ -116,9 +124,10 @@ def _number(texts: pl.Series) -> pl.Series:
 
 def _refused(exc: psycopg.Error, statement: str) -> StoreError:
     """Say in a line what the database has against the statement, and where."""
-    if exc.sqlstate == "25006" or not (exc.sqlstate or "").startswith(("22", "25", "26", "42")):
-        error = translate(exc)
-        return StoreError(f"{error}: `tickline sql` only reads") if exc.sqlstate == "25006" else error
+    if exc.sqlstate == "25006":
+        return StoreError(f"statement {_first_words(statement)!r} would write: {READS}")
+    if not (exc.sqlstate or "").startswith(("22", "25", "26", "42", "54")):
+        return translate(exc)
     message = lower_first((exc.diag.message_primary or str(exc)).strip().rstrip("."))
     place = ""
     if exc.diag.statement_position:

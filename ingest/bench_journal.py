@@ -19,6 +19,7 @@ from ingest.recording import read_recording
 from ingest.replay import replay
 from sql.apply import upgrade
 from sql.database import Database
+from sql.errors import JournalError
 
 NEVER_MS = 3_600_000  # a window so long that no fsync falls into the run
 GROUP_MS = 100  # the default
@@ -63,8 +64,15 @@ def bench_journal(recording: Path, say: Callable[[str], None]) -> tuple[list[Jou
         Where the frames come from.
     say
         Called with what is being done.
+
+    Raises
+    ------
+    JournalError
+        If there are no frames, or they cannot be read.
     """
     payloads = [frame.payload for frame in read_recording(recording)]
+    if not payloads:
+        raise JournalError(f"recording {recording.name!r} is empty: name another")
     with tempfile.TemporaryDirectory(prefix="tickline-") as name:
         folder = Path(name)
         say(f"appending {len(payloads):,} frames")

@@ -44,6 +44,8 @@ def read_recording(path: Path) -> Iterator[RecordedFrame]:
                 if len(header) < HEADER.size:
                     raise EOFError
                 received_ms, length = HEADER.unpack(header)
+                if length > FRAME_BYTES_MAX and not offset:
+                    raise EOFError
                 if length > FRAME_BYTES_MAX:
                     raise CorruptionError(
                         f"recording {path.name!r} is damaged at byte {offset}: frame length {length} is "
@@ -55,6 +57,11 @@ def read_recording(path: Path) -> Iterator[RecordedFrame]:
                 offset += HEADER.size + length
                 yield RecordedFrame(offset, received_ms, payload)
     except (EOFError, zlib.error, gzip.BadGzipFile) as exc:
+        if not offset:
+            raise CorruptionError(
+                f"file {path.name!r} is no recording (.frames.gz) and no segment of a journal, or its first frame is "
+                "cut off: name another"
+            ) from exc
         raise CorruptionError(
             f"recording {path.name!r} is cut short or damaged at byte {offset}: "
             "the frames before it are good; get the whole file and replay it again"

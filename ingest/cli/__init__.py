@@ -16,7 +16,7 @@ from types import FrameType
 
 import click
 
-from ingest.cli.usage import refuse_blank, usage_line
+from ingest.cli.usage import check_texts, usage_line
 from sql.errors import TicklineError
 from sql.redaction import fence_output
 from sql.times import ist
@@ -85,7 +85,7 @@ class LazyGroup(click.Group):
     ) -> tuple[str | None, click.Command | None, list[str]]:
         """Find the command; an argument of it that is empty is nobody's wish."""
         found = super().resolve_command(ctx, args)
-        refuse_blank(ctx, args[1:])
+        check_texts(ctx, args[1:])
         return found
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:

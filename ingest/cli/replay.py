@@ -39,6 +39,7 @@ def command(files: tuple[Path, ...], collector: str) -> None:
     from ingest.config import settings
     from ingest.replay import replay
 
+    files = tuple({path.resolve(): path for path in files}.values())  # one that is named twice is one
     config = settings()
     with ready_database(config) as database:
         asyncio.run(

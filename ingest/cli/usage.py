@@ -39,8 +39,8 @@ def usage_line(error: click.UsageError) -> str:
     return said if ": " in said else f"{said}: {_write(ctx)}"
 
 
-def refuse_blank(ctx: click.Context, arguments: list[str]) -> None:
-    """Refuse arguments that are empty, as an unset variable of a shell leaves them.
+def check_texts(ctx: click.Context, arguments: list[str]) -> None:
+    """Refuse arguments that are empty, as an unset variable of a shell leaves them, or that are no text.
 
     Raises
     ------
@@ -48,6 +48,8 @@ def refuse_blank(ctx: click.Context, arguments: list[str]) -> None:
         With the option's name, or the argument's place.
     """
     for place, text in enumerate(arguments, 1):
+        if any("\ud800" <= letter <= "\udfff" for letter in text):
+            raise click.UsageError(f"argument {place} is not UTF-8, {text!r}: write it so, or set LC_ALL=C.UTF-8", ctx)
         name, _, value = text.rpartition("=") if text.startswith("--") else ("", "", text)
         if value.strip():
             continue

@@ -250,6 +250,13 @@ def test_sql_long_result_comes_whole(market: Any, monkeypatch: pytest.MonkeyPatc
     assert (len(lines), lines[1], lines[-1]) == (4322, "1,0.5", "4321,2160.5")
 
 
+def test_sql_takes_percent_signs_and_a_statement_of_stdin_in_utf8_only(market: Any) -> None:
+    assert sql("select '%s' as a, 5 % 3 as b", "--format", "csv").stdout == "a,b\n%s,2\n"
+    assert run(cli.sql_command, "-", "--format", "csv", text="select 'é' as a").stdout == "a\né\n"
+    result = CliRunner().invoke(cli.sql_command, ["-"], input=b"select '\xe9'")
+    assert result.exit_code == 2 and "stdin is not UTF-8 at byte 8" in result.stderr
+
+
 WRITES = [
     "insert into instruments (instrument_key) values ('x') returning 1",
     "insert into instruments (instrument_key) values ('x')",
@@ -321,12 +328,17 @@ def _state(conn: psycopg.Connection[Any]) -> list[Any]:
         ("select x\nfrom no_such", 'statement refused at line 2, column 6: relation "no_such" does not exist'),
         ("selec 1", "statement refused at line 1, column 1: syntax error"),
         ("select 1/0", "statement refused: division by zero"),
-        ("delete from ticks returning 1", "cannot execute DELETE in a read-only transaction"),
-        ("select $1::int", "statement refused"),
+        ("delete from ticks returning 1", "statement 'delete from ticks returning 1' would write: `tickline sql` only"),
+        ("with a as (delete from ticks returning 1) table a", "would write: `tickline sql` only reads: write a select"),
+        ("select $1::int", "statement 'select $1::int' has places for values, as $1: write the values"),
+        ("select 1; select 2", "there is more than one statement in 'select 1; select 2': give one at a time"),
+        ("COPY ticks to stdout", "statement 'COPY ticks to stdout' returns no columns: `tickline sql` only reads"),
+        ("select chr(0)", "statement refused: null character not permitted"),
+        ("select 1\0; drop table ticks", "has a NUL in it: take it out"),
     ],
 )
 def test_sql_error_is_one_line_with_the_place(market: Any, statement: str, message: str) -> None:
-    with pytest.raises(StoreError) as error:
+    with pytest.raises((StoreError, ConfigError)) as error:
         sql(statement)
     assert message.lower() in str(error.value).lower()
     assert "\n" not in str(error.value)

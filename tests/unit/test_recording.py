@@ -27,16 +27,25 @@ def test_recording_cut_anywhere_gives_a_prefix_and_an_error(tmp_path: Path) -> N
     for length in range(20, len(data), 7):
         cut.write_bytes(data[:length])
         read = []
-        with pytest.raises(CorruptionError, match="cut short or damaged"):
+        with pytest.raises(CorruptionError, match="cut short or damaged|frame is cut off"):
             read.extend(read_recording(cut))
         assert [(frame.received_ms, frame.payload) for frame in read] == FRAMES[: len(read)]
 
 
 def test_recording_with_an_absurd_length_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "a.frames.gz"
-    path.write_bytes(gzip.compress(HEADER.pack(1, 2**31)))
-    with pytest.raises(CorruptionError, match="frame length"):
+    path.write_bytes(gzip.compress(HEADER.pack(1, 2) + b"xy" + HEADER.pack(1, 2**31)))
+    with pytest.raises(CorruptionError, match="damaged at byte 14: frame length"):
         list(read_recording(path))
+
+
+@pytest.mark.parametrize("content", [b"# Tickline", gzip.compress(b"hi"), gzip.compress(b"a text, not a short one")])
+def test_file_that_is_no_recording_is_said_to_be_none(tmp_path: Path, content: bytes) -> None:
+    path = tmp_path / "README.md"
+    path.write_bytes(content)
+    for read in (lambda: list(read_recording(path)), lambda: RecordingSource(path)):
+        with pytest.raises(CorruptionError, match="file 'README.md' is no recording .*: name another$"):
+            read()
 
 
 @pytest.mark.parametrize("content", [b"", b"not gzip"])

@@ -64,6 +64,7 @@ TOGETHER = [
     ("replay /nonexistent", ["'/nonexistent'", "name another"]),
     ("replay /", ["'/' is a directory", "name another"]),
     ("bars INFY --output /", ["--output", "'/' is a directory"]),
+    ("sql select\udce9", ["argument 1 is not UTF-8", "LC_ALL"]),
 ]
 
 
