@@ -50,7 +50,7 @@ class Settings(DatabaseSettings):
     upstox_api_key: SecretStr | None = Field(None, validation_alias=_vendor("UPSTOX_API_KEY"))
     upstox_api_secret: SecretStr | None = Field(None, validation_alias=_vendor("UPSTOX_API_SECRET"))
     upstox_redirect_uri: str | None = Field(None, validation_alias=_vendor("UPSTOX_REDIRECT_URI"))
-    upstox_client_code: str | None = Field(None, validation_alias=_vendor("UPSTOX_CLIENT_CODE"))
+    upstox_client_code: SecretStr | None = Field(None, validation_alias=_vendor("UPSTOX_CLIENT_CODE"))
     upstox_api_url: HttpUrl = Field(HttpUrl("https://api.upstox.com"), validation_alias=_vendor("UPSTOX_API_URL"))
     upstox_assets_url: HttpUrl = Field(
         HttpUrl("https://assets.upstox.com"), validation_alias=_vendor("UPSTOX_ASSETS_URL")
@@ -132,6 +132,8 @@ class Settings(DatabaseSettings):
         """Refuse an address to which the token would travel readable."""
         if value.scheme != "https" and not is_loopback(value.host or ""):
             raise ValueError("http:// is for this machine only, as the token is sent there: use https://")
+        if value.username or value.password:
+            raise ValueError("an address of the vendor has no user and no password: take them out")
         return value
 
     @field_validator("upstox_access_token")

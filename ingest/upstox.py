@@ -10,6 +10,7 @@ import asyncio
 import json
 import logging
 import random
+import re
 import time
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
@@ -48,7 +49,7 @@ HOLIDAYS_PATH = "/v2/market/holidays"
 TIMINGS_PATH = "/v2/market/timings/{day}"
 BODY_PIECE_BYTES = 2**16
 ERROR_BYTES_MAX = 2**16  # the envelope of an error is some hundred bytes
-ERROR_CODE_CHARS_MAX = 40  # "UDAPI100060"
+ERROR_CODE = re.compile(r"[A-Z]{2,12}[0-9]{1,12}")  # "UDAPI100060"; what else stands there is not repeated
 
 
 log = logging.getLogger(__name__)
@@ -116,8 +117,8 @@ class UpstoxApi:
                 return feed_uri(str(data.get("authorized_redirect_uri") or data["authorizedRedirectUri"]))
         except (aiohttp.ClientError, TimeoutError, OSError) as exc:
             raise FeedError(
-                f"cannot reach {self._settings.api_url!r}: {exc or 'timed out'}: check the network and UPSTOX_API_URL"
-            ) from exc
+                f"cannot reach {self._settings.api_url!r}: {_reason(exc)}: check the network and UPSTOX_API_URL"
+            ) from None
         except (KeyError, TypeError, ValueError, AttributeError) as exc:  # which may hold the one-time code
             raise FeedError(f"answer of {url!r} is not understood: {type(exc).__name__}: it is asked again") from None
 
@@ -148,7 +149,7 @@ class UpstoxApi:
                     raise FeedError(f"login refused ({said}): check key, secret and redirect URI, and log in again")
                 return str((await _json(response, self._settings.answer_bytes_max))["access_token"])
         except (aiohttp.ClientError, TimeoutError, OSError) as exc:
-            raise FeedError(f"cannot reach {config.api_url!r}: {exc or 'timed out'}") from exc
+            raise FeedError(f"cannot reach {config.api_url!r}: {_reason(exc)}") from None
         except (KeyError, TypeError, ValueError):  # which may hold the answer, and that the token
             raise FeedError("the answer to the login is not understood: log in again") from None
 
@@ -181,11 +182,9 @@ class UpstoxApi:
                     raise refused(response.status, await _error_code(response))
                 rows = (await _json(response, self._settings.answer_bytes_max))["data"]
         except (aiohttp.ClientError, TimeoutError, OSError) as exc:
-            raise FeedError(
-                f"cannot fetch {url!r}: {exc or 'timed out'}: check the network and UPSTOX_API_URL"
-            ) from exc
+            raise FeedError(f"cannot fetch {url!r}: {_reason(exc)}: check the network and UPSTOX_API_URL") from None
         except (KeyError, TypeError, ValueError) as exc:
-            raise FeedError(f"answer of {url!r} is not understood: {exc!r}") from exc
+            raise FeedError(f"answer of {url!r} is not understood: {type(exc).__name__}") from None
         if not isinstance(rows, list):
             raise FeedError(f"answer of {url!r} is not understood: no array")
         return rows
@@ -199,7 +198,7 @@ class UpstoxApi:
                     raise FeedError(f"instrument master {url!r} answered {response.status}: check UPSTOX_ASSETS_URL")
                 return await _body(response, self._settings.master_bytes_max, "TICKLINE_MASTER_BYTES_MAX")
         except (aiohttp.ClientError, TimeoutError, OSError) as exc:
-            raise FeedError(f"cannot fetch instrument master {url!r}: {exc or 'timed out'}") from exc
+            raise FeedError(f"cannot fetch instrument master {url!r}: {_reason(exc)}") from None
 
     async def minute_quotes(self, keys: Sequence[str]) -> dict[str, Candle]:
         """Ask for the last completed minute of up to 500 keys; those that have none are left out.
@@ -240,7 +239,7 @@ class UpstoxApi:
                     busy = response.status == 429 or response.status >= 500
                     error = refused(response.status, await _error_code(response))
             except (aiohttp.ClientError, TimeoutError, OSError, ValueError) as exc:
-                busy, error = True, FeedError(f"no answer from {self._settings.api_url!r}: {exc or 'timed out'}")
+                busy, error = True, FeedError(f"no answer from {self._settings.api_url!r}: {_reason(exc)}")
             if not busy or attempt == TRIES_MAX:
                 raise error
             wait_s = backoff_s(attempt, random.Random(), first_s=1.0, max_s=self._settings.backoff_max_s)  # noqa: S311
@@ -265,6 +264,15 @@ class UpstoxApi:
     def _open(self) -> aiohttp.ClientSession:
         assert self._session is not None, "use `async with UpstoxApi(...)`"
         return self._session
+
+
+def _reason(exc: Exception) -> str:
+    """Say why there was no answer; errors about what was received quote it, and it may be a secret."""
+    if isinstance(exc, TimeoutError):
+        return "timed out"
+    if isinstance(exc, OSError):
+        return str(exc) or type(exc).__name__
+    return f"the answer is broken ({type(exc).__name__})"
 
 
 async def _body(response: aiohttp.ClientResponse, bytes_max: int, setting: str) -> bytearray:
@@ -329,6 +337,7 @@ async def _error_code(response: aiohttp.ClientResponse) -> str:
     """Error code of the vendor's envelope, or nothing."""
     try:
         document = await _json(response, ERROR_BYTES_MAX)
-        return str(document["errors"][0]["errorCode"])[:ERROR_CODE_CHARS_MAX]
+        code = str(document["errors"][0]["errorCode"])
+        return code if ERROR_CODE.fullmatch(code) else ""
     except (FeedError, ValueError, KeyError, IndexError, TypeError, aiohttp.ClientError):
         return ""
