@@ -15,27 +15,37 @@ from ingest.config import Settings
 from ingest.freshness import refresh_touched
 from ingest.last_error import LastError
 from ingest.line import Line
+from ingest.patient_writer import PatientWriter
 from ingest.service import Service
 from ingest.universe_keeper import UniverseKeeper, follow
 from sql.errors import FeedError, StoreError
 
 log = logging.getLogger(__name__)
 
+AWAY_POLL_S = 1.0
 REFRESH_S = 60  # a bar is a minute; fresher ones are computed from the ticks when they are read
 
 
 async def follow_along(settings: Settings, keeper: UniverseKeeper, service: Service) -> None:
     """Subscribe and unsubscribe as the universe changes."""
-    await follow(keeper, service.follow, service.lines[0].feed.api, every_s=settings.universe_follow_s)
+    await follow(
+        keeper,
+        service.follow,
+        service.lines[0].feed.api,
+        every_s=settings.universe_follow_s,
+        is_away=lambda: service.writer.is_away,
+    )
 
 
-async def backfill_along(settings: Settings, url: str, lines: Sequence[Line], error: LastError) -> None:
+async def backfill_along(
+    settings: Settings, url: str, lines: Sequence[Line], writer: PatientWriter, error: LastError
+) -> None:
     """Repair minutes that were not heard whole, while the feed goes on; a failure costs bars, never ticks."""
     tender = Tender(Backfill(lines[0].feed.api, url))
     while settings.backfill_s:
         await asyncio.sleep(settings.backfill_s)
         last_ms = max(line.consumer.listening.last_ms for line in lines)
-        if not last_ms:
+        if not last_ms or writer.is_away:
             continue
         try:
             repair = await tender.round(datetime.fromtimestamp(last_ms / 1000, UTC))
@@ -55,12 +65,15 @@ async def backfill_along(settings: Settings, url: str, lines: Sequence[Line], er
             )
 
 
-async def refresh_along(url: str, error: LastError) -> None:
+async def refresh_along(url: str, writer: PatientWriter, error: LastError) -> None:
     """Keep the bars up to date while ticks arrive, first those that an earlier run left.
 
-    A failure costs freshness, never ticks.
+    A failure costs freshness, never ticks. While the database is away, as the writer finds, it is let alone.
     """
     while True:
+        if writer.is_away:
+            await asyncio.sleep(AWAY_POLL_S)
+            continue
         try:
             await asyncio.to_thread(refresh_touched, url)
         except StoreError as exc:

@@ -105,6 +105,8 @@ class _Listed:
         """Say which keys are not in the list; the vendor ignores such a key without a word."""
         on = market_day(self._service.watch.timepiece.now())
         try:
+            if self._service.writer.is_away:
+                raise StoreError("database is away")
             found = await self._questions.ask("unlisted_keys", {"instrument_keys": keys, "on": on})
         except StoreError:
             return ["the database is away: whether the keys are in the vendor's list is not known"]

@@ -88,6 +88,7 @@ class Consumer:
     on_rows: Callable[[Floats], None] | None = None  # given each new row, shape (rows, 28), a view of the batch
     listening: Listening = field(default_factory=Listening)
     opens: Opens = field(default_factory=Opens)
+    knows_ledger: bool = False  # since `resume`; before it nothing is read
     _opens: list[SessionOpen] = field(default_factory=list)  # found, and not in a batch yet
     _committed: Position | None = None
     _seq: int = 0  # of the last record that was read
@@ -113,6 +114,7 @@ class Consumer:
 
         Records up to the committed position are decoded once more for what they teach, not written.
         """
+        self.knows_ledger = True
         self._committed = self._reached = resume.committed
         self._crc = int(resume.digest, 16) if resume.digest else 0
         self._read = self._batch = self._writing = None

@@ -211,7 +211,9 @@ class Feed:
         self.stats.connected_us = self.timepiece.now_us()
         self._gave_up = ""
         facts: dict[str, object] = {"connection": self.stats.connections, "mode": self.settings.mode}
-        self._note(RecordKind.CONNECTED, facts | ({"pair": self.pair} if self.pair else {}))
+        if self.pair:
+            facts["pair"] = self.pair
+        self._note(RecordKind.CONNECTED, {**facts, **self.spool.skipped()})
         log.info("feed connected name=%s connection=%d keys=%d", self.name, self.stats.connections, len(self.keys))
         subscribing = asyncio.create_task(self._subscribe(socket))
         try:

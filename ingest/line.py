@@ -11,12 +11,14 @@ from __future__ import annotations
 import asyncio
 import logging
 import threading
+import time
 import uuid
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
+from ingest.batches import Resume
 from ingest.config import Settings
 from ingest.consumer import Consumer, Limits
 from ingest.feed import Feed
@@ -31,6 +33,7 @@ from ingest.sources import JournalSource
 from ingest.spool import Spool
 from ingest.upstox import UpstoxApi
 from ingest.writer import LedgerBehindError
+from sql.errors import StoreError
 
 log = logging.getLogger(__name__)
 
@@ -38,6 +41,12 @@ KEEP_S = 60  # segments close every few minutes at the busiest
 # Each stream counts its records from a number of its own, so that `ticks.seq` is the collector's and not
 # the stream's only. A year at full load is 10**9 records; the order of bars has room for 10**12.
 SEQ_STEP = 10**11
+# Without the database nobody knows which numbers the ledger has. Behind the journal's end so many are left out: more
+# than a power cut, or the loss of the newest segment, takes from a journal whose records are committed.
+LOST_RECORDS_MAX = 10**6
+# Where the journal is empty it may have been deleted. Its numbers then begin with the clock: a year has 3 * 10**9
+# hundredths of a second, three times the records of a year at full load.
+NUMBERED_SINCE_S, NUMBERS_PER_S = 1_767_225_600, 100  # 2026-01-01
 
 
 def limits_of(settings: Settings) -> Limits:
@@ -54,34 +63,40 @@ class Line:
     reader: JournalReader
     consumer: Consumer
     settings: Settings
+    first_seq: int  # of what this process records
 
     @classmethod
     async def open(cls, stream: str, settings: Settings, writer: PatientWriter, api: UpstoxApi) -> Line:
         """Open a line where its journal and the ledger ended; it has no keys yet.
 
+        While the database is away the line records all the same; `consume` begins when the ledger can be read.
+
         Raises
         ------
-        StoreError
-            If the database cannot be read.
         JournalError
-            If the journal cannot be.
+            If the journal cannot be read.
         """
         folder = settings.journal_folder / stream
-        next_seq = await asyncio.to_thread(recover, folder)
-        resume = await asyncio.to_thread(writer.writer.resume, stream)
+        next_seq = max(await asyncio.to_thread(recover, folder), (int(stream) - 1) * SEQ_STEP + 1)
+        resume = await asyncio.to_thread(_resume_now, writer, stream)
         # A journal that a power cut shortened, or that was deleted, must not use a seq again.
-        first_seq = (int(stream) - 1) * SEQ_STEP + 1
-        journal = _journal(settings, folder, max(next_seq, resume.last_seq + 1, first_seq))
-        reader = JournalReader(lambda: segments_of(folder), resume.checkpoint, follow=True)
+        is_empty = not segments_of(folder)
+        first_seq = max(next_seq, resume.last_seq + 1) if resume else _unused_seq(next_seq, is_empty=is_empty)
+        journal = _journal(settings, folder, first_seq)
+        reader = JournalReader(lambda: segments_of(folder), follow=True)
         consumer = Consumer(JournalSource(reader), writer, stream, limits_of(settings))
-        consumer.resume(resume)
         spool = Spool(journal, consumer.arrived.set, settings.journal_retry_s)
+        if resume is None:
+            spool.after_seq = next_seq - 1
         pair = uuid.uuid4().hex if settings.standby else ""
         feeds = tuple(
             Feed(api, settings, spool, {}, name, timepiece=api.timepiece, socket=socket, pair=pair)
             for socket, name in enumerate([stream, f"{stream} standby"] if pair else [stream])
         )
-        return cls(stream, feeds, reader, consumer, settings)
+        line = cls(stream, feeds, reader, consumer, settings, first_seq)
+        if resume is not None:
+            line.take_up(resume)
+        return line
 
     @property
     def feed(self) -> Feed:
@@ -103,17 +118,31 @@ class Line:
             feed.change(keys)
 
     async def consume(self) -> None:
-        """Run the consumer; from where the ledger ends now, if the database has lost what it had committed."""
+        """Run the consumer, as soon as the ledger is known.
+
+        If the database has lost what it had committed, it goes on from where the ledger ends now.
+        """
+        writer = self.consumer.writer
+        if not self.consumer.knows_ledger:
+            self.take_up(await asyncio.to_thread(writer.resume, self.stream, unused_seq=self.first_seq))
         while True:
             try:
                 await self.consumer.run()
             except LedgerBehindError as exc:
                 log.error("%s", exc)
-                resume = await asyncio.to_thread(self.consumer.writer.resume, self.stream)
-                self.reader.seek(resume.checkpoint)
-                self.consumer.resume(resume)
+                self.take_up(await asyncio.to_thread(writer.resume, self.stream))
             else:
                 return
+
+    def take_up(self, resume: Resume) -> None:
+        """Let the consumer go on from where the ledger ends."""
+        self.reader.seek(resume.checkpoint)
+        self.consumer.resume(resume)
+
+    @property
+    def unwritten_records(self) -> int:
+        """Records of this process that nobody has read yet, as the ledger is not known."""
+        return 0 if self.consumer.knows_ledger else self.feed.spool.journal.records
 
     def finish(self) -> None:
         """Say that nothing more comes into the journal: the consumer ends when it has taken what is there."""
@@ -122,7 +151,12 @@ class Line:
         self.consumer.arrived.set()
 
     def left_bytes(self) -> int:
-        """Return how much of the journal is not committed; when the consumer has ended."""
+        """Return how much of the journal is not committed; when the consumer has ended.
+
+        Of a ledger that was never read nothing is known: then it is what this process has recorded.
+        """
+        if not self.consumer.knows_ledger:
+            return self.feed.spool.journal.bytes
         self.reader.seek(self.consumer.committed)
         return self.reader.backlog_bytes()
 
@@ -161,6 +195,24 @@ class Line:
             await asyncio.sleep(1.0)
             if self.feed.spool.error:
                 return
+
+
+def _resume_now(writer: PatientWriter, stream: str) -> Resume | None:
+    """Return where a stream goes on; None: the database is away."""
+    if writer.is_away:
+        return None
+    try:
+        return writer.writer.resume(stream)
+    except StoreError as exc:
+        log.warning("ledger cannot be read, recording goes on without it stream=%s error=%s", stream, exc)
+        return None
+
+
+def _unused_seq(next_seq: int, *, is_empty: bool) -> int:
+    """Return a number for the next record that the ledger cannot have, for all that the journal's files tell."""
+    if not is_empty:
+        return next_seq + LOST_RECORDS_MAX
+    return next_seq + max(int((time.time() - NUMBERED_SINCE_S) * NUMBERS_PER_S), LOST_RECORDS_MAX)
 
 
 def _journal(settings: Settings, folder: Path, next_seq: int) -> JournalWriter:

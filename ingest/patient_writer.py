@@ -8,6 +8,7 @@ consumer stands still with at most two batches.
 from __future__ import annotations
 
 import logging
+import math
 import random
 import threading
 import time
@@ -22,8 +23,8 @@ from ingest.journal import Position
 from ingest.last_error import LastError
 from ingest.model import InstrumentRef
 from ingest.retry import backoff_s
-from ingest.writer import Values, Writer
-from sql.errors import Retryable, StoreError
+from ingest.writer import CollectorInUseError, Values, Writer
+from sql.errors import ConfigError, Retryable, StoreError, TicklineError
 
 log = logging.getLogger(__name__)
 
@@ -43,14 +44,14 @@ class PatientWriter:
     Parameters
     ----------
     writer
-        An open writer; nobody else may use it. Several streams may share this one: they take turns.
+        A writer, connected or not; nobody else may use it. Several streams may share this one: they take turns.
     first_s, max_s
         Wait after the first failure and the longest, seconds.
 
     Attributes
     ----------
     away_since
-        When the database was lost, by the monotonic clock; None while it is there.
+        When the database was lost, or not found, by the monotonic clock; None while it is there.
     failures
         Failed tries in a row.
     """
@@ -65,6 +66,7 @@ class PatientWriter:
         self._abandoned = threading.Event()
         self._turn = threading.Lock()  # of several streams, one at a time
         self._reconnecting = threading.Event()  # by a thread that a stop leaves behind
+        self._attempt: Future[None] | None = None  # what that thread will have found
 
     def __enter__(self) -> Self:
         return self
@@ -97,9 +99,48 @@ class PatientWriter:
         """Return the last tick of each instrument in a range of records; see `Writer.recall`."""
         return self._insist(lambda: self.writer.recall(stream, first_seq, last_seq))
 
-    def resume(self, stream: str) -> Resume:
-        """Return where a stream goes on; see `Writer.resume`."""
-        return self._insist(lambda: self.writer.resume(stream))
+    @property
+    def is_away(self) -> bool:
+        """Whether the database is away, as far as the writer has seen."""
+        return self.away_since is not None
+
+    def meet(self, within_s: float) -> bool:
+        """Connect for the first time; tell whether the database is there.
+
+        If it is not, that is an outage like any other: who needs the database waits until it comes.
+
+        Raises
+        ------
+        CollectorInUseError
+            If another process writes under this name.
+        """
+        with self._turn:
+            try:
+                self._reconnect(within_s)
+            except CollectorInUseError:
+                raise
+            except (StoreError, ConfigError) as exc:
+                self._note_failure(exc)
+                log.log(_level(exc), "database is away, recording goes on without it error=%s", exc)
+                return False
+            return True
+
+    def resume(self, stream: str, *, unused_seq: int | None = None) -> Resume:
+        """Return where a stream goes on; see `Writer.resume`.
+
+        A ledger that has records from `unused_seq` on, which were numbered without it, is waited for to be another.
+        """
+
+        def resume() -> Resume:
+            found = self.writer.resume(stream)
+            if unused_seq is not None and found.last_seq >= unused_seq:
+                raise StoreError(
+                    f"ledger has records of stream {stream!r} up to seq {found.last_seq}, but what was recorded "
+                    f"without the database begins with {unused_seq}: replay it with another TICKLINE_COLLECTOR"
+                )
+            return found
+
+        return self._insist(resume)
 
     def checkpoint(self, stream: str, position: Position, state: bytes) -> None:
         """Store the state at a committed position; see `Writer.checkpoint`."""
@@ -118,20 +159,33 @@ class PatientWriter:
     def _insist_in_turn(self, action: Callable[[], T]) -> T:
         while not self._abandoned.is_set():
             try:
-                if self.failures:
+                if self.failures or not self.writer.connected:
                     self._reconnect()
                 result = action()
-            except StoreError as exc:
+            except (StoreError, ConfigError) as exc:
                 self._wait(exc)
             else:
                 self._note_success()
                 return result
         raise Abandoned("stopped before the database took everything: the rest is in the journal, start again")
 
-    def _reconnect(self) -> None:
-        """Connect anew. It cannot be broken off, so a stop leaves it behind, on a thread that ends with the process."""
-        attempt: Future[None] = Future()
+    def _reconnect(self, within_s: float = math.inf) -> None:
+        """Connect, or wait for the connection that is being made; what takes longer than `within_s` is away.
 
+        It cannot be broken off, so a stop leaves it behind, on a thread that ends with the process.
+        """
+        attempt = self._attempt = self._attempt or self._begin_attempt()
+        deadline = time.monotonic() + within_s
+        while not wait([attempt], timeout=min(STOP_POLL_S, within_s)).done:
+            if self._abandoned.is_set():
+                raise Abandoned("stopped while connecting to the database: start again when it is back")
+            if time.monotonic() > deadline:
+                raise Retryable(f"database did not answer within {within_s:g} s: see `tickline db status`")
+        self._attempt = None
+        attempt.result()
+
+    def _begin_attempt(self) -> Future[None]:
+        attempt: Future[None] = Future()
         self._reconnecting.set()
 
         def connect() -> None:
@@ -144,23 +198,27 @@ class PatientWriter:
             self._reconnecting.clear()
 
         threading.Thread(target=connect, name="reconnect", daemon=True).start()
-        while not wait([attempt], timeout=STOP_POLL_S).done:
-            if self._abandoned.is_set():
-                raise Abandoned("stopped while connecting to the database: start again when it is back")
-        attempt.result()
+        return attempt
 
-    def _wait(self, error: StoreError) -> None:
+    def _wait(self, error: TicklineError) -> None:
         if self._abandoned.is_set():
             return
+        self._note_failure(error)
+        wait_s = backoff_s(self.failures, self._rng, first_s=self._first_s, max_s=self._max_s)
+        log.log(
+            _level(error),
+            "database refuses, trying again in_s=%.1f failures=%d error=%s",
+            wait_s,
+            self.failures,
+            error,
+        )
+        self._abandoned.wait(wait_s)
+
+    def _note_failure(self, error: TicklineError) -> None:
         self.failures += 1
         self.error.happened(error)
         if self.away_since is None:
             self.away_since = time.monotonic()
-        wait_s = backoff_s(self.failures, self._rng, first_s=self._first_s, max_s=self._max_s)
-        # What only a person can mend is tried again too: recording goes on into the journal meanwhile.
-        level = logging.WARNING if isinstance(error, Retryable) else logging.ERROR
-        log.log(level, "database refuses, trying again in_s=%.1f failures=%d error=%s", wait_s, self.failures, error)
-        self._abandoned.wait(wait_s)
 
     def _note_success(self) -> None:
         if self.away_since is not None:
@@ -168,3 +226,8 @@ class PatientWriter:
             log.info("database is back away_s=%.1f failures=%d", away_s, self.failures)
             self.away_since, self.failures = None, 0
             self.error.over()
+
+
+def _level(error: TicklineError) -> int:
+    """Return how loud an error is: what only a person can mend is tried again too, and recording goes on meanwhile."""
+    return logging.WARNING if isinstance(error, Retryable) else logging.ERROR

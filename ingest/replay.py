@@ -55,7 +55,8 @@ async def replay(
         If the database cannot be written.
     """
     for name, sources in groupby(_sources(paths, collector), key=lambda one: one.collector):
-        with patient_writer(await asyncio.to_thread(Writer, url, name), settings) as patient:
+        with patient_writer(Writer(url, name), settings) as patient:
+            await asyncio.to_thread(patient.writer.reconnect)
             for one in sources:
                 try:
                     consumer = _consumer(one, patient, settings)

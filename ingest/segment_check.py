@@ -82,8 +82,13 @@ class _Batch:
     digest: str
 
 
-def note_lost(connection: psycopg.Connection[Any], report: StreamReport, first_seq: int, last_seq: int) -> None:
-    """Say which records of a range the ledger has and the journal not; of an inner range, which nobody has."""
+def note_lost(
+    connection: psycopg.Connection[Any], report: StreamReport, first_seq: int, last_seq: int, *, meant: bool = False
+) -> None:
+    """Say which records of a range the ledger has and the journal not; of an inner range, which nobody has.
+
+    `meant`: its numbers were left out, as nobody could tell whether the ledger has them.
+    """
     span = {"first_seq": first_seq, "last_seq": last_seq}
     row = connection.execute(
         query("batches_of_records"), {"collector": report.collector, "stream": report.stream} | span
@@ -97,7 +102,7 @@ def note_lost(connection: psycopg.Connection[Any], report: StreamReport, first_s
             f"their ticks are of {_instant(first_ts)} to {_instant(last_ts)}: they are in the table, and cannot "
             "be replayed",
         )
-    elif last_seq < SEQ_MAX:
+    elif last_seq < SEQ_MAX and not meant:
         report.note("records missing", f"seq {first_seq} to {last_seq} are neither in the journal nor in the ledger")
 
 
@@ -130,7 +135,7 @@ class Segment:
         quarantined = connection.execute(query("quarantined_of_segment"), self._parameters)
         self._quarantined = {seq for (seq,) in quarantined}
         self._frames: list[tuple[int, int, int]] = []  # seq, received_us, rows that it should have
-        self._holes: list[tuple[int, int]] = []  # seqs that are not in the journal
+        self._holes: list[tuple[int, int, bool]] = []  # seqs that are not in the journal; whether they were left out
         self._committed = 0  # so many of them are in batches
         self._shared: list[tuple[_Batch, slice]] = []  # batches with duplicates, and their frames
 
@@ -141,8 +146,8 @@ class Segment:
             counting = beside.submit(self._count, times)
             self._check_journal()
             counted = counting.result()
-        for first_seq, last_seq in self._holes:  # now, for the server answers one question at a time
-            note_lost(self._connection, self._report, first_seq, last_seq)
+        for first_seq, last_seq, meant in self._holes:  # now, for the server answers one question at a time
+            note_lost(self._connection, self._report, first_seq, last_seq, meant=meant)
         if counted is not None and self._frames:
             self._check_table(counted)
 
@@ -199,11 +204,13 @@ class Segment:
 
     def _check_succession(self, before: Record, record: Record) -> None:
         """Say what is missing between two records, and where the ingester ended without a word."""
+        facts = json.loads(record.payload) if record.kind == RecordKind.CONNECTED else {}
         if record.seq != before.seq + 1:
-            self._holes.append((before.seq + 1, record.seq - 1))
+            # A process that does not know the ledger leaves numbers out, and says so with its first connection.
+            self._holes.append((before.seq + 1, record.seq - 1, "after_seq" in facts))
         if record.kind != RecordKind.CONNECTED:
             return
-        pair, self.pair = self.pair, str(json.loads(record.payload).get("pair", ""))
+        pair, self.pair = self.pair, str(facts.get("pair", ""))
         goes_on = self.pair and self.pair == pair  # the other connection of the same process was there
         if before.kind != RecordKind.DISCONNECTED and not goes_on:
             ended, began = (time_of(one.received_us) for one in (before, record))

@@ -40,6 +40,7 @@ class Spool:
     arrived: Callable[[], None]
     retry_s: float
     error: str = ""  # why the journal takes nothing just now
+    after_seq: int | None = None  # the last record before numbers that were left out on purpose; None: none were
     _records: deque[NewRecord] = field(default_factory=deque)
     _bytes: int = 0  # put and not yet seen to be written
     _put: asyncio.Event = field(default_factory=asyncio.Event)
@@ -51,6 +52,11 @@ class Spool:
         self._records.append(NewRecord(kind, payload, received_us, socket))
         self._bytes += len(payload)
         self._put.set()
+
+    def skipped(self) -> dict[str, int]:
+        """Return the record before numbers that were left out, for the first connection to say; later ones need not."""
+        after_seq, self.after_seq = self.after_seq, None
+        return {} if after_seq is None else {"after_seq": after_seq}
 
     async def room(self) -> None:
         """Wait until there is room.

@@ -50,6 +50,7 @@ def websocket_status(service: Service, gaps_today: int | None = None) -> dict[st
         "last_frame_age_s": _age_s(service, max(heard)) if heard else None,
         "journal_lag_bytes": sum(line.reader.backlog_bytes() for line in service.lines),
         "database_away_s": _away_s(service),
+        "is_decoding": _knows_ledger(service),
         "errors": service.errors.account() | ({"database": away} if (away := service.writer.error.account()) else {}),
         "gaps_today": gaps_today,
         "market_time": at.isoformat() if at else None,
@@ -103,8 +104,10 @@ def health(service: Service) -> dict[str, Any]:
         problems.append(f"no connection: {feeds[0].error.text or feeds[0].life.state.value}")
     warnings += service.fence.warnings()
     problems += [f"journal: {line.feed.spool.error}" for line in service.lines if line.feed.spool.error]
-    if (away_s := _away_s(service)) is not None and away_s > TROUBLE_S:
+    if (away_s := _away_s(service)) is not None and (away_s > TROUBLE_S or not _knows_ledger(service)):
         problems.append(f"database away for {away_s:.0f} s: {service.writer.error.text}")
+        if not _knows_ledger(service):
+            problems.append("frames are journalled and not decoded until the database is there for the first time")
     return {
         "status": "unhealthy" if problems else "healthy",
         "environment": "production" if "upstox.com" in service.lines[0].settings.api_url else "simulator",
@@ -202,6 +205,11 @@ def _latest(line: Line, key: str) -> dict[str, Any] | None:
 
 def _age_s(service: Service, us: int) -> float:
     return round((service.watch.timepiece.now_us() - us) / 1e6, 3)
+
+
+def _knows_ledger(service: Service) -> bool:
+    """Whether frames are decoded: that begins where the ledger ends, so a start without the database only journals."""
+    return all(line.consumer.knows_ledger for line in service.lines)
 
 
 def _away_s(service: Service) -> float | None:

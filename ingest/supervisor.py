@@ -48,6 +48,7 @@ log = logging.getLogger(__name__)
 
 THREADS_PER_LINE = 4  # a spool, a consumer, a keeper; none may wait for a thread that waits for the database
 THREADS = 8  # beside them
+MEET_S = 10.0  # a database that takes longer to connect to is away: the market does not wait
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,8 +82,11 @@ async def start(
     show: Callable[[Progress], None] = lambda _: None,
     ready: Callable[[Progress], None] = lambda _: None,
     timepiece: Timepiece | None = None,
+    make_ready: Callable[[], None] = lambda: None,
 ) -> Progress:
     """Ingest the live feed until told to stop; what has been received by then is committed.
+
+    A database that is away is waited for, however long: meanwhile frames go into the journal.
 
     Parameters
     ----------
@@ -100,6 +104,8 @@ async def start(
         Called once, before the first connection, with the progress to watch.
     timepiece
         What time it is; None: the machine's clocks tell it.
+    make_ready
+        Called before each connection of the writer; see `Writer`.
 
     Raises
     ------
@@ -107,8 +113,8 @@ async def start(
         If there is no token. One that the vendor refuses is waited out: a new one may come.
     SubscriptionError
         If the keys do not fit into the connection.
-    StoreError
-        If the database cannot be written.
+    CollectorInUseError
+        If another process writes under this collector's name.
     JournalError
         If the journal is in use or cannot be written.
     """
@@ -120,7 +126,8 @@ async def start(
         await asyncio.to_thread(_api)  # before the first frame, which would wait for it
     lock = JournalLock(settings.journal_folder)
     try:
-        with patient_writer(await asyncio.to_thread(Writer, url, settings.collector), settings) as patient:
+        with patient_writer(Writer(url, settings.collector, make_ready), settings) as patient:
+            await asyncio.to_thread(patient.meet, MEET_S)
             async with UpstoxApi(settings, timepiece) as api:
                 streams = _streams(settings, account)
                 asyncio.get_running_loop().set_default_executor(_Threads(THREADS + THREADS_PER_LINE * len(streams)))
@@ -179,8 +186,8 @@ async def _run(
             works |= {
                 "progress": lambda: show_along(progress, show),
                 "watch": service.watch.run,
-                "bars": lambda: refresh_along(url, service.errors.of("bars")),
-                "backfill": lambda: backfill_along(settings, url, lines, service.errors.of("backfill")),
+                "bars": lambda: refresh_along(url, patient, service.errors.of("bars")),
+                "backfill": lambda: backfill_along(settings, url, lines, patient, service.errors.of("backfill")),
             }
             if server is not None:
                 works["status"] = lambda: _api().serve(server, settings.api_host, settings.api_port)

@@ -17,8 +17,6 @@ from datetime import date
 from math import inf
 from typing import NamedTuple
 
-from sql.errors import ConfigError
-
 ALL = "all"
 
 
@@ -146,20 +144,7 @@ def _chain_of(contract: Contract) -> tuple[str, str]:
 
 
 def chosen(rules: Rules, chains: Sequence[Chain]) -> list[Chain]:
-    """Return the chains that the rules name, each once, in the order of the rules.
-
-    Raises
-    ------
-    ConfigError
-        If a name, also one to exclude, has no derivatives.
-    """
-    for setting, names in (
-        ("TICKLINE_UNDERLYINGS", rules.underlyings),
-        ("TICKLINE_UNDERLYINGS_EXCLUDE", rules.exclude),
-    ):
-        for name in names:
-            if name.upper() != ALL.upper() and not named_by(name, chains):
-                raise ConfigError(_unknown_text(name, setting, [chain.symbol for chain in chains]))
+    """Return the chains that the rules name, each once, in the order of the rules; see `unknown` for other names."""
     excluded = [chain for name in rules.exclude for chain in named_by(name, chains)]
     found: dict[tuple[str, str], Chain] = {}
     for name in rules.underlyings:
@@ -167,6 +152,16 @@ def chosen(rules: Rules, chains: Sequence[Chain]) -> list[Chain]:
             if chain not in excluded:
                 found.setdefault((chain.segment, chain.underlying_key), chain)
     return list(found.values())
+
+
+def unknown(names: Iterable[str], setting: str, chains: Sequence[Chain]) -> dict[str, str]:
+    """Return the names of a setting that have no derivatives -> what is wrong, with the nearest name."""
+    symbols = [chain.symbol for chain in chains]
+    return {
+        name: _unknown_text(name, setting, symbols)
+        for name in names
+        if name.upper() != ALL.upper() and not named_by(name, chains)
+    }
 
 
 def named_by(name: str, chains: Iterable[Chain]) -> list[Chain]:
@@ -177,6 +172,8 @@ def named_by(name: str, chains: Iterable[Chain]) -> list[Chain]:
 def _unknown_text(name: str, setting: str, symbols: Sequence[str]) -> str:
     near = difflib.get_close_matches(name.upper(), symbols, n=1)
     remedy = f"the nearest is {near[0]!r}" if near else "write its symbol, as NIFTY or INFY"
+    if not symbols:
+        remedy = "no instruments are loaded: run `tickline universe refresh`"
     return f"underlying {name!r} of {setting} has no futures in the instrument master: {remedy}"
 
 
@@ -194,7 +191,7 @@ def wanted(
     Parameters
     ----------
     rules
-        What to record.
+        What to record. A name that is not known means nothing.
     chains
         From `chains_of`, of today's master.
     spots
@@ -206,11 +203,6 @@ def wanted(
         `Universe.centres` of the last call; None at the first.
     named
         Keys that are wanted whatever the rules say -> mode.
-
-    Raises
-    ------
-    ConfigError
-        If the rules name an underlying that has no derivatives.
     """
     keys: dict[str, str] = {}
     middles: dict[Window, float] = {}

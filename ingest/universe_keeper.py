@@ -12,6 +12,7 @@ import asyncio
 import logging
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import nullcontext
+from dataclasses import replace
 from datetime import date, datetime, timedelta
 from typing import Any
 
@@ -22,10 +23,11 @@ from ingest.config import Settings
 from ingest.findings import note_opens
 from ingest.instruments import is_fresh, load_master, loaded_at, rebuilt_at
 from ingest.last_error import LastErrors
+from ingest.names import UNDERLYINGS, UNIVERSE, Resolved, remember
 from ingest.opens import opens_of
 from ingest.session import Calendar
 from ingest.subscription import batches
-from ingest.universe import Chain, Contract, Rules, Universe, Window, chains_of, chosen, wanted
+from ingest.universe import Chain, Contract, Rules, Universe, Window, chains_of, chosen, unknown, wanted
 from ingest.upstox import MASTER_PATH, QUOTES_KEYS_MAX, UpstoxApi
 from sql import query
 from sql.database import connect, translate
@@ -94,6 +96,8 @@ class UniverseKeeper:
         self._read_of: tuple[date, datetime | None] | None = None
         self._chains: list[Chain] = []
         self._named: dict[str, str] = {}
+        self._keys: dict[str, str] = {}  # of each name
+        self._remembered: tuple[Mapping[str, str], date] | None = None  # what is on disk
         self._wrong: dict[str, str] = {}  # of names that mean nothing: why
         self._prices: dict[str, float] = {}  # of underlyings that have never ticked, as REST had them
         self._priced_at: datetime | None = None
@@ -133,8 +137,8 @@ class UniverseKeeper:
         Raises
         ------
         ConfigError
-            If the settings name nothing, an underlying that is not known, or only instruments that are not known:
-            one that is not, among others that are, is said and left out. A key need not be known.
+            If the settings name nothing, or only what is not known: a name that is not, among others that are, is said
+            and left out. A key need not be known. A name to exclude must be, or have been once.
         StoreError
             If the database refuses or is away.
         """
@@ -153,7 +157,27 @@ class UniverseKeeper:
         self._centres = found.centres
         if not found.keys and self._wrong:
             raise ConfigError(next(iter(self._wrong.values())))
+        self._remember(found, spots, on)
         return found
+
+    def _remember(self, found: Universe, spots: Mapping[str, float], on: date) -> None:
+        """Keep what each name means, for a start without the database."""
+        if (found.keys, on) == self._remembered:
+            return
+        underlyings = {
+            name: wanted(
+                replace(self._rules, underlyings=(name,)), self._chains, spots=spots, on=on, centres=found.centres
+            )
+            for name in self.settings.underlyings
+        }
+        remember(
+            self.settings,
+            {
+                UNIVERSE: {name: Resolved(on, {key: self._named[key]}) for name, key in self._keys.items()},
+                UNDERLYINGS: {name: Resolved(on, one.keys) for name, one in underlyings.items() if one.keys},
+            },
+        )
+        self._remembered = (found.keys, on)
 
     def supposed(self, found: Universe, now: datetime) -> Universe:
         """Return a universe with the options that wait for a price, as many as there will be: for planning.
@@ -172,10 +196,11 @@ class UniverseKeeper:
         read_of = (on, loaded_at(connection))
         if read_of == self._read_of:
             return
-        self._named, self._wrong = {}, {}
+        self._named, self._keys, self._wrong = {}, {}, {}
         found, wrong = look_up(connection, self.settings.universe, on=on)
         for name in self.settings.universe:
             if name in found:
+                self._keys[name] = found[name].instrument_key
                 self._named[found[name].instrument_key] = self.settings.mode
             elif is_key(name.strip()):  # the vendor knows it, or says nothing
                 self._named[name.strip()] = self.settings.mode
@@ -187,7 +212,26 @@ class UniverseKeeper:
             segments = [DERIVATIVES[exchange] for exchange in self._sources]
             rows = connection.execute(query("living_contracts"), {"on": on, "segments": segments}).fetchall()
             self._chains = chains_of(Contract(*row) for row in rows)
+            self._check_underlyings(connection, segments)
         self._read_of = read_of
+
+    def _check_underlyings(self, connection: psycopg.Connection[Any], segments: Sequence[str]) -> None:
+        """Say which underlyings are not known; refuse to leave one out that never was."""
+        wrong = unknown(self.settings.underlyings, "TICKLINE_UNDERLYINGS", self._chains)
+        for text in wrong.values():
+            log.warning("underlying skipped: %s", text)
+        self._wrong |= wrong
+        strange = unknown(self.settings.underlyings_exclude, "TICKLINE_UNDERLYINGS_EXCLUDE", self._chains)
+        if not strange or not self._chains:  # without a list nobody knows
+            return
+        given = {"names": [name.upper() for name in strange], "segments": segments}
+        once = {name for (name,) in connection.execute(query("once_underlyings"), given)}
+        for name, text in strange.items():
+            if name.upper() not in once:
+                raise ConfigError(text)
+            log.info(
+                "underlying %r of TICKLINE_UNDERLYINGS_EXCLUDE has no futures any more: nothing to leave out", name
+            )
 
     def _stale_masters(self, now: datetime) -> list[str]:
         """Return the exchanges whose master of today is not at hand."""
@@ -264,7 +308,12 @@ class UniverseKeeper:
 
 
 async def follow(
-    keeper: UniverseKeeper, change: Callable[[dict[str, str]], None], api: UpstoxApi, *, every_s: float
+    keeper: UniverseKeeper,
+    change: Callable[[dict[str, str]], None],
+    api: UpstoxApi,
+    *,
+    every_s: float,
+    is_away: Callable[[], bool] = lambda: False,
 ) -> None:
     """Keep what is subscribed equal to what is wanted, until cancelled; a failure keeps what there is.
 
@@ -278,11 +327,15 @@ async def follow(
         The session whose token and timepiece are used.
     every_s
         Seconds between two looks.
+    is_away
+        Whether the database is away: then nothing is looked at.
     """
     present: dict[str, str] | None = None
     said = ""
     while True:
         await api.timepiece.sleep(every_s)
+        if is_away():
+            continue
         try:
             keys = (await keeper.wanted(api.timepiece.now(), api)).keys
             if keys != present:

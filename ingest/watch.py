@@ -212,7 +212,7 @@ class Watch:
     def _look_at_keys(self, line: Line, feed: Feed, now_s: float) -> None:
         """Confirm keys by their updates; name those that are overdue, and ask for them again."""
         states, alarms = feed.states, self.alarms[feed.name]
-        if line.reader.backlog_bytes() > LAG_BYTES_MAX:
+        if not line.consumer.knows_ledger or line.reader.backlog_bytes() > LAG_BYTES_MAX:
             return
         states.updated(self._heard_keys(line, feed), now_s)
         at = self.market_time()

@@ -29,6 +29,7 @@ from ingest.findings import write_findings
 from ingest.freshness import touch
 from ingest.instruments import register
 from ingest.journal import Position
+from ingest.ledger import correct_ledger, write_checkpoint, write_ledger
 from ingest.model import DAY_MS, TICK_COLUMN_NAMES, InstrumentRef
 from sql import query
 from sql.database import check_schema, connect, translate
@@ -59,12 +60,16 @@ COPY_TICKS, COPY_LATE_TICKS = (
 LATE_US = 5 * 60_000_000
 
 
+class CollectorInUseError(StoreError):
+    """Another process writes under the same name."""
+
+
 class LedgerBehindError(TicklineError):
     """The database went back in time, as after a failover to a standby that lagged behind."""
 
 
 class Writer:
-    """The one connection that writes a collector's ticks. Not thread-safe; see `PatientWriter`.
+    """The one connection that writes a collector's ticks, made by `reconnect`. Not thread-safe; see `PatientWriter`.
 
     Parameters
     ----------
@@ -72,19 +77,24 @@ class Writer:
         Database URL.
     collector
         Whose ledger this is. A second writer of the same collector is refused.
+    make_ready
+        Called before each connection: makes the database one that can be written.
     """
 
-    def __init__(self, url: str, collector: str) -> None:
+    def __init__(self, url: str, collector: str, make_ready: Callable[[], None] = lambda: None) -> None:
         self.collector = collector
         self._url = url
+        self._make_ready = make_ready
         self._days: set[int] = set()  # days whose partitions exist
         self._active: set[int] = set()  # instruments that have ticked before
         self._newest_us: dict[str, float] = {}  # the newest ts that was written of a stream, epoch microseconds
         self._committed: dict[str, Position] = {}  # what this writer has been told is committed
         self._behind: dict[str, str] = {}  # streams of which the database has lost commits -> what to say
-        self._connection = self._connect()
+        self._opened: psycopg.Connection[tuple[Any, ...]] | None = None
+        self._backend_pid: int | None = None
 
     def __enter__(self) -> Self:
+        self.reconnect()
         return self
 
     def __exit__(
@@ -94,10 +104,23 @@ class Writer:
 
     def close(self) -> None:
         """Close the connection; the collector is then free for another writer."""
-        self._connection.close()
+        if self._opened is not None:
+            self._opened.close()
+
+    @property
+    def connected(self) -> bool:
+        """Whether a connection was made; it may have broken since."""
+        return self._opened is not None
+
+    @property
+    def _connection(self) -> psycopg.Connection[tuple[Any, ...]]:
+        assert self._opened is not None, "connect first"
+        return self._opened
 
     def abort(self) -> None:
         """Break the connection from another thread, so that whoever waits on it is told at once."""
+        if self._opened is None:
+            return
         try:
             with socket.socket(fileno=os.dup(self._connection.fileno())) as broken:
                 broken.shutdown(socket.SHUT_RDWR)
@@ -105,11 +128,22 @@ class Writer:
             return  # it was broken already
 
     def reconnect(self) -> None:
-        """Replace a connection that broke. The server may not know yet that it did: end its process."""
-        self._connection.close()
+        """Connect; replace a connection that broke. The server may not know yet that it did: end its process.
+
+        Raises
+        ------
+        ConfigError
+            If the database is of another engine than the settings say.
+        CollectorInUseError
+            If another process writes under this name.
+        StoreError
+            If the database is away, or its schema is not the one this program is written for.
+        """
+        self.close()
         self._days.clear()
         self._active.clear()
-        self._connection = self._connect(self._backend_pid)
+        self._make_ready()
+        self._opened = self._connect(self._backend_pid)
         for stream, position in list(self._committed.items()):
             committed = self.resume(stream).committed
             if committed is None or committed < position:
@@ -154,7 +188,7 @@ class Writer:
                 query("collector_holder"), {"application_name": f"tickline {self.collector}"}
             ).fetchone()
             who = f"server process {holder[0]} since {ist(holder[1])}" if holder else "another"
-            raise StoreError(
+            raise CollectorInUseError(
                 f"collector {self.collector!r} is already writing to this database ({who}): stop it, or "
                 "choose another TICKLINE_COLLECTOR"
             )
@@ -267,14 +301,15 @@ class Writer:
         rejected: list[RejectedTick] = []
         with self._connection.transaction():
             # First, so that a second writer of the same records waits here, before it has copied anything.
-            self._write_ledger(batch, stream, values)
+            write_ledger(self._connection, self.collector, stream, batch, values)
             if len(values):
                 self._prepare(values)
                 if rejected := [row for part in parts.items() for row in copy(*part)]:
-                    self._correct_ledger(batch, stream, len(rejected))
+                    correct_ledger(self._connection, self.collector, stream, batch, len(rejected))
             write_findings(self._connection, self.collector, stream, batch, batch.rejected + rejected)
             if batch.checkpoint is not None:
-                self._write_checkpoint(stream, Position(batch.segment, batch.offset_end), batch.checkpoint)
+                end = Position(batch.segment, batch.offset_end)
+                write_checkpoint(self._connection, self.collector, stream, end, batch.checkpoint)
             # Last, since another collector waits for these rows; late ticks are in no bar before they are moved.
             if len(on_time := parts[COPY_TICKS]):
                 touch(self._connection, on_time[:, 0])
@@ -320,43 +355,9 @@ class Writer:
         if stream in self._behind:
             raise LedgerBehindError(self._behind.pop(stream))
         try:
-            self._write_checkpoint(stream, position, state)
+            write_checkpoint(self._connection, self.collector, stream, position, state)
         except psycopg.Error as exc:
             raise translate(exc) from exc
-
-    def _write_checkpoint(self, stream: str, position: Position, state: bytes) -> None:
-        self._connection.execute(
-            query("write_checkpoint"),
-            {
-                "collector": self.collector,
-                "stream": stream,
-                "segment": position.segment,
-                "end_offset": position.offset,
-                "state": state,
-            },
-        )
-
-    def _write_ledger(self, batch: Batch, stream: str, values: Values) -> None:
-        times = values[:, 0] if len(values) else None
-        self._connection.execute(
-            query("write_ledger"),
-            {
-                "collector": self.collector,
-                "segment": f"{stream}/{batch.segment}",
-                "offset_start": batch.offset_start,
-                "offset_end": batch.offset_end,
-                "first_seq": batch.first_seq,
-                "last_seq": batch.last_seq,
-                "frames": batch.frames,
-                "ticks": batch.rows.rows,
-                "rejected": len(batch.rejected),
-                "quarantined": len(batch.quarantined),
-                "duplicates": batch.duplicates,
-                "first_ts": None if times is None else time_of(times.min()),
-                "last_ts": None if times is None else time_of(times.max()),
-                "digest": batch.digest,
-            },
-        )
 
     def _prepare(self, values: Values) -> None:
         """Make room for days and note instruments that this database has not seen before."""
@@ -371,14 +372,3 @@ class Writer:
                 query("note_active"), {"instrument_ids": sorted(fresh), "first_seen": time_of(values[:, 0].min())}
             )
             self._active |= fresh
-
-    def _correct_ledger(self, batch: Batch, stream: str, rejected: int) -> None:
-        self._connection.execute(
-            query("correct_ledger"),
-            {
-                "collector": self.collector,
-                "segment": f"{stream}/{batch.segment}",
-                "offset_start": batch.offset_start,
-                "rejected": rejected,
-            },
-        )

@@ -141,7 +141,11 @@ class Database:
 
     @property
     def engine(self) -> Engine:
-        """The engine that the schema was made for.
+        """The engine that the schema was made for; raises as `check` does, the first time."""
+        return self._engine or self.check()
+
+    def check(self) -> Engine:
+        """Look at the schema; return the engine that it was made for.
 
         Raises
         ------
@@ -150,15 +154,14 @@ class Database:
         ConfigError
             If the settings want the other engine.
         """
-        if self._engine is None:
-            with self.connect() as conn:
-                check_schema(conn)
-                engine = recorded_engine(conn)
-            if engine is None:
-                raise SchemaError(f"database {conn.info.dbname!r} has no engine on record: {UPGRADE}")
-            check_engine(engine, self.wanted_engine)
-            self._engine = engine
-        return self._engine
+        with self.connect() as conn:
+            check_schema(conn)
+            engine = recorded_engine(conn)
+        if engine is None:
+            raise SchemaError(f"database {conn.info.dbname!r} has no engine on record: {UPGRADE}")
+        check_engine(engine, self.wanted_engine)
+        self._engine = engine
+        return engine
 
 
 def connect(target: DatabaseSettings | Database | str, **parameters: Any) -> psycopg.Connection[tuple[Any, ...]]:

@@ -9,8 +9,13 @@ import os
 import sys
 import threading
 import time
+from typing import TYPE_CHECKING
 
 import click
+
+if TYPE_CHECKING:
+    from ingest.config import Settings
+    from ingest.supervisor import Progress
 
 LEAVE_S = 0.3  # threads that are done end within it
 
@@ -30,11 +35,12 @@ def command(keys: tuple[str, ...], mode: str | None, for_s: float | None) -> Non
     "BANKNIFTY 59400 CE 30 DEC 25". Without KEYS the universe of the settings is recorded.
     """
     from ingest.access import warn_if_shared
-    from ingest.cli.common import known_universe, ready_database
-    from ingest.cli.progress import ProgressLine, print_account
+    from ingest.cli.common import Readiness, universe_to_record
+    from ingest.cli.progress import ProgressLine
     from ingest.config import settings
-    from ingest.supervisor import Progress, start, stop_signals
+    from ingest.supervisor import start, stop_signals
     from ingest.universe_keeper import UniverseKeeper
+    from sql.database import Database
     from sql.env_file import ENV_FILE
 
     config = settings(**({"mode": mode} if mode else {}))
@@ -42,26 +48,58 @@ def command(keys: tuple[str, ...], mode: str | None, for_s: float | None) -> Non
     config.token()
     if keys:
         config = config.model_copy(update={"universe": keys, "underlyings": ()})
-    with ready_database(config) as database:
+    with Database.place(config) as database:
+        ready = Readiness(database)
         keeper = UniverseKeeper(config, database.url)
-        wanted = known_universe(keeper)
+        wanted = universe_to_record(keeper, ready)
 
         async def ingest() -> Progress:
             with stop_signals(for_s=for_s) as stop:
-                line = ProgressLine(every_s=10)
                 return await start(
-                    config, database.url, wanted, stop=stop, keeper=keeper, show=line, ready=lambda _: _settle()
+                    config,
+                    database.url,
+                    wanted,
+                    stop=stop,
+                    keeper=keeper,
+                    show=ProgressLine(every_s=10),
+                    ready=lambda _: _settle(),
+                    make_ready=ready,
                 )
 
+        began = time.monotonic()
         progress = asyncio.run(ingest())
+    _report(progress, config)
+    _leave(1 if for_s is not None and time.monotonic() - began >= for_s and _say_if_never_connected(progress) else 0)
+
+
+def _report(progress: Progress, config: Settings) -> None:
+    """Print what was received, and what has become of it."""
+    from ingest.cli.progress import print_account
+
     for line in progress.lines:
         stats = [feed.stats for feed in line.feeds]
         frames, size, made = (sum(getattr(one, name) for one in stats) for name in ("frames", "bytes", "connections"))
-        if made or line.consumer.account.records:
-            click.echo(f"received {frames:,} frames, {size:,} bytes, {made} connection(s)")
-            name = f"collector {config.collector} stream {line.stream}"
+        if not made and not line.consumer.account.records:
+            continue
+        click.echo(f"received {frames:,} frames, {size:,} bytes, {made} connection(s)")
+        name = f"collector {config.collector} stream {line.stream}"
+        if line.consumer.knows_ledger:
             print_account(name, line.consumer.account, line.consumer.normaliser.counts)
-    _leave()
+        else:
+            click.echo(
+                f"{name}: {line.unwritten_records:,} records are in the journal and not in the database, which was "
+                "away: the next start writes them"
+            )
+
+
+def _say_if_never_connected(progress: Progress) -> bool:
+    """Say so if the feed could not be connected the whole time; tell whether that is so."""
+    feeds = [feed for line in progress.lines for feed in line.feeds if feed.keys]
+    if not feeds or any(feed.stats.connections for feed in feeds):
+        return False
+    feed = feeds[0]
+    click.echo(f"tickline: nothing was recorded: {feed.error.text or feed.life.state.value}", err=True)
+    return True
 
 
 def _settle() -> None:
@@ -70,8 +108,8 @@ def _settle() -> None:
     gc.freeze()
 
 
-def _leave() -> None:
-    """End the process at once if a thread still waits for a database that says nothing; Python would wait for it."""
+def _leave(code: int) -> None:
+    """End the process; at once if a thread still waits for a database that says nothing; Python would wait for it."""
     deadline = time.monotonic() + LEAVE_S
     for thread in threading.enumerate():
         if not thread.daemon and thread is not threading.current_thread():
@@ -80,4 +118,6 @@ def _leave() -> None:
                 logging.shutdown()
                 sys.stdout.flush()
                 sys.stderr.flush()
-                os._exit(0)
+                os._exit(code)
+    if code:
+        sys.exit(code)

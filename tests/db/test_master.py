@@ -19,6 +19,7 @@ from ingest.calendar_cache import load_calendar, refresh_calendar
 from ingest.cli import group
 from ingest.config import settings
 from ingest.instruments import load_master
+from ingest.names import recalled
 from ingest.session import Calendar, SegmentState, moment
 from ingest.simulator.recorded import RecordingSource
 from ingest.simulator.server import Simulator
@@ -183,6 +184,54 @@ def test_look_takes_keys_without_a_list_and_skips_unknown_names(
     assert "name skipped: unknown instrument 'NOSUCH'" in caplog.text
     with pytest.raises(ConfigError, match="unknown instrument 'INFI'.*'INFY'"):
         look("INFI")
+
+
+@on_one_engine
+def test_look_skips_unknown_underlyings_and_knows_those_that_have_left(
+    database: Database, conn: psycopg.Connection[Any], home: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    def look(underlyings: str, exclude: str = "", universe: str = "") -> set[str]:
+        config = settings(home=home, universe=universe, underlyings=underlyings, underlyings_exclude=exclude, futures=1)
+        return set(UniverseKeeper(config, database.url).look(NOON).keys)
+
+    with pytest.raises(ConfigError, match="'NIFTY' of TICKLINE_UNDERLYINGS .*no instruments are loaded"):
+        look("NIFTY", exclude="INFY")
+    assert look("NIFTY", universe="NSE_FO|50904") == {"NSE_FO|50904"}
+    load_master(conn, data_file(MASTER).read_bytes(), "file")
+    caplog.clear()
+    assert look("INFY,NIFTI") == look("INFY") != set()
+    assert "underlying skipped: underlying 'NIFTI' of TICKLINE_UNDERLYINGS" in caplog.text
+    assert "the nearest is 'NIFTY'" in caplog.text
+    with pytest.raises(ConfigError, match="'NIFTI' of TICKLINE_UNDERLYINGS .*the nearest is 'NIFTY'"):
+        look("NIFTI")
+    with pytest.raises(ConfigError, match="'TCSS' of TICKLINE_UNDERLYINGS_EXCLUDE .*the nearest is 'TCS'"):
+        look("INFY", exclude="TCSS")
+    # The list of a day without it: it has left, and is no slip of the pen.
+    [tcs] = resolve(conn, ["TCS"], on=NOON.date())
+    conn.execute(
+        "update instruments set valid_to = %s where underlying_key = %s and instrument_type in ('FUT', 'CE', 'PE')",
+        (NOON, tcs.instrument_key),
+    )
+    for name in ("tcs", tcs.instrument_key):
+        caplog.clear()
+        caplog.set_level("INFO")
+        assert look("INFY", exclude=name) == look("INFY")
+        assert "has no futures any more" in caplog.text
+
+
+@on_one_engine
+def test_look_remembers_what_names_mean_for_a_start_without_the_database(
+    database: Database, conn: psycopg.Connection[Any], home: Path
+) -> None:
+    load_master(conn, data_file(MASTER).read_bytes(), "file")
+    config = settings(home=home, universe="NIFTY FUT,NOSUCH", underlyings="INFY,BANKNIFTY", futures=1, option_strikes=1)
+    keeper = UniverseKeeper(config, database.url)
+    keeper.look(NOON)
+    keeper._prices["NSE_INDEX|Nifty Bank"] = 59_412.0
+    found = keeper.look(NOON).keys
+    assert len(found) == 1 + 2 + 2 + 3 * 2
+    assert recalled(config) == found
+    assert set(recalled(settings(home=home, universe=(), underlyings="INFY"))) < set(found)
 
 
 @on_one_engine

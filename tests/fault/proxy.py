@@ -49,6 +49,13 @@ class _Link:
                 end.shutdown(socket.SHUT_RDWR)
 
 
+def url_through(url: str, folder: Path) -> str:
+    """Return the URL that a database has through a proxy in a folder, which may come later."""
+    known = conninfo_to_dict(url)
+    login = ":".join(str(known[part]) for part in ("user", "password") if known.get(part))
+    return f"postgresql://{login}@/{known['dbname']}?host={quote(str(folder), safe='')}&sslmode=disable"
+
+
 class Proxy:
     """Carry connections to a PostgreSQL server until told otherwise.
 
@@ -69,8 +76,7 @@ class Proxy:
         known = conninfo_to_dict(url)
         self._host, self._port = str(known.get("host") or "localhost"), int(known.get("port") or 5432)
         folder.mkdir(parents=True, exist_ok=True)
-        login = ":".join(str(known[part]) for part in ("user", "password") if known.get(part))
-        self.url = f"postgresql://{login}@/{known['dbname']}?host={quote(str(folder), safe='')}&sslmode=disable"
+        self.url = url_through(url, folder)
         self._open = threading.Event()
         self._open.set()
         self._trap: Trap | None = None

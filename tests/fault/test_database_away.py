@@ -286,6 +286,7 @@ def test_writer_is_closed_when_its_thread_has_left_it(database: Database) -> Non
     """Closed under the thread, the connection's memory was used after it was freed: a segmentation fault."""
     ended: list[BaseException] = []
     patient = PatientWriter(Writer(database.url, "default"), first_s=0.05, max_s=0.1)
+    assert patient.meet(WITHIN_S)
 
     def use() -> None:
         try:

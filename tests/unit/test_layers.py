@@ -15,7 +15,7 @@ LAYERS = [
     | {"messages", "crowd", "pair", "journal_format", "subscription", "retry", "limiter", "candles", "clock", "master"}
     | {"session", "segments", "planner", "universe", "keystates", "life", "liveness", "habit", "market_info", "opens"},
     {"recording", "journal", "journal_writer", "journal_reader", "journal_keeper", "sources", "spool"}
-    | {"freshness", "timepiece", "fence", "last_error", "habit_cache", "access"}
+    | {"freshness", "timepiece", "fence", "last_error", "habit_cache", "access", "ledger", "names"}
     | {"calendar_cache", "tokens", "upstox", "instruments", "batches", "findings", "writer", "patient_writer", "feed"},
     {"rows", "quarantine", "consumer", "supervisor", "replay", "verify", "volumes", "backfill", "universe_keeper"}
     | {"segment_check"}

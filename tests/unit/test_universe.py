@@ -11,8 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ingest.master import read_master
-from ingest.universe import Chain, Contract, Rules, centre, chains_of, named_by, wanted
-from sql.errors import ConfigError
+from ingest.universe import Chain, Contract, Rules, centre, chains_of, named_by, unknown, wanted
 from tests.data import data_file
 
 BANKNIFTY = "NSE_INDEX|Nifty Bank"
@@ -98,11 +97,15 @@ def test_wanted_named_keys_are_always_there(chains: list[Chain]) -> None:
     assert found.keys == {"NSE_EQ|INE009A01021": "ltpc"}
 
 
-def test_wanted_unknown_underlying_is_refused_with_its_name(chains: list[Chain]) -> None:
-    with pytest.raises(ConfigError, match="'INFYY' of TICKLINE_UNDERLYINGS has no futures .*: the nearest is 'INFY'"):
-        wanted(Rules(underlyings=("INFYY",)), chains, spots={}, on=ON)
-    with pytest.raises(ConfigError, match="'FINIFTY' of TICKLINE_UNDERLYINGS_EXCLUDE .*: the nearest is 'FINNIFTY'"):
-        wanted(Rules(underlyings=("all",), exclude=("FINIFTY",)), chains, spots={}, on=ON)
+def test_unknown_underlying_means_nothing_and_is_told_with_the_nearest_name(chains: list[Chain]) -> None:
+    found = unknown(("INFYY", "all", "nifty"), "TICKLINE_UNDERLYINGS", chains)
+    assert found == {
+        "INFYY": "underlying 'INFYY' of TICKLINE_UNDERLYINGS has no futures in the instrument master: "
+        "the nearest is 'INFY'"
+    }
+    assert "no instruments are loaded" in unknown(("NIFTY",), "TICKLINE_UNDERLYINGS", [])["NIFTY"]
+    both = wanted(Rules(underlyings=("INFYY", "INFY"), exclude=("GONE",)), chains, spots={}, on=ON)
+    assert both == wanted(Rules(underlyings=("INFY",)), chains, spots={}, on=ON)
 
 
 def test_wanted_symbol_of_two_exchanges_means_both(chains: list[Chain]) -> None:

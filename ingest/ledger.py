@@ -1,0 +1,71 @@
+"""The rows of the ledger: which records of which segment are committed, and the state behind them.
+
+Owns what is written there; when, and in which transaction, is for the writer to know.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import psycopg
+from numpy.typing import NDArray
+
+from ingest.batches import Batch, time_of
+from ingest.journal import Position
+from sql import query
+
+Connection = psycopg.Connection[tuple[Any, ...]]
+
+
+def write_ledger(
+    connection: Connection, collector: str, stream: str, batch: Batch, values: NDArray[np.float64]
+) -> None:
+    """Note a batch; `values` are its rows, shape (rows, 28)."""
+    times = values[:, 0] if len(values) else None
+    connection.execute(
+        query("write_ledger"),
+        {
+            "collector": collector,
+            "segment": f"{stream}/{batch.segment}",
+            "offset_start": batch.offset_start,
+            "offset_end": batch.offset_end,
+            "first_seq": batch.first_seq,
+            "last_seq": batch.last_seq,
+            "frames": batch.frames,
+            "ticks": batch.rows.rows,
+            "rejected": len(batch.rejected),
+            "quarantined": len(batch.quarantined),
+            "duplicates": batch.duplicates,
+            "first_ts": None if times is None else time_of(times.min()),
+            "last_ts": None if times is None else time_of(times.max()),
+            "digest": batch.digest,
+        },
+    )
+
+
+def correct_ledger(connection: Connection, collector: str, stream: str, batch: Batch, rejected: int) -> None:
+    """Note that the database rejected so many rows of a batch."""
+    connection.execute(
+        query("correct_ledger"),
+        {
+            "collector": collector,
+            "segment": f"{stream}/{batch.segment}",
+            "offset_start": batch.offset_start,
+            "rejected": rejected,
+        },
+    )
+
+
+def write_checkpoint(connection: Connection, collector: str, stream: str, position: Position, state: bytes) -> None:
+    """Store the state at a committed position."""
+    connection.execute(
+        query("write_checkpoint"),
+        {
+            "collector": collector,
+            "stream": stream,
+            "segment": position.segment,
+            "end_offset": position.offset,
+            "state": state,
+        },
+    )
