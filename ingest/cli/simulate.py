@@ -11,15 +11,17 @@ import re
 import signal
 from datetime import datetime
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 from zoneinfo import ZoneInfo
 
 import click
 
+from ingest.cli.fault_options import FaultyCommand, bad_day, fault_options
 from sql.redaction import unfenced_stdout
 from sql.times import ist
 
 if TYPE_CHECKING:
+    from ingest.simulator.faults import BadDay
     from ingest.simulator.prices import PlantedSpike
     from ingest.simulator.server import Simulator
     from ingest.simulator.source import Source
@@ -67,7 +69,7 @@ def _parse_spikes(ctx: click.Context, param: click.Parameter, values: tuple[str,
     return spikes
 
 
-@click.command("simulate")
+@click.command("simulate", cls=FaultyCommand)
 @click.option("--frames", type=FILE, help="Play this recording (.frames.gz) or journal segment.")
 @click.option("--generate", is_flag=True, help="Play a made-up NSE session.")
 @click.option(
@@ -91,7 +93,7 @@ def _parse_spikes(ctx: click.Context, param: click.Parameter, values: tuple[str,
     type=click.IntRange(min=0),
     default=1,
     show_default=True,
-    help="Made-up session: the same seed and date give the same session.",
+    help="The same seed and date give the same made-up session, and the same faults.",
 )
 @click.option(
     "--instruments",
@@ -119,6 +121,7 @@ def _parse_spikes(ctx: click.Context, param: click.Parameter, values: tuple[str,
 @click.option(
     "--date", type=click.DateTime(["%Y-%m-%d"]), help="Made-up session: its date.  [default: the latest weekday]"
 )
+@fault_options
 def command(
     *,
     frames: Path | None,
@@ -133,6 +136,7 @@ def command(
     rate: float,
     spikes: list[PlantedSpike],
     date: datetime | None,
+    **faults: Any,
 ) -> None:
     """Serve a recorded or made-up market as Upstox V3 does, REST and WebSocket on one port.
 
@@ -144,6 +148,7 @@ def command(
       tickline simulate --frames session.frames.gz --speed max
       tickline simulate --generate --instruments 200 --rate 1000
       tickline simulate --generate --spike "NSE_FO|35000@36:2.5x20"
+      tickline simulate --generate --drop-every 30 --refuse 429@60+20 --mute "NSE_FO|35000@90+30"
     """
     if generate and frames is not None:
         raise click.UsageError("--generate and --frames exclude each other: give one of them")
@@ -157,7 +162,19 @@ def command(
         source = _recorded(frames, instruments_file)
     else:
         raise click.UsageError("nothing to play: give --frames FILE or --generate")
-    asyncio.run(_serve(source, host=host, port=port, token=token, speed=speed))
+    day = bad_day(faults, seed=seed)
+    _check_muted(day, source)
+    asyncio.run(_serve(source, day, host=host, port=port, token=token, speed=speed))
+
+
+def _check_muted(day: BadDay, source: Source) -> None:
+    from ingest.simulator.faults import ALL
+
+    for one in day.episodes:
+        if one.switch == "mute" and one.value != ALL and one.value not in source.keys:
+            raise click.UsageError(
+                f"--mute {one.value!r} is not in the market: give one of its {len(source.keys)} keys, or all"
+            )
 
 
 def _recorded(frames: Path, instruments_file: Path | None) -> Source:
@@ -180,7 +197,8 @@ def _generated(
     return GeneratedMarket(Session(day), seed=seed, instruments=instruments, rate=rate, plant=spikes)
 
 
-async def _serve(source: Source, *, host: str, port: int, token: str, speed: float) -> None:
+async def _serve(source: Source, day: BadDay, *, host: str, port: int, token: str, speed: float) -> None:
+    from ingest.simulator.rehearsal import Rehearsal
     from ingest.simulator.server import Simulator
 
     stop = asyncio.Event()
@@ -190,20 +208,27 @@ async def _serve(source: Source, *, host: str, port: int, token: str, speed: flo
     async with Simulator(source, host=host, port=port, token=token, speed=speed) as simulator:
         click.echo(f"UPSTOX_API_URL={simulator.url}")
         click.echo(f"UPSTOX_ASSETS_URL={simulator.url}")
-        click.echo(f"UPSTOX_ACCESS_TOKEN={token}", file=unfenced_stdout())  # it opens nothing but this simulator
+        _say(f"UPSTOX_ACCESS_TOKEN={token}")
         click.echo(f"playing {source.title}, speed {'max' if speed == math.inf else f'{speed:g}'}")
         click.echo("waiting for a client to subscribe; Ctrl-C stops")
+        rehearsing = asyncio.create_task(Rehearsal(day, simulator, _say).run(), name="simulator faults")
         progress = asyncio.create_task(_report(simulator), name="simulator progress")
         serving = asyncio.create_task(simulator.serve(), name="simulator")
         stopped = asyncio.create_task(stop.wait(), name="stop signal")
         try:
-            await asyncio.wait((serving, stopped), return_when=asyncio.FIRST_COMPLETED)
-            if serving.done():
-                serving.result()
+            await asyncio.wait((serving, rehearsing, stopped), return_when=asyncio.FIRST_COMPLETED)
+            for playing in (serving, rehearsing):
+                if playing.done():
+                    playing.result()
         finally:
-            for task in (progress, serving, stopped):
+            for task in (rehearsing, progress, serving, stopped):
                 task.cancel()
     click.echo(f"stopped: {simulator.frames_sent} frames, {simulator.updates_sent} updates sent")
+
+
+def _say(text: str) -> None:
+    """Print a line that may name a token: it opens nothing but this simulator."""
+    click.echo(text, file=unfenced_stdout())
 
 
 async def _report(simulator: Simulator) -> None:

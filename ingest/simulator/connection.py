@@ -172,6 +172,11 @@ class Connection:
         self._moved.set()
 
     @property
+    def is_idle(self) -> bool:
+        """Whether nothing waits."""
+        return not self._waiting
+
+    @property
     def is_behind(self) -> bool:
         """Whether a market that can wait should wait for this client."""
         return len(self._waiting) >= BEHIND_FRAMES or self._waiting_bytes >= BEHIND_BYTES

@@ -13,14 +13,13 @@ import asyncio
 import logging
 import math
 from collections.abc import Iterable
-from dataclasses import dataclass, field
 from enum import Enum
 
 from ingest.model import Mode
 from ingest.proto import upstox_feed_v3_pb2 as pb
 from ingest.simulator.connection import OUTBOX_BYTES_MAX, Connection, FrameParts, Request
+from ingest.simulator.faults import Faults
 from ingest.simulator.source import MarketFrame, Source
-from ingest.simulator.spoil import Spoiling
 from ingest.simulator.wire import SEGMENTS, market_info, project
 from ingest.timepiece import Timepiece
 
@@ -39,31 +38,6 @@ class Phase(Enum):
     WAITING = "waiting"
     PLAYING = "playing"
     ENDED = "ended"
-
-
-@dataclass(slots=True)
-class Faults:
-    """Switches for what goes wrong; they may be turned at any time.
-
-    Attributes
-    ----------
-    refuse
-        Status (401, 403, 429) with which authorise and handshake are answered; None: as they should be.
-    mute
-        Keys of which nothing is sent.
-    spoiling
-        What is done to live frames on their way to a client.
-    rest_fails_every
-        Every so many requests for bars one is answered with 429; 0: none is.
-    no_candle
-        Minutes that REST does not know: key and start, epoch milliseconds.
-    """
-
-    refuse: int | None = None
-    mute: set[str] = field(default_factory=set)
-    spoiling: Spoiling = field(default_factory=Spoiling)
-    rest_fails_every: int = 0
-    no_candle: set[tuple[str, int]] = field(default_factory=set)
 
 
 class Player:
@@ -140,6 +114,15 @@ class Player:
     def say_auction(self, segment: str, word: str) -> None:
         """Say what the closing auction of a segment does, as `casMarketStatus`."""
         self._auctions[segment] = word
+        self.say_status()
+
+    def say(self, payload: bytes) -> None:
+        """Send a frame to every client, whatever it says."""
+        for connection in self.connections:
+            connection.put(payload)
+
+    def say_status(self) -> None:
+        """Say again what the segments are."""
         self._change_status(self._status)
 
     def last_trade(self, key: str) -> pb.LTPC | None:
@@ -224,8 +207,7 @@ class Player:
 
     def _change_status(self, status: dict[str, int]) -> None:
         self._status = status
-        for connection in self.connections:
-            connection.put(market_info(self.current_ms, status, self._auctions))
+        self.say(market_info(self.current_ms, status, self._auctions))
 
     async def _wait_for_clients(self) -> None:
         """Wait until somebody listens and nobody is behind."""

@@ -16,7 +16,8 @@ from typing import Any
 from aiohttp import web
 
 from ingest.simulator.bars import MinuteBar
-from ingest.simulator.player import Faults, Phase, Player
+from ingest.simulator.faults import Faults
+from ingest.simulator.player import Phase, Player
 from ingest.simulator.session import MINUTE_MS
 from ingest.simulator.source import Source
 
@@ -57,7 +58,7 @@ class Rest:
             if len(self._times) >= count and now - self._times[-count] < seconds:
                 return 429
         self._times.append(now)
-        if self.faults.rest_fails_every and self.requests % self.faults.rest_fails_every == 0:
+        if self.faults.busy_every and self.requests % self.faults.busy_every == 0:
             return 429
         return None
 

@@ -7,8 +7,6 @@ from __future__ import annotations
 
 import asyncio
 import errno
-import gzip
-import json
 import logging
 import math
 import time
@@ -16,17 +14,18 @@ import uuid
 from collections import Counter
 from datetime import date
 from types import TracebackType
-from typing import Any, Self
+from typing import Self
 
 from aiohttp import WSMsgType, web
 from yarl import URL
 
-from ingest import session
-from ingest.session import usual_hours
+from ingest.model import Mode
+from ingest.simulator.answers import EXCHANGES, Masters, error, holidays, timings_of
 from ingest.simulator.connection import Connection, parse_request
-from ingest.simulator.player import Faults, Player
+from ingest.simulator.faults import Faults
+from ingest.simulator.player import Player
 from ingest.simulator.rest import HISTORICAL_PATH, INTRADAY_PATH, PRICES_PATH, QUOTES_PATH, Rest
-from ingest.simulator.source import Instrument, Source
+from ingest.simulator.source import Source
 from ingest.simulator.spoil import Spoiler
 from ingest.timepiece import Timepiece
 from sql.errors import ConfigError
@@ -41,22 +40,11 @@ FEEDER_PATH = "/market-data-feeder/v3/upstox-developer-api/feeds"
 HOLIDAYS_PATH = "/v2/market/holidays"
 TIMINGS_PATH = "/v2/market/timings/{day}"
 INSTRUMENTS_PATH = "/market-quote/instruments/exchange/{name}.json.gz"
-EXCHANGES = ("complete", "NSE", "BSE")
 
 CODE_LIFE_S = 60.0  # the vendor's codes are good for about a minute
 CODES_MAX = 1000  # codes never used: the oldest go
 PING_AFTER_S = 20.0  # twice within the minute after which proxies commonly cut a silent connection
 CLOSE_S_MAX = 2.0
-
-CLOSED = ["NSE", "NFO", "CDS", "BSE", "BFO", "BCD"]  # on a holiday of NSE
-
-_ERRORS = {
-    400: ("UDAPI1021", "Invalid request"),
-    401: ("UDAPI100050", "Invalid token used to access API"),
-    403: ("UDAPI100500", "Forbidden"),
-    404: ("UDAPI100060", "Resource not Found."),
-    429: ("UDAPI10005", "Too Many Request Sent"),
-}
 
 
 class _Client:
@@ -65,6 +53,14 @@ class _Client:
     def __init__(self, request: web.Request, response: web.WebSocketResponse) -> None:
         self.request = request
         self.response = response
+
+    @property
+    def port(self) -> int | None:
+        """The client's port, while it is connected."""
+        if self.request.transport is None:
+            return None
+        port: int = self.request.transport.get_extra_info("peername")[1]
+        return port
 
     def abort(self) -> None:
         """Cut the TCP connection without a word."""
@@ -102,6 +98,8 @@ class Simulator:
     ----------
     asked
         How often a feed URI and how often a WebSocket was asked for, granted or not.
+    called
+        Set since the first of these.
 
     Examples
     --------
@@ -136,17 +134,14 @@ class Simulator:
         self.player = Player(source, speed=speed, settle_s=settle_s, faults=self.faults, timepiece=timepiece)
         self.rest = Rest(source, self.player, self.faults)
         # Rows as the vendor's; a test or a rehearsal adds its own.
-        self.holidays: list[dict[str, Any]] = [
-            {"date": str(day), "holiday_type": "TRADING_HOLIDAY", "closed_exchanges": CLOSED, "open_exchanges": []}
-            for day in sorted(session.HOLIDAYS)
-        ]
+        self.holidays = holidays()
+        self.called = asyncio.Event()
         self.asked = Counter[str]()
         self.frames_sent = 0
         self.updates_sent = 0
         self._clients: set[_Client] = set()
         self._codes: dict[str, float] = {}  # code -> when it dies, by the monotonic clock
-        self._masters: dict[str, tuple[list[Instrument], bytes]] = {}  # what was packed, and the file
-        self._master_lock = asyncio.Lock()
+        self._masters = Masters(source, self.faults)
         self._runner: web.AppRunner | None = None
         self._playing: asyncio.Task[None] | None = None
 
@@ -170,10 +165,24 @@ class Simulator:
         assert self._playing is not None
         await asyncio.shield(self._playing)
 
+    @property
+    def subscribed(self) -> dict[str, Mode]:
+        """What is sent to any client: key -> mode."""
+        return {key: mode for connection in self.player.connections for key, mode in connection.modes.items()}
+
     def drop_all(self) -> None:
         """Cut every TCP connection without a word, as most real disconnects are (1006)."""
         for client in list(self._clients):
             client.abort()
+
+    def drop_one(self, port: int | None = None) -> None:
+        """Cut one TCP connection without a word: that of a client's port, or any."""
+        next(client for client in self._clients if port in {None, client.port}).abort()
+
+    def expire_token(self, successor: str) -> None:
+        """Accept another token from now on; who is connected by the old one is cut."""
+        self.token = successor
+        self.drop_all()
 
     async def close_all(self, code: int) -> None:
         """Close every WebSocket with a close code."""
@@ -237,7 +246,7 @@ class Simulator:
         """Log whoever asks in, and send the browser back with a code."""
         asked = request.query
         if asked.get("response_type") != "code" or not asked.get("client_id") or not asked.get("redirect_uri"):
-            return _error(400)
+            return error(400)
         code = self._new_code()
         answer = URL(asked["redirect_uri"]).update_query({"code": code, "state": asked.get("state", "")})
         return web.Response(status=302, headers={"Location": str(answer)})
@@ -246,25 +255,20 @@ class Simulator:
         form = await request.post()
         dies = self._codes.pop(str(form.get("code")), -math.inf)
         if dies < time.monotonic() or form.get("grant_type") != "authorization_code" or not form.get("client_secret"):
-            return _error(401)
+            return error(401)
         return web.json_response({"access_token": self.token, "user_id": "simulated", "broker": "UPSTOX"})
 
     async def _instruments(self, request: web.Request) -> web.StreamResponse:
         name = request.match_info["name"]
         if name not in EXCHANGES:
-            return _error(404)
-        async with self._master_lock:
-            rows, packed = self._masters.get(name, (None, b""))
-            if rows != (now := _master_of(self.source, name)):  # a new day has a new one
-                packed = await asyncio.to_thread(_pack, now)
-                self._masters[name] = now, packed
-        return web.Response(body=packed, content_type="application/gzip")
+            return error(404)
+        return web.Response(body=await self._masters.file(name), content_type="application/gzip")
 
     async def _bars(self, request: web.Request) -> web.StreamResponse:
         if request.path in {QUOTES_PATH, PRICES_PATH} and not self._is_authorized(request):  # candles need no token
-            return _error(401)
+            return error(401)
         answer = self.rest.answer(request)
-        return _error(answer) if isinstance(answer, int) else web.json_response(answer)
+        return error(answer) if isinstance(answer, int) else web.json_response(answer)
 
     async def _holidays(self, request: web.Request) -> web.StreamResponse:
         return web.json_response({"status": "success", "data": self.holidays})
@@ -273,23 +277,23 @@ class Simulator:
         try:
             day = date.fromisoformat(request.match_info["day"])
         except ValueError:
-            return _error(400)
-        return web.json_response({"status": "success", "data": _timings_of(day)})
+            return error(400)
+        return web.json_response({"status": "success", "data": timings_of(day)})
 
     async def _not_found(self, request: web.Request) -> web.StreamResponse:
-        return _error(404)
+        return error(404)
 
     async def _feed(self, request: web.Request) -> web.StreamResponse:
-        self.asked["connect"] += 1
+        self._note_call("connect")
         if self.faults.refuse is not None:
-            return _error(self.faults.refuse)
+            return error(self.faults.refuse)
         dies = self._codes.pop(request.query.get("code", ""), -math.inf)
         if dies < time.monotonic() or len(self._clients) >= self.connections_max:
-            return _error(403)
+            return error(403)
         # No compression: the vendor's frames come plain, and loopback gains nothing by it.
         response = web.WebSocketResponse(compress=False, heartbeat=self.ping_after_s)
         if not response.can_prepare(request).ok:
-            return _error(403)
+            return error(403)
         client = _Client(request, response)
         connection = Connection(client)
         self._clients.add(client)
@@ -310,7 +314,7 @@ class Simulator:
         return response
 
     async def _send(self, response: web.WebSocketResponse, connection: Connection) -> None:
-        spoiler = Spoiler(lambda: self.faults.spoiling)
+        spoiler = Spoiler(self.faults)
         while True:
             for message, updates in spoiler.take(*await connection.next_frame()):
                 try:
@@ -325,10 +329,14 @@ class Simulator:
             connection.frame_sent()
 
     def _refusal(self, request: web.Request) -> web.Response | None:
-        self.asked["authorize"] += 1
+        self._note_call("authorize")
         if self.faults.refuse is not None:
-            return _error(self.faults.refuse)
-        return None if self._is_authorized(request) else _error(401)
+            return error(self.faults.refuse)
+        return None if self._is_authorized(request) else error(401)
+
+    def _note_call(self, what: str) -> None:
+        self.asked[what] += 1
+        self.called.set()
 
     def _is_authorized(self, request: web.Request) -> bool:
         return request.headers.get("Authorization") == f"Bearer {self.token}"
@@ -342,35 +350,6 @@ class Simulator:
         while len(self._codes) > CODES_MAX:
             del self._codes[next(iter(self._codes))]
         return code
-
-
-def _error(status: int) -> web.Response:
-    """Answer with the vendor's error envelope, in both of its spellings."""
-    code, message = _ERRORS.get(status, ("UDAPI100000", "Error"))
-    error: dict[str, Any] = {"errorCode": code, "message": message, "propertyPath": None, "invalidValue": None}
-    error |= {"error_code": code, "property_path": None, "invalid_value": None}
-    return web.json_response({"status": "error", "errors": [error]}, status=status)
-
-
-def _timings_of(day: date) -> list[dict[str, Any]]:
-    hours = {exchange: usual_hours(exchange, day) for exchange in dict.fromkeys(session.EXCHANGES.values())}
-    return [
-        {
-            "exchange": exchange,
-            "start_time": int(found.opens.timestamp() * 1000),
-            "end_time": int(found.closes.timestamp() * 1000),
-        }
-        for exchange, found in hours.items()
-        if found
-    ]
-
-
-def _master_of(source: Source, exchange: str) -> list[Instrument]:
-    return [row for row in source.instruments() if exchange in {"complete", row.get("exchange")}]
-
-
-def _pack(rows: list[Instrument]) -> bytes:
-    return gzip.compress(json.dumps(rows).encode(), compresslevel=1, mtime=0)
 
 
 def _listen_error(exc: OSError, host: str, port: int) -> ConfigError:

@@ -16,8 +16,8 @@ from ingest.backfill import Backfill, Repair, Store, Task, day_span
 from ingest.candles import Candle
 from ingest.cli.backfill import command as backfill_command
 from ingest.config import Settings, settings
+from ingest.simulator.faults import Faults
 from ingest.simulator.market import GeneratedMarket
-from ingest.simulator.player import Faults
 from ingest.simulator.server import Simulator
 from ingest.simulator.session import Session
 from ingest.supervisor import Progress, start
@@ -96,7 +96,7 @@ def test_random_breaks_are_repaired_and_what_the_vendor_does_not_have_is_named(
     missing = {(key, missing_ms) for key in sorted(market.keys)[:3]}
 
     async def whole() -> tuple[Repair, int]:
-        faults = Faults(rest_fails_every=9, no_candle=missing)
+        faults = Faults(busy_every=9, no_candle=missing)
         async with Simulator(market, speed=SPEED, faults=faults) as simulator:
             config = configured(simulator, home, backfill_s=0.3 if along else 0)
             await record(simulator, database, config, seed=11)

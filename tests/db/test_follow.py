@@ -26,11 +26,6 @@ async def until(condition: Callable[[], bool]) -> None:
             await asyncio.sleep(0.02)
 
 
-def subscribed(simulator: Simulator) -> dict[str, Mode]:
-    """What the server holds for its clients: the truth about what was asked for."""
-    return {key: mode for connection in simulator.player.connections for key, mode in connection.modes.items()}
-
-
 def as_modes(keys: dict[str, str]) -> dict[str, Mode]:
     return {key: MODE_NAMES[mode] for key, mode in keys.items()}
 
@@ -63,9 +58,9 @@ def test_universe_that_changes_is_subscribed_and_unsubscribed_while_recording(da
             )
             # The index ticks, so its options are wanted: one strike on each side, calls and puts. At the market's
             # own speed the window stands still for the seconds that this takes.
-            await until(lambda: len(subscribed(simulator)) == 2 + 3 * 2)
+            await until(lambda: len(simulator.subscribed) == 2 + 3 * 2)
             wanted = keeper.look(datetime.now(UTC)).keys
-            await until(lambda: subscribed(simulator) == as_modes(wanted))
+            await until(lambda: simulator.subscribed == as_modes(wanted))
             with database.connect(autocommit=True) as connection:
 
                 def ticking() -> set[str]:
@@ -78,7 +73,7 @@ def test_universe_that_changes_is_subscribed_and_unsubscribed_while_recording(da
             # What is subscribed now is subscribed again on the next connection.
             simulator.drop_all()
             await until(lambda: seen[0].feed is not None and seen[0].feed.stats.connections == 2)
-            await until(lambda: subscribed(simulator) == as_modes(wanted))
+            await until(lambda: simulator.subscribed == as_modes(wanted))
             stop.set()
             await running
 
@@ -102,18 +97,18 @@ def test_change_asks_the_server_for_what_differs_only(database: Database, home: 
             before = dict.fromkeys(keys[:40], "full")
             stop, seen = asyncio.Event(), list[Progress]()
             running = asyncio.create_task(start(config, database.url, before, stop=stop, ready=seen.append))
-            await until(lambda: len(subscribed(simulator)) == 40)
+            await until(lambda: len(simulator.subscribed) == 40)
             feed = seen[0].feed
             assert feed is not None
             after = {**dict.fromkeys(keys[20:30], "full"), **dict.fromkeys(keys[30:60], "ltpc")}
             feed.change(after)
-            await until(lambda: subscribed(simulator) == as_modes(after))
+            await until(lambda: simulator.subscribed == as_modes(after))
             # A change of mind while the first change is still being sent ends where it should.
             feed.change(before)
             await asyncio.sleep(0.01)
             feed.change(after)
             feed.change({NIFTY: "full"})
-            await until(lambda: subscribed(simulator) == {NIFTY: Mode.FULL})
+            await until(lambda: simulator.subscribed == {NIFTY: Mode.FULL})
             assert feed.stats.connections == 1
             stop.set()
             await running

@@ -25,7 +25,7 @@ from sql.database import Database
 from sql.errors import ConfigError
 from tests.data import REPOSITORY
 from tests.engines import on_one_engine
-from tests.fault.live import Running, running, until
+from tests.fault.live import running, until
 
 API = "/api/v1/websocket"
 
@@ -58,10 +58,6 @@ async def served(port: int) -> None:
     async with asyncio.timeout(30):
         while not await answers():
             await asyncio.sleep(0.05)
-
-
-def carried(run: Running) -> dict[str, Any]:
-    return {key: mode for one in run.simulator.player.connections for key, mode in one.modes.items()}
 
 
 @on_one_engine
@@ -198,14 +194,14 @@ def test_subscriptions_change_at_run_time(database: Database, home: Path) -> Non
             keys = sorted(run.simulator.source.keys)
             await run.live()
             await served(port)
-            await until(lambda: len(carried(run)) == 60)
+            await until(lambda: len(run.simulator.subscribed) == 60)
             own = bearer(home)
             assert (await asked(port, f"{API}/unsubscribe", {"keys": keys[:5]}, **own))[1] == {"total_symbols": 55}
-            await until(lambda: sorted(carried(run)) == keys[5:])
+            await until(lambda: sorted(run.simulator.subscribed) == keys[5:])
             await asked(port, f"{API}/subscribe", {"keys": keys[:1], "mode": "ltpc"}, **own)
-            await until(lambda: carried(run).get(keys[0]) == MODE_NAMES["ltpc"])
+            await until(lambda: run.simulator.subscribed.get(keys[0]) == MODE_NAMES["ltpc"])
             await asked(port, f"{API}/change-mode", {"keys": keys[5:7], "mode": "option_greeks"}, **own)
-            await until(lambda: carried(run)[keys[6]] == MODE_NAMES["option_greeks"])
+            await until(lambda: run.simulator.subscribed[keys[6]] == MODE_NAMES["option_greeks"])
             code, answer = await asked(port, f"{API}/change-mode", {"keys": keys[1:2], "mode": "full"}, **own)
             assert code == 409 and "subscribe first" in answer["error"]
             many = [f"NSE_FO|{number}" for number in range(9_000)]

@@ -19,6 +19,7 @@ from ingest.config import settings
 from ingest.proto import upstox_feed_v3_pb2 as pb
 from ingest.service import Service
 from ingest.simulator.bars import MinuteBar
+from ingest.simulator.faults import Faults
 from ingest.simulator.server import Simulator
 from ingest.simulator.source import Instrument, MarketFrame, Source
 from ingest.simulator.wire import SEGMENTS
@@ -113,7 +114,7 @@ class Turned:
             self._lost = on_the_way  # with the connection
         elif self.subscribed != set(feed.keys) or on_the_way != self._lost:
             return False
-        sent = all(not connection._waiting for connection in self.simulator.player.connections)
+        sent = all(connection.is_idle for connection in self.simulator.player.connections)
         consumer = line.consumer
         taken = (
             consumer._read is None
@@ -126,7 +127,7 @@ class Turned:
     @property
     def subscribed(self) -> set[str]:
         """What the server sends."""
-        return {key for connection in self.simulator.player.connections for key in connection.modes}
+        return set(self.simulator.subscribed)
 
     @property
     def attempts(self) -> int:
@@ -136,10 +137,16 @@ class Turned:
 
 @asynccontextmanager
 async def turned(
-    database: Database, home: Path, source: Source, dial: Dial, port: int = 0, **given: Any
+    database: Database,
+    home: Path,
+    source: Source,
+    dial: Dial,
+    port: int = 0,
+    faults: Faults | None = None,
+    **given: Any,
 ) -> AsyncIterator[Turned]:
     """Run `start` with a universe on a source, both by the dial."""
-    async with Simulator(source, port=port, settle_s=0.0, timepiece=dial) as simulator:
+    async with Simulator(source, port=port, settle_s=0.0, faults=faults, timepiece=dial) as simulator:
         values: dict[str, Any] = settings_for(simulator, home) | {
             "subscribe_interval_ms": 0,
             "backfill_s": 0,

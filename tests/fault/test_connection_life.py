@@ -18,10 +18,10 @@ from ingest.life import State
 from ingest.model import RecordKind
 from ingest.planner import LIMITS, Limit
 from ingest.proto import upstox_feed_v3_pb2 as pb
+from ingest.simulator.faults import Faults
 from ingest.simulator.market import GeneratedMarket
 from ingest.simulator.server import Simulator
 from ingest.simulator.session import Session
-from ingest.simulator.spoil import Spoiling
 from ingest.status import health, websocket_status
 from ingest.timepiece import Timepiece
 from ingest.verify import verify_stream
@@ -117,7 +117,7 @@ def test_one_connection_that_dies_does_not_disturb_the_other(database: Database,
             assert [len(line.feed.keys) for line in (first, second)] == [2_000, 1_525]
             await until(lambda: run.confirmed == 3_525)
             await run.live(connections=2)
-            next(iter(run.simulator._clients)).abort()
+            run.simulator.drop_one()
             await run.live(connections=3)
             assert sorted(line.feed.stats.connections for line in (first, second)) == [1, 2]
             await until(lambda: run.confirmed == 3_525)
@@ -136,8 +136,7 @@ def test_muted_keys_are_named_and_asked_for_again(
     async def run() -> None:
         source = market()
         mute = sorted(source.keys)[:7]
-        async with Simulator(source, speed=1.0) as simulator:
-            simulator.faults.mute.update(mute)
+        async with Simulator(source, speed=1.0, faults=Faults(mute=set(mute))) as simulator:
             run = Running(simulator, database, home, confirm_s=1.0)
             await run.begin(sorted(source.keys))
             states = run.service.lines[0].feed.states
@@ -197,8 +196,7 @@ def test_token_that_ends_in_mid_session_is_replaced_by_the_new_one_in_env_file(
     async def run() -> None:
         async with running(database, home, token_poll_s=0.05, feed_route=route) as run:
             await run.live()
-            run.simulator.token = "tomorrow"
-            run.simulator.drop_all()
+            run.simulator.expire_token("tomorrow")
             feed = run.service.lines[0].feed
             await until(lambda: feed.life.state is State.WAITING_FOR_TOKEN)
             store_token(home / ".env", "tomorrow")
@@ -209,23 +207,22 @@ def test_token_that_ends_in_mid_session_is_replaced_by_the_new_one_in_env_file(
 
 
 @pytest.mark.parametrize(
-    "switches",
-    [Spoiling(drop=2), Spoiling(repeat=3), Spoiling(swap=3), Spoiling(text=5), Spoiling(pad=50)],
+    "faults",
+    [Faults(skip_every=2), Faults(repeat_every=3), Faults(swap_every=3), Faults(text_every=5), Faults(huge_every=50)],
     ids=["half rate", "repeated", "swapped", "text", "over 1 MiB"],
 )
 def test_spoilt_frames_neither_end_the_connection_nor_count_volume_twice(
-    database: Database, home: Path, switches: Spoiling
+    database: Database, home: Path, faults: Faults
 ) -> None:
     async def run() -> tuple[int, int, int]:
-        async with Simulator(market(), speed=20.0) as simulator:
-            simulator.faults.spoiling = switches
+        async with Simulator(market(), speed=20.0, faults=faults) as simulator:
             run = Running(simulator, database, home)
             await run.begin(sorted(simulator.source.keys))
             await until(lambda: run.ticks > 5_000)
             await run.end()
             line = run.service.lines[0]
             assert line.feed.stats.connections == 1
-            assert bool(line.feed.stats.text_frames) == bool(switches.text)
+            assert bool(line.feed.stats.text_frames) == bool(faults.text_every)
             account = line.consumer.account
             assert (account.rejected, account.quarantined) == (0, 0)
             return line.feed.stats.frames, account.frames, account.ticks
@@ -268,7 +265,7 @@ def test_keys_beyond_the_vendors_limit_are_named_within_seconds(
         async with running(database, home, market(3_525, 2_000.0), subscribe_interval_ms=1, confirm_s=3.0) as run:
             states = run.service.lines[0].feed.states
             await until(lambda: len(states.in_state(KeyState.FAILED)) == 1_525, within_s=30)
-            carried = run.simulator.player.connections[0].modes
+            carried = run.simulator.subscribed
             assert set(states.in_state(KeyState.FAILED)) == set(run.service.keys) - carried.keys()
             assert len(websocket_status(run.service)["failed_keys"]) == 1_525
 

@@ -16,9 +16,9 @@ import pytest
 from ingest.cli.login import store_token
 from ingest.habit import Habit
 from ingest.life import State
+from ingest.simulator.faults import Faults
 from ingest.simulator.market import GeneratedMarket
 from ingest.simulator.session import Session
-from ingest.simulator.spoil import Spoiling
 from ingest.status import health, websocket_status
 from sql.database import Database
 from tests.engines import on_one_engine
@@ -126,8 +126,7 @@ async def the_night(run: Turned, home: Path, rolled: set[str]) -> None:
     attempts = run.attempts
     await run.to(at(SECOND, 3, 30), 900.0)
     assert run.attempts == attempts
-    simulator.token = "tomorrow"
-    simulator.drop_all()
+    simulator.expire_token("tomorrow")
     await run.to(at(SECOND, 4, 0), 60.0)
     assert feed.life.state is State.WAITING_FOR_TOKEN
     await run.to(at(SECOND, 7, 0), 300.0)
@@ -193,10 +192,9 @@ def test_half_of_what_earlier_days_had_is_said_and_no_more_when_it_is_back(datab
     """The connection has never brought more: only earlier days know that this is little."""
     source = GeneratedMarket(Session(SECOND), seed=3, instruments=60, rate=120.0)
 
-    async def played(spoiling: Spoiling, course: Callable[[Turned], Awaitable[None]], port: int = 0) -> None:
+    async def played(faults: Faults, course: Callable[[Turned], Awaitable[None]], port: int = 0) -> None:
         dial = Dial(at(SECOND, 9, 14, 50))
-        async with turned(database, home, source, dial, port, universe=",".join(source.keys)) as run:
-            run.simulator.faults.spoiling = spoiling
+        async with turned(database, home, source, dial, port, faults, universe=",".join(source.keys)) as run:
             await course(run)
 
     async def usual(run: Turned) -> None:
@@ -214,12 +212,12 @@ def test_half_of_what_earlier_days_had_is_said_and_no_more_when_it_is_back(datab
         assert connection["verdict"] == "slow"
         assert 0.4 < connection["frames_per_s"] / connection["frames_per_s_usual"] < 0.6
         assert service.watch.alarms["1"].slow == 1
-        run.simulator.faults.spoiling.drop = 0
+        run.simulator.faults.skip_every = 0
         await run.to(run.dial.now() + timedelta(minutes=2), 1.0)
         assert health(service) == {"status": "healthy", "environment": "simulator", "problems": [], "warnings": []}
         assert run.feed.stats.connections == 1
 
-    asyncio.run(played(Spoiling(), usual))
+    asyncio.run(played(Faults(), usual))
     stored = json.loads((home / "habits.json").read_text())
     ((owner, connections),) = stored.items()
     learnt = connections["1"]
@@ -229,4 +227,4 @@ def test_half_of_what_earlier_days_had_is_said_and_no_more_when_it_is_back(datab
     for days, minute in product(range(5, 0, -1), range(30)):
         known.learn(at(SECOND, 9, 15 + minute) - timedelta(days=days), rate * (1 + days % 2 / 50), 60)
     (home / "habits.json").write_text(json.dumps({owner: {"1": known.dump()}}))
-    asyncio.run(played(Spoiling(drop=2), half, int(owner.rpartition(":")[2])))
+    asyncio.run(played(Faults(skip_every=2), half, int(owner.rpartition(":")[2])))

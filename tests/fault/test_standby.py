@@ -95,9 +95,7 @@ def missed_by_nobody(run: Running) -> list[Feed]:
 def cut(simulator: Simulator, feed: Feed) -> None:
     """Cut a connection at the server, without a word."""
     assert feed._socket is not None
-    port = feed._socket.local_address[1]
-    (client,) = (one for one in simulator._clients if one.request.transport.get_extra_info("peername")[1] == port)
-    client.abort()
+    simulator.drop_one(feed._socket.local_address[1])
 
 
 def updates_brought(folder: Path) -> list[int]:
@@ -155,7 +153,7 @@ def test_standby_alone_says_so_and_the_state_is_healthy(database: Database, home
             assert [one["name"] for one in status["connections"]] == ["1", "1 standby"]
             assert status["confirmed_keys"] == 60
             run.simulator.connections_max = 1
-            next(iter(run.simulator._clients)).abort()
+            run.simulator.drop_one()
             await until(lambda: any(feed.life.failures > 1 for feed in feeds))
             ticks = run.ticks
             await until(lambda: run.ticks > ticks + 100)
