@@ -301,9 +301,14 @@ async def _json(response: aiohttp.ClientResponse, bytes_max: int) -> Any:
     """
     body = await _body(response, bytes_max, "TICKLINE_ANSWER_BYTES_MAX")
     try:
-        return json.loads(body)
+        return json.loads(body, parse_constant=_no_constant)
     except (ValueError, RecursionError):  # which may hold the body, and that a token or a code
         raise FeedError(f"answer of {str(response.url.origin())!r} is not understood: it is no JSON") from None
+
+
+def _no_constant(text: str) -> Any:
+    """Refuse NaN and Infinity, which Python reads and JSON does not have."""
+    raise ValueError(text)
 
 
 def refused(status: int, code: str = "") -> FeedError:

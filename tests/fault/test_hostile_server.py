@@ -22,6 +22,7 @@ from sql.database import Database
 from tests.data import data_file
 from tests.engines import on_one_engine
 from tests.fault.harness import Ingester, Market, committed, wait_until
+from tests.fault.hostile import ANSWERS, Hostile
 
 RSS_BYTES_MAX = 300 * 2**20
 DEEP = b"[" * 200_000
@@ -69,15 +70,18 @@ ODD_ROWS: list[Any] = [
 class Vendor:
     """A server on loopback between the ingester and a simulator: it alters what it hands over.
 
-    The feed itself is the simulator's. Each authorise answer of the table is given once, then the true ones.
+    The feed itself is the simulator's. Each authorise answer of the tables is given once, and the address of a feed
+    that answers the handshake like that; then the true ones.
     """
 
-    def __init__(self, market: Market, master: bytes) -> None:
+    def __init__(self, market: Market, master: bytes, hostile: Hostile) -> None:
         self.url = ""
         self.asked: dict[str, int] = {}
         self._upstream = market.settings["UPSTOX_API_URL"]
         self._master = master
-        self._authorize = list(AUTHORIZE.values())
+        places = [hostile.url.replace("http", "ws") + f"/{name}?code=secret-code" for name in ANSWERS]
+        feeds = [{"data": {"authorized_redirect_uri": place}} for place in places]
+        self._authorize = [*AUTHORIZE.values(), *ANSWERS.values(), *feeds]
         self._loop = asyncio.new_event_loop()
         self._ready = threading.Event()
         self._thread = threading.Thread(target=self._serve, daemon=True)
@@ -109,14 +113,15 @@ class Vendor:
         await web.TCPSite(runner, "127.0.0.1", 0).start()
         self.url = f"http://127.0.0.1:{runner.addresses[0][1]}"
 
-    async def _answer(self, request: web.Request) -> web.Response:
+    async def _answer(self, request: web.Request) -> web.StreamResponse:
         kinds = {"authorize": self._authorize, "holidays": HOLIDAYS, "timings": TIMINGS}
         kind = next((kind for kind in kinds if kind in request.path), "other")
         self.asked[kind] = asked = self.asked.get(kind, 0) + 1
         if "instruments" in request.path:
             return web.Response(body=self._master)
         if kind == "authorize" and self._authorize:
-            return respond(self._authorize.pop(0))
+            answer = self._authorize.pop(0)
+            return await answer(request) if callable(answer) else respond(answer)
         if kind in {"holidays", "timings"}:
             answers = kinds[kind]
             return respond(answers[(asked - 1) % len(answers)])
@@ -156,8 +161,9 @@ def master(market: Market) -> bytes:
 def test_start_lives_through_whatever_a_vendor_answers(
     database: Database, home: Path, market: Market, master: bytes
 ) -> None:
-    with Vendor(market, master) as vendor:
-        environment = {"UPSTOX_API_URL": vendor.url, "UPSTOX_ASSETS_URL": vendor.url}
+    with Hostile() as hostile, Vendor(market, master, hostile) as vendor:
+        environment = {"UPSTOX_API_URL": vendor.url, "UPSTOX_ASSETS_URL": vendor.url, "TICKLINE_HTTP_TIMEOUT_S": "2"}
+        environment |= {"TICKLINE_BACKOFF_MAX_S": "0.05"}
         with Ingester(home, market, database.url, **environment) as ingester:
             wait_until(lambda: vendor.spent and committed(database)[1] > 2**16)
             assert peak_bytes(ingester.process.pid) < RSS_BYTES_MAX

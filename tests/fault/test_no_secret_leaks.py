@@ -190,7 +190,7 @@ def run_all(cases: list[Case], folder: Path, usual: dict[str, str]) -> list[str]
         stdin, out = str(folder / "stdin"), str(cwd / "out")
         asked.append({"argv": argv, "env": env, "cwd": str(cwd), "stdin": stdin, "out": out})
     done = subprocess.run(
-        [sys.executable, "-m", "tests.fault.secret_commands"],
+        [sys.executable, "-m", "tests.fault.many_commands"],
         check=True,
         cwd=REPOSITORY,
         input=json.dumps(asked),
