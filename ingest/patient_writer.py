@@ -29,6 +29,7 @@ from sql.errors import ConfigError, Retryable, StoreError, TicklineError
 log = logging.getLogger(__name__)
 
 CLOSE_S = 5.0  # a thread whose connection was broken off ends at once
+SAY_AGAIN_S = 60.0  # an outage of a day is some thousand tries
 STOP_POLL_S = 0.1  # how soon a stop is noticed while a connection is being made
 
 T = TypeVar("T")
@@ -66,6 +67,7 @@ class PatientWriter:
         self._abandoned = threading.Event()
         self._turn = threading.Lock()  # of several streams, one at a time
         self._reconnecting = threading.Event()  # by a thread that a stop leaves behind
+        self._said, self._said_at = "", 0.0  # the error that was logged last, by the monotonic clock
         self._attempt: Future[None] | None = None  # what that thread will have found
 
     def __enter__(self) -> Self:
@@ -206,13 +208,21 @@ class PatientWriter:
         self._note_failure(error)
         wait_s = backoff_s(self.failures, self._rng, first_s=self._first_s, max_s=self._max_s)
         log.log(
-            _level(error),
+            _level(error) if self._is_news(error) else logging.DEBUG,
             "database refuses, trying again in_s=%.1f failures=%d error=%s",
             wait_s,
             self.failures,
             error,
         )
         self._abandoned.wait(wait_s)
+
+    def _is_news(self, error: TicklineError) -> bool:
+        """Whether an error is to be said: one that lasts is, now and then."""
+        now, text = time.monotonic(), str(error)
+        if text == self._said and now - self._said_at < SAY_AGAIN_S:
+            return False
+        self._said, self._said_at = text, now
+        return True
 
     def _note_failure(self, error: TicklineError) -> None:
         self.failures += 1
@@ -224,7 +234,7 @@ class PatientWriter:
         if self.away_since is not None:
             away_s = time.monotonic() - self.away_since
             log.info("database is back away_s=%.1f failures=%d", away_s, self.failures)
-            self.away_since, self.failures = None, 0
+            self.away_since, self.failures, self._said = None, 0, ""
             self.error.over()
 
 

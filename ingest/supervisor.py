@@ -83,6 +83,7 @@ async def start(
     ready: Callable[[Progress], None] = lambda _: None,
     timepiece: Timepiece | None = None,
     make_ready: Callable[[], None] = lambda: None,
+    meet_s: float = MEET_S,
 ) -> Progress:
     """Ingest the live feed until told to stop; what has been received by then is committed.
 
@@ -106,6 +107,8 @@ async def start(
         What time it is; None: the machine's clocks tell it.
     make_ready
         Called before each connection of the writer; see `Writer`.
+    meet_s
+        How long the database is waited for before the first connection, seconds.
 
     Raises
     ------
@@ -127,7 +130,7 @@ async def start(
     lock = JournalLock(settings.journal_folder)
     try:
         with patient_writer(Writer(url, settings.collector, make_ready), settings) as patient:
-            await asyncio.to_thread(patient.meet, MEET_S)
+            await asyncio.to_thread(patient.meet, meet_s)
             async with UpstoxApi(settings, timepiece) as api:
                 streams = _streams(settings, account)
                 asyncio.get_running_loop().set_default_executor(_Threads(THREADS + THREADS_PER_LINE * len(streams)))

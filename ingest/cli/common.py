@@ -20,7 +20,7 @@ from sql.errors import ConfigError, Retryable, StoreError, TicklineError
 
 log = logging.getLogger(__name__)
 
-READY_S = 20.0  # a database that takes longer is away; to make an embedded one takes seconds
+READY_S = 10.0  # a database that takes longer is away; to make an embedded one takes seconds
 
 
 class SlowError(Retryable):
@@ -96,8 +96,10 @@ class Readiness:
         return None
 
 
-def universe_to_record(keeper: UniverseKeeper, ready: Readiness) -> dict[str, str]:
-    """Return the keys -> modes that are wanted now; without the database, as far as they are known.
+def universe_to_record(keeper: UniverseKeeper, ready: Readiness) -> tuple[dict[str, str], bool]:
+    """Return the keys -> modes that are wanted now, those that are known without the database if it is not there.
+
+    The second value tells whether it is.
 
     Raises
     ------
@@ -107,17 +109,17 @@ def universe_to_record(keeper: UniverseKeeper, ready: Readiness) -> dict[str, st
     away = ready.attempt(READY_S)
     try:
         if away is None:
-            return known_universe(keeper)
+            return known_universe(keeper), True
     except StoreError as exc:
         away = exc
     if keys := recalled(keeper.settings):
         level = logging.WARNING if isinstance(away, Retryable) else logging.ERROR
         log.log(level, "starting without the database, frames go into the journal until it is there error=%s", away)
-        return keys
+        return keys, False
     if not isinstance(away, SlowError):
         raise away
     ready()  # there is nothing to record meanwhile
-    return known_universe(keeper)
+    return known_universe(keeper), True
 
 
 def known_keys(settings: Settings, database: Database, names: Sequence[str]) -> list[str]:

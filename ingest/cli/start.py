@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from ingest.config import Settings
     from ingest.supervisor import Progress
 
+AWAY_S = 1.0  # a database that was found to be away is not waited for once more
 LEAVE_S = 0.3  # threads that are done end within it
 
 
@@ -38,7 +39,7 @@ def command(keys: tuple[str, ...], mode: str | None, for_s: float | None) -> Non
     from ingest.cli.common import Readiness, universe_to_record
     from ingest.cli.progress import ProgressLine
     from ingest.config import settings
-    from ingest.supervisor import start, stop_signals
+    from ingest.supervisor import MEET_S, start, stop_signals
     from ingest.universe_keeper import UniverseKeeper
     from sql.database import Database
     from sql.env_file import ENV_FILE
@@ -51,7 +52,7 @@ def command(keys: tuple[str, ...], mode: str | None, for_s: float | None) -> Non
     with Database.place(config) as database:
         ready = Readiness(database)
         keeper = UniverseKeeper(config, database.url)
-        wanted = universe_to_record(keeper, ready)
+        wanted, is_there = universe_to_record(keeper, ready)
 
         async def ingest() -> Progress:
             with stop_signals(for_s=for_s) as stop:
@@ -64,6 +65,7 @@ def command(keys: tuple[str, ...], mode: str | None, for_s: float | None) -> Non
                     show=ProgressLine(every_s=10),
                     ready=lambda _: _settle(),
                     make_ready=ready,
+                    meet_s=MEET_S if is_there else AWAY_S,
                 )
 
         began = time.monotonic()

@@ -1,0 +1,95 @@
+"""What makes a database ready for `start`, at once or when it comes."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from threading import Event, Thread
+
+import pytest
+
+from ingest.cli.common import Readiness
+from ingest.patient_writer import Abandoned, PatientWriter
+from ingest.writer import Writer
+from sql.database import HEAD, Database, revision
+from sql.errors import ConfigError, Retryable, SchemaError
+from sql.settings import DatabaseSettings, load
+from tests.conftest import Template
+from tests.engines import on_one_engine
+from tests.fault.harness import wait_until
+
+WITHIN_S = 60.0
+
+
+def test_embedded_server_that_does_not_start_is_away_until_it_does(home: Path) -> None:
+    place = Database.place(load(DatabaseSettings, home=home, database_url=None, engine="postgres"))
+    ready = Readiness(place)
+    with place:
+        assert ready.attempt(WITHIN_S) is None
+        with place.connect() as connection:
+            assert revision(connection) == HEAD
+    conf = home / "postgres" / "data" / "postgresql.conf"
+    whole = conf.read_text()
+    conf.write_text(whole + "\nno such line\n")
+    place = Database.place(load(DatabaseSettings, home=home, database_url=None, engine="postgres"))
+    patient = PatientWriter(Writer(place.url, "default", Readiness(place)), first_s=0.05, max_s=0.1)
+    with place, patient:
+        assert not patient.meet(WITHIN_S) and patient.is_away
+        assert "embedded database did not start" in patient.error.text
+        conf.write_text(whole)
+        assert patient.resume("1").committed is None
+        assert not patient.is_away and not patient.error.lasts
+
+
+@on_one_engine
+def test_database_of_another_engine_or_schema_is_away_and_asked_again(database: Database) -> None:
+    other = Database(database.url, None, "timescale" if database.engine == "postgres" else "postgres")
+    found = Readiness(other).attempt(WITHIN_S)
+    assert isinstance(found, ConfigError) and "database uses engine" in str(found)
+    patient = PatientWriter(Writer(other.url, "default", Readiness(other)), first_s=0.05, max_s=0.1)
+    with patient:
+        assert not patient.meet(WITHIN_S) and "database uses engine" in patient.error.text
+        other.wanted_engine = None
+        assert patient.resume("1").committed is None
+    with database.connect(autocommit=True) as connection:
+        connection.execute("update tickline.alembic_version set version_num = '9999'")
+    assert isinstance(Readiness(database).attempt(WITHIN_S), SchemaError)
+
+
+@on_one_engine
+def test_database_that_becomes_ready_late_is_away_until_then(template: Template, database: Database) -> None:
+    held, asked = Event(), Event()
+
+    class Slow(Database):
+        def bring_up(self) -> None:
+            asked.set()
+            held.wait(WITHIN_S)
+
+    ready = Readiness(Slow(database.url, None))
+    assert isinstance(ready.attempt(0.0), Retryable)
+    assert asked.wait(WITHIN_S)
+    patient = PatientWriter(Writer(database.url, "default", ready), first_s=0.05, max_s=0.1)
+    with patient:
+        assert not patient.meet(0.0) and "did not answer" in patient.error.text
+        held.set()
+        assert patient.resume("1").committed is None
+
+
+@on_one_engine
+def test_ledger_that_has_numbers_recorded_without_it_is_no_ledger_to_go_on_with(database: Database) -> None:
+    insert = (
+        "insert into tickline.ledger"
+        " (collector, segment, offset_start, offset_end, first_seq, last_seq, frames, ticks, rejected, quarantined,"
+        " digest) values ('default', '1/20261129-000000000000001', 0, 9, 1, 100, 1, 0, 0, 0, '0')"
+    )
+    with database.connect(autocommit=True) as connection:
+        connection.execute(insert)
+    patient = PatientWriter(Writer(database.url, "default"), first_s=0.05, max_s=0.1)
+    with patient:
+        assert patient.meet(WITHIN_S)
+        assert patient.resume("1", unused_seq=101).last_seq == 100
+        waiting = Thread(target=lambda: [wait_until(lambda: patient.is_away), patient.abandon()])
+        waiting.start()
+        with pytest.raises(Abandoned):
+            patient.resume("1", unused_seq=100)
+        waiting.join(WITHIN_S)
+        assert "up to seq 100, but what was recorded without the database begins with 100" in patient.error.text
