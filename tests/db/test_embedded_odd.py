@@ -37,7 +37,9 @@ def answers(server: EmbeddedServer) -> bool:
 
 def tickline(home: Path, *arguments: str, wrapper: tuple[str, ...] = ()) -> subprocess.Popen[str]:
     clean = {name: value for name, value in os.environ.items() if not name.startswith(("TICKLINE_", "UPSTOX_"))}
-    return subprocess.Popen(
+    # Under nohup a hangup is ignored, and a child inherits that; what is handled here begins there as usual.
+    before = signal.signal(signal.SIGHUP, signal.default_int_handler)
+    process = subprocess.Popen(
         [*wrapper, *COMMAND, *arguments],
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
@@ -45,6 +47,8 @@ def tickline(home: Path, *arguments: str, wrapper: tuple[str, ...] = ()) -> subp
         cwd=tempfile.gettempdir(),
         env=clean | {"PYTHONPATH": str(sql.ROOT.parent), "TICKLINE_HOME": str(home), "TICKLINE_ENGINE": "postgres"},
     )
+    signal.signal(signal.SIGHUP, before)
+    return process
 
 
 def wait_until(condition: Callable[[], object], *, seconds_max: float = 60) -> None:
