@@ -6,9 +6,7 @@ Owns how a test runs `tickline`, and the two comparisons that decide: the ledger
 
 from __future__ import annotations
 
-import gzip
 import itertools
-import json
 import os
 import signal
 import subprocess
@@ -16,12 +14,14 @@ import sys
 import time
 import urllib.request
 from collections.abc import Callable, Sequence
+from io import BytesIO
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
 from ingest.journal import order_of, segment_name, segments_of
 from ingest.journal_reader import JournalReader
+from ingest.master import read_master
 from ingest.model import TICK_COLUMN_NAMES, Record, RecordKind
 from sql.database import Database
 from tests.conftest import Template
@@ -127,19 +127,21 @@ class Market(Command):
         self.settings = {line.partition("=")[0]: line.partition("=")[2] for line in lines}
         url = self.settings["UPSTOX_ASSETS_URL"] + "/market-quote/instruments/exchange/complete.json.gz"
         with urllib.request.urlopen(url, timeout=WITHIN_S) as answer:
-            self.keys = [row["instrument_key"] for row in json.loads(gzip.decompress(answer.read()))]
+            self.keys = [row.instrument_key for row in read_master(BytesIO(answer.read()))]
 
 
 class Ingester(Command):
-    """`tickline start` on a market, with its data in `home`."""
+    """`tickline start` on a market, with its data in `home`; `arguments` are further ones of `start`."""
 
-    def __init__(self, home: Path, market: Market, database_url: str, **environment: str) -> None:
+    def __init__(
+        self, home: Path, market: Market, database_url: str, *, arguments: Sequence[str] = (), **environment: str
+    ) -> None:
         given = {
             "TICKLINE_HOME": str(home),
             "TICKLINE_DATABASE_URL": database_url,
             "TICKLINE_UNIVERSE": ",".join(market.keys),
         }
-        super().__init__(home, "start", **(QUICK | market.settings | given | environment))
+        super().__init__(home, "start", *arguments, **(QUICK | market.settings | given | environment))
         self.folder = stream_folder(home)
 
 
