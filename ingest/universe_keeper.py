@@ -39,6 +39,7 @@ from sql.times import ist
 log = logging.getLogger(__name__)
 
 DERIVATIVES = {"NSE": "NSE_FO", "BSE": "BSE_FO"}  # of each exchange; both close their contracts at one hour
+REMEMBER_AFTER = timedelta(minutes=1)  # a start without the database is not hurt by a window of a minute ago
 RETRY_AFTER = timedelta(minutes=10)  # a master or calendar that could not be had
 NOTHING_REMEDY = (
     "name instruments, as in `tickline start INFY 'NIFTY FUT'`, or set TICKLINE_UNIVERSE or TICKLINE_UNDERLYINGS"
@@ -97,7 +98,7 @@ class UniverseKeeper:
         self._chains: list[Chain] = []
         self._named: dict[str, str] = {}
         self._keys: dict[str, str] = {}  # of each name
-        self._remembered: tuple[Mapping[str, str], date] | None = None  # what is on disk
+        self._remembered: tuple[tuple[Mapping[str, str], date], datetime] | None = None  # on disk, since when
         self._wrong: dict[str, str] = {}  # of names that mean nothing: why
         self._prices: dict[str, float] = {}  # of underlyings that have never ticked, as REST had them
         self._priced_at: datetime | None = None
@@ -157,13 +158,15 @@ class UniverseKeeper:
         self._centres = found.centres
         if not found.keys and self._wrong:
             raise ConfigError(next(iter(self._wrong.values())))
-        self._remember(found, spots, on)
+        self._remember(found, spots, on, now)
         return found
 
-    def _remember(self, found: Universe, spots: Mapping[str, float], on: date) -> None:
-        """Keep what each name means, for a start without the database."""
-        if (found.keys, on) == self._remembered:
-            return
+    def _remember(self, found: Universe, spots: Mapping[str, float], on: date, now: datetime) -> None:
+        """Keep what each name means, for a start without the database; windows that move now and then."""
+        if self._remembered is not None:
+            what, at = self._remembered
+            if what == (found.keys, on) or abs(now - at) < REMEMBER_AFTER:
+                return
         underlyings = {
             name: wanted(
                 replace(self._rules, underlyings=(name,)), self._chains, spots=spots, on=on, centres=found.centres
@@ -177,7 +180,7 @@ class UniverseKeeper:
                 UNDERLYINGS: {name: Resolved(on, one.keys) for name, one in underlyings.items() if one.keys},
             },
         )
-        self._remembered = (found.keys, on)
+        self._remembered = (found.keys, on), now
 
     def supposed(self, found: Universe, now: datetime) -> Universe:
         """Return a universe with the options that wait for a price, as many as there will be: for planning.

@@ -228,7 +228,7 @@ def test_look_remembers_what_names_mean_for_a_start_without_the_database(
     keeper = UniverseKeeper(config, database.url)
     keeper.look(NOON)
     keeper._prices["NSE_INDEX|Nifty Bank"] = 59_412.0
-    found = keeper.look(NOON).keys
+    found = keeper.look(NOON + timedelta(minutes=1)).keys
     assert len(found) == 1 + 2 + 2 + 3 * 2
     assert recalled(config) == found
     assert set(recalled(settings(home=home, universe=(), underlyings="INFY"))) < set(found)
