@@ -24,7 +24,8 @@ from sql.database import connect, translate
 
 MINUTE_US = 60_000_000
 FIVE_MINUTES_S = 300
-# A refresh that is not ours, by hand or by a policy of somebody, keeps ours away with an error: so long it is tried.
+# Who works on the same bars ends ours with an error: a refresh by hand, or the columnstore policy. So long it is tried.
+BUSY = (psycopg.errors.LockNotAvailable, psycopg.errors.DeadlockDetected, psycopg.errors.SerializationFailure)
 BUSY_S_MAX = 30.0
 BUSY_POLL_S = 0.2
 Connection = psycopg.Connection[tuple[Any, ...]]
@@ -143,7 +144,7 @@ def _refresh(connection: Connection, start: datetime, end: datetime) -> None:
     while True:
         try:
             connection.execute(query("refresh_bars"), {"from_ts": start, "to_ts": end})
-        except psycopg.errors.LockNotAvailable:
+        except BUSY:
             if time.monotonic() > deadline:
                 raise
             time.sleep(BUSY_POLL_S)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, date, datetime, timedelta
 from typing import Any
 
@@ -134,3 +135,20 @@ def test_refresh_of_the_day_that_is_recorded_leaves_what_forms_to_form(
     assert CliRunner().invoke(group, ["db", "refresh", "--day", str(DAY)]).exit_code == 0
     trades.add(OPEN + 7 * MINUTE + timedelta(seconds=1))
     assert trades.are_in_all_bars
+
+
+@pytest.mark.parametrize("engine", ["postgres"], indirect=True)  # the other's refresh is many transactions
+def test_refresh_that_a_deadlock_ends_is_tried_again(database: Database, trades: Trades) -> None:
+    """As with the columnstore policy, which takes its locks in another order."""
+    trades.add(*(OPEN + n * MINUTE for n in range(8)))
+    row = "select from tickline.bar_watermarks where bars = %s for update"
+    waiting = "select 1 from pg_stat_activity where wait_event_type = 'Lock' and application_name = 'tickline bars'"
+    with ThreadPoolExecutor() as threads, database.connect() as holder:
+        holder.execute("set deadlock_timeout = '10min'")  # the refresh finds it, and is ended
+        holder.execute(row, ("bars_5m",))
+        refreshing = threads.submit(refresh_touched, database.url)
+        wait_until(lambda: trades.conn.execute(waiting).fetchone())
+        holder.execute(row, ("bars_1m",))
+        holder.rollback()
+        refreshing.result()
+    assert trades.minutes_left == [] and not_kept(database) == []

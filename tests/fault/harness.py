@@ -220,6 +220,16 @@ def check_account(database: Database, folder: Path, *, skips: int = 0) -> int:
     return int(ticks)
 
 
+def check_bars(database: Database) -> int:
+    """Hold the volume of all bars against the ticks', exactly; return it."""
+    ((ticks, bars_1m, bars_5m),) = rows(
+        database,
+        "select (select sum(volume) from ticks), (select sum(volume) from bars_1m), (select sum(volume) from bars_5m)",
+    )
+    assert ticks == bars_1m == bars_5m, (ticks, bars_1m, bars_5m)
+    return int(ticks)
+
+
 def ticks_of(database: Database) -> list[bytes]:
     """Every tick as text, all columns, the instrument by its key, in order of arrival."""
     columns = ", ".join(name for name in TICK_COLUMN_NAMES if name != "instrument_id")

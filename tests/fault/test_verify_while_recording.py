@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import signal
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from pathlib import Path
 
+import psycopg
 import pytest
 
 from sql.database import Database
-from tests.fault.harness import Command, Ingester, Market, committed, wait_until
+from tests.fault.harness import Command, Ingester, Market, check_account, check_bars, committed, rows, wait_until
 
 
 def verify_beside(database: Database, home: Path, speed: str, runs: int) -> None:
@@ -39,21 +43,44 @@ def test_verify_while_recording_never_errs_in_fifty_runs(database: Database, hom
     verify_beside(database, home, speed, 50)
 
 
-def test_stop_while_somebody_else_makes_bars_exits_0_and_the_next_refresh_makes_them(
+@contextmanager
+def bars_held(database: Database) -> Iterator[None]:
+    """Somebody's lock holds the tables of bars; on TimescaleDB a refresh by hand waits for it, and ours is refused."""
+    with ThreadPoolExecutor() as threads, database.connect(autocommit=True) as other, database.connect() as holder:
+        if database.engine == "timescale":
+            (kept,) = holder.execute(
+                "select format('%I.%I', materialization_hypertable_schema, materialization_hypertable_name)"
+                " from timescaledb_information.continuous_aggregates where view_name = 'bars_1m'"
+            ).fetchall()[0]
+            holder.execute(f"lock table {kept} in exclusive mode")
+            refreshing = threads.submit(other.execute, "call refresh_continuous_aggregate('bars_1m', null, null)")
+            waiting = "select 1 from pg_locks where not granted and pid = %s"
+            wait_until(lambda: holder.execute(waiting, (other.info.backend_pid,)).fetchone())
+            with database.connect(autocommit=True) as ours, pytest.raises(psycopg.errors.LockNotAvailable):
+                ours.execute("call tickline.refresh_bars('2026-11-27', '2026-11-28')")
+        else:
+            holder.execute("lock table tickline.bars_1m_stored in exclusive mode")
+            refreshing = threads.submit(lambda: None)
+        yield
+        holder.rollback()
+        refreshing.result()
+
+
+def test_stop_while_somebody_else_holds_the_bars_exits_0_and_the_next_refresh_makes_them(
     database: Database, home: Path
 ) -> None:
     with (
         Market(home, "--generate", "--instruments", "100", "--speed", "60") as market,
-        Ingester(home, market, database.url) as ingester,
+        Ingester(home, market, database.url, TICKLINE_STOP_S="1") as ingester,
     ):
         wait_until(lambda: committed(database)[1] > 2**18)
-        with database.connect(autocommit=True) as other:
-            other.execute("select pg_advisory_lock(hashtextextended('tickline.refresh_bars', 0))")
-            ingester.stop(signal.SIGTERM)
-            assert "bars not refreshed" in ingester.text()
+        noted = rows(database, "select minute from tickline.touched_minutes")
+        with bars_held(database):
+            assert ingester.stop(signal.SIGTERM) < 3.0
+        assert "bars not refreshed in time" in ingester.text()
+    check_account(database, ingester.folder)
+    assert set(noted) <= set(rows(database, "select minute from tickline.touched_minutes"))
     refresh = Command(home, "db", "refresh", TICKLINE_HOME=str(home), TICKLINE_DATABASE_URL=database.url)
     assert refresh.process.wait(timeout=60) == 0, refresh.text()
-    with database.connect(autocommit=True) as conn:
-        assert conn.execute("select count(*) from tickline.touched_minutes").fetchone() == (0,)
-        bars = conn.execute("select sum(volume) from bars_1m").fetchone()
-        assert bars == conn.execute("select sum(volume) from ticks").fetchone()
+    check_bars(database)
+    assert rows(database, "select count(*) from tickline.touched_minutes") == [(0,)]
