@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import asynccontextmanager
 from functools import cache
 from itertools import groupby
 from pathlib import Path
@@ -15,10 +16,19 @@ from ingest.freshness import refresh_touched
 from ingest.journal import order_of
 from ingest.journal_reader import JournalReader
 from ingest.line import limits_of
-from ingest.patient_writer import PatientWriter
-from ingest.sources import JournalSource, RecordingSource, Source, is_segment, name_in_header, read_segment_header
+from ingest.patient_writer import Abandoned, PatientWriter
+from ingest.sources import (
+    EndingSource,
+    JournalSource,
+    RecordingSource,
+    Source,
+    is_segment,
+    name_in_header,
+    read_segment_header,
+)
 from ingest.supervisor import Progress, first_error, patient_writer, show_along
 from ingest.writer import Writer
+from sql.errors import TicklineError
 
 
 async def replay(
@@ -29,6 +39,7 @@ async def replay(
     collector: str = "recording",
     show: Callable[[Progress], None] = lambda _: None,
     done: Callable[[Consumer], None] = lambda _: None,
+    stop: asyncio.Event | None = None,
 ) -> None:
     """Write what recordings and journal segments hold and the ledger does not have yet.
 
@@ -44,6 +55,8 @@ async def replay(
         Ledger name of recordings; segments go under the collector and stream of their header.
     show, done
         Called about once a second, and with each stream when it has ended, well or not.
+    stop
+        Set it to end early: what was read is committed, within `stop_s`.
 
     Raises
     ------
@@ -53,22 +66,37 @@ async def replay(
         If a file cannot be read, or is not the one that was replayed before under its name.
     StoreError
         If the database cannot be written.
+    Stopped
+        If it was ended early, and something is left.
     """
-    for name, sources in groupby(_sources(paths, collector), key=lambda one: one.collector):
+    stop = stop or asyncio.Event()
+    streams = _sources(paths, collector)
+    for name, sources in groupby(streams, key=lambda one: one.collector):
         with patient_writer(Writer(url, name), settings) as patient:
             await asyncio.to_thread(patient.writer.reconnect)
             for one in sources:
                 try:
-                    consumer = _consumer(one, patient, settings)
+                    consumer, is_away = _consumer(one, patient, settings, stop), False
                     try:
-                        await _show_while(consumer, show)
+                        async with _stopping(patient, stop, settings.stop_s):
+                            await _show_while(consumer, show)
+                    except Stopped:
+                        is_away = True
+                        raise
                     finally:
                         done(consumer)
-                        await asyncio.to_thread(refresh_touched, url, ended=name)
+                        if not is_away:
+                            await asyncio.to_thread(refresh_touched, url, ended=name)
                 finally:
                     one.source.close()
                 if isinstance(one.source, RecordingSource) and one.source.error:
                     raise one.source.error
+                if stop.is_set() and not (one.source.finished and one is streams[-1]):
+                    raise Stopped(f"stopped in {one.stream!r}: run it again, it goes on behind what was committed")
+
+
+class Stopped(TicklineError):
+    """The user ended it early."""
 
 
 class _Stream(NamedTuple):
@@ -79,14 +107,32 @@ class _Stream(NamedTuple):
     source: Source
 
 
-def _consumer(one: _Stream, patient: PatientWriter, settings: Settings) -> Consumer:
+def _consumer(one: _Stream, patient: PatientWriter, settings: Settings, stop: asyncio.Event) -> Consumer:
     """Return the consumer of a stream, at the place where its ledger ends."""
     resume = patient.writer.resume(one.stream)
     if isinstance(one.source, RecordingSource):
         one.source.expect(patient.writer.digests(one.stream))
-    consumer = Consumer(one.source, patient, one.stream, limits_of(settings))
+    consumer = Consumer(EndingSource(one.source, stop.is_set), patient, one.stream, limits_of(settings))
     consumer.resume(resume.from_start())
     return consumer
+
+
+@asynccontextmanager
+async def _stopping(patient: PatientWriter, stop: asyncio.Event, stop_s: float) -> AsyncIterator[None]:
+    """Give up waiting for a database that is away, `stop_s` after a stop."""
+
+    async def give_up() -> None:
+        await stop.wait()
+        await asyncio.sleep(stop_s)
+        patient.abandon()
+
+    giving_up = asyncio.create_task(give_up(), name="replay stop")
+    try:
+        yield
+    except Abandoned as exc:
+        raise Stopped("stopped while the database is away: run it again, it goes on behind what was committed") from exc
+    finally:
+        giving_up.cancel()
 
 
 async def _show_while(consumer: Consumer, show: Callable[[Progress], None]) -> None:

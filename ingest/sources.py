@@ -7,7 +7,7 @@ name is made from its first frame, so that the same recording, whole or cut shor
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Generator, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from pathlib import Path
 from typing import Protocol
 
@@ -136,6 +136,39 @@ class RecordingSource:
                 f"recording {self.path.name!r} begins like one that was replayed before but is another before "
                 f"byte {frame.end_offset}: replay it with --collector NAME to write it as a recording of its own"
             )
+
+
+class EndingSource:
+    """A source that ends, behind what was read, when it is asked to.
+
+    Parameters
+    ----------
+    source
+        Where the records come from; whoever made it closes it.
+    is_over
+        Whether no more records are wanted.
+    """
+
+    def __init__(self, source: Source, is_over: Callable[[], bool]) -> None:
+        self._source, self._is_over = source, is_over
+
+    @property
+    def segment(self) -> str:
+        """Segment of the records that `read` returned last."""
+        return self._source.segment
+
+    @property
+    def finished(self) -> bool:
+        """True when no record will come any more."""
+        return self._is_over() or self._source.finished
+
+    def read(self, bytes_max: int) -> list[Record]:
+        """Return the next records, [] when there are none now."""
+        return [] if self._is_over() else self._source.read(bytes_max)
+
+    def close(self) -> None:
+        """Close the files."""
+        self._source.close()
 
 
 def frames_of(path: Path) -> Iterator[bytes]:

@@ -32,23 +32,29 @@ def command(files: tuple[Path, ...], collector: str) -> None:
     """Push recorded FILES through decode, normalise and write, then refresh their bars.
 
     A file is a recording (.frames.gz) or a segment of the journal. What the ledger already has is
-    not written again, so a replay may be repeated, or continued, at any time.
+    not written again, so a replay may be repeated, or continued, at any time. Ctrl-C ends it: what was
+    read is committed, and what that is is said (exit code 1); the same command goes on there.
     """
     from ingest.cli.common import ready_database
     from ingest.cli.progress import ProgressLine, print_account
     from ingest.config import settings
     from ingest.replay import replay
+    from ingest.supervisor import stop_signals
 
     files = tuple({path.resolve(): path for path in files}.values())  # one that is named twice is one
     config = settings()
     with ready_database(config) as database:
-        asyncio.run(
-            replay(
-                config,
-                database.url,
-                files,
-                collector=collector,
-                show=ProgressLine(every_s=5),
-                done=lambda consumer: print_account(consumer.stream, consumer.account, consumer.normaliser.counts),
-            )
-        )
+
+        async def push() -> None:
+            with stop_signals() as stop:
+                await replay(
+                    config,
+                    database.url,
+                    files,
+                    collector=collector,
+                    show=ProgressLine(every_s=5),
+                    done=lambda consumer: print_account(consumer.stream, consumer.account, consumer.normaliser.counts),
+                    stop=stop,
+                )
+
+        asyncio.run(push())

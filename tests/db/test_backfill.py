@@ -241,7 +241,7 @@ def test_command_names_what_it_could_not_repair_and_fails(
     monkeypatch.setenv("UPSTOX_ACCESS_TOKEN", "never-sent")
     done = CliRunner().invoke(backfill_command, [])
     assert (done.exit_code, "1 minutes and 0 gaps repaired with 0 requests" in done.stdout) == (1, True)
-    assert "NSE_FO|1: 3 minutes from 2026-01-05 03:46 UTC: contract has expired" in done.stderr
+    assert "NSE_FO|1: 3 minutes from 2026-01-05 09:16:00 IST: contract has expired" in done.stderr
     assert "3 minutes of 1 instruments could not be repaired" in done.stderr
     other_day = CliRunner().invoke(backfill_command, ["--day", "2026-01-06"])
     assert (other_day.exit_code, other_day.stderr) == (0, "")

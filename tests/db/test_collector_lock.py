@@ -37,7 +37,7 @@ def test_writer_does_not_wait_for_a_lock_whose_holder_lives(
     with (
         closing(Writer(database.url, "recording")),
         pytest.raises(
-            StoreError, match=r"'recording' is already writing .*\(server process \d+ since .* UTC\): stop it"
+            StoreError, match=r"'recording' is already writing .*\(server process \d+ since .* IST\): stop it"
         ),
     ):
         Writer(database.url, "recording")
