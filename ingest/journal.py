@@ -23,7 +23,7 @@ from typing import NamedTuple
 
 import zstandard
 
-from ingest.journal_format import decode_segment_header, parse_records
+from ingest.journal_format import MAGIC, SegmentHeader, decode_segment_header, parse_records
 from ingest.model import IST_OFFSET_MS
 from sql.errors import CorruptionError, JournalError
 from sql.times import ist
@@ -35,6 +35,7 @@ COMPRESSED_SUFFIX = ".journal.zst"
 READ_BYTES = 4 * 2**20  # of a segment at a time, when it is recovered
 _NAME = re.compile(r"\d{8}-(?P<first_seq>\d{15})")
 _said: set[Path] = set()  # what is no segment and has been said to be none
+_known: set[Path] = set()  # what is one, by its header
 HEADER_BYTES_MAX = 64 * 2**10  # of a segment; the meta is a few hundred bytes
 
 
@@ -79,21 +80,77 @@ def order_of(name: str) -> tuple[int, str]:
     return (int(found["first_seq"]) if found else 0), name
 
 
+def is_stream(name: str) -> bool:
+    """Tell whether a folder of a collector is a stream: they are numbered from 1."""
+    return name.isascii() and name.isdecimal() and name[0] != "0"
+
+
 def segments_of(folder: Path) -> list[Path]:
-    """Segments of a stream, oldest first.
+    """Segments of a stream, oldest first; none where there is no such folder.
 
     Of one that is there twice, as when compressing was interrupted, the original counts. What else is in the
-    folder is said, once, and left alone: copies, links that lead nowhere, folders.
+    folder is said, once, and left alone: copies, links that lead nowhere, folders, pipes.
+
+    Raises
+    ------
+    OSError
+        If the folder cannot be listed.
     """
     found: dict[str, Path] = {}
-    for suffix in (COMPRESSED_SUFFIX, SUFFIX):
-        for path in folder.glob(f"*{suffix}"):
-            if _NAME.fullmatch(path.name.removesuffix(suffix)) and path.is_file():
-                found[segment_name(path)] = path
-            elif path not in _said:
-                _said.add(path)
-                log.warning("file in the journal's folder is no segment of it and is left alone path=%s", path)
+    try:
+        listed = sorted(folder.iterdir())  # the compressed form of a segment comes after it
+    except FileNotFoundError:
+        return []
+    for path in reversed(listed):
+        suffix = next((suffix for suffix in (SUFFIX, COMPRESSED_SUFFIX) if path.name.endswith(suffix)), None)
+        if suffix is None:
+            continue
+        if _is_segment(path, path.name.removesuffix(suffix)):
+            found[segment_name(path)] = path
+        elif path.is_symlink() or path.exists():  # otherwise it was compressed or deleted meanwhile
+            _say_stray(path)
     return [found[name] for name in sorted(found, key=order_of)]
+
+
+def _is_segment(path: Path, name: str) -> bool:
+    """Tell whether a file is the segment that its name says, not a copy; of a damaged header the name is believed."""
+    if not _NAME.fullmatch(name) or not path.is_file():
+        return False
+    if path not in _known:
+        try:
+            header = read_header(path)
+        except (OSError, JournalError):
+            return True
+        if name_of_segment(header.created_us, header.first_seq) != name:
+            return False
+        _known.add(path)
+    return True
+
+
+def _say_stray(path: Path) -> None:
+    if path not in _said:
+        _said.add(path)
+        log.warning("file in the journal's folder is no segment of it and is left alone path=%s", path)
+
+
+def read_header(path: Path) -> SegmentHeader:
+    """Return what a segment says of itself, compressed or not.
+
+    Raises
+    ------
+    CorruptionError
+        If it is none, or damaged there.
+    VersionError
+        If a newer program wrote it.
+    OSError
+        If it cannot be read.
+    """
+    with path.open("rb") as file:
+        stream = file if path.suffix == SUFFIX else zstandard.ZstdDecompressor().stream_reader(file)
+        try:
+            return decode_segment_header(stream.read(HEADER_BYTES_MAX), segment_name(path))[0]
+        except zstandard.ZstdError as exc:
+            raise CorruptionError(f"segment {path.name!r} is damaged: {exc}") from exc
 
 
 def bytes_of(paths: Iterable[Path]) -> int:
@@ -123,8 +180,11 @@ class JournalLock:
     """Hold a collector's journal for one process; the kernel lets go when the process dies."""
 
     def __init__(self, folder: Path) -> None:
-        folder.mkdir(parents=True, exist_ok=True)
-        self._file = (folder / "lock").open("a+")
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            self._file = (folder / "lock").open("a+")
+        except OSError as exc:
+            raise JournalError(f"journal {str(folder)!r} cannot be used: {exc.strerror}: see its disk") from exc
         try:
             fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError as exc:
@@ -152,7 +212,17 @@ def recover(folder: Path) -> int:
     ------
     VersionError
         If a newer program wrote it: nothing is touched.
+    JournalError
+        If the folder or the segment cannot be read, or not be cut.
     """
+    try:
+        return _recover(folder)
+    except OSError as exc:
+        where = exc.filename or folder
+        raise JournalError(f"journal cannot be read: {str(where)!r}: {exc.strerror}: make it usable") from exc
+
+
+def _recover(folder: Path) -> int:
     next_seq = 1
     for path in reversed(segments_of(folder)):
         name = segment_name(path)
@@ -162,9 +232,14 @@ def recover(folder: Path) -> int:
             size = path.stat().st_size
             if path.suffix != SUFFIX or size >= HEADER_BYTES_MAX:
                 raise
-            if kept := parse_records(path.read_bytes(), 0, final=True).records:  # only the header is damaged
+            data = path.read_bytes()
+            if kept := parse_records(data, 0, final=True).records:  # only the header is damaged
                 log.error("journal segment has a damaged header and is left as it is segment=%s bytes=%d", name, size)
                 return max(next_seq, kept[-1].seq + 1)
+            if not MAGIC.startswith(data[: len(MAGIC)].rstrip(b"\0")):
+                _say_stray(path)
+                next_seq = max(next_seq, order_of(name)[0] + 1)  # its name is taken
+                continue
             log.warning("journal segment without a header removed segment=%s bytes=%d", name, size)
             path.unlink()
             continue

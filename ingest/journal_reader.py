@@ -9,6 +9,7 @@ from __future__ import annotations
 import logging
 import os
 import tempfile
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -17,10 +18,12 @@ import zstandard
 from ingest.journal import HEADER_BYTES_MAX, SUFFIX, Position, bytes_of, order_of, segment_name
 from ingest.journal_format import decode_segment_header, parse_records
 from ingest.model import Record
-from sql.errors import CorruptionError, VersionError
+from sql.errors import CorruptionError, JournalError, VersionError
 
 log = logging.getLogger(__name__)
 
+RETRY_S = 1.0  # before a disk that could not be read is asked again
+OPENINGS = 3  # of one segment: as it was written, as it was compressed, and once more
 FRAME_HEADER_BYTES_MAX = 18  # of Zstandard (RFC 8878, 3.1.1.1)
 
 
@@ -43,6 +46,8 @@ class JournalReader:
     ----------
     segment
         Name of the segment that the last `read` came from.
+    error
+        Why nothing can be read just now; "" if it can.
     """
 
     def __init__(
@@ -57,13 +62,45 @@ class JournalReader:
         self.offset = position.offset if position else 0
         self.corrupt_bytes = 0
         self.finished = False
+        self.error = ""
+        self._retry_at = 0.0  # by the monotonic clock
         self._segments = segments
         self._name_of = name_of
         self._follow = follow
         self._fd = -1
 
     def read(self, bytes_max: int) -> list[Record]:
-        """Return the next records, of one segment, about `bytes_max` at most; [] when there are none now."""
+        """Return the next records, of one segment, about `bytes_max` at most; [] when there are none now.
+
+        Who follows a writer is patient with the disk, as the writer is: an error is said and tried again.
+
+        Raises
+        ------
+        JournalError
+            If the disk refuses to be read, and no writer is followed.
+        VersionError
+            If a newer program wrote a segment.
+        """
+        if self.error and self._follow and time.monotonic() < self._retry_at:
+            return []
+        try:
+            records = self._read(bytes_max)
+        except OSError as exc:
+            self.close()
+            where = f" {str(exc.filename or self.segment)!r}" if exc.filename or self.segment else ""
+            text = f"cannot read journal{where}: {exc.strerror}: see its disk"
+            if not self._follow:
+                raise JournalError(text) from exc
+            if text != self.error:
+                log.error("journal cannot be read, trying again in_s=%g error=%s", RETRY_S, text)
+            self.error, self._retry_at = text, time.monotonic() + RETRY_S
+            return []
+        if self.error:
+            log.info("journal can be read again")
+            self.error = ""
+        return records
+
+    def _read(self, bytes_max: int) -> list[Record]:
         while not self.finished:
             if self._fd < 0 and not self._open():
                 self.finished = not self._follow
@@ -111,11 +148,17 @@ class JournalReader:
             self._fd = -1
 
     def _open(self) -> bool:
-        paths = self._ahead()
-        if not paths:
-            return False
-        path = paths[0]
-        fd, lost = _open_segment(path)
+        for tries_left in reversed(range(OPENINGS)):
+            paths = self._ahead()
+            if not paths:
+                return False
+            path = paths[0]
+            try:
+                fd, lost = _open_segment(path)
+                break
+            except FileNotFoundError:  # compressed or deleted since it was listed
+                if not tries_left:
+                    raise
         if self._name_of(path) != self.segment or not self.offset:
             try:
                 _, self.offset = decode_segment_header(os.pread(fd, HEADER_BYTES_MAX, 0), self._name_of(path))
@@ -158,11 +201,22 @@ class JournalReader:
 def _open_segment(path: Path) -> tuple[int, int]:
     """Open a segment for reading; return its descriptor and how many bytes of it are lost.
 
-    A compressed one is unpacked, as far as it is good, into a file without a name.
+    A compressed one is unpacked, as far as it is good, into a file without a name: beside it, or where that disk is
+    full into the system's folder.
     """
     if path.suffix == SUFFIX:
         return os.open(path, os.O_RDONLY), 0
-    with path.open("rb") as packed, tempfile.TemporaryFile(dir=path.parent) as unpacked:
+    try:
+        return _unpack(path, path.parent)
+    except FileNotFoundError:
+        raise
+    except OSError as exc:
+        log.warning("journal segment is unpacked elsewhere segment=%s error=%s", segment_name(path), exc.strerror)
+        return _unpack(path, Path(tempfile.gettempdir()))
+
+
+def _unpack(path: Path, folder: Path) -> tuple[int, int]:
+    with path.open("rb") as packed, tempfile.TemporaryFile(dir=folder) as unpacked:
         size = path.stat().st_size  # the least it held, where even its own length is lost
         try:
             size = zstandard.frame_content_size(packed.read(FRAME_HEADER_BYTES_MAX))

@@ -18,7 +18,16 @@ from itertools import accumulate
 from pathlib import Path
 from typing import NamedTuple
 
-from ingest.journal import SUFFIX, bytes_of, is_bare, name_of_segment, segments_of, sync_folder
+from ingest.journal import (
+    SUFFIX,
+    bytes_of,
+    is_bare,
+    name_of_segment,
+    order_of,
+    segment_name,
+    segments_of,
+    sync_folder,
+)
 from ingest.journal_format import SegmentHeader, encode_record, encode_segment_header
 from ingest.model import DAY_MS, IST_OFFSET_MS
 from sql.errors import JournalError
@@ -61,6 +70,16 @@ class JournalWriter:
         Number of the next record.
     limits
         What the stream may take.
+
+    Attributes
+    ----------
+    segment
+        Name of the segment that was begun last; "" before the first.
+
+    Raises
+    ------
+    JournalError
+        If there can be no such folder.
     """
 
     def __init__(self, folder: Path, *, collector: str, stream: str, next_seq: int, limits: JournalLimits) -> None:
@@ -68,6 +87,7 @@ class JournalWriter:
         self.next_seq = next_seq
         self.records = 0
         self.bytes = 0
+        self.segment = ""
         self._collector, self._stream = collector, stream
         self._limits = limits
         self._fd = -1
@@ -78,10 +98,21 @@ class JournalWriter:
         self._dirty = threading.Event()
         self._closing = threading.Event()
         self._lock = threading.Lock()  # the fsync thread and rotation share the descriptor
-        folder.mkdir(parents=True, exist_ok=True)
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+        except OSError as exc:
+            raise JournalError(f"journal {str(folder)!r} cannot be used: {exc.strerror}: make way for it") from exc
+        self._behind = (next_seq, "")  # in the order of segments: from here on nothing is ours before we begin it
         self._syncer = threading.Thread(target=self._sync_along, name="journal-fsync", daemon=True)
         if limits.fsync_ms:
             self._syncer.start()
+
+    def segments(self) -> list[Path]:
+        """Return the stream's segments, oldest first, up to the one that is being written.
+
+        What somebody has put behind it is none that a reader may go on with: more comes into this one.
+        """
+        return [path for path in segments_of(self.folder) if order_of(segment_name(path)) <= self._behind]
 
     def append(self, kind: int, payload: bytes, received_us: int) -> int:
         """Write one record and return its seq; see `append_all`."""
@@ -232,6 +263,8 @@ class JournalWriter:
         except JournalError:
             self._drop_segment(path)
             raise
+        self.segment = segment_name(path)
+        self._behind = order_of(self.segment)
 
     def _drop_segment(self, path: Path) -> None:
         """Remove a segment that has no record: the next try takes the same name."""

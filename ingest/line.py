@@ -22,7 +22,7 @@ from ingest.batches import Resume
 from ingest.config import Settings
 from ingest.consumer import Consumer, Limits
 from ingest.feed import Feed
-from ingest.journal import recover, segments_of
+from ingest.journal import recover
 from ingest.journal_keeper import keep
 from ingest.journal_reader import JournalReader
 from ingest.journal_writer import JournalLimits, JournalWriter
@@ -33,7 +33,7 @@ from ingest.sources import JournalSource
 from ingest.spool import Spool
 from ingest.upstox import UpstoxApi
 from ingest.writer import LedgerBehindError
-from sql.errors import StoreError
+from sql.errors import JournalError, StoreError
 
 log = logging.getLogger(__name__)
 
@@ -83,7 +83,7 @@ class Line:
         is_empty = not segments_of(folder)
         first_seq = max(next_seq, resume.last_seq + 1) if resume else _unused_seq(next_seq, is_empty=is_empty)
         journal = _journal(settings, folder, first_seq)
-        reader = JournalReader(lambda: segments_of(folder), follow=True)
+        reader = JournalReader(journal.segments, follow=True)
         consumer = Consumer(JournalSource(reader), writer, stream, limits_of(settings))
         spool = Spool(journal, consumer.arrived.set, settings.journal_retry_s)
         if resume is None:
@@ -111,6 +111,11 @@ class Line:
             for feed in self.feeds:
                 found |= dict.fromkeys(feed.states.in_state(state), state)
         return {key: state for key, state in found.items() if key in self.feed.keys}
+
+    @property
+    def journal_error(self) -> str:
+        """Return why the journal cannot be written, or not be read, just now; "" if it can."""
+        return self.feed.spool.error or self.reader.error
 
     def change(self, keys: Mapping[str, str]) -> None:
         """Want other keys or modes from now on, on each connection."""
@@ -146,7 +151,10 @@ class Line:
 
     def finish(self) -> None:
         """Say that nothing more comes into the journal: the consumer ends when it has taken what is there."""
-        self.feed.spool.journal.close()
+        try:
+            self.feed.spool.journal.close()
+        except JournalError as exc:  # the kernel has it: what can be read is committed
+            log.error("journal not closed in order stream=%s error=%s", self.stream, exc)
         self.reader.stop_following()
         self.consumer.arrived.set()
 
@@ -179,6 +187,7 @@ class Line:
                         keep_days=self.settings.journal_keep_days,
                         quota_bytes=self.settings.journal_quota_bytes,
                         now=datetime.now(UTC),
+                        held=self.feed.spool.journal.segment,
                         stopped=stopping.is_set,
                     )
                 except OSError as exc:

@@ -197,6 +197,8 @@ def frames_of(path: Path) -> Iterator[bytes]:
 def is_segment(path: Path) -> bool:
     """Whether a file is a segment of our journal, compressed or not (a recording otherwise)."""
     try:
+        if not path.is_file():
+            raise JournalError(f"cannot read {str(path)!r}: it is no file: name recordings and segments")
         return _begin(path, len(MAGIC)) == MAGIC
     except OSError as exc:
         raise JournalError(f"cannot read {str(path)!r}: {exc.strerror}") from exc

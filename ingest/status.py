@@ -103,7 +103,7 @@ def health(service: Service) -> dict[str, Any]:
     if feeds and not problems and not any(feed.connected for feed in feeds):
         problems.append(f"no connection: {feeds[0].error.text or feeds[0].life.state.value}")
     warnings += service.fence.warnings()
-    problems += [f"journal: {line.feed.spool.error}" for line in service.lines if line.feed.spool.error]
+    problems += [f"journal: {line.journal_error}" for line in service.lines if line.journal_error]
     if (away_s := _away_s(service)) is not None and (away_s > TROUBLE_S or not _knows_ledger(service)):
         problems.append(f"database away for {away_s:.0f} s: {service.writer.error.text}")
         if not _knows_ledger(service):

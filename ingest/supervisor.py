@@ -30,7 +30,7 @@ from ingest.consumer import Consumer
 from ingest.feed import Feed
 from ingest.freshness import refresh_touched
 from ingest.handlers import load_handler
-from ingest.journal import JournalLock
+from ingest.journal import JournalLock, is_stream
 from ingest.journal_reader import JournalReader
 from ingest.line import Line
 from ingest.patient_writer import Abandoned, PatientWriter
@@ -160,7 +160,8 @@ class _Threads(ThreadPoolExecutor):
 
 def _streams(settings: Settings, account: VendorAccount) -> list[str]:
     """Return the streams to open: one for each connection, and those that earlier runs have used."""
-    used = {int(path.name) for path in settings.journal_folder.iterdir() if path.name.isdecimal()}
+    folder = settings.journal_folder
+    used = {int(path.name) for path in folder.iterdir() if is_stream(path.name) and path.is_dir()}
     return [str(number) for number in sorted(used | set(range(1, account.connections_max + 1)))]
 
 

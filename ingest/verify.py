@@ -18,20 +18,20 @@ from typing import Any
 
 import psycopg
 
-from ingest.journal import segment_name, segments_of
+from ingest.journal import is_stream, segment_name, segments_of
 from ingest.journal_reader import JournalReader
 from ingest.model import Record
 from ingest.segment_check import SEQ_MAX, Segment, StreamReport, note_lost
 from sql.database import translate
-
-OPENINGS = 3  # of one segment: as it was written, then as it was compressed
+from sql.errors import JournalError
 
 
 def streams_of(journal: Path) -> Iterator[tuple[str, Path]]:
-    """Yield collector and folder of every stream under the journal's folder."""
+    """Yield collector and folder of every stream under the journal's folder; what is no stream is left out."""
     for collector in sorted(path for path in journal.glob("*") if path.is_dir()):
-        for stream in sorted(path for path in collector.iterdir() if path.is_dir()):
-            yield collector.name, stream
+        for stream in sorted(path for path in collector.glob("*") if path.is_dir()):
+            if is_stream(stream.name):
+                yield collector.name, stream
 
 
 def verify_stream(
@@ -68,12 +68,14 @@ def verify_stream(
     before: Record | None = None
     pair = ""  # of the last connection
     unfinished = ""  # name of the segment before, if its end is not committed
-    names = [segment_name(path) for path in segments_of(folder)]
+    with _translated():
+        names = [segment_name(path) for path in segments_of(folder)]
     for name in names:
         if day is not None and not name.startswith(f"{day:%Y%m%d}"):
             continue
         show(name)
-        reader = _open(folder, name, newest=name == names[-1])
+        with _translated():
+            reader = _open(folder, name, newest=name == names[-1])
         if reader is None:
             report.notes.append(f"{name}: deleted while the journal was read, its time was over")
             crc, before, unfinished = None, None, ""
@@ -98,13 +100,8 @@ def _open(folder: Path, name: str, *, newest: bool) -> JournalReader | None:
     The newest one may be written meanwhile: what is no whole record at its end is no damage.
     """
     reader = JournalReader(lambda: [path for path in segments_of(folder) if segment_name(path) == name], follow=newest)
-    for _ in range(OPENINGS):  # an ingester compresses or deletes it between look-up and opening
-        try:
-            reader.open()
-        except FileNotFoundError:
-            continue
-        return reader if any(segment_name(path) == name for path in segments_of(folder)) else None
-    return None
+    reader.open()  # an ingester may compress or delete it meanwhile
+    return reader if any(segment_name(path) == name for path in segments_of(folder)) else None
 
 
 @contextmanager
@@ -113,3 +110,5 @@ def _translated() -> Iterator[None]:
         yield
     except psycopg.Error as exc:
         raise translate(exc) from exc
+    except OSError as exc:
+        raise JournalError(f"journal cannot be read: {str(exc.filename)!r}: {exc.strerror}: make it usable") from exc

@@ -94,8 +94,9 @@ def start(data: Path, log_file: Path, socket_dir: Path, *, ready_seconds_max: fl
         _forget_dead(data, socket_dir)
         if socket_dir != data.parent:
             own_folder(socket_dir)
-        # Names without a folder: pg_ctl puts them into a line of the shell's, where `$` is no letter.
-        arguments = ["-w", "-t", f"{ready_seconds_max:.0f}", "-s", "-D", data.name, "-l", log_file.name]
+        # pg_ctl puts names into a line of the shell's, where `$` is no letter. `ps` shows them: a whole path says more.
+        where = str(data) if PLAIN_PATH.fullmatch(str(data)) else data.name
+        arguments = ["-w", "-t", f"{ready_seconds_max:.0f}", "-s", "-D", where, "-l", log_file.name]
         _run("pg_ctl", "start", *arguments, cwd=data.parent, keep_open=lock)
 
 

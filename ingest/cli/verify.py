@@ -94,10 +94,13 @@ def _progress(journal: Path) -> Iterator[Callable[[int], None]]:
     from rich.console import Console
     from rich.progress import Progress
 
-    sizes = [path.stat().st_size for path in journal.glob("*/*/*.journal*") if path.is_file()]
+    from ingest.journal import bytes_of
+    from ingest.verify import streams_of
+
+    total = sum(bytes_of(folder.glob("*.journal*")) for _, folder in streams_of(journal))
     console = Console(stderr=True)
     with Progress(console=console, disable=not console.is_terminal, transient=True) as progress:
-        task = progress.add_task("verifying", total=sum(sizes))
+        task = progress.add_task("verifying", total=total)
         yield lambda size: progress.advance(task, size)
 
 
