@@ -23,7 +23,7 @@ from typing import NamedTuple
 
 import zstandard
 
-from ingest.journal_format import MAGIC, SegmentHeader, decode_segment_header, parse_records
+from ingest.journal_format import MAGIC, MARKER_BYTES, SegmentHeader, decode_segment_header, parse_records
 from ingest.model import IST_OFFSET_MS
 from sql.errors import CorruptionError, JournalError
 from sql.times import ist
@@ -120,11 +120,21 @@ def _is_segment(path: Path, name: str) -> bool:
         try:
             header = read_header(path)
         except (OSError, JournalError):
-            return True
+            return path.suffix != SUFFIX or _may_be_ours(path)
         if name_of_segment(header.created_us, header.first_seq) != name:
             return False
         _known.add(path)
     return True
+
+
+def _may_be_ours(path: Path) -> bool:
+    """Tell whether a file without a whole header is what a crash or damage left of a segment; a text is not."""
+    try:
+        with path.open("rb") as file:
+            data = file.read(HEADER_BYTES_MAX)
+    except OSError:
+        return True
+    return MAGIC.startswith(data[: len(MAGIC)].rstrip(b"\0")) or MARKER_BYTES in data
 
 
 def _say_stray(path: Path) -> None:
@@ -232,14 +242,9 @@ def _recover(folder: Path) -> int:
             size = path.stat().st_size
             if path.suffix != SUFFIX or size >= HEADER_BYTES_MAX:
                 raise
-            data = path.read_bytes()
-            if kept := parse_records(data, 0, final=True).records:  # only the header is damaged
+            if kept := parse_records(path.read_bytes(), 0, final=True).records:  # only the header is damaged
                 log.error("journal segment has a damaged header and is left as it is segment=%s bytes=%d", name, size)
                 return max(next_seq, kept[-1].seq + 1)
-            if not MAGIC.startswith(data[: len(MAGIC)].rstrip(b"\0")):
-                _say_stray(path)
-                next_seq = max(next_seq, order_of(name)[0] + 1)  # its name is taken
-                continue
             log.warning("journal segment without a header removed segment=%s bytes=%d", name, size)
             path.unlink()
             continue
@@ -258,7 +263,7 @@ def _recover(folder: Path) -> int:
 
 def is_bare(path: Path) -> bool:
     """Whether a file is a segment that never got its first record."""
-    if not path.is_file() or path.stat().st_size >= HEADER_BYTES_MAX:
+    if not path.is_file() or path.stat().st_size >= HEADER_BYTES_MAX or not _may_be_ours(path):
         return False
     return not parse_records(path.read_bytes(), 0, final=True).records
 

@@ -22,7 +22,7 @@ from ingest.batches import Resume
 from ingest.config import Settings
 from ingest.consumer import Consumer, Limits
 from ingest.feed import Feed
-from ingest.journal import recover
+from ingest.journal import recover, segments_of
 from ingest.journal_keeper import keep
 from ingest.journal_reader import JournalReader
 from ingest.journal_writer import JournalLimits, JournalWriter

@@ -91,11 +91,13 @@ def test_strays_beside_a_live_segment_cost_no_record_and_stay(tmp_path: Path, ca
 
 def test_recovery_leaves_a_users_file_with_a_segments_name(tmp_path: Path) -> None:
     fill(tmp_path)
+    names = [path.name for path in segments_of(tmp_path)]
     text, torn, lost = (tmp_path / f"20991231-{seq:015d}.journal" for seq in (900, 901, 902))
     text.write_text("my notes of the day")
     torn.write_bytes(b"TICKJ")
     lost.write_bytes(bytes(4096))  # a power cut left the length and not the bytes
-    assert recover(tmp_path) == 901
+    assert recover(tmp_path) == 201
+    assert [path.name for path in segments_of(tmp_path)] == names
     assert text.read_text() == "my notes of the day"
     assert not torn.exists() and not lost.exists()
 
