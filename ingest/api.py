@@ -211,7 +211,11 @@ async def serve(server: uvicorn.Server, host: str, port: int) -> None:
         await asyncio.sleep(PORT_RETRY_S)
     log.info("status is served url=http://%s:%d", f"[{host}]" if ":" in host else host, port)
     with listening:
-        await server.serve(sockets=[listening])
+        try:
+            await server.serve(sockets=[listening])
+        finally:  # the loop must not watch the number of a file that is closed: the next file has it
+            for one in server.servers:
+                one.close()
 
 
 def _listening(host: str, port: int, *, said: bool) -> socket.socket | None:

@@ -102,6 +102,9 @@ def health(service: Service) -> dict[str, Any]:
     feeds = [feed for line in _used(service) if unheard or service.watch.is_open(line) for feed in line.feeds]
     if feeds and not problems and not any(feed.connected for feed in feeds):
         problems.append(f"no connection: {feeds[0].error.text or feeds[0].life.state.value}")
+    states = [state for line in _used(service) for state in line.key_states.values()]
+    if failed := states.count(KeyState.FAILED):
+        warnings.append(f"{failed:,} of {len(service.keys):,} keys are not answered: run `tickline status --retry`")
     warnings += service.fence.warnings()
     problems += [f"journal: {line.journal_error}" for line in service.lines if line.journal_error]
     if (away_s := _away_s(service)) is not None and (away_s > TROUBLE_S or not _knows_ledger(service)):

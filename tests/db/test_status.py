@@ -14,6 +14,7 @@ from typing import Any
 
 import aiohttp
 import pytest
+import uvicorn
 
 from ingest.access import stored_token
 from ingest.config import settings
@@ -257,6 +258,33 @@ def test_port_that_is_taken_costs_the_status_only_until_it_is_free(
                 await run.live()
                 taken.close()
                 await served(run.config.api_port)
+
+    asyncio.run(run())
+
+
+@on_one_engine
+def test_status_that_fails_begins_again(
+    database: Database, home: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    port, failures, loop = free_port(), [RuntimeError("ours")], uvicorn.Server.main_loop
+
+    async def failing(server: uvicorn.Server) -> None:
+        if failures:
+            raise failures.pop()
+        await loop(server)
+
+    monkeypatch.setattr(uvicorn.Server, "main_loop", failing)
+    monkeypatch.setattr("ingest.fence.FIRST_S", 0.05)
+
+    async def run() -> None:
+        async with running(database, home, api_port=port) as run:
+            await served(port)
+            await run.live()
+            said = (await asked(port, f"{API}/status"))[1]["errors"]["status"]
+            assert (said["state"], said["text"], said["count"]) == ("over", "RuntimeError: ours", 1)
+            assert (await asked(port, "/health"))[1]["warnings"] == ["status failed: RuntimeError: ours"]
+            assert "Traceback" in caplog.text
+            assert run.service.lines[0].feed.stats.connections == 1
 
     asyncio.run(run())
 
