@@ -14,9 +14,10 @@ import gzip
 import json
 import re
 import zlib
-from collections.abc import Iterable, Iterator
+from collections.abc import Generator, Iterable, Iterator
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, timedelta
+from itertools import chain
 from typing import Annotated, Any, BinaryIO, NamedTuple
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
@@ -28,7 +29,7 @@ from sql.keys import is_key
 GZIP = b"\x1f\x8b"
 PIECE_BYTES = 2**16
 UNPACKED_BYTES_MAX = 256 * 2**20  # the settings' default: the list of one exchange is 38 MB
-ROW_CHARS_MAX = 2**16  # a row has 600 characters; a longer one means that the file's brackets do not match
+ROW_CHARS_MAX = 2**16  # a row has 600 characters; where one is longer its end is not told by its brackets
 NAMED_MAX = 5  # odd rows that are named with their reason; all are counted
 ODD_SHARE_MAX = 0.5  # a list of which more is odd is not the vendor's list: the one before is better
 REFUSED_EARLY_ROWS = 10_000  # by then it is clear: the rest of such a list is not read
@@ -40,6 +41,7 @@ SPACE = " \t\r\n"
 _SPACE = re.compile(f"[{SPACE}]*+")
 # What a value's end depends on: texts whole (the last one perhaps unfinished), brackets, commas.
 _TOKEN = re.compile(r'"(?:[^"\\]++|\\.)*+"?|[\[\]{},]', re.DOTALL)
+_NEXT = re.compile(f",[{SPACE}]*+(?=\\{{)")  # between two rows
 _DECODER = json.JSONDecoder()
 _NO_JSON = object()
 
@@ -231,28 +233,62 @@ def _texts(pieces: Iterable[bytes]) -> Iterator[str]:
 
 
 def _values(pieces: Iterable[str]) -> Iterator[object]:
-    """Yield the values of a JSON array, `_NO_JSON` for one that is none; what follows the array is not read."""
-    text, opened = "", False
-    for piece in pieces:
-        text, at = text + piece, 0
+    """Yield the values of a JSON array, `_NO_JSON` for one that is none.
+
+    Where the end of a row cannot be told, as after a quote too many, the list goes on with the next text that reads
+    as a row. It does so, too, behind a bracket that ended the array too early.
+    """
+    text, opened, lost, ended = "", False, False, False
+    for piece in chain(pieces, [None]):
+        text += piece or ""
         if not opened:
             if not (text := text.lstrip(SPACE)):
                 continue
             if text[0] != "[":
                 raise damaged("it is no JSON array")
-            opened, at = True, 1
-        while taken := _take(text, at):
-            value, end = taken
-            if text[end] == "]" and not text[at:end].strip(SPACE):
-                return
+            text, opened = text[1:], True
+        while True:
+            if lost or ended:
+                if (found := _next_row(text)) is None:
+                    text = text[-ROW_CHARS_MAX:]
+                    break
+                yield _NO_JSON
+                text = text[found:]
+            at, ended = yield from _whole(text)
+            text = text[at:]
+            lost = not ended and (piece is None or len(text) > ROW_CHARS_MAX)
+            if not (lost or ended):
+                break
+    if not ended:
+        if not text.rstrip(SPACE).endswith("]"):
+            raise damaged("it ends too early")
+        yield _NO_JSON  # the last row has swallowed the end
+
+
+def _whole(text: str) -> Generator[object, None, tuple[int, bool]]:
+    """Yield the values that are whole in a text; return where the rest begins, and whether the array has ended."""
+    at = 0
+    while taken := _take(text, at):
+        value, end = taken
+        ended = text[end] == "]"
+        if not ended or text[at:end].strip(SPACE):
             yield value
-            if text[end] == "]":
-                return
-            at = end + 1
-        text = text[at:]
-        if len(text) > ROW_CHARS_MAX:
-            raise damaged(f"a row is longer than {ROW_CHARS_MAX} characters")
-    raise damaged("it ends too early")
+        at = end + 1
+        if ended:
+            return at, True
+    return at, False
+
+
+def _next_row(text: str) -> int | None:
+    """Return where the next row that reads as one begins; None: not in this text."""
+    for found in _NEXT.finditer(text):
+        try:
+            value, _ = _DECODER.raw_decode(text, found.end())
+        except (ValueError, RecursionError):
+            continue
+        if isinstance(value, dict) and "instrument_key" in value:
+            return found.end()
+    return None
 
 
 def _take(text: str, at: int) -> tuple[object, int] | None:

@@ -55,6 +55,25 @@ def test_master_odd_row_is_left_out_and_named(row: Any) -> None:
     assert "1 odd rows left out: " in str(odd) and "\0" not in str(odd) and len(str(odd)) < 300
 
 
+QUOTED = json.dumps(GOOD | {"name": "12 PIPES"}).replace("12 PIPES", '12" PIPES')
+
+
+@pytest.mark.parametrize(
+    "row",
+    [QUOTED, QUOTED[:-1], json.dumps(GOOD | {"name": "A" * 300_000}), json.dumps(GOOD).replace("}", ", [[[}")],
+    ids=["quote", "quote, no end", "longer than a piece", "brackets"],
+)
+@pytest.mark.parametrize("at", [0, 1_000, 1_999, 2_000])
+def test_master_row_whose_end_cannot_be_told_costs_itself(row: str, at: int) -> None:
+    """From the next row that reads as one the list goes on; the row before it may go, too, and no more."""
+    rows = [json.dumps(GOOD | {"instrument_key": f"NSE_FO|{number}"}) for number in range(2_000)]
+    text = "[" + ", ".join([*rows[:at], row, *rows[at:]]) + "]"
+    odd = OddRows()
+    keys = [found.instrument_key for found in read_master(BytesIO(gzip.compress(text.encode())), odd)]
+    assert len(keys) >= 1_999 and keys == [f"NSE_FO|{number}" for number in range(2_000) if f"NSE_FO|{number}" in keys]
+    assert odd.count == 1 and odd.named[0].endswith(": not JSON")
+
+
 def test_master_row_is_in_our_units() -> None:
     (row,) = read_master(BytesIO(json.dumps([GOOD | {"strike_price": 59400.0}]).encode()))
     assert (row.expiry, row.lot_size, row.tick_size, row.strike) == (date(2026, 12, 29), 75, 0.1, 59400.0)
