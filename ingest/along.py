@@ -27,13 +27,14 @@ REFRESH_S = 60  # a bar is a minute; fresher ones are computed from the ticks wh
 
 
 async def follow_along(settings: Settings, keeper: UniverseKeeper, service: Service) -> None:
-    """Subscribe and unsubscribe as the universe changes."""
+    """Subscribe and unsubscribe as the universe changes, and ask again what keys mean when a list was loaded."""
     await follow(
         keeper,
         service.follow,
         service.lines[0].feed.api,
         every_s=settings.universe_follow_s,
         is_away=lambda: service.writer.is_away,
+        listed=service.ask_names_again,
     )
 
 

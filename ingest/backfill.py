@@ -39,14 +39,14 @@ class Task(NamedTuple):
     instrument_id: int
     instrument_key: str
     day: date  # market-local
-    expiry: date | None
+    last_day: date | None  # that the key is known to mean this instrument; None: it is not reused
     first: datetime  # unheard minutes: the first, the last, how many
     last: datetime
     minutes: int
 
     def has_expired(self, now: datetime) -> bool:
-        """Whether the key means another contract now, or none."""
-        return self.expiry is not None and self.expiry < (now + IST).date()
+        """Whether the key means another contract now, or none, or may do so."""
+        return self.last_day is not None and self.last_day < (now + IST).date()
 
 
 class Left(NamedTuple):
@@ -182,7 +182,7 @@ class Backfill:
                 continue  # the feed has brought it
             reason = ""
             if task.has_expired(now):
-                reason = "contract has expired: its key is another's now"
+                reason = "contract has expired, or has no name to tell: its key may be another's now"
             elif task.day > (now + IST).date():
                 reason = "not traded yet"
             else:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from typing import Any
@@ -11,9 +11,10 @@ from typing import Any
 from ingest.batch import RowBuffer
 from ingest.journal import Position
 from ingest.listening import Break
-from ingest.model import OfficialBar
+from ingest.model import OfficialBar, Record
 from ingest.normalise import Unheard, VolumeGap
 from ingest.opens import SessionOpen
+from ingest.refusal import HELD_BACK, RejectedUpdate
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,6 +38,8 @@ class RejectedTick:
     tick: dict[str, Any]
     reason: str
     sqlstate: str | None = None
+    updates: int = 1  # of the frame, for the same reason
+    held_back: bool = False  # the frame alone does not say so: it is one of too many keys that no list has
 
 
 @dataclass(slots=True)
@@ -61,6 +64,11 @@ class Batch:
     opens: list[SessionOpen] = field(default_factory=list)
     checkpoint: bytes | None = None
 
+    @property
+    def rejected_updates(self) -> int:
+        """How many updates and rows were rejected."""
+        return sum(tick.updates for tick in self.rejected)
+
 
 @dataclass(frozen=True, slots=True)
 class Resume:
@@ -75,6 +83,22 @@ class Resume:
     def from_start(self) -> Resume:
         """Resume without the checkpoint: for a source that is read again from its begin."""
         return replace(self, checkpoint=None, state=b"")
+
+
+def rejected_ticks(found: Iterable[RejectedUpdate], records: Sequence[Record]) -> list[RejectedTick]:
+    """Return updates that the rules reject as they are stored; `records` are those of their frames."""
+    return [
+        RejectedTick(
+            records[one.frame].seq,
+            records[one.frame].end_offset,
+            one.instrument_id,
+            one.update._asdict(),
+            one.reason,
+            updates=one.updates,
+            held_back=one.reason == HELD_BACK,
+        )
+        for one in found
+    ]
 
 
 def time_of(epoch_us: float) -> datetime:

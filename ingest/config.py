@@ -95,6 +95,10 @@ class Settings(DatabaseSettings):
     key_silent_s: Positive = 120.0  # and 20 times its usual interval: only then a key is called silent
     token_poll_s: Positive = 5.0  # how often a new token is looked for; a look reads one small file
 
+    # New keys in frames that no list of instruments has. An account may have as many keys on a connection; a key
+    # takes 280 bytes of each checkpoint.
+    unknown_keys_per_day_max: int = Field(5_000, ge=0)
+
     # Repair of bars.
     backfill_s: float = Field(
         15.0, ge=0

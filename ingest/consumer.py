@@ -10,22 +10,24 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
+import math
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from datetime import UTC, date, datetime
+from datetime import UTC, datetime
 from typing import Any
 
 import google_crc32c
 import numpy as np
 
 from ingest.batch import RowBuffer
-from ingest.batches import Batch, QuarantinedFrame, RejectedTick, Resume
+from ingest.batches import Batch, QuarantinedFrame, Resume, rejected_ticks
 from ingest.clock import Clock
 from ingest.decode import NOTHING, decode_all
 from ingest.journal import Position
 from ingest.listening import SILENT, SKIPPED, STOPPED, Break, Listening
-from ingest.model import IST_OFFSET_MS, TICK_COLUMN_NAMES, Floats, Frames, Record, RecordKind
+from ingest.model import TICK_COLUMN_NAMES, Floats, Record, RecordKind
+from ingest.naming import Naming
 from ingest.normalise import Normaliser
 from ingest.opens import Opens, SessionOpen
 from ingest.pair import Loss
@@ -43,6 +45,7 @@ class Limits:
     batch_rows_max: int = 10_000  # 2.2 MB of rows, two at a time; larger batches gain little
     read_bytes_max: int = 2 * 2**20  # some 6,000 full updates, 15 ms, then the event loop has its turn
     checkpoint_s: float = 10.0  # what a restart may have to decode again
+    unknown_keys_max: int = 5_000  # of one day that become instruments though no list has them
     poll_s: float = 0.02  # how often an idle source is asked, should its signal be missed
     gather_s: float = 0.01  # while a batch is in flight, so long may records gather: a decode costs 1 ms, however few
 
@@ -89,6 +92,7 @@ class Consumer:
     listening: Listening = field(default_factory=Listening)
     opens: Opens = field(default_factory=Opens)
     knows_ledger: bool = False  # since `resume`; before it nothing is read
+    naming: Naming = field(init=False)
     _opens: list[SessionOpen] = field(default_factory=list)  # found, and not in a batch yet
     _committed: Position | None = None
     _seq: int = 0  # of the last record that was read
@@ -103,6 +107,9 @@ class Consumer:
     _spare: list[RowBuffer] = field(default_factory=list)
     _writing: asyncio.Task[None] | None = None
     _checkpointed_at: float = field(default_factory=time.monotonic)
+
+    def __post_init__(self) -> None:
+        self.naming = Naming(self.writer, unknown_keys_max=self.limits.unknown_keys_max)
 
     @property
     def committed(self) -> Position | None:
@@ -123,6 +130,10 @@ class Consumer:
         self._seq = self._taken_seq = state["seq"]
         self.listening = Listening(**state["listening"])
         self.opens, self._opens = Opens(state.get("opens")), []
+        day = state.get("day", -1)  # an earlier version did not remember it
+        self.naming = Naming(
+            self.writer, unknown_keys_max=self.limits.unknown_keys_max, day=day, resumed=bool(resume.state)
+        )
         self.normaliser = Normaliser.load(state["normaliser"].encode()) if resume.state else Normaliser()
         last_ms, received_ms = self.listening.last_ms, self.listening.received_ms
         self._clock = Clock((last_ms, received_ms) if last_ms else None)
@@ -133,6 +144,7 @@ class Consumer:
             "seq": self._taken_seq,
             "listening": self.listening.dump(),
             "opens": self.opens.dump(),
+            "day": self.naming.day,
             "normaliser": self.normaliser.dump().decode(),
         }
         return json.dumps(state).encode()
@@ -145,7 +157,7 @@ class Consumer:
             if self._read is None:
                 if records := self.source.read(self.limits.read_bytes_max):
                     self._clock.add(self._decode(records))
-                self._read = await self._next()
+                self._read = self._clock.judged(final=self.source.finished)
             moved = self._read is not None
             full = await self._fill(self._read) if self._read is not None else False
             idle = self._writing is None or self._writing.done()
@@ -173,13 +185,6 @@ class Consumer:
         finally:
             signal.cancel()
 
-    async def _next(self) -> Reading | None:
-        """Return what can be taken, when the database has named the instruments that were not met before."""
-        read = self._clock.judged(final=self.source.finished)
-        if read is not None and (unknown := self.normaliser.unknown(read.frames)):
-            await self._introduce(unknown, read.frames)
-        return read
-
     def _decode(self, records: list[Record]) -> Reading:
         """Decode what was read."""
         is_frame = [record.kind == RecordKind.FRAME for record in records]
@@ -194,19 +199,13 @@ class Consumer:
         self._seq = records[-1].seq
         return read
 
-    async def _introduce(self, unknown: list[str], frames: Frames) -> None:
-        """Have the database name instruments as of the day on which each was met first."""
-        await self._settle()  # the connection is busy until then
-        days: dict[date, list[str]] = {}
-        wanted, first = set(unknown), dict[str, int]()
-        for index, key in enumerate(frames.updates.keys):
-            if key in wanted:
-                first.setdefault(key, index)
-        for key, index in first.items():
-            current_ms = int(frames.current_ms[frames.frame_of(index)])
-            days.setdefault(datetime.fromtimestamp((current_ms + IST_OFFSET_MS) / 1000, UTC).date(), []).append(key)
-        for day, keys in days.items():
-            self.normaliser.learn(await asyncio.to_thread(self.writer.register, keys, day))
+    async def _name(self, read: Reading) -> None:
+        """Have the database say what the keys of the next records mean, of those that are not known for their day."""
+        states, committed = self.normaliser.states, read.at < read.committed
+        if keys := self.naming.unnamed(read, states):
+            await self._settle()  # the connection is busy until then
+            if await self.naming.ask(keys, states, committed=committed):
+                self._checkpointed_at = -math.inf  # with these rows: a restart may be told otherwise by then
 
     async def _recall(self, first_seq: int, last_seq: int) -> None:
         """Take the state behind records that the journal has not from the database, if that has them.
@@ -233,6 +232,8 @@ class Consumer:
         while read.at < len(read.records):
             if hole := read.holes.pop(read.at, None):
                 await self._recall(*hole)
+            if self.naming.is_due(read):
+                await self._name(read)
             if read.at < read.committed:
                 self._learn(read)
                 continue
@@ -286,17 +287,7 @@ class Consumer:
                 batch.quarantined.append(
                     QuarantinedFrame(record.seq, record.end_offset, record.received_us, str(error), record.payload)
                 )
-        for rejected in self.normaliser.rejected:
-            record = records[rejected.frame]
-            batch.rejected.append(
-                RejectedTick(
-                    record.seq,
-                    record.end_offset,
-                    rejected.instrument_id,
-                    rejected.update._asdict(),
-                    rejected.reason,
-                )
-            )
+        batch.rejected += rejected_ticks(self.normaliser.rejected, records)
         batch.duplicates += self.normaliser.duplicates
         batch.gaps += self.normaliser.gaps
         batch.unheard += self.normaliser.unheard
@@ -316,6 +307,7 @@ class Consumer:
             received_us=np.array([record.received_us for record in records]),
             out=rows,
             sockets=np.array([record.socket for record in records]),
+            held=self.naming.held,
         )
         return breaks
 
@@ -381,7 +373,7 @@ class Consumer:
         account.batches += 1
         account.frames += batch.frames
         account.ticks += batch.rows.rows
-        account.rejected += len(batch.rejected)
+        account.rejected += batch.rejected_updates
         account.duplicates += batch.duplicates
         account.quarantined += len(batch.quarantined)
         self._committed = Position(batch.segment, batch.offset_end)

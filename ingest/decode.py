@@ -119,7 +119,7 @@ def _plain(payload: bytes) -> bytes:
     message.DiscardUnknownFields()
     if int(message.type) == FrameType.MARKET_INFO or not CURRENT_MS_MIN <= message.currentTs <= CURRENT_MS_MAX:
         message.ClearField("feeds")
-    return message.SerializeToString()
+    return message.SerializeToString(deterministic=True)  # a replay meets the keys in the same order
 
 
 class _Head(NamedTuple):

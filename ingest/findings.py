@@ -101,6 +101,8 @@ def _write_refused(
                     "tick": Jsonb(plain(tick.tick), dumps=lambda value: json.dumps(value, default=str)),
                     "sqlstate": tick.sqlstate,
                     "reason": tick.reason,
+                    "updates": tick.updates,
+                    "held_back": tick.held_back,
                 }
                 for tick in rejected
             ],

@@ -6,7 +6,7 @@ Keys are reused after expiry, so an instrument is (instrument_key, expiry). What
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from datetime import UTC, date, datetime, time, timedelta
 from io import BytesIO
 from typing import Any, NamedTuple
@@ -105,11 +105,41 @@ def _known_at(connection: psycopg.Connection[Any], loaded_at: datetime | None) -
     return found
 
 
-def register(connection: psycopg.Connection[Any], keys: Sequence[str], day: date) -> list[InstrumentRef]:
-    """Return the instruments that keys mean on a day; unknown keys get a row of their own."""
-    parameters = {"instrument_keys": list(keys), "day": day, "known_within_days": KNOWN_WITHIN_DAYS}
+def register(
+    connection: psycopg.Connection[Any], keys: Sequence[str], day: date, *, unknown_max: int
+) -> list[InstrumentRef]:
+    """Return the instruments that keys mean on a day; unknown keys get rows of their own.
+
+    Parameters
+    ----------
+    connection
+        In autocommit mode.
+    keys
+        In order of arrival: the first have the room that the day has.
+    day
+        Market-local.
+    unknown_max
+        So many keys that no list has ever had become instruments on a day. A key that is not in the answer is none.
+    """
+    parameters = {
+        "instrument_keys": list(keys),
+        "day": day,
+        "known_within_days": KNOWN_WITHIN_DAYS,
+        "unknown_max": unknown_max,
+    }
     rows = connection.execute(query("register_instruments"), parameters).fetchall()
     return [InstrumentRef(row[0], row[1]) for row in rows]
+
+
+def unnamed(connection: psycopg.Connection[Any], instrument_ids: Collection[int]) -> tuple[int, str]:
+    """Return how many of some instruments no list has named, and the key of one."""
+    given = {"instrument_ids": list(instrument_ids)}
+    try:
+        row = connection.execute(query("unnamed_of_instruments"), given).fetchone()
+    except psycopg.Error as exc:
+        raise translate(exc) from exc
+    assert row is not None
+    return int(row[0]), str(row[1])
 
 
 def loaded_at(connection: psycopg.Connection[Any]) -> datetime | None:

@@ -34,7 +34,7 @@ def write_ledger(
             "last_seq": batch.last_seq,
             "frames": batch.frames,
             "ticks": batch.rows.rows,
-            "rejected": len(batch.rejected),
+            "rejected": batch.rejected_updates,
             "quarantined": len(batch.quarantined),
             "duplicates": batch.duplicates,
             "first_ts": None if times is None else time_of(times.min()),

@@ -51,7 +51,11 @@ NUMBERED_SINCE_S, NUMBERS_PER_S = 1_767_225_600, 100  # 2026-01-01
 
 def limits_of(settings: Settings) -> Limits:
     """Return the consumer's limits as the settings have them."""
-    return Limits(batch_rows_max=settings.batch_rows_max, checkpoint_s=settings.checkpoint_s)
+    return Limits(
+        batch_rows_max=settings.batch_rows_max,
+        checkpoint_s=settings.checkpoint_s,
+        unknown_keys_max=settings.unknown_keys_per_day_max,
+    )
 
 
 @dataclass(frozen=True, slots=True)

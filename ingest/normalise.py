@@ -13,8 +13,7 @@ market nearly all are.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable
-from functools import lru_cache
+from collections.abc import Container, Iterable
 from typing import NamedTuple
 
 import numpy as np
@@ -33,18 +32,12 @@ from ingest.model import (
     InstrumentRef,
     Integers,
     OfficialBar,
-    Update,
     Updates,
 )
 from ingest.official import newer_rows, take_bars
 from ingest.pair import Pair
+from ingest.refusal import HELD_BACK, RejectedUpdate, impossible, refused
 from ingest.states import LISTENING, NEVER, NEVER_SENT, NOWHERE, States, fields_of
-from sql.keys import KEY_CHARS_MAX, is_key, shown
-
-# Exchange and feed clocks differ by milliseconds; a last trade a minute ahead is not a time.
-LTT_AHEAD_MS_MAX = 60_000
-PRICE_MAX = 1e9  # rupees; the dearest Indian share is near 1.5e5, indices near 1e5
-QUANTITY_MAX = 2**53  # above it a float64 skips whole numbers
 
 _TS, _ID, _SEQ, _TRADED, _LTP, _LTQ, _LTT, _VTT, _VOLUME = range(TICK_COLUMN_NAMES.index("oi"))
 _RECEIVED_AT = TICK_COLUMN_NAMES.index("received_at")
@@ -58,35 +51,6 @@ def _span(first: str, last: str) -> slice:
 # Carried columns that are sent together.
 _OI, _ATP, _IV, _PREV_CLOSE = (_span(name, name) for name in ("oi", "atp", "iv", "prev_close"))
 _DEPTH, _GREEKS, _DAY_CANDLE = _span("tbq", "ask_qty"), _span("delta", "rho"), _span("day_open", "day_low")
-
-
-# What a carried column may be at most, and the group in which it is sent.
-_CARRIED_LIMITS = (
-    ("atp", "", PRICE_MAX),
-    ("prev_close", "", PRICE_MAX),
-    ("bid", "depth", PRICE_MAX),
-    ("ask", "depth", PRICE_MAX),
-    ("bid_qty", "depth", QUANTITY_MAX),
-    ("ask_qty", "depth", QUANTITY_MAX),
-    ("tbq", "depth", QUANTITY_MAX),
-    ("tsq", "depth", QUANTITY_MAX),
-    ("day_open", "day", PRICE_MAX),
-    ("day_high", "day", PRICE_MAX),
-    ("day_low", "day", PRICE_MAX),
-)
-
-_LIMITS = {name: limit for name, _, limit in _CARRIED_LIMITS}
-_CARRIED_MIN = np.array([0.0 if name in _LIMITS else -np.inf for name in CARRIED_NAMES])
-_CARRIED_MAX = np.array([_LIMITS.get(name, np.inf) for name in CARRIED_NAMES])
-
-
-class RejectedUpdate(NamedTuple):
-    """An update that says something impossible; it makes no row."""
-
-    frame: int  # index of the frame that brought it
-    instrument_id: int | None  # None: its key is none
-    reason: str
-    update: Update
 
 
 class VolumeGap(NamedTuple):
@@ -153,13 +117,14 @@ class Normaliser:
         received_us: Integers | int,
         out: RowBuffer,
         sockets: Integers | int = 0,
+        held: Container[str] = (),
     ) -> None:
         """Judge the updates of frames and add their rows.
 
         Parameters
         ----------
         frames
-            Decoded frames whose keys are all known, in order of arrival.
+            Decoded frames, in order of arrival; their keys are known but for those that are held back.
         seq
             Number of each frame's journal record; becomes `ticks.seq`.
         received_us
@@ -170,6 +135,8 @@ class Normaliser:
             says nothing is counted as `empty`, what the other connection has said as duplicate.
         sockets
             Which connection brought each frame.
+        held
+            Keys that are held back (`naming`): what their updates say is rejected.
         """
         updates = frames.updates
         frame = np.repeat(np.arange(len(frames)), np.diff(frames.ends))
@@ -177,16 +144,18 @@ class Normaliser:
         places = self.states.places(updates.keys)
         order = np.argsort(places, kind="stable")
         if wrong := impossible(updates, current_ms):
-            self.rejected += [
-                self._rejected(int(frame[index]), int(places[index]), wrong[index], updates.one(index))
-                for index in sorted(wrong)
-            ]
+            self.rejected += refused(wrong, updates, frame, self._ids(places))
             order = order[~np.isin(order, list(wrong))]
-        assert not len(order) or places[order[0]] != NOWHERE, "keys are introduced before their updates are judged"
         said = says_something(updates)[order]
         if not said.all():
             self.counts["empty"] += int((~said).sum())
             order = order[said]
+        if len(order) and places[order[0]] == NOWHERE:
+            strangers = order[places[order] == NOWHERE]
+            unknown = {updates.keys[index] for index in strangers.tolist()}
+            assert all(key in held for key in unknown), "keys are introduced before their updates are judged"
+            self.rejected += refused(dict.fromkeys(strangers.tolist(), HELD_BACK), updates, frame, self._ids(places))
+            order = order[len(strangers) :]
         if self.pair.run:
             order = self._only_news(
                 updates, order, places=places, frame=frame, frames=frames, sockets=sockets, received_us=received_us
@@ -213,12 +182,11 @@ class Normaliser:
             self.states.heard_us[given.owners, 0] = rows[last, _RECEIVED_AT].astype(np.int64)
         out.extend(rows)
 
-    def _rejected(self, frame: int, place: int, reason: str, update: Update) -> RejectedUpdate:
-        """Return an update that makes no row as it can be stored: its key may be anything."""
-        found = None if place == NOWHERE else int(self.states.references["instrument_id"][place])
-        shown_key = shown(update.instrument_key)
-        assert found is not None or not is_key(update.instrument_key), shown_key
-        return RejectedUpdate(frame, found, reason, update._replace(instrument_key=shown_key))
+    def _ids(self, places: Integers) -> Integers:
+        """Return the instrument of each row of the states, `NOWHERE` where there is none."""
+        if not len(self.states.references):
+            return places
+        return np.where(places == NOWHERE, NOWHERE, self.states.references["instrument_id"][places])
 
     def _only_news(
         self,
@@ -368,38 +336,3 @@ class Normaliser:
         normaliser.pair = Pair.load(pair) if pair else Pair()
         normaliser.counts.update(counts)
         return normaliser
-
-
-@lru_cache(maxsize=2**14)
-def _is_known_key(key: str) -> bool:
-    return is_key(key)
-
-
-def _is_key(key: str) -> bool:
-    """Tell whether a text is a key; what was asked lately is remembered, unless it is long."""
-    return len(key) <= KEY_CHARS_MAX and _is_known_key(key)
-
-
-def impossible(updates: Updates, current_ms: Integers) -> dict[int, str]:
-    """Why updates cannot be true, by index. NaN fails every comparison, so it is caught here."""
-    wrong: dict[int, str] = {}
-    if refused := {key for key in set(updates.keys) if not _is_key(key)}:
-        wrong = {index: "no instrument key" for index, key in enumerate(updates.keys) if key in refused}
-    for name, values, limit in (
-        ("ltp", updates.ltp, PRICE_MAX),
-        ("vtt", updates.vtt, QUANTITY_MAX),
-        ("ltq", updates.ltq, QUANTITY_MAX),
-        ("oi", updates.carried[:, _OI.start], QUANTITY_MAX),
-        ("ltt", updates.ltt_ms, current_ms + LTT_AHEAD_MS_MAX + 1),
-    ):
-        for index in np.flatnonzero(~((values >= 0) & (values < limit))).tolist():
-            wrong.setdefault(index, f"impossible {name} {values[index].item()!r}")
-    # NaN passes: it is "not sent", as the totals of the book are in mode option_greeks.
-    if not ((updates.carried < _CARRIED_MIN) | (updates.carried >= _CARRIED_MAX)).any():
-        return wrong
-    sent = {"depth": updates.has_depth, "day": updates.has_day_candle, "": np.ones(len(updates), np.bool_)}
-    for name, group, limit in _CARRIED_LIMITS:
-        values = updates.carried[:, CARRIED_NAMES.index(name)]
-        for index in np.flatnonzero(sent[group] & ((values < 0) | (values >= limit))).tolist():
-            wrong.setdefault(index, f"impossible {name} {values[index].item()!r}")
-    return wrong

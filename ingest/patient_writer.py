@@ -93,9 +93,9 @@ class PatientWriter:
         """Commit a batch, however long it takes; see `Writer.write`."""
         self._insist(lambda: self.writer.write(batch, stream))
 
-    def register(self, instrument_keys: Sequence[str], day: date) -> list[InstrumentRef]:
+    def register(self, instrument_keys: Sequence[str], day: date, unknown_max: int) -> list[InstrumentRef]:
         """Return the instruments that keys mean; see `Writer.register`."""
-        return self._insist(lambda: self.writer.register(instrument_keys, day))
+        return self._insist(lambda: self.writer.register(instrument_keys, day, unknown_max))
 
     def recall(self, stream: str, first_seq: int, last_seq: int) -> tuple[list[InstrumentRef], Values]:
         """Return the last tick of each instrument in a range of records; see `Writer.recall`."""

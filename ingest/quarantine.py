@@ -19,13 +19,13 @@ import numpy as np
 import psycopg
 
 from ingest.batch import COPY_HEADER, COPY_TRAILER, NULL, RowBuffer, encode_rows, nullify
-from ingest.batches import Batch, RejectedTick, time_of
+from ingest.batches import Batch, rejected_ticks, time_of
 from ingest.clock import agree
 from ingest.decode import decode
 from ingest.findings import write_findings
 from ingest.freshness import touch
 from ingest.instruments import register
-from ingest.model import IST_OFFSET_MS, TICK_COLUMN_NAMES, Floats, Frames
+from ingest.model import IST_OFFSET_MS, TICK_COLUMN_NAMES, Floats, Frames, Record, RecordKind
 from ingest.normalise import Normaliser
 from ingest.writer import COPY_TICKS
 from sql import query
@@ -81,13 +81,15 @@ def quarantined(connection: Connection, limit: int | None = None) -> tuple[list[
     return [Quarantined(*row[:-1]) for row in rows], rows[0][-1] if rows else 0
 
 
-def replay_quarantined(connection: Connection) -> Outcome:
+def replay_quarantined(connection: Connection, *, unknown_keys_max: int) -> Outcome:
     """Write every frame in quarantine that can be decoded now; the others stay.
 
     Parameters
     ----------
     connection
         In autocommit mode: each frame is a transaction.
+    unknown_keys_max
+        So many keys that no list has become instruments on a day.
 
     Raises
     ------
@@ -97,7 +99,7 @@ def replay_quarantined(connection: Connection) -> Outcome:
     outcome = Outcome()
     for frame in quarantined(connection)[0]:
         try:
-            _replay(connection, frame, outcome)
+            _replay(connection, frame, outcome, unknown_keys_max)
         except (DecodeError, psycopg.DataError, psycopg.IntegrityError) as exc:
             outcome.refused += 1
             log.info("frame stays in quarantine segment=%s seq=%d reason=%s", frame.segment, frame.seq, exc)
@@ -106,7 +108,7 @@ def replay_quarantined(connection: Connection) -> Outcome:
     return outcome
 
 
-def _replay(connection: Connection, frame: Quarantined, outcome: Outcome) -> None:
+def _replay(connection: Connection, frame: Quarantined, outcome: Outcome, unknown_keys_max: int) -> None:
     key = {"collector": frame.collector, "segment": frame.segment, "end_offset": frame.end_offset}
     found = connection.execute(query("quarantined_payload"), key).fetchone()
     if found is None:
@@ -115,13 +117,13 @@ def _replay(connection: Connection, frame: Quarantined, outcome: Outcome) -> Non
     at = time_of(int(frames.current_ms[0]) * 1000)
     stream, _, segment = frame.segment.partition("/")
     batch = Batch(segment, 0, RowBuffer(max(int(frames.ends[-1]), 1)))
-    normaliser = _introduced(connection, frames, (at + IST).date())
-    normaliser.apply(frames, seq=frame.seq, received_us=round(frame.received_at.timestamp() * 1e6), out=batch.rows)
+    normaliser = _introduced(connection, frames, (at + IST).date(), unknown_keys_max)
+    received_us = round(frame.received_at.timestamp() * 1e6)
+    held = normaliser.unknown(frames)
+    normaliser.apply(frames, seq=frame.seq, received_us=received_us, out=batch.rows, held=held)
     batch.official = normaliser.official
-    rejected = [
-        RejectedTick(frame.seq, frame.end_offset, one.instrument_id, one.update._asdict(), one.reason)
-        for one in normaliser.rejected
-    ]
+    record = Record(RecordKind.FRAME, frame.seq, received_us, b"", frame.end_offset)
+    batch.rejected = rejected_ticks(normaliser.rejected, [record])
     values = _as_quotes(batch.rows.values(), at)
     times = {"first_ts": at, "last_ts": at} if len(values) else {"first_ts": None, "last_ts": None}
     with connection.transaction():
@@ -129,14 +131,14 @@ def _replay(connection: Connection, frame: Quarantined, outcome: Outcome) -> Non
             return
         if len(values):
             _copy(connection, values, at)
-        write_findings(connection, frame.collector, stream, batch, rejected)
-        counts = {"ticks": len(values), "rejected": len(rejected)}
+        write_findings(connection, frame.collector, stream, batch, batch.rejected)
+        counts = {"ticks": len(values), "rejected": batch.rejected_updates}
         if connection.execute(query("credit_ledger"), key | counts | times).fetchone() is None:
             place = f"byte {frame.end_offset} of segment {frame.segment!r}"
             raise StoreError(f"ledger has no batch with {place}: run `tickline verify`")
         if len(values):
             touch(connection, values[:, TICK_COLUMN_NAMES.index("ts")])
-    outcome.note(len(values), len(rejected))
+    outcome.note(len(values), batch.rejected_updates)
 
 
 def _understood(payload: bytes, received_at: datetime, near_ts: datetime | None, near_received_at: datetime) -> Frames:
@@ -148,10 +150,10 @@ def _understood(payload: bytes, received_at: datetime, near_ts: datetime | None,
     return frames
 
 
-def _introduced(connection: Connection, frames: Frames, day: date) -> Normaliser:
+def _introduced(connection: Connection, frames: Frames, day: date, unknown_keys_max: int) -> Normaliser:
     """Return a normaliser that knows the instruments of a frame, and nothing of what came before it."""
     normaliser = Normaliser()
-    normaliser.learn(register(connection, normaliser.unknown(frames), day))
+    normaliser.learn(register(connection, normaliser.unknown(frames), day, unknown_max=unknown_keys_max))
     return normaliser
 
 

@@ -10,7 +10,7 @@ import numpy as np
 
 from ingest.batch import RowBuffer
 from ingest.listening import SILENCE_MS
-from ingest.model import Frames, FrameType, Record, RecordKind
+from ingest.model import DAY_MS, IST_OFFSET_MS, Frames, FrameType, Record, RecordKind
 from sql.errors import DecodeError
 
 # These change what the updates after them mean.
@@ -27,9 +27,11 @@ class Reading:
     committed: int  # so many of the records are in the database already
     last_seq: int  # of the record before them; 0: there was none
     at: int = 0  # the next record to take
+    named: int = 0  # what the keys of the records before this one mean is known
     current_ms: list[int] = field(default_factory=list)  # of each record; 0: an event, or a frame without a time
     trade_ms: list[int] = field(default_factory=list)  # its newest trade; 0: a snapshot, or none
     holes: dict[int, tuple[int, int]] = field(default_factory=dict)  # before a record: the seqs that are not there
+    _days: list[int] = field(default_factory=list)  # records that begin another day of the market
     _turns: list[int] = field(default_factory=list)  # records that may change what the updates after them mean
 
     def __post_init__(self) -> None:
@@ -47,13 +49,26 @@ class Reading:
             index: (int(seqs[index]) + 1, int(seqs[index + 1]) - 1)
             for index in np.flatnonzero(np.diff(seqs) > 1).tolist()
         }
-        self._turns = sorted({*(np.flatnonzero(jumps) + 1).tolist(), *events, *self.holes})
+        timed = np.flatnonzero(times)
+        self._days = timed[1:][np.diff((times[timed] + IST_OFFSET_MS) // DAY_MS) != 0].tolist()
+        self._turns = sorted({*(np.flatnonzero(jumps) + 1).tolist(), *events, *self.holes, *self._days})
         self.current_ms, self.trade_ms = times.tolist(), trades.tolist()
 
     def without(self, errors: Mapping[int, DecodeError]) -> Reading:
         """Return it, not begun yet, without what some of its frames say."""
         assert not self.at
         return Reading(self.segment, self.records, self.frames.without(errors), self.committed, self.last_seq)
+
+    def of_one_day(self) -> tuple[int, int]:
+        """Return where the next records that are of one day end, and the IST day number; -1: none of them has a time.
+
+        They are committed already or not.
+        """
+        stop = self.committed if self.at < self.committed else len(self.records)
+        turn = bisect_right(self._days, self.at)
+        stop = min([stop, *self._days[turn : turn + 1]])
+        ms = next((ms for ms in self.current_ms[self.at : stop] if ms), 0)
+        return stop, (ms + IST_OFFSET_MS) // DAY_MS if ms else -1
 
     @property
     def next_updates(self) -> int:

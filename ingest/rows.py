@@ -8,7 +8,7 @@ import numpy as np
 
 from ingest.columns import says_something
 from ingest.decode import decode_all
-from ingest.normalise import impossible
+from ingest.refusal import impossible
 
 
 def rows_of_frames(payloads: Sequence[bytes]) -> list[int]:

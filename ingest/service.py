@@ -73,7 +73,8 @@ class Service:
         self._universe: dict[str, str] = {}
         self._by_hand: dict[str, str | None] = {}  # key -> mode; None: not wanted
         self._plan: Plan | None = None
-        self._names: dict[str, dict[int, str]] = {}  # of each stream: instrument id -> key
+        # Of each stream: instrument id -> key, and the version of the states that says so.
+        self._names: dict[str, tuple[int, dict[int, str]]] = {}
         for handler in handlers:
             self.add_handler(handler)
 
@@ -94,6 +95,11 @@ class Service:
     def unsubscribe(self, keys: Iterable[str]) -> None:
         """Want keys no more. Raises as `follow` does."""
         self._apply(self._universe, self._by_hand | dict.fromkeys(keys))
+
+    def ask_names_again(self) -> None:
+        """Have the database say again what each key means: a list of instruments was loaded."""
+        for line in self.lines:
+            line.consumer.naming.ask_again()
 
     def retry(self) -> list[str]:
         """Ask once more, now, for each key that the feed has not answered; return them."""
@@ -134,10 +140,11 @@ class Service:
         return next((line for line in self.lines if key in line.feed.keys), None)
 
     def _hand_over(self, line: Line, rows: Floats) -> None:
-        states, names = line.consumer.normaliser.states, self._names.get(line.stream, {})
-        if len(names) != len(states.keys):
-            ids = states.references["instrument_id"].tolist()
-            names = self._names[line.stream] = dict(zip(ids, states.keys, strict=True))
+        states = line.consumer.normaliser.states
+        version, names = self._names.get(line.stream, (-1, {}))
+        if version != states.version:
+            names = dict(zip(states.references["instrument_id"].tolist(), states.keys, strict=True))
+            self._names[line.stream] = states.version, names
         copied = rows.copy()  # the buffer is used again
         for handler in self.handlers:
             handler.offer(copied, names)

@@ -9,7 +9,7 @@ from __future__ import annotations
 import base64
 import json
 from collections.abc import Iterable, Mapping
-from itertools import repeat
+from itertools import compress, repeat
 from operator import attrgetter
 from typing import Any
 
@@ -40,8 +40,9 @@ REFERENCE = np.dtype(
     ]
 )  # fmt: skip
 # What is remembered beside: the minutes of the newest official bar and filler, and how usual bars are (see
-# `official`); when we stopped listening (epoch ms); the IST day number of the last update.
-MEMORY = np.dtype([(name, "<i8") for name in ("official_ms", "filler_ms", "habit", "lost_ms", "day")])
+# `official`); when we stopped listening (epoch ms); the IST day number of the last update, and of the day for which
+# the database said what the key means (0: none, it is to be asked).
+MEMORY = np.dtype([(name, "<i8") for name in ("official_ms", "filler_ms", "habit", "lost_ms", "day", "named_day")])
 LISTENING, NEVER = -1, 0  # values of lost_ms
 NOWHERE = -1  # the row of a key that has none
 fields_of = attrgetter(*Reference.__slots__)
@@ -63,6 +64,8 @@ class States:
     heard_us
         Shape (instruments, 2), int64: when the last update came on each socket, our clock, epoch microseconds;
         0: not since the start.
+    version
+        Grows whenever a key is introduced or means another instrument.
     """
 
     def __init__(self) -> None:
@@ -72,20 +75,49 @@ class States:
         self.heard_us: Integers = np.empty((0, SOCKETS), np.int64)
         self.keys: list[str] = []  # of each row
         self._places: dict[str, int] = {}  # instrument key -> row of the arrays; of what is no key there is none
+        self.version = 0
 
     def unknown(self, keys: Iterable[str]) -> list[str]:
         """Keys that have not been introduced by `learn`, each once, sorted; what is no key cannot be."""
         return sorted(filter(is_key, set(keys).difference(self._places)))
 
-    def learn(self, instruments: Iterable[InstrumentRef]) -> None:
-        """Introduce instruments; those already known keep their state."""
-        fresh = []
-        for ref in instruments:
-            if ref.instrument_key not in self._places:
-                self._places[ref.instrument_key] = len(self.keys)
+    def unnamed(self, keys: Iterable[str], day: int) -> set[str]:
+        """Return those keys of which the database has not said what they mean on a day; what is no key cannot be."""
+        asked = list(keys)
+        places = self.places(asked)
+        named = places != NOWHERE
+        named[named] = self.memory["named_day"][places[named]] == day
+        return set(filter(is_key, compress(asked, ~named)))
+
+    def forget_names(self) -> None:
+        """Have the database say again what each key means, when it is met next."""
+        self.memory["named_day"] = 0
+
+    def learn(self, instruments: Iterable[InstrumentRef], day: int = 0) -> None:
+        """Introduce instruments, as their keys mean on a day.
+
+        Those already known keep their state. That of a key is its instrument's: another one begins without.
+        """
+        refs, fresh, changed = list(instruments), [], False
+        for ref in refs:
+            start = fields_of(Reference(ref.instrument_id, ref.instrument_key.partition("|")[0].endswith("_INDEX")))
+            place = self._places.setdefault(ref.instrument_key, len(self.keys))
+            if place == len(self.keys):
                 self.keys.append(ref.instrument_key)
-                is_index = ref.instrument_key.partition("|")[0].endswith("_INDEX")
-                fresh.append(fields_of(Reference(ref.instrument_id, is_index)))
+                fresh.append(start)
+            elif place >= len(self.references):  # twice among these: the last is meant
+                fresh[place - len(self.references)] = start
+            elif self.references["instrument_id"][place] != ref.instrument_id:
+                self.references[place], self.carried[place] = start, NEVER_SENT
+                self.memory[place], self.heard_us[place] = 0, 0
+                changed = True
+        self._grow(fresh)
+        self.version += bool(fresh) or changed
+        if day:
+            self.memory["named_day"][self.places([ref.instrument_key for ref in refs])] = day
+
+    def _grow(self, fresh: list[tuple[Any, ...]]) -> None:
+        """Add rows."""
         self.references = np.concatenate([self.references, np.array(fresh, REFERENCE)])
         self.carried = np.concatenate([self.carried, np.tile(NEVER_SENT, (len(fresh), 1))])
         self.memory = np.concatenate([self.memory, np.zeros(len(fresh), MEMORY)])
@@ -108,7 +140,8 @@ class States:
 
         What it should have been judged by is gone: the journal lost it and the database has the rows.
         """
-        refs = list(instruments)
+        order = np.argsort(rows[:, TICK_COLUMN_NAMES.index("ts")])  # of two that had one key the newer comes last
+        refs, rows = [list(instruments)[index] for index in order.tolist()], rows[order]
         self.learn(refs)
         places = self.places([ref.instrument_key for ref in refs])
         ts, ltp, ltq, ltt, vtt = (

@@ -103,6 +103,11 @@ class UniverseKeeper:
         self._prices: dict[str, float] = {}  # of underlyings that have never ticked, as REST had them
         self._priced_at: datetime | None = None
 
+    @property
+    def listed_at(self) -> datetime | None:
+        """When the list was loaded, from wherever, that the last `look` has seen; None: never."""
+        return self._read_of[1] if self._read_of else None
+
     async def wanted(self, now: datetime, api: UpstoxApi | None = None) -> Universe:
         """Return what is wanted, with today's master and calendar and all prices where they can be had.
 
@@ -317,6 +322,7 @@ async def follow(
     *,
     every_s: float,
     is_away: Callable[[], bool] = lambda: False,
+    listed: Callable[[], None] = lambda: None,
 ) -> None:
     """Keep what is subscribed equal to what is wanted, until cancelled; a failure keeps what there is.
 
@@ -332,15 +338,20 @@ async def follow(
         Seconds between two looks.
     is_away
         Whether the database is away: then nothing is looked at.
+    listed
+        Called when a list of instruments was loaded, by whomever.
     """
     present: dict[str, str] | None = None
-    said = ""
+    said, listed_at = "", keeper.listed_at
     while True:
         await api.timepiece.sleep(every_s)
         if is_away():
             continue
         try:
             keys = (await keeper.wanted(api.timepiece.now(), api)).keys
+            if keeper.listed_at != listed_at:
+                listed_at = keeper.listed_at
+                listed()
             if keys != present:
                 change(keys)
                 present, said = keys, ""

@@ -217,10 +217,10 @@ class Writer:
         except psycopg.Error as exc:
             raise translate(exc) from exc
 
-    def register(self, instrument_keys: Sequence[str], day: date) -> list[InstrumentRef]:
-        """Return the instruments that the keys mean on a day; unknown keys get a row of their own."""
+    def register(self, instrument_keys: Sequence[str], day: date, unknown_max: int) -> list[InstrumentRef]:
+        """Return the instruments that keys mean on a day; see `instruments.register`."""
         try:
-            return register(self._connection, instrument_keys, day)
+            return register(self._connection, instrument_keys, day, unknown_max=unknown_max)
         except psycopg.Error as exc:
             raise translate(exc) from exc
 

@@ -22,7 +22,7 @@ from sql.embedded import EmbeddedServer, embedded_server, revive, url_under
 from sql.errors import ConfigError, Rejected, Retryable, SchemaError, StoreError, lower_first
 from sql.settings import DatabaseSettings, Engine
 
-HEAD = "0005"  # the revision that this program is written for
+HEAD = "0006"  # the revision that this program is written for
 CONNECT_SECONDS_MAX = 10
 STARTING_POLL_S = 0.1
 STARTING_SECONDS_MAX = 30.0  # a server that says that it starts is given so long; a long recovery is tried again

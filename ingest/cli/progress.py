@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import logging
 import time
+from collections.abc import Iterable
 
 import click
 
-from ingest.consumer import Account
+from ingest.consumer import Account, Consumer
+from ingest.instruments import unnamed
 from ingest.supervisor import Progress
+from sql.database import Database
+from sql.errors import StoreError
 
 log = logging.getLogger(__name__)
 
@@ -43,6 +47,23 @@ class ProgressLine:
         if progress.writer and progress.writer.away_since is not None:
             parts.append(f"database_away_s={time.monotonic() - progress.writer.away_since:.0f}")
         log.info("ingesting %s", " ".join(parts))
+
+
+def print_unnamed(database: Database, consumers: Iterable[Consumer]) -> None:
+    """Print how many instruments of some streams no list has named, and what to do; nothing if all have a name."""
+    ids = {id_ for consumer in consumers for id_ in consumer.naming.met}
+    try:
+        with database.connect(autocommit=True) as connection:
+            count, key = unnamed(connection, ids)
+    except StoreError as exc:  # what was to be done is done
+        log.warning("instruments without a name not counted error=%s", exc)
+        return
+    if count:
+        click.echo(
+            f"{count:,} of {len(ids):,} instruments have no name, {key} among them: no list that is loaded has them on "
+            "these days, and a later one may have given their keys to others: load the list of these days, "
+            "`tickline universe refresh --file FILE`"
+        )
 
 
 def print_account(name: str, account: Account, counts: dict[str, int]) -> None:

@@ -50,9 +50,10 @@ def replay_command() -> None:
     from ingest.freshness import refresh_touched
     from ingest.quarantine import replay_quarantined
 
-    with ready_database(settings()) as database:
+    config = settings()
+    with ready_database(config) as database:
         with database.connect(autocommit=True, application_name="tickline quarantine") as connection:
-            outcome = replay_quarantined(connection)
+            outcome = replay_quarantined(connection, unknown_keys_max=config.unknown_keys_per_day_max)
         refresh_touched(database.url)
     click.echo(
         f"{outcome.replayed:,} frames replayed, {outcome.ticks:,} ticks written, {outcome.rejected:,} updates "

@@ -36,25 +36,25 @@ def command(files: tuple[Path, ...], collector: str) -> None:
     read is committed, and what that is is said (exit code 1); the same command goes on there.
     """
     from ingest.cli.common import ready_database
-    from ingest.cli.progress import ProgressLine, print_account
+    from ingest.cli.progress import ProgressLine, print_account, print_unnamed
     from ingest.config import settings
+    from ingest.consumer import Consumer
     from ingest.replay import replay
     from ingest.supervisor import stop_signals
 
     files = tuple({path.resolve(): path for path in files}.values())  # one that is named twice is one
-    config = settings()
+    config, ended = settings(), list[Consumer]()
+
+    def done(consumer: Consumer) -> None:
+        ended.append(consumer)
+        print_account(consumer.stream, consumer.account, consumer.normaliser.counts)
+
     with ready_database(config) as database:
 
         async def push() -> None:
             with stop_signals() as stop:
-                await replay(
-                    config,
-                    database.url,
-                    files,
-                    collector=collector,
-                    show=ProgressLine(every_s=5),
-                    done=lambda consumer: print_account(consumer.stream, consumer.account, consumer.normaliser.counts),
-                    stop=stop,
-                )
+                show = ProgressLine(every_s=5)
+                await replay(config, database.url, files, collector=collector, show=show, done=done, stop=stop)
 
         asyncio.run(push())
+        print_unnamed(database, ended)

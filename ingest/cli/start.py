@@ -37,7 +37,7 @@ def command(keys: tuple[str, ...], mode: str | None, for_s: float | None) -> Non
     """
     from ingest.access import warn_if_shared
     from ingest.cli.common import Readiness, universe_to_record
-    from ingest.cli.progress import ProgressLine
+    from ingest.cli.progress import ProgressLine, print_unnamed
     from ingest.config import settings
     from ingest.supervisor import MEET_S, start, stop_signals
     from ingest.universe_keeper import UniverseKeeper
@@ -70,7 +70,9 @@ def command(keys: tuple[str, ...], mode: str | None, for_s: float | None) -> Non
 
         began = time.monotonic()
         progress = asyncio.run(ingest())
-    _report(progress, config)
+        _report(progress, config)
+        if progress.writer and not progress.writer.is_away:
+            print_unnamed(database, [line.consumer for line in progress.lines])
     _leave(1 if for_s is not None and time.monotonic() - began >= for_s and _say_if_never_connected(progress) else 0)
 
 

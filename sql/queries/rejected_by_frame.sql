@@ -1,10 +1,11 @@
--- Rows that the database itself rejected, by frame. Parameters: collector, segment text. Columns: seq, ticks int8.
+-- Updates of which their frame alone does not say that they make no row, by frame: those that the database itself
+-- rejected, and those of keys that were held back. Parameters: collector, segment text. Columns: seq, updates int8.
 select
     seq,
-    count(*) as ticks
+    sum(updates) as updates
 from tickline.rejected_ticks
 where
     collector = %(collector)s
     and segment = %(segment)s
-    and sqlstate is not null
+    and (sqlstate is not null or held_back)
 group by seq

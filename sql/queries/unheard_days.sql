@@ -1,7 +1,9 @@
 -- What is to be repaired: instruments and days with minutes of which we did not hear all, most hidden volume first.
 -- Parameters: start, end timestamptz, half-open; instrument_ids int4[], null: all.
--- Columns: instrument_id int4, instrument_key text, day date (market-local), expiry date (after it the key
--- means another contract, or none), first_bucket, last_bucket timestamptz, minutes int8.
+-- Columns: instrument_id int4, instrument_key text, day date (market-local), last_day date (after it the key means
+-- another instrument, or none, or that cannot be known), first_bucket, last_bucket timestamptz, minutes int8.
+-- The key of a contract without a name is known to be its own on the day itself only: it may have expired since.
+-- What left the list ends the day before, if the list has another instrument with its key.
 with minutes as (
     select
         instrument_id,
@@ -31,7 +33,20 @@ select
     minutes.instrument_id,
     instruments.instrument_key,
     minutes.day,
-    instruments.expiry,
+    case
+        when instruments.instrument_type is null and instruments.expiry is null and instruments.segment ~ '_(FO|COM)$'
+            then minutes.day
+        when
+            instruments.valid_to is not null and exists (
+                select from instruments as other
+                where
+                    other.instrument_key = instruments.instrument_key
+                    and other.instrument_id <> instruments.instrument_id
+                    and other.valid_to is null
+            )
+            then least(instruments.expiry, (instruments.valid_to at time zone 'Asia/Kolkata')::date - 1)
+        else instruments.expiry
+    end as last_day,
     minutes.first_bucket,
     minutes.last_bucket,
     minutes.minutes

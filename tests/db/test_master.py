@@ -87,7 +87,7 @@ def load(conn: psycopg.Connection[Any], day: date, *rows: dict[str, Any]) -> Non
 def register(conn: psycopg.Connection[Any], database: Database, day: date, key: str = "NSE_FO|1") -> int:
     """Return the instrument that ticks of a day belong to."""
     with Writer(database.url, "test") as writer:
-        return writer.register([key], day)[0].instrument_id
+        return writer.register([key], day, 5)[0].instrument_id
 
 
 @pytest.mark.parametrize("to", [date(2026, 12, 30), date(2027, 1, 1)])

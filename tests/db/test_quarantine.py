@@ -101,7 +101,7 @@ def test_quarantine_replayed_by_two_at_once_and_again_writes_each_frame_once(
 
     def run() -> None:
         with database.connect(autocommit=True) as connection:
-            outcomes.append(replay_quarantined(connection))
+            outcomes.append(replay_quarantined(connection, unknown_keys_max=10))
 
     threads = [threading.Thread(target=run) for _ in range(2)]
     for thread in threads:
@@ -125,7 +125,7 @@ def test_quarantine_replayed_by_two_at_once_and_again_writes_each_frame_once(
 
 def test_state_taken_from_the_table_is_not_that_of_a_late_row(database: Database, recorded: Path, conn: Any) -> None:
     """What a journal has lost is judged by the last row with a volume count."""
-    replay_quarantined(conn)
+    replay_quarantined(conn, unknown_keys_max=10)
     with Writer(database.url, "default") as writer:
         instruments, rows = writer.recall("1", REFUSED.start - 20, REFUSED.stop - 1)
     vtt = dict(zip((ref.instrument_id for ref in instruments), rows[:, TICK_COLUMN_NAMES.index("vtt")], strict=True))
@@ -156,7 +156,7 @@ def test_state_taken_from_the_table_is_not_that_of_a_glitch(database: Database, 
 
 
 def test_replayed_frame_has_its_own_times(database: Database, recorded: Path, conn: Any) -> None:
-    replay_quarantined(conn)
+    replay_quarantined(conn, unknown_keys_max=10)
     record = records_of(recorded)[REFUSED.start - 1]
     found = conn.execute(
         "select distinct (extract(epoch from ts) * 1000)::int8, (extract(epoch from received_at) * 1000000)::int8"

@@ -36,7 +36,7 @@ TYPE_NAMES = {
     "bool": "boolean",
     "float8": "double precision",
 }
-REVISIONS = ["0001", "0002", "0003", "0004", "0005"]
+REVISIONS = ["0001", "0002", "0003", "0004", "0005", "0006"]
 _seen: dict[str, Any] = {}
 
 
@@ -139,6 +139,10 @@ def test_upgrade_keeps_what_is_there_and_the_bars_of_days_whose_ticks_were_dropp
 ) -> None:
     with older.connect(autocommit=True) as conn:
         conn.execute("insert into instruments (instrument_key) values ('NSE_EQ|1')")
+        conn.execute(
+            "insert into tickline.rejected_ticks (collector, segment, end_offset, seq, tick, reason)"
+            " values ('default', '1/s', 1, 1, '{}', 'no instrument key')"
+        )
         for day in ("2026-01-05", "2026-01-06"):
             conn.execute("select tickline.ensure_partitions(%s, %s)", (day, day))
             conn.execute(
@@ -166,6 +170,8 @@ def test_upgrade_keeps_what_is_there_and_the_bars_of_days_whose_ticks_were_dropp
         reset = 35 if len(dropped) == 1 else before[0][-1][volume]
         assert [row[volume] for row in after[0]] == [20, *([30] * 19), 10, 20, *([30] * 19), reset]
         assert conn.execute("select instrument_key from instruments").fetchall() == [("NSE_EQ|1",)]
+        rejected = conn.execute("select seq, reason, updates, held_back from tickline.rejected_ticks").fetchall()
+        assert rejected == [(1, "no instrument key", 1, False)]
 
 
 @pytest.mark.parametrize("engine", ["timescale"], indirect=True)  # the other shows its bars in the same transaction

@@ -26,8 +26,9 @@ from ingest.model import (
     Update,
     Updates,
 )
-from ingest.normalise import LTT_AHEAD_MS_MAX, PRICE_MAX, QUANTITY_MAX, VolumeGap
+from ingest.normalise import VolumeGap
 from ingest.proto import upstox_feed_v3_pb2 as pb
+from ingest.refusal import LTT_AHEAD_MS_MAX, PRICE_MAX, QUANTITY_MAX
 from sql.errors import DecodeError
 
 _ABSENT = float("nan")

@@ -12,13 +12,14 @@ ROOT = Path(__file__).parents[2]
 LAYERS = [
     {"model", "proto", "config", "addresses", "foreign"},
     {"wire", "feeds", "decode", "judge", "official", "states", "columns", "normalise", "batch", "reading", "listening"}
-    | {"messages", "crowd", "pair", "journal_format", "subscription", "retry", "limiter", "candles", "clock", "master"}
+    | {"messages", "pair", "journal_format", "subscription", "retry", "limiter", "candles", "clock", "master"}
+    | {"crowd", "refusal"}
     | {"session", "segments", "planner", "universe", "keystates", "life", "liveness", "habit", "market_info", "opens"},
     {"recording", "journal", "journal_writer", "journal_reader", "journal_keeper", "sources", "spool"}
     | {"freshness", "timepiece", "fence", "last_error", "habit_cache", "access", "ledger", "names"}
     | {"calendar_cache", "tokens", "upstox", "instruments", "batches", "findings", "writer", "patient_writer", "feed"},
     {"rows", "quarantine", "consumer", "supervisor", "replay", "verify", "volumes", "backfill", "universe_keeper"}
-    | {"segment_check"}
+    | {"segment_check", "naming"}
     | {"line", "watch", "service", "handlers", "status", "api", "api_guard", "api_protocol", "along"},
     {"cli", "simulator", "bench", "bench_journal", "blaster"},
 ]
@@ -34,6 +35,7 @@ PURE = [
     "states",
     "columns",
     "normalise",
+    "refusal",
     "batch",
     "reading",
     "pair",

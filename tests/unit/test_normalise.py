@@ -14,6 +14,7 @@ from ingest.batch import RowBuffer, nullify
 from ingest.judge import DAY_MS
 from ingest.model import TICK_COLUMN_NAMES, FrameType, InstrumentRef, Mode, Update
 from ingest.normalise import Normaliser
+from ingest.refusal import HELD_BACK
 from tests.unit.oracle import Frame, frames_of
 
 KEY = "NSE_FO|60166"
@@ -428,14 +429,50 @@ def test_unknown_keys_are_named_before_they_are_applied() -> None:
 def test_update_whose_key_is_none_is_rejected_alone() -> None:
     stream, rows = Stream(), RowBuffer(4)
     long = "NSE_FO|" + "9" * 9_000
-    given = [update(), update("NSE_FO|\0"), update(long), update(INDEX, depth=None)]
+    given = [update(), update(long), update("NSE_FO|\0"), update(INDEX, depth=None)]
     frame = frames_of([Frame(FrameType.LIVE_FEED, OPEN_MS + 200, given, {})])
     assert stream.normaliser.unknown(frame) == []
     stream.normaliser.apply(frame, seq=1, received_us=1, out=rows)
     assert rows.values()[:, TICK_COLUMN_NAMES.index("instrument_id")].tolist() == [1, 2]
-    rejected = stream.normaliser.rejected
-    assert [(one.instrument_id, one.reason) for one in rejected] == [(None, "no instrument key")] * 2
-    assert rejected[0].update.instrument_key.startswith("NSE_FO|\\x00") and len(rejected[1].update.instrument_key) < 200
+    (rejected,) = stream.normaliser.rejected  # as one of a crowd would be: a row for each reason
+    assert (rejected.instrument_id, rejected.reason, rejected.updates) == (None, "no instrument key", 2)
+    assert rejected.update.instrument_key.startswith("NSE_FO|999") and len(rejected.update.instrument_key) < 200
+
+
+def test_key_that_is_held_back_is_rejected_once_a_frame_and_has_no_state() -> None:
+    stream, rows = Stream(), RowBuffer(8)
+    strangers = [update(f"NSE_FO|{number}", ltp=-1.0 - number if number > 2 else 100.0) for number in range(5)]
+    frame = frames_of([Frame(FrameType.LIVE_FEED, OPEN_MS + at, [update(), *strangers], {}) for at in (0, 200)])
+    held = {one.instrument_key for one in strangers}
+    stream.normaliser.apply(frame, seq=1, received_us=1, out=rows, held=held)
+    assert rows.values()[:, TICK_COLUMN_NAMES.index("instrument_id")].tolist() == [1, 1]
+    rejected = [(one.frame, one.instrument_id, one.reason, one.updates) for one in stream.normaliser.rejected]
+    assert sorted(rejected) == sorted(
+        (at, None, reason, count) for at in (0, 1) for reason, count in ((HELD_BACK, 3), ("impossible ltp", 2))
+    )
+    assert stream.normaliser.states.keys == [KEY, INDEX] and not held & set(stream.normaliser.states.keys)
+    with pytest.raises(AssertionError, match="introduced"):
+        stream.normaliser.apply(frame, seq=1, received_us=1, out=rows)
+
+
+def test_key_that_means_another_instrument_begins_without_state() -> None:
+    normaliser, rows = Normaliser(), RowBuffer(8)
+    normaliser.states.learn([InstrumentRef(1, KEY), InstrumentRef(2, INDEX)], 20_000)
+    frame = frames_of([Frame(FrameType.LIVE_FEED, OPEN_MS, [update(vtt=900), update(INDEX, depth=None)], {})])
+    normaliser.apply(frame, seq=1, received_us=1, out=rows)
+    again = Normaliser.load(normaliser.dump())
+    assert again.states.unnamed([KEY, INDEX, "NSE_FO|2", "x"], 20_000) == {"NSE_FO|2"}
+    assert again.states.unnamed([KEY, INDEX], 20_001) == {KEY, INDEX}
+    version = again.states.version
+    again.states.learn([InstrumentRef(2, INDEX)], 20_001)
+    assert again.states.version == version
+    again.states.learn([InstrumentRef(7, KEY)], 20_001)
+    assert again.states.version > version
+    assert again.states.unnamed([KEY, INDEX], 20_001) == set()
+    assert again.states.references["instrument_id"].tolist() == [7, 2]
+    assert again.states.references["vtt"].tolist()[0] == 0 and again.states.references["ltp"][1] > 0
+    again.apply(frame, seq=2, received_us=2, out=rows)
+    assert [gap.instrument_id for gap in again.gaps] == [7]  # its day until now, as of one that is met first
 
 
 def test_checkpoint_with_a_key_that_is_none_keeps_the_others() -> None:
