@@ -15,7 +15,7 @@ from pydantic_settings import NoDecode
 
 from ingest.addresses import is_loopback
 from sql.errors import ConfigError
-from sql.settings import DatabaseSettings, load
+from sql.settings import DatabaseSettings, check_names, load
 
 ModeName = Literal["ltpc", "option_greeks", "full", "full_d30"]
 Positive = Annotated[float, Field(gt=0)]
@@ -178,3 +178,8 @@ class Settings(DatabaseSettings):
 def settings(**overrides: Any) -> Settings:
     """Read the settings; raise `ConfigError` with one line if a value is wrong."""
     return load(Settings, **overrides)
+
+
+def check_setting_names() -> None:
+    """Refuse mistyped names of settings; every command does, whatever it reads itself."""
+    check_names(Settings)

@@ -11,11 +11,14 @@ from __future__ import annotations
 
 import asyncio
 import importlib
+import inspect
 import logging
 import queue
+import sys
 import threading
 from collections.abc import Awaitable, Callable, Mapping
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import NamedTuple
 
 from ingest.last_error import LastError
@@ -167,15 +170,22 @@ class Handler:
 
 
 def load_handler(place: str) -> Handler:
-    """Return the handler `module:function`, of a module on the Python path.
+    """Return the handler `module:function`, of a module in the current folder or on the Python path.
 
     Raises
     ------
     ConfigError
-        If there is none.
+        If there is none, or its module fails.
     """
     module, _, name = place.partition(":")
+    # The installed command's path begins with its own folder. Last, so that no file here is taken for a library.
+    if (here := str(Path.cwd())) not in sys.path:
+        sys.path.append(here)
     try:
-        return Handler(place, getattr(importlib.import_module(module), name))
-    except (ImportError, AttributeError, ValueError) as exc:
-        raise ConfigError(f"handler {place!r} cannot be loaded: {exc}: give it as module:function") from exc
+        call = getattr(importlib.import_module(module), name)
+    except Exception as exc:  # whatever the user's own code raises
+        what = f"{type(exc).__name__}: {exc}" if not isinstance(exc, (ImportError, AttributeError)) else exc
+        raise ConfigError(f"handler {place!r} cannot be loaded: {what}: give it as module:function") from exc
+    if not (inspect.iscoroutinefunction(call) or inspect.iscoroutinefunction(getattr(call, "__call__", None))):  # noqa: B004
+        raise ConfigError(f"handler {place!r} is no async function: write `async def {name}(tick)`")
+    return Handler(place, call)

@@ -86,13 +86,12 @@ class Database:
             url = settings.database_url.get_secret_value()
             _parts_of(url)
             return cls(url, None, settings.engine)
-        start = partial(
-            embedded_server,
-            settings.home,
-            timescaledb_dir=settings.timescaledb_dir,
-            use_timescaledb=None if settings.engine is None else settings.engine == "timescale",
-        )
-        return cls(url_under(settings.home), None, settings.engine, start)
+        given: dict[str, Any] = {
+            "timescaledb_dir": settings.timescaledb_dir,
+            "use_timescaledb": None if settings.engine is None else settings.engine == "timescale",
+        }
+        start = partial(embedded_server, settings.home, **given)
+        return cls(url_under(settings.home, **given), None, settings.engine, start)
 
     @classmethod
     def open(cls, settings: DatabaseSettings) -> Database:

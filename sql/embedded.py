@@ -149,8 +149,15 @@ def revive(host: str) -> bool:
     return server is not None
 
 
-def url_under(home: Path) -> str:
-    """Return the libpq URL of our database in the embedded server under `home`, whether it runs or not."""
+def url_under(home: Path, *, timescaledb_dir: Path | None = None, use_timescaledb: bool | None = None) -> str:
+    """Return the libpq URL of our database in the embedded server under `home`, whether it runs or not.
+
+    Raises
+    ------
+    ConfigError
+        If `embedded_server` could not follow these settings.
+    """
+    _files(timescaledb_dir, use_timescaledb)
     return _url(postmaster.socket_folder(_root(home)), DATABASE)
 
 
@@ -186,19 +193,28 @@ def embedded_server(
         prepare_folder(root)
     except OSError as exc:
         raise _unusable(root, exc) from exc
+    files = _files(timescaledb_dir, use_timescaledb)
+    try:
+        with _exclusively(root):
+            users = (root / "users.lock").open("ab")
+            fcntl.flock(users, fcntl.LOCK_SH)
+            server = EmbeddedServer(root, postmaster.socket_folder(root), users)
+            try:
+                _bring_up(server, files, settings or {})
+            except BaseException:
+                server._release()
+                raise
+    except OSError as exc:
+        raise _unusable(root, exc) from exc
+    return server
+
+
+def _files(timescaledb_dir: Path | None, use_timescaledb: bool | None) -> timescaledb.Files | None:
+    """Return where TimescaleDB is, None where plain PostgreSQL is to be used."""
     files = None if use_timescaledb is False else timescaledb.find(timescaledb_dir)
     if use_timescaledb and files is None:
         raise ConfigError(timescaledb.not_found_text())
-    with _exclusively(root):
-        users = (root / "users.lock").open("ab")
-        fcntl.flock(users, fcntl.LOCK_SH)
-        server = EmbeddedServer(root, postmaster.socket_folder(root), users)
-        try:
-            _bring_up(server, files, settings or {})
-        except BaseException:
-            server._release()
-            raise
-    return server
+    return files
 
 
 def _root(home: Path) -> Path:

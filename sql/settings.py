@@ -96,7 +96,7 @@ def load(cls: type[S], **overrides: Any) -> S:
         If a value is wrong: names the setting as the user spells it, the value and what is allowed.
         If a name is: it begins like ours and no setting has it.
     """
-    _check_names(cls)
+    check_names(cls)
     try:
         found = cls(**overrides)
     except ValidationError as exc:
@@ -113,7 +113,7 @@ def load(cls: type[S], **overrides: Any) -> S:
     return found
 
 
-def _check_names(cls: type[DatabaseSettings]) -> None:
+def check_names(cls: type[DatabaseSettings]) -> None:
     """Refuse names that begin like ours and are none: all of `.env`, but of the environment only mistyped ones."""
     known = {_setting_name(cls, name) for name in cls.model_fields}
     known |= {f"{PREFIX}{name}".upper() for name in cls.model_fields}

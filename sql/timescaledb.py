@@ -40,6 +40,11 @@ def find(timescaledb_dir: Path | None = None) -> Files | None:
         return next((files for files in candidates() if not _lacking(files)), None)
     folder = timescaledb_dir.expanduser().absolute()
     files = Files(folder / "lib", folder / "share")
+    if ":" in str(folder):
+        raise ConfigError(
+            f"setting TIMESCALEDB_DIR has the wrong value {str(timescaledb_dir)!r}: PostgreSQL takes ':' for the end "
+            "of a folder: use a path without it"
+        )
     if lacking := _lacking(files):
         raise ConfigError(
             f"setting TIMESCALEDB_DIR has the wrong value {str(timescaledb_dir)!r}: there is no {lacking}: "

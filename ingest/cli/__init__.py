@@ -43,6 +43,7 @@ COMMANDS = {
     "universe": "ingest.cli.universe:command",
     "verify": "ingest.cli.verify:command",
 }
+READ_NO_SETTINGS = {"simulate"}
 SUMMARIES = {
     "backfill": "Repair bars with the vendor's own, where the feed was not heard.",
     "bars": "Print OHLCV bars of instruments.",
@@ -122,6 +123,10 @@ def group(ctx: click.Context, debug: bool, log_level: str) -> None:
         logging.getLogger(chatty).setLevel(logging.INFO if debug else logging.WARNING)
     # Its warnings are of what clients sent, a line for each: who can reach the port could fill the disk with them.
     logging.getLogger("uvicorn.error").setLevel(logging.INFO if debug else logging.ERROR)
+    if ctx.invoked_subcommand not in READ_NO_SETTINGS and not {"-h", "--help"} & set(sys.argv):
+        from ingest.config import check_setting_names
+
+        check_setting_names()
 
 
 def main() -> None:

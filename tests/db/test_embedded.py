@@ -234,6 +234,10 @@ def test_embedded_wrong_timescaledb_dir_is_an_error_that_names_what_is_missing(h
         text = re.escape(f"TIMESCALEDB_DIR has the wrong value '{home}/ts': there is no {missing}")
         with pytest.raises(ConfigError, match=text):  # and no silent search in /opt
             embedded_server(home, timescaledb_dir=home / "ts")
+    with pytest.raises(ConfigError, match="TIMESCALEDB_DIR has the wrong value"):  # before a start records
+        Database.place(load(DatabaseSettings, home=home, database_url=None, timescaledb_dir=home / "ts"))
+    with pytest.raises(ConfigError, match="takes ':' for the end of a folder"):
+        timescaledb.find(home / "a:b")
     with embedded_server(home, timescaledb_dir=home / "ts", use_timescaledb=False) as server:
         assert server.pid is not None
 

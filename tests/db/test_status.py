@@ -335,6 +335,20 @@ def test_handler_of_the_settings_that_is_not_there_is_said_with_its_form() -> No
     assert settings(handlers="a:b, c:d").handlers == ("a:b", "c:d")
 
 
+def test_handler_is_found_in_the_current_folder_and_must_be_an_async_function(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("sys.path", [path for path in sys.path if path])
+    (tmp_path / "mine_here.py").write_text("async def on_tick(tick): ...\ndef plain(tick): ...\n")
+    (tmp_path / "broken_here.py").write_text("async def on_tick(tick) ...\n")
+    load_handler("mine_here:on_tick").close()
+    with pytest.raises(ConfigError, match=r"'mine_here:plain' is no async function: write `async def plain\(tick\)`"):
+        load_handler("mine_here:plain")
+    with pytest.raises(ConfigError, match=r"'broken_here:on_tick' cannot be loaded: SyntaxError: "):
+        load_handler("broken_here:on_tick")
+
+
 def test_handler_error_is_logged_once_counted_and_over_when_a_tick_is_handled(
     caplog: pytest.LogCaptureFixture,
 ) -> None:

@@ -5,11 +5,12 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from click.testing import CliRunner
 
+from ingest.cli import group
 from ingest.config import Settings, settings
 from sql.errors import ConfigError
-from sql.settings import PREFIX, DatabaseSettings, load
-from sql.settings import _check_names as check_names
+from sql.settings import PREFIX, DatabaseSettings, check_names, load
 
 
 @pytest.fixture(autouse=True)
@@ -62,3 +63,17 @@ def test_every_name_is_taken_by_all_commands(folder: Path) -> None:
     (folder / ".env").write_text("".join(f"{name}=x\n" for name in names))
     check_names(Settings)
     check_names(DatabaseSettings)
+
+
+@pytest.mark.parametrize("command", [["db", "status"], ["sql", "select 1"], ["bars", "X"], ["start"], ["verify"]])
+def test_every_command_refuses_a_mistyped_name(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, command: list[str]
+) -> None:
+    (folder / ".env").write_text("TICKLINE_STANBY=true\n")
+    monkeypatch.setattr("sys.argv", ["tickline", *command])
+    ran = CliRunner().invoke(group, command)
+    assert isinstance(ran.exception, ConfigError)
+    assert str(ran.exception) == "setting 'TICKLINE_STANBY' in .env does not exist: write TICKLINE_STANDBY"
+    for asked in (["--help"], [*command, "--help"]):
+        monkeypatch.setattr("sys.argv", ["tickline", *asked])
+        assert CliRunner().invoke(group, asked).exit_code == 0
