@@ -142,12 +142,17 @@ MATRIX: list[tuple[Step, str, str, Step]] = [
 ]
 
 
+def is_well(run: Running) -> bool:
+    found = health(run.service)
+    return (found["status"], found["problems"], found["warnings"]) == ("healthy", [], [])
+
+
 @on_one_engine
 def test_health_knows_each_condition_and_its_end(database: Database, home: Path) -> None:
     async def run() -> None:
         async with running(database, home, market(12, 200.0), confirm_s=0.5, token_poll_s=0.05) as run:
             await run.live()
-            await until(lambda: run.confirmed == 12)
+            await until(lambda: run.confirmed == 12 and is_well(run))
             for begin, problem, warning, end in MATRIX:
                 with pytest.MonkeyPatch.context() as patch:
                     await begin(run, patch)
@@ -159,7 +164,6 @@ def test_health_knows_each_condition_and_its_end(database: Database, home: Path)
                         assert expected in "".join(found[said]), (name, found)
                     patch.undo()
                     await end(run, patch)
-                found = health(run.service)
-                assert (found["status"], found["problems"], found["warnings"]) == ("healthy", [], []), (name, found)
+                await until(lambda: is_well(run))
 
     asyncio.run(run())

@@ -5,6 +5,7 @@ The secrets have recognisable values; what commands print and what they leave in
 
 from __future__ import annotations
 
+import asyncio
 import gzip
 import json
 import os
@@ -25,7 +26,8 @@ from sql.database import Database
 from tests.data import REPOSITORY
 from tests.db.test_status import free_port
 from tests.engines import on_one_engine
-from tests.fault.harness import QUICK, Command, Ingester, Market, committed, rows, wait_until
+from tests.fault.harness import QUICK, Command, Ingester, Market, committed, records_of, rows, stream_folder, wait_until
+from tests.fault.live import running
 
 TOKEN, KEY, SECRET, PASSWORD, CODE = "tok.LEAKED-1", "key-LEAKED-2", "sec-LEAKED-3", "pw$d/LEAKED-4", "once-LEAKED-5"
 MARK = "LEAKED"
@@ -237,6 +239,23 @@ def test_no_command_prints_a_secret_whatever_the_vendor_answers(
     cases += [Case("sql nonsense"), Case("db status", code=0), Case("start", {"TICKLINE_API_PORT": "1"})]
     found = run_all(cases, tmp_path, VENDOR | there)
     assert not found, "\n".join(found)
+
+
+@on_one_engine
+def test_reason_of_a_close_that_repeats_the_token_is_stored_without_it(database: Database, home: Path) -> None:
+    async def run() -> None:
+        async with running(database, home) as run:
+            await run.live()
+            for client in list(run.simulator._clients):
+                await client.response.close(code=1008, message=f"Bearer {run.simulator.token} ended".encode())
+            await run.live(connections=2)
+            error = run.service.lines[0].feed.error
+            assert "1008 Bearer ***" in error.text and run.simulator.token not in error.text
+
+    asyncio.run(run())
+    records = [record.payload for _, record in records_of(stream_folder(home))]
+    assert any(b"1008" in payload for payload in records)
+    assert not any(b"simulated-token" in payload for payload in records)
 
 
 RAISING = """
