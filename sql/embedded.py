@@ -29,7 +29,7 @@ import psycopg
 from psycopg.pq import Ping
 
 from sql import postmaster, server_settings, timescaledb
-from sql.errors import ConfigError, StoreError
+from sql.errors import ConfigError, Retryable, StoreError
 from sql.server_user import check_folder, prepare_folder, refuse_lost_link
 
 log = logging.getLogger(__name__)
@@ -120,8 +120,8 @@ class EmbeddedServer:
 
         Raises
         ------
-        StoreError
-            If it does not come up.
+        Retryable
+            If it does not come up; it may later, when the disk has room.
         """
         try:
             with _exclusively(self.root):
@@ -132,7 +132,9 @@ class EmbeddedServer:
                     _start(self)
                 _wait_ready(self)
         except OSError as exc:
-            raise StoreError(f"embedded database cannot be started in {str(self.root)!r}: {exc.strerror}") from exc
+            raise Retryable(f"embedded database cannot be started in {str(self.root)!r}: {exc.strerror}") from exc
+        except StoreError as exc:
+            raise Retryable(str(exc)) from exc
 
 
 def revive(host: str) -> bool:
@@ -140,7 +142,7 @@ def revive(host: str) -> bool:
 
     Raises
     ------
-    StoreError
+    Retryable
         If it does not come up.
     """
     server = next((use for use in list(_open) if str(use.socket_dir) == host), None)

@@ -123,8 +123,9 @@ def _check_way(path: Path) -> None:
 
 
 def _name(uid: int) -> str:
-    """Return the name of a user, its number where it has none."""
+    """Return the name of a user, its number where it has none; who runs the server for root stands for root."""
     try:
-        return repr(pwd.getpwuid(uid).pw_name)
+        name = pwd.getpwuid(uid).pw_name
     except KeyError:
         return str(uid)
+    return repr("root" if name == ROOT_RUNS_AS else name)
