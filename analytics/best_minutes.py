@@ -42,7 +42,7 @@ class MinuteReader:
     def __init__(self, database: Database, connection: psycopg.Connection[Any]) -> None:
         self._connection = connection
         self._names: dict[int, str] = {}
-        self._reader = CopyReader(database.url, connections=3)
+        self._reader = CopyReader(database.reader_url, connections=3)
 
     def __enter__(self) -> Self:
         return self

@@ -16,7 +16,7 @@ from urllib.parse import quote, urlencode
 import asyncpg
 import psycopg
 
-from sql.database import CONNECT_SECONDS_MAX
+from sql.reach import CONNECT_SECONDS_MAX
 from sql.sessions import pin_statement
 
 # Words about encryption and Kerberos that mean the same to both libraries.

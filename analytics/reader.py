@@ -214,7 +214,7 @@ def without_rows(
 ) -> list[tuple[str, str]]:
     """Return the names of which a frame of `bars` or `ticks` has no row, each with its instrument_key."""
     names = [keys] if isinstance(keys, str) else list(keys)
-    with connect(database) as connection:
+    with connect(database.reader_url) as connection:
         instruments = resolve(connection, names, on=_day_of_names(start, end))
     there = set(frame["instrument_key"].unique())
     found = zip(names, instruments, strict=True)
@@ -250,7 +250,7 @@ def _day_of_names(start: datetime | None, end: datetime | None) -> date:
 def _read(database: Database | str | None, keys: Keys, day: date, plan: _Plan) -> pl.DataFrame:
     """Read the rows of instruments; the result is sorted by instrument_key, then as the plan says."""
     with _opened(database) as opened:
-        with connect(opened) as connection:
+        with connect(opened.reader_url) as connection:
             check_schema(connection)
             instruments = _resolve(connection, keys, day)
             few = [connection.execute(query(name), plan.range).fetchall() for name in plan.few]
@@ -263,13 +263,13 @@ def _read(database: Database | str | None, keys: Keys, day: date, plan: _Plan) -
             rows = plan.combine(*frames, *few, instrument_ids=asked[place]["instrument_ids"])
             return _arranged(rows, shares[place], plan)
 
-        with CopyReader(opened.url, min(CONNECTIONS_MAX, len(shares))) as reader:
+        with CopyReader(opened.reader_url, min(CONNECTIONS_MAX, len(shares))) as reader:
             return pl.concat(reader.make(texts, arranged))
 
 
 def _special_sessions(database: Database, plan: _Plan) -> list[SpecialSession]:
     """Return the sessions in a plan's range that do not open at the usual time."""
-    with connect(database) as connection:
+    with connect(database.reader_url) as connection:
         return [SpecialSession(*row) for row in connection.execute(query("special_sessions"), plan.range)]
 
 

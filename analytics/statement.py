@@ -3,14 +3,16 @@
 Owns what `tickline sql` may do. Four fences, each enough for what it is there for:
 the statement goes through the extended protocol, so there is only one; it must yield columns, so
 `commit`, `set`, `do` and `copy` are refused before they run; its transaction is read only, and cannot
-be changed any more because a query has run in it; and a superuser, who might still reach the
-server's files, gives up all but the right to read tables.
+be changed any more because a query has run in it; and what the functions that it calls may do is what the
+user may do: on the embedded server that is a role that reads and has no right to give back, on another the user
+of the URL. If that is a superuser it reads as another role, which a statement that means to can leave: this is said.
 Must not know the relations.
 """
 
 from __future__ import annotations
 
 import itertools
+import logging
 from typing import Any
 
 import polars as pl
@@ -18,8 +20,11 @@ import psycopg
 from psycopg import pq
 from psycopg.types.string import TextLoader
 
-from sql.database import Database, translate
+from sql.database import Database, connect, translate
 from sql.errors import ConfigError, StoreError, lower_first
+from sql.translation import GRANT
+
+log = logging.getLogger(__name__)
 
 BATCH_ROWS = 50_000  # rows are Python objects until a batch of them is columns: 100 MB of 28 columns
 FETCH_ROWS = 1_000  # what libpq hands over at a time; larger gains nothing
@@ -62,14 +67,25 @@ def select(statement: str, database: Database) -> pl.DataFrame:
         raise ConfigError('no statement is given: write it as tickline sql "select ..."')
     if "\0" in statement:  # where libpq would end it
         raise ConfigError(f"statement {_first_words(statement)!r} has a NUL in it: take it out")
-    connection = database.connect()
+    connection = connect(database.reader_url)
     try:
         connection.read_only = True
         # A query, so that the transaction has its snapshot and `set transaction read write` comes too late.
         connection.execute("select set_config('default_transaction_read_only', 'on', false)")
         if connection.info.parameter_status("is_superuser") == "on":
+            log.warning(
+                "user %r is a superuser: the functions of a statement may do all; give TICKLINE_DATABASE_URL a login "
+                "that only reads",
+                connection.info.user,
+            )
             connection.execute("set local role pg_read_all_data")
         return _run(connection, _prepare(connection, statement))
+    except psycopg.errors.InsufficientPrivilege as exc:
+        user = connection.info.user
+        remedy = GRANT.format(repr(user)) if database.server is None else READS
+        raise StoreError(
+            f"user {user!r} may not do this: {_message(exc)} (sqlstate {exc.sqlstate!r}): {remedy}"
+        ) from exc
     except psycopg.Error as exc:
         raise _refused(exc, statement) from exc
     finally:
@@ -128,12 +144,18 @@ def _refused(exc: psycopg.Error, statement: str) -> StoreError:
         return StoreError(f"statement {_first_words(statement)!r} would write: {READS}")
     if not (exc.sqlstate or "").startswith(("22", "25", "26", "42", "54")):
         return translate(exc)
-    message = lower_first((exc.diag.message_primary or str(exc)).strip().rstrip("."))
     place = ""
     if exc.diag.statement_position:
         before = statement[: int(exc.diag.statement_position) - 1]
         place = f" at line {before.count(chr(10)) + 1}, column {len(before) - before.rfind(chr(10))}"
-    return StoreError(f"statement refused{place}: {message} (sqlstate {exc.sqlstate!r}): correct it and run it again")
+    return StoreError(
+        f"statement refused{place}: {_message(exc)} (sqlstate {exc.sqlstate!r}): correct it and run it again"
+    )
+
+
+def _message(exc: psycopg.Error) -> str:
+    """Return what the server says, without a period."""
+    return lower_first((exc.diag.message_primary or str(exc)).strip().rstrip("."))
 
 
 def _first_words(statement: str) -> str:

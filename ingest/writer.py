@@ -42,7 +42,7 @@ Values = NDArray[np.float64]  # shape (rows, 28), see `ingest.batch`
 
 LEDGER_KEY = "ledger_segment_offset_key"
 # A peer that has gone without a word is noticed in half a minute, not in the two hours of the defaults.
-_NOTICE_A_DEAD_PEER = {
+_NOTICE_A_DEAD_PEER: dict[str, Any] = {
     "keepalives_idle": 10,
     "keepalives_interval": 5,
     "keepalives_count": 3,

@@ -23,6 +23,7 @@ from sql.database import (
     Database,
     check_engine,
     check_newer,
+    connect,
     recorded_engine,
     revision,
     translate,
@@ -283,7 +284,7 @@ def _update_extension(database: Database) -> None:
             f"install it and name it in shared_preload_libraries, then {UPGRADE}"
         )
     # It has to be the first statement of its session.
-    with database.connect(autocommit=True) as conn:
+    with connect(database.superuser_url, pinned=False, autocommit=True) as conn:
         conn.execute("alter extension timescaledb update")
 
 

@@ -1,60 +1,44 @@
-"""A database to work with: where it is, what it was made for, and what its errors mean.
+"""A database to work with: where it is, and what it was made for.
 
-Owns connecting, the check of the schema's revision, and the translation of PostgreSQL's errors
-into ours by SQLSTATE. Must not know the relations, nor how the schema is made.
+Owns the database of the settings and the check of the schema's revision. Must not know the relations, nor how the
+schema is made.
 """
 
 from __future__ import annotations
 
-import re
 import time
 from collections.abc import Callable
 from functools import partial
 from typing import Any, LiteralString, cast
 
 import psycopg
-from psycopg import errors
-from psycopg.conninfo import conninfo_to_dict, make_conninfo
-from psycopg.pq import Ping
 
-from sql import ENGINES, sessions
-from sql.embedded import EmbeddedServer, embedded_server, revive, url_under
-from sql.errors import ConfigError, Rejected, Retryable, SchemaError, StoreError, lower_first
+from sql import ENGINES, query, roles
+from sql.embedded import SUPERUSER, EmbeddedServer, embedded_server, url_under
+from sql.errors import ConfigError, SchemaError, StoreError
+from sql.reach import CONNECT_SECONDS_MAX, parts_of, pinned_session, reached
 from sql.settings import DatabaseSettings, Engine
+from sql.translation import GRANT, UPGRADE, first_line, translate
+
+__all__ = [
+    "HEAD",
+    "UPGRADE",
+    "UPGRADE_LOCK",
+    "Database",
+    "check_engine",
+    "check_newer",
+    "check_schema",
+    "connect",
+    "recorded_engine",
+    "revision",
+    "translate",
+]
 
 HEAD = "0006"  # the revision that this program is written for
-CONNECT_SECONDS_MAX = 10
-STARTING_POLL_S = 0.1
-STARTING_SECONDS_MAX = 30.0  # a server that says that it starts is given so long; a long recovery is tried again
-NO_URL = (
-    "setting TICKLINE_DATABASE_URL is not a libpq URL: write it as 'postgresql://user:password@host:5432/database', "
-    "in a password '%40' for '@' and '%2F' for '/'"
-)
-UPGRADE = "run `tickline db upgrade`"
 UPGRADE_LOCK = "tickline.upgrade"  # held, as an advisory lock, by the one upgrade that runs
 UPGRADE_POLL_S = 0.1
 UPGRADE_SECONDS_MAX = 60.0  # a reader waits so long for an upgrade that runs; of an empty database it takes 2 s
 UPGRADE_GRACE_S = 1.0  # and so long for one to begin: who started the server has the lock within half a second
-
-_keeping_poolers: set[str] = set()  # URLs of poolers that are known to keep a session; asking costs a session
-
-# SQLSTATE, by the longest prefix that fits (PostgreSQL manual, appendix A).
-_CLASSES: dict[str, Callable[[str], StoreError]] = {
-    "08": Retryable,  # the connection broke
-    "53": Retryable,  # out of disk, memory or connections: somebody can make room
-    "57P0": Retryable,  # the server stops, starts or ended the session
-    "57014": Retryable,  # a time limit ended the statement
-    "40001": Retryable,  # serialization failure
-    "40P01": Retryable,  # deadlock
-    "55P03": Retryable,  # lock not available
-    "25006": Retryable,  # read-only: a standby before its promotion
-    "22": Rejected,  # a value that does not fit
-    "23": Rejected,  # a constraint
-    "42P01": SchemaError,  # no such table
-    "42703": SchemaError,  # no such column
-    "42883": SchemaError,  # no such function
-    "3F000": SchemaError,  # no such schema
-}
 
 
 class Database:
@@ -84,7 +68,7 @@ class Database:
         """
         if settings.database_url is not None:
             url = settings.database_url.get_secret_value()
-            _parts_of(url)
+            parts_of(url)
             return cls(url, None, settings.engine)
         given: dict[str, Any] = {
             "timescaledb_dir": settings.timescaledb_dir,
@@ -134,6 +118,16 @@ class Database:
         if self.server is not None:
             self.server.close()
 
+    @property
+    def reader_url(self) -> str:
+        """The URL to read with: of the embedded server that of a role that may do nothing else (`sql.roles`)."""
+        return self.url if self.server is None else self.server.url(user=roles.READER)
+
+    @property
+    def superuser_url(self) -> str:
+        """The URL to update extensions with, which a database's owner may not; a server of a URL has but one."""
+        return self.url if self.server is None else self.server.url(user=SUPERUSER)
+
     def connect(self, **parameters: Any) -> psycopg.Connection[tuple[Any, ...]]:
         """Open a connection; see `connect`."""
         return connect(self.url, **parameters)
@@ -163,7 +157,9 @@ class Database:
         return engine
 
 
-def connect(target: DatabaseSettings | Database | str, **parameters: Any) -> psycopg.Connection[tuple[Any, ...]]:
+def connect(
+    target: DatabaseSettings | Database | str, *, pinned: bool = True, **parameters: Any
+) -> psycopg.Connection[tuple[Any, ...]]:
     """Open a connection with our session settings (`sql.sessions`), and a name in `pg_stat_activity`.
 
     Parameters
@@ -171,6 +167,8 @@ def connect(target: DatabaseSettings | Database | str, **parameters: Any) -> psy
     target
         A libpq URL, an open database, or settings with `database_url`. For the embedded server
         open a `Database`, which keeps the server up as long as it is open.
+    pinned
+        False: without our session settings, for what must be the first statement of its session.
     parameters
         Passed to `psycopg.connect`.
 
@@ -189,55 +187,14 @@ def connect(target: DatabaseSettings | Database | str, **parameters: Any) -> psy
         "connect_timeout": CONNECT_SECONDS_MAX,
         "application_name": "tickline",
     } | parameters
-    known = _parts_of(url)
+    known = parts_of(url)
     # libpq's own settings in the URL win over ours.
     merged = {key: value for key, value in given.items() if key in parameters or key not in known}
-    connection = _pinned(url, merged, known)
+    if not pinned:
+        return reached(url, merged, known)
+    connection = pinned_session(url, merged, known)
     connection.autocommit = bool(parameters.get("autocommit", False))
     return connection
-
-
-def _pinned(url: str, parameters: dict[str, Any], known: dict[str, Any]) -> psycopg.Connection[tuple[Any, ...]]:
-    """Open an autocommit connection whose session is our own and has our settings.
-
-    Raises
-    ------
-    StoreError
-        If it cannot be had; also if a pooler gives each transaction another session.
-    """
-    while True:
-        connection = _reached(url, parameters | {"autocommit": True}, known)
-        try:
-            is_pooled = sessions.pin(connection)
-        except psycopg.Error as exc:
-            connection.close()
-            raise translate(exc) from exc
-        if not is_pooled or url in _keeping_poolers:
-            return connection
-        connection.close()  # the pool may have no more than one for us
-        if not sessions.is_kept(lambda: _reached(url, parameters | {"autocommit": True}, known)):
-            raise StoreError(
-                f"database at {_place(known)!r} is behind a pooler that gives each transaction another session: locks "
-                "and settings would not hold: name the server's own port in TICKLINE_DATABASE_URL, or set "
-                "pool_mode=session"
-            )
-        _keeping_poolers.add(url)
-
-
-def _reached(url: str, parameters: dict[str, Any], known: dict[str, Any]) -> psycopg.Connection[tuple[Any, ...]]:
-    """Open a connection, waiting for a server that is starting or stopping."""
-    try:
-        return psycopg.connect(url, **parameters)
-    except psycopg.Error as exc:
-        answer = _await_start(url)
-        is_revived = answer == Ping.NO_RESPONSE and revive(str(known.get("host")))
-        if answer != Ping.OK and not is_revived:
-            raise _connect_error(exc, answer, known) from exc
-    # It may have come up since.
-    try:
-        return psycopg.connect(url, **parameters)
-    except psycopg.Error as exc:
-        raise _connect_error(exc, _await_start(url), known) from exc
 
 
 def check_schema(conn: psycopg.Connection[Any]) -> None:
@@ -247,8 +204,18 @@ def check_schema(conn: psycopg.Connection[Any]) -> None:
     ------
     SchemaError
         If it is absent, older or newer; the text names the revisions and the remedy.
+    StoreError
+        If this user may not read it.
     """
-    found = _revision_when_made(conn)
+    try:
+        found = _revision_when_made(conn)
+        if found is not None:
+            conn.execute("select from instruments limit 0")  # all that read do
+    except psycopg.errors.InsufficientPrivilege as exc:
+        raise StoreError(
+            f"user {conn.info.user!r} may not read database {conn.info.dbname!r}: {first_line(exc)}: "
+            + GRANT.format(repr(conn.info.user))
+        ) from exc
     if found is None:
         raise SchemaError(f"database {conn.info.dbname!r} has no tickline schema: {UPGRADE}, or `tickline start`")
     check_newer(found)
@@ -260,12 +227,10 @@ def _revision_when_made(conn: psycopg.Connection[Any]) -> str | None:
     """Return the schema's revision, of one that another process is about to make when it is made."""
     began = time.monotonic()
     while (found := revision(conn)) is None or found < HEAD:
-        is_idle = conn.execute(
-            "select pg_try_advisory_xact_lock_shared(hashtextextended(%s, 0))", (UPGRADE_LOCK,)
-        ).fetchone()
-        limit_s = UPGRADE_SECONDS_MAX if is_idle == (False,) else UPGRADE_GRACE_S
+        runs = conn.execute(query("upgrade_runs"), {"lock": UPGRADE_LOCK}).fetchone()
+        limit_s = UPGRADE_SECONDS_MAX if runs == (True,) else UPGRADE_GRACE_S
         if not conn.autocommit:
-            conn.rollback()  # lets go of the lock, and the next look sees what was committed meanwhile
+            conn.rollback()  # the next look sees what was committed meanwhile
         if time.monotonic() - began > limit_s:
             break
         time.sleep(UPGRADE_POLL_S)
@@ -307,23 +272,6 @@ def check_engine(recorded: Engine, wanted: Engine | None) -> None:
         )
 
 
-def translate(exc: psycopg.Error) -> StoreError:
-    """Turn an error of the database into ours, by SQLSTATE; raise it `from exc`.
-
-    An error without an SQLSTATE is the client's: a connection that broke when it is an
-    `OperationalError`, else a mistake of ours.
-    """
-    if exc.sqlstate is None:
-        kind: Callable[[str], StoreError] = (
-            Retryable if isinstance(exc, (errors.OperationalError, errors.InterfaceError)) else StoreError
-        )
-        return kind(f"database connection lost: {_first_line(exc)}: see `tickline db status`")
-    prefixes = sorted((prefix for prefix in _CLASSES if exc.sqlstate.startswith(prefix)), key=len)
-    kind = _CLASSES[prefixes[-1]] if prefixes else StoreError
-    text = f"database refused: {_first_line(exc)} (sqlstate {exc.sqlstate!r})"
-    return kind(f"{text}: {UPGRADE}" if kind is SchemaError else text)
-
-
 def _exists(conn: psycopg.Connection[Any], relation: LiteralString) -> bool:
     """Tell whether a relation is there."""
     row = conn.execute("select to_regclass(%s) is not null", (relation,)).fetchone()
@@ -339,60 +287,3 @@ def _url(target: DatabaseSettings | Database | str) -> str:
     if target.database_url is None:
         raise ConfigError("setting TICKLINE_DATABASE_URL is not set: open the embedded server with `Database`")
     return target.database_url.get_secret_value()
-
-
-def _parts_of(url: str) -> dict[str, Any]:
-    """Return the parameters that a URL holds; raise `ConfigError` if it is none."""
-    try:
-        known: dict[str, Any] = conninfo_to_dict(url)
-    except psycopg.ProgrammingError:
-        # The text of the library's error repeats the URL, which may hold a password; a traceback would show it.
-        raise ConfigError(NO_URL) from None
-    if _is_misread(url, known):
-        raise ConfigError(NO_URL)
-    return known
-
-
-def _is_misread(url: str, known: dict[str, Any]) -> bool:
-    """Tell whether a part of a password was taken for a host, port or database: later errors would show it."""
-    host, port, dbname = (str(known.get(word) or "") for word in ("host", "port", "dbname"))
-    is_cut = "@" in host[1:] or ("@" in dbname and "%40" not in url)  # a host that begins with @ is an abstract socket
-    return "://" in url and (is_cut or re.fullmatch(r"[\d,]*", port) is None)
-
-
-def _await_start(url: str) -> Ping:
-    """Ask a server how it is, without a password, for as long as it says that it is starting or stopping."""
-    conninfo = make_conninfo(url, connect_timeout=3).encode()
-    deadline = time.monotonic() + STARTING_SECONDS_MAX
-    while (answer := psycopg.pq.PGconn.ping(conninfo)) == Ping.REJECT and time.monotonic() < deadline:
-        time.sleep(STARTING_POLL_S)
-    return Ping(answer)
-
-
-def _connect_error(exc: psycopg.Error, answer: Ping, known: dict[str, Any]) -> StoreError:
-    """Say which server could not be used, never with what password.
-
-    A failed connection has no SQLSTATE. A server that answers a ping has refused this user or
-    database, and will go on doing so.
-    """
-    place = _place(known)
-    if answer == Ping.OK:
-        return StoreError(
-            f"database at {place!r} refused the connection: {_first_line(exc)}: correct TICKLINE_DATABASE_URL"
-        )
-    if answer == Ping.REJECT:
-        return Retryable(f"database at {place!r} is starting or stopping: {_first_line(exc)}: wait until it is up")
-    return Retryable(
-        f"database at {place!r} cannot be reached: {_first_line(exc)}: start it, or correct TICKLINE_DATABASE_URL"
-    )
-
-
-def _place(known: dict[str, Any]) -> str:
-    """Return where a URL points, without user and password."""
-    return f"{known.get('host') or known.get('hostaddr') or 'localhost'}:{known.get('port') or 5432}"
-
-
-def _first_line(exc: psycopg.Error) -> str:
-    """Return the server's message, or the client's first line, without a period at its end."""
-    text = exc.diag.message_primary or (str(exc).strip().splitlines() or [type(exc).__name__])[0]
-    return lower_first(text.strip().rstrip("."))

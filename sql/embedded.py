@@ -28,13 +28,14 @@ from urllib.parse import quote
 import psycopg
 from psycopg.pq import Ping
 
-from sql import postmaster, server_settings, timescaledb
+from sql import postmaster, roles, server_settings, timescaledb
 from sql.errors import ConfigError, Retryable, StoreError
 from sql.server_user import check_folder, prepare_folder, refuse_lost_link
 
 log = logging.getLogger(__name__)
 
 DATABASE = "tickline"
+SUPERUSER = "postgres"  # made by initdb; see `sql.roles` for what it is used for
 LOG_BYTES_MAX = 8 * 2**20  # the server's log is put aside (one generation) when a start finds it larger
 READY_SECONDS_MAX = 300.0  # replaying max_wal_size after a crash takes a minute on a slow disk
 CLOSE_SECONDS_MAX = 5.0  # a start that takes longer is not waited for at the end of a command
@@ -60,9 +61,9 @@ class EmbeddedServer:
     def __exit__(self, *exc: object) -> None:
         self.close()
 
-    def url(self, dbname: str = DATABASE) -> str:
-        """Return the libpq URL of a database of this server."""
-        return _url(self.socket_dir, dbname)
+    def url(self, dbname: str = DATABASE, *, user: str = roles.OWNER) -> str:
+        """Return the libpq URL of a database of this server, for its owner or another role (`sql.roles`)."""
+        return _url(self.socket_dir, dbname, user)
 
     @property
     def pid(self) -> int | None:
@@ -160,7 +161,7 @@ def url_under(home: Path, *, timescaledb_dir: Path | None = None, use_timescaled
         If `embedded_server` could not follow these settings.
     """
     _files(timescaledb_dir, use_timescaledb)
-    return _url(postmaster.socket_folder(_root(home)), DATABASE)
+    return _url(postmaster.socket_folder(_root(home)), DATABASE, roles.OWNER)
 
 
 def embedded_server(
@@ -239,8 +240,8 @@ def _unusable(folder: Path, error: OSError | RuntimeError) -> ConfigError:
     return ConfigError(f"folder {str(folder)!r} cannot be used: {what}: set TICKLINE_HOME to a folder of yours")
 
 
-def _url(socket_dir: Path, dbname: str) -> str:
-    return f"postgresql://postgres@/{quote(dbname)}?host={quote(str(socket_dir), safe='')}"
+def _url(socket_dir: Path, dbname: str, user: str) -> str:
+    return f"postgresql://{user}@/{quote(dbname)}?host={quote(str(socket_dir), safe='')}"
 
 
 def _bring_up(server: EmbeddedServer, files: timescaledb.Files | None, settings: Mapping[str, str]) -> None:
@@ -258,9 +259,13 @@ def _bring_up(server: EmbeddedServer, files: timescaledb.Files | None, settings:
             raise StoreError(_why_not(server.root, exc.strerror or str(exc))) from exc
         _start(server)
     _wait_ready(server)
-    _ensure_database(server)
+    with psycopg.connect(server.url("postgres", user=SUPERUSER), autocommit=True) as conn:
+        is_given = roles.make(conn, DATABASE)
     if cold and files is None:
         _check_without_timescaledb(server)
+    if cold or not is_given:  # an earlier version may have been at it since
+        with psycopg.connect(server.url(user=SUPERUSER)) as conn:
+            roles.give(conn)
 
 
 def _is_down(server: EmbeddedServer) -> bool:
@@ -320,16 +325,9 @@ def _complaint(root: Path, since: int = 0) -> str:
     return " ".join(line.strip() for line in complaints[-1:] or lines[-3:])
 
 
-def _ensure_database(server: EmbeddedServer) -> None:
-    """Create our database if the server has none; the caller holds the lock."""
-    with psycopg.connect(server.url("postgres"), autocommit=True) as conn:
-        if conn.execute("select from pg_database where datname = %s", (DATABASE,)).fetchone() is None:
-            conn.execute(f"create database {DATABASE}")
-
-
 def _check_without_timescaledb(server: EmbeddedServer) -> None:
     """Refuse a database made with TimescaleDB when its files are gone: its tables cannot be read."""
-    with psycopg.connect(server.url()) as conn:
+    with psycopg.connect(server.url(user=SUPERUSER)) as conn:
         if conn.execute("select from pg_extension where extname = 'timescaledb'").fetchone() is not None:
             raise ConfigError(
                 f"the database in {str(server.root)!r} uses TimescaleDB but its files are not loaded: "

@@ -22,11 +22,12 @@ from urllib.parse import urlsplit
 import psycopg
 import pytest
 from psycopg import sql as psql
+from psycopg.conninfo import conninfo_to_dict
 
 from ingest.recording import read_recording, write_recording
 from sql import ENGINES, apply, timescaledb
 from sql.database import Database
-from sql.embedded import embedded_server
+from sql.embedded import SUPERUSER, embedded_server
 from sql.settings import DatabaseSettings, Engine
 from tests.data import data_file
 
@@ -46,18 +47,24 @@ class Template:
 
     engine: Engine
     url: str
+    superuser: str = SUPERUSER
+
+    @property
+    def owner(self) -> str:
+        """Whose databases are."""
+        return str(conninfo_to_dict(self.url)["user"])
 
     def admin(self) -> psycopg.Connection[Any]:
         """Connect to the server, but not to the template, which nobody may use while it is copied."""
-        return psycopg.connect(self.url_of("postgres"), autocommit=True)
+        return psycopg.connect(self.url_of("postgres"), user=self.superuser, autocommit=True)
 
     def create(self, name: str, *, empty: bool = False) -> str:
         """Make a database, a copy of the template or empty; return its URL."""
         source = "template0" if empty else urlsplit(self.url).path[1:]
         with self.admin() as conn:
             conn.execute(
-                psql.SQL("create database {} template {} strategy file_copy").format(
-                    psql.Identifier(name), psql.Identifier(source)
+                psql.SQL("create database {} template {} strategy file_copy owner {}").format(
+                    psql.Identifier(name), psql.Identifier(source), psql.Identifier(self.owner)
                 )
             )
         return self.url_of(name)
@@ -188,6 +195,6 @@ def _container_template() -> Iterator[Template]:
     try:
         url = container.get_connection_url()
         apply.upgrade(Database(url, None), "timescale")
-        yield Template("timescale", url)
+        yield Template("timescale", url, str(conninfo_to_dict(url)["user"]))
     finally:
         container.stop()

@@ -7,10 +7,12 @@ from typing import Any
 
 import psycopg
 import pytest
+from psycopg.conninfo import make_conninfo
 
 import analytics
 import sql
 from sql.database import Database
+from sql.embedded import SUPERUSER
 
 START = datetime(2025, 12, 15, 4, 0, tzinfo=UTC)
 BARS = "select bucket, open, high, low, close, volume, oi, ticks, trades from {} where instrument_id = 1 order by 1"
@@ -417,14 +419,15 @@ def test_best_bars_are_read_by_who_has_the_public_relations_only(database: Datab
         "values ('2025-12-15 09:05+05:30', 1, 1, true, 1, 1, 1, now())"
     )
     reader = f"reader_{conn.info.dbname}"
-    conn.execute(f"create role {reader}")
-    conn.execute(f"grant select on all tables in schema public to {reader}")
-    with database.connect() as connection:
-        connection.execute(f"set role {reader}")
+    with psycopg.connect(make_conninfo(database.url, user=SUPERUSER), autocommit=True) as admin:
+        admin.execute(f"create role {reader}")
+        admin.execute(f"grant select on all tables in schema public to {reader}")
+        admin.execute(f"set role {reader}")
         for view in ("best_bars_1m", "best_bars_5m"):
-            assert connection.execute(f"select quality from {view}").fetchall() == [("auction",)]
-    conn.execute(f"drop owned by {reader}")
-    conn.execute(f"drop role {reader}")
+            assert admin.execute(f"select quality from {view}").fetchall() == [("auction",)]
+        admin.execute("reset role")
+        admin.execute(f"drop owned by {reader}")
+        admin.execute(f"drop role {reader}")
 
 
 def test_latest_ticks_has_one_per_active_instrument(conn: Connection) -> None:

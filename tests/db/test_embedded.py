@@ -19,9 +19,9 @@ import pytest
 from psycopg.pq import Ping
 
 import sql
-from sql import database, postmaster, timescaledb
+from sql import postmaster, reach, timescaledb
 from sql.database import Database, connect
-from sql.embedded import EmbeddedServer, embedded_server
+from sql.embedded import SUPERUSER, EmbeddedServer, embedded_server
 from sql.errors import ConfigError, Retryable, StoreError
 from sql.settings import DatabaseSettings, load
 
@@ -72,7 +72,7 @@ def test_embedded_data_is_kept_between_runs(home: Path) -> None:
     with plain(home) as server, psycopg.connect(server.url(), autocommit=True) as conn:
         conn.execute("create table kept (n int)")
     assert server.pid is None
-    with plain(home) as server, psycopg.connect(server.url()) as conn:
+    with plain(home) as server, psycopg.connect(server.url(user=SUPERUSER)) as conn:
         conn.execute("select n from kept")
         settings = conn.execute(
             "select current_setting('listen_addresses'), current_setting('timezone'), current_setting('fsync'), "
@@ -169,7 +169,7 @@ def test_connect_to_a_server_that_starts_waits_for_it(home: Path) -> None:
 
 
 def test_connect_to_a_server_that_stays_in_its_start_says_so(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(database, "STARTING_SECONDS_MAX", 0.3)
+    monkeypatch.setattr(reach, "STARTING_SECONDS_MAX", 0.3)
     with embedded_server(home, use_timescaledb=False, settings=REPLICA) as server:
         keep_rejecting(server)
         with pytest.raises(Retryable, match=r"is starting or stopping: .*: wait until it is up") as caught:

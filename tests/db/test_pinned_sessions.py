@@ -62,15 +62,16 @@ def with_words(url: str, **words: str) -> str:
 
 
 @pytest.fixture
-def odd_url(template: Template, database: Database, conn: psycopg.Connection[Any]) -> Iterator[str]:
+def odd_url(template: Template, database: Database) -> Iterator[str]:
     """The database's URL as of a role whose sessions are odd; it is the owner's, and may do all."""
-    conn.execute("create role odd superuser login")
-    for name, value in ODD.items():
-        conn.execute(psql.SQL("alter role odd set {} = {}").format(psql.Identifier(name), psql.Literal(value)))
-    conn.execute("create schema odd create table ticks (ts text)")
-    yield with_words(database.url, user="odd")
-    conn.execute("drop schema odd cascade")
-    conn.execute("drop role odd")
+    with template.admin() as admin, database.connect(autocommit=True) as conn:
+        admin.execute("create role odd superuser login")
+        for name, value in ODD.items():
+            admin.execute(psql.SQL("alter role odd set {} = {}").format(psql.Identifier(name), psql.Literal(value)))
+        conn.execute("create schema odd create table ticks (ts text)")
+        yield with_words(database.url, user="odd")
+        conn.execute("drop schema odd cascade")
+        admin.execute("drop role odd")
 
 
 def settings_of(url: str) -> dict[str, str]:
@@ -120,18 +121,24 @@ def test_options_are_read_in_each_form_that_the_server_takes() -> None:
     assert options_named("-c a=1 -cb=2 --c-d=3 -c\\ E=4 --x.y=5 -d 5") == {"a", "b", "c_d", "e", "x.y"}
 
 
-def test_refresh_outlasts_the_time_limits_of_a_role(odd_url: str, conn: psycopg.Connection[Any]) -> None:
+def test_refresh_outlasts_the_time_limits_of_a_role(
+    odd_url: str, conn: psycopg.Connection[Any], template: Template
+) -> None:
     """It waits for a lock that is let go when it has waited for longer than the limits."""
-    conn.execute("alter role odd set statement_timeout = '50ms'")
-    conn.execute("alter role odd set lock_timeout = '50ms'")
+    with template.admin() as admin:
+        admin.execute("alter role odd set statement_timeout = '50ms'")
+        admin.execute("alter role odd set lock_timeout = '50ms'")
     conn.execute(query("lock_bars"))
-    waited = """
-        select pg_advisory_unlock_all() from pg_stat_activity
+    waits = """
+        select from pg_stat_activity
         where usename = 'odd' and wait_event_type = 'Lock' and clock_timestamp() - query_start > interval '200 ms'
     """
-    with ThreadPoolExecutor(1) as pool:
+    with ThreadPoolExecutor(1) as pool, template.admin() as admin:
         refreshed = pool.submit(refresh_touched, odd_url)
-        wait_until(lambda: refreshed.done() or bool(conn.execute(waited).fetchall()))
+        try:
+            wait_until(lambda: refreshed.done() or bool(admin.execute(waits).fetchall()))
+        finally:
+            conn.execute("select pg_advisory_unlock_all()")
         refreshed.result(timeout=20)
 
 
@@ -162,19 +169,19 @@ def forms(relay: Pooler, folder: Path) -> dict[str, str]:
     """Return the same place in many forms; {} is a port at which nobody answers."""
     with socket.create_server(("127.0.0.1", 0)) as unused:
         dead = unused.getsockname()[1]
-    (folder / "services").write_text(f"[desk]\nhost=127.0.0.1\nport={relay.port}\ndbname=postgres\nuser=postgres\n")
-    words = f"port={relay.port} dbname=postgres user=postgres"
+    (folder / "services").write_text(f"[desk]\nhost=127.0.0.1\nport={relay.port}\ndbname=postgres\nuser={relay.user}\n")
+    words = f"port={relay.port} dbname=postgres user={relay.user}"
     return {
-        "several hosts": f"postgresql://postgres@127.0.0.1:{dead},127.0.0.1:{relay.port}/postgres",
-        "several hosts as words": f"host=127.0.0.1,127.0.0.1 port={dead},{relay.port} dbname=postgres user=postgres",
+        "several hosts": f"postgresql://{relay.user}@127.0.0.1:{dead},127.0.0.1:{relay.port}/postgres",
+        "hosts as words": f"host=127.0.0.1,localhost port={dead},{relay.port} dbname=postgres user={relay.user}",
         "address of a name that nobody knows": f"host=db.invalid hostaddr=127.0.0.1 {words}",
         "address alone": f"hostaddr=127.0.0.1 {words}",
         "service": "service=desk",
         "service in a URL": "postgresql:///?service=desk",
         "environment": "dbname=postgres",
-        "which server": f"postgresql://postgres@127.0.0.1:{relay.port}/postgres?target_session_attrs=read-write",
-        "encryption if there is": f"postgresql://postgres@localhost:{relay.port}/postgres?sslmode=prefer",
-        "escapes": f"postgresql://p%6Fstgres@127.0.0.1:{relay.port}/%70ostgres",
+        "which server": f"postgresql://{relay.user}@127.0.0.1:{relay.port}/postgres?target_session_attrs=read-write",
+        "encryption if there is": f"postgresql://{relay.user}@localhost:{relay.port}/postgres?sslmode=prefer",
+        "escapes": f"postgresql://tickline%5Fowner@127.0.0.1:{relay.port}/%70ostgres",
     }
 
 
@@ -188,7 +195,7 @@ def test_every_form_of_a_url_reaches_both_libraries(
             if name == "environment":
                 patch.setenv("PGHOST", "127.0.0.1")
                 patch.setenv("PGPORT", str(relay.port))
-                patch.setenv("PGUSER", "postgres")
+                patch.setenv("PGUSER", relay.user)
             with connect(url) as connection:
                 assert connection.execute("show timezone").fetchone() == ("UTC",), name
             frame = read_frame(url, "select current_setting('timezone') = 'UTC' as utc")
@@ -207,7 +214,7 @@ def test_socket_ipv6_and_odd_names_reach_both_libraries(template: Template) -> N
                 )
             )
         folder = str(conninfo_to_dict(url)["host"])
-        urls = [f"postgresql://postgres@{quote(folder, safe='')}/{quote(name, safe='')}"]
+        urls = [f"postgresql://{template.owner}@{quote(folder, safe='')}/{quote(name, safe='')}"]
         with Pooler(urls[0], keeps_sessions=True, host="::1") as relay:
             for way in [*urls, relay.url]:
                 with connect(way) as connection:
@@ -221,7 +228,7 @@ def test_socket_ipv6_and_odd_names_reach_both_libraries(template: Template) -> N
 def test_password_of_a_file_is_handed_on(relay: Pooler, tmp_path: Path) -> None:
     """The server asks for none here; what libpq would answer is what asyncpg gets."""
     file = tmp_path / "passwords"
-    file.write_text(f"127.0.0.1:{relay.port}:*:postgres:s3cret\n")
+    file.write_text(f"127.0.0.1:{relay.port}:*:{relay.user}:s3cret\n")
     file.chmod(0o600)
     with connect(with_words(relay.url, passfile=str(file))) as connection:
         assert Way.of(connection).arguments["password"] == "s3cret"
@@ -279,8 +286,8 @@ def test_pooler_that_keeps_sessions_is_like_the_server(database: Database, poole
     with pooled(database.url, keeps_sessions=True) as url:
         with Writer(url, "pooled") as writer:
             writer.reconnect()  # its own lock is in the way, unless it ends the right process of the server
-            with pytest.raises(StoreError, match="already writing"):
-                Writer(url, "pooled")
+            with pytest.raises(StoreError, match="already writing"), Writer(url, "pooled"):
+                pass
         with CopyReader(url, connections=2) as reader:
             assert len(reader.read([["select 1 as x"], ["select 2 as x"]])) == 2
         assert settings_of(url)["datestyle"] == "ISO, MDY"

@@ -19,6 +19,7 @@ from sql import apply
 from sql.database import HEAD, Database, check_schema, connect, revision, translate
 from sql.errors import ConfigError, Rejected, Retryable, SchemaError, StoreError
 from sql.settings import DatabaseSettings, load
+from tests.conftest import Template
 from tests.engines import on_one_engine
 
 PUBLIC = {
@@ -206,11 +207,12 @@ def test_upgrade_two_processes_at_once_make_one_schema(empty_database: Database,
     assert sorted(run.stdout.strip() for run in runs) == [str(REVISIONS), "[]"]
 
 
-def test_upgrade_by_an_owner_who_is_no_superuser_works(empty_database: Database, engine: str) -> None:
-    owner = f"owner_{empty_database.url.split('?')[0].rsplit('/', 1)[1]}"
-    with empty_database.connect(autocommit=True) as conn:
-        conn.execute(f"create role {owner} login")
-        conn.execute(f"alter database {conn.info.dbname} owner to {owner}")
+def test_upgrade_by_an_owner_of_any_name_works(empty_database: Database, engine: str, template: Template) -> None:
+    dbname = empty_database.url.split("?")[0].rsplit("/", 1)[1]
+    owner = f"owner_{dbname}"
+    with template.admin() as admin:
+        admin.execute(f"create role {owner} login")
+        admin.execute(f"alter database {dbname} owner to {owner}")
     as_owner = Database(make_conninfo(empty_database.url, user=owner), None)
     assert apply.upgrade(as_owner)[-1] == HEAD
     assert as_owner.engine == engine

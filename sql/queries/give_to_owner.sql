@@ -1,0 +1,70 @@
+-- Give the embedded server's database, and all that is ours in it, to tickline_owner, who is no superuser. Of a database
+-- that has them already nothing is changed.
+-- Run by a superuser, in one transaction. Locks each relation that it gives away.
+do $$
+declare
+    given record;
+    has_timescaledb constant boolean := to_regclass('timescaledb_information.continuous_aggregates') is not null;
+    aggregates oid[] := '{}';
+begin
+    if has_timescaledb then
+        execute $aggregates$
+            select coalesce(array_agg(format('%I.%I', view_schema, view_name)::regclass::oid), '{}')
+            from timescaledb_information.continuous_aggregates
+        $aggregates$ into aggregates;
+    end if;
+    -- TimescaleDB gives away what is behind a hypertable or an aggregate.
+    for given in
+        select
+            case
+                when relation.oid = any (aggregates) then 'materialized view'
+                when relation.relkind = 'v' then 'view'
+                when relation.relkind = 'S' then 'sequence'
+                else 'table'
+            end as kind,
+            relation.oid::regclass as name
+        from pg_class as relation
+        where
+            relation.relnamespace in (select oid from pg_namespace where nspname in ('public', 'tickline'))
+            and relation.relkind in ('r', 'p', 'v', 'S')
+            and relation.relowner <> 'tickline_owner'::regrole
+            and not exists (
+                select from pg_depend as tie
+                where
+                    tie.classid = 'pg_class'::regclass
+                    and tie.objid = relation.oid
+                    and (tie.deptype = 'e' or relation.relkind = 'S' and tie.deptype in ('a', 'i'))
+            )
+    loop
+        execute format('alter %s %s owner to tickline_owner', given.kind, given.name);
+    end loop;
+    for given in
+        select routine.oid::regprocedure as name
+        from pg_proc as routine
+        where
+            routine.pronamespace in (select oid from pg_namespace where nspname in ('public', 'tickline'))
+            and routine.proowner <> 'tickline_owner'::regrole
+            and not exists (
+                select from pg_depend as tie
+                where tie.classid = 'pg_proc'::regclass and tie.objid = routine.oid and tie.deptype = 'e'
+            )
+    loop
+        execute format('alter routine %s owner to tickline_owner', given.name);
+    end loop;
+    if exists (select from pg_namespace where nspname = 'tickline' and nspowner <> 'tickline_owner'::regrole) then
+        alter schema tickline owner to tickline_owner;
+    end if;
+    if has_timescaledb then
+        execute $jobs$
+            update _timescaledb_catalog.bgw_job
+            set owner = 'tickline_owner'
+            where hypertable_id is not null and owner <> 'tickline_owner'::regrole
+        $jobs$;
+    end if;
+    if exists (
+        select from pg_database where datname = current_database() and datdba <> 'tickline_owner'::regrole
+    ) then
+        execute format('alter database %I owner to tickline_owner', current_database());
+    end if;
+end
+$$
