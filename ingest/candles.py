@@ -12,6 +12,7 @@ from typing import Any, NamedTuple, TypeVar
 
 from pydantic import AwareDatetime, BaseModel
 
+from ingest.decode import CURRENT_MS_MAX, CURRENT_MS_MIN
 from ingest.foreign import each
 from ingest.judge import MINUTE_MS
 from ingest.official import PRICE_MAX, QUANTITY_MAX
@@ -35,9 +36,9 @@ class Candle(NamedTuple):
     @property
     def is_possible(self) -> bool:
         """Whether it can be a bar: NaN and nonsense fail every comparison."""
-        whole = self.bucket_ms % MINUTE_MS == 0
+        whole = CURRENT_MS_MIN <= self.bucket_ms <= CURRENT_MS_MAX and self.bucket_ms % MINUTE_MS == 0
         priced = 0 < self.low <= self.open <= self.high < PRICE_MAX and self.low <= self.close <= self.high
-        return whole and priced and 0 <= self.volume < QUANTITY_MAX
+        return whole and priced and 0 <= self.volume < QUANTITY_MAX and 0 <= self.oi < QUANTITY_MAX
 
 
 class _Bar(BaseModel):

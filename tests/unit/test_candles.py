@@ -27,7 +27,11 @@ def test_candles_come_newest_first_and_are_returned_oldest_first() -> None:
 
 @pytest.mark.parametrize(
     "change",
-    [{1: 98.0}, {2: 100.0}, {3: 0.0}, {4: float("nan")}, {2: float("inf")}, {5: -1}, {0: "2025-12-15T09:15:30+05:30"}],
+    [
+        *({1: 98.0}, {2: 100.0}, {3: 0.0}, {4: float("nan")}, {2: float("inf")}, {5: -1}, {6: -1}, {6: 2**70}),
+        *({0: "2025-12-15T09:15:30+05:30"}, {0: "0001-01-01T00:00:00+05:30"}, {0: "9999-12-31T23:59:00-05:30"}),
+    ],
+    ids=repr,
 )
 def test_candle_that_cannot_be_is_left_out(change: dict[int, Any]) -> None:
     assert parse_candles(answer([change.get(index, value) for index, value in enumerate(ROW)])) == []
