@@ -7,8 +7,8 @@ largest of that day, so that bars never sum to more than the exchange counted. A
     ---------------------------------------  ------------------------  ---------
     first ever, or of a new day after a      snapshot, vtt is a gap's  set
     break, trades of today in it
-    last trade on an earlier day that we     quote                     set: what comes today counts from 0
-    know nothing of
+    last trade on an earlier day that we     quote                     set: what comes today counts from 0,
+    know nothing of, or not all                                        what is told of that day is a quote
     no `vtt`, or no time of trade            quote                     kept: it is no reference,
                                                                        but the same vtt confirms it
     first of a new day, listened before      trade, volume = vtt       set
@@ -63,8 +63,8 @@ class Reference:
     is_index: bool
     mode: int = -1
     day: int = -1  # IST day number of the reference, -1 before the first update
-    ltt_ms: int = 0  # 0: nothing has traded on that day
-    vtt: int = 0
+    ltt_ms: int = 0  # before that day, or 0: nothing has traded on it
+    vtt: int = 0  # 0: the same
     ltp: float = 0.0
     ltq: int = 0
     connected: bool = False  # an update has shown the reference since the connection was made
@@ -80,22 +80,22 @@ class Reference:
             self.confirm(vtt)
             return Judgement(False, NULL, NULL) if by_price else Judgement(False, 0.0, self.vtt_on(today))
         day = (ltt_ms + IST_OFFSET_MS) // DAY_MS
+        midnight_ms = day * DAY_MS - IST_OFFSET_MS
         was_connected = self.connected and self.day >= 0
         if by_price:
             return self._judge_by_price(ltp, ltt_ms, day, today, was_connected=was_connected)
         if day < today and not was_connected and (day > self.day or not vtt):
-            # Nothing has traded today; of the day of the last trade we know what this update says.
-            self._set(day if vtt else today, ltt_ms if vtt else 0, vtt)
+            # Nothing has traded today, and of the day of the last trade we do not know enough to count on.
+            self._set(today, ltt_ms, 0)
             return Judgement(False, 0.0, NULL)
         if not vtt:
             return Judgement(False, 0.0, self.vtt_on(today))
         shown = vtt if day == today else NULL  # an older day's count is none of today's
         if day < self.day or (day == self.day and ltt_ms < self.ltt_ms):
-            self.connected |= not self.ltt_ms  # still nothing has traded
-            return Judgement(False, 0.0, shown, backward=self.ltt_ms > 0)
+            self.connected |= not self.vtt  # still nothing has traded
+            return Judgement(False, 0.0, shown, backward=self.vtt > 0)
         if day > self.day and not was_connected:  # we began after today's first trade
             self._set(day, ltt_ms, vtt)
-            midnight_ms = day * DAY_MS - IST_OFFSET_MS
             return Judgement(False, NULL, vtt, gap_volume=vtt, gap_from_ms=midnight_ms, began=True)
         before_ms, before = (self.ltt_ms, self.vtt) if day == self.day else (0, 0)
         if vtt < before:
@@ -106,8 +106,9 @@ class Reference:
         if was_connected or ltt_ms // MINUTE_MS == before_ms // MINUTE_MS:
             return Judgement(True, vtt - before, vtt)
         if day < today:  # what an older day traded while we were away is not known to its last trade either
+            self._set(today, ltt_ms, 0)
             return Judgement(False, NULL, NULL)
-        return Judgement(False, NULL, vtt, gap_volume=vtt - before, gap_from_ms=before_ms)
+        return Judgement(False, NULL, vtt, gap_volume=vtt - before, gap_from_ms=max(before_ms, midnight_ms))
 
     def confirm(self, vtt: int) -> None:
         """Take an update that says nothing of when the last trade was: the same count means that it is the same."""

@@ -299,14 +299,14 @@ class Normaliser:
             return False, 0.0, known_vtt(state, today)
         listened = state.connected and state.day != NEVER
         if day < today and not listened and not (vtt and day <= state.day):  # today begins with nothing
-            show(state, *((day, ltt_ms, vtt) if vtt else (today, 0, 0)))
+            show(state, today, ltt_ms, 0)
             return False, 0.0, NULL
         if not vtt:
             return False, 0.0, known_vtt(state, today)
         vtt_of_today = vtt if day == today else NULL
         if (day, ltt_ms) < (state.day, state.ltt_ms):
-            self.counts["backward"] += state.ltt_ms > 0
-            state.connected |= state.ltt_ms == 0
+            self.counts["backward"] += state.vtt > 0
+            state.connected |= state.vtt == 0
             return False, 0.0, vtt_of_today
         if day > state.day:
             if not listened:
@@ -323,7 +323,9 @@ class Normaliser:
         if listened or ltt_ms // MINUTE_MS == since_ms // MINUTE_MS:
             return True, step, vtt
         if day == today:
-            self.gaps.append(VolumeGap(state.instrument_id, since_ms, ltt_ms, step))
+            self.gaps.append(VolumeGap(state.instrument_id, max(since_ms, midnight_ms(day)), ltt_ms, step))
+        else:  # that day is not known whole
+            show(state, today, ltt_ms, 0)
         return False, NULL, vtt_of_today
 
     def _judge_low(

@@ -20,7 +20,7 @@ CLOSED, OPEN = 3, 2
 SEGMENTS = ("NSE_FO", "NSE_FO", "NSE_EQ", "NSE_EQ", "MCX_FO", "NSE_INDEX")
 KINDS = {
     "whole": 70, "lower": 5, "stale": 4, "without vtt": 5, "without ltpc": 5, "without ltpc and vtt": 3,
-    "empty": 3, "without ltt": 2, "impossible": 1, "other mode": 1,
+    "empty": 3, "without ltt": 2, "impossible": 1, "other mode": 1, "of the day before": 1, "ahead": 1, "far above": 1,
 }  # fmt: skip
 
 
@@ -81,6 +81,12 @@ class Market:
             shown = shown._replace(ltt_ms=0)
         elif kind == "impossible":
             shown = shown._replace(vtt=-1)
+        elif kind == "of the day before":  # as a snapshot before the open has it
+            shown = shown._replace(ltt_ms=shown.ltt_ms - 86_400_000, vtt=self.rng.randint(1, 90_000))
+        elif kind == "ahead":  # by more than a minute: that is no time
+            shown = shown._replace(ltt_ms=now_ms + self.rng.choice((60_001, 90_000, 86_400_000)))
+        elif kind == "far above":  # all that is true after it is below
+            shown = shown._replace(vtt=10 * shown.vtt + 7)
         elif kind == "other mode" and not self.key.startswith("NSE_INDEX"):
             self.mode = self.rng.choice(("full", "ltpc", "option_greeks"))
             self.history.clear()  # a count that nobody saw in the other mode is not shown behind it
@@ -148,9 +154,16 @@ def stream(seed: int, instruments: int) -> Iterator[Event]:
     for number, (start, end) in enumerate(SCENES):
         now_ms, end_ms = ms_of(start), ms_of(end)
         yield _status(now_ms, OPEN)
+        held, off_ms = list[Event](), 0
         while now_ms < end_ms:
             now_ms += rng.choice((50, 150, 300, 600))
-            yield from _frame(markets, rng, now_ms)
+            if rng.random() < 0.01:  # the server's clock steps
+                off_ms = rng.choice((0, 0, -20_000, -6_000, 6_000))
+            frames = [*_frame(markets, rng, now_ms + off_ms), *held]  # one that was held comes behind the next
+            held = frames[:1] if not held and rng.random() < 0.02 else []
+            yield from frames[len(held) :]
+            if frames and rng.random() < 0.01:  # the last one comes twice
+                yield frames[-1]
             if rng.random() < 0.004:  # the connection is lost for a while, some minutes at times
                 yield Event(RecordKind.DISCONNECTED, now_ms, b'{"reason": "it broke"}')
                 now_ms += rng.choice((1_000, 8_000, 40_000, 100_000))

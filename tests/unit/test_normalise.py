@@ -267,6 +267,42 @@ def test_snapshot_of_an_earlier_day_opens_the_day_at_zero() -> None:
     assert stream(update(vtt=75, ltt_ms=OPEN_MS + 300))["volume"] == 75
 
 
+def test_day_of_which_only_the_end_was_seen_gets_no_volume_and_its_last_trade_stays_known() -> None:
+    """What is told late of it would be all that it has: bars of 75 where the exchange counted 10,074."""
+    stream = Stream()
+    evening_ms = MIDNIGHT_MS - 60_000
+    stream(update(vtt=9_999, ltt_ms=evening_ms), MIDNIGHT_MS + 1_000)
+    row = stream(update(vtt=10_074, ltt_ms=evening_ms + 50_000), MIDNIGHT_MS + 2_000)
+    assert (row["traded"], row["volume"], null(row["vtt"])) == (0, 0, True)
+    partial = stream(update(ltp=0.0, ltt_ms=0, ltq=0), MIDNIGHT_MS + 3_000)
+    assert partial["ltt"] == evening_ms * 1000
+    assert stream(update(vtt=75, ltt_ms=MIDNIGHT_MS + 5_000))["volume"] == 75
+    assert stream.normaliser.gaps == [] and stream.normaliser.counts["backward"] == 0
+
+
+def test_day_whose_end_was_missed_gets_no_volume_that_is_told_later_still() -> None:
+    stream = Stream()
+    evening_ms = MIDNIGHT_MS - 600_000
+    stream(update(vtt=500, ltt_ms=evening_ms - 1_000))
+    assert stream(update(vtt=560, ltt_ms=evening_ms))["volume"] == 60
+    stream.normaliser.interrupt()
+    rows = [
+        stream(update(vtt=vtt, ltt_ms=evening_ms + at_ms), MIDNIGHT_MS + at_ms)
+        for vtt, at_ms in ((900, 300_000), (975, 500_000))
+    ]
+    assert [(row["traded"], null(row["vtt"])) for row in rows] == [(0, True), (0, True)]
+
+
+@pytest.mark.parametrize("vtt", [0, 9_999])
+def test_break_before_the_days_first_trade_begins_with_the_day(vtt: int) -> None:
+    """Not in 1970: nothing had traded on that day when the connection broke."""
+    stream = Stream()
+    stream(update(vtt=vtt, ltt_ms=OPEN_MS - DAY_MS), OPEN_MS - 60_000)
+    stream.normaliser.interrupt()
+    stream(update(vtt=150, ltt_ms=OPEN_MS + 300))
+    assert stream.normaliser.gaps == [(1, OPEN_MS - 555 * 60_000, OPEN_MS + 300, 150, False)]
+
+
 def test_day_change_while_listening_counts_volume_from_zero() -> None:
     stream = Stream()
     stream(update(vtt=9_000))
