@@ -39,7 +39,8 @@ def gaps(database: Database, home: Path) -> list[str]:
         found = connection.execute(
             "select reason, started_at, ended_at from feed_gaps where instrument_id is null order by connection, gap_id"
         ).fetchall()
-    journalled = [gap for folder in sorted((home / "journal" / "default").iterdir()) for gap in gaps_of(folder)]
+    streams = [path for path in sorted((home / "journal" / "default").iterdir()) if path.is_dir()]
+    journalled = [gap for folder in streams for gap in gaps_of(folder)]
     assert [(started.timestamp() * 1000, ended.timestamp() * 1000) for _, started, ended in found] == journalled
     return [reason for reason, *_ in found]
 
