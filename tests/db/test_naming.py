@@ -29,6 +29,8 @@ from ingest.replay import replay
 from ingest.session import moment
 from ingest.sources import JournalSource
 from ingest.supervisor import patient_writer
+from ingest.universe_keeper import UniverseKeeper, follow
+from ingest.upstox import UpstoxApi
 from ingest.verify import verify_stream
 from ingest.volumes import verify_volumes
 from ingest.writer import Writer
@@ -268,3 +270,29 @@ def test_replay_says_what_stayed_without_a_name(
     assert ticks(conn) == [("NIFTY FUT 18 NOV 25", [500])]
     said = CliRunner().invoke(group, ["replay", *paths], catch_exceptions=False).output
     assert "no name" not in said
+
+
+@on_one_engine
+def test_list_that_anybody_loads_is_noticed_while_the_universe_is_followed(
+    conn: psycopg.Connection[Any], database: Database, home: Path
+) -> None:
+    nowhere = "http://127.0.0.1:9"
+    config = settings(home=home, upstox_assets_url=nowhere, upstox_api_url=nowhere, universe=(KEY,))
+    noticed: list[bool] = []
+
+    async def run() -> None:
+        keeper, looked = UniverseKeeper(config, database.url), asyncio.Event()
+        async with UpstoxApi(config) as api, asyncio.timeout(20):
+            await keeper.wanted(api.timepiece.now(), api)
+            following = asyncio.create_task(
+                follow(keeper, lambda _: looked.set(), api, every_s=0.01, listed=lambda: noticed.append(True))
+            )
+            await looked.wait()
+            assert not noticed  # there is none
+            load(conn, TUESDAY, ("SBIN FUT 27 JAN 26", date(2026, 1, 27)))
+            while not noticed:
+                await asyncio.sleep(0.01)
+            following.cancel()
+
+    asyncio.run(run())
+    assert noticed == [True]
