@@ -10,6 +10,7 @@ from __future__ import annotations
 import logging
 import math
 import random
+import re
 import threading
 import time
 from collections.abc import Callable, Sequence
@@ -31,6 +32,8 @@ log = logging.getLogger(__name__)
 CLOSE_S = 5.0  # a thread whose connection was broken off ends at once
 SAY_AGAIN_S = 60.0  # an outage of a day is some thousand tries
 STOP_POLL_S = 0.1  # how soon a stop is noticed while a connection is being made
+
+_NUMBERS = re.compile(r"\d+")
 
 T = TypeVar("T")
 
@@ -218,7 +221,7 @@ class PatientWriter:
 
     def _is_news(self, error: TicklineError) -> bool:
         """Whether an error is to be said: one that lasts is, now and then."""
-        now, text = time.monotonic(), str(error)
+        now, text = time.monotonic(), _NUMBERS.sub("", str(error))  # the server's own lines hold times and process ids
         if text == self._said and now - self._said_at < SAY_AGAIN_S:
             return False
         self._said, self._said_at = text, now

@@ -26,6 +26,7 @@ from typing import BinaryIO
 from urllib.parse import quote
 
 import psycopg
+from psycopg.conninfo import make_conninfo
 from psycopg.pq import Ping
 
 from sql import postmaster, roles, server_settings, timescaledb
@@ -40,6 +41,7 @@ LOG_BYTES_MAX = 8 * 2**20  # the server's log is put aside (one generation) when
 READY_SECONDS_MAX = 300.0  # replaying max_wal_size after a crash takes a minute on a slow disk
 CLOSE_SECONDS_MAX = 5.0  # a start that takes longer is not waited for at the end of a command
 POLL_S = 0.02
+PING_SECONDS_MAX = 3  # of one question to a server that does not answer
 
 _open: set[EmbeddedServer] = set()  # the uses of this process, for `revive`
 
@@ -274,8 +276,18 @@ def _is_down(server: EmbeddedServer) -> bool:
 
 
 def _ping(server: EmbeddedServer) -> Ping:
-    """Ask the server how it is."""
-    return Ping(psycopg.pq.PGconn.ping(server.url("postgres").encode()))
+    """Ask the server how it is; one that says nothing is there, and busy.
+
+    First by a connection: libpq's ping holds up every thread of this process while it waits for an answer.
+    """
+    url = server.url("postgres", user=SUPERUSER)
+    try:
+        psycopg.connect(url, connect_timeout=PING_SECONDS_MAX).close()
+    except psycopg.errors.ConnectionTimeout:
+        return Ping.REJECT
+    except psycopg.OperationalError:
+        return Ping(psycopg.pq.PGconn.ping(make_conninfo(url, connect_timeout=PING_SECONDS_MAX).encode()))
+    return Ping.OK
 
 
 def _start(server: EmbeddedServer) -> None:

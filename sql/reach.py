@@ -61,7 +61,7 @@ def reached(url: str, parameters: dict[str, Any], known: dict[str, Any]) -> psyc
     try:
         return psycopg.connect(url, **parameters)
     except psycopg.Error as exc:
-        answer = _await_start(url)
+        answer = _answer_behind(exc, url)
         is_revived = answer == Ping.NO_RESPONSE and revive(str(known.get("host")))
         if answer != Ping.OK and not is_revived:
             raise _connect_error(exc, answer, known) from exc
@@ -69,7 +69,7 @@ def reached(url: str, parameters: dict[str, Any], known: dict[str, Any]) -> psyc
     try:
         return psycopg.connect(url, **parameters)
     except psycopg.Error as exc:
-        raise _connect_error(exc, _await_start(url), known) from exc
+        raise _connect_error(exc, _answer_behind(exc, url), known) from exc
 
 
 def parts_of(url: str) -> dict[str, Any]:
@@ -89,6 +89,14 @@ def _is_misread(url: str, known: dict[str, Any]) -> bool:
     host, port, dbname = (str(known.get(word) or "") for word in ("host", "port", "dbname"))
     is_cut = "@" in host[1:] or ("@" in dbname and "%40" not in url)  # a host that begins with @ is an abstract socket
     return "://" in url and (is_cut or re.fullmatch(r"[\d,]*", port) is None)
+
+
+def _answer_behind(error: psycopg.Error, url: str) -> Ping:
+    """Tell how a server is that could not be connected to.
+
+    One that said nothing is not asked again: libpq's ping would hold up every thread of this process as it waits.
+    """
+    return Ping.NO_RESPONSE if isinstance(error, psycopg.errors.ConnectionTimeout) else _await_start(url)
 
 
 def _await_start(url: str) -> Ping:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 import signal
+import socket
 import stat
 import subprocess
 import sys
@@ -19,7 +20,7 @@ import pytest
 from psycopg.pq import Ping
 
 import sql
-from sql import postmaster, reach, timescaledb
+from sql import embedded, postmaster, reach, timescaledb
 from sql.database import Database, connect
 from sql.embedded import SUPERUSER, EmbeddedServer, embedded_server
 from sql.errors import ConfigError, Retryable, StoreError
@@ -280,3 +281,25 @@ def test_database_has_a_place_before_its_server_runs(home: Path) -> None:
 def test_place_with_a_url_that_is_none_is_refused_at_once(home: Path) -> None:
     with pytest.raises(ConfigError, match="is not a libpq URL"):
         Database.place(load(DatabaseSettings, home=home, database_url="no url"))
+
+
+def test_server_that_says_nothing_is_busy_and_holds_up_no_other_thread(
+    home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A recorder would read no frame meanwhile: libpq's ping waits with Python's lock in its hands."""
+    monkeypatch.setattr(embedded, "PING_SECONDS_MAX", 2)
+    monkeypatch.setattr(reach, "_await_start", lambda _: pytest.fail("it was asked by libpq's ping"))
+    with plain(home) as server:
+        pid = server.pid
+        assert pid is not None
+        os.kill(pid, signal.SIGSTOP)
+        try:
+            assert embedded._ping(server) == Ping.REJECT
+        finally:
+            os.kill(pid, signal.SIGCONT)
+        assert embedded._ping(server) == Ping.OK
+    with socket.socket(socket.AF_UNIX) as silent:
+        silent.bind(str(home / ".s.PGSQL.5432"))
+        silent.listen()
+        with pytest.raises(Retryable, match="cannot be reached"):
+            connect(f"postgresql://nobody@/nothing?host={home}&connect_timeout=2")
