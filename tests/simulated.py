@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import random
+import socket
 from pathlib import Path
 from typing import Any
 
@@ -18,3 +20,14 @@ def settings_for(simulator: Simulator, home: Path) -> dict[str, Any]:
         "upstox_assets_url": simulator.url,
         "upstox_access_token": simulator.token,
     }
+
+
+def free_port() -> int:
+    """Return a port of 127.0.0.1 that nobody has: not of those that the system gives to whoever connects."""
+    while True:
+        with socket.socket() as listening:
+            try:
+                listening.bind(("127.0.0.1", random.randrange(20_000, 32_000)))
+            except OSError:
+                continue
+            return int(listening.getsockname()[1])

@@ -17,9 +17,10 @@ from ingest.api_guard import BODY_BYTES_MAX
 from ingest.api_protocol import CONNECTIONS_MAX, HEAD_BYTES_MAX
 from ingest.subscription import REQUEST_BYTES_MAX, request
 from sql.database import Database
-from tests.db.test_status import API, asked, bearer, free_port, served
+from tests.db.test_status import API, asked, bearer, served
 from tests.engines import on_one_engine
 from tests.fault.live import running, until
+from tests.simulated import free_port
 
 SUBSCRIBE = f"POST {API}/subscribe HTTP/1.1\r\nHost: [::1]:1\r\n"
 # What is sent, TOKEN standing for the header -> the status.

@@ -21,9 +21,10 @@ from sql.database import Database
 from sql.errors import ConfigError
 from sql.redaction import redact
 from tests.data import REPOSITORY
-from tests.db.test_status import API, asked, bearer, free_port, served
+from tests.db.test_status import API, asked, bearer, served
 from tests.engines import on_one_engine
 from tests.fault.live import running, until
+from tests.simulated import free_port
 
 CHANGES = ("subscribe", "unsubscribe", "change-mode", "retry")
 

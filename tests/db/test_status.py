@@ -27,14 +27,9 @@ from sql.errors import ConfigError
 from tests.data import REPOSITORY
 from tests.engines import on_one_engine
 from tests.fault.live import running, until
+from tests.simulated import free_port
 
 API = "/api/v1/websocket"
-
-
-def free_port() -> int:
-    with socket.socket() as listening:
-        listening.bind(("127.0.0.1", 0))
-        return int(listening.getsockname()[1])
 
 
 async def asked(port: int, path: str, body: Any = None, **headers: str) -> tuple[int, Any]:

@@ -23,10 +23,10 @@ from ingest.upstox import UpstoxApi
 from sql.database import Database
 from sql.errors import FeedError
 from tests.data import REPOSITORY
-from tests.db.test_status import free_port
 from tests.engines import on_one_engine
 from tests.fault.harness import QUICK
 from tests.fault.hostile import ANSWERS, Hostile
+from tests.simulated import free_port
 
 BYTES_MAX = 2**20
 PEAK_BYTES_MAX = 100 * 2**20

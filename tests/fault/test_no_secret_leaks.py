@@ -24,10 +24,10 @@ import pytest
 
 from sql.database import Database
 from tests.data import REPOSITORY
-from tests.db.test_status import free_port
 from tests.engines import on_one_engine
 from tests.fault.harness import QUICK, Command, Ingester, Market, committed, records_of, rows, stream_folder, wait_until
 from tests.fault.live import running
+from tests.simulated import free_port
 
 TOKEN, KEY, SECRET, PASSWORD, CODE = "tok.LEAKED-1", "key-LEAKED-2", "sec-LEAKED-3", "pw$d/LEAKED-4", "once-LEAKED-5"
 MARK = "LEAKED"

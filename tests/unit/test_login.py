@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import socket
 import stat
 from pathlib import Path
 
@@ -17,12 +16,7 @@ from ingest.simulator.server import Simulator
 from ingest.upstox import UpstoxApi
 from sql.errors import FeedError
 from tests.fault.live import market
-
-
-def free_port() -> int:
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        return int(free.getsockname()[1])
+from tests.simulated import free_port
 
 
 def test_store_token_keeps_other_lines_and_is_the_owners_only(tmp_path: Path) -> None:
