@@ -13,7 +13,7 @@ from psycopg import errors
 from sql.errors import Rejected, Retryable, SchemaError, StoreError, lower_first
 
 UPGRADE = "run `tickline db upgrade`"
-GRANT = "reading needs `grant select on all tables in schema public, tickline`, and `usage` on both, for {}"
+GRANT = "reading needs `grant select on all tables in schema public, tickline` to {}"
 # SQLSTATE, by the longest prefix that fits (PostgreSQL manual, appendix A).
 _CLASSES: dict[str, Callable[[str], StoreError]] = {
     "08": Retryable,  # the connection broke

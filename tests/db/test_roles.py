@@ -196,7 +196,6 @@ def test_reader_without_rights_is_told_which_in_one_line(stranger: str, conn: ps
         with pytest.raises(StoreError, match=refused) as error:
             read()
         assert "\n" not in str(error.value)
-    conn.execute("grant usage on schema public, tickline to stranger")
     conn.execute("grant select on all tables in schema public, tickline to stranger")
     assert analytics.bars("NSE_EQ|1", interval="15m", database=stranger).height == 0
     assert analytics.ticks("NSE_EQ|1", database=stranger).height == 0
