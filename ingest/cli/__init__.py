@@ -27,6 +27,7 @@ COMMANDS = {
     "backfill": "ingest.cli.backfill:command",
     "bars": "analytics.cli:bars_command",
     "bench": "ingest.cli.bench:command",
+    "config": "ingest.cli.config:command",
     "db": "ingest.cli.db:command",
     "demo": "ingest.cli.demo:command",
     "login": "ingest.cli.login:command",
@@ -48,6 +49,7 @@ SUMMARIES = {
     "backfill": "Repair bars with the vendor's own, where the feed was not heard.",
     "bars": "Print OHLCV bars of instruments.",
     "bench": "Measure this machine: ingest and its parts, against a reference.",
+    "config": "Print every setting with its default: a settings file to begin with.",
     "db": "Create or migrate the schema; show its state.",
     "demo": "Run the whole path on this machine, nothing to set up.",
     "login": "Get an access token from the vendor and store it.",
@@ -113,7 +115,7 @@ class IndianFormatter(logging.Formatter):
 def group(ctx: click.Context, debug: bool, log_level: str) -> None:
     """Record ticks of Indian futures and options, and read them as bars.
 
-    Settings come from the environment and from .env; see .env.example.
+    Settings come from the environment and from .env; `tickline config` prints them all.
     """
     ctx.obj = {"debug": debug}
     handler = logging.StreamHandler(sys.stderr)

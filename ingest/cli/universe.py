@@ -19,7 +19,7 @@ def command() -> None:
     """Show, plan and refresh what is recorded.
 
     The settings say it: single instruments in TICKLINE_UNIVERSE, whole underlyings by
-    TICKLINE_UNDERLYINGS and the settings that follow it in .env.example.
+    TICKLINE_UNDERLYINGS and the settings that follow it in `tickline config`.
     """
 
 

@@ -146,8 +146,15 @@ def test_env_example_lists_every_setting_with_its_default() -> None:
             assert str(default).rstrip("/").removesuffix(".0").lower() == text.lower(), name
 
 
+def test_config_prints_a_settings_file_that_sets_what_is_set_anyway(tmp_path: Path) -> None:
+    ran = tickline("config", cwd=tmp_path)
+    assert (ran.returncode, ran.stdout) == (0, (REPOSITORY / ".env.example").read_text())
+    (tmp_path / ".env").write_text(ran.stdout)
+    assert_fails(tickline("start", "INFY", cwd=tmp_path, TICKLINE_DATABASE_URL=NOWHERE), "no access token")
+
+
 @on_one_engine
-def test_wheel_carries_its_sql_and_migrations(empty_database: Database, tmp_path: Path) -> None:
+def test_wheel_carries_its_sql_migrations_and_settings(empty_database: Database, tmp_path: Path) -> None:
     """Built from the tree, unpacked into an empty folder, and run from there."""
     build = [
         sys.executable,
@@ -183,3 +190,12 @@ def test_wheel_carries_its_sql_and_migrations(empty_database: Database, tmp_path
     assert ran.returncode == 0, ran.stderr
     assert ran.stdout.startswith(str(site))
     assert empty_database.engine
+    ran = subprocess.run(
+        [sys.executable, "-c", code, "config"],
+        capture_output=True,
+        text=True,
+        check=True,
+        cwd=tmp_path,
+        env=os.environ | {"PYTHONPATH": str(site)},
+    )
+    assert ran.stdout.endswith((REPOSITORY / ".env.example").read_text())

@@ -20,12 +20,18 @@ from tests.data import data_file
 from tests.engines import on_one_engine
 
 
+def connected(database: Database) -> Writer:
+    writer = Writer(database.url, "recording")
+    writer.reconnect()
+    return writer
+
+
 @on_one_engine
 def test_writer_waits_for_a_lock_whose_holder_is_ending(database: Database) -> None:
-    holder = Writer(database.url, "recording")
+    holder = connected(database)
     ending = threading.Timer(0.3, holder.close)
     ending.start()
-    with closing(Writer(database.url, "recording")):
+    with closing(connected(database)):
         ending.join()
 
 
@@ -35,12 +41,12 @@ def test_writer_does_not_wait_for_a_lock_whose_holder_lives(
 ) -> None:
     monkeypatch.setattr("ingest.writer.LOCK_SECONDS_MAX", 0.1)
     with (
-        closing(Writer(database.url, "recording")),
+        closing(connected(database)),
         pytest.raises(
             StoreError, match=r"'recording' is already writing .*\(server process \d+ since .* IST\): stop it"
         ),
     ):
-        Writer(database.url, "recording")
+        connected(database)
 
 
 @on_one_engine
