@@ -6,6 +6,7 @@ Owns their arguments. What takes long to import is imported by the commands, so 
 from __future__ import annotations
 
 import sys
+from collections.abc import Callable
 from datetime import UTC, date, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, cast
@@ -14,6 +15,7 @@ import click
 
 from analytics.options import SOURCES, check_range, output_options, parse_interval, range_options
 from sql.errors import ConfigError
+from sql.terminal import progress_line
 
 if TYPE_CHECKING:
     import polars as pl
@@ -156,14 +158,12 @@ def export_command(*, days: tuple[datetime, ...], folder: Path | None) -> None:
     with Database.open(settings) as database:
         wanted = [day.date() for day in days] or days_to_export(database, datetime.now(UTC).date())
         for day in wanted:
+            with progress_line() as line:
 
-            def show(rows: int, day: date = day) -> None:
-                if sys.stderr.isatty():
-                    click.echo(f"\r{day}  {rows:,} ticks", nl=False, err=True)
+                def show(rows: int, day: date = day, line: Callable[[str], None] = line) -> None:
+                    line(f"{day}  {rows:,} ticks")
 
-            file, rows = export_day(day, folder or settings.home / "archive", database, show=show)
-            if sys.stderr.isatty():
-                click.echo(err=True)
+                file, rows = export_day(day, folder or settings.home / "archive", database, show=show)
             size = file.stat().st_size
             click.echo(f"{day}  {rows:,} ticks  {size / 1e6:.1f} MB  {size / rows:.1f} bytes/tick  {file}")
     if not wanted:
@@ -202,7 +202,9 @@ def reconcile_command(
 
     on = day.date() if day else market_day(datetime.now(UTC))
     with Database.open(load(DatabaseSettings)) as database:
-        found = reconcile(on, database)
+        with progress_line() as line:
+            line(f"comparing the bars of {on}")
+            found = reconcile(on, database)
         agrees = found.volumes_add_up and found.close_share * 100 >= threshold
         if agrees and found.minutes.height:
             with database.connect() as connection:  # `tickline db retain` asks for it

@@ -9,7 +9,7 @@ when they are read, and their minute stays noted. When none writes they are made
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from typing import Any
@@ -56,7 +56,9 @@ def newest_of_minutes(times_us: NDArray[np.float64]) -> NDArray[np.float64]:
     return times_us[np.flatnonzero(np.diff(times_us // MINUTE_US, append=np.inf))]
 
 
-def refresh_touched(url: str, *, ended: str | None = None) -> None:
+def refresh_touched(
+    url: str, *, ended: str | None = None, show: Callable[[int, int], None] = lambda _, __: None
+) -> None:
     """Make the bars of touched minutes anew; what a failure leaves, and what still forms, stays noted.
 
     Parameters
@@ -65,6 +67,8 @@ def refresh_touched(url: str, *, ended: str | None = None) -> None:
         Where.
     ended
         A collector that writes nothing more, though it has not gone yet.
+    show
+        Called with the number of each range of minutes before its bars are made, and how many there are.
 
     Raises
     ------
@@ -75,6 +79,7 @@ def refresh_touched(url: str, *, ended: str | None = None) -> None:
         is_written = _form_from(connection, ended) is not None
         ranges = connection.execute(query("touched_ranges")).fetchall()
         for number, (start, end, minutes, touched_by) in enumerate(ranges, 1):
+            show(number, len(ranges))
             until = end if is_written or number < len(ranges) else _end_of_bars(end)
             _refresh(connection, start, until)
             _forget(connection, minutes, touched_by, until)

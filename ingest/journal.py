@@ -194,7 +194,10 @@ class JournalLock:
             folder.mkdir(parents=True, exist_ok=True)
             self._file = (folder / "lock").open("a+")
         except OSError as exc:
-            raise JournalError(f"journal {str(folder)!r} cannot be used: {exc.strerror}: see its disk") from exc
+            raise JournalError(
+                f"journal {str(folder)!r} cannot be used: {exc.strerror}: see its disk, or set TICKLINE_HOME to a "
+                "folder of yours"
+            ) from exc
         try:
             fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError as exc:

@@ -101,7 +101,9 @@ class JournalWriter:
         try:
             folder.mkdir(parents=True, exist_ok=True)
         except OSError as exc:
-            raise JournalError(f"journal {str(folder)!r} cannot be used: {exc.strerror}: make way for it") from exc
+            raise JournalError(
+                f"journal {str(folder)!r} cannot be used: {exc.strerror}: make way for it, or set TICKLINE_HOME"
+            ) from exc
         self._behind = (next_seq, "")  # in the order of segments: from here on nothing is ours before we begin it
         self._syncer = threading.Thread(target=self._sync_along, name="journal-fsync", daemon=True)
         if limits.fsync_ms:

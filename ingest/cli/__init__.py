@@ -11,6 +11,7 @@ import importlib
 import logging
 import signal
 import sys
+from contextlib import suppress
 from datetime import UTC, datetime
 from types import FrameType
 
@@ -154,8 +155,9 @@ def main() -> None:
         _fail(exc.format_message(), exit_code=exc.exit_code)
     except (click.Abort, KeyboardInterrupt):
         _fail("stopped", debug=debug)
-    except BrokenPipeError:
-        sys.stderr.close()  # the reader went away, as `| head` does
+    except BrokenPipeError:  # the reader went away, as `| head` does
+        with suppress(OSError):
+            sys.stderr.close()
     except TicklineError as exc:
         _fail(str(exc), debug=debug)
     except Exception as exc:

@@ -4,15 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import json
-import logging
 import sys
+from collections.abc import Callable
 from datetime import UTC, datetime
 
 import click
 
-log = logging.getLogger(__name__)
+from sql.terminal import progress_line
 
-SHOW_EVERY = 50  # tasks
 LEFT_MAX = 40  # that are listed; all are counted, and JSON has them all
 
 
@@ -46,17 +45,17 @@ def command(keys: tuple[str, ...], day: datetime | None, form: str) -> None:
         tasks = [task for task in tasks if named is None or task.instrument_key in named]
         done = 0
 
-        def show(task: Task, count: int) -> None:
-            nonlocal done
-            done += 1
-            if done % SHOW_EVERY == 1:
-                log.info("repairing instrument=%d of=%d key=%s day=%s", done, count, task.instrument_key, task.day)
+        async def repair(line: Callable[[str], None]) -> Repair:
+            def show(task: Task, count: int) -> None:
+                nonlocal done
+                done += 1
+                line(f"repairing {done:,} of {count:,}: {task.instrument_key} on {task.day}")
 
-        async def repair() -> Repair:
             async with UpstoxApi(config) as api:
                 return await Backfill(api, database.url, show).run(tasks, datetime.now(UTC))
 
-        found = asyncio.run(repair())
+        with progress_line() as line:
+            found = asyncio.run(repair(line))
     if form == "json":
         click.echo(json.dumps(found.as_dict(), indent=2, default=jsonable))
     else:

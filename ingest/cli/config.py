@@ -6,6 +6,8 @@ from pathlib import Path
 
 import click
 
+from sql.redaction import unfenced_stdout
+
 NAME = ".env.example"
 PACKAGE = Path(__file__).parents[1]  # where a wheel has the file; in a source tree it lies beside the package
 
@@ -18,4 +20,4 @@ def command() -> None:
     """
     installed = PACKAGE / NAME
     path = installed if installed.is_file() else PACKAGE.parent / NAME
-    click.echo(path.read_text(encoding="utf-8"), nl=False)
+    click.echo(path.read_text(encoding="utf-8"), nl=False, file=unfenced_stdout())  # words like PASSWORD are meant

@@ -9,10 +9,14 @@ from typing import TYPE_CHECKING
 
 import click
 
+from sql.terminal import progress_line
 from sql.times import ist, jsonable
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from sql.apply import Status
+    from sql.retention import DayReport
 
 UNITS = ("B", "kB", "MB", "GB", "TB")
 
@@ -73,11 +77,15 @@ def retain(*, keep_days: int, dry_run: bool, output_format: str) -> None:
     from sql.retention import retain as retain_days
     from sql.settings import DatabaseSettings, load
 
-    reports = []
+    reports: list[DayReport] = []
     with Database.open(load(DatabaseSettings)) as database:
         assert database.engine  # checks the schema
-        refresh_touched(database.url)
-        for report in retain_days(database, datetime.now(UTC).date() - timedelta(days=keep_days), dry_run=dry_run):
+        with progress_line() as line:
+            line("bars that were left")
+            refresh_touched(database.url)
+        before = datetime.now(UTC).date() - timedelta(days=keep_days)
+        days = retain_days(database, before, dry_run=dry_run)
+        while (report := _next_day(days, len(reports))) is not None:
             reports.append(report)
             if output_format == "table":
                 fate = "dropped" if report.dropped else "stays" if report.missing else "may go"
@@ -88,6 +96,13 @@ def retain(*, keep_days: int, dry_run: bool, output_format: str) -> None:
         click.echo("no day is that old", err=True)
     if any(report.missing for report in reports):
         sys.exit(1)
+
+
+def _next_day(days: Iterator[DayReport], seen: int) -> DayReport | None:
+    """Return what became of the next day, None behind the last; a terminal shows that one is looked at."""
+    with progress_line() as line:
+        line(f"looking at day {seen + 1}")
+        return next(days, None)
 
 
 @command.command()
@@ -106,11 +121,14 @@ def refresh(days: tuple[datetime, ...]) -> None:
     with Database.open(load(DatabaseSettings)) as database:
         assert database.engine  # checks the schema
         if not days:
-            refresh_touched(database.url)
+            with progress_line() as line:
+                refresh_touched(database.url, show=lambda number, of: line(f"bars of range {number:,} of {of:,}"))
             click.echo("bars of all touched minutes made anew")
         for day in days:
             start = day.replace(tzinfo=UTC)
-            refresh_bars(database.url, start, start + timedelta(days=1))
+            with progress_line() as line:
+                line(f"bars of {start:%Y-%m-%d}")
+                refresh_bars(database.url, start, start + timedelta(days=1))
             click.echo(f"{start:%Y-%m-%d}  bars made anew")
 
 
@@ -134,7 +152,7 @@ def _show(found: Status) -> None:
     if found.jobs:
         table = Table("job", "on", "every", "runs", "failures", "last run")
         for job in found.jobs:
-            last_run = ist(job.last_run) if job.last_run else "never"
+            last_run = ist(job.last_run.replace(microsecond=0)) if job.last_run else "never"
             table.add_row(job.job, job.relation, job.every, str(job.runs), str(job.failures), last_run)
         console.print(table)
 

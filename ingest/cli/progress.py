@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 
 import click
 
@@ -47,6 +47,12 @@ class ProgressLine:
         if progress.writer and progress.writer.away_since is not None:
             parts.append(f"database_away_s={time.monotonic() - progress.writer.away_since:.0f}")
         log.info("ingesting %s", " ".join(parts))
+
+
+def show_on(line: Callable[[str], None], consumer: Consumer) -> None:
+    """Show how far the replay of a stream is."""
+    account = consumer.account
+    line(f"{consumer.stream}: {account.frames + account.frames_before:,} frames, {account.ticks:,} ticks written")
 
 
 def print_unnamed(database: Database, consumers: Iterable[Consumer]) -> None:

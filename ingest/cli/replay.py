@@ -8,6 +8,8 @@ from pathlib import Path
 
 import click
 
+from sql.terminal import progress_line
+
 
 def _parse_collector(ctx: click.Context, param: click.Parameter, value: str) -> str:
     """Return a name that the ledger takes."""
@@ -36,24 +38,28 @@ def command(files: tuple[Path, ...], collector: str) -> None:
     read is committed, and what that is is said (exit code 1); the same command goes on there.
     """
     from ingest.cli.common import ready_database
-    from ingest.cli.progress import ProgressLine, print_account, print_unnamed
+    from ingest.cli.progress import print_account, print_unnamed, show_on
     from ingest.config import settings
     from ingest.consumer import Consumer
     from ingest.replay import replay
-    from ingest.supervisor import stop_signals
+    from ingest.supervisor import Progress, stop_signals
 
     files = tuple({path.resolve(): path for path in files}.values())  # one that is named twice is one
     config, ended = settings(), list[Consumer]()
 
-    def done(consumer: Consumer) -> None:
-        ended.append(consumer)
-        print_account(consumer.stream, consumer.account, consumer.normaliser.counts)
-
     with ready_database(config) as database:
 
         async def push() -> None:
-            with stop_signals() as stop:
-                show = ProgressLine(every_s=5)
+            with stop_signals() as stop, progress_line() as line:
+
+                def show(progress: Progress) -> None:
+                    show_on(line, progress.consumer)
+
+                def done(consumer: Consumer) -> None:
+                    line("")
+                    ended.append(consumer)
+                    print_account(consumer.stream, consumer.account, consumer.normaliser.counts)
+
                 await replay(config, database.url, files, collector=collector, show=show, done=done, stop=stop)
 
         asyncio.run(push())

@@ -80,7 +80,7 @@ def _verify(database: Database, journal: Path, day: date | None) -> tuple[list[V
                 collector,
                 folder,
                 day=day,
-                show=lambda name: log.info("verifying segment=%s", name),
+                show=lambda name: log.debug("verifying segment=%s", name),
                 advance=advance,
             )
             for collector, folder in streams_of(journal)

@@ -41,7 +41,7 @@ FAULTS = (
     "--swap-every --text-every --huge-every --truncate-every --poison-every --crowd-every --clock-off "
     "--odd-status-every --odd-rows"
 )
-WRONG["simulate"] |= dict.fromkeys(FAULTS.split(), "x@y")
+WRONG["simulate"] |= dict.fromkeys(FAULTS.split(), "@1")
 # Options that take any text but none.
 ANY = {"simulate": {"--token"}}
 # Arguments that one must give for the options to be looked at.
