@@ -98,7 +98,7 @@ def segments_of(folder: Path) -> list[Path]:
     """
     found: dict[str, Path] = {}
     try:
-        listed = sorted(folder.iterdir())  # the compressed form of a segment comes after it
+        listed = _listed(folder)
     except FileNotFoundError:
         return []
     for path in reversed(listed):
@@ -107,9 +107,22 @@ def segments_of(folder: Path) -> list[Path]:
             continue
         if _is_segment(path, path.name.removesuffix(suffix)):
             found[segment_name(path)] = path
-        elif path.is_symlink() or path.exists():  # otherwise it was compressed or deleted meanwhile
+        elif path.is_symlink() or path.exists():
             _say_stray(path)
+        elif (packed := folder / f"{segment_name(path)}{COMPRESSED_SUFFIX}").is_file():  # compressed meanwhile
+            found[segment_name(path)] = packed
     return [found[name] for name in sorted(found, key=order_of)]
+
+
+def _listed(folder: Path) -> list[Path]:
+    """List a folder until nothing changes meanwhile; the compressed form of a segment comes after it.
+
+    A segment that is compressed while the folder is gone through may be seen in neither form.
+    """
+    listed = sorted(folder.iterdir())
+    while (again := sorted(folder.iterdir())) != listed:
+        listed = again
+    return listed
 
 
 def _is_segment(path: Path, name: str) -> bool:
