@@ -82,7 +82,8 @@ class Settings(DatabaseSettings):
     subscribe_interval_ms: int = Field(1000, ge=0)  # no limit is documented; be gentle
     ping_interval_s: Positive = 30.0
     ping_timeout_s: Positive = 10.0
-    http_timeout_s: Positive = 10.0
+    http_timeout_s: Positive = 10.0  # also the longest silence in a list of instruments
+    master_timeout_s: Positive = 180.0  # a list of 10 MB at 60 kB/s
     answer_bytes_max: PositiveInt = 16 * 2**20  # a month of minute bars of one key is under 1 MiB
     master_bytes_max: PositiveInt = 64 * 2**20  # the list of all exchanges is under 10 MB, packed
     master_unpacked_bytes_max: PositiveInt = 256 * 2**20  # and that of NSE 38 MB of JSON

@@ -10,7 +10,6 @@ of the expiry day in epoch milliseconds; here they become rupees and a date.
 from __future__ import annotations
 
 import codecs
-import gzip
 import json
 import re
 import zlib
@@ -27,6 +26,7 @@ from sql.errors import FeedError, lower_first
 from sql.keys import is_key
 
 GZIP = b"\x1f\x8b"
+GZIP_WBITS = zlib.MAX_WBITS | 16  # zlib's word for gzip
 PIECE_BYTES = 2**16
 UNPACKED_BYTES_MAX = 256 * 2**20  # the settings' default: the list of one exchange is 38 MB
 ROW_CHARS_MAX = 2**16  # a row has 600 characters; where one is longer its end is not told by its brackets
@@ -210,10 +210,9 @@ def _pieces(file: BinaryIO, bytes_max: int) -> Iterator[bytes]:
     """Yield the JSON of a file in pieces."""
     packed = file.read(len(GZIP)) == GZIP
     file.seek(0)
-    stream: Any = gzip.GzipFile(fileobj=file) if packed else file
     size = 0
     try:
-        while piece := stream.read(PIECE_BYTES):
+        for piece in _unpacked(file) if packed else iter(lambda: file.read(PIECE_BYTES), b""):
             size += len(piece)
             if size > bytes_max:
                 raise FeedError(
@@ -221,8 +220,26 @@ def _pieces(file: BinaryIO, bytes_max: int) -> Iterator[bytes]:
                     "set TICKLINE_MASTER_UNPACKED_BYTES_MAX"
                 )
             yield piece
-    except (OSError, EOFError, zlib.error) as exc:
+    except (OSError, zlib.error) as exc:
         raise damaged(str(exc)) from exc
+
+
+def _unpacked(file: BinaryIO) -> Iterator[bytes]:
+    """Yield what a gzip file holds, in however many members; bytes behind them that begin none say nothing."""
+    member, packed = zlib.decompressobj(GZIP_WBITS), b""
+    while True:
+        packed = packed or file.read(PIECE_BYTES)
+        piece = member.decompress(packed, PIECE_BYTES)  # without bytes: what it still holds
+        yield piece
+        if member.eof:
+            packed = member.unused_data + file.read(len(GZIP))
+            if not packed.startswith(GZIP):
+                return
+            member = zlib.decompressobj(GZIP_WBITS)
+        elif packed or piece:
+            packed = member.unconsumed_tail
+        else:
+            raise damaged("it ends too early")
 
 
 def _texts(pieces: Iterable[bytes]) -> Iterator[str]:

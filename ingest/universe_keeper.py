@@ -123,7 +123,7 @@ class UniverseKeeper:
         """Fetch today's master and calendar where they are not at hand; what cannot be had is said with its age."""
         if self._tried_at is not None and now - self._tried_at < RETRY_AFTER:
             return
-        stale_masters = await asyncio.to_thread(self._stale_masters, now)
+        stale_masters, is_needed = await asyncio.to_thread(self._stale_masters, now)
         fetched_at = self.calendar.fetched_at
         stale_calendar = fetched_at is None or fetched_at < rebuilt_at(now)
         if stale_masters or stale_calendar:
@@ -131,8 +131,10 @@ class UniverseKeeper:
             async with UpstoxApi(self.settings) as api:
                 if stale_calendar:
                     await self._refresh_calendar(api, now)
+                # What can begin without a new list waits for a slow one later, beside the feed.
+                within_s = None if is_needed or self._read_of else self.settings.http_timeout_s
                 for exchange in stale_masters:
-                    await self._refresh_master(api, exchange, now)
+                    await self._refresh_master(api, exchange, now, within_s)
         if self._told is not self.calendar:
             await asyncio.to_thread(self._note_opens)
             self._told = self.calendar
@@ -241,11 +243,14 @@ class UniverseKeeper:
                 "underlying %r of TICKLINE_UNDERLYINGS_EXCLUDE has no futures any more: nothing to leave out", name
             )
 
-    def _stale_masters(self, now: datetime) -> list[str]:
-        """Return the exchanges whose master of today is not at hand."""
+    def _stale_masters(self, now: datetime) -> tuple[list[str], bool]:
+        """Return the exchanges whose master of today is not at hand, and whether nothing can begin without one."""
+        names, underlyings = self.settings.universe, self.settings.underlyings
         try:
             with connect(self.url, autocommit=True) as connection:
-                return [name for name, source in self._sources.items() if not is_fresh(connection, source, now)]
+                stale = [name for name, source in self._sources.items() if not is_fresh(connection, source, now)]
+                is_needed = bool(underlyings) or not all(is_key(name.strip()) for name in names)
+                return stale, is_needed and loaded_at(connection) is None
         except psycopg.Error as exc:
             raise translate(exc) from exc
 
@@ -288,7 +293,7 @@ class UniverseKeeper:
         except psycopg.Error as exc:
             raise translate(exc) from exc
 
-    async def _refresh_master(self, api: UpstoxApi, exchange: str, now: datetime) -> None:
+    async def _refresh_master(self, api: UpstoxApi, exchange: str, now: datetime, within_s: float | None) -> None:
         source, last_error = self._sources[exchange], self.errors.of(f"instrument master {exchange}")
 
         def load(data: bytearray | None, error: FeedError | None) -> None:
@@ -305,7 +310,12 @@ class UniverseKeeper:
                     log.warning("instrument master has odd rows source=%s said=%s", source, loaded.odd)
 
         try:
-            data = await api.instrument_master(exchange)
+            async with asyncio.timeout(within_s):
+                data = await api.instrument_master(exchange)
+        except TimeoutError:
+            self._tried_at = None
+            late = FeedError(f"not there after {within_s:g} s: a recording goes on to fetch it")
+            await asyncio.to_thread(load, None, late)
         except FeedError as exc:
             await asyncio.to_thread(load, None, exc)
         else:

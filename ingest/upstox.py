@@ -190,13 +190,22 @@ class UpstoxApi:
         return rows
 
     async def instrument_master(self, exchange: str) -> bytearray:
-        """Fetch the instrument master of an exchange (`NSE`, `BSE`, `complete`): gzip of JSON."""
-        url = self._settings.assets_url + MASTER_PATH.format(exchange=exchange)
+        """Fetch the instrument master of an exchange (`NSE`, `BSE`, `complete`): gzip of JSON.
+
+        Raises
+        ------
+        FeedError
+            If it is refused, too large, silent for `TICKLINE_HTTP_TIMEOUT_S` or not there in `TICKLINE_MASTER_TIMEOUT_S`.
+        """
+        config = self._settings
+        url = config.assets_url + MASTER_PATH.format(exchange=exchange)
+        silent_s = min(config.http_timeout_s, config.master_timeout_s)
+        timeout = aiohttp.ClientTimeout(total=config.master_timeout_s, connect=silent_s, sock_read=silent_s)
         try:
-            async with self._get(url, auto_decompress=False) as response:
+            async with self._get(url, auto_decompress=False, timeout=timeout) as response:
                 if response.status != 200:
                     raise FeedError(f"instrument master {url!r} answered {response.status}: check UPSTOX_ASSETS_URL")
-                return await _body(response, self._settings.master_bytes_max, "TICKLINE_MASTER_BYTES_MAX")
+                return await _body(response, config.master_bytes_max, "TICKLINE_MASTER_BYTES_MAX")
         except (aiohttp.ClientError, TimeoutError, OSError) as exc:
             raise FeedError(f"cannot fetch instrument master {url!r}: {_reason(exc)}") from None
 

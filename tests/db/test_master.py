@@ -13,6 +13,7 @@ from typing import Any
 
 import psycopg
 import pytest
+from aiohttp import web
 from click.testing import CliRunner
 
 from ingest.calendar_cache import load_calendar, refresh_calendar
@@ -303,6 +304,46 @@ def test_refresh_offline_uses_the_last_good_master_says_its_age_and_does_not_ham
     assert not caplog.text
     asyncio.run(keeper.refresh(now + timedelta(minutes=11)))
     assert "hours ago" in caplog.text
+
+
+@on_one_engine
+def test_slow_list_is_waited_for_where_nothing_begins_without_it(
+    database: Database, conn: psycopg.Connection[Any], home: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    rows = [row(date(2030, 1, 29), "NIFTY FUT 29 JAN 30", 65)]
+    body, now = gzip.compress(json.dumps(rows).encode()), datetime.now(UTC)
+
+    async def trickle(request: web.Request) -> web.StreamResponse:
+        response = web.StreamResponse()
+        await response.prepare(request)
+        for start in range(0, len(body), 32):
+            await response.write(body[start : start + 32])
+            await asyncio.sleep(0.1)
+        return response
+
+    async def looked(names: str) -> list[int]:
+        """Look twice; return how many lists were loaded after each."""
+        runner = web.AppRunner(app := web.Application())
+        app.router.add_get("/{path:.*}", trickle)
+        await runner.setup()
+        await web.TCPSite(runner, "127.0.0.1", 0).start()
+        url = f"http://127.0.0.1:{runner.addresses[0][1]}"
+        config = settings(
+            home=home, universe=names, http_timeout_s=0.2, upstox_assets_url=url, upstox_api_url="http://127.0.0.1:9"
+        )
+        keeper, loads = UniverseKeeper(config, database.url), []
+        for _ in range(2):
+            await keeper.wanted(now)
+            loads.append(conn.execute("select count(*) from tickline.master_loads").fetchone()[0])
+        await runner.cleanup()
+        conn.execute("update tickline.master_loads set loaded_at = loaded_at - interval '30 hours'")
+        return loads
+
+    assert asyncio.run(looked("NSE_FO|1")) == [0, 1]
+    assert "not there after 0.2 s" in caplog.text
+    assert asyncio.run(looked("NIFTY FUT")) == [1, 2]
+    conn.execute("delete from tickline.master_loads")
+    assert asyncio.run(looked("NIFTY FUT 29 JAN 30")) == [1, 1]
 
 
 @on_one_engine

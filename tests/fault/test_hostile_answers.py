@@ -52,7 +52,12 @@ def test_every_question_lives_through_every_answer(vendor: str, home: Path, monk
         "past": lambda api: api.historical_candles("NSE_EQ|X", date(2026, 1, 5), date(2026, 1, 6)),
     }
     given = {"upstox_access_token": "t", "upstox_api_key": "k", "upstox_api_secret": "s", "home": home}
-    given |= {"answer_bytes_max": BYTES_MAX, "master_bytes_max": BYTES_MAX, "http_timeout_s": 0.15}
+    given |= {
+        "answer_bytes_max": BYTES_MAX,
+        "master_bytes_max": BYTES_MAX,
+        "http_timeout_s": 0.15,
+        "master_timeout_s": 0.15,
+    }
 
     async def asked(name: str) -> dict[str, str]:
         """Return what went otherwise than said."""
@@ -93,7 +98,12 @@ def test_commands_end_with_one_line_whatever_is_answered(database: Database, ven
         connection.execute(
             "insert into unheard_minutes select instrument_id, '2026-01-05 04:00Z', 'gap' from instruments"
         )
-    base = {"PATH": os.environ["PATH"], "PYTHONPATH": str(REPOSITORY), "TICKLINE_HTTP_TIMEOUT_S": "0.5"} | QUICK
+    base = {
+        "PATH": os.environ["PATH"],
+        "PYTHONPATH": str(REPOSITORY),
+        "TICKLINE_HTTP_TIMEOUT_S": "0.5",
+        "TICKLINE_MASTER_TIMEOUT_S": "0.5",
+    } | QUICK
     base |= {"TICKLINE_ANSWER_BYTES_MAX": str(BYTES_MAX), "TICKLINE_MASTER_BYTES_MAX": str(BYTES_MAX)}
     base |= {"UPSTOX_ACCESS_TOKEN": "t", "UPSTOX_API_KEY": "k", "UPSTOX_API_SECRET": "s"}
     base |= {"TICKLINE_DATABASE_URL": database.url, "HOME": str(tmp_path), "TICKLINE_HOME": str(tmp_path)}

@@ -105,6 +105,21 @@ def test_master_that_is_no_list_is_refused(data: bytes) -> None:
         list(read_master(BytesIO(data)))
 
 
+@pytest.mark.parametrize("piece_bytes", [1, 10, 2**16])
+@pytest.mark.parametrize("behind", [b"", b"\n", b"\0" * 512, b"<html>", b"\x1f"])
+def test_master_of_several_gzip_members_and_what_lies_behind_them(
+    behind: bytes, piece_bytes: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("ingest.master.PIECE_BYTES", piece_bytes)
+    rows = [LAST | {"instrument_key": f"NSE_EQ|{number}"} for number in range(100)]
+    text = json.dumps(rows).encode()
+    packed = gzip.compress(text[:999]) + gzip.compress(b"") + gzip.compress(text[999:])
+    keys = [row.instrument_key for row in read_master(BytesIO(packed + behind))]
+    assert keys == [row["instrument_key"] for row in rows]
+    with pytest.raises(FeedError, match="damaged"):
+        list(read_master(BytesIO(packed[:-1])))
+
+
 def test_master_that_unpacks_to_more_than_the_limit_is_refused_before_it_is_in_memory() -> None:
     rows = [LAST | {"instrument_key": f"NSE_EQ|{number}"} for number in range(5_000)]
     packed = gzip.compress(json.dumps(rows).encode())

@@ -22,7 +22,7 @@ PIECE_BYTES = 16_384
 Answer = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 
-def in_pieces(body: bytes) -> Answer:
+def in_pieces(body: bytes, every_s: float = 0.002) -> Answer:
     """Answer with a body in pieces, each one packet of its own."""
 
     async def answer(request: web.Request) -> web.StreamResponse:
@@ -30,7 +30,7 @@ def in_pieces(body: bytes) -> Answer:
         await response.prepare(request)
         for start in range(0, len(body), PIECE_BYTES):
             await response.write(body[start : start + PIECE_BYTES])
-            await asyncio.sleep(0.002)
+            await asyncio.sleep(every_s)
         return response
 
     return answer
@@ -56,6 +56,19 @@ async def ask(home: Path, answer: Answer, question: Callable[[UpstoxApi], Awaita
 def test_master_that_comes_in_pieces_is_whole(home: Path) -> None:
     body = gzip.compress(os.urandom(300_000))
     assert asyncio.run(ask(home, in_pieces(body), lambda api: api.instrument_master("NSE"))) == body
+
+
+def test_master_on_a_slow_line_has_time_as_long_as_it_comes(home: Path) -> None:
+    body = os.urandom(PIECE_BYTES * 10)
+
+    def fetch(every_s: float, **given: float) -> bytes:
+        answer = in_pieces(body, every_s)
+        return asyncio.run(ask(home, answer, lambda api: api.instrument_master("NSE"), **given))
+
+    assert fetch(0.1, http_timeout_s=0.6) == body
+    for given in ({"http_timeout_s": 0.05}, {"master_timeout_s": 0.3}):
+        with pytest.raises(FeedError, match="timed out"):
+            fetch(0.1, **given)
 
 
 @pytest.mark.parametrize(
