@@ -195,7 +195,8 @@ class UpstoxApi:
         Raises
         ------
         FeedError
-            If it is refused, too large, silent for `TICKLINE_HTTP_TIMEOUT_S` or not there in `TICKLINE_MASTER_TIMEOUT_S`.
+            If it is refused, too large, silent for `TICKLINE_HTTP_TIMEOUT_S`, or not there in
+            `TICKLINE_MASTER_TIMEOUT_S`.
         """
         config = self._settings
         url = config.assets_url + MASTER_PATH.format(exchange=exchange)
