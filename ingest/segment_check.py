@@ -205,7 +205,12 @@ class Segment:
     def _check_succession(self, before: Record, record: Record) -> None:
         """Say what is missing between two records, and where the ingester ended without a word."""
         facts = json.loads(record.payload) if record.kind == RecordKind.CONNECTED else {}
-        if record.seq != before.seq + 1:
+        if record.seq <= before.seq:
+            self._note(
+                "records out of order",
+                f"{self.name}: seq {record.seq} follows {before.seq}: it seems to be of another journal",
+            )
+        elif record.seq != before.seq + 1:
             # A process that does not know the ledger leaves numbers out, and says so with its first connection.
             self._holes.append((before.seq + 1, record.seq - 1, "after_seq" in facts))
         if record.kind != RecordKind.CONNECTED:

@@ -291,6 +291,20 @@ def test_nothing_there_is_not_said_to_add_up(
         assert "nothing to verify" in done.stderr
 
 
+def test_segment_of_another_journal_is_said_to_be_of_one(database: Database, stream: Path, tmp_path: Path) -> None:
+    last = FRAMES + 2
+    for next_seq, said in ((last - 5, f"seq {last - 5} follows {last}"), (last + 9, f"seq {last + 1} to {last + 8} ")):
+        limits = JournalLimits(segment_bytes_max=900_000, fsync_ms=10)
+        other = JournalWriter(tmp_path / "other", collector="default", stream="1", next_seq=next_seq, limits=limits)
+        other.append(RecordKind.CONNECTED, b"{}", 1_765_771_374_000_000)
+        other.close()
+        segment = tmp_path / "other" / f"{other.segment}.journal"
+        copied = stream / segment.name
+        copied.write_bytes(segment.read_bytes())
+        assert any(said in text for text in verify(database, stream).problems), verify(database, stream).problems
+        copied.unlink()
+
+
 def test_segment_that_was_renamed_is_known_by_its_header(database: Database, stream: Path, tmp_path: Path) -> None:
     """Known by its name, it stood before or behind all others, and what came after was never committed."""
     first, *rest = segments_of(stream)
