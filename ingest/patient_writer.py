@@ -68,6 +68,7 @@ class PatientWriter:
         self._first_s, self._max_s = first_s, max_s
         self._rng = random.Random()  # noqa: S311  jitter is no secret
         self._abandoned = threading.Event()
+        self.given_up = False  # the database was not waited for any longer
         self._turn = threading.Lock()  # of several streams, one at a time
         self._reconnecting = threading.Event()  # by a thread that a stop leaves behind
         self._said, self._said_at = "", 0.0  # the error that was logged last, by the monotonic clock
@@ -153,6 +154,7 @@ class PatientWriter:
 
     def abandon(self) -> None:
         """End what is being tried, from another thread: it raises `Abandoned`."""
+        self.given_up = True
         self._abandoned.set()
         self.writer.abort()
 

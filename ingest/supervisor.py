@@ -215,6 +215,7 @@ async def _run(
                 async with asyncio.timeout_at(deadline):
                     await asyncio.to_thread(refresh_touched, url)
             except TimeoutError:
+                patient.given_up = True
                 log.warning(
                     "bars not refreshed in time stop_s=%g: the next start does it, or `tickline db refresh`",
                     settings.stop_s,

@@ -71,7 +71,7 @@ def command(keys: tuple[str, ...], mode: str | None, for_s: float | None) -> Non
         began = time.monotonic()
         progress = asyncio.run(ingest())
         _report(progress, config)
-        if progress.writer and not progress.writer.is_away:
+        if progress.writer and not (progress.writer.is_away or progress.writer.given_up):
             print_unnamed(database, [line.consumer for line in progress.lines])
     _leave(1 if for_s is not None and time.monotonic() - began >= for_s and _say_if_never_connected(progress) else 0)
 

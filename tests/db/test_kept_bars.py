@@ -17,6 +17,7 @@ from ingest.freshness import refresh_touched, touch
 from ingest.writer import Writer
 from sql.database import Database
 from sql.retention import retain
+from tests.conftest import Template
 from tests.fault.harness import wait_until
 
 Connection = psycopg.Connection[Any]
@@ -138,12 +139,12 @@ def test_refresh_of_the_day_that_is_recorded_leaves_what_forms_to_form(
 
 
 @pytest.mark.parametrize("engine", ["postgres"], indirect=True)  # the other's refresh is many transactions
-def test_refresh_that_a_deadlock_ends_is_tried_again(database: Database, trades: Trades) -> None:
+def test_refresh_that_a_deadlock_ends_is_tried_again(database: Database, template: Template, trades: Trades) -> None:
     """As with the columnstore policy, which takes its locks in another order."""
     trades.add(*(OPEN + n * MINUTE for n in range(8)))
     row = "select from tickline.bar_watermarks where bars = %s for update"
     waiting = "select 1 from pg_stat_activity where wait_event_type = 'Lock' and application_name = 'tickline bars'"
-    with ThreadPoolExecutor() as threads, database.connect() as holder:
+    with ThreadPoolExecutor() as threads, database.connect(user=template.superuser) as holder:
         holder.execute("set deadlock_timeout = '10min'")  # the refresh finds it, and is ended
         holder.execute(row, ("bars_5m",))
         refreshing = threads.submit(refresh_touched, database.url)

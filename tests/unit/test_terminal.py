@@ -16,6 +16,14 @@ from sql.terminal import CLEAR, progress_line
 
 def test_line_is_written_over_itself_on_a_terminal_and_goes(monkeypatch: pytest.MonkeyPatch) -> None:
     ours, theirs = pty.openpty()
+
+    def shown(count: int) -> str:
+        """What the terminal has: it gives it in pieces."""
+        found = b""
+        while len(found) < count:
+            found += os.read(ours, 1000)
+        return found.decode()
+
     monkeypatch.setenv("COLUMNS", "12")
     with open(theirs, "w", encoding="utf-8") as stream:  # noqa: PTH123 - a terminal has no path here
         monkeypatch.setattr(sys, "stderr", FencedStream(stream))
@@ -23,17 +31,19 @@ def test_line_is_written_over_itself_on_a_terminal_and_goes(monkeypatch: pytest.
         with progress_line() as show:
             show("1 of 3")
             show("a text wider than the terminal")
-        assert os.read(ours, 1000).decode() == f"{CLEAR}1 of 3{CLEAR}a text wide{CLEAR}"
+        expected = f"{CLEAR}1 of 3{CLEAR}a text wide{CLEAR}"
+        assert shown(len(expected)) == expected
         monkeypatch.setattr(terminal, "EVERY_S", 60)
         with progress_line() as show:
             for number in range(1000):
                 show(str(number))
             show("")
-        assert os.read(ours, 1000).decode() == f"{CLEAR}0{CLEAR}{CLEAR}"
+        expected = f"{CLEAR}0{CLEAR}{CLEAR}"
+        assert shown(len(expected)) == expected
         with progress_line():
             pass
         stream.write("end")
-    assert os.read(ours, 1000) == b"end"
+    assert shown(3) == "end"
     os.close(ours)
 
 
