@@ -96,11 +96,12 @@ def take_bars(
             continue
         whole = bucket % MINUTE_MS == 0 and bucket + MINUTE_MS <= current + AHEAD_MS_MAX
         priced = 0 < low <= open_ <= high < PRICE_MAX and low <= close <= high  # NaN fails every comparison
-        if not (whole and priced and (index or 0 <= volume < QUANTITY_MAX)):
+        filler = not (index or volume)  # its prices say nothing
+        if not (whole and (filler or (priced and (index or 0 < volume < QUANTITY_MAX)))):
             odd += 1
             continue
         left = _habit_before(int(habit[own]), int(newest_ms[own]), bucket)
-        if index or volume:
+        if not filler:
             habit[own], newest_ms[own] = min(left + 1, USUAL_MAX), bucket
             found.bars.append(OfficialBar(id_, bucket, open_, high, low, close, None if index else volume, received))
         elif bucket > filler_ms[own]:

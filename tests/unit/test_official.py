@@ -96,10 +96,11 @@ def test_candle_without_volume_is_a_bar_of_an_index_only() -> None:
     assert [(bar.instrument_id, bar.volume) for bar in given.official] == [(2, None)]
 
 
-def fed(numbers: list[int], fillers: set[int], *, cut: int = 0) -> Normaliser:
+def fed(numbers: list[int], fillers: set[int], *, cut: int = 0, price: float | None = None) -> Normaliser:
     """A normaliser that was sent a candle for each of these minutes, in the minute behind it, in two batches."""
+    filler = {"vol": 0} | (dict.fromkeys(("open", "high", "low", "close"), price) if price is not None else {})
     frames = [
-        frame(OPEN_MS + (number + 1) * 60_000 + 500, minute(number, vol=0 if number in fillers else 75))
+        frame(OPEN_MS + (number + 1) * 60_000 + 500, minute(number, **(filler if number in fillers else {})))
         for number in numbers
     ]
     given = apply(normaliser(), *frames[:cut]) if cut else normaliser()
@@ -110,8 +111,9 @@ def fed(numbers: list[int], fillers: set[int], *, cut: int = 0) -> Normaliser:
 
 
 @pytest.mark.parametrize("cut", range(6))
-def test_filler_where_a_bar_is_usual_marks_its_minute_and_the_one_before(cut: int) -> None:
-    given = fed([0, 1, 2, 3, 4, 5], {4}, cut=cut)
+@pytest.mark.parametrize("price", [None, 0.0, 99.5, float("nan")])
+def test_filler_where_a_bar_is_usual_marks_its_minute_and_the_one_before(cut: int, price: float | None) -> None:
+    given = fed([0, 1, 2, 3, 4, 5], {4}, cut=cut, price=price)
     assert [(bar.bucket_ms - OPEN_MS) // 60_000 for bar in given.official] == [0, 1, 2, 3, 5]
     assert given.unheard == [(1, OPEN_MS + 180_000, OPEN_MS + 240_000, False)]
 
