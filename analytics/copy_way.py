@@ -55,7 +55,7 @@ class Way:
             "timeout": CONNECT_SECONDS_MAX,
         }
         if not server.ssl_in_use:
-            arguments |= {"dsn": None, "ssl": False}
+            arguments |= {"dsn": None, "ssl": False, "direct_tls": False}  # whatever PGSSLNEGOTIATION says
         elif used.get("sslrootcert") == "system":
             arguments |= {"dsn": None, "ssl": ssl.create_default_context()}
         return cls(info.host, info.hostaddr, arguments, pin_statement(info.server_version, info.options))

@@ -32,6 +32,7 @@ from psycopg.pq import Ping
 from sql import postmaster, roles, server_settings, timescaledb
 from sql.errors import ConfigError, Retryable, StoreError
 from sql.server_user import check_folder, prepare_folder, refuse_lost_link
+from sql.translation import first_line
 
 log = logging.getLogger(__name__)
 
@@ -42,6 +43,9 @@ READY_SECONDS_MAX = 300.0  # replaying max_wal_size after a crash takes a minute
 CLOSE_SECONDS_MAX = 5.0  # a start that takes longer is not waited for at the end of a command
 POLL_S = 0.02
 PING_SECONDS_MAX = 3  # of one question to a server that does not answer
+# What PGPORT, PGHOSTADDR, PGSSLMODE, PGSERVICE and others of the environment would say of the way to another server.
+WAY = "port=5432&hostaddr=&sslmode=disable&sslnegotiation=postgres&gssencmode=disable&channel_binding=disable"
+WAY += "&require_auth=&requirepeer=&target_session_attrs=any"
 
 _open: set[EmbeddedServer] = set()  # the uses of this process, for `revive`
 
@@ -243,7 +247,7 @@ def _unusable(folder: Path, error: OSError | RuntimeError) -> ConfigError:
 
 
 def _url(socket_dir: Path, dbname: str, user: str) -> str:
-    return f"postgresql://{user}@/{quote(dbname)}?host={quote(str(socket_dir), safe='')}"
+    return f"postgresql://{user}@/{quote(dbname)}?host={quote(str(socket_dir), safe='')}&{WAY}"
 
 
 def _bring_up(server: EmbeddedServer, files: timescaledb.Files | None, settings: Mapping[str, str]) -> None:
@@ -261,13 +265,23 @@ def _bring_up(server: EmbeddedServer, files: timescaledb.Files | None, settings:
             raise StoreError(_why_not(server.root, exc.strerror or str(exc))) from exc
         _start(server)
     _wait_ready(server)
-    with psycopg.connect(server.url("postgres", user=SUPERUSER), autocommit=True) as conn:
-        is_given = roles.make(conn, DATABASE)
-    if cold and files is None:
-        _check_without_timescaledb(server)
-    if cold or not is_given:  # an earlier version may have been at it since
-        with psycopg.connect(server.url(user=SUPERUSER)) as conn:
-            roles.give(conn)
+    try:
+        with psycopg.connect(server.url("postgres", user=SUPERUSER), autocommit=True) as conn:
+            is_given = roles.make(conn, DATABASE)
+        if cold and files is None:
+            _check_without_timescaledb(server)
+        if cold or not is_given:  # an earlier version may have been at it since
+            with psycopg.connect(server.url(user=SUPERUSER)) as conn:
+                roles.give(conn)
+    except psycopg.OperationalError as exc:
+        raise _refused(exc) from exc
+
+
+def _refused(exc: psycopg.OperationalError) -> Retryable:
+    """Return the error of a server that does not take us; what the environment says to libpq may be the reason."""
+    return Retryable(
+        f"embedded database cannot be used: {first_line(exc)}: look at the PG... variables of the environment"
+    )
 
 
 def _is_down(server: EmbeddedServer) -> bool:
@@ -285,8 +299,11 @@ def _ping(server: EmbeddedServer) -> Ping:
         psycopg.connect(url, connect_timeout=PING_SECONDS_MAX).close()
     except psycopg.errors.ConnectionTimeout:
         return Ping.REJECT
-    except psycopg.OperationalError:
-        return Ping(psycopg.pq.PGconn.ping(make_conninfo(url, connect_timeout=PING_SECONDS_MAX).encode()))
+    except psycopg.OperationalError as exc:
+        answer = Ping(psycopg.pq.PGconn.ping(make_conninfo(url, connect_timeout=PING_SECONDS_MAX).encode()))
+        if answer == Ping.NO_ATTEMPT:  # libpq does not even ask
+            raise _refused(exc) from exc
+        return answer
     return Ping.OK
 
 

@@ -11,6 +11,7 @@ from sql import timescaledb
 FILE = "tickline.conf"  # included by `postgresql.conf`
 SETTINGS: Mapping[str, str] = {
     "listen_addresses": "",
+    "port": "5432",  # the socket's name; PGPORT of whoever starts it would be taken otherwise
     "unix_socket_permissions": "0700",
     "timezone": "UTC",
     "log_timezone": "UTC",

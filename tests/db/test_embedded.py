@@ -20,6 +20,7 @@ import pytest
 from psycopg.pq import Ping
 
 import sql
+from analytics.copy_reader import read_frame
 from sql import embedded, postmaster, reach, timescaledb
 from sql.database import Database, connect
 from sql.embedded import SUPERUSER, EmbeddedServer, embedded_server
@@ -80,6 +81,27 @@ def test_embedded_data_is_kept_between_runs(home: Path) -> None:
             "current_setting('jit'), current_setting('shared_preload_libraries')"
         ).fetchone()
     assert settings == ("", "UTC", "on", "off", "")
+
+
+def test_variables_of_libpq_lead_nobody_elsewhere(home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    services = tmp_path / "services"
+    services.write_text("[desk]\nhostaddr=127.0.0.1\nport=1\nuser=nobody\ndbname=nothing\nsslmode=require\n")
+    for name, value in {
+        "PGHOST": "example.invalid", "PGHOSTADDR": "127.0.0.1", "PGPORT": "1", "PGUSER": "nobody",
+        "PGDATABASE": "nothing", "PGSERVICE": "desk", "PGSERVICEFILE": str(services), "PGSSLMODE": "require",
+        "PGSSLNEGOTIATION": "direct", "PGGSSENCMODE": "require", "PGREQUIREAUTH": "scram-sha-256",
+        "PGREQUIREPEER": "nobody", "PGCHANNELBINDING": "require", "PGTARGETSESSIONATTRS": "standby",
+    }.items():  # fmt: skip
+        monkeypatch.setenv(name, value)
+    with plain(home) as server:
+        assert read_frame(server.url(), "select 1 as x")["x"].to_list() == [1]
+        monkeypatch.setenv("PGSERVICE", "nosuch")
+        with pytest.raises(Retryable, match='embedded database cannot be used: .*"nosuch" not found: look at the PG'):
+            plain(home)
+        for name in ("PGSERVICE", "PGPORT"):
+            monkeypatch.delenv(name)
+        with connect(server.url()) as conn:  # whoever has another environment finds the same server
+            assert conn.info.port == 5432
 
 
 def test_embedded_folder_is_closed_to_others(home: Path) -> None:
