@@ -25,6 +25,7 @@ TABLE_ROWS_MAX = 40  # about a screen; the first and the last half of them
 DECIMALS_MIN = 2  # of rupees
 DECIMALS_MAX = 6  # greeks need as many
 CELL_CHARS_MAX = 60
+PLAIN_MAX = 1e15  # from here on a float has no decimals of its own, and its zeros are none
 _SUFFIXES: dict[str, Format] = {".csv": "csv", ".json": "json", ".parquet": "parquet"}
 
 
@@ -133,7 +134,10 @@ def _cells(column: pl.Series, chars_max: int | None) -> list[str]:
         texts = column.dt.strftime("%Y-%m-%d %H:%M:%S" if whole else "%Y-%m-%d %H:%M:%S%.3f").to_list()
     elif dtype.is_float():
         decimals = _decimals(column)
-        texts = [None if value is None else f"{value:.{decimals}f}" for value in column]
+        texts = [
+            None if value is None else f"{value:.{decimals}f}" if abs(value) < PLAIN_MAX else str(value)
+            for value in column
+        ]
     else:
         texts = [None if value is None else _short(str(value), chars_max) for value in column]
     return [header, *("-" if text is None else text for text in texts)]

@@ -40,9 +40,12 @@ _DTYPES: dict[str, pl.DataType] = {
     "oid": pl.UInt32(),
     "float4": pl.Float32(),
     "float8": pl.Float64(),
-    "date": pl.Date(),
-    "timestamp": pl.Datetime("us"),
-    "timestamptz": pl.Datetime("us", "UTC"),
+}
+# Of the session's UTC; what is before year 1, after 9999 or infinite is written otherwise.
+_TIMES: dict[str, tuple[pl.DataType, str]] = {
+    "date": (pl.Date(), "%Y-%m-%d"),
+    "timestamp": (pl.Datetime("us"), "%Y-%m-%d %H:%M:%S%.f"),
+    "timestamptz": (pl.Datetime("us", "UTC"), "%Y-%m-%d %H:%M:%S%.f%#z"),
 }
 
 
@@ -53,8 +56,9 @@ def select(statement: str, database: Database) -> pl.DataFrame:
     -------
     polars.DataFrame
         The statement's columns in its order; a name that is there twice gets `_2`. Integers,
-        floats, booleans, dates and times keep their type, times in UTC; `numeric` is Int64 where
-        all values are whole, else Float64; everything else is text as PostgreSQL writes it.
+        floats and booleans keep their type; `numeric` is Int64 where all values are whole, else Float64; dates
+        and times, in UTC, keep their type where all values are of the years 1 to 9999. Everything else is text
+        as PostgreSQL writes it.
 
     Raises
     ------
@@ -107,8 +111,8 @@ def _prepare(connection: psycopg.Connection[Any], statement: str) -> dict[str, i
     columns: dict[str, int] = {}
     for index in range(described.nfields):
         name = (described.fname(index) or b"").decode()
-        copies = sum(known == name or known.startswith(f"{name}_") for known in columns)
-        columns[f"{name}_{copies + 1}" if name in columns else name] = described.ftype(index)
+        spellings = itertools.chain([name], (f"{name}_{copy}" for copy in itertools.count(2)))
+        columns[next(one for one in spellings if one not in columns)] = described.ftype(index)
     if not columns:
         raise ConfigError(f"statement {_first_words(statement)!r} returns no columns: {READS}")
     return columns
@@ -119,7 +123,7 @@ def _run(connection: psycopg.Connection[Any], columns: dict[str, int]) -> pl.Dat
     known_types = connection.adapters.types  # an array's oid leads to its element's type, which it is not
     type_names = {oid: known.name for oid in columns.values() if (known := known_types.get(oid)) and known.oid == oid}
     dtypes = {name: _DTYPES.get(type_names.get(oid, ""), pl.String()) for name, oid in columns.items()}
-    numeric = [name for name, oid in columns.items() if type_names.get(oid) == "numeric"]
+    named = {name: type_names.get(oid, "") for name, oid in columns.items()}
     with connection.cursor() as cursor:
         for oid in columns.values():
             if type_names.get(oid) not in _DTYPES:
@@ -129,13 +133,24 @@ def _run(connection: psycopg.Connection[Any], columns: dict[str, int]) -> pl.Dat
         while batch := list(itertools.islice(rows, BATCH_ROWS)):
             frames.append(pl.DataFrame(batch, schema=dtypes, orient="row"))
     frame = pl.concat(frames)
-    return frame.with_columns(_number(frame[name]) for name in numeric)
+    return frame.with_columns(
+        _number(frame[name]) if kind == "numeric" else _time(frame[name], kind)
+        for name, kind in named.items()
+        if kind == "numeric" or kind in _TIMES
+    )
 
 
 def _number(texts: pl.Series) -> pl.Series:
     """Return `numeric` values as Int64 where all are whole and small enough, else as Float64."""
     whole = texts.cast(pl.Int64, strict=False)
     return whole if whole.null_count() == texts.null_count() else texts.cast(pl.Float64)
+
+
+def _time(texts: pl.Series, kind: str) -> pl.Series:
+    """Return dates or times as such; as they are written where one is beyond what a calendar has."""
+    dtype, form = _TIMES[kind]
+    times = texts.str.strptime(dtype, form, strict=False)
+    return times if times.null_count() == texts.null_count() else texts
 
 
 def _refused(exc: psycopg.Error, statement: str) -> StoreError:

@@ -229,6 +229,27 @@ def test_sql_types_come_through(market: Any, tmp_path: Path) -> None:
     assert (row["d"], row["i"], row["n"]) == (2001, "2025-12-15T04:03:00Z", "2025-12-15T01:02:03.500")
 
 
+def test_sql_values_that_no_calendar_or_table_has_are_written_as_the_database_writes_them(
+    market: Any, tmp_path: Path
+) -> None:
+    statement = (
+        "select a, b, c, d, e, 1e300::float8 as f, 3 as a_3, 4 as a, 5 as a from (values "
+        "('-infinity'::timestamptz, date '0044-03-15 BC', timestamp '294276-12-31', "
+        "timestamptz '2025-12-15 09:15+05:30', 'NaN'::numeric), (null, null, '2025-12-15', null, 1)) "
+        "as v (a, b, c, d, e)"
+    )
+    table = sql(statement).stdout.splitlines()
+    assert table[0].split() == ["a", "b", "c", "d", "(IST)", "e", "f", "a_3", "a_2", "a_4"]
+    assert table[1].split("  ")[:3] == ["-infinity", "0044-03-15 BC", "294276-12-31 00:00:00"]
+    assert "nan" in table[1] and "1e+300" in table[1]
+    assert sql(statement, "--format", "csv").stdout.splitlines()[1].startswith("-infinity,0044-03-15 BC,294276-12-31")
+    rows = json.loads(sql(statement, "--format", "json").stdout)
+    assert [row["d"] for row in rows] == ["2025-12-15T03:45:00Z", None]
+    file = tmp_path / "odd.parquet"
+    sql(statement, "--output", str(file))
+    assert pl.read_parquet(file)["b"].to_list() == ["0044-03-15 BC", None]
+
+
 def test_sql_statement_from_stdin(market: Any) -> None:
     text = "-- a comment, which looks like an option\nselect count(*) as n, '%(x)s' as p from ticks;\n"
     assert run(cli.sql_command, "-", "--format", "csv", text=text).stdout == "n,p\n50,%(x)s\n"
