@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import importlib
 import logging
+import os
 import signal
 import sys
 from contextlib import suppress
@@ -136,14 +137,13 @@ def main() -> None:
     """Run the command line."""
     debug = "--debug" in sys.argv
     fence_output()
+    stdout = sys.stdout
     # As Ctrl-C: a command that is ended leaves no server behind. What the caller ignores, as nohup does, stays ignored.
     for number in (signal.SIGTERM, signal.SIGHUP):
         if signal.getsignal(number) is signal.SIG_DFL:
             signal.signal(number, _stop)
     try:
         group.main(prog_name="tickline", standalone_mode=False)
-    except click.exceptions.Exit as exc:
-        sys.exit(exc.exit_code)
     except click.exceptions.NoArgsIsHelpError as exc:
         if exc.ctx is None or exc.ctx.parent is None:  # a bare `tickline` asks what there is
             exc.show()
@@ -155,9 +155,11 @@ def main() -> None:
         _fail(exc.format_message(), exit_code=exc.exit_code)
     except (click.Abort, KeyboardInterrupt):
         _fail("stopped", debug=debug)
-    except BrokenPipeError:  # the reader went away, as `| head` does
-        with suppress(OSError):
-            sys.stderr.close()
+    except (BrokenPipeError, SystemExit) as exc:
+        # click puts a stream of its own in the place of a broken one, rich exits out of the error; both with code 1.
+        if isinstance(exc, SystemExit) and sys.stdout is stdout and not isinstance(exc.__context__, BrokenPipeError):
+            raise
+        _leave_quietly()
     except TicklineError as exc:
         _fail(str(exc), debug=debug)
     except Exception as exc:
@@ -173,5 +175,14 @@ def _stop(number: int, frame: FrameType | None) -> None:
 def _fail(text: str, *, debug: bool = False, exit_code: int = 1) -> None:
     if debug:
         logging.getLogger(__name__).exception("failed")
-    click.echo(f"tickline: {text}", err=True)
+    with suppress(BrokenPipeError):
+        click.echo(f"tickline: {text}", err=True)
     sys.exit(exit_code)
+
+
+def _leave_quietly() -> None:
+    """End after the reader of the output went away, as `| head` does; Python would complain of what it cannot flush."""
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    for number in (1, 2):
+        os.dup2(nowhere, number)
+    sys.exit(0)

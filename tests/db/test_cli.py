@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 import subprocess
 import sys
 from pathlib import Path
@@ -65,6 +66,22 @@ def test_wrong_usage_exits_2() -> None:
 
 
 @on_one_engine
+@pytest.mark.parametrize(
+    ("arguments", "code"),
+    [("config", 0), ("db status", 0), ("sql 'select generate_series(1, 50000)' --format csv", 0), ("nosuch", 2)],
+)
+def test_reader_that_went_away_ends_a_command_quietly(database: Database, arguments: str, code: int) -> None:
+    read, write = os.pipe()
+    os.close(read)
+    environment = os.environ | {"TICKLINE_DATABASE_URL": database.url}
+    command = [sys.executable, "-m", "ingest.cli", *shlex.split(arguments)]
+    ran = subprocess.run(command, stdout=write, stderr=subprocess.PIPE, env=environment, timeout=60, check=False)
+    assert (ran.returncode, b"Traceback" in ran.stderr, b"rror" in ran.stderr) == (code, False, False)
+    ran = subprocess.run(command, stdout=write, stderr=write, env=environment, timeout=60, check=False)
+    os.close(write)
+    assert ran.returncode == code
+
+
 def test_replay_into_an_empty_database_makes_the_schema(empty_database: Database, short: Path) -> None:
     ran = tickline("replay", str(short), TICKLINE_DATABASE_URL=empty_database.url)
     assert ran.returncode == 0, ran.stderr
