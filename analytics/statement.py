@@ -42,7 +42,7 @@ _DTYPES: dict[str, pl.DataType] = {
     "float8": pl.Float64(),
 }
 # Of the session's UTC; what is before year 1, after 9999 or infinite is written otherwise.
-_TIMES: dict[str, tuple[pl.DataType, str]] = {
+_TIMES: dict[str, tuple[pl.Date | pl.Datetime, str]] = {
     "date": (pl.Date(), "%Y-%m-%d"),
     "timestamp": (pl.Datetime("us"), "%Y-%m-%d %H:%M:%S%.f"),
     "timestamptz": (pl.Datetime("us", "UTC"), "%Y-%m-%d %H:%M:%S%.f%#z"),

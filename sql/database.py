@@ -17,6 +17,7 @@ from sql import ENGINES, query, roles
 from sql.embedded import SUPERUSER, EmbeddedServer, embedded_server, url_under
 from sql.errors import ConfigError, SchemaError, StoreError
 from sql.reach import CONNECT_SECONDS_MAX, parts_of, pinned_session, reached
+from sql.server_user import check_home
 from sql.settings import DatabaseSettings, Engine
 from sql.translation import GRANT, UPGRADE, first_line, translate
 
@@ -69,6 +70,7 @@ class Database:
         if settings.database_url is not None:
             url = settings.database_url.get_secret_value()
             parts_of(url)
+            check_home(settings.home.expanduser().absolute())
             return cls(url, None, settings.engine)
         given: dict[str, Any] = {
             "timescaledb_dir": settings.timescaledb_dir,

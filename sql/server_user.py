@@ -35,17 +35,27 @@ def check_folder(root: Path) -> None:
     OSError
         If it cannot be looked at.
     """
-    nearest = next(folder for folder in (root, *root.parents) if folder.exists())
-    owner = nearest.stat().st_uid
+    nearest = _nearest(root)
     if nearest != root and os.geteuid() != 0:
         return  # the system says what may be made there
-    if owner not in {os.geteuid(), server_uid()}:
-        raise ConfigError(
-            f"folder {str(nearest)!r} belongs to user {_name(owner)}, not to {_name(os.geteuid())}: "
-            "run as that user, or set TICKLINE_HOME to a folder of yours"
-        )
+    if nearest.stat().st_uid not in {os.geteuid(), server_uid()}:
+        raise _anothers(nearest)
     if os.geteuid() == 0:
         _check_way(root)
+
+
+def check_home(home: Path) -> None:
+    """Refuse root a home of somebody else's, where journal and token would be root's; change nothing.
+
+    Raises
+    ------
+    ConfigError
+        If it is one.
+    OSError
+        If it cannot be looked at.
+    """
+    if os.geteuid() == 0 and (nearest := _nearest(home)).stat().st_uid != 0:
+        raise _anothers(nearest)
 
 
 def prepare_folder(root: Path) -> None:
@@ -107,6 +117,18 @@ def server_user() -> pwd.struct_passwd:
                 "run as another user, or set TICKLINE_DATABASE_URL"
             ) from exc
         return pwd.getpwnam(ROOT_RUNS_AS)
+
+
+def _nearest(path: Path) -> Path:
+    """Return a folder, or the first above it that is there."""
+    return next(folder for folder in (path, *path.parents) if folder.exists())
+
+
+def _anothers(folder: Path) -> ConfigError:
+    return ConfigError(
+        f"folder {str(folder)!r} belongs to user {_name(folder.stat().st_uid)}, not to {_name(os.geteuid())}: "
+        "run as that user, or set TICKLINE_HOME to a folder of yours"
+    )
 
 
 def _check_way(path: Path) -> None:

@@ -21,6 +21,7 @@ from sql import apply, postmaster, server_user
 from sql.database import Database, connect
 from sql.embedded import EmbeddedServer, embedded_server
 from sql.errors import ConfigError, StoreError
+from sql.settings import DatabaseSettings, load
 
 COMMAND = [sys.executable, "-m", "ingest.cli"]
 as_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root can enter the folders of others")
@@ -272,6 +273,9 @@ def test_root_leaves_the_home_of_a_user_as_it_is(kept: Path) -> None:
         fresh = kept / "fresh"
         with pytest.raises(ConfigError, match=r"belongs to user 12345"):
             plain(fresh)
+        for place in (kept, fresh / "er"):  # a server of a URL has no folder there, but journal and token have
+            with pytest.raises(ConfigError, match=r"belongs to user 12345"):
+                Database.place(load(DatabaseSettings, home=place, database_url="postgresql://nobody@127.0.0.1:9/none"))
         assert seen() == before
     finally:
         give(server_user.server_uid())
