@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import io
 import json
+import logging
 from pathlib import Path
 
 from dotenv import dotenv_values
@@ -15,8 +16,12 @@ from dotenv.parser import parse_stream
 
 from sql.errors import ConfigError
 
+log = logging.getLogger(__name__)
+
 ENV_FILE = Path(".env")  # of the current folder
 BYTES_MAX = 2**20  # a hundred settings are some kilobytes; a file that is larger is another file
+
+_named: set[tuple[Path, int]] = set()  # lines that a warning has named; the file is read several times
 
 
 def read_text(path: Path) -> tuple[str, str]:
@@ -50,8 +55,21 @@ def read_text(path: Path) -> tuple[str, str]:
 
 
 def read_env(path: Path = ENV_FILE) -> dict[str, str | None]:
-    """Return what a settings file sets; nothing where there is none. Raises as `read_text` does."""
+    """Return what a settings file sets; nothing where there is none. Raises as `read_text` does.
+
+    A line that sets nothing is named once, and skipped.
+    """
     text, _ = read_text(path)
+    for part in parse_stream(io.StringIO(text)):
+        blank = part.original.string[: -len(part.original.string.lstrip())].count("\n")  # lines before it are its own
+        place = path.absolute(), part.original.line + blank
+        if part.error and place not in _named:
+            _named.add(place)
+            log.warning(
+                "settings file '%s' line %d is not understood and is skipped: write NAME=value, and close its quotes",
+                path,
+                place[1],
+            )
     return dotenv_values(stream=io.StringIO(text))
 
 

@@ -103,7 +103,7 @@ def load(cls: type[S], **overrides: Any) -> S:
         error = exc.errors(include_url=False)[0]
         name = str(error["loc"][0]) if error["loc"] else "settings"
         setting = _setting_name(cls, name)
-        allowed = lower_first(error["msg"])
+        allowed = lower_first(error["msg"].removeprefix("Value error, "))
         value = "" if _is_secret(cls, name) else f" has the wrong value {error['input']!r}"
         # Not `from exc`, here and wherever an error holds what was given: a traceback would print it.
         raise ConfigError(f"setting {setting}{value or ' is wrong'}: {allowed}") from None

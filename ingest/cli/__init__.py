@@ -125,6 +125,7 @@ def group(ctx: click.Context, debug: bool, log_level: str) -> None:
     logging.basicConfig(level=logging.DEBUG if debug else log_level.upper(), handlers=[handler])
     for chatty in ("websockets", "asyncio", "aiohttp", "alembic", "psycopg"):
         logging.getLogger(chatty).setLevel(logging.INFO if debug else logging.WARNING)
+    logging.getLogger("dotenv").setLevel(logging.ERROR)  # names no file, at each look; `sql.env_file` does
     # Its warnings are of what clients sent, a line for each: who can reach the port could fill the disk with them.
     logging.getLogger("uvicorn.error").setLevel(logging.INFO if debug else logging.ERROR)
     if ctx.invoked_subcommand not in READ_NO_SETTINGS and not {"-h", "--help"} & set(sys.argv):

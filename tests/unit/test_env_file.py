@@ -147,3 +147,13 @@ def test_env_file_that_others_can_read_is_warned_about_at_start(folder: Path, mo
     )
     assert ("run `chmod 600 .env`" in done.stderr) == warned
     assert "no access token" in done.stderr and "s3cret" not in done.stderr
+
+
+def test_line_that_sets_nothing_is_named_once_and_skipped(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    file = tmp_path / ".env"
+    file.write_text('A=1\n\nTOKEN="hunter2-never-closed\nB=2\n')
+    assert read_env(file) == read_env(file) == {"A": "1", "B": "2"}
+    said = [record.getMessage() for record in caplog.records if record.name == "sql.env_file"]
+    assert said == [
+        f"settings file '{file}' line 3 is not understood and is skipped: write NAME=value, and close its quotes"
+    ]
