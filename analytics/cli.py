@@ -218,5 +218,7 @@ def reconcile_command(
     click.echo(f"closes within one tick: {found.close_share:.2%} of the minutes heard whole", err=True)
     if not found.volumes_add_up:
         click.echo("tickline: volume is missing or there twice: see the column unaccounted", err=True)
+    elif not agrees:
+        click.echo(f"tickline: fewer closes than --threshold ({threshold:g} %) are within one tick", err=True)
     if not agrees:
         sys.exit(1)

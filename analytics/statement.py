@@ -78,8 +78,8 @@ def select(statement: str, database: Database) -> pl.DataFrame:
         connection.execute("select set_config('default_transaction_read_only', 'on', false)")
         if connection.info.parameter_status("is_superuser") == "on":
             log.warning(
-                "user %r is a superuser: the functions of a statement may do all; give TICKLINE_DATABASE_URL a login "
-                "that only reads",
+                "user %r is a superuser: the functions of a statement may do all; to read, give "
+                "TICKLINE_DATABASE_URL a login that only reads",
                 connection.info.user,
             )
             connection.execute("set local role pg_read_all_data")

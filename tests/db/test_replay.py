@@ -382,6 +382,8 @@ def test_reconcile_says_why_each_minute_differs_and_fails_below_its_threshold(
         "equal": "1,301", "gap": "95", "partial": "8", "no candle": "6", "no tick": "8", "moved": "354",
         "skipped": "1,028", "other": "71",
     }  # fmt: skip
-    assert CliRunner().invoke(reconcile_command, [*day, "--threshold", "95"]).exit_code == 1
+    failed = CliRunner().invoke(reconcile_command, [*day, "--threshold", "95"])
+    assert failed.exit_code == 1
+    assert "tickline: fewer closes than --threshold (95 %) are within one tick" in failed.stderr
     differing = CliRunner().invoke(reconcile_command, [*day, "--minutes"])
     assert pl.read_csv(io.StringIO(differing.stdout)).height == 95 + 8 + 6 + 8 + 354 + 1_028 + 71
