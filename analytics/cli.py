@@ -114,7 +114,7 @@ def sql_command(*, statement: str, form: str | None, output: Path | None, all_ro
     """Run one statement that reads; "-" takes it from stdin. Nothing can be written with it.
 
     The relations are instruments, ticks, bars_1m, bars_5m, best_bars_1m, best_bars_5m,
-    official_bars_1m, latest_ticks, feed_gaps, unheard_minutes and signals.
+    official_bars_1m, latest_ticks, feed_gaps, unheard_minutes, days and signals.
     """
     from analytics.output import write
     from analytics.statement import select

@@ -33,7 +33,7 @@ def command(keys: tuple[str, ...], mode: str | None, for_s: float | None) -> Non
     """Ingest the live feed of KEYS until Ctrl-C, SIGTERM or --for SECONDS.
 
     KEY is an instrument key or a name as a trader types it: INFY, "NIFTY FUT",
-    "BANKNIFTY 59400 CE 30 DEC 25". Without KEYS the universe of the settings is recorded.
+    "BANKNIFTY 59400 CE 29 DEC 26". Without KEYS the universe of the settings is recorded.
     """
     from ingest.access import warn_if_shared
     from ingest.cli.common import Readiness, universe_to_record

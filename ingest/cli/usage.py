@@ -82,8 +82,9 @@ def _write(ctx: click.Context | None) -> str:
 
 def _near(name: str, known: Iterable[str]) -> str:
     """Return the remedy for a mistyped name, empty if none is near."""
-    near = difflib.get_close_matches(name, list(known), n=NEAR_MAX)
-    return f"write {' or '.join(near)}" if near else ""
+    words = {one.lstrip("-"): one for one in known}  # dashes would be half of the likeness of short options
+    near = difflib.get_close_matches(name.lstrip("-"), words, n=NEAR_MAX)
+    return f"write {' or '.join(words[word] for word in near)}" if near else ""
 
 
 def _judged(error: click.BadParameter) -> str:

@@ -173,6 +173,15 @@ def test_what_is_wrong_together_is_one_line(
         assert part in found
 
 
+@pytest.mark.parametrize(
+    ("option", "remedy"), [("--day", "see `tickline spikes find --help`"), ("--chrat", "write --chart")]
+)
+def test_option_that_is_near_by_its_letters_is_named(
+    option: str, remedy: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert refused(["spikes", option, "x"], monkeypatch, capsys).rstrip().endswith(remedy)
+
+
 def test_tables_name_options_that_are_there() -> None:
     for table in (WRONG, ANY):
         for name, options in table.items():
