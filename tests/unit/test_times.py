@@ -17,8 +17,8 @@ from sql.times import iso, ist, jsonable
 
 ROOT = Path(__file__).parents[2]
 AT = datetime(2025, 12, 15, 20, 0, 0, 250_000, tzinfo=UTC)
-# Who writes hours and minutes besides `sql.times`: frames, in the same two ways, and JSON.
-WRITERS = {"analytics/output.py", "analytics/handlers.py"}
+# Who writes or reads hours and minutes besides `sql.times`: frames, JSON, and what a statement returns.
+WRITERS = {"analytics/output.py", "analytics/handlers.py", "analytics/statement.py"}
 
 
 @pytest.mark.parametrize("zone", [UTC, timezone(timedelta(hours=-5)), timezone(timedelta(hours=5, minutes=30))])
