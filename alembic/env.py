@@ -1,4 +1,4 @@
-"""Alembic's entry: runs the revisions on the connection that `sql.apply.upgrade` hands over.
+"""Alembic's entry: runs the revisions on the connection that `ingest.database.upgrade.upgrade` hands over.
 
 Owns nothing: there is no `alembic.ini` and no offline mode, `tickline db upgrade` is the way in.
 """

@@ -6,7 +6,7 @@
     spikes(features)                                 the bars that fire, with confidence and reasons
     chains.with_spot, chains.exposures               option chains: delta and gamma exposure
 
-Reads the public relations of the database and nothing else of it; imports nothing of `ingest`.
+Reads the public relations of the database and nothing else of it; of `ingest` it knows the database and the errors.
 The functions are loaded when first used, so that importing this package costs no Polars.
 """
 
@@ -16,21 +16,27 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from analytics import chains
-    from analytics.detection import spikes
-    from analytics.feature_frame import features
-    from analytics.reader import bars, ticks
+    from analytics.factors import chains, indicators
+    from analytics.factors.frame import features
+    from analytics.read.bars_and_ticks import bars, ticks
+    from analytics.signals.detection import spikes
 
-__all__ = ["bars", "chains", "features", "spikes", "ticks"]
-_HOMES = {"bars": "reader", "features": "feature_frame", "spikes": "detection", "ticks": "reader"}
+__all__ = ["bars", "chains", "features", "indicators", "spikes", "ticks"]
+_FUNCTIONS = {
+    "bars": "read.bars_and_ticks",
+    "features": "factors.frame",
+    "spikes": "signals.detection",
+    "ticks": "read.bars_and_ticks",
+}
+_MODULES = {"chains": "factors.chains", "indicators": "factors.indicators"}
 
 
 def __getattr__(name: str) -> Any:
-    if name == "chains":
-        return import_module(f"{__name__}.chains")
-    if name not in _HOMES:
+    if name in _MODULES:
+        return import_module(f"{__name__}.{_MODULES[name]}")
+    if name not in _FUNCTIONS:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(import_module(f"{__name__}.{_HOMES[name]}"), name)
+    return getattr(import_module(f"{__name__}.{_FUNCTIONS[name]}"), name)
 
 
 def __dir__() -> list[str]:

@@ -12,11 +12,11 @@ from typing import Any
 import polars as pl
 import psycopg
 
-from analytics.copy_reader import read_frame
-from analytics.minutes import unheard_name
-from analytics.session import MARKET_ZONE
-from sql import query
-from sql.database import Database, check_schema, connect
+from analytics.market_time import MARKET_ZONE
+from analytics.read.best_bars import unheard_quality
+from analytics.read.copy_reader import read_frame
+from ingest.database.connections import Database, check_schema, connect
+from ingest.database.queries import query
 
 PRICES = ("open", "high", "low", "close")
 TICK_SIZE = 0.05  # rupees, where the master does not say
@@ -89,9 +89,15 @@ def reconcile(day: date, database: Database) -> Reconciliation:
     span = {"start": start, "end": start + timedelta(days=1)}
     with connect(database) as connection:
         check_schema(connection)
-        instruments, volumes = (_few(connection, name, span) for name in ("reconciled_instruments", "day_volumes"))
-        text = psycopg.ClientCursor(connection).mogrify(query("minutes_side_by_side"), span | {"instrument_ids": None})
-    bars = read_frame(database.url, text).with_columns(unheard_name().cast(pl.String).alias("unheard")).drop("is_gap")
+        instruments, volumes = (
+            _few(connection, name, span) for name in ("reconcile/reconciled_instruments", "shared/day_volumes")
+        )
+        text = psycopg.ClientCursor(connection).mogrify(
+            query("reconcile/minutes_side_by_side"), span | {"instrument_ids": None}
+        )
+    bars = (
+        read_frame(database.url, text).with_columns(unheard_quality().cast(pl.String).alias("unheard")).drop("is_gap")
+    )
     minutes = judge(bars.join(instruments, on="instrument_id"))
     return Reconciliation(minutes, summarise(minutes, volumes))
 
@@ -109,8 +115,8 @@ def judge(bars: pl.DataFrame) -> pl.DataFrame:
     Parameters
     ----------
     bars
-        Columns of `sql/queries/minutes_side_by_side.sql`, but `unheard` (gap, partial or null) for is_gap, and
-        instrument_key, tick_size (rupees).
+        Columns of `sql/queries/reconcile/minutes_side_by_side.sql`, but `unheard` (gap, partial or null) for
+        is_gap, and instrument_key, tick_size (rupees).
     """
     errors = {name: (pl.col(name) - pl.col(f"official_{name}")).abs() for name in PRICES}
     tick = pl.col("tick_size").fill_null(TICK_SIZE)

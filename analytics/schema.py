@@ -11,6 +11,9 @@ from typing import Literal, get_args
 
 import polars as pl
 
+KEY = "instrument_key"
+
+
 Source = Literal["best", "ticks", "official"]
 SOURCES: tuple[str, ...] = get_args(Source)  # what can be asked for; the column says where a bar came from
 

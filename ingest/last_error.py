@@ -9,8 +9,8 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
-from ingest.timepiece import Timepiece
-from sql.redaction import redact
+from ingest.redaction import redact
+from ingest.time_source import TimeSource
 
 TEXT_CHARS_MAX = 500  # of an error whose text holds what came from outside
 
@@ -29,7 +29,7 @@ class LastError:
         When it happened, and when the part worked again; None: it has not yet.
     """
 
-    timepiece: Timepiece = field(default_factory=Timepiece)
+    timepiece: TimeSource = field(default_factory=TimeSource)
     text: str = ""
     count: int = 0
     at: datetime | None = None
@@ -66,8 +66,8 @@ class LastError:
 class LastErrors:
     """The last errors of parts, by name."""
 
-    def __init__(self, timepiece: Timepiece | None = None) -> None:
-        self._timepiece = timepiece or Timepiece()
+    def __init__(self, timepiece: TimeSource | None = None) -> None:
+        self._timepiece = timepiece or TimeSource()
         self._parts: dict[str, LastError] = {}
 
     def of(self, name: str) -> LastError:

@@ -24,11 +24,13 @@ import pytest
 from psycopg import sql as psql
 from psycopg.conninfo import conninfo_to_dict
 
-from ingest.recording import read_recording, write_recording
-from sql import ENGINES, apply, timescaledb
-from sql.database import Database
-from sql.embedded import SUPERUSER, embedded_server
-from sql.settings import DatabaseSettings, Engine
+from ingest.database import upgrade as apply
+from ingest.database.connections import Database
+from ingest.database.queries import ENGINES
+from ingest.database.server import timescaledb
+from ingest.database.server.embedded import SUPERUSER, embedded_server
+from ingest.database.settings import DatabaseSettings, Engine
+from ingest.journal.recording import read_recording, write_recording
 from tests.data import data_file
 
 TIMESCALE_IMAGE = "timescale/timescaledb:2.29.2-pg18"

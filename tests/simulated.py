@@ -7,7 +7,7 @@ import socket
 from pathlib import Path
 from typing import Any
 
-from ingest.simulator.server import Simulator
+from ingest.simulator.server.app import Simulator
 
 NOWHERE = "http://127.0.0.1:9"  # nobody listens on the port of `discard`
 

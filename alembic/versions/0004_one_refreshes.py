@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from alembic import op
 
-from sql.apply import run_ddl
+from ingest.database.upgrade import run_ddl
 
 revision = "0004"
 down_revision = "0003"

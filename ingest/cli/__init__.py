@@ -19,32 +19,32 @@ from types import FrameType
 import click
 
 from ingest.cli.usage import check_texts, usage_line
-from sql.errors import TicklineError
-from sql.redaction import fence_output
-from sql.times import ist
+from ingest.errors import TicklineError
+from ingest.market.shown_time import ist
+from ingest.redaction import fence_output
 
 ERROR_CHARS_MAX = 500  # of an internal error, whose text may hold what was being read
 # Subcommand -> module:object. A module is imported only for its own command.
 COMMANDS = {
-    "backfill": "ingest.cli.backfill:command",
-    "bars": "analytics.cli:bars_command",
-    "bench": "ingest.cli.bench:command",
-    "config": "ingest.cli.config:command",
-    "db": "ingest.cli.db:command",
-    "demo": "ingest.cli.demo:command",
-    "login": "ingest.cli.login:command",
-    "quarantine": "ingest.cli.quarantine:command",
-    "export": "analytics.cli:export_command",
-    "reconcile": "analytics.cli:reconcile_command",
-    "replay": "ingest.cli.replay:command",
-    "simulate": "ingest.cli.simulate:command",
-    "spikes": "analytics.spikes_cli:command",
-    "sql": "analytics.cli:sql_command",
-    "start": "ingest.cli.start:command",
-    "status": "ingest.cli.status:command",
-    "ticks": "analytics.cli:ticks_command",
-    "universe": "ingest.cli.universe:command",
-    "verify": "ingest.cli.verify:command",
+    "backfill": "ingest.cli.record.backfill:command",
+    "bars": "analytics.cli.read:bars_command",
+    "bench": "ingest.cli.trial.bench:command",
+    "config": "ingest.cli.operate.config:command",
+    "db": "ingest.cli.operate.db:command",
+    "demo": "ingest.cli.trial.demo:command",
+    "login": "ingest.cli.record.login:command",
+    "quarantine": "ingest.cli.operate.quarantine:command",
+    "export": "analytics.cli.read:export_command",
+    "reconcile": "analytics.cli.read:reconcile_command",
+    "replay": "ingest.cli.record.replay:command",
+    "simulate": "ingest.cli.trial.simulate:command",
+    "spikes": "analytics.cli.spikes:command",
+    "sql": "analytics.cli.read:sql_command",
+    "start": "ingest.cli.record.start:command",
+    "status": "ingest.cli.operate.status:command",
+    "ticks": "analytics.cli.read:ticks_command",
+    "universe": "ingest.cli.record.universe:command",
+    "verify": "ingest.cli.operate.verify:command",
 }
 READ_NO_SETTINGS = {"simulate"}
 SUMMARIES = {
@@ -125,11 +125,11 @@ def group(ctx: click.Context, debug: bool, log_level: str) -> None:
     logging.basicConfig(level=logging.DEBUG if debug else log_level.upper(), handlers=[handler])
     for chatty in ("websockets", "asyncio", "aiohttp", "alembic", "psycopg"):
         logging.getLogger(chatty).setLevel(logging.INFO if debug else logging.WARNING)
-    logging.getLogger("dotenv").setLevel(logging.ERROR)  # names no file, at each look; `sql.env_file` does
+    logging.getLogger("dotenv").setLevel(logging.ERROR)  # names no file, at each look; `ingest.env_file` does
     # Its warnings are of what clients sent, a line for each: who can reach the port could fill the disk with them.
     logging.getLogger("uvicorn.error").setLevel(logging.INFO if debug else logging.ERROR)
     if ctx.invoked_subcommand not in READ_NO_SETTINGS and not {"-h", "--help"} & set(sys.argv):
-        from ingest.config import check_setting_names
+        from ingest.settings import check_setting_names
 
         check_setting_names()
 

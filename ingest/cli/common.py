@@ -11,12 +11,12 @@ from datetime import UTC, datetime
 
 import psycopg
 
-from ingest.config import Settings
-from ingest.names import recalled
-from ingest.universe_keeper import UniverseKeeper
-from sql.apply import upgrade
-from sql.database import HEAD, Database, revision, translate
-from sql.errors import ConfigError, Retryable, StoreError, TicklineError
+from ingest.database.connections import HEAD, Database, revision, translate
+from ingest.database.upgrade import upgrade
+from ingest.errors import ConfigError, Retryable, StoreError, TicklineError
+from ingest.settings import Settings
+from ingest.universe.keeper import UniverseKeeper
+from ingest.universe.resolved_names import recalled
 
 log = logging.getLogger(__name__)
 

@@ -8,11 +8,11 @@ from collections.abc import Callable, Iterable
 
 import click
 
-from ingest.consumer import Account, Consumer
-from ingest.instruments import unnamed
-from ingest.supervisor import Progress
-from sql.database import Database
-from sql.errors import StoreError
+from ingest.database.connections import Database
+from ingest.errors import StoreError
+from ingest.live.supervisor import Run
+from ingest.pipeline.consumer import Consumer, StreamCounts
+from ingest.universe.instrument_master import unnamed
 
 log = logging.getLogger(__name__)
 
@@ -25,13 +25,13 @@ class ProgressLine:
         self._at = time.monotonic()
         self._ticks = 0
 
-    def __call__(self, progress: Progress) -> None:
-        """Show the progress if it is time to."""
+    def __call__(self, running: Run) -> None:
+        """Log a line if it is time to."""
         elapsed = time.monotonic() - self._at
         if elapsed < self._every_s:
             return
-        lines = progress.lines
-        accounts = [line.consumer.account for line in lines] or [progress.consumer.account]
+        lines = running.lines
+        accounts = [line.consumer.account for line in lines]
         ticks = sum(account.ticks for account in accounts)
         rate = (ticks - self._ticks) / elapsed
         self._at, self._ticks = time.monotonic(), ticks
@@ -42,10 +42,9 @@ class ProgressLine:
         parts += [f"frames={sum(account.frames for account in accounts)}", f"ticks={ticks}", f"ticks_per_s={rate:.0f}"]
         parts.append(f"rejected={sum(account.rejected for account in accounts)}")
         parts.append(f"quarantined={sum(account.quarantined for account in accounts)}")
-        if lines:
-            parts.append(f"backlog_bytes={sum(line.reader.backlog_bytes() for line in lines)}")
-        if progress.writer and progress.writer.away_since is not None:
-            parts.append(f"database_away_s={time.monotonic() - progress.writer.away_since:.0f}")
+        parts.append(f"backlog_bytes={sum(line.reader.backlog_bytes() for line in lines)}")
+        if running.writer.away_since is not None:
+            parts.append(f"database_away_s={time.monotonic() - running.writer.away_since:.0f}")
         log.info("ingesting %s", " ".join(parts))
 
 
@@ -72,7 +71,7 @@ def print_unnamed(database: Database, consumers: Iterable[Consumer]) -> None:
         )
 
 
-def print_account(name: str, account: Account, counts: dict[str, int]) -> None:
+def print_account(name: str, account: StreamCounts, counts: dict[str, int]) -> None:
     """Print what became of the frames of one stream."""
     parts = [
         f"{account.frames + account.frames_before:,} frames",

@@ -11,7 +11,7 @@ from collections.abc import Iterable
 
 import click
 
-from sql.errors import lower_first
+from ingest.errors import lower_first
 
 NEAR_MAX = 2  # names that are offered
 VALUE = re.compile(r"""(['"]).*?\1(?= is | does )|[-+.\w]+(?= is )""")  # that a message of the library begins with

@@ -9,17 +9,15 @@ from pathlib import Path
 
 from google.protobuf.message import DecodeError
 
+from ingest.errors import ConfigError, CorruptionError, JournalError
+from ingest.journal.sources import frames_of
 from ingest.proto import upstox_feed_v3_pb2 as pb
-from ingest.simulator.bars import MinuteBar
-from ingest.simulator.source import Instrument, MarketFrame
-from ingest.simulator.wire import SEGMENTS
-from ingest.sources import frames_of
-from sql.errors import ConfigError, CorruptionError, JournalError
+from ingest.simulator.source import SEGMENTS, Instrument, MarketFrame, MinuteBar
 
 _INSTRUMENT_TYPES = {"EQ": "EQ", "INDEX": "INDEX"}  # by the end of the segment; a contract's cannot be told
 
 
-class RecordingSource:
+class RecordedMarket:
     """Play a recording as it was received.
 
     The file is read once at the start, for the keys and their first updates: a recording holds no

@@ -6,7 +6,25 @@ from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple, Protocol
 
 from ingest.proto import upstox_feed_v3_pb2 as pb
-from ingest.simulator.bars import MinuteBar
+
+# Segments of the vendor's `market_info`, as in its documentation.
+SEGMENTS = (
+    "NSE_EQ", "NSE_FO", "NSE_INDEX", "NSE_COM", "NCD_FO",
+    "BSE_EQ", "BSE_FO", "BSE_INDEX", "BCD_FO", "MCX_FO", "MCX_INDEX",
+)  # fmt: skip
+
+
+class MinuteBar(NamedTuple):
+    """The exact bar of one minute of one instrument."""
+
+    instrument_key: str
+    minute_ms: int  # start, epoch milliseconds
+    open: float
+    high: float
+    low: float
+    close: float
+    volume: int
+
 
 Instrument = dict[str, Any]  # one row of the instrument master, in the vendor's own fields
 

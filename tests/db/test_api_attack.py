@@ -12,11 +12,12 @@ from typing import Any
 import psycopg
 import pytest
 
-from ingest import api_guard, api_protocol
-from ingest.api_guard import BODY_BYTES_MAX
-from ingest.api_protocol import CONNECTIONS_MAX, HEAD_BYTES_MAX
-from ingest.subscription import REQUEST_BYTES_MAX, request
-from sql.database import Database
+from ingest.database.connections import Database
+from ingest.feed.subscription import REQUEST_BYTES_MAX, request
+from ingest.live import http_guard as api_guard
+from ingest.live import http_protocol as api_protocol
+from ingest.live.http_guard import BODY_BYTES_MAX
+from ingest.live.http_protocol import CONNECTIONS_MAX, HEAD_BYTES_MAX
 from tests.db.test_status import API, asked, bearer, served
 from tests.engines import on_one_engine
 from tests.fault.live import running, until
@@ -192,7 +193,7 @@ def test_thousands_of_keys_in_one_request_never_cut_the_feed(
         sizes.append(len(made := request(*given, **named)))
         return made
 
-    monkeypatch.setattr("ingest.feed.request", recorded)
+    monkeypatch.setattr("ingest.feed.connection.request", recorded)
     many = [f"NSE_FO|{number:064}" for number in range(5_000)]
 
     async def run() -> None:
@@ -217,15 +218,15 @@ def test_database_that_hangs_holds_one_thread_and_no_answer(
     database: Database, home: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     port, asking, hangs = free_port(), [], threading.Event()
-    monkeypatch.setattr("ingest.api.ANSWERED_S", 0.2)
-    monkeypatch.setattr("ingest.api.GAPS_KEPT_S", 0.0)
+    monkeypatch.setattr("ingest.live.http_api.ANSWERED_S", 0.2)
+    monkeypatch.setattr("ingest.live.http_api.GAPS_KEPT_S", 0.0)
 
     def hanging(*_: Any, **__: Any) -> Any:
         asking.append(1)
         hangs.wait()
         raise psycopg.OperationalError("gone")
 
-    monkeypatch.setattr("ingest.api.connect", hanging)
+    monkeypatch.setattr("ingest.live.http_api.connect", hanging)
 
     async def run() -> None:
         async with running(database, home, api_port=port) as run:

@@ -14,12 +14,12 @@ from typing import Any
 import aiohttp
 import pytest
 
-from ingest.access import TOKEN_FILE, made_token, stored_token
-from ingest.api_guard import BODY_BYTES_MAX
-from ingest.keystates import KeyState
-from sql.database import Database
-from sql.errors import ConfigError
-from sql.redaction import redact
+from ingest.database.connections import Database
+from ingest.errors import ConfigError
+from ingest.feed.key_states import KeyState
+from ingest.live.access import TOKEN_FILE, made_token, stored_token
+from ingest.live.http_guard import BODY_BYTES_MAX
+from ingest.redaction import redact
 from tests.data import REPOSITORY
 from tests.db.test_status import API, asked, bearer, served
 from tests.engines import on_one_engine

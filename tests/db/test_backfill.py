@@ -12,24 +12,24 @@ import psycopg
 import pytest
 from click.testing import CliRunner
 
-from ingest.backfill import Backfill, Repair, Store, Task, day_span
-from ingest.candles import Candle
-from ingest.cli.backfill import command as backfill_command
-from ingest.config import Settings, settings
-from ingest.simulator.faults import Faults
-from ingest.simulator.market import GeneratedMarket
-from ingest.simulator.server import Simulator
-from ingest.simulator.session import Session
-from ingest.supervisor import Progress, start
-from ingest.upstox import UpstoxApi
-from ingest.volumes import verify_volumes
-from sql.database import Database
-from sql.errors import AuthorizationError
+from ingest.audit.volume_check import verify_volumes
+from ingest.cli.record.backfill import command as backfill_command
+from ingest.database.connections import Database
+from ingest.errors import AuthorizationError
+from ingest.live.supervisor import Run, start
+from ingest.repair.backfill import Backfill, Repair, Store, Task, day_span
+from ingest.settings import Settings, settings
+from ingest.simulator.exchange.market import GeneratedMarket
+from ingest.simulator.exchange.trading_day import TradingDay
+from ingest.simulator.server.app import Simulator
+from ingest.simulator.server.faults import Faults
+from ingest.upstox.answers import Candle
+from ingest.upstox.rest import UpstoxApi
 from tests.engines import on_one_engine
 from tests.simulated import settings_for
 
 DAY = date(2026, 1, 5)
-SESSION = Session(DAY, cash_closes=time(9, 25), derivatives_close=time(9, 26))
+SESSION = TradingDay(DAY, cash_closes=time(9, 25), derivatives_close=time(9, 26))
 SPEED = 75.0
 SESSION_OPEN = datetime.fromtimestamp(SESSION.open_ms / 1000, UTC)
 EVENING = datetime(2026, 1, 5, 15, tzinfo=UTC)
@@ -58,7 +58,7 @@ async def break_at_random(simulator: Simulator, rng: random.Random) -> None:
         simulator.faults.refuse = None
 
 
-async def record(simulator: Simulator, database: Database, config: Settings, *, seed: int) -> Progress:
+async def record(simulator: Simulator, database: Database, config: Settings, *, seed: int) -> Run:
     """Record the whole session through a feed that breaks."""
     stop = asyncio.Event()
     breaking = asyncio.create_task(break_at_random(simulator, random.Random(seed)))

@@ -10,9 +10,9 @@ import pytest
 from psycopg.conninfo import make_conninfo
 
 import analytics
-import sql
-from sql.database import Database
-from sql.embedded import SUPERUSER
+from ingest.database import queries
+from ingest.database.connections import Database
+from ingest.database.server.embedded import SUPERUSER
 
 START = datetime(2025, 12, 15, 4, 0, tzinfo=UTC)
 BARS = "select bucket, open, high, low, close, volume, oi, ticks, trades from {} where instrument_id = 1 order by 1"
@@ -40,7 +40,7 @@ def insert(conn: Connection, rows: list[tuple[Any, ...]], *, instrument_id: int 
 
 def refresh(conn: Connection, first: float, last: float) -> None:
     """Refresh the bars of a range of seconds."""
-    conn.execute(sql.query("refresh_bars"), {"from_ts": at(first), "to_ts": at(last)})
+    conn.execute(queries.query("store/refresh_bars"), {"from_ts": at(first), "to_ts": at(last)})
 
 
 def bars(conn: Connection, view: str = "bars_1m") -> list[tuple[Any, ...]]:
@@ -138,7 +138,7 @@ def test_bar_volume_is_what_was_traded_whatever_the_count_does(
     insert(conn, rows)
     settle()
     assert [bars(conn, view)[0][5] for view in ("bars_1m", "bars_5m")] == [volume] * 2
-    late = conn.execute(sql.query("bars_of_ticks"), {"start": at(0), "end": at(3600)}).fetchone()
+    late = conn.execute(queries.query("database/bars_of_ticks"), {"start": at(0), "end": at(3600)}).fetchone()
     assert late is not None and late[3:] == (0, 0)
 
 
@@ -385,7 +385,7 @@ def test_bars_before_the_open_are_of_the_auction_wherever_they_are_read(
         "days": [MUHURAT, USUAL],
         "opens_at": [f"{MUHURAT} 18:00+05:30", f"{USUAL} 09:15+05:30"],
     }
-    conn.execute(sql.query("note_sessions"), opens)
+    conn.execute(queries.query("store/note_sessions"), opens)
     assert len(conn.execute("select from tickline.special_sessions").fetchall()) == 1
     key = f"{segment or 'NSE_EQ'}|1"
     conn.execute(

@@ -13,11 +13,11 @@ import psycopg
 import pytest
 
 import analytics
-from analytics.best_minutes import MinuteReader
-from analytics.rules import DEFAULT
+from analytics.read.minute_reader import MinuteReader
 from analytics.schema import BARS
-from analytics.signals import Scope, find
-from sql.database import Database
+from analytics.signals.find import Scope, find
+from analytics.signals.rules import DEFAULT
+from ingest.database.connections import Database
 
 OPEN = datetime(2026, 1, 5, 3, 45, tzinfo=UTC)
 MINUTE = timedelta(minutes=1)

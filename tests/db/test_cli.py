@@ -11,9 +11,9 @@ from typing import Any
 
 import pytest
 
-from ingest.config import Settings
-from ingest.recording import read_recording, write_recording
-from sql.database import Database
+from ingest.database.connections import Database
+from ingest.journal.recording import read_recording, write_recording
+from ingest.settings import Settings
 from tests.data import REPOSITORY, data_file
 from tests.engines import on_one_engine
 
@@ -193,8 +193,9 @@ def test_wheel_carries_its_sql_migrations_and_settings(empty_database: Database,
         timeout=240,
     )
     assert not (site / "alembic").exists()
-    assert all((site / package / "py.typed").is_file() for package in ("analytics", "ingest", "sql"))
-    code = "import sql, alembic.command; print(sql.__file__); from ingest.cli import main; main()"
+    assert all((site / package / "py.typed").is_file() for package in ("analytics", "ingest"))
+    assert not (site / "sql").exists()
+    code = "import ingest, alembic.command; print(ingest.__file__); from ingest.cli import main; main()"
     ran = subprocess.run(
         [sys.executable, "-c", code, "db", "upgrade"],
         capture_output=True,

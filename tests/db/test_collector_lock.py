@@ -10,12 +10,12 @@ from pathlib import Path
 
 import pytest
 
-from ingest import replay as replaying
-from ingest.config import Settings
-from ingest.recording import read_recording, write_recording
-from ingest.writer import Writer
-from sql.database import Database
-from sql.errors import StoreError
+from ingest.database.connections import Database
+from ingest.errors import StoreError
+from ingest.journal.recording import read_recording, write_recording
+from ingest.pipeline import replay as replaying
+from ingest.settings import Settings
+from ingest.store.writer import Writer
 from tests.data import data_file
 from tests.engines import on_one_engine
 
@@ -39,7 +39,7 @@ def test_writer_waits_for_a_lock_whose_holder_is_ending(database: Database) -> N
 def test_writer_does_not_wait_for_a_lock_whose_holder_lives(
     database: Database, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("ingest.writer.LOCK_SECONDS_MAX", 0.1)
+    monkeypatch.setattr("ingest.store.writer.LOCK_SECONDS_MAX", 0.1)
     with (
         closing(connected(database)),
         pytest.raises(

@@ -13,10 +13,10 @@ import polars as pl
 import psycopg
 import pytest
 
-from analytics import copy_reader
-from analytics.copy_reader import CopyReader, read_frame
-from sql.database import Database
-from sql.errors import Rejected, Retryable, SchemaError, StoreError
+from analytics.read import copy_reader
+from analytics.read.copy_reader import CopyReader, read_frame
+from ingest.database.connections import Database
+from ingest.errors import Rejected, Retryable, SchemaError, StoreError
 from tests.fault.harness import wait_until
 
 MIXED = """
@@ -113,7 +113,7 @@ def test_server_that_ends_the_session_is_retryable(database: Database, conn: psy
 ENDLESS = """
 import signal, sys
 signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell may have told its children to ignore it
-from analytics.copy_reader import CopyReader
+from analytics.read.copy_reader import CopyReader
 with CopyReader(sys.argv[1]) as reader:
     print("reading", flush=True)
     reader.read([["select n from generate_series(1, 1000000000) as n"]])

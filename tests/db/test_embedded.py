@@ -19,19 +19,19 @@ import psycopg
 import pytest
 from psycopg.pq import Ping
 
-import sql
-from analytics.copy_reader import read_frame
-from sql import embedded, postmaster, reach, timescaledb
-from sql.database import Database, connect
-from sql.embedded import SUPERUSER, EmbeddedServer, embedded_server
-from sql.errors import ConfigError, Retryable, StoreError
-from sql.settings import DatabaseSettings, load
+from analytics.read.copy_reader import read_frame
+from ingest.database import queries, reach
+from ingest.database.connections import Database, connect
+from ingest.database.server import embedded, postmaster, timescaledb
+from ingest.database.server.embedded import SUPERUSER, EmbeddedServer, embedded_server
+from ingest.database.settings import DatabaseSettings, load
+from ingest.errors import ConfigError, Retryable, StoreError
 
 # A user of the server as another process: says so, and lives until its input ends.
 USER = """
 import sys
 from pathlib import Path
-from sql.embedded import embedded_server
+from ingest.database.server.embedded import embedded_server
 with embedded_server(Path(sys.argv[1]), use_timescaledb=False) as server:
     print(server.pid, flush=True)
     sys.stdin.read()
@@ -50,7 +50,7 @@ def start_user(home: Path) -> tuple[subprocess.Popen[str], int]:
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         text=True,
-        cwd=sql.ROOT.parent,
+        cwd=queries.ROOT.parent,
     )
     assert process.stdout is not None
     return process, int(process.stdout.readline())
@@ -124,7 +124,7 @@ def test_embedded_two_processes_starting_at_once_share_one_server(home: Path) ->
     processes = [
         subprocess.Popen(
             [sys.executable, "-c", USER, str(home)],
-            stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, cwd=sql.ROOT.parent,
+            stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, cwd=queries.ROOT.parent,
         )
         for _ in range(2)
     ]  # fmt: skip

@@ -8,14 +8,14 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from ingest.config import settings
-from ingest.model import MODE_NAMES, Mode
-from ingest.simulator.market import GeneratedMarket
-from ingest.simulator.server import Simulator
-from ingest.simulator.session import Session, latest_weekday
-from ingest.supervisor import Progress, start
-from ingest.universe_keeper import UniverseKeeper
-from sql.database import Database
+from ingest.database.connections import Database
+from ingest.live.supervisor import Run, start
+from ingest.model.frames import MODE_NAMES, Mode
+from ingest.settings import settings
+from ingest.simulator.exchange.market import GeneratedMarket
+from ingest.simulator.exchange.trading_day import TradingDay, latest_weekday
+from ingest.simulator.server.app import Simulator
+from ingest.universe.keeper import UniverseKeeper
 
 NIFTY = "NSE_INDEX|Nifty 50"
 
@@ -31,7 +31,7 @@ def as_modes(keys: dict[str, str]) -> dict[str, Mode]:
 
 
 def test_universe_that_changes_is_subscribed_and_unsubscribed_while_recording(database: Database, home: Path) -> None:
-    market = GeneratedMarket(Session(latest_weekday(datetime.now(UTC).date())), seed=1, instruments=200, rate=500)
+    market = GeneratedMarket(TradingDay(latest_weekday(datetime.now(UTC).date())), seed=1, instruments=200, rate=500)
 
     async def record() -> None:
         async with Simulator(market, speed=1) as simulator:
@@ -52,7 +52,7 @@ def test_universe_that_changes_is_subscribed_and_unsubscribed_while_recording(da
             await keeper.refresh(datetime.now(UTC))
             first = keeper.look(datetime.now(UTC))
             assert first.unpriced == ("NIFTY",) and len(first.keys) == 2
-            stop, seen = asyncio.Event(), list[Progress]()
+            stop, seen = asyncio.Event(), list[Run]()
             running = asyncio.create_task(
                 start(config, database.url, first.keys, stop=stop, keeper=keeper, ready=seen.append)
             )
@@ -81,7 +81,7 @@ def test_universe_that_changes_is_subscribed_and_unsubscribed_while_recording(da
 
 
 def test_change_asks_the_server_for_what_differs_only(database: Database, home: Path) -> None:
-    market = GeneratedMarket(Session(latest_weekday(datetime.now(UTC).date())), seed=1, instruments=60, rate=500)
+    market = GeneratedMarket(TradingDay(latest_weekday(datetime.now(UTC).date())), seed=1, instruments=60, rate=500)
     keys = sorted(market.keys)
 
     async def record() -> None:
@@ -95,7 +95,7 @@ def test_change_asks_the_server_for_what_differs_only(database: Database, home: 
                 subscribe_interval_ms=5,
             )
             before = dict.fromkeys(keys[:40], "full")
-            stop, seen = asyncio.Event(), list[Progress]()
+            stop, seen = asyncio.Event(), list[Run]()
             running = asyncio.create_task(start(config, database.url, before, stop=stop, ready=seen.append))
             await until(lambda: len(simulator.subscribed) == 40)
             feed = seen[0].feed

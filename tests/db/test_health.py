@@ -10,11 +10,11 @@ from typing import Any
 
 import pytest
 
-from ingest.keystates import KeyState
-from ingest.life import State
-from ingest.liveness import Verdict
-from ingest.status import TROUBLE_S, health, websocket_status
-from sql.database import Database
+from ingest.database.connections import Database
+from ingest.feed.frame_rate import Verdict
+from ingest.feed.key_states import KeyState
+from ingest.feed.lifecycle import State
+from ingest.live.status import TROUBLE_S, health, websocket_status
 from tests.engines import on_one_engine
 from tests.fault.live import Running, market, running, until
 
@@ -54,7 +54,7 @@ async def token_ended(run: Running, _: pytest.MonkeyPatch) -> None:
 
 async def let_in(run: Running, patch: pytest.MonkeyPatch) -> None:
     run.simulator.faults.refuse = None
-    patch.setattr("ingest.tokens.RETRY_S", 0.0)
+    patch.setattr("ingest.upstox.tokens.RETRY_S", 0.0)
     await until(lambda: run.confirmed == len(run.service.keys) and not run.service.lines[0].feed.error.lasts)
 
 

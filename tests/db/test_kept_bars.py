@@ -13,10 +13,10 @@ import pytest
 from click.testing import CliRunner
 
 from ingest.cli import group
-from ingest.freshness import refresh_touched, touch
-from ingest.writer import Writer
-from sql.database import Database
-from sql.retention import retain
+from ingest.database.connections import Database
+from ingest.database.retention import retain
+from ingest.store.bar_refresh import refresh_touched, touch
+from ingest.store.writer import Writer
 from tests.conftest import Template
 from tests.fault.harness import wait_until
 

@@ -15,14 +15,14 @@ import pytest
 from click.testing import CliRunner
 
 from ingest.cli import group
-from ingest.config import Settings
-from ingest.freshness import refresh_touched, touch
+from ingest.database.connections import Database
+from ingest.database.queries import query
+from ingest.journal.recording import write_recording
+from ingest.pipeline.replay import replay
 from ingest.proto import upstox_feed_v3_pb2 as pb
-from ingest.recording import write_recording
-from ingest.replay import replay
-from ingest.writer import Writer
-from sql import query
-from sql.database import Database
+from ingest.settings import Settings
+from ingest.store.bar_refresh import refresh_touched, touch
+from ingest.store.writer import Writer
 
 Connection = psycopg.Connection[Any]
 OPEN = datetime(2025, 12, 15, 3, 45, tzinfo=UTC)
@@ -163,7 +163,9 @@ def test_late_ticks_that_a_crash_left_are_moved_by_the_next_writer(
         (LATE_AFTER_S + 1,),
     )
     conn.execute("call tickline.refresh_bars(%s, %s)", (OPEN, OPEN + timedelta(minutes=1)))
-    counted = conn.execute(query("ticks_by_frame"), {"first_ts": OPEN, "last_ts": OPEN + timedelta(hours=1)}).fetchall()
+    counted = conn.execute(
+        query("audit/ticks_by_frame"), {"first_ts": OPEN, "last_ts": OPEN + timedelta(hours=1)}
+    ).fetchall()
     assert sum(row[2] for row in counted) == (before or (0,))[0]
     with Writer(database.url, "another"):
         pass
@@ -184,13 +186,13 @@ def test_minute_that_ticks_are_committed_in_during_its_refresh_is_made_again(
     conn.execute("select tickline.ensure_partitions(%s, %s)", (OPEN, OPEN))
     start_us = OPEN.timestamp() * 1e6
     commit(conn, [(start_us + n * 60e6, 1, n, True, 100.0, n + 1, 1) for n in range(3)])
-    read = conn.execute(query("touched_ranges")).fetchall()
+    read = conn.execute(query("store/touched_ranges")).fetchall()
     assert [(row[0], row[1]) for row in read] == [(OPEN, OPEN + timedelta(minutes=2, microseconds=1))]
     made = {"minutes": read[0][2], "touched_by": read[0][3], "made_until": OPEN + timedelta(minutes=5)}
     commit(conn, [(start_us + 60e6 + 1, 1, 3, True, 101.0, 4, 1)])
     with database.connect() as committing:  # what is about to be committed is not waited for
         touch(committing, np.array([start_us + 120e6 + 1]))
-        conn.execute(query("forget_minutes"), made)
+        conn.execute(query("store/forget_minutes"), made)
         committing.commit()
     left = conn.execute("select minute, last_ts from tickline.touched_minutes order by minute").fetchall()
     minutes = [OPEN + timedelta(minutes=n) for n in (1, 2)]

@@ -16,21 +16,22 @@ import pytest
 from aiohttp import web
 from click.testing import CliRunner
 
-from ingest.calendar_cache import load_calendar, refresh_calendar
 from ingest.cli import group
-from ingest.config import settings
-from ingest.instruments import load_master
-from ingest.names import recalled
-from ingest.session import Calendar, SegmentState, moment
-from ingest.simulator.recorded import RecordingSource
-from ingest.simulator.server import Simulator
-from ingest.universe_keeper import UniverseKeeper
-from ingest.upstox import UpstoxApi
-from ingest.writer import Writer
-from sql import query
-from sql.database import Database
-from sql.errors import ConfigError, FeedError
-from sql.resolve import resolve
+from ingest.database.connections import Database
+from ingest.database.queries import query
+from ingest.database.resolve import resolve
+from ingest.errors import ConfigError, FeedError
+from ingest.market.calendar import Calendar, SegmentState
+from ingest.market.time import moment
+from ingest.settings import settings
+from ingest.simulator.recorded import RecordedMarket
+from ingest.simulator.server.app import Simulator
+from ingest.store.writer import Writer
+from ingest.universe.calendar_file import load_calendar, refresh_calendar
+from ingest.universe.instrument_master import load_master
+from ingest.universe.keeper import UniverseKeeper
+from ingest.universe.resolved_names import recalled
+from ingest.upstox.rest import UpstoxApi
 from tests.data import data_file
 from tests.engines import on_one_engine
 
@@ -43,7 +44,7 @@ def test_master_real_file_loads_and_resolves(conn: psycopg.Connection[Any]) -> N
     data = data_file(MASTER).read_bytes()
     assert load_master(conn, data, "file").rows == 77_709
     names = ["INFY", "NIFTY FUT", "BANKNIFTY 59400 CE 30 DEC 25"]
-    recorded = sorted(RecordingSource(data_file(SESSION)).keys)
+    recorded = sorted(RecordedMarket(data_file(SESSION)).keys)
     found = resolve(conn, names + recorded, on=date(2025, 12, 23))
     assert [instrument.trading_symbol for instrument in found[:3]] == ["INFY", "NIFTY FUT 30 DEC 25", names[2]]
     assert [instrument.instrument_key for instrument in found[3:]] == recorded
@@ -263,7 +264,7 @@ def test_look_follows_the_spot_and_rolls_at_the_close_of_expiry(
     keeper = UniverseKeeper(config, database.url)
 
     def look(at: datetime, price: float) -> tuple[list[str], list[float]]:
-        conn.execute(query("ensure_partitions"), {"start": at, "end": at})
+        conn.execute(query("shared/ensure_partitions"), {"start": at, "end": at})
         conn.execute(
             "insert into ticks (ts, instrument_id, seq, traded, ltp, received_at) values (%s, %s, 1, true, %s, %s)",
             (at, spot.instrument_id, price, at),
@@ -349,7 +350,7 @@ def test_slow_list_is_waited_for_where_nothing_begins_without_it(
 @on_one_engine
 def test_refresh_asks_once_a_day_after_the_master_is_made(database: Database, home: Path) -> None:
     async def days() -> list[int]:
-        async with Simulator(RecordingSource(data_file(SESSION))) as simulator:
+        async with Simulator(RecordedMarket(data_file(SESSION))) as simulator:
             config = settings(home=home, upstox_api_url=simulator.url, upstox_assets_url=simulator.url)
             keeper, loads = UniverseKeeper(config, database.url), []
             tomorrow = datetime.now(UTC) + timedelta(days=1)
@@ -368,7 +369,7 @@ def test_calendar_is_fetched_from_the_vendor_kept_and_used_offline(home: Path) -
     special = {"exchange": "NFO", "start_time": 1_794_141_000_000, "end_time": 1_794_144_600_000}
 
     async def fetch() -> Calendar:
-        async with Simulator(RecordingSource(data_file(SESSION))) as simulator:
+        async with Simulator(RecordedMarket(data_file(SESSION))) as simulator:
             muhurat = {"date": "2026-11-08", "holiday_type": "SPECIAL_TIMING", "open_exchanges": [special]}
             simulator.holidays.append(muhurat)
             config = settings(home=home, upstox_api_url=simulator.url)
@@ -423,7 +424,7 @@ def test_universe_commands_refresh_plan_and_refuse(database: Database, home: Pat
         )
         [spot] = resolve(connection, ["NSE_INDEX|Nifty 50"], on=date(2026, 1, 1))
         connection.execute("insert into tickline.active_instruments values (%s, %s)", (spot.instrument_id, NOON))
-        connection.execute(query("ensure_partitions"), {"start": NOON, "end": NOON})
+        connection.execute(query("shared/ensure_partitions"), {"start": NOON, "end": NOON})
         statement = (
             "insert into ticks (ts, instrument_id, seq, traded, ltp, received_at) values (%s, %s, 1, true, 2500, %s)"
         )

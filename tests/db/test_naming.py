@@ -15,26 +15,26 @@ import psycopg
 import pytest
 from click.testing import CliRunner
 
-from ingest.backfill import Store
+from ingest.audit.journal_check import verify_stream
+from ingest.audit.volume_check import verify_volumes
 from ingest.cli import group
-from ingest.config import settings
-from ingest.consumer import Consumer, Limits
-from ingest.instruments import load_master
-from ingest.journal import Position, segment_name, segments_of
-from ingest.journal_reader import JournalReader
-from ingest.journal_writer import JournalLimits, JournalWriter
-from ingest.model import RecordKind
+from ingest.database.connections import Database
+from ingest.journal.folder import segment_name, segments_of
+from ingest.journal.reader import JournalReader
+from ingest.journal.sources import JournalSource
+from ingest.journal.writer import JournalLimits, JournalWriter
+from ingest.market.time import moment
+from ingest.model.records import Position, RecordKind
+from ingest.pipeline.consumer import Consumer, ConsumerLimits
+from ingest.pipeline.replay import replay
 from ingest.proto import upstox_feed_v3_pb2 as pb
-from ingest.replay import replay
-from ingest.session import moment
-from ingest.sources import JournalSource
-from ingest.supervisor import patient_writer
-from ingest.universe_keeper import UniverseKeeper, follow
-from ingest.upstox import UpstoxApi
-from ingest.verify import verify_stream
-from ingest.volumes import verify_volumes
-from ingest.writer import Writer
-from sql.database import Database
+from ingest.repair.backfill import Store
+from ingest.settings import settings
+from ingest.store.retrying_writer import retrying_writer
+from ingest.store.writer import Writer
+from ingest.universe.instrument_master import load_master
+from ingest.universe.keeper import UniverseKeeper, follow
+from ingest.upstox.rest import UpstoxApi
 from tests.engines import on_one_engine
 
 KEY, SHARE = "NSE_FO|53001", "NSE_EQ|INE009A01021"
@@ -83,11 +83,11 @@ class Stream:
 
     async def consume(self, between: Iterable[Callable[[Consumer], None]] = (), *, checkpoint: bool = True) -> Consumer:
         """Consume what is there, and after each step what it adds; without `checkpoint` as one that is killed."""
-        with patient_writer(Writer(self.database.url, "default"), settings()) as writer:
+        with retrying_writer(Writer(self.database.url, "default"), settings()) as writer:
             resume = writer.resume("1")
             reader = JournalReader(lambda: segments_of(self.folder), resume.checkpoint, follow=True)
             # The state is stored at the end only, and where a key came to mean another instrument.
-            consumer = Consumer(JournalSource(reader), writer, "1", Limits(checkpoint_s=1e9))
+            consumer = Consumer(JournalSource(reader), writer, "1", ConsumerLimits(checkpoint_s=1e9))
             consumer.resume(resume)
             running = asyncio.create_task(consumer.run())
             for step in itertools.chain([lambda _: None], between):

@@ -20,16 +20,17 @@ from click.testing import CliRunner
 from psycopg import sql as psql
 from psycopg.conninfo import conninfo_to_dict
 
-from analytics.copy_reader import CopyReader, read_frame
-from analytics.copy_way import Way
+from analytics.read.copy_reader import CopyReader, read_frame
+from analytics.read.copy_way import Way
 from ingest.cli import group
-from ingest.freshness import refresh_touched
-from ingest.writer import Writer
-from sql import apply, query
-from sql.database import Database, connect
-from sql.errors import StoreError
-from sql.server_user import ROOT_RUNS_AS
-from sql.sessions import PINS, TIME_LIMITS, options_named
+from ingest.database import upgrade as apply
+from ingest.database.connections import Database, connect
+from ingest.database.queries import query
+from ingest.database.server.user import ROOT_RUNS_AS
+from ingest.database.sessions import PINS, TIME_LIMITS, options_named
+from ingest.errors import StoreError
+from ingest.store.bar_refresh import refresh_touched
+from ingest.store.writer import Writer
 from tests.conftest import Template
 from tests.engines import on_one_engine
 from tests.fault.harness import wait_until
@@ -128,7 +129,7 @@ def test_refresh_outlasts_the_time_limits_of_a_role(
     with template.admin() as admin:
         admin.execute("alter role odd set statement_timeout = '50ms'")
         admin.execute("alter role odd set lock_timeout = '50ms'")
-    conn.execute(query("lock_bars"))
+    conn.execute(query("store/lock_bars"))
     waits = """
         select from pg_stat_activity
         where usename = 'odd' and wait_event_type = 'Lock' and clock_timestamp() - query_start > interval '200 ms'

@@ -10,16 +10,16 @@ from typing import Any
 import psycopg
 import pytest
 
-from ingest.config import settings
-from ingest.crowd import KEYS_MAX
-from ingest.journal import segments_of
-from ingest.journal_writer import JournalLimits, JournalWriter
-from ingest.model import RecordKind
+from ingest.audit.journal_check import verify_stream
+from ingest.audit.volume_check import verify_volumes
+from ingest.database.connections import Database
+from ingest.decode.frame_limits import KEYS_MAX
+from ingest.journal.folder import segments_of
+from ingest.journal.writer import JournalLimits, JournalWriter
+from ingest.model.records import RecordKind
+from ingest.pipeline.replay import replay
 from ingest.proto import upstox_feed_v3_pb2 as pb
-from ingest.replay import replay
-from ingest.verify import verify_stream
-from ingest.volumes import verify_volumes
-from sql.database import Database
+from ingest.settings import settings
 
 START_MS = 1_765_770_300_000  # 15 Dec 2025 09:15 IST
 GOOD, LISTED = "NSE_FO|53001", "NSE_EQ|INE009A01021"

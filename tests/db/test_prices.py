@@ -9,15 +9,15 @@ from typing import Any
 
 import pytest
 
-from ingest.candles import parse_prices
-from ingest.config import Settings, settings
-from ingest.simulator.market import GeneratedMarket
-from ingest.simulator.server import Simulator
-from ingest.simulator.session import Session
-from ingest.universe_keeper import RETRY_AFTER, UniverseKeeper
-from ingest.upstox import UpstoxApi
-from sql.database import Database
-from sql.errors import AuthorizationError, FeedError
+from ingest.database.connections import Database
+from ingest.errors import AuthorizationError, FeedError
+from ingest.settings import Settings, settings
+from ingest.simulator.exchange.market import GeneratedMarket
+from ingest.simulator.exchange.trading_day import TradingDay
+from ingest.simulator.server.app import Simulator
+from ingest.universe.keeper import RETRY_AFTER, UniverseKeeper
+from ingest.upstox.answers import parse_prices
+from ingest.upstox.rest import UpstoxApi
 from tests.fault.season import FIRST, SPOT, Season, at
 from tests.simulated import settings_for
 
@@ -34,7 +34,7 @@ def configured(simulator: Simulator, home: Path, **given: Any) -> Settings:
 
 def test_last_prices_are_those_of_the_feed_and_strangers_are_left_out(home: Path) -> None:
     async def run() -> None:
-        market = GeneratedMarket(Session(FIRST), instruments=20, rate=20)
+        market = GeneratedMarket(TradingDay(FIRST), instruments=20, rate=20)
         async with Simulator(market) as simulator, UpstoxApi(configured(simulator, home)) as api:
             keys = sorted(market.keys)
             found = await api.last_prices([*keys, "NSE_EQ|NOBODY"])

@@ -11,22 +11,24 @@ from typing import Any
 import pytest
 from click.testing import CliRunner
 
+from ingest.audit.journal_check import verify_stream
+from ingest.audit.volume_check import verify_volumes
 from ingest.cli import group
-from ingest.config import settings
-from ingest.decode import decode_all
-from ingest.journal import segments_of
-from ingest.journal_reader import JournalReader
-from ingest.journal_writer import JournalLimits, JournalWriter
-from ingest.model import TICK_COLUMN_NAMES, Frames, Record, RecordKind
+from ingest.database.connections import Database
+from ingest.decode.frames import decode_all
+from ingest.errors import DecodeError
+from ingest.journal.folder import segments_of
+from ingest.journal.reader import JournalReader
+from ingest.journal.recording import read_recording
+from ingest.journal.writer import JournalLimits, JournalWriter
+from ingest.model.frames import Frames
+from ingest.model.records import Record, RecordKind
+from ingest.model.ticks import TICK_COLUMN_NAMES
+from ingest.pipeline.replay import replay
 from ingest.proto import upstox_feed_v3_pb2 as pb
-from ingest.quarantine import quarantined, replay_quarantined
-from ingest.recording import read_recording
-from ingest.replay import replay
-from ingest.verify import verify_stream
-from ingest.volumes import verify_volumes
-from ingest.writer import Writer
-from sql.database import Database
-from sql.errors import DecodeError
+from ingest.repair.quarantine import quarantined, replay_quarantined
+from ingest.settings import settings
+from ingest.store.writer import Writer
 from tests.data import data_file
 
 FRAMES = 600
@@ -64,7 +66,7 @@ def recorded(database: Database, stream: Path, monkeypatch: pytest.MonkeyPatch) 
         return decode_all(payloads).without(wrong)
 
     with monkeypatch.context() as patch:
-        patch.setattr("ingest.consumer.decode_all", buggy)
+        patch.setattr("ingest.pipeline.consumer.decode_all", buggy)
         asyncio.run(replay(settings(), database.url, segments_of(stream)))
     return stream
 

@@ -13,8 +13,8 @@ from polars.testing import assert_frame_equal
 
 import analytics
 from analytics.schema import BARS, TICKS
-from sql.database import Database
-from sql.errors import ConfigError, Retryable, SchemaError
+from ingest.database.connections import Database
+from ingest.errors import ConfigError, Retryable, SchemaError
 
 INFY, FUTURE = "NSE_EQ|INE009A01021", "NSE_FO|49543"
 DAY, NEXT_DAY = date(2025, 12, 15), date(2025, 12, 16)
@@ -110,7 +110,7 @@ def test_bars_range_is_half_open_and_a_wide_bar_is_read_whole(
 
 @pytest.mark.parametrize("source", ["best", "ticks", "official"])
 def test_bars_five_minutes_equal_the_roll_up_of_one_minute(market: Connection, database: Database, source: Any) -> None:
-    from analytics.intervals import roll_up
+    from analytics.read.intervals import roll_up
 
     minute = analytics.bars([INFY, FUTURE], source=source, database=database)
     five = analytics.bars([INFY, FUTURE], interval=5, source=source, database=database)
@@ -157,7 +157,7 @@ def test_bars_read_by_several_connections_are_the_same(
 ) -> None:
     keys = ["NSE_EQ|LATE", FUTURE, INFY]
     alone = {interval: analytics.bars(keys, interval=interval, source=source, database=database) for interval in (1, 5)}
-    monkeypatch.setattr("analytics.reader.SHARE_INSTRUMENTS_MIN", 1)
+    monkeypatch.setattr("analytics.read.bars_and_ticks.SHARE_INSTRUMENTS_MIN", 1)
     for interval, frame in alone.items():
         assert_frame_equal(analytics.bars(keys, interval=interval, source=source, database=database), frame)
 

@@ -8,11 +8,11 @@ from threading import Event, Thread
 import pytest
 
 from ingest.cli.common import Readiness
-from ingest.patient_writer import Abandoned, PatientWriter
-from ingest.writer import Writer
-from sql.database import HEAD, Database, revision
-from sql.errors import ConfigError, Retryable, SchemaError
-from sql.settings import DatabaseSettings, load
+from ingest.database.connections import HEAD, Database, revision
+from ingest.database.settings import DatabaseSettings, load
+from ingest.errors import ConfigError, Retryable, SchemaError
+from ingest.store.retrying_writer import Abandoned, RetryingWriter
+from ingest.store.writer import Writer
 from tests.conftest import Template
 from tests.engines import on_one_engine
 from tests.fault.harness import wait_until
@@ -31,7 +31,7 @@ def test_embedded_server_that_does_not_start_is_away_until_it_does(home: Path) -
     whole = conf.read_text()
     conf.write_text(whole + "\nno such line\n")
     place = Database.place(load(DatabaseSettings, home=home, database_url=None, engine="postgres"))
-    patient = PatientWriter(Writer(place.url, "default", Readiness(place)), first_s=0.05, max_s=0.1)
+    patient = RetryingWriter(Writer(place.url, "default", Readiness(place)), first_s=0.05, max_s=0.1)
     with place, patient:
         assert not patient.meet(WITHIN_S) and patient.is_away
         assert "embedded database did not start" in patient.error.text
@@ -45,7 +45,7 @@ def test_database_of_another_engine_or_schema_is_away_and_asked_again(database: 
     other = Database(database.url, None, "timescale" if database.engine == "postgres" else "postgres")
     found = Readiness(other).attempt(WITHIN_S)
     assert isinstance(found, ConfigError) and "database uses engine" in str(found)
-    patient = PatientWriter(Writer(other.url, "default", Readiness(other)), first_s=0.05, max_s=0.1)
+    patient = RetryingWriter(Writer(other.url, "default", Readiness(other)), first_s=0.05, max_s=0.1)
     with patient:
         assert not patient.meet(WITHIN_S) and "database uses engine" in patient.error.text
         other.wanted_engine = None
@@ -67,7 +67,7 @@ def test_database_that_becomes_ready_late_is_away_until_then(template: Template,
     ready = Readiness(Slow(database.url, None))
     assert isinstance(ready.attempt(0.0), Retryable)
     assert asked.wait(WITHIN_S)
-    patient = PatientWriter(Writer(database.url, "default", ready), first_s=0.05, max_s=0.1)
+    patient = RetryingWriter(Writer(database.url, "default", ready), first_s=0.05, max_s=0.1)
     with patient:
         assert not patient.meet(0.0) and "did not answer" in patient.error.text
         held.set()
@@ -83,7 +83,7 @@ def test_ledger_that_has_numbers_recorded_without_it_is_no_ledger_to_go_on_with(
     )
     with database.connect(autocommit=True) as connection:
         connection.execute(insert)
-    patient = PatientWriter(Writer(database.url, "default"), first_s=0.05, max_s=0.1)
+    patient = RetryingWriter(Writer(database.url, "default"), first_s=0.05, max_s=0.1)
     with patient:
         assert patient.meet(WITHIN_S)
         assert patient.resume("1", unused_seq=101).last_seq == 100

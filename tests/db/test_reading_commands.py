@@ -16,9 +16,11 @@ import psycopg
 import pytest
 from click.testing import CliRunner, Result
 
-from analytics import cli, options, output, schema
-from sql.database import Database
-from sql.errors import ConfigError, StoreError, TicklineError
+from analytics import schema
+from analytics.cli import options, output
+from analytics.cli import read as cli
+from ingest.database.connections import Database
+from ingest.errors import ConfigError, StoreError, TicklineError
 
 BAR_COLUMNS = "instrument_key,bucket,open,high,low,close,volume,oi,source,quality,iv,delta,gamma"
 
@@ -74,7 +76,7 @@ def test_choices_of_the_commands_equal_those_of_their_owners() -> None:
 
 
 def test_help_of_commands_imports_no_polars() -> None:
-    code = "import sys, analytics.cli; assert not {'polars', 'psycopg'} & set(sys.modules), sorted(sys.modules)"
+    code = "import sys, analytics.cli.read; assert not {'polars', 'psycopg'} & set(sys.modules), sorted(sys.modules)"
     subprocess.run([sys.executable, "-c", code], check=True, timeout=30)
 
 
@@ -265,7 +267,7 @@ def test_sql_relations_of_the_contract_are_readable(market: Any) -> None:
 
 
 def test_sql_long_result_comes_whole(market: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("analytics.statement.BATCH_ROWS", 1000)
+    monkeypatch.setattr("analytics.read.statement.BATCH_ROWS", 1000)
     result = sql("select n, n * 0.5 as half from generate_series(1, 4321) as n", "--format", "csv")
     lines = result.stdout.splitlines()
     assert (len(lines), lines[1], lines[-1]) == (4322, "1,0.5", "4321,2160.5")

@@ -18,15 +18,15 @@ import polars as pl
 import pytest
 from click.testing import CliRunner
 
-from analytics.cli import reconcile_command
-from ingest.config import Settings
-from ingest.consumer import Consumer
-from ingest.master import read_master
-from ingest.recording import read_recording, write_recording
-from ingest.replay import replay
-from sql import query
-from sql.database import Database
-from sql.errors import CorruptionError, JournalError
+from analytics.cli.read import reconcile_command
+from ingest.database.connections import Database
+from ingest.database.queries import query
+from ingest.errors import CorruptionError, JournalError
+from ingest.journal.recording import read_recording, write_recording
+from ingest.pipeline.consumer import Consumer
+from ingest.pipeline.replay import replay
+from ingest.settings import Settings
+from ingest.universe.master_rows import read_master
 from tests.data import data_file
 
 SESSION = "session-20251215-open.frames.gz"
@@ -86,7 +86,7 @@ def test_backward_steps_are_kept_as_quotes(replayed: Database) -> None:
 
 def test_bar_and_gap_volumes_add_up_to_the_days_volume(replayed: Database) -> None:
     with replayed.connect() as connection:
-        found = connection.execute(query("day_volumes"), {"start": "2025-12-15", "end": "2025-12-16"}).fetchall()
+        found = connection.execute(query("shared/day_volumes"), {"start": "2025-12-15", "end": "2025-12-16"}).fetchall()
     assert len(found) == 8
     for _, key, of_bars, of_gaps, of_day in found:
         assert of_bars + of_gaps == of_day, key

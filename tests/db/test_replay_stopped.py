@@ -13,11 +13,11 @@ from typing import Any
 
 import pytest
 
-from ingest.config import settings
-from ingest.consumer import Account
-from ingest.replay import Stopped, replay
-from ingest.writer import Writer
-from sql.database import Database
+from ingest.database.connections import Database
+from ingest.pipeline.consumer import StreamCounts
+from ingest.pipeline.replay import Stopped, replay
+from ingest.settings import settings
+from ingest.store.writer import Writer
 from tests.data import REPOSITORY, data_file
 from tests.engines import on_one_engine
 from tests.fault.proxy import Proxy
@@ -28,9 +28,11 @@ def ticks(database: Database) -> int:
         return connection.execute("select count(*) from ticks").fetchone()[0]  # type: ignore[index]
 
 
-def run(database: Database, *paths: Path, batches: int | None = None, url: str = "", **given: Any) -> list[Account]:
+def run(
+    database: Database, *paths: Path, batches: int | None = None, url: str = "", **given: Any
+) -> list[StreamCounts]:
     """Replay, and stop after so many commits; return what was said of each stream."""
-    said: list[Account] = []
+    said: list[StreamCounts] = []
     write, commits = Writer.write, 0
 
     async def push(monkeypatch: pytest.MonkeyPatch) -> None:

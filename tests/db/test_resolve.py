@@ -8,8 +8,8 @@ from typing import Any
 import psycopg
 import pytest
 
-from sql.errors import ConfigError, SchemaError
-from sql.resolve import Instrument, resolve
+from ingest.database.resolve import Instrument, resolve
+from ingest.errors import ConfigError, SchemaError
 
 BEFORE_EXPIRY = date(2025, 12, 15)
 AFTER_EXPIRY = date(2025, 12, 31)

@@ -15,11 +15,11 @@ from click.testing import CliRunner
 from polars.testing import assert_frame_equal
 
 import analytics
-import sql
-from analytics.export import days_to_export, export_day
-from sql.database import Database
-from sql.errors import ConfigError, StoreError
-from sql.retention import DayReport, note_day, retain
+from analytics.read.export import days_to_export, export_day
+from ingest.database import queries
+from ingest.database.connections import Database
+from ingest.database.retention import DayReport, note_day, retain
+from ingest.errors import ConfigError, StoreError
 
 Connection = psycopg.Connection[Any]
 FIRST, DAYS, TICKS = date(2025, 12, 15), 3, 1200
@@ -37,7 +37,7 @@ def midnight(day: date) -> datetime:
 
 
 def refresh(conn: Connection, first: date, last: date) -> None:
-    conn.execute(sql.query("refresh_bars"), {"from_ts": midnight(first), "to_ts": midnight(last)})
+    conn.execute(queries.query("store/refresh_bars"), {"from_ts": midnight(first), "to_ts": midnight(last)})
 
 
 def add_ticks(conn: Connection, day: date, *, count: int = TICKS, at: timedelta = timedelta(hours=4)) -> None:

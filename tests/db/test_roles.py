@@ -13,16 +13,16 @@ from click.testing import CliRunner
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
 
 import analytics
-from analytics.statement import select
+from analytics.read.statement import select
 from ingest.cli import group
 from ingest.cli.common import ready_database
-from ingest.config import Settings
-from sql import apply
-from sql.database import Database, connect
-from sql.embedded import SUPERUSER
-from sql.errors import StoreError
-from sql.roles import OWNER, READER
-from sql.settings import DatabaseSettings, Engine, load
+from ingest.database import upgrade as apply
+from ingest.database.connections import Database, connect
+from ingest.database.server.embedded import SUPERUSER
+from ingest.database.server.roles import OWNER, READER
+from ingest.database.settings import DatabaseSettings, Engine, load
+from ingest.errors import StoreError
+from ingest.settings import Settings
 from tests.conftest import Template
 from tests.engines import on_one_engine
 from tests.fault.harness import wait_until

@@ -13,12 +13,12 @@ import psycopg
 import pytest
 from psycopg.conninfo import make_conninfo
 
-import sql
-from ingest.model import TICK_COLUMNS
-from sql import apply
-from sql.database import HEAD, Database, check_schema, connect, revision, translate
-from sql.errors import ConfigError, Rejected, Retryable, SchemaError, StoreError
-from sql.settings import DatabaseSettings, load
+from ingest.database import queries
+from ingest.database import upgrade as apply
+from ingest.database.connections import HEAD, Database, check_schema, connect, revision, translate
+from ingest.database.settings import DatabaseSettings, load
+from ingest.errors import ConfigError, Rejected, Retryable, SchemaError, StoreError
+from ingest.model.ticks import TICK_COLUMNS
 from tests.conftest import Template
 from tests.engines import on_one_engine
 
@@ -154,17 +154,17 @@ def test_upgrade_keeps_what_is_there_and_the_bars_of_days_whose_ticks_were_dropp
             )
         # The count is reset within the last minute: 35 are traded behind it.
         conn.execute("update ticks set vtt = 70, volume = 35 where ts = '2026-01-06 04:20+00'")
-        conn.execute(sql.query("refresh_bars"), {"from_ts": "2026-01-05", "to_ts": "2026-01-07"})
+        conn.execute(queries.query("store/refresh_bars"), {"from_ts": "2026-01-05", "to_ts": "2026-01-07"})
         for day in dropped:
             conn.execute("insert into days (day, dropped_at) values (%s, now())", (day,))
-            conn.execute(sql.query("drop_day"), {"day": day})
+            conn.execute(queries.query("database/drop_day"), {"day": day})
         before = [conn.execute(statement).fetchall() for statement in BARS]
         with pytest.raises(SchemaError, match=r"older than .*: run `tickline db upgrade`"):
             _ = Database(older.url, None).engine
         assert apply.upgrade(older)[-1] == HEAD
         assert [conn.execute(statement).fetchall() for statement in BARS] == before
         for _ in range(2):
-            conn.execute(sql.query("refresh_bars"), {"from_ts": "2026-01-05", "to_ts": "2026-01-07"})
+            conn.execute(queries.query("store/refresh_bars"), {"from_ts": "2026-01-05", "to_ts": "2026-01-07"})
         after = [conn.execute(statement).fetchall() for statement in BARS]
         volume = 6
         assert [[row[:volume] for row in rows] for rows in after] == [[row[:volume] for row in rows] for rows in before]
@@ -193,13 +193,15 @@ def test_upgrade_that_was_killed_before_kept_bars_were_shown_is_finished_by_the_
 
 def test_upgrade_two_processes_at_once_make_one_schema(empty_database: Database, engine: str) -> None:
     program = (
-        "import sys; from sql import apply; from sql.database import Database; "
+        "import sys; from ingest.database import upgrade as apply; from ingest.database.connections import Database; "
         "print(apply.upgrade(Database(sys.argv[1], None, sys.argv[2])))"
     )
     arguments = [sys.executable, "-c", program, empty_database.url, engine]
 
     def run(_: int) -> subprocess.CompletedProcess[str]:
-        return subprocess.run(arguments, capture_output=True, text=True, cwd=sql.ROOT.parent, timeout=60, check=False)
+        return subprocess.run(
+            arguments, capture_output=True, text=True, cwd=queries.ROOT.parent, timeout=60, check=False
+        )
 
     with ThreadPoolExecutor(2) as pool:
         runs = list(pool.map(run, range(2)))
@@ -285,7 +287,7 @@ def test_status_empty_database_has_no_revision(empty_database: Database) -> None
 
 
 def test_ddl_head_is_the_newest_folder_and_revision() -> None:
-    folders = sorted(path.name for path in (sql.ROOT / "ddl").iterdir() if path.is_dir())
+    folders = sorted(path.name for path in (queries.ROOT / "ddl").iterdir() if path.is_dir())
     revisions = sorted(path.name[:4] for path in (apply.script_location() / "versions").glob("*.py"))
     assert folders == revisions
     assert folders[-1] == HEAD
@@ -298,7 +300,7 @@ def test_migrations_hold_no_sql() -> None:
 
 
 def test_alembic_folder_does_not_shadow_the_package() -> None:
-    root = sql.ROOT.parent
+    root = queries.ROOT.parent
     assert not (root / "alembic" / "__init__.py").exists()
     done = subprocess.run(
         [sys.executable, "-c", "import alembic; print(alembic.__file__)"],

@@ -10,16 +10,16 @@ from typing import Any
 import pytest
 
 import analytics
-from analytics.session import EQUITY_OPEN, OPENS
-from ingest.backfill import Store, day_span
-from ingest.candles import Candle
-from ingest.config import settings
+from analytics.market_time import EQUITY_OPEN, OPENS
+from ingest.database.connections import Database
+from ingest.journal.recording import write_recording
+from ingest.market.calendar import EXCHANGES, usual_hours
+from ingest.pipeline.replay import replay
 from ingest.proto import upstox_feed_v3_pb2 as pb
-from ingest.recording import write_recording
-from ingest.replay import replay
-from ingest.session import EXCHANGES, calendar_of, usual_hours
-from ingest.universe_keeper import UniverseKeeper
-from sql.database import Database
+from ingest.repair.backfill import Store, day_span
+from ingest.settings import settings
+from ingest.universe.keeper import UniverseKeeper
+from ingest.upstox.answers import Candle, calendar_of
 
 KEY = "NSE_EQ|INE009A01021"
 SUNDAY, FRIDAY = "2026-11-08", "2026-11-27"

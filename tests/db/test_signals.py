@@ -19,24 +19,24 @@ import psycopg
 import pytest
 from click.testing import CliRunner
 
-from analytics import signals
-from analytics.handlers import append_to_log, post
-from analytics.rules import DEFAULT
-from analytics.signals import Scope, find, follow
-from analytics.spikes_cli import command
-from ingest.config import Settings
-from ingest.model import FrameType
-from ingest.recording import write_recording
-from ingest.replay import replay
-from ingest.simulator.market import GeneratedMarket
-from ingest.simulator.prices import PlantedSpike
-from ingest.simulator.session import Session
-from ingest.simulator.wire import entry, feed_response
-from sql.database import Database
+from analytics.cli.spikes import command
+from analytics.signals import find as signals
+from analytics.signals.find import Scope, find, follow
+from analytics.signals.notify import append_to_log, post
+from analytics.signals.rules import DEFAULT
+from ingest.database.connections import Database
+from ingest.journal.recording import write_recording
+from ingest.model.frames import FrameType
+from ingest.pipeline.replay import replay
+from ingest.settings import Settings
+from ingest.simulator.exchange.market import GeneratedMarket
+from ingest.simulator.exchange.prices import PlantedSpike
+from ingest.simulator.exchange.trading_day import TradingDay
+from ingest.simulator.server.frame_bytes import entry, feed_response
 from tests.engines import on_one_engine
 
 FUTURE = "NSE_FO|35000"
-SESSION = Session(date(2026, 1, 5), cash_closes=time(10, 5), derivatives_close=time(10, 5))
+SESSION = TradingDay(date(2026, 1, 5), cash_closes=time(10, 5), derivatives_close=time(10, 5))
 OPEN = datetime(2026, 1, 5, 3, 45, tzinfo=UTC)
 PLANTED = [PlantedSpike(FUTURE, 36, 2.5, 20.0), PlantedSpike("NSE_EQ|INE002A01018", 45, -3.0, 25.0)]
 EXPECTED = [(spike.instrument_key, OPEN + timedelta(minutes=spike.minute)) for spike in PLANTED]

@@ -10,14 +10,14 @@ from typing import Any
 
 import pytest
 
-from ingest.config import Settings, settings
-from ingest.life import State
-from ingest.replay import replay
-from ingest.simulator.recorded import RecordingSource
-from ingest.simulator.server import Simulator
-from ingest.supervisor import Progress, start
-from sql.database import Database
-from sql.errors import ConfigError, JournalError, StoreError
+from ingest.database.connections import Database
+from ingest.errors import ConfigError, JournalError, StoreError
+from ingest.feed.lifecycle import State
+from ingest.live.supervisor import Run, start
+from ingest.pipeline.replay import replay
+from ingest.settings import Settings, settings
+from ingest.simulator.recorded import RecordedMarket
+from ingest.simulator.server.app import Simulator
 from tests.data import data_file
 from tests.engines import on_one_engine
 from tests.simulated import settings_for
@@ -45,11 +45,11 @@ async def ingest(
     database: Database,
     config: Settings,
     keys: list[str],
-    until: Callable[[Progress], bool],
-) -> Progress:
+    until: Callable[[Run], bool],
+) -> Run:
     """Run `start` until a condition on its progress holds."""
     stop = asyncio.Event()
-    seen: list[Progress] = []
+    seen: list[Run] = []
 
     async def watch() -> None:
         while not (seen and until(seen[-1])):
@@ -78,10 +78,10 @@ def test_subscription_that_fails_ends_the_process_and_not_the_flow_of_frames_onl
     def broken(*_: object, **__: object) -> bytes:
         raise RuntimeError("a bug")
 
-    monkeypatch.setattr("ingest.feed.request", broken)
+    monkeypatch.setattr("ingest.feed.connection.request", broken)
 
     async def run() -> None:
-        source = RecordingSource(data_file(SESSION))
+        source = RecordedMarket(data_file(SESSION))
         async with Simulator(source) as simulator:
             await ingest(simulator, database, configured(simulator, home), ["NSE_FO|51460"], lambda _: False)
 
@@ -109,8 +109,8 @@ def test_session_through_the_socket_gives_the_ticks_of_a_replay(
 ) -> None:
     path = request.getfixturevalue(recording)
 
-    async def through_the_socket() -> Progress:
-        async with Simulator(RecordingSource(path), speed=math.inf) as simulator:
+    async def through_the_socket() -> Run:
+        async with Simulator(RecordedMarket(path), speed=math.inf) as simulator:
             config = configured(simulator, home, feed_route=route)
             return await ingest(
                 simulator,
@@ -136,8 +136,8 @@ def test_session_through_the_socket_gives_the_ticks_of_a_replay(
 def test_stop_commits_what_was_received_and_restart_goes_on(database: Database, home: Path) -> None:
     path = data_file(SESSION)
 
-    async def in_two_runs() -> tuple[Progress, Progress]:
-        async with Simulator(RecordingSource(path), speed=math.inf) as simulator:
+    async def in_two_runs() -> tuple[Run, Run]:
+        async with Simulator(RecordedMarket(path), speed=math.inf) as simulator:
             config = configured(simulator, home)
             keys = sorted(simulator.source.keys)
             first = await ingest(
@@ -162,11 +162,11 @@ def test_stop_commits_what_was_received_and_restart_goes_on(database: Database, 
 
 @on_one_engine
 def test_dropped_connection_is_made_again_with_a_new_code(database: Database, home: Path) -> None:
-    async def with_drops() -> Progress:
-        async with Simulator(RecordingSource(data_file(SESSION)), speed=math.inf) as simulator:
+    async def with_drops() -> Run:
+        async with Simulator(RecordedMarket(data_file(SESSION)), speed=math.inf) as simulator:
             dropped = 0
 
-            def until(progress: Progress) -> bool:
+            def until(progress: Run) -> bool:
                 nonlocal dropped
                 if progress.feed.stats.frames > 2_000 * (dropped + 1) and dropped < 3:
                     dropped += 1
@@ -195,14 +195,14 @@ def test_refused_token_is_said_once_and_a_new_one_in_env_file_is_taken(
     monkeypatch.chdir(home)
     monkeypatch.delenv("UPSTOX_ACCESS_TOKEN", raising=False)
 
-    async def refused() -> Progress:
-        async with Simulator(RecordingSource(data_file(SESSION)), speed=math.inf) as simulator:
+    async def refused() -> Run:
+        async with Simulator(RecordedMarket(data_file(SESSION)), speed=math.inf) as simulator:
             config = configured(
                 simulator, home, upstox_access_token="wrong-secret", token_poll_s=0.02, feed_route=route
             )
             waited = 0
 
-            def until(progress: Progress) -> bool:
+            def until(progress: Run) -> bool:
                 nonlocal waited
                 waited += progress.feed.life.state is State.WAITING_FOR_TOKEN
                 if waited == 20:
@@ -227,13 +227,13 @@ def test_no_token_is_said_before_anything_is_started(database: Database, home: P
 def test_second_ingester_on_one_journal_or_one_collector_is_refused(
     database: Database, home: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("ingest.writer.LOCK_SECONDS_MAX", 0.1)
+    monkeypatch.setattr("ingest.store.writer.LOCK_SECONDS_MAX", 0.1)
 
     async def twice() -> None:
-        async with Simulator(RecordingSource(data_file(SESSION)), speed=1.0) as simulator:
+        async with Simulator(RecordedMarket(data_file(SESSION)), speed=1.0) as simulator:
             keys = sorted(simulator.source.keys)
             stop = asyncio.Event()
-            running: list[Progress] = []
+            running: list[Run] = []
             first = asyncio.create_task(
                 start(configured(simulator, home), database.url, keys, stop=stop, ready=running.append)
             )

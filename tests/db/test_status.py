@@ -16,14 +16,14 @@ import aiohttp
 import pytest
 import uvicorn
 
-from ingest.access import stored_token
-from ingest.config import settings
-from ingest.handlers import Handler, Tick, load_handler
-from ingest.keystates import KeyState
-from ingest.model import MODE_NAMES
-from ingest.status import health, latest_tick, latest_ticks, websocket_status
-from sql.database import Database
-from sql.errors import ConfigError
+from ingest.database.connections import Database
+from ingest.errors import ConfigError
+from ingest.feed.key_states import KeyState
+from ingest.live.access import stored_token
+from ingest.live.status import health, latest_tick, latest_ticks, websocket_status
+from ingest.live.tick_handlers import Handler, Tick, load_handler
+from ingest.model.frames import MODE_NAMES
+from ingest.settings import settings
 from tests.data import REPOSITORY
 from tests.engines import on_one_engine
 from tests.fault.live import running, until
@@ -243,7 +243,7 @@ def test_latest_tick_is_had_by_key_without_a_walk_over_the_others(database: Data
 def test_port_that_is_taken_costs_the_status_only_until_it_is_free(
     database: Database, home: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("ingest.api.PORT_RETRY_S", 0.1)
+    monkeypatch.setattr("ingest.live.http_api.PORT_RETRY_S", 0.1)
 
     async def run() -> None:
         with socket.create_server(("127.0.0.1", 0)) as taken:
@@ -269,7 +269,7 @@ def test_status_that_fails_begins_again(
         await loop(server)
 
     monkeypatch.setattr(uvicorn.Server, "main_loop", failing)
-    monkeypatch.setattr("ingest.fence.FIRST_S", 0.05)
+    monkeypatch.setattr("ingest.live.fence.FIRST_S", 0.05)
 
     async def run() -> None:
         async with running(database, home, api_port=port) as run:

@@ -10,13 +10,13 @@ from typing import Any
 import psycopg
 import pytest
 
-from ingest.config import settings
-from ingest.journal import segments_of
-from ingest.journal_writer import JournalLimits, JournalWriter
-from ingest.line import SEQ_STEP
-from ingest.replay import replay
-from ingest.volumes import verify_volumes
-from sql.database import Database
+from ingest.audit.volume_check import verify_volumes
+from ingest.database.connections import Database
+from ingest.journal.folder import segments_of
+from ingest.journal.writer import JournalLimits, JournalWriter
+from ingest.live.stream import SEQ_STEP
+from ingest.pipeline.replay import replay
+from ingest.settings import settings
 from tests.unit.expected import Expected, bars_of
 from tests.unit.streams import stream
 

@@ -14,20 +14,20 @@ import psycopg
 import pytest
 from click.testing import CliRunner
 
+from ingest.audit.journal_check import verify_stream
+from ingest.audit.report import StreamReport
+from ingest.audit.volume_check import VolumeReport, verify_volumes
 from ingest.cli import group
-from ingest.config import settings
-from ingest.journal import segment_name, segments_of
-from ingest.journal_keeper import keep
-from ingest.journal_reader import JournalReader
-from ingest.journal_writer import JournalLimits, JournalWriter
-from ingest.model import RecordKind
-from ingest.recording import read_recording
-from ingest.replay import replay
-from ingest.segment_check import StreamReport
-from ingest.verify import verify_stream
-from ingest.volumes import VolumeReport, verify_volumes
-from sql.database import Database
-from sql.retention import retain
+from ingest.database.connections import Database
+from ingest.database.retention import retain
+from ingest.journal.folder import segment_name, segments_of
+from ingest.journal.housekeeping import tidy
+from ingest.journal.reader import JournalReader
+from ingest.journal.recording import read_recording
+from ingest.journal.writer import JournalLimits, JournalWriter
+from ingest.model.records import RecordKind
+from ingest.pipeline.replay import replay
+from ingest.settings import settings
 from tests.data import data_file
 
 FRAMES = 1_500
@@ -239,7 +239,7 @@ def test_segment_that_is_compressed_between_look_up_and_opening_is_read(database
     def compress(name: str) -> None:  # the keeper of an ingester, after the list of segments was made
         if not compressed:
             compressed.append(name)
-            keep(stream, None, keep_days=10_000, quota_bytes=0, now=datetime.now(UTC))
+            tidy(stream, None, keep_days=10_000, quota_bytes=0, now=datetime.now(UTC))
 
     report = verify(database, stream, show=compress)
     assert report.adds_up, report.problems

@@ -19,11 +19,12 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
-from ingest.journal import order_of, segment_name, segments_of
-from ingest.journal_reader import JournalReader
-from ingest.master import read_master
-from ingest.model import TICK_COLUMN_NAMES, Record, RecordKind
-from sql.database import Database
+from ingest.database.connections import Database
+from ingest.journal.folder import segment_name, segments_of
+from ingest.journal.reader import JournalReader
+from ingest.model.records import Record, RecordKind, order_of
+from ingest.model.ticks import TICK_COLUMN_NAMES
+from ingest.universe.master_rows import read_master
 from tests.conftest import Template
 from tests.data import REPOSITORY
 

@@ -12,16 +12,16 @@ from datetime import date
 from pathlib import Path
 from typing import Any
 
-from ingest.config import settings
-from ingest.keystates import KeyState
-from ingest.life import State
-from ingest.service import Service
-from ingest.simulator.market import GeneratedMarket
-from ingest.simulator.server import Simulator
-from ingest.simulator.session import Session, latest_weekday
-from ingest.supervisor import Progress, start
-from ingest.timepiece import Timepiece
-from sql.database import Database
+from ingest.database.connections import Database
+from ingest.feed.key_states import KeyState
+from ingest.feed.lifecycle import State
+from ingest.live.ingestion import Ingestion
+from ingest.live.supervisor import Run, start
+from ingest.settings import settings
+from ingest.simulator.exchange.market import GeneratedMarket
+from ingest.simulator.exchange.trading_day import TradingDay, latest_weekday
+from ingest.simulator.server.app import Simulator
+from ingest.time_source import TimeSource
 from tests.simulated import settings_for
 
 DAY = latest_weekday(date(2026, 11, 19))
@@ -29,14 +29,14 @@ WITHIN_S = 60.0
 
 
 def market(instruments: int = 60, rate: float = 600.0) -> GeneratedMarket:
-    return GeneratedMarket(Session(DAY), seed=3, instruments=instruments, rate=rate)
+    return GeneratedMarket(TradingDay(DAY), seed=3, instruments=instruments, rate=rate)
 
 
 class Running:
     """`start` on a simulator, in this process."""
 
     def __init__(
-        self, simulator: Simulator, database: Database, home: Path, timepiece: Timepiece | None = None, **given: Any
+        self, simulator: Simulator, database: Database, home: Path, timepiece: TimeSource | None = None, **given: Any
     ) -> None:
         self.simulator, self.database = simulator, database
         values: dict[str, Any] = settings_for(simulator, home) | {
@@ -48,7 +48,7 @@ class Running:
         self.config = settings(**values | given)
         self._timepiece = timepiece
         self._stop = asyncio.Event()
-        self._seen: list[Progress] = []
+        self._seen: list[Run] = []
 
     async def begin(self, keys: list[str]) -> None:
         self._task = asyncio.create_task(
@@ -66,7 +66,7 @@ class Running:
             await self._task
 
     @property
-    def service(self) -> Service:
+    def service(self) -> Ingestion:
         service = self._seen[0].service
         assert service is not None
         return service

@@ -23,8 +23,8 @@ def main() -> None:
     import signal
 
     for name in {place.partition(":")[0] for place in ingest.cli.COMMANDS.values()} | {
-        "ingest.supervisor",
-        "ingest.api",
+        "ingest.live.supervisor",
+        "ingest.live.http_api",
     }:
         importlib.import_module(name)
     cases, codes, running = json.load(sys.stdin), [], {}

@@ -15,18 +15,16 @@ from itertools import count
 from pathlib import Path
 from typing import Any
 
-from ingest.config import settings
+from ingest.database.connections import Database
+from ingest.live.ingestion import Ingestion
+from ingest.live.supervisor import Run, start
 from ingest.proto import upstox_feed_v3_pb2 as pb
-from ingest.service import Service
-from ingest.simulator.bars import MinuteBar
-from ingest.simulator.faults import Faults
-from ingest.simulator.server import Simulator
-from ingest.simulator.source import Instrument, MarketFrame, Source
-from ingest.simulator.wire import SEGMENTS
-from ingest.supervisor import Progress, start
-from ingest.timepiece import Timepiece
-from ingest.universe_keeper import UniverseKeeper
-from sql.database import Database
+from ingest.settings import settings
+from ingest.simulator.server.app import Simulator
+from ingest.simulator.server.faults import Faults
+from ingest.simulator.source import SEGMENTS, Instrument, MarketFrame, MinuteBar, Source
+from ingest.time_source import TimeSource
+from ingest.universe.keeper import UniverseKeeper
 from tests.fault.live import until
 from tests.simulated import settings_for
 
@@ -46,7 +44,7 @@ def at(day: date, hour: int, minute: int, second: int = 0) -> datetime:
     return datetime.combine(day, time(hour, minute, second), UTC) - IST
 
 
-class Dial(Timepiece):
+class Dial(TimeSource):
     """A clock that stands until it is turned."""
 
     def __init__(self, begin: datetime) -> None:
@@ -87,7 +85,7 @@ class Dial(Timepiece):
 class Turned:
     """`start` and a simulator that share a dial, and how the time is moved on."""
 
-    def __init__(self, dial: Dial, simulator: Simulator, running: asyncio.Task[Progress], service: Service) -> None:
+    def __init__(self, dial: Dial, simulator: Simulator, running: asyncio.Task[Run], service: Ingestion) -> None:
         self.dial, self.simulator, self.service = dial, simulator, service
         self.feed = service.lines[0].feed
         self._running = running
@@ -154,7 +152,7 @@ async def turned(
         config = settings(**values | given)
         keeper = UniverseKeeper(config, database.url)
         keys = (await keeper.wanted(dial.now())).keys
-        stop, seen = asyncio.Event(), list[Progress]()
+        stop, seen = asyncio.Event(), list[Run]()
         running = asyncio.create_task(
             start(config, database.url, keys, stop=stop, keeper=keeper, ready=seen.append, timepiece=dial)
         )

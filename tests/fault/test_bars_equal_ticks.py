@@ -5,10 +5,10 @@ from __future__ import annotations
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
-from ingest.freshness import refresh_touched
-from ingest.journal import segments_of
-from sql.database import Database
-from sql.retention import retain
+from ingest.database.connections import Database
+from ingest.database.retention import retain
+from ingest.journal.folder import segments_of
+from ingest.store.bar_refresh import refresh_touched
 from tests.conftest import Template
 from tests.engines import on_one_engine
 from tests.fault.harness import Command, Ingester, Market, check_bars, rows, wait_until

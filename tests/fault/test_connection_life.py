@@ -11,21 +11,21 @@ from pathlib import Path
 
 import pytest
 
-from ingest.cli.login import store_token
-from ingest.journal import now_us, segments_of
-from ingest.keystates import KeyState
-from ingest.life import State
-from ingest.model import RecordKind
-from ingest.planner import LIMITS, Limit
+from ingest.audit.journal_check import verify_stream
+from ingest.cli.record.login import store_token
+from ingest.database.connections import Database
+from ingest.feed.key_states import KeyState
+from ingest.feed.lifecycle import State
+from ingest.journal.folder import segments_of
+from ingest.live.status import health, websocket_status
+from ingest.model.records import RecordKind
 from ingest.proto import upstox_feed_v3_pb2 as pb
-from ingest.simulator.faults import Faults
-from ingest.simulator.market import GeneratedMarket
-from ingest.simulator.server import Simulator
-from ingest.simulator.session import Session
-from ingest.status import health, websocket_status
-from ingest.timepiece import Timepiece
-from ingest.verify import verify_stream
-from sql.database import Database
+from ingest.simulator.exchange.market import GeneratedMarket
+from ingest.simulator.exchange.trading_day import TradingDay
+from ingest.simulator.server.app import Simulator
+from ingest.simulator.server.faults import Faults
+from ingest.time_source import TimeSource, now_us
+from ingest.universe.connection_plan import LIMITS, Limit
 from tests.engines import on_one_engine
 from tests.fault.harness import records_of
 from tests.fault.live import DAY, Running, market, running, until
@@ -92,7 +92,7 @@ def test_connection_that_ends_is_live_again_and_leaves_one_gap(
 def test_refusal_is_survived_and_the_gap_lasts_as_long(
     database: Database, home: Path, status: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("ingest.tokens.RETRY_S", 0.3)
+    monkeypatch.setattr("ingest.upstox.tokens.RETRY_S", 0.3)
 
     async def run() -> None:
         async with running(database, home, token_poll_s=0.05) as run:
@@ -240,7 +240,7 @@ def test_spoilt_frames_neither_end_the_connection_nor_count_volume_twice(
 
 
 def test_clock_that_is_6_s_slow_moves_no_tick(database: Database, home: Path) -> None:
-    class Slow(Timepiece):
+    class Slow(TimeSource):
         def now_us(self) -> int:
             return now_us() - 6_000_000
 
@@ -302,8 +302,8 @@ def test_closed_market_is_silent_without_alarm_and_left_alone(
     database: Database, home: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """No storm at night: one try in `closed_retry_s`; and what comes back then is taken."""
-    monkeypatch.setattr("ingest.segments.LINGER", timedelta(0))
-    hours = Session(DAY, opens=time(15, 38), cash_closes=time(15, 39), derivatives_close=time(15, 40))
+    monkeypatch.setattr("ingest.market.segment_states.LINGER", timedelta(0))
+    hours = TradingDay(DAY, opens=time(15, 38), cash_closes=time(15, 39), derivatives_close=time(15, 40))
     short = GeneratedMarket(hours, seed=3, instruments=60, rate=300.0)
 
     async def run() -> None:

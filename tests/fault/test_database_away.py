@@ -16,13 +16,15 @@ import pytest
 from psycopg import sql as psql
 from psycopg.conninfo import conninfo_to_dict
 
-from ingest.journal import Position, segment_name, segments_of
-from ingest.patient_writer import Abandoned, PatientWriter
-from ingest.writer import Writer
-from sql import apply, postmaster
-from sql.database import HEAD, Database
-from sql.embedded import EmbeddedServer, embedded_server
-from sql.settings import DatabaseSettings, Engine
+from ingest.database import upgrade as apply
+from ingest.database.connections import HEAD, Database
+from ingest.database.server import postmaster
+from ingest.database.server.embedded import EmbeddedServer, embedded_server
+from ingest.database.settings import DatabaseSettings, Engine
+from ingest.journal.folder import segment_name, segments_of
+from ingest.model.records import Position
+from ingest.store.retrying_writer import Abandoned, RetryingWriter
+from ingest.store.writer import Writer
 from tests.conftest import NO_JOBS, Template
 from tests.engines import on_one_engine
 from tests.fault.harness import (
@@ -300,7 +302,7 @@ def test_row_that_the_database_rejects_is_kept_aside_and_the_others_are_written(
 def test_writer_is_closed_when_its_thread_has_left_it(database: Database) -> None:
     """Closed under the thread, the connection's memory was used after it was freed: a segmentation fault."""
     ended: list[BaseException] = []
-    patient = PatientWriter(Writer(database.url, "default"), first_s=0.05, max_s=0.1)
+    patient = RetryingWriter(Writer(database.url, "default"), first_s=0.05, max_s=0.1)
     assert patient.meet(WITHIN_S)
 
     def use() -> None:

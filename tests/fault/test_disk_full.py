@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from ingest.journal import segments_of
-from sql.database import Database
+from ingest.database.connections import Database
+from ingest.journal.folder import segments_of
 from tests.conftest import Template
 from tests.engines import on_one_engine
 from tests.fault.harness import (
@@ -26,7 +26,7 @@ from tests.fault.harness import (
 )
 
 MIB = 2**20
-FULL = "ERROR ingest.feed journal cannot be written"
+FULL = "ERROR ingest.feed.connection journal cannot be written"
 AGAIN = "journal can be written again"
 
 

@@ -6,9 +6,9 @@ import os
 import signal
 from pathlib import Path
 
-from sql import postmaster
-from sql.database import Database
-from sql.settings import DatabaseSettings, Engine, load
+from ingest.database.connections import Database
+from ingest.database.server import postmaster
+from ingest.database.settings import DatabaseSettings, Engine, load
 from tests.conftest import Template
 from tests.engines import on_one_engine
 from tests.fault.harness import Ingester, Market, check_account, check_ticks, stream_folder, wait_until

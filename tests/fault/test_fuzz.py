@@ -13,11 +13,11 @@ from typing import Any, NamedTuple
 import pytest
 from google.protobuf.message import DecodeError, Message
 
-from ingest.clock import DEPARTS_MS
-from ingest.decode import CURRENT_MS_MAX, CURRENT_MS_MIN
+from ingest.database.connections import Database
+from ingest.journal.recording import read_recording, write_recording
+from ingest.market.time import CURRENT_MS_MAX, CURRENT_MS_MIN
+from ingest.pipeline.stray_frames import DEPARTS_MS
 from ingest.proto import upstox_feed_v3_pb2 as pb
-from ingest.recording import read_recording, write_recording
-from sql.database import Database
 from tests.fault.harness import Command, rows
 
 SEED = 20251215

@@ -18,10 +18,10 @@ from pathlib import Path
 
 import pytest
 
-from ingest.config import settings
-from ingest.upstox import UpstoxApi
-from sql.database import Database
-from sql.errors import FeedError
+from ingest.database.connections import Database
+from ingest.errors import FeedError
+from ingest.settings import settings
+from ingest.upstox.rest import UpstoxApi
 from tests.data import REPOSITORY
 from tests.engines import on_one_engine
 from tests.fault.harness import QUICK
@@ -39,7 +39,7 @@ def vendor() -> Iterator[str]:
 
 
 def test_every_question_lives_through_every_answer(vendor: str, home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("ingest.upstox.TRIES_MAX", 2)
+    monkeypatch.setattr("ingest.upstox.rest.TRIES_MAX", 2)
     questions = {
         "authorize": lambda api: api.authorize(),
         "login": lambda api: api.login("code", "http://x/"),

@@ -18,7 +18,7 @@ import psutil
 import pytest
 from aiohttp import ClientSession, web
 
-from sql.database import Database
+from ingest.database.connections import Database
 from tests.data import data_file
 from tests.engines import on_one_engine
 from tests.fault.harness import Ingester, Market, committed, wait_until

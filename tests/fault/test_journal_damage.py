@@ -16,15 +16,16 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from ingest import journal_writer
-from ingest.journal import now_us, recover, segments_of
-from ingest.journal_keeper import keep
-from ingest.journal_reader import JournalReader
-from ingest.journal_writer import JournalLimits, JournalWriter
-from ingest.model import Record, RecordKind
-from ingest.recording import read_recording
-from sql.database import Database
-from sql.errors import JournalError
+from ingest.database.connections import Database
+from ingest.errors import JournalError
+from ingest.journal import writer as journal_writer
+from ingest.journal.folder import recover, segments_of
+from ingest.journal.housekeeping import tidy
+from ingest.journal.reader import JournalReader
+from ingest.journal.recording import read_recording
+from ingest.journal.writer import JournalLimits, JournalWriter
+from ingest.model.records import Record, RecordKind
+from ingest.time_source import now_us
 from tests.engines import on_one_engine
 from tests.fault.harness import (
     Command,
@@ -87,7 +88,7 @@ def segment(request: pytest.FixtureRequest, tmp_path: Path, payloads: list[bytes
     path = write(tmp_path, payloads)
     if request.param == "compressed":
         write(tmp_path, payloads[:1], next_seq=100)
-        keep(tmp_path, None, keep_days=1, quota_bytes=0, now=datetime(2025, 12, 15, tzinfo=UTC))
+        tidy(tmp_path, None, keep_days=1, quota_bytes=0, now=datetime(2025, 12, 15, tzinfo=UTC))
         segments_of(tmp_path)[-1].unlink()
         (path,) = segments_of(tmp_path)
     return path

@@ -22,7 +22,7 @@ from urllib.parse import quote
 
 import pytest
 
-from sql.database import Database
+from ingest.database.connections import Database
 from tests.data import REPOSITORY
 from tests.engines import on_one_engine
 from tests.fault.harness import QUICK, Command, Ingester, Market, committed, records_of, rows, stream_folder, wait_until

@@ -22,10 +22,12 @@ from typing import Any
 import psycopg
 import pytest
 
-from ingest.config import Settings
-from sql import ENGINES, server_user, timescaledb
-from sql.database import HEAD, Database
-from sql.settings import DatabaseSettings, Engine, load
+from ingest.database.connections import HEAD, Database
+from ingest.database.queries import ENGINES
+from ingest.database.server import timescaledb
+from ingest.database.server import user as server_user
+from ingest.database.settings import DatabaseSettings, Engine, load
+from ingest.settings import Settings
 from tests.conftest import NO_TIMESCALE
 from tests.data import REPOSITORY
 from tests.fault.harness import QUICK, Command, Market, wait_until

@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from analytics.rules import DEFAULT
-from analytics.signals import Scope, find
-from sql.database import Database
+from analytics.signals.find import Scope, find
+from analytics.signals.rules import DEFAULT
+from ingest.database.connections import Database
 from tests.engines import on_one_engine
 from tests.fault.harness import Command, Ingester, Market, rows, wait_until
 

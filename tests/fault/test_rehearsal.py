@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from ingest.cli.fault_options import FAULTS
-from sql.database import Database
+from ingest.cli.trial.fault_options import FAULTS
+from ingest.database.connections import Database
 from tests.conftest import Template
 from tests.engines import on_one_engine
 from tests.fault.harness import Ingester, Market, check_account, check_ticks, committed, rows, wait_until

@@ -13,14 +13,14 @@ from typing import Any
 
 import pytest
 
-from ingest.cli.login import store_token
-from ingest.habit import Habit
-from ingest.life import State
-from ingest.simulator.faults import Faults
-from ingest.simulator.market import GeneratedMarket
-from ingest.simulator.session import Session
-from ingest.status import health, websocket_status
-from sql.database import Database
+from ingest.cli.record.login import store_token
+from ingest.database.connections import Database
+from ingest.feed.lifecycle import State
+from ingest.feed.usual_rate import UsualRates
+from ingest.live.status import health, websocket_status
+from ingest.simulator.exchange.market import GeneratedMarket
+from ingest.simulator.exchange.trading_day import TradingDay
+from ingest.simulator.server.faults import Faults
 from tests.engines import on_one_engine
 from tests.fault.live import until
 from tests.fault.season import (
@@ -190,7 +190,7 @@ def test_closing_auction_that_the_feed_announces_silences_the_alarm_for_shares(d
 @on_one_engine
 def test_half_of_what_earlier_days_had_is_said_and_no_more_when_it_is_back(database: Database, home: Path) -> None:
     """The connection has never brought more: only earlier days know that this is little."""
-    source = GeneratedMarket(Session(SECOND), seed=3, instruments=60, rate=120.0)
+    source = GeneratedMarket(TradingDay(SECOND), seed=3, instruments=60, rate=120.0)
 
     async def played(faults: Faults, course: Callable[[Turned], Awaitable[None]], port: int = 0) -> None:
         dial = Dial(at(SECOND, 9, 14, 50))
@@ -223,7 +223,7 @@ def test_half_of_what_earlier_days_had_is_said_and_no_more_when_it_is_back(datab
     learnt = connections["1"]
     assert sorted(map(int, learnt)) == [9 * 60 + 15, 9 * 60 + 16, 9 * 60 + 17]
     rate = learnt[str(9 * 60 + 16)][0]
-    known = Habit()
+    known = UsualRates()
     for days, minute in product(range(5, 0, -1), range(30)):
         known.learn(at(SECOND, 9, 15 + minute) - timedelta(days=days), rate * (1 + days % 2 / 50), 60)
     (home / "habits.json").write_text(json.dumps({owner: {"1": known.dump()}}))

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from sql.database import Database
+from ingest.database.connections import Database
 from tests.conftest import Template
 from tests.engines import on_one_engine
 from tests.fault.harness import (

@@ -11,18 +11,18 @@ from typing import Any
 
 import pytest
 
-from ingest.feed import Feed
-from ingest.journal import segments_of
-from ingest.keystates import KeyState
-from ingest.life import State
-from ingest.model import RecordKind
+from ingest.audit.journal_check import verify_stream
+from ingest.database.connections import Database
+from ingest.feed.connection import FeedConnection
+from ingest.feed.key_states import KeyState
+from ingest.feed.lifecycle import State
+from ingest.journal.folder import segments_of
+from ingest.live.status import health, websocket_status
+from ingest.model.records import RecordKind
 from ingest.proto import upstox_feed_v3_pb2 as pb
-from ingest.simulator.market import GeneratedMarket
-from ingest.simulator.server import Simulator
-from ingest.simulator.session import Session
-from ingest.status import health, websocket_status
-from ingest.verify import verify_stream
-from sql.database import Database
+from ingest.simulator.exchange.market import GeneratedMarket
+from ingest.simulator.exchange.trading_day import TradingDay
+from ingest.simulator.server.app import Simulator
 from tests.conftest import Template
 from tests.engines import on_one_engine
 from tests.fault.harness import Ingester, Market, records_of, replayed, rows, stream_folder, ticks_of, wait_until
@@ -42,7 +42,7 @@ DAYS = """
 def brief(minutes: int) -> GeneratedMarket:
     """A session of a few minutes, which is played whole."""
     closes = time(9, 15 + minutes)
-    hours = Session(DAY, cash_closes=closes, derivatives_close=closes)
+    hours = TradingDay(DAY, cash_closes=closes, derivatives_close=closes)
     return GeneratedMarket(hours, seed=5, instruments=60, rate=400.0)
 
 
@@ -79,7 +79,7 @@ async def played(database: Database, home: Path, *, standby: bool, minutes: int,
         return run
 
 
-def missed_by_nobody(run: Running) -> list[Feed]:
+def missed_by_nobody(run: Running) -> list[FeedConnection]:
     """The connections that may die without a gap: the other has spoken of all that they have."""
     line = run.service.lines[0]
     pair = line.consumer.normaliser.pair
@@ -93,7 +93,7 @@ def missed_by_nobody(run: Running) -> list[Feed]:
     ]
 
 
-def cut(simulator: Simulator, feed: Feed) -> None:
+def cut(simulator: Simulator, feed: FeedConnection) -> None:
     """Cut a connection at the server, without a word."""
     assert feed._socket is not None
     simulator.drop_one(feed._socket.local_address[1])

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from sql.database import Database
+from ingest.database.connections import Database
 from tests.engines import on_one_engine
 from tests.fault.harness import QUICK, WITHIN_S, Command, Market, rows
 from tests.simulated import NOWHERE

@@ -13,9 +13,9 @@ from typing import Any
 
 import pytest
 
-from ingest.journal import bytes_of, segments_of
-from sql import apply
-from sql.database import HEAD, Database
+from ingest.database import upgrade as apply
+from ingest.database.connections import HEAD, Database
+from ingest.journal.folder import bytes_of, segments_of
 from tests.conftest import Template
 from tests.engines import on_one_engine
 from tests.fault.harness import (

@@ -11,7 +11,7 @@ from pathlib import Path
 import psycopg
 import pytest
 
-from sql.database import Database
+from ingest.database.connections import Database
 from tests.fault.harness import Command, Ingester, Market, check_account, check_bars, committed, rows, wait_until
 
 

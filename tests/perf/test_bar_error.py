@@ -19,20 +19,20 @@ import polars as pl
 import pytest
 
 from analytics.reconcile import PRICES, SAME, judge
-from ingest.config import Settings
-from ingest.model import FrameType
-from ingest.recording import write_recording
-from ingest.replay import replay
-from ingest.simulator.market import GeneratedMarket
-from ingest.simulator.session import Session
+from ingest.database.connections import Database
+from ingest.database.settings import Engine
+from ingest.journal.recording import write_recording
+from ingest.model.frames import FrameType
+from ingest.pipeline.replay import replay
+from ingest.settings import Settings
+from ingest.simulator.exchange.market import GeneratedMarket
+from ingest.simulator.exchange.trade_tape import Tape, Trades, Updates
+from ingest.simulator.exchange.trading_day import TradingDay
+from ingest.simulator.server.frame_bytes import entry, feed_response
 from ingest.simulator.source import MarketFrame
-from ingest.simulator.tape import Tape, Trades, Updates
-from ingest.simulator.wire import entry, feed_response
-from sql.database import Database
-from sql.settings import Engine
 
 DAY = date(2026, 1, 5)
-HOUR = Session(DAY, cash_closes=time(10, 15), derivatives_close=time(10, 15))
+HOUR = TradingDay(DAY, cash_closes=time(10, 15), derivatives_close=time(10, 15))
 INSTRUMENTS = 90
 SNAPSHOTS_MS = (150, 450, 900, 2_000)
 TRADE_LIMITS = (0.5, 2.0, 8.0)  # between classes of instruments, trades a second

@@ -10,7 +10,7 @@ from typing import Any
 import psycopg
 import pytest
 
-from ingest.instruments import load_master
+from ingest.universe.instrument_master import load_master
 from tests.data import data_file
 
 LOAD_S_MAX = 5.0

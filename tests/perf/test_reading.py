@@ -12,7 +12,7 @@ import psycopg
 import pytest
 
 import analytics
-from sql.database import Database
+from ingest.database.connections import Database
 
 INSTRUMENTS, MINUTES, RUNS = 2000, 375, 5
 # Raw time over ours: the bytes of the same rows, by one connection of the same driver. The reader makes columns of

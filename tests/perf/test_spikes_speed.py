@@ -13,14 +13,14 @@ import psycopg
 import pytest
 import talib
 
-from analytics.best_minutes import MinuteReader
-from analytics.detection import spikes
-from analytics.feature_frame import features
-from analytics.rules import DEFAULT
-from analytics.session import market_day
-from analytics.signals import next_minutes, store
-from analytics.watch import Watcher
-from sql.database import Database
+from analytics.factors.frame import features
+from analytics.market_time import market_day
+from analytics.read.minute_reader import MinuteReader
+from analytics.signals.detection import spikes
+from analytics.signals.find import next_minutes, store
+from analytics.signals.live_detection import LiveDetector
+from analytics.signals.rules import DEFAULT
+from ingest.database.connections import Database
 
 INSTRUMENTS, MINUTES, RUNS = 2000, 375, 3
 OPEN = datetime(2026, 1, 5, 3, 45, tzinfo=UTC)
@@ -111,7 +111,7 @@ def test_minute_from_bars_in_the_database_to_signals_stored_takes_under_100_ms(
     conn.execute("vacuum analyze")
     with closing(database.connect(autocommit=True)) as connection, MinuteReader(database, connection) as reader:
         history = reader.read(OPEN, OPEN + timedelta(minutes=114))
-        watcher, seconds, stored = Watcher(DEFAULT, history, market_day(OPEN)), [], 0
+        watcher, seconds, stored = LiveDetector(DEFAULT, history, market_day(OPEN)), [], 0
         # The first minute is not counted: connections and plans are new. Of the last one, as always of the newest,
         # there are only ticks.
         for number in range(114, 120):

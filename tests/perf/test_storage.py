@@ -13,10 +13,10 @@ import psycopg
 import pytest
 
 import analytics
-from analytics.export import export_day
-from ingest.config import Settings
-from ingest.replay import replay
-from sql.database import Database
+from analytics.read.export import export_day
+from ingest.database.connections import Database
+from ingest.pipeline.replay import replay
+from ingest.settings import Settings
 from tests.data import data_file
 
 DAY, NEXT_DAY, RUNS = date(2025, 12, 15), date(2025, 12, 16), 5

@@ -11,7 +11,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
-from ingest.model import TICK_COLUMN_NAMES, InstrumentRef, RecordKind
+from ingest.model.records import RecordKind
+from ingest.model.ticks import TICK_COLUMN_NAMES, InstrumentRef
 from tests.unit import oracle
 
 MINUTE_US = 60_000_000

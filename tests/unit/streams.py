@@ -14,7 +14,7 @@ from typing import NamedTuple
 
 from upstox_client.feeder.proto import MarketDataFeedV3_pb2 as vendor
 
-from ingest.model import RecordKind
+from ingest.model.records import RecordKind
 
 CLOSED, OPEN = 3, 2
 SEGMENTS = ("NSE_FO", "NSE_FO", "NSE_EQ", "NSE_EQ", "MCX_FO", "NSE_INDEX")

@@ -11,12 +11,12 @@ from pathlib import Path
 
 import pytest
 
-from ingest.cli.login import store_token
-from ingest.config import settings
-from ingest.timepiece import Timepiece
-from ingest.tokens import Tokens
-from sql.env_file import read_env, read_text, with_setting
-from sql.errors import ConfigError
+from ingest.cli.record.login import store_token
+from ingest.env_file import read_env, read_text, with_setting
+from ingest.errors import ConfigError
+from ingest.settings import settings
+from ingest.time_source import TimeSource
+from ingest.upstox.tokens import Tokens
 from tests.data import REPOSITORY
 
 SECRETS = ("t0ken-of-nobody", "s3cret-of-nobody", "hunter2")
@@ -100,7 +100,7 @@ def test_token_source_that_cannot_be_read_is_said_once_and_read_again(
 ) -> None:
     path = folder / ".env"
     path.write_text("UPSTOX_ACCESS_TOKEN=first-of-nobody\n")
-    tokens = Tokens(settings(), Timepiece())
+    tokens = Tokens(settings(), TimeSource())
     tokens.refuse("first-of-nobody")
     for data in (TEXT.encode("cp1252"), TEXT.encode("cp1252"), b"UPSTOX_ACCESS_TOKEN=two words\n"):
         path.write_bytes(data)
@@ -153,7 +153,7 @@ def test_line_that_sets_nothing_is_named_once_and_skipped(tmp_path: Path, caplog
     file = tmp_path / ".env"
     file.write_text('A=1\n\nTOKEN="hunter2-never-closed\nB=2\n')
     assert read_env(file) == read_env(file) == {"A": "1", "B": "2"}
-    said = [record.getMessage() for record in caplog.records if record.name == "sql.env_file"]
+    said = [record.getMessage() for record in caplog.records if record.name == "ingest.env_file"]
     assert said == [
         f"settings file '{file}' line 3 is not understood and is skipped: write NAME=value, and close its quotes"
     ]

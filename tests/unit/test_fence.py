@@ -7,12 +7,12 @@ import logging
 
 import pytest
 
-from ingest.fence import SHOWN_S, Fence
-from ingest.timepiece import Timepiece
-from sql.errors import FeedError
+from ingest.errors import FeedError
+from ingest.live.fence import SHOWN_S, Fence
+from ingest.time_source import TimeSource
 
 
-class Turned(Timepiece):
+class Turned(TimeSource):
     """A clock that goes on when somebody waits."""
 
     def __init__(self) -> None:
@@ -51,7 +51,7 @@ def test_task_that_fails_begins_again_and_is_said(error: Exception, caplog: pyte
 
 def test_task_that_is_cancelled_ends() -> None:
     async def run() -> None:
-        task = asyncio.create_task(Fence(Timepiece()).keep("watch", lambda: asyncio.sleep(3600)))
+        task = asyncio.create_task(Fence(TimeSource()).keep("watch", lambda: asyncio.sleep(3600)))
         await asyncio.sleep(0)
         task.cancel()
         with pytest.raises(asyncio.CancelledError):

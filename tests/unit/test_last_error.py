@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from ingest.cli.status import _table
+from ingest.cli.operate.status import _table
 from ingest.last_error import TEXT_CHARS_MAX, LastErrors
-from ingest.timepiece import Timepiece
+from ingest.time_source import TimeSource
 
 
-class Turned(Timepiece):
+class Turned(TimeSource):
     """A clock that somebody turns."""
 
     at_us = 1_764_560_000_000_000

@@ -1,102 +1,183 @@
-"""Imports point one way only: entry, wiring, io, pure, nouns."""
+"""Imports point one way only, by the tables in `ingest/README.md` and `analytics/README.md`."""
 
 from __future__ import annotations
 
 import ast
+import re
+from functools import cache
 from pathlib import Path
 
 import pytest
 
-ROOT = Path(__file__).parents[2]
-# What each layer of `ingest` holds; a module may import its own layer and those before it.
-LAYERS = [
-    {"model", "proto", "config", "addresses", "foreign"},
-    {"wire", "feeds", "decode", "judge", "official", "states", "columns", "normalise", "batch", "reading", "listening"}
-    | {"messages", "pair", "journal_format", "subscription", "retry", "limiter", "candles", "clock", "master"}
-    | {"crowd", "refusal"}
-    | {"session", "segments", "planner", "universe", "keystates", "life", "liveness", "habit", "market_info", "opens"},
-    {"recording", "journal", "journal_writer", "journal_reader", "journal_keeper", "sources", "spool"}
-    | {"freshness", "timepiece", "fence", "last_error", "habit_cache", "access", "ledger", "names"}
-    | {"calendar_cache", "tokens", "upstox", "instruments", "batches", "findings", "writer", "patient_writer", "feed"},
-    {"rows", "quarantine", "consumer", "supervisor", "replay", "verify", "volumes", "backfill", "universe_keeper"}
-    | {"segment_check", "naming"}
-    | {"line", "watch", "service", "handlers", "status", "api", "api_guard", "api_protocol", "along"},
-    {"cli", "simulator", "bench", "bench_journal", "blaster"},
-]
-PURE = [
-    "wire",
-    "messages",
-    "feeds",
-    "crowd",
-    "decode",
-    "judge",
-    "official",
-    "listening",
-    "states",
-    "columns",
-    "normalise",
-    "refusal",
-    "batch",
-    "reading",
-    "pair",
-]
-PURE += ["addresses", "foreign", "journal_format", "subscription", "retry", "limiter", "candles", "clock", "master"]
-PURE += ["session", "segments", "planner", "universe", "keystates", "life", "liveness", "habit", "market_info", "opens"]
+from tests.data import REPOSITORY
+
+# What every room may import, unless its row says "nothing" or "only".
+COMMON = {
+    "ingest": {"ingest.errors", "ingest.redaction", "ingest.market", "ingest.model"},
+    "analytics": {"ingest.errors"},
+}
+PURE_ROOMS = ("decode", "normalise", "market", "model")
 EFFECTS = {"time", "socket", "asyncio", "logging", "os", "pathlib", "random", "threading", "psycopg", "aiohttp"}
+FILES_MAX = 14  # modules or queries in a folder
+FLOORS_MAX = 10
+
+Graph = dict[str, set[str]]
+
+
+def named(cell: str) -> list[str]:
+    """Names in backticks, without what says that one is a file or a folder."""
+    return [name.removesuffix("/").removesuffix(".py") for name in re.findall(r"`([^`]+)`", cell)]
+
+
+def room_name(package: str, name: str) -> str:
+    """A room of a table as a module: `feed/` is `ingest.feed`, `ingest.database` stays."""
+    return name if name.startswith(("ingest.", "analytics")) else f"{package}.{name}"
+
+
+def rows_of(package: str) -> list[list[str]]:
+    """The rows of a package's import table: its first column, and its last."""
+    text = (REPOSITORY / package / "README.md").read_text(encoding="utf-8")
+    section = text.split("\n## Who may import whom\n", 1)[1].split("\n## ", 1)[0]
+    lines = [line.strip().strip("|").split("|") for line in section.splitlines() if line.startswith("|")]
+    return [[cells[0], cells[-1]] for cells in lines[2:]]
+
+
+@cache
+def allowed() -> Graph:
+    """Room -> the rooms that it may import, as the READMEs say."""
+    found: Graph = {}
+    for package, common in COMMON.items():
+        for rooms, cell in rows_of(package):
+            is_all = cell.strip().startswith(("nothing", "only"))
+            others = {room_name(package, name) for name in named(cell)} | (set() if is_all else common)
+            found |= {room_name(package, name): others for name in named(rooms)}
+    return found
 
 
 def modules() -> list[Path]:
     return sorted(
-        path
-        for folder in ("ingest", "analytics", "sql")
-        for path in (ROOT / folder).rglob("*.py")
-        if not path.stem.endswith("_pb2")
+        path for package in COMMON for path in (REPOSITORY / package).rglob("*.py") if not path.stem.endswith("_pb2")
     )
 
 
-def imports(path: Path) -> list[str]:
+def imports(text: str) -> list[str]:
+    """Every module or name that a text imports, in full."""
     found = []
-    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+    for node in ast.walk(ast.parse(text)):
         if isinstance(node, ast.Import):
             found += [alias.name for alias in node.names]
         elif isinstance(node, ast.ImportFrom) and node.module:
-            found.append(node.module)
             found += [f"{node.module}.{alias.name}" for alias in node.names]
     return found
 
 
-def layer_of(name: str) -> int | None:
-    return next((number for number, names in enumerate(LAYERS) if name in names), None)
+def room_of(module: str) -> str:
+    """`ingest.journal.folder.JournalLock` -> `ingest.journal`; the public names of `analytics` are all one room."""
+    package, name, *_ = [*module.split("."), "", ""]
+    return f"{package}.{name}" if f"{package}.{name}" in allowed() else package
 
 
-@pytest.mark.parametrize("path", modules(), ids=lambda path: str(path.relative_to(ROOT)))
-def test_module_imports_point_one_way(path: Path) -> None:
-    package, *rest = path.relative_to(ROOT).with_suffix("").parts
-    names = [name.split(".") for name in imports(path)]
-    if package == "sql":
-        assert not [name for name in names if name[0] in {"ingest", "analytics"}]
-    elif package == "analytics":
-        assert not [name for name in names if name[0] == "ingest"]
-    elif rest[0] != "__init__":
-        own = layer_of(rest[0])
-        assert own is not None, f"ingest.{rest[0]} has no layer: add it to LAYERS"
-        upward = {name[1] for name in names if name[0] == "ingest" and len(name) > 1 and (layer_of(name[1]) or 0) > own}
-        assert not upward
-        if rest[0] != "cli":
-            assert not [name for name in names if name[0] == "analytics"]
+def foreign_rooms(path: Path, text: str) -> set[str]:
+    """The rooms of ours that a module imports, but its own."""
+    own = room_of(".".join(path.relative_to(REPOSITORY).with_suffix("").parts))
+    return {room_of(name) for name in imports(text) if name.split(".")[0] in COMMON} - {own}
 
 
-@pytest.mark.parametrize("name", PURE)
-def test_pure_module_touches_no_clock_socket_file_or_log(name: str) -> None:
-    used = {module.split(".")[0] for module in imports(ROOT / "ingest" / f"{name}.py")}
+def forbidden(path: Path, text: str) -> set[str]:
+    """The rooms that a module imports although its row does not allow it."""
+    own = room_of(".".join(path.relative_to(REPOSITORY).with_suffix("").parts))
+    if own not in allowed():
+        assert path.name == "__init__.py", f"{own} has no row in the table of {path.parts[-2]}: add it to the README"
+        return set()  # the front of a package shows what is in its rooms
+    return foreign_rooms(path, text) - allowed()[own]
+
+
+@pytest.mark.parametrize("path", modules(), ids=lambda path: str(path.relative_to(REPOSITORY)))
+def test_module_imports_what_the_row_of_its_room_allows(path: Path) -> None:
+    assert not forbidden(path, path.read_text(encoding="utf-8"))
+
+
+@pytest.mark.parametrize(
+    ("module", "line", "room"),
+    [
+        ("ingest/journal/reader.py", "from ingest.store.writer import Writer", "ingest.store"),
+        ("ingest/normalise/trade_rules.py", "from ingest.decode import frames", "ingest.decode"),
+        ("analytics/factors/indicators.py", "import ingest.database.queries", "ingest.database"),
+        ("ingest/feed/connection.py", "from ingest.pipeline.consumer import Consumer", "ingest.pipeline"),
+    ],
+)
+def test_import_that_no_row_allows_is_found(module: str, line: str, room: str) -> None:
+    path = REPOSITORY / module
+    assert forbidden(path, f"{path.read_text(encoding='utf-8')}\n{line}\n") == {room}
+
+
+def test_rooms_have_no_circle_and_few_floors() -> None:
+    floors: dict[str, int] = {}
+    left = {room: others & set(allowed()) for room, others in allowed().items()}
+    while left:
+        ready = {room for room, others in left.items() if others <= set(floors)}
+        assert ready, f"a circle among {sorted(left)}"
+        floors |= {room: 1 + max((floors[other] for other in left[room]), default=0) for room in ready}
+        left = {room: others for room, others in left.items() if room not in ready}
+    assert max(floors.values()) <= FLOORS_MAX
+
+
+def test_modules_of_a_room_have_no_circle() -> None:
+    graph: Graph = {}
+    for path in modules():
+        name = ".".join(path.relative_to(REPOSITORY).with_suffix("").parts).removesuffix(".__init__")
+        graph[name] = {_module_of(found) for found in imports(path.read_text(encoding="utf-8"))}
+    while graph:
+        ready = {name for name, others in graph.items() if not (others - {name}) & set(graph)}
+        assert ready, f"a circle among {sorted(graph)}"
+        graph = {name: others for name, others in graph.items() if name not in ready}
+
+
+def _module_of(name: str) -> str:
+    """The module that holds an imported name."""
+    path = REPOSITORY / name.replace(".", "/")
+    is_module = path.with_suffix(".py").exists() or (path / "__init__.py").exists()
+    return name if is_module else name.rpartition(".")[0]
+
+
+@pytest.mark.parametrize(
+    "path",
+    [path for path in modules() if path.parent.name in PURE_ROOMS]
+    + [
+        REPOSITORY / "ingest" / f"{name}.py"
+        for name in named(
+            (REPOSITORY / "ingest" / "README.md")
+            .read_text(encoding="utf-8")
+            .split("files of other rooms:", 1)[1]
+            .split("\n\n", 1)[0]
+        )
+    ],
+    ids=lambda path: f"{path.parent.name}/{path.name}",
+)
+def test_pure_module_touches_no_clock_socket_file_or_log(path: Path) -> None:
+    used = {name.split(".")[0] for name in imports(path.read_text(encoding="utf-8"))}
     # These take a random.Random as an argument: the name is a type there.
-    assert used & EFFECTS <= ({"random"} if name in {"retry", "life"} else set())
+    assert used & EFFECTS <= ({"random"} if path.stem in {"backoff", "lifecycle"} else set())
 
 
 def test_engine_names_stay_in_the_database_room() -> None:
     naming = [
-        str(path.relative_to(ROOT))
+        str(path.relative_to(REPOSITORY))
         for path in modules()
-        if path.parts[-2] != "sql" and path.stem != "bench" and '"timescale"' in path.read_text(encoding="utf-8")
+        if "database" not in path.parts and "bench" not in path.parts and '"timescale"' in path.read_text("utf-8")
     ]
     assert naming == []
+
+
+def test_no_folder_holds_more_than_can_be_taken_in_at_a_look() -> None:
+    crowded = {}
+    for package in (*COMMON, "sql"):
+        for folder in [path for path in (REPOSITORY / package).rglob("*") if path.is_dir() and "ddl" not in path.parts]:
+            files = [
+                path
+                for path in folder.iterdir()
+                if path.suffix in {".py", ".sql"} and path.name != "__init__.py" and "_pb2" not in path.name
+            ]
+            if len(files) > FILES_MAX:
+                crowded[str(folder.relative_to(REPOSITORY))] = len(files)
+    assert crowded == {}

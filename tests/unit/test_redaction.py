@@ -14,15 +14,15 @@ from typing import Any
 import pytest
 from aiohttp import web
 
+from ingest import redaction
 from ingest.addresses import redirected
-from ingest.config import settings
-from ingest.feed import Feed
-from ingest.life import Event
-from ingest.upstox import UpstoxApi
-from sql import redaction
-from sql.database import connect
-from sql.errors import ConfigError, FeedError, StoreError
-from sql.redaction import FencedStream, hide, redact
+from ingest.database.connections import connect
+from ingest.errors import ConfigError, FeedError, StoreError
+from ingest.feed.connection import FeedConnection
+from ingest.feed.lifecycle import Event
+from ingest.redaction import FencedStream, hide, redact
+from ingest.settings import settings
+from ingest.upstox.rest import UpstoxApi
 from tests.data import REPOSITORY
 from tests.simulated import NOWHERE
 
@@ -164,7 +164,7 @@ def bad():
     raise UnicodeDecodeError("utf-8", b"UPSTOX_ACCESS_TOKEN=hunter2-of-nobody", 0, 1, "hunter2-of-nobody")
 cli.group.add_command(bad)
 cli.COMMANDS["bad"] = "__main__:bad"
-from sql.redaction import hide
+from ingest.redaction import hide
 hide("hunter2-of-nobody")
 sys.argv = ["tickline", "--debug", "bad"]
 cli.main()
@@ -286,7 +286,7 @@ def test_redirect_without_a_secret_is_followed_to_what_it_names() -> None:
 def test_feed_uri_that_cannot_be_used_is_said_without_its_code(uri: str, tmp_path: Path) -> None:
     async def run() -> str:
         async with UpstoxApi(config) as api:
-            feed = Feed(api, config, None, {"NSE_EQ|X": "full"})  # type: ignore[arg-type]  nothing is received
+            feed = FeedConnection(api, config, None, {"NSE_EQ|X": "full"})  # type: ignore[arg-type]  nothing is received
             feed._uri = uri
             assert await feed._connect() is Event.LOST
             return feed.error.text

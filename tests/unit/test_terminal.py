@@ -9,9 +9,9 @@ import sys
 
 import pytest
 
-from sql import terminal
-from sql.redaction import FencedStream
-from sql.terminal import CLEAR, progress_line
+from ingest import terminal
+from ingest.redaction import FencedStream
+from ingest.terminal import CLEAR, progress_line
 
 
 def test_line_is_written_over_itself_on_a_terminal_and_goes(monkeypatch: pytest.MonkeyPatch) -> None:

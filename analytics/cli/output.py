@@ -1,0 +1,157 @@
+"""Frames for people and for programs: table, CSV, JSON, Parquet; to stdout or a file.
+
+Owns how a frame is written, and which format a file's name asks for. A table is for a person:
+market-local times, named in the header. The others are for programs: UTC times in ISO 8601, Parquet
+with the frame's own types. Must not know what is in the frame.
+"""
+
+from __future__ import annotations
+
+import io
+import os
+import sys
+from pathlib import Path
+from typing import Literal, get_args
+
+import polars as pl
+
+from analytics.market_time import MARKET_ZONE
+from ingest.errors import ConfigError
+from ingest.redaction import unfenced_stdout
+
+Format = Literal["table", "csv", "json", "parquet"]
+FORMATS: tuple[str, ...] = get_args(Format)
+TABLE_ROWS_MAX = 40  # about a screen; the first and the last half of them
+DECIMALS_MIN = 2  # of rupees
+DECIMALS_MAX = 6  # greeks need as many
+CELL_CHARS_MAX = 60
+PLAIN_MAX = 1e15  # from here on a float has no decimals of its own, and its zeros are none
+_SUFFIXES: dict[str, Format] = {".csv": "csv", ".json": "json", ".parquet": "parquet"}
+
+
+def write(frame: pl.DataFrame, form: Format | None, output: Path | None, *, all_rows: bool = False) -> None:
+    """Write a frame to a file, or to stdout.
+
+    Parameters
+    ----------
+    frame
+        Any frame; times with a zone are shown in India's in a table, in UTC else.
+    form
+        table: of a long frame the beginning and the end, with a note on stderr; csv: with a
+        header; json: one array of objects; parquet: refused on a terminal. None: as the name of the
+        file says (.csv, .json, .parquet), else a table.
+    output
+        The file, replaced as a whole when all is written; None: stdout.
+    all_rows
+        Show all rows of a table.
+
+    Raises
+    ------
+    ConfigError
+        If the file cannot be written, or Parquet would go to a terminal.
+    """
+    form = form or _SUFFIXES.get(output.suffix.lower() if output else "", "table")
+    if form == "parquet" and output is None and sys.stdout.isatty():
+        raise ConfigError("format 'parquet' is not for a terminal: add --output FILE")
+    if form == "table":
+        is_person = output is None and sys.stdout.isatty()
+        content = _table(
+            frame, None if all_rows or output else TABLE_ROWS_MAX, cell_chars_max=CELL_CHARS_MAX if is_person else None
+        ).encode()
+    elif form == "parquet":
+        buffer = io.BytesIO()
+        frame.write_parquet(buffer)
+        content = buffer.getvalue()
+    else:
+        texts = frame.with_columns(_iso_times(frame))
+        content = texts.write_csv().encode() if form == "csv" else texts.write_json().encode() + b"\n"
+    if frame.is_empty():
+        print("no rows", file=sys.stderr)
+    if output is None:
+        stdout = unfenced_stdout()
+        stdout.flush()
+        stdout.buffer.write(content)
+        stdout.buffer.flush()
+    else:
+        _replace(output, content)
+
+
+def _replace(path: Path, content: bytes) -> None:
+    """Write a file beside the old one and put it in its place."""
+    beside = path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        try:
+            beside.write_bytes(content)
+            beside.replace(path)
+        finally:
+            beside.unlink(missing_ok=True)
+    except OSError as exc:
+        raise ConfigError(f"file {str(path)!r} cannot be written: {exc.strerror}: name another with --output") from exc
+
+
+def _iso_times(frame: pl.DataFrame) -> list[pl.Expr]:
+    """Return the columns of times as ISO 8601 text, those with a zone in UTC, as 2025-12-15T04:02:00Z."""
+    columns = []
+    for name, dtype in frame.schema.items():
+        if isinstance(dtype, pl.Datetime):
+            column = pl.col(name) if dtype.time_zone is None else pl.col(name).dt.convert_time_zone("UTC")
+            columns.append(column.dt.strftime("%Y-%m-%dT%H:%M:%S%.f" + ("" if dtype.time_zone is None else "Z")))
+    return columns
+
+
+def _table(frame: pl.DataFrame, rows_max: int | None, *, cell_chars_max: int | None) -> str:
+    """Return a frame as aligned text; of more than rows_max rows the beginning and the end."""
+    hidden = 0 if rows_max is None else max(0, frame.height - rows_max)
+    shown = frame
+    if hidden and rows_max is not None:
+        shown = pl.concat([frame.head(rows_max // 2), frame.tail(rows_max - rows_max // 2)])
+        print(f"{hidden} of {frame.height} rows are not shown: add --all, or --output FILE", file=sys.stderr)
+    columns = [_cells(shown[name], cell_chars_max) for name in shown.columns]
+    if hidden and rows_max is not None:
+        for cells in columns:
+            cells.insert(1 + rows_max // 2, "...")
+    widths = [max(map(len, cells)) for cells in columns]
+    numeric = [dtype.is_numeric() for dtype in shown.dtypes]
+    lines = (
+        "  ".join(
+            cell.rjust(width) if right else cell.ljust(width)
+            for cell, width, right in zip(line, widths, numeric, strict=True)
+        ).rstrip()
+        for line in zip(*columns, strict=True)
+    )
+    return "\n".join(lines) + "\n"
+
+
+def _cells(column: pl.Series, chars_max: int | None) -> list[str]:
+    """Return a column's header and its values as text; null is a hyphen."""
+    dtype = column.dtype
+    header = column.name
+    if isinstance(dtype, pl.Datetime):
+        if dtype.time_zone is not None:
+            header = f"{header} (IST)"
+            column = column.dt.convert_time_zone(MARKET_ZONE.key)
+        whole = bool((column.dt.microsecond() == 0).all())
+        texts = column.dt.strftime("%Y-%m-%d %H:%M:%S" if whole else "%Y-%m-%d %H:%M:%S%.3f").to_list()
+    elif dtype.is_float():
+        decimals = _decimals(column)
+        texts = [
+            None if value is None else f"{value:.{decimals}f}" if abs(value) < PLAIN_MAX else str(value)
+            for value in column
+        ]
+    else:
+        texts = [None if value is None else _short(str(value), chars_max) for value in column]
+    return [header, *("-" if text is None else text for text in texts)]
+
+
+def _decimals(column: pl.Series) -> int:
+    """Return how many decimals show all of a column's values, within the limit."""
+    for decimals in range(DECIMALS_MIN, DECIMALS_MAX):
+        if ((column.round(decimals) - column).abs() < 10.0 ** -(DECIMALS_MAX + 1)).all():
+            return decimals
+    return DECIMALS_MAX
+
+
+def _short(text: str, chars_max: int | None) -> str:
+    """Return a value on one line, cut where it is too long for a terminal; a pipe or a file takes all of it."""
+    line = " ".join(text.split("\n"))
+    return line if chars_max is None or len(line) <= chars_max else f"{line[: chars_max - 3]}..."

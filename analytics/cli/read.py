@@ -1,0 +1,224 @@
+"""The commands that read: `tickline bars`, `ticks`, `sql` and `reconcile`.
+
+Owns their arguments. What takes long to import is imported by the commands, so that help is instant.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from datetime import UTC, date, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, cast
+
+import click
+
+from analytics.cli.options import SOURCES, check_range, output_options, parse_interval, range_options
+from ingest.errors import ConfigError
+from ingest.terminal import progress_line
+
+if TYPE_CHECKING:
+    import polars as pl
+
+    from analytics.cli.output import Format
+    from ingest.database.connections import Database
+
+
+def _say_absent(
+    keys: tuple[str, ...], frame: pl.DataFrame, start: datetime | None, end: datetime | None, database: Database
+) -> None:
+    """Name the instruments that have no row, where others have."""
+    from analytics.read.bars_and_ticks import without_rows
+
+    if not frame.is_empty():
+        for name, key in without_rows(keys, frame, start=start, end=end, database=database):
+            click.echo(f"no rows of {name!r} ({key}): it was not recorded in this range", err=True)
+
+
+@click.command("bars")
+@click.argument("keys", metavar="KEY...", nargs=-1, required=True)
+@click.option(
+    "--interval",
+    metavar="INTERVAL",
+    callback=parse_interval,
+    default="1m",
+    show_default=True,
+    help="1m, 5m, 15m, 30m, 1h, 75m, 1d, or any Nm.",
+)
+@range_options
+@click.option("--source", type=click.Choice(SOURCES), default="best", show_default=True)
+@output_options
+def bars_command(
+    *,
+    keys: tuple[str, ...],
+    interval: int,
+    start: datetime | None,
+    end: datetime | None,
+    source: str,
+    form: str | None,
+    output: Path | None,
+    all_rows: bool,
+) -> None:
+    """Show the bars of instruments.
+
+    A KEY is an instrument key, or a name: INFY, "NIFTY FUT", "BANKNIFTY 59400 CE 30 DEC 25".
+    Buckets begin at the open of the session. A table has times in IST, all else in UTC.
+    """
+    from analytics.cli.output import write
+    from analytics.read.bars_and_ticks import bars
+    from analytics.schema import Source
+    from ingest.database.connections import Database
+    from ingest.database.settings import DatabaseSettings, load
+
+    check_range(start, end)
+    with Database.open(load(DatabaseSettings)) as database:
+        frame = bars(keys, interval=interval, start=start, end=end, source=cast(Source, source), database=database)
+        _say_absent(keys, frame, start, end, database)
+    write(frame, cast("Format | None", form), output, all_rows=all_rows)
+
+
+@click.command("ticks")
+@click.argument("keys", metavar="KEY...", nargs=-1, required=True)
+@range_options
+@output_options
+def ticks_command(
+    *,
+    keys: tuple[str, ...],
+    start: datetime | None,
+    end: datetime | None,
+    form: str | None,
+    output: Path | None,
+    all_rows: bool,
+) -> None:
+    """Show the ticks of instruments: one row per update.
+
+    A KEY is an instrument key, or a name: INFY, "NIFTY FUT", "BANKNIFTY 59400 CE 30 DEC 25".
+    """
+    from analytics.cli.output import write
+    from analytics.read.bars_and_ticks import ticks
+    from ingest.database.connections import Database
+    from ingest.database.settings import DatabaseSettings, load
+
+    check_range(start, end)
+    with Database.open(load(DatabaseSettings)) as database:
+        frame = ticks(keys, start=start, end=end, database=database)
+        _say_absent(keys, frame, start, end, database)
+    write(frame, cast("Format | None", form), output, all_rows=all_rows)
+
+
+# A statement may begin with a comment, which looks like an option.
+@click.command("sql", context_settings={"ignore_unknown_options": True})
+@click.argument("statement", metavar='"SELECT ..."')
+@output_options
+def sql_command(*, statement: str, form: str | None, output: Path | None, all_rows: bool) -> None:
+    """Run one statement that reads; "-" takes it from stdin. Nothing can be written with it.
+
+    The relations are instruments, ticks, bars_1m, bars_5m, best_bars_1m, best_bars_5m,
+    official_bars_1m, latest_ticks, feed_gaps, unheard_minutes, days and signals.
+    """
+    from analytics.cli.output import write
+    from analytics.read.statement import select
+    from ingest.database.connections import Database
+    from ingest.database.settings import DatabaseSettings, load
+
+    text = _stdin() if statement == "-" else statement
+    with Database.open(load(DatabaseSettings)) as database:
+        frame = select(text, database)
+    write(frame, cast("Format | None", form), output, all_rows=all_rows)
+
+
+def _stdin() -> str:
+    """Return the statement that is piped in."""
+    try:
+        return sys.stdin.buffer.read().decode()
+    except UnicodeDecodeError as exc:
+        raise click.UsageError(f"what comes by stdin is not UTF-8 at byte {exc.start}: save it as UTF-8") from None
+
+
+@click.command("export")
+@click.option(
+    "--day", "days", type=click.DateTime(["%Y-%m-%d"]), multiple=True, help="UTC day; may be repeated.  [default: all]"
+)
+@click.option(
+    "--folder",
+    type=click.Path(file_okay=False, path_type=Path),
+    help="Root of the partitions.  [default: TICKLINE_HOME/archive]",
+)
+def export_command(*, days: tuple[datetime, ...], folder: Path | None) -> None:
+    """Write the ticks of days to Parquet: FOLDER/ticks/date=YYYY-MM-DD/ticks.parquet.
+
+    A UTC day holds one session. Without --day: every day before today that has ticks and was not exported
+    yet. When `tickline db retain` has dropped a day, `tickline ticks` and analytics.ticks read its file.
+    """
+    from analytics.read.export import days_to_export, export_day
+    from ingest.database.connections import Database
+    from ingest.database.settings import DatabaseSettings, load
+
+    settings = load(DatabaseSettings)
+    with Database.open(settings) as database:
+        wanted = [day.date() for day in days] or days_to_export(database, datetime.now(UTC).date())
+        for day in wanted:
+            with progress_line() as line:
+
+                def show(rows: int, day: date = day, line: Callable[[str], None] = line) -> None:
+                    line(f"{day}  {rows:,} ticks")
+
+                file, rows = export_day(day, folder or settings.home / "archive", database, show=show)
+            size = file.stat().st_size
+            click.echo(f"{day}  {rows:,} ticks  {size / 1e6:.1f} MB  {size / rows:.1f} bytes/tick  {file}")
+    if not wanted:
+        click.echo("no day to export: all complete days are", err=True)
+
+
+@click.command("reconcile")
+@click.option("--day", type=click.DateTime(["%Y-%m-%d"]), help="Market-local day.  [default: today]")
+@click.option("--minutes", is_flag=True, help="A row for each minute that differs, not for each instrument.")
+@click.option(
+    "--threshold",
+    type=click.FloatRange(0, 100),
+    default=90.0,
+    show_default=True,
+    help="Percent of the minutes heard whole whose closes must be within one tick.",
+)
+@output_options
+def reconcile_command(
+    *, day: datetime | None, minutes: bool, threshold: float, form: str | None, output: Path | None, all_rows: bool
+) -> None:
+    """Compare our bars with the vendor's own, and both with the day's volume, for each instrument.
+
+    Equal means to the paisa and to the unit. Shares and errors are of minutes that were heard whole and of
+    which both bars are there; the others are counted. On stderr stands how many minutes differ, by reason.
+
+    Exit code 1: fewer closes than the threshold are within one tick, or a day's volume is not in bars and gaps.
+    """
+    import polars as pl
+
+    from analytics.cli.output import write
+    from analytics.market_time import market_day
+    from analytics.reconcile import reconcile
+    from ingest.database.connections import Database
+    from ingest.database.retention import note_day
+    from ingest.database.settings import DatabaseSettings, load
+
+    on = day.date() if day else market_day(datetime.now(UTC))
+    with Database.open(load(DatabaseSettings)) as database:
+        with progress_line() as line:
+            line(f"comparing the bars of {on}")
+            found = reconcile(on, database)
+        agrees = found.volumes_add_up and found.close_share * 100 >= threshold
+        if agrees and found.minutes.height:
+            with database.connect() as connection:  # `tickline db retain` asks for it
+                note_day(connection, [on], reconciled_at=datetime.now(UTC))
+    if not found.minutes.height:
+        raise ConfigError(f"day {on} has no bars: record it, or name another with --day")
+    frame = found.minutes.filter(pl.col("reason") != "equal").drop("instrument_id") if minutes else found.instruments
+    write(frame, cast("Format | None", form), output, all_rows=all_rows)
+    for reason, count, share, meaning in found.reasons().iter_rows():
+        click.echo(f"{reason:>10} {count:8,} minutes {share:7.2%}  {meaning}", err=True)
+    click.echo(f"closes within one tick: {found.close_share:.2%} of the minutes heard whole", err=True)
+    if not found.volumes_add_up:
+        click.echo("tickline: volume is missing or there twice: see the column unaccounted", err=True)
+    elif not agrees:
+        click.echo(f"tickline: fewer closes than --threshold ({threshold:g} %) are within one tick", err=True)
+    if not agrees:
+        sys.exit(1)

@@ -1,0 +1,287 @@
+"""`tickline spikes`: find spikes in bars, store them, and judge the detector.
+
+Owns the arguments and what is printed. What takes long to import is imported by the commands.
+"""
+
+from __future__ import annotations
+
+import json
+from datetime import datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, cast
+
+import click
+
+from analytics.cli.options import OutputFile, check_range, output_options, range_options
+from ingest.market.shown_time import ist
+
+if TYPE_CHECKING:
+    import polars as pl
+
+    from analytics.cli.output import Format
+    from analytics.signals.find import Scope
+    from analytics.signals.rules import Rules
+    from ingest.database.connections import Database
+
+RETRY_S = 2.0  # when the database is away
+RULES_FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
+
+
+def _parse_url(ctx: click.Context, param: click.Parameter, value: str | None) -> str | None:
+    """Return a URL that can be posted to."""
+    from analytics.signals.notify import check_webhook
+    from ingest.errors import ConfigError
+
+    try:
+        return None if value is None else check_webhook(value)
+    except ConfigError as exc:
+        raise click.BadParameter(str(exc), ctx, param) from exc
+
+
+class _DefaultGroup(click.Group):
+    """A group whose command `find` need not be named: `tickline spikes INFY` means `tickline spikes find INFY`."""
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        """Name the default command where none is named."""
+        if not args or (args[0] not in self.commands and args[0] not in ctx.help_option_names):
+            args = ["find", *args]
+        return super().parse_args(ctx, args)
+
+
+@click.group("spikes", cls=_DefaultGroup)
+def command() -> None:
+    """Find spikes of price and volume, store them as signals, and judge the detector.
+
+    `tickline spikes INFY --from 2026-11-20` finds; `tickline spikes find --help` has its options.
+    """
+
+
+@command.command("find")
+@click.argument("keys", metavar="[KEY]...", nargs=-1)
+@range_options
+@click.option("--follow", "is_follow", is_flag=True, help="Go on with each minute that is completed, until Ctrl-C.")
+@click.option("--for", "for_s", type=click.FloatRange(min=0, min_open=True), help="Stop following after SECONDS.")
+@click.option("--rules", "rules_file", type=RULES_FILE, help="TOML; else the default.")
+@click.option(
+    "--log",
+    "log_file",
+    type=click.Path(dir_okay=False, path_type=Path),
+    help="With --follow: append new signals as JSON lines.  [default: signals.log under TICKLINE_HOME]",
+)
+@click.option(
+    "--webhook",
+    metavar="URL",
+    callback=_parse_url,
+    help="With --follow: post each minute's new signals as a JSON array.",
+)
+@click.option("--chart", type=OutputFile(), help="Draw the one KEY's bars and spikes, HTML.")
+@output_options
+def find_command(
+    *,
+    keys: tuple[str, ...],
+    start: datetime | None,
+    end: datetime | None,
+    is_follow: bool,
+    for_s: float | None,
+    rules_file: Path | None,
+    log_file: Path | None,
+    webhook: str | None,
+    chart: Path | None,
+    form: str | None,
+    output: Path | None,
+    all_rows: bool,
+) -> None:
+    """Find spikes, store them in the relation signals, and print them.
+
+    Without KEY all instruments that have bars are judged, without a range the newest day. What is found
+    again is stored once. With --follow also the minutes to come; NOTIFY tickline_signals tells of each.
+    """
+    from analytics.cli.output import write
+    from analytics.signals.find import Scope
+    from ingest.database.connections import Database
+    from ingest.database.settings import DatabaseSettings, load
+
+    if chart is not None and (len(keys) != 1 or is_follow):
+        raise click.UsageError("--chart draws one KEY, and not with --follow")
+    if is_follow and (start or end or output or form):
+        raise click.UsageError("--follow begins with the newest day and prints lines: leave out range and output")
+    if not is_follow and (webhook or log_file or for_s):
+        raise click.UsageError("--webhook, --log and --for go with --follow")
+    check_range(start, end)
+    rules = _rules(rules_file)
+    settings = load(DatabaseSettings)
+    with Database.open(settings) as database:
+        if is_follow:
+            _follow(database, Scope(rules, keys), log_file or settings.home / "signals.log", webhook, for_s)
+            return
+        found, bars = _find(database, rules, keys, start, end, with_bars=chart is not None)
+    if chart is not None:
+        from analytics.signals.chart import draw, write_html
+
+        write_html(draw(bars, found, f"{keys[0]}, rules {rules.name}"), chart)
+    write(_shown(found), cast("Format | None", form), output, all_rows=all_rows)
+
+
+def _find(
+    database: Database,
+    rules: Rules,
+    keys: tuple[str, ...],
+    start: datetime | None,
+    end: datetime | None,
+    *,
+    with_bars: bool,
+) -> tuple[pl.DataFrame, pl.DataFrame]:
+    """Return the signals of a range, and the bars of it where they are wanted."""
+    from datetime import timedelta
+
+    import polars as pl
+
+    from analytics.market_time import day_start
+    from analytics.read.bars_and_ticks import bars
+    from analytics.signals.find import Scope, empty_signals, find, newest_day
+
+    if start is None:  # a range that has an end only is the day of it
+        start = newest_day(database) if end is None else day_start(end - timedelta(microseconds=1))
+    last = day_start(start) + timedelta(days=1) if end is None else end
+    days = list(find(database, Scope(rules, keys), start, last))
+    found = pl.concat([empty_signals(), *days])
+    shown = bars(keys, start=start, end=last, database=database) if with_bars else pl.DataFrame()
+    return found, shown
+
+
+def _follow(database: Database, scope: Scope, log_file: Path, webhook: str | None, for_s: float | None) -> None:
+    """Follow until a signal of the system, or the time given."""
+    import signal
+    import threading
+    import time
+
+    from analytics.signals.find import follow
+    from analytics.signals.notify import append_to_log, post
+    from ingest.errors import Retryable
+
+    until = None if for_s is None else time.monotonic() + for_s
+    stopped = threading.Event()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, lambda *_: stopped.set())
+
+    def handle(new: pl.DataFrame) -> None:
+        for bucket, *rest in _shown(new).iter_rows():
+            click.echo("  ".join([ist(bucket), *map(str, rest)]))
+        append_to_log(log_file, new)
+        if webhook is not None:
+            post(webhook, new)
+
+    def is_over() -> bool:
+        return stopped.is_set() or (until is not None and time.monotonic() >= until)
+
+    click.echo(f"following with rules {scope.rules.name}; new signals also go to {log_file}; Ctrl-C stops")
+    while not is_over():
+        try:
+            follow(database, scope, handle, is_over)
+        except Retryable as exc:
+            click.echo(f"{exc}: trying again in {RETRY_S:g} s", err=True)
+            stopped.wait(RETRY_S)
+
+
+def _shown(found: pl.DataFrame) -> pl.DataFrame:
+    """Return what is printed of signals."""
+    import polars as pl
+
+    return found.select(
+        "bucket",
+        pl.coalesce("trading_symbol", "instrument_key").alias("instrument"),
+        "direction",
+        pl.col("confidence").round(2),
+        "close",
+        "reasons",
+    )
+
+
+@command.command("evaluate")
+@click.argument("file", type=click.Path(exists=True, dir_okay=False, path_type=Path))
+@click.option("--rules", "rules_file", type=RULES_FILE, help="TOML; else the default.")
+@click.option("--cross-validate", is_flag=True, help="Also fit on all other events for each event; curve, calibration.")
+@click.option("--format", "form", type=click.Choice(["table", "json"]), default="table", show_default=True)
+def evaluate_command(*, file: Path, rules_file: Path | None, cross_validate: bool, form: str) -> None:
+    """Judge the rules on labelled events, beside simple baselines.
+
+    FILE is Parquet: event, bucket, open, high, low, close, volume, announced_at; trades where known. An
+    alarm from 5 minutes before to 10 minutes after announced_at is a hit. Alarms within 60 minutes of
+    one another are one. Those up to 180 minutes after the announcement are no false alarms.
+    """
+    import polars as pl
+
+    from analytics.signals.evaluation import baselines, judge, read_events, reliability, scored
+    from ingest.errors import ConfigError
+
+    rules = _rules(rules_file)
+    try:
+        frame = pl.read_parquet(file)
+    except (pl.exceptions.PolarsError, OSError) as exc:
+        raise ConfigError(f"file {str(file)!r} is no Parquet: {str(exc).splitlines()[0]}: name another") from exc
+    events = read_events(frame)
+    bars = scored(events, rules)
+    alarms = bars.filter(1 / (1 + (-pl.col("score")).exp()) >= rules.confidence_min)
+    beside = {name: judge(found, events).as_dict() for name, found in baselines(events).items()}
+    report: dict[str, Any] = judge(alarms, events).as_dict() | {"rules": rules.name, "baselines": beside}
+    report["calibration"] = reliability(bars)
+    if cross_validate:
+        report |= {"cross_validation": _cross_validation(bars, events, rules)}
+    click.echo(json.dumps(report, indent=2) if form == "json" else _as_text(report))
+
+
+def _cross_validation(bars: pl.DataFrame, events: pl.DataFrame, rules: Rules) -> dict[str, Any]:
+    """Return what comes out when no event is judged by weights that have seen it."""
+    from analytics.signals.evaluation import calibrated, calibration, cross_validated, curve, fit, reliability
+
+    raw = cross_validated(bars, rules)
+    unseen = calibrated(raw)
+    slope, shift = calibration(raw)
+    fitted = fit(bars, rules)
+    weights = {name: getattr(fitted.weights, name) * slope for name in ("price", "volume", "trades")}
+    return {
+        "curve": curve(unseen, events, (0.05, 0.1, 0.2, 0.3, 0.35, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9)).to_dicts(),
+        "calibration": reliability(unseen),
+        "fitted": weights | {"bias": fitted.bias * slope + shift},
+    }
+
+
+def _rules(path: Path | None) -> Rules:
+    """Return the rules of a file, or the default ones."""
+    from analytics.signals.rules import DEFAULT, load_rules
+
+    return DEFAULT if path is None else load_rules(path)
+
+
+def _as_text(report: dict[str, Any]) -> str:
+    """Return a report as aligned tables."""
+    lines = [f"{'':52}  precision  recall  hits  false  missed  delay min  false/day"]
+    for name, found in [(f"rules {report['rules']}", report), *report["baselines"].items()]:
+        lines.append(_line(name, found))
+    lines += ["", *_reliability(report["calibration"])]
+    more = report.get("cross_validation")
+    if more:
+        lines += ["", "each event judged by weights fitted on the others:"]
+        lines += [_line(f"confidence from {row['confidence_min']:g}", row) for row in more["curve"]]
+        lines += ["", *_reliability(more["calibration"])]
+        lines += ["", "fitted: " + ", ".join(f"{name} {value:.2f}" for name, value in more["fitted"].items())]
+    return "\n".join(lines)
+
+
+def _reliability(found: dict[str, Any]) -> list[str]:
+    """Return how often alarms of a confidence are right, as lines."""
+    lines = ["alarms by confidence   mean  right  (90 % range)  number"]
+    for row in found["bins"]:
+        span, allowed = f"{row['from']:g} to {row['to']:g}", f"({row['right_from']:.2f} to {row['right_to']:.2f})"
+        lines.append(f"{span:>20}  {row['confidence']:5.2f}  {row['right']:5.2f}  {allowed}  {row['alarms']:6}")
+    return [*lines, f"Brier score {found['brier']:.3f}; of the base rate {found['brier_of_base_rate']:.3f}"]
+
+
+def _line(name: str, found: dict[str, Any]) -> str:
+    """Return one detector's outcome on a line."""
+    precision, delay = found["precision"], found["median_delay_minutes"]
+    return (
+        f"{name:52}  {'-' if precision is None else f'{precision:.3f}':>9}  {found['recall']:6.3f}"
+        f"  {found['true_positives']:4}  {found['false_positives']:5}  {found['false_negatives']:6}"
+        f"  {'-' if delay is None else f'{delay:.1f}':>9}  {found['false_alarms_per_day']:9.3f}"
+    )

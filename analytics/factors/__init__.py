@@ -1,0 +1,1 @@
+"""Indicators, factors, option chains: frame in, frame out. Pure, no database."""

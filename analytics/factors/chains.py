@@ -1,0 +1,105 @@
+"""Option chains out of the bars of their options: the price of the underlying beside them, and their exposures. Pure.
+
+Owns how options belong together. Must not know where bars come from; which option belongs to which underlying is the
+relation `instruments`' to say.
+"""
+
+from __future__ import annotations
+
+import polars as pl
+
+from analytics.factors import indicators as ta
+from analytics.factors.checked_frames import Kind, checked
+from analytics.schema import KEY
+
+UNDERLYING = "underlying_key"
+TERMS = (KEY, UNDERLYING, "instrument_type", "strike")  # columns of the relation instruments
+SPOT_BARS: dict[str, Kind] = {KEY: "text", "bucket": "time", "close": "number"}
+CHAIN_BARS: dict[str, Kind] = SPOT_BARS | dict.fromkeys(("oi", "delta", "gamma", "spot"), "number")
+TERMS_KINDS: dict[str, Kind] = {KEY: "text", UNDERLYING: "text", "instrument_type": "text", "strike": "number"}
+BARS_REMEDY = "give the bars of analytics.bars()"
+CHAIN_REMEDY = "give what analytics.factors.chains.with_spot() returns of the bars of analytics.bars()"
+TERMS_REMEDY = f"give {', '.join(TERMS)} of the relation instruments"
+
+
+def with_spot(bars: pl.LazyFrame | pl.DataFrame, terms: pl.DataFrame) -> pl.LazyFrame:
+    """Add the price of the underlying, so that `analytics.factors.frame.features` can tell gamma exposure.
+
+    Parameters
+    ----------
+    bars
+        Of options and of their underlyings together, as `analytics.bars` returns them.
+    terms
+        instrument_key and underlying_key of the options, as the relation `instruments` has them.
+
+    Returns
+    -------
+    polars.LazyFrame
+        The rows of `bars` in their order, with spot (rupees): the close of the underlying's last bar that began no
+        later, of the same minute where there is one. Null before its first, and where there is no underlying.
+    """
+    lazy = checked(bars, SPOT_BARS, BARS_REMEDY)
+    of_options = checked(terms, {name: TERMS_KINDS[name] for name in TERMS[:2]}, TERMS_REMEDY)
+    spots = lazy.select(pl.col(KEY).alias(UNDERLYING), "bucket", pl.col("close").alias("spot")).sort("bucket")
+    named = lazy.with_row_index("_row").join(of_options.select(KEY, UNDERLYING), on=KEY, how="left")
+    joined = named.sort("bucket").join_asof(spots, on="bucket", by=UNDERLYING, check_sortedness=False)
+    return joined.sort("_row").drop("_row", UNDERLYING)
+
+
+def exposures(bars: pl.LazyFrame | pl.DataFrame, terms: pl.DataFrame) -> pl.LazyFrame:
+    """Return what all options of an underlying stand for together, and how that changes.
+
+    Parameters
+    ----------
+    bars
+        Of options: instrument_key, bucket, close, oi (units), delta, gamma, spot (rupees; of `with_spot`).
+    terms
+        `TERMS` of the options, CE and PE in instrument_type.
+
+    Returns
+    -------
+    polars.LazyFrame
+        One row for each underlying_key and bucket that has options, sorted so: options (number with a bar or one
+        before it the same day), delta_exposure (units of the underlying), gamma_exposure (rupees for a
+        percent; calls minus puts, for market makers who are long calls and short puts), put_call_oi (oi of
+        puts over that of calls), gamma_strike (the strike that has most gamma, where prices are held), and of the
+        bar before delta_exposure_change and gamma_flips (Boolean: gamma_exposure changed its sign).
+        An option without a bar in the minute counts with its last one of the day; unknown greeks count for nothing.
+    """
+    of_options = checked(terms, TERMS_KINDS, TERMS_REMEDY).select(TERMS)
+    lazy = checked(bars, CHAIN_BARS, CHAIN_REMEDY).join(of_options, on=KEY)
+    lazy = lazy.filter(pl.col("instrument_type").is_in(["CE", "PE"]))
+    is_call = pl.col("instrument_type") == "CE"
+    gamma = ta.gamma_exposure("spot")
+    steps = _filled(lazy).with_columns(
+        _delta=ta.delta_exposure(), _gamma=pl.when(is_call).then(gamma).otherwise(-gamma), _size=gamma
+    )
+    oi = pl.col("oi").cast(pl.Float64)
+    chain = (
+        steps.group_by(UNDERLYING, "bucket")
+        .agg(
+            options=pl.len(),
+            delta_exposure=pl.col("_delta").sum(),
+            gamma_exposure=pl.col("_gamma").sum(),
+            put_call_oi=ta.ratio(oi.filter(~is_call).sum(), oi.filter(is_call).sum()),
+            gamma_strike=pl.col("strike").sort_by(pl.col("_size").sum().over("strike"), descending=True).first(),
+        )
+        .sort(UNDERLYING, "bucket")
+    )
+    sign = pl.col("gamma_exposure").sign()
+    return chain.with_columns(
+        delta_exposure_change=ta.change("delta_exposure").over(UNDERLYING),
+        gamma_flips=(sign * sign.shift(1) < 0).over(UNDERLYING),
+    )
+
+
+def _filled(options: pl.LazyFrame) -> pl.LazyFrame:
+    """Return a row of each option for each bucket of its underlying, as its last bar of the day has it."""
+    day = pl.col("bucket").dt.convert_time_zone("Asia/Kolkata").dt.date()
+    times = options.select(UNDERLYING, "bucket").unique()
+    names = options.select(KEY, UNDERLYING, "instrument_type", "strike").unique()
+    grid = times.join(names, on=UNDERLYING).join(
+        options.select(KEY, "bucket", "oi", "delta", "gamma", "spot"), on=[KEY, "bucket"], how="left"
+    )
+    known = pl.col("oi", "delta", "gamma", "spot").forward_fill().over(KEY, day)
+    return grid.sort(KEY, "bucket").with_columns(known).filter(pl.col("oi").is_not_null())

@@ -1,0 +1,74 @@
+"""Market time: the zone, when a session usually opens, and what a day or a time of a caller means. Pure."""
+
+from __future__ import annotations
+
+from datetime import UTC, date, datetime, time, timedelta
+from typing import NamedTuple
+from zoneinfo import ZoneInfo
+
+from ingest.errors import ConfigError
+
+MARKET_ZONE = ZoneInfo("Asia/Kolkata")
+# Usual start of continuous trading after local midnight, by the segment of the instrument key: currencies
+# and commodities; all others (equities, their derivatives, the indices) open at EQUITY_OPEN. The database says
+# the same, `tickline.session_open`, and knows the days on which it is another: see `SpecialSession`.
+EQUITY_OPEN = timedelta(hours=9, minutes=15)
+MARKET_OFFSET = timedelta(hours=5, minutes=30)  # of MARKET_ZONE from UTC, the whole year
+OPENS = dict.fromkeys(("NCD_FO", "BCD_FO", "MCX_FO", "MCX_INDEX", "NSE_COM"), timedelta(hours=9))
+
+
+class SpecialSession(NamedTuple):
+    """A segment's session that opens at another time than the usual."""
+
+    segment: str
+    day: date  # market-local
+    opens_at: datetime
+
+
+def moment(value: date | datetime | None, name: str) -> datetime | None:
+    """Return a caller's time as aware UTC; a date means its local midnight, None stays None.
+
+    Raises
+    ------
+    ConfigError
+        If it has no time zone, or is no time. `name` is what the caller calls it.
+    """
+    if value is None:
+        return None
+    if isinstance(value, datetime):
+        if value.utcoffset() is None:
+            raise ConfigError(f"{name} {value.isoformat()!r} has no time zone: add tzinfo, or pass a date")
+        return value.astimezone(UTC)
+    if isinstance(value, date):
+        return datetime.combine(value, time(), MARKET_ZONE).astimezone(UTC)
+    raise ConfigError(f"{name} {value!r} is no time: pass a date, or a datetime with a time zone")
+
+
+def parse_moment(text: str) -> datetime:
+    """Return an ISO 8601 date or time as aware UTC; without an offset it is market-local.
+
+    Raises
+    ------
+    ConfigError
+        If the text is not one.
+
+    Examples
+    --------
+    >>> parse_moment("2025-12-15 09:15").isoformat()
+    '2025-12-15T03:45:00+00:00'
+    """
+    try:
+        found = datetime.fromisoformat(text.strip())
+        return (found if found.tzinfo else found.replace(tzinfo=MARKET_ZONE)).astimezone(UTC)
+    except (ValueError, OverflowError) as exc:
+        raise ConfigError(f"time {text!r} is not understood: write '2025-12-15' or '2025-12-15 09:15' (IST)") from exc
+
+
+def market_day(at: datetime) -> date:
+    """Return the market-local day of an aware time."""
+    return at.astimezone(MARKET_ZONE).date()
+
+
+def day_start(at: datetime) -> datetime:
+    """Return the local midnight before an aware time, in UTC."""
+    return datetime.combine(market_day(at), time(), MARKET_ZONE).astimezone(UTC)

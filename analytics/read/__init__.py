@@ -1,0 +1,1 @@
+"""Rows out of the database, or out of an export, into frames; wider intervals."""

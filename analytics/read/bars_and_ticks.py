@@ -1,0 +1,308 @@
+"""Bars and ticks out of the database into Polars.
+
+Owns what is read: names to instruments, the queries of `sql/queries/`, and the frame the caller gets. Must not know
+an engine, nor how the rows came to be there.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import UTC, date, datetime, timedelta
+from functools import partial
+from itertools import pairwise
+from typing import Any
+
+import polars as pl
+import psycopg
+
+from analytics.market_time import SpecialSession, market_day, moment
+from analytics.read.best_bars import best_minutes, official_bars, tick_bars
+from analytics.read.copy_reader import CopyReader
+from analytics.read.exported_ticks import with_exported
+from analytics.read.intervals import FIVE, five_minutes, interval_minutes, read_range, roll_up
+from analytics.schema import BARS, SOURCES, TICKS, Source
+from ingest.database.connections import Database, check_schema, connect
+from ingest.database.queries import query
+from ingest.database.resolve import Instrument, resolve
+from ingest.database.settings import DatabaseSettings, load
+from ingest.errors import ConfigError
+
+Keys = str | Sequence[str]
+# Minutes of the bars that the database keeps, by source, widest first: a wider interval is put
+# together from the widest that divides it, a fifth of the rows.
+_KEPT_MINUTES: dict[str, tuple[int, ...]] = {"best": (1,), "ticks": (5, 1), "official": (1,)}
+# A read of many instruments is shared out to connections, each with a server process that keeps a core busy. More
+# gain nothing on 2 cores and little on 8.
+CONNECTIONS_MAX = 4
+SHARES_MAX = 8  # the columns of one share are made while another is read
+SHARE_INSTRUMENTS_MIN = 100  # fewer are read before another connection is there
+
+
+@dataclass(frozen=True, slots=True)
+class _Plan:
+    """What to read, all by queries of `sql/queries/`.
+
+    Attributes
+    ----------
+    queries
+        Of many rows: numbers and times.
+    combine
+        Makes one frame of their results, in their order, of the rows of `few`, and of instrument_ids.
+    start, end
+        The range; None: no bound.
+    schema
+        Columns of the frame.
+    time, ties
+        What the rows of one instrument are sorted by: a time, and columns that decide within a second of it.
+    few
+        Of few rows, of any type.
+    """
+
+    queries: tuple[str, ...]
+    combine: Callable[..., pl.DataFrame]
+    start: datetime | None
+    end: datetime | None
+    schema: Mapping[str, pl.DataType]
+    time: str = "bucket"
+    ties: tuple[str, ...] = ()
+    few: tuple[str, ...] = ()
+
+    @property
+    def range(self) -> dict[str, Any]:
+        """The range as parameters of a query."""
+        return {"start": self.start or "-infinity", "end": self.end or "infinity"}
+
+
+def _bars_plan(source: str, minutes: int, start: datetime | None, end: datetime | None) -> _Plan:
+    """Return how bars that the database keeps are read, minutes wide."""
+    unheard, ours, official = "read/unheard_of_instruments", f"read/bars_ticks_{minutes}m", "read/bars_official_1m"
+    if source == "best":
+        return _Plan((official, ours, unheard), _plainly(best_minutes), start, end, BARS)
+    if source == "ticks":
+        combine = _plainly(partial(tick_bars, minutes=minutes))
+        return _Plan((ours, unheard), combine, start, end, BARS)
+    return _Plan((official,), _plainly(official_bars), start, end, BARS)
+
+
+def _plainly(combine: Callable[..., pl.DataFrame]) -> Callable[..., pl.DataFrame]:
+    """Return a way to combine results that need not know of which instruments they are."""
+    return lambda *frames, **_: combine(*frames)
+
+
+def bars(
+    keys: Keys,
+    *,
+    interval: str | int | timedelta = "1m",
+    start: date | datetime | None = None,
+    end: date | datetime | None = None,
+    source: Source = "best",
+    database: Database | str | None = None,
+) -> pl.DataFrame:
+    """Return the bars of instruments.
+
+    Parameters
+    ----------
+    keys
+        Instrument keys or names ("NSE_FO|53001", "INFY", "NIFTY FUT"), one or several; see
+        `ingest.database.resolve.resolve`. Names mean what they meant on the day of `start`, without it of
+        `end`, without both today.
+    interval
+        Any multiple of a minute up to a day: "1m", "75m", "1h", "1d", minutes, or a timedelta.
+        Buckets begin at the open of the session; see `analytics.read.intervals`. What trades before the
+        open has bars of its own in the intervals that the database keeps (1m, 5m), and is part of
+        the day's first bar in all others.
+    start, end
+        Half-open range [start, end) of the buckets; a bar that begins in it is read whole. Aware
+        datetimes; a date means its midnight in India. None: no bound.
+    source
+        "best": the exchange's own bar where there is one, else ours; "ticks": ours, made from
+        ticks; "official": only the exchange's.
+    database
+        An open database, a libpq URL, or None: that of the settings (`TICKLINE_DATABASE_URL`, else
+        the embedded server, which each call then starts and stops unless somebody keeps it up).
+
+    Returns
+    -------
+    polars.DataFrame
+        Columns and dtypes of `analytics.schema.BARS`, sorted by instrument_key and bucket: instrument_key
+        String; bucket Datetime("us", "UTC"), the bar's start; open, high, low, close Float64 in
+        rupees; volume, oi Int64 in units, null where there is none; source, quality Enum; iv, delta, gamma
+        Float64, the last of the bar that our ticks have, null for what is no option. An instrument without
+        bars has no rows.
+
+    Raises
+    ------
+    ConfigError
+        If a name, an interval, a source or a time is wrong.
+    StoreError
+        If the database cannot be read.
+
+    Examples
+    --------
+    >>> from datetime import date
+    >>> frame = bars("NSE_EQ|INE009A01021", interval="75m", start=date(2025, 12, 15), end=date(2025, 12, 16))
+    >>> frame.columns[7:]
+    ['oi', 'source', 'quality', 'iv', 'delta', 'gamma']
+    """
+    minutes = interval_minutes(interval)
+    if source not in SOURCES:
+        raise ConfigError(f"source {source!r} is none of {SOURCES}")
+    first, last = _range(start, end)
+    kept = next((width for width in _KEPT_MINUTES[source] if minutes % width == 0), 1)
+    # A wide bar that begins in the range needs what is before the open and what is behind the end.
+    read_first, read_last = (first, last) if minutes == kept else read_range(first, last, minutes)
+    plan = _bars_plan(source, kept, read_first, read_last)
+    with _opened(database) as opened:
+        frame = _read(opened, keys, _day_of_names(first, last), plan)
+        special = [] if minutes in {kept, FIVE} else _special_sessions(opened, plan)
+    if minutes == kept:
+        return frame.filter(pl.col("close").is_not_null())
+    wide = five_minutes(frame) if minutes == FIVE else roll_up(frame, minutes, special)
+    if first is not None:
+        wide = wide.filter(pl.col("bucket") >= first)
+    return wide if last is None else wide.filter(pl.col("bucket") < last)
+
+
+def ticks(
+    keys: Keys,
+    *,
+    start: date | datetime | None = None,
+    end: date | datetime | None = None,
+    database: Database | str | None = None,
+) -> pl.DataFrame:
+    """Return the ticks of instruments: one row per update.
+
+    Parameters
+    ----------
+    keys, database
+        As for `bars`.
+    start, end
+        Half-open range [start, end) of `ts`, as for `bars`. Days that the database has dropped are read
+        from their files (`tickline export`). A tick takes 200 bytes of memory, and
+        a busy instrument has 100,000 in a day.
+
+    Returns
+    -------
+    polars.DataFrame
+        Columns and dtypes of `analytics.schema.TICKS`, which has their units, sorted by instrument_key, ts and
+        seq (order of arrival).
+
+    Raises
+    ------
+    ConfigError
+        If a name or a time is wrong.
+    StoreError
+        If the database cannot be read.
+
+    Examples
+    --------
+    >>> from datetime import date
+    >>> frame = ticks("NSE_EQ|INE009A01021", start=date(2025, 12, 15), end=date(2025, 12, 16))
+    >>> frame.columns[:4]
+    ['instrument_key', 'ts', 'seq', 'traded']
+    """
+    first, last = _range(start, end)
+    combine = partial(with_exported, start=first, end=last)
+    plan = _Plan(
+        ("read/ticks_of_instruments",), combine, first, last, TICKS, "ts", ("ts", "seq"), ("shared/dropped_days",)
+    )
+    return _read(database, keys, _day_of_names(first, last), plan)
+
+
+def without_rows(
+    keys: Keys, frame: pl.DataFrame, *, start: datetime | None, end: datetime | None, database: Database
+) -> list[tuple[str, str]]:
+    """Return the names of which a frame of `bars` or `ticks` has no row, each with its instrument_key."""
+    names = [keys] if isinstance(keys, str) else list(keys)
+    with connect(database.reader_url) as connection:
+        instruments = resolve(connection, names, on=_day_of_names(start, end))
+    there = set(frame["instrument_key"].unique())
+    found = zip(names, instruments, strict=True)
+    return [(name, one.instrument_key) for name, one in found if one.instrument_key not in there]
+
+
+def _range(start: date | datetime | None, end: date | datetime | None) -> tuple[datetime | None, datetime | None]:
+    """Return a caller's range as aware UTC."""
+    first, last = moment(start, "start"), moment(end, "end")
+    if first is not None and last is not None and first >= last:
+        raise ConfigError(
+            f"end {str(end)!r} is not after start {str(start)!r}: the range does not include its end, "
+            "so a day ends with the next day"
+        )
+    return first, last
+
+
+@contextmanager
+def _opened(database: Database | str | None) -> Iterator[Database]:
+    """Open what the caller gave, and close it unless it was open."""
+    if isinstance(database, Database):
+        yield database
+        return
+    with Database(database, None) if database is not None else Database.open(load(DatabaseSettings)) as opened:
+        yield opened
+
+
+def _day_of_names(start: datetime | None, end: datetime | None) -> date:
+    """Return the market-local day on which names are meant."""
+    return market_day(start or (end and end - timedelta(microseconds=1)) or datetime.now(UTC))
+
+
+def _read(database: Database | str | None, keys: Keys, day: date, plan: _Plan) -> pl.DataFrame:
+    """Read the rows of instruments; the result is sorted by instrument_key, then as the plan says."""
+    with _opened(database) as opened:
+        with connect(opened.reader_url) as connection:
+            check_schema(connection)
+            instruments = _resolve(connection, keys, day)
+            few = [connection.execute(query(name), plan.range).fetchall() for name in plan.few]
+            shares = _shares(instruments)
+            writer = psycopg.ClientCursor(connection)
+            asked = [plan.range | {"instrument_ids": [one.instrument_id for one in share]} for share in shares]
+            texts = [[writer.mogrify(query(name), parameters) for name in plan.queries] for parameters in asked]
+
+        def arranged(place: int, frames: list[pl.DataFrame]) -> pl.DataFrame:
+            rows = plan.combine(*frames, *few, instrument_ids=asked[place]["instrument_ids"])
+            return _arranged(rows, shares[place], plan)
+
+        with CopyReader(opened.reader_url, min(CONNECTIONS_MAX, len(shares))) as reader:
+            return pl.concat(reader.make(texts, arranged))
+
+
+def _special_sessions(database: Database, plan: _Plan) -> list[SpecialSession]:
+    """Return the sessions in a plan's range that do not open at the usual time."""
+    with connect(database.reader_url) as connection:
+        return [SpecialSession(*row) for row in connection.execute(query("read/special_sessions"), plan.range)]
+
+
+def _shares(instruments: Sequence[Instrument]) -> list[Sequence[Instrument]]:
+    """Share instruments out, in their order."""
+    count = min(SHARES_MAX, -(-len(instruments) // SHARE_INSTRUMENTS_MIN))
+    bounds = [len(instruments) * n // count for n in range(count + 1)]
+    return [instruments[first:last] for first, last in pairwise(bounds)]
+
+
+def _arranged(rows: pl.DataFrame, instruments: Sequence[Instrument], plan: _Plan) -> pl.DataFrame:
+    """Name the instruments of rows, and sort the rows by them and as the plan says."""
+    # The rows of one instrument have one key: joined here it need not travel with each of them.
+    names = pl.DataFrame(
+        [(found.instrument_id, found.instrument_key) for found in instruments],
+        schema={"instrument_id": pl.Int32, "instrument_key": pl.String},
+        orient="row",
+    ).with_row_index("position")
+    # One number sorts twice as fast as two columns.
+    seconds = pl.col(plan.time).cast(pl.Int64) // 1_000_000
+    return (
+        rows.join(names, on="instrument_id")
+        .sort(pl.col("position").cast(pl.Int64) * 2**40 + seconds, *plan.ties)
+        .select(pl.col(name).cast(dtype) for name, dtype in plan.schema.items())
+    )
+
+
+def _resolve(connection: psycopg.Connection[Any], keys: Keys, day: date) -> list[Instrument]:
+    """Return the instruments of the keys, each once, in the order of instrument_key."""
+    names = [keys] if isinstance(keys, str) else list(keys)
+    if not names:
+        raise ConfigError("no instruments are given: pass an instrument key or a name, as 'INFY'")
+    found = {instrument.instrument_id: instrument for instrument in resolve(connection, names, on=day)}
+    return sorted(found.values(), key=lambda instrument: (instrument.instrument_key, instrument.instrument_id))

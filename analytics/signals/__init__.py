@@ -1,0 +1,1 @@
+"""Spikes: rules, detection, storage of signals, following, evaluation."""

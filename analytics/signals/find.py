@@ -1,0 +1,256 @@
+"""Signals: spikes found in the database's bars and stored there, of a day or as the minutes come.
+
+Owns reading bars for detection, the upsert, and the following of the newest minute. A day's signals depend
+on its bars and on those of `history_days` before it, whether it is judged afterwards or live: every day
+begins with the same history. Must not know how a spike is recognised.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import closing
+from dataclasses import dataclass
+from datetime import UTC, date, datetime, timedelta
+from typing import Any
+
+import polars as pl
+import psycopg
+
+from analytics.factors.factors import factors
+from analytics.market_time import day_start, market_day
+from analytics.read.minute_reader import MinuteReader
+from analytics.schema import KEY
+from analytics.signals.detection import SIGNALS, spikes
+from analytics.signals.live_detection import MINUTES, LiveDetector
+from analytics.signals.rules import Rules
+from ingest.database.connections import Database, check_schema, translate
+from ingest.database.queries import query
+from ingest.database.resolve import resolve
+
+MINUTE = timedelta(minutes=1)
+POLL_S = 0.5  # how often the newest minute is looked for
+SETTLE_S = 2.0  # after the first sign of a later minute: trades are reported up to that much late
+IDLE_S = 10.0  # a newest minute that has not grown for so long is over
+OUTCOME_DAYS = 7  # how far back outcomes are still noted
+FIGURES = ("move", "volume_ratio", "price_score", "volume_score", "trades_score", "iv_score", "oi_score")
+Found = Callable[[pl.DataFrame], None]
+
+
+@dataclass(frozen=True, slots=True)
+class Scope:
+    """What is judged: the rules, and the instruments by name; none: all that have bars."""
+
+    rules: Rules
+    keys: tuple[str, ...] = ()
+
+
+def find(database: Database, scope: Scope, start: datetime, end: datetime) -> Iterator[pl.DataFrame]:
+    """Find and store the signals of the minutes in [start, end), market day by market day.
+
+    Yields
+    ------
+    polars.DataFrame
+        For each day that has bars: `detection.SIGNALS`, with trading_symbol and is_new (not stored before).
+
+    Raises
+    ------
+    ConfigError
+        If a name is wrong.
+    StoreError
+        If the database cannot be read or written.
+    """
+    with closing(database.connect(autocommit=True)) as connection, MinuteReader(database, connection) as reader:
+        check_schema(connection)
+        begin = day_start(start)
+        while begin < end:
+            until = min(begin + timedelta(days=1), end)
+            bars = _day_with_history(reader, scope, _ids_of(connection, scope, market_day(begin)), begin, until)
+            has_day = not bars.is_empty() and _last(bars) >= begin
+            if has_day:
+                found = spikes(factors(bars.lazy(), scope.rules.windows, MINUTES), scope.rules)
+                yield store(connection, scope.rules, found.filter(pl.col("bucket") >= max(start, begin)))
+            begin += timedelta(days=1)
+            if has_day:
+                # Of a day that goes on, as far as its bars reach; one that is over has no more to come.
+                settle(connection, start, _last(bars) + MINUTE if until > datetime.now(UTC) else until)
+
+
+def newest_day(database: Database) -> datetime:
+    """Return the start of the newest market day that has ticks, today's where there are none."""
+    with closing(database.connect(autocommit=True)) as connection:
+        check_schema(connection)
+        return day_start(_rows(connection, "signals/newest_tick")[0][0] or datetime.now(UTC))
+
+
+def empty_signals() -> pl.DataFrame:
+    """Return no signals, with the columns that `find` yields."""
+    return pl.DataFrame(schema=SIGNALS | {"trading_symbol": pl.String(), "is_new": pl.Boolean()})
+
+
+def follow(database: Database, scope: Scope, found: Found, stop: Callable[[], bool]) -> None:
+    """Find and store signals as minutes are completed, until stopped.
+
+    A minute is over when a later one has begun and `SETTLE_S` have passed, or when it has not grown for
+    `IDLE_S`. Begins with the whole newest day, so that nothing is missed while nobody followed; what is
+    stored already is not found again.
+
+    Parameters
+    ----------
+    found
+        Called with the signals of each minute that has new ones, as `find` yields them, when they are stored.
+    stop
+        Asked at every poll.
+
+    Raises
+    ------
+    ConfigError, StoreError
+        As `find`.
+    """
+    with closing(database.connect(autocommit=True)) as connection, MinuteReader(database, connection) as reader:
+        check_schema(connection)
+        minutes = _completed(connection, stop)
+        watcher, day, ids = None, None, None
+        for until in minutes:
+            if watcher is None or market_day(until) != day:
+                day = market_day(until)
+                begin, ids = day_start(until), _ids_of(connection, scope, day)
+                history = _day_with_history(reader, scope, ids, begin, until + MINUTE)
+                watcher = LiveDetector(scope.rules, history, day)
+                whole = spikes(factors(history.lazy(), scope.rules.windows, MINUTES), scope.rules)
+                _report(store(connection, scope.rules, whole.filter(pl.col("bucket") >= begin)), found)
+            else:
+                start = day_start(until) if watcher.until is None else watcher.until + MINUTE
+                for minute in next_minutes(reader, ids, start, until + MINUTE):
+                    _report(store(connection, scope.rules, watcher.advance(minute)), found)
+            settle(connection, until - timedelta(days=OUTCOME_DAYS), until + MINUTE)
+
+
+def store(connection: psycopg.Connection[Any], rules: Rules, fired: pl.DataFrame) -> pl.DataFrame:
+    """Store the bars that begin a spike; return them with trading_symbol and is_new.
+
+    Found again, a signal is replaced, not doubled. Those that are new are told on the channel
+    tickline_signals, when the row is committed.
+    """
+    onsets = fired.filter("onset")
+    empty = onsets.with_columns(trading_symbol=pl.lit(None, pl.String), is_new=pl.lit(False))
+    if onsets.is_empty():
+        return empty
+    days = [market_day(bucket) for bucket in onsets["bucket"]]
+    ids = _ids(connection, onsets[KEY].to_list(), max(days))
+    reasons = [
+        json.dumps({"text": row["reasons"]} | {name: row[name] for name in FIGURES if row[name] is not None})
+        for row in onsets.iter_rows(named=True)
+    ]
+    try:
+        rows = connection.execute(
+            query("signals/write_signals"),
+            {
+                "rule_set": rules.name,
+                "instrument_ids": [ids[key][0] for key in onsets[KEY]],
+                "buckets": onsets["bucket"].to_list(),
+                "directions": onsets["direction"].to_list(),
+                "confidences": onsets["confidence"].to_list(),
+                "scores": onsets["score"].to_list(),
+                "prices": onsets["close"].to_list(),
+                "reasons": reasons,
+            },
+        ).fetchall()
+    except psycopg.Error as exc:
+        raise translate(exc) from exc
+    new = set(rows)
+    return onsets.with_columns(
+        trading_symbol=pl.Series([ids[key][1] for key in onsets[KEY]], dtype=pl.String),
+        is_new=pl.Series([(ids[key][0], at) in new for key, at in onsets.select(KEY, "bucket").iter_rows()]),
+    )
+
+
+def settle(connection: psycopg.Connection[Any], since: datetime, until: datetime) -> None:
+    """Note what became of the signals since a time; `until` is where the bars end that are there by now."""
+    try:
+        connection.execute(query("signals/settle_signals"), {"since": since, "until": until})
+    except psycopg.Error as exc:
+        raise translate(exc) from exc
+
+
+def _last(bars: pl.DataFrame) -> datetime:
+    """Return the newest minute."""
+    newest = bars["bucket"].max()
+    assert isinstance(newest, datetime)
+    return newest
+
+
+def _report(stored: pl.DataFrame, found: Found) -> None:
+    """Hand over what is new."""
+    new = stored.filter("is_new")
+    if not new.is_empty():
+        found(new)
+
+
+def _day_with_history(
+    reader: MinuteReader, scope: Scope, ids: list[int] | None, begin: datetime, until: datetime
+) -> pl.DataFrame:
+    """Return the bars of a day until a time, and those of the days before it."""
+    return reader.read(begin - timedelta(days=scope.rules.history_days), until, ids)
+
+
+def _ids_of(connection: psycopg.Connection[Any], scope: Scope, day: date) -> list[int] | None:
+    """Return the instruments that are judged by their instrument_id; None: all."""
+    if not scope.keys:
+        return None
+    return sorted({one.instrument_id for one in resolve(connection, list(scope.keys), on=day)})
+
+
+def next_minutes(
+    reader: MinuteReader, ids: Sequence[int] | None, start: datetime, end: datetime
+) -> Iterator[pl.DataFrame]:
+    """Yield the bars of each minute in a range that has some, in order."""
+    bars = reader.read_next(start, end) if ids is None else reader.read(start, end, ids)
+    for _, minute in bars.sort("bucket", KEY).group_by("bucket", maintain_order=True):
+        yield minute
+
+
+def _completed(connection: psycopg.Connection[Any], stop: Callable[[], bool]) -> Iterator[datetime]:
+    """Yield the newest minute that is over, each time that there is another."""
+    given: datetime | None = None
+    seen: tuple[Any, ...] | None = None
+    since: datetime | None = None
+    changed = 0.0
+    begun: list[tuple[datetime, float]] = []  # minutes not yet settled, and when each was first seen
+    while not stop():
+        if since is None:
+            # Quotes go on after the last trade: the last bar may be long before the last tick.
+            newest_tick = _rows(connection, "signals/newest_tick")[0][0]
+            since = None if newest_tick is None else day_start(newest_tick)
+        rows = [] if since is None else _rows(connection, "signals/newest_minute", since=since)
+        clock = time.monotonic()
+        if rows and rows[0] != seen:
+            changed, seen, since = clock, rows[0], rows[0][0]
+            if not begun or begun[-1][0] != since:
+                begun.append((since, clock))
+        over = None
+        if seen is not None and clock - changed >= IDLE_S:
+            over = seen[0]
+        elif settled := [minute for minute, first in begun if clock - first >= SETTLE_S]:
+            over = settled[-1] - MINUTE
+            begun = begun[len(settled) - 1 :]
+        if over is not None and (given is None or over > given):
+            given = over
+            yield over
+        else:
+            time.sleep(POLL_S)
+
+
+def _ids(connection: psycopg.Connection[Any], keys: list[str], day: date) -> dict[str, tuple[int, str | None]]:
+    """Return instrument_id and trading_symbol by key."""
+    found = resolve(connection, sorted(set(keys)), on=day)
+    return {one.instrument_key: (one.instrument_id, one.trading_symbol) for one in found}
+
+
+def _rows(connection: psycopg.Connection[Any], name: str, **parameters: Any) -> list[tuple[Any, ...]]:
+    """Return the rows of a query."""
+    try:
+        return connection.execute(query(name), parameters).fetchall()
+    except psycopg.Error as exc:
+        raise translate(exc) from exc

@@ -1,0 +1,69 @@
+"""What is done with new signals besides storing them: a log file and a webhook.
+
+Owns both, and that a webhook which does not answer holds nothing up for longer than `WEBHOOK_S` and stops
+nothing. NOTIFY is the database's: it goes out with the row. Must not know how signals are found.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import urllib.error
+import urllib.request
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import polars as pl
+
+from ingest.errors import ConfigError
+
+log = logging.getLogger(__name__)
+WEBHOOK_S = 3.0  # a minute has 60, and the next one waits
+FIELDS = ("instrument_key", "trading_symbol", "bucket", "direction", "confidence", "close", "move", "reasons")
+
+
+def as_json(signals: pl.DataFrame) -> list[str]:
+    """Return each signal as a line of JSON; times are UTC in ISO 8601."""
+    texts = signals.select(FIELDS).with_columns(pl.col("bucket").dt.strftime("%Y-%m-%dT%H:%M:%SZ"))
+    return [json.dumps(row, ensure_ascii=False) for row in texts.iter_rows(named=True)]
+
+
+def append_to_log(path: Path, signals: pl.DataFrame) -> None:
+    """Append a line of JSON for each signal.
+
+    Raises
+    ------
+    ConfigError
+        If the file cannot be written.
+    """
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with path.open("a", encoding="utf-8") as file:
+            file.writelines(f"{line}\n" for line in as_json(signals))
+    except OSError as exc:
+        raise ConfigError(f"log {str(path)!r} cannot be written: {exc.strerror}: name another with --log") from exc
+
+
+def check_webhook(url: str) -> str:
+    """Return a URL that can be posted to.
+
+    Raises
+    ------
+    ConfigError
+        If it is none of http or https.
+    """
+    if urlsplit(url).scheme not in ("http", "https") or not urlsplit(url).netloc:
+        raise ConfigError(f"{url!r} is no URL to post to: write it as 'https://host/path'")
+    return url
+
+
+def post(url: str, signals: pl.DataFrame) -> bool:
+    """Post the signals of a minute as one JSON array; False, and a warning, where nobody took it."""
+    body = f"[{','.join(as_json(signals))}]".encode()
+    request = urllib.request.Request(url, body, {"Content-Type": "application/json"})  # noqa: S310 - see check_webhook
+    try:
+        with urllib.request.urlopen(request, timeout=WEBHOOK_S):  # noqa: S310
+            return True
+    except (urllib.error.URLError, OSError) as exc:
+        log.warning("webhook failed host=%s signals=%d error=%s", urlsplit(url).hostname, signals.height, exc)
+        return False

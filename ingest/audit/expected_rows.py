@@ -1,0 +1,21 @@
+"""How many rows frames make. Pure; asks the decoder and the rules of the normaliser, and keeps nothing."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from ingest.decode.frames import decode_all
+from ingest.normalise.rejection import impossible
+from ingest.normalise.sorted_updates import says_something
+
+
+def rows_of_frames(payloads: Sequence[bytes]) -> list[int]:
+    """Return how many rows each frame makes; that does not depend on any other frame."""
+    frames = decode_all(list(payloads))
+    frame = np.repeat(np.arange(len(frames)), np.diff(frames.ends))
+    makes_row = says_something(frames.updates)
+    makes_row[list(impossible(frames.updates, frames.current_ms[frame]))] = False
+    made: list[int] = np.bincount(frame[makes_row], minlength=len(payloads)).tolist()
+    return made

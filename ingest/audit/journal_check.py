@@ -1,0 +1,115 @@
+"""Verify: the journal against the ledger against the table, frame by frame. Reads only.
+
+    received = journalled = committed + pending          frames
+    ticks of a committed frame = its updates - rejected  rows of the table, each once
+    ticks of a batch = its updates - rejected - duplicates   where two connections brought the same
+
+What a frame should have made is found by decoding it again; it does not depend on what came before, but for
+what the other of two connections had said: how many updates that were, the ledger says of each batch.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from datetime import date
+from pathlib import Path
+from typing import Any
+
+import psycopg
+
+from ingest.audit.report import StreamReport
+from ingest.audit.segment_check import SEQ_MAX, Segment, note_lost
+from ingest.database.connections import translate
+from ingest.errors import JournalError
+from ingest.journal.folder import is_stream, segment_name, segments_of
+from ingest.journal.reader import JournalReader
+from ingest.model.records import Record
+
+
+def streams_of(journal: Path) -> Iterator[tuple[str, Path]]:
+    """Yield collector and folder of every stream under the journal's folder; what is no stream is left out."""
+    for collector in sorted(path for path in journal.glob("*") if path.is_dir()):
+        for stream in sorted(path for path in collector.glob("*") if path.is_dir()):
+            if is_stream(stream.name):
+                yield collector.name, stream
+
+
+def verify_stream(
+    connection: psycopg.Connection[Any],
+    collector: str,
+    folder: Path,
+    *,
+    day: date | None = None,
+    show: Callable[[str], None] = lambda _: None,
+    advance: Callable[[int], None] = lambda _: None,
+) -> StreamReport:
+    """Compare one stream with the database.
+
+    Parameters
+    ----------
+    connection
+        Any connection; nothing is written.
+    collector, folder
+        Whose stream, and where it is.
+    day
+        Only segments of this Indian day; None: all that are there.
+    show
+        Called with the name of each segment before it is read.
+    advance
+        Called with how many bytes of files were dealt with since the last call.
+
+    Raises
+    ------
+    StoreError
+        If the database cannot be read.
+    """
+    report = StreamReport(collector, folder.name)
+    crc: int | None = None
+    before: Record | None = None
+    pair = ""  # of the last connection
+    unfinished = ""  # name of the segment before, if its end is not committed
+    with _translated():
+        names = [segment_name(path) for path in segments_of(folder)]
+    for name in names:
+        if day is not None and not name.startswith(f"{day:%Y%m%d}"):
+            continue
+        show(name)
+        with _translated():
+            reader = _open(folder, name, newest=name == names[-1])
+        if reader is None:
+            report.notes.append(f"{name}: deleted while the journal was read, its time was over")
+            crc, before, unfinished = None, None, ""
+            continue
+        report.segments += 1
+        with _translated():
+            segment = Segment(connection, report, name, reader, crc, before=before, pair=pair, advance=advance)
+            segment.check()
+        if unfinished and segment.batches:
+            report.note("ledger hole", f"{unfinished}: its last records are in no batch, later ones are")
+        unfinished = segment.name if segment.unfinished else ""
+        crc, before, pair = segment.crc, segment.before, segment.pair
+    if before is not None and day is None:
+        with _translated():
+            note_lost(connection, report, before.seq + 1, SEQ_MAX)
+    return report
+
+
+def _open(folder: Path, name: str, *, newest: bool) -> JournalReader | None:
+    """Return a reader of one segment; None if it is gone.
+
+    The newest one may be written meanwhile: what is no whole record at its end is no damage.
+    """
+    reader = JournalReader(lambda: [path for path in segments_of(folder) if segment_name(path) == name], follow=newest)
+    reader.open()  # an ingester may compress or delete it meanwhile
+    return reader if any(segment_name(path) == name for path in segments_of(folder)) else None
+
+
+@contextmanager
+def _translated() -> Iterator[None]:
+    try:
+        yield
+    except psycopg.Error as exc:
+        raise translate(exc) from exc
+    except OSError as exc:
+        raise JournalError(f"journal cannot be read: {str(exc.filename)!r}: {exc.strerror}: make it usable") from exc

@@ -1,0 +1,82 @@
+"""Volumes: whether each day adds up, bars + gaps = what the exchange counted. Reads only."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass, field
+from datetime import date, timedelta
+from typing import Any
+
+import psycopg
+
+from ingest.database.connections import translate
+from ingest.database.queries import query
+
+PROBLEMS_MAX = 20  # that are listed; all are counted
+
+
+@dataclass(slots=True)
+class VolumeReport:
+    """What was found on one day, units."""
+
+    day: date
+    instruments: int = 0
+    bar_volume: int = 0
+    gap_volume: int = 0
+    day_volume: int = 0
+    differing: int = 0
+    unsettled: int = 0  # minutes whose bars form, or wait to be made: not judged, their ticks are
+    skipped: str = ""  # why the day was not checked
+    problems: list[str] = field(default_factory=list)
+
+    @property
+    def adds_up(self) -> bool:
+        """Whether the volume of every instrument is accounted for."""
+        return not self.differing
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return plain values."""
+        return asdict(self) | {"day": self.day.isoformat(), "adds_up": self.adds_up}
+
+
+def verify_volumes(connection: psycopg.Connection[Any], day: date | None = None) -> Iterator[VolumeReport]:
+    """Check each recorded day, or one: volume of bars + volume of gaps = last `vtt`, for every instrument.
+
+    Raises
+    ------
+    StoreError
+        If the database cannot be read.
+    """
+    try:
+        rejected = {row[0] for row in connection.execute(query("audit/rejected_instruments"))}
+        always = {"start": "-infinity", "end": "infinity"}
+        dropped = {row[0] for row in connection.execute(query("shared/dropped_days"), always)}
+        for recorded, collectors in connection.execute(query("audit/recorded_days")).fetchall():
+            if day not in (None, recorded):
+                continue
+            if recorded in dropped:
+                yield VolumeReport(recorded, skipped="its ticks were dropped by retention")
+            else:
+                yield _verify_day(connection, recorded, collectors, rejected)
+    except psycopg.Error as exc:
+        raise translate(exc) from exc
+
+
+def _verify_day(connection: psycopg.Connection[Any], day: date, collectors: int, rejected: set[int]) -> VolumeReport:
+    report = VolumeReport(day)
+    if collectors > 1:
+        # What one did not hear another may have: gaps and bars overlap.
+        report.skipped = f"{collectors} collectors recorded it"
+        return report
+    span = {"start": f"{day} 00:00+05:30", "end": f"{day + timedelta(days=1)} 00:00+05:30"}
+    [(report.unsettled,)] = connection.execute(query("audit/unsettled_minutes"), span).fetchall()
+    for id_, key, bars, gaps, traded in connection.execute(query("shared/day_volumes"), span):
+        report.instruments += 1
+        report.bar_volume += bars
+        report.gap_volume += gaps
+        report.day_volume += traded
+        if bars + gaps != traded and id_ not in rejected:
+            report.differing += 1
+            if report.differing <= PROBLEMS_MAX:
+                report.problems.append(f"{key}: {bars:,} in bars + {gaps:,} in gaps, {traded:,} traded")
+    return report

@@ -1,0 +1,1 @@
+"""Measurements of the real commands, beside a reference in the same run."""

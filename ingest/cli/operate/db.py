@@ -1,0 +1,167 @@
+"""`tickline db`: create or migrate the schema, and look at it."""
+
+from __future__ import annotations
+
+import json
+import sys
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING
+
+import click
+
+from ingest.market.shown_time import ist, jsonable
+from ingest.terminal import progress_line
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from ingest.database.retention import DayReport
+    from ingest.database.upgrade import Status
+
+UNITS = ("B", "kB", "MB", "GB", "TB")
+
+
+@click.group("db")
+def command() -> None:
+    """Create, migrate and inspect the database."""
+
+
+@command.command()
+def upgrade() -> None:
+    """Create or migrate the schema. Safe to repeat, and safe when two start at once."""
+    from ingest.database import upgrade
+    from ingest.database.connections import HEAD, Database
+    from ingest.database.settings import DatabaseSettings, load
+
+    with Database.open(load(DatabaseSettings)) as database:
+        applied = upgrade.upgrade(database)
+        done = f"applied {', '.join(applied)}" if applied else "nothing to do"
+        click.echo(f"{done}: schema {HEAD}, engine {database.engine}")
+
+
+@command.command()
+@click.option("--format", "output_format", type=click.Choice(["table", "json"]), default="table", show_default=True)
+def status(output_format: str) -> None:
+    """Show engine, versions, revision, sizes and jobs."""
+    from ingest.database import upgrade
+    from ingest.database.connections import Database
+    from ingest.database.settings import DatabaseSettings, load
+
+    with Database.open(load(DatabaseSettings)) as database:
+        found = upgrade.status(database)
+    if output_format == "json":
+        click.echo(json.dumps(found.as_dict(), default=jsonable, indent=2))
+    else:
+        _show(found)
+
+
+@command.command()
+@click.option(
+    "--keep-days",
+    type=click.IntRange(min=1),
+    default=30,
+    show_default=True,
+    help="Days before today (UTC) whose ticks stay, whatever was done with them.",
+)
+@click.option("--dry-run", is_flag=True, help="Say what would go and what is missing; drop no ticks.")
+@click.option("--format", "output_format", type=click.Choice(["table", "json"]), default="table", show_default=True)
+def retain(*, keep_days: int, dry_run: bool, output_format: str) -> None:
+    """Drop the ticks of old days, where nothing is lost with them. Their bars stay.
+
+    Bars that a run left are made first. A day may go when its bars are kept and made of all of its ticks, and it
+    was reconciled (`tickline reconcile`) or is in a file with every tick (`tickline export`). Exit code 1: a day
+    had to stay.
+    """
+    from ingest.database.connections import Database
+    from ingest.database.retention import retain as retain_days
+    from ingest.database.settings import DatabaseSettings, load
+    from ingest.store.bar_refresh import refresh_touched
+
+    reports: list[DayReport] = []
+    with Database.open(load(DatabaseSettings)) as database:
+        assert database.engine  # checks the schema
+        with progress_line() as line:
+            line("bars that were left")
+            refresh_touched(database.url)
+        before = datetime.now(UTC).date() - timedelta(days=keep_days)
+        days = retain_days(database, before, dry_run=dry_run)
+        while (report := _next_day(days, len(reports))) is not None:
+            reports.append(report)
+            if output_format == "table":
+                fate = "dropped" if report.dropped else "stays" if report.missing else "may go"
+                click.echo(f"{report.day}  {fate:<8} {report.ticks:>12,} ticks  {'; '.join(report.missing)}".rstrip())
+    if output_format == "json":
+        click.echo(json.dumps([report.as_dict() for report in reports], default=jsonable, indent=2))
+    elif not reports:
+        click.echo("no day is that old", err=True)
+    if any(report.missing for report in reports):
+        sys.exit(1)
+
+
+def _next_day(days: Iterator[DayReport], seen: int) -> DayReport | None:
+    """Return what became of the next day, None behind the last; a terminal shows that one is looked at."""
+    with progress_line() as line:
+        line(f"looking at day {seen + 1}")
+        return next(days, None)
+
+
+@command.command()
+@click.option(
+    "--day", "days", type=click.DateTime(["%Y-%m-%d"]), multiple=True, help="A whole UTC day; may be repeated."
+)
+def refresh(days: tuple[datetime, ...]) -> None:
+    """Make bars anew out of their ticks: those of the minutes that a run left, or of whole days.
+
+    `start` and `replay` do it by themselves.
+    """
+    from ingest.database.connections import Database
+    from ingest.database.settings import DatabaseSettings, load
+    from ingest.store.bar_refresh import refresh_bars, refresh_touched
+
+    with Database.open(load(DatabaseSettings)) as database:
+        assert database.engine  # checks the schema
+        if not days:
+            with progress_line() as line:
+                refresh_touched(database.url, show=lambda number, of: line(f"bars of range {number:,} of {of:,}"))
+            click.echo("bars of all touched minutes made anew")
+        for day in days:
+            start = day.replace(tzinfo=UTC)
+            with progress_line() as line:
+                line(f"bars of {start:%Y-%m-%d}")
+                refresh_bars(database.url, start, start + timedelta(days=1))
+            click.echo(f"{start:%Y-%m-%d}  bars made anew")
+
+
+def _show(found: Status) -> None:
+    """Print a status as text and tables."""
+    from rich.console import Console
+    from rich.table import Table
+
+    revision = found.revision or "none: run `tickline db upgrade`"
+    console = Console(highlight=False)
+    console.print(f"database   {found.database} ({found.place})", markup=False, soft_wrap=True)
+    console.print(f"engine     {found.engine or 'not chosen yet'}")
+    console.print(f"server     PostgreSQL {found.server_version}, TimescaleDB {found.timescaledb_version or 'none'}")
+    console.print(f"revision   {revision} (this program: {found.head})", markup=False)
+    console.print(f"size       {_size(found.bytes)}")
+    if found.relations:
+        table = Table("relation", "rows, about", "size", "parts")
+        for relation in found.relations:
+            table.add_row(relation.name, f"{relation.rows:,}", _size(relation.bytes), str(relation.parts))
+        console.print(table)
+    if found.jobs:
+        table = Table("job", "on", "every", "runs", "failures", "last run")
+        for job in found.jobs:
+            last_run = ist(job.last_run.replace(microsecond=0)) if job.last_run else "never"
+            table.add_row(job.job, job.relation, job.every, str(job.runs), str(job.failures), last_run)
+        console.print(table)
+
+
+def _size(size_bytes: int) -> str:
+    """Return a size as a person reads it."""
+    size = float(size_bytes)
+    for unit in UNITS[:-1]:
+        if size < 1000:
+            return f"{size:.0f} {unit}"
+        size /= 1000
+    return f"{size:.0f} {UNITS[-1]}"

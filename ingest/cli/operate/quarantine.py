@@ -1,0 +1,61 @@
+"""`tickline quarantine`: frames that were not understood."""
+
+from __future__ import annotations
+
+import json
+
+import click
+
+
+@click.group("quarantine")
+def command() -> None:
+    """List frames that were not understood, and replay them after a fix.
+
+    A frame is kept aside when it does not parse, or when its time is not that of the frames round it.
+    """
+
+
+@command.command("list")
+@click.option("--limit", type=click.IntRange(min=1), default=100, show_default=True, help="The oldest so many.")
+@click.option("--format", "form", type=click.Choice(["table", "json"]), default="table", show_default=True)
+def list_command(limit: int, form: str) -> None:
+    """Show frames in quarantine, oldest first, each with the reason."""
+    from ingest.cli.common import ready_database
+    from ingest.market.shown_time import ist, jsonable
+    from ingest.repair.quarantine import quarantined
+    from ingest.settings import settings
+
+    with ready_database(settings()) as database, database.connect() as connection:
+        frames, total = quarantined(connection, limit)
+    if form == "json":
+        click.echo(json.dumps([frame._asdict() for frame in frames], default=jsonable, indent=2))
+        return
+    for frame in frames:
+        click.echo(
+            f"{ist(frame.received_at)}  {frame.collector} {frame.segment} seq {frame.seq}  "
+            f"{frame.bytes:,} bytes: {frame.reason}"
+        )
+    click.echo(f"{total:,} frames in quarantine" + (f", the oldest {limit:,} are shown" if total > limit else ""))
+
+
+@command.command("replay")
+def replay_command() -> None:
+    """Write the frames that can be decoded by now, each exactly once; the others stay.
+
+    Their updates come late and are written as quotes, without volume: the update behind each has
+    counted it. May run beside `tickline start`.
+    """
+    from ingest.cli.common import ready_database
+    from ingest.repair.quarantine import replay_quarantined
+    from ingest.settings import settings
+    from ingest.store.bar_refresh import refresh_touched
+
+    config = settings()
+    with ready_database(config) as database:
+        with database.connect(autocommit=True, application_name="tickline quarantine") as connection:
+            outcome = replay_quarantined(connection, unknown_keys_max=config.unknown_keys_per_day_max)
+        refresh_touched(database.url)
+    click.echo(
+        f"{outcome.replayed:,} frames replayed, {outcome.ticks:,} ticks written, {outcome.rejected:,} updates "
+        f"rejected; {outcome.refused:,} frames stay in quarantine"
+    )

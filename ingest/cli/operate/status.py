@@ -1,0 +1,118 @@
+"""`tickline status`: what the ingester that runs on this machine says of itself."""
+
+from __future__ import annotations
+
+import http.client
+import json
+from datetime import datetime
+from typing import Any
+
+import click
+
+TIMEOUT_S = 5.0
+ANSWER_BYTES_MAX = 64 * 2**20  # of whatever listens there; 25,000 keys are 5 MB
+PATHS = {
+    "status": "/api/v1/websocket/status",
+    "subscriptions": "/api/v1/websocket/subscriptions",
+    "ticks": "/api/v1/websocket/latest-ticks",
+    "health": "/health",
+}
+RETRY_PATH = "/api/v1/websocket/retry"
+ANSWERED = frozenset({200, 503})  # 503: unhealthy
+EVERYWHERE = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104  bound to all addresses: the nearest of them
+
+
+@click.command("status")
+@click.argument("what", type=click.Choice(list(PATHS)), default="status")
+@click.option("--format", "form", type=click.Choice(["table", "json"]), default="table", show_default=True)
+@click.option("--retry", is_flag=True, help="Ask the feed again for keys that failed.")
+def command(what: str, form: str, retry: bool) -> None:
+    """Ask the running ingester: status (default), subscriptions, ticks or health.
+
+    It answers on TICKLINE_API_HOST, port TICKLINE_API_PORT. Exit code 1 if none answers, or if it is
+    unhealthy: data that should flow do not. --retry asks the feed once more, now, for the keys that it has not
+    answered.
+    """
+    from ingest.addresses import is_loopback
+    from ingest.errors import TicklineError
+    from ingest.live.access import stored_token
+    from ingest.settings import settings
+
+    config = settings()
+    host, port = EVERYWHERE.get(config.api_host, config.api_host), config.api_port
+    # Who only looks, on this machine, need not be who records.
+    token = stored_token(config.home) if retry or not is_loopback(config.api_host) else None
+    try:
+        retried = _ask(host, port, token, RETRY_PATH, "POST")["retried_keys"] if retry else []
+        answer = _ask(host, port, token, PATHS[what])
+        health = _ask(host, port, token, PATHS["health"])
+        problems = health["problems"] if health["status"] != "healthy" else []
+    except OSError as exc:
+        raise TicklineError(
+            f"no ingester answers on port {port}: run `tickline start`, or set TICKLINE_API_PORT"
+        ) from exc
+    except (http.client.HTTPException, ValueError, KeyError, TypeError, AttributeError, RecursionError) as exc:
+        raise TicklineError(f"what answers on port {port} is no ingester: set TICKLINE_API_PORT") from exc
+    if retry:
+        click.echo(f"asked again for {len(retried):,} keys", err=True)
+    click.echo(json.dumps(answer, indent=2) if form == "json" else _table(what, answer))
+    if problems:
+        raise TicklineError("unhealthy: " + "; ".join(problems))
+
+
+def _ask(host: str, port: int, token: str | None, path: str, method: str = "GET") -> dict[str, Any]:
+    """Return an answer. Raises OSError if there is none, TicklineError if it is a refusal, others if it is odd."""
+    from ingest.errors import TicklineError
+
+    connection = http.client.HTTPConnection(host, port, timeout=TIMEOUT_S)
+    try:
+        connection.request(method, path, headers={"Authorization": f"Bearer {token}"} if token else {})
+        response = connection.getresponse()
+        body = response.read(ANSWER_BYTES_MAX)
+        answer: dict[str, Any] = json.loads(body)
+    finally:
+        connection.close()
+    if response.status not in ANSWERED:
+        raise TicklineError(f"the ingester answers {response.status}: {answer['error']}")
+    return answer
+
+
+def _table(what: str, answer: dict[str, Any]) -> str:
+    """Return the answer for a reader: one line a fact, and one a connection, key or handler."""
+    rows = {"subscriptions": "subscriptions", "ticks": "latest_ticks"}.get(what)
+    lines = []
+    for name, value in answer.items():
+        if name == rows:
+            lines += [f"{key}: " + _facts(row) for key, row in value.items()]
+        elif name == "errors":
+            lines += [f"error {part}: {_error(error)}" for part, error in value.items()]
+        elif name in {"connections", "handlers"}:
+            lines += [f"{name[:-1]} {row['name']}: " + _facts(row) for row in value]
+        elif name == "subscribed_symbols":
+            continue  # `tickline status subscriptions` lists them
+        else:
+            lines.append(f"{name}: {_facts(value) if isinstance(value, dict) else _shown(value)}")
+    return "\n".join(lines)
+
+
+def _facts(row: dict[str, Any]) -> str:
+    shown = {name: _shown(value) for name, value in row.items() if name != "name" and not isinstance(value, dict)}
+    if isinstance(error := row.get("last_error"), dict):
+        shown["last_error"] = _error(error)
+    return ", ".join(f"{name} {value}" for name, value in shown.items())
+
+
+def _error(error: dict[str, Any]) -> str:
+    """Return a last error for a reader: what it says, when it was, and whether it is over."""
+    until = "lasts" if error["state"] == "now" else f"over since {_shown(error['over_at'])}"
+    return f"{error['text']!r} ({_shown(error['at'])}, {until}; {error['count']:,} in all)"
+
+
+def _shown(value: Any) -> Any:
+    """Return a value as a person reads it: a time in India's."""
+    from ingest.market.shown_time import ist
+
+    try:
+        return ist(datetime.fromisoformat(value)) if isinstance(value, str) and "T" in value else value
+    except ValueError:
+        return value

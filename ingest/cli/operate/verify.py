@@ -1,0 +1,132 @@
+"""`tickline verify`: does it all add up?"""
+
+from __future__ import annotations
+
+import json
+import logging
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from datetime import date, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+if TYPE_CHECKING:
+    from ingest.audit.report import StreamReport
+    from ingest.audit.volume_check import VolumeReport
+    from ingest.database.connections import Database
+
+log = logging.getLogger(__name__)
+
+
+@click.command("verify")
+@click.option("--day", type=click.DateTime(["%Y-%m-%d"]), help="Only this Indian day.  [default: all of the journal]")
+@click.option("--format", "form", type=click.Choice(["table", "json"]), default="table", show_default=True)
+def command(day: datetime | None, form: str) -> None:
+    """Compare the journal with the ledger and the table, frame by frame, and each day's volumes with each other.
+
+    May run while an ingester records: what came after it began is pending, and minutes whose bars still form are
+    judged by their ticks. Exit code 0: everything that was journalled is committed once, or waits to be, and of
+    every instrument the volume of the bars and of the gaps is what the exchange counted. Exit code 1: it does not
+    add up, and the lines say where; or nothing is there, which nobody may take for a day that adds up.
+    """
+    from ingest.cli.common import ready_database
+    from ingest.settings import settings
+
+    config = settings()
+    wanted = day.date() if day else None
+    with ready_database(config) as database:
+        volumes, reports = _verify(database, config.home / "journal", wanted)
+    if form == "json":
+        click.echo(json.dumps([one.as_dict() for one in reports] + [one.as_dict() for one in volumes], indent=2))
+    else:
+        for report in reports:
+            _show_stream(report)
+        for volume in volumes:
+            _show_volumes(volume)
+    if not any(one.frames for one in reports) and not volumes:
+        where = f"on {wanted}" if wanted else "here"
+        click.echo(
+            f"tickline: nothing to verify {where}: no frame in the journal and no tick in the database: look at "
+            "TICKLINE_HOME, TICKLINE_DATABASE_URL and the day",
+            err=True,
+        )
+        sys.exit(1)
+    if not (all(one.adds_up for one in reports) and all(one.adds_up for one in volumes)):
+        click.echo("tickline: it does not add up", err=True)
+        sys.exit(1)
+    if form == "table":
+        click.echo("it adds up")
+
+
+def _verify(database: Database, journal: Path, day: date | None) -> tuple[list[VolumeReport], list[StreamReport]]:
+    from psycopg import IsolationLevel
+
+    from ingest.audit.journal_check import streams_of, verify_stream
+    from ingest.audit.volume_check import verify_volumes
+    from ingest.store.bar_refresh import bars_at_rest
+
+    with database.connect() as connection, _progress(journal) as advance:
+        connection.read_only = True
+        # One snapshot for ledger and table: what an ingester commits meanwhile is pending here.
+        connection.isolation_level = IsolationLevel.REPEATABLE_READ
+        with bars_at_rest(database.url):
+            volumes = list(verify_volumes(connection, day))
+        reports = [
+            verify_stream(
+                connection,
+                collector,
+                folder,
+                day=day,
+                show=lambda name: log.debug("verifying segment=%s", name),
+                advance=advance,
+            )
+            for collector, folder in streams_of(journal)
+        ]
+    return volumes, reports
+
+
+@contextmanager
+def _progress(journal: Path) -> Iterator[Callable[[int], None]]:
+    """Show how far it is on a terminal; yield who is told of bytes that were read."""
+    from rich.console import Console
+    from rich.progress import Progress
+
+    from ingest.audit.journal_check import streams_of
+    from ingest.journal.folder import bytes_of
+
+    total = sum(bytes_of(folder.glob("*.journal*")) for _, folder in streams_of(journal))
+    console = Console(stderr=True)
+    with Progress(console=console, disable=not console.is_terminal, transient=True) as progress:
+        task = progress.add_task("verifying", total=total)
+        yield lambda size: progress.advance(task, size)
+
+
+def _show_stream(report: StreamReport) -> None:
+    click.echo(
+        f"{report.collector}/{report.stream}: {report.segments} segments, {report.frames:,} frames journalled = "
+        f"{report.committed:,} committed + {report.pending:,} pending; {report.ticks:,} ticks, "
+        f"{report.rejected:,} rejected, {report.quarantined:,} frames quarantined"
+        + (f", {report.duplicates:,} updates brought twice" if report.duplicates else "")
+    )
+    for note in report.notes:
+        click.echo(f"  {note}")
+    for problem in report.problems:
+        click.echo(f"  {problem}", err=True)
+    for kind, count in report.problem_counts.items():
+        click.echo(f"  {kind}: {count:,} in all", err=True)
+
+
+def _show_volumes(volume: VolumeReport) -> None:
+    click.echo(
+        f"{volume.day}: volumes not checked, {volume.skipped}"
+        if volume.skipped
+        else f"{volume.day}: {volume.instruments:,} instruments, {volume.bar_volume:,} units in bars + "
+        f"{volume.gap_volume:,} in gaps; {volume.day_volume:,} traded"
+    )
+    if volume.unsettled:
+        click.echo(f"  {volume.unsettled:,} minutes still form or wait for their bars: judged by their ticks")
+    for problem in volume.problems:
+        click.echo(f"  volume: {problem}", err=True)

@@ -1,0 +1,1 @@
+"""Commands that record: the feed, recordings, what is wanted of it, and what was missed."""

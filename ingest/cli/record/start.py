@@ -1,0 +1,128 @@
+"""`tickline start`: ingest the live feed until stopped."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import logging
+import os
+import sys
+import threading
+import time
+from typing import TYPE_CHECKING
+
+import click
+
+if TYPE_CHECKING:
+    from ingest.live.supervisor import Run
+    from ingest.settings import Settings
+
+AWAY_S = 1.0  # a database that was found to be away is not waited for once more
+LEAVE_S = 0.3  # threads that are done end within it
+
+
+@click.command("start")
+@click.argument("keys", nargs=-1, metavar="[KEY]...")
+@click.option(
+    "--mode",
+    type=click.Choice(["ltpc", "option_greeks", "full", "full_d30"]),
+    help="How much the feed says of each instrument.  [default: TICKLINE_MODE, full]",
+)
+@click.option("--for", "for_s", type=click.FloatRange(min=0, min_open=True), metavar="SECONDS", help="Stop by itself.")
+def command(keys: tuple[str, ...], mode: str | None, for_s: float | None) -> None:
+    """Ingest the live feed of KEYS until Ctrl-C, SIGTERM or --for SECONDS.
+
+    KEY is an instrument key or a name as a trader types it: INFY, "NIFTY FUT",
+    "BANKNIFTY 59400 CE 29 DEC 26". Without KEYS the universe of the settings is recorded.
+    """
+    from ingest.cli.common import Readiness, universe_to_record
+    from ingest.cli.progress import ProgressLine, print_unnamed
+    from ingest.database.connections import Database
+    from ingest.env_file import ENV_FILE
+    from ingest.live.access import warn_if_shared
+    from ingest.live.stop import stop_signals
+    from ingest.live.supervisor import MEET_S, start
+    from ingest.settings import settings
+    from ingest.universe.keeper import UniverseKeeper
+
+    config = settings(**({"mode": mode} if mode else {}))
+    warn_if_shared(ENV_FILE)
+    config.token()
+    if keys:
+        config = config.model_copy(update={"universe": keys, "underlyings": ()})
+    with Database.place(config) as database:
+        ready = Readiness(database)
+        keeper = UniverseKeeper(config, database.url)
+        wanted, is_there = universe_to_record(keeper, ready)
+
+        async def ingest() -> Run:
+            with stop_signals(for_s=for_s) as stop:
+                return await start(
+                    config,
+                    database.url,
+                    wanted,
+                    stop=stop,
+                    keeper=keeper,
+                    show=ProgressLine(every_s=10),
+                    ready=lambda _: _settle(),
+                    make_ready=ready,
+                    meet_s=MEET_S if is_there else AWAY_S,
+                )
+
+        began = time.monotonic()
+        running = asyncio.run(ingest())
+        _report(running, config)
+        if running.writer and not (running.writer.is_away or running.writer.given_up):
+            print_unnamed(database, [line.consumer for line in running.lines])
+    _leave(1 if for_s is not None and time.monotonic() - began >= for_s and _say_if_never_connected(running) else 0)
+
+
+def _report(running: Run, config: Settings) -> None:
+    """Print what was received, and what has become of it."""
+    from ingest.cli.progress import print_account
+
+    for line in running.lines:
+        stats = [feed.stats for feed in line.feeds]
+        frames, size, made = (sum(getattr(one, name) for one in stats) for name in ("frames", "bytes", "connections"))
+        if not made and not line.consumer.account.records:
+            continue
+        click.echo(f"received {frames:,} frames, {size:,} bytes, {made} connection(s)")
+        name = f"collector {config.collector} stream {line.stream}"
+        if line.consumer.knows_ledger:
+            print_account(name, line.consumer.account, line.consumer.normaliser.counts)
+        else:
+            click.echo(
+                f"{name}: {line.unwritten_records:,} records are in the journal and not in the database, which was "
+                "away: the next start writes them"
+            )
+
+
+def _say_if_never_connected(running: Run) -> bool:
+    """Say so if the feed could not be connected the whole time; tell whether that is so."""
+    feeds = [feed for line in running.lines for feed in line.feeds if feed.keys]
+    if not feeds or any(feed.stats.connections for feed in feeds):
+        return False
+    feed = feeds[0]
+    click.echo(f"tickline: nothing was recorded: {feed.error.text or feed.life.state.value}", err=True)
+    return True
+
+
+def _settle() -> None:
+    """Take what was loaded out of the garbage collector's rounds: it stays, and there is much of it."""
+    gc.collect()
+    gc.freeze()
+
+
+def _leave(code: int) -> None:
+    """End the process; at once if a thread still waits for a database that says nothing; Python would wait for it."""
+    deadline = time.monotonic() + LEAVE_S
+    for thread in threading.enumerate():
+        if not thread.daemon and thread is not threading.current_thread():
+            thread.join(max(deadline - time.monotonic(), 0.0))
+            if thread.is_alive():
+                logging.shutdown()
+                sys.stdout.flush()
+                sys.stderr.flush()
+                os._exit(code)
+    if code:
+        sys.exit(code)

@@ -1,0 +1,111 @@
+"""`tickline demo`: the whole path on this machine, nothing to set up."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import datetime as dt
+import math
+import tempfile
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING
+from zoneinfo import ZoneInfo
+
+import click
+
+if TYPE_CHECKING:
+    from ingest.database.connections import Database
+    from ingest.live.supervisor import Run
+    from ingest.settings import Settings
+
+INDIA = ZoneInfo("Asia/Kolkata")
+SEED = 7
+INSTRUMENTS = 40
+RATE = 60.0  # ticks a second of the market's own time
+CLOSES = dt.time(9, 45)  # half an hour of market is enough to see, and takes some seconds
+SHOWN = ("NIFTY FUT", "RELIANCE", "NIFTY")
+BARS_SHOWN = 5
+FOR_S_MAX = 120.0  # a machine that has not done it by then never will
+
+
+@click.command("demo")
+@click.option("--keep", is_flag=True, help="Use the database of the settings, and keep what was ingested.")
+def command(keep: bool) -> None:
+    """Run the whole path: embedded database, simulated market, ingester, bars.
+
+    A made-up NSE session is served by the simulator over a real WebSocket, ingested by the same
+    code as `tickline start`, and read back as bars. Nothing is kept unless --keep is given.
+    """
+    from ingest.cli.common import ready_database
+    from ingest.settings import settings
+
+    with contextlib.ExitStack() as stack:
+        if keep:
+            config = settings(collector="demo")
+        else:
+            folder = stack.enter_context(tempfile.TemporaryDirectory(prefix="tickline-", ignore_cleanup_errors=True))
+            config = settings(home=Path(folder), database_url=None, engine=None, collector="demo")
+        began = time.monotonic()
+        database = stack.enter_context(ready_database(config))
+        click.echo(f"database ready: engine {database.engine}, {time.monotonic() - began:.1f} s")
+        running = asyncio.run(_ingest(config, database))
+        _report(running, database, time.monotonic() - began)
+
+
+async def _ingest(config: Settings, database: Database) -> Run:
+    """Serve the market and ingest it until its end."""
+    from ingest.cli.common import known_keys
+    from ingest.cli.progress import ProgressLine
+    from ingest.live.stop import stop_signals
+    from ingest.live.supervisor import start
+    from ingest.settings import settings
+    from ingest.simulator.exchange.market import GeneratedMarket
+    from ingest.simulator.exchange.trading_day import TradingDay, latest_weekday
+    from ingest.simulator.server.app import Simulator
+
+    session = TradingDay(latest_weekday(dt.datetime.now(INDIA).date()), cash_closes=CLOSES, derivatives_close=CLOSES)
+    market = await asyncio.to_thread(GeneratedMarket, session, seed=SEED, instruments=INSTRUMENTS, rate=RATE)
+    async with Simulator(market, speed=math.inf) as simulator:
+        click.echo(f"simulator serves {market.title} at {simulator.url}")
+        config = settings(
+            home=config.home,
+            collector=config.collector,
+            upstox_api_url=simulator.url,
+            upstox_assets_url=simulator.url,
+            upstox_access_token=simulator.token,
+        )
+        keys = await asyncio.to_thread(known_keys, config, database, sorted(market.keys))
+        line = ProgressLine(every_s=2)
+        with stop_signals(for_s=FOR_S_MAX) as stop:
+
+            def show(running: Run) -> None:
+                line(running)
+                if simulator.finished.is_set() and running.feed.stats.frames >= simulator.frames_sent:
+                    stop.set()
+
+            running = await start(config, database.url, keys, stop=stop, show=show)
+        click.echo(f"simulator sent {simulator.frames_sent:,} frames with {simulator.updates_sent:,} updates")
+        return running
+
+
+def _report(running: Run, database: Database, elapsed_s: float) -> None:
+    """Print bars of a few instruments, the account, and where to look next."""
+    from analytics import bars
+    from analytics.cli.output import write
+    from ingest.cli.progress import print_account
+
+    for name in SHOWN:
+        found = bars(name, database=database)
+        click.echo(f"\n{name}: {found.height} one-minute bars, the last {BARS_SHOWN}")
+        write(found.tail(BARS_SHOWN), "table", None)
+    account = running.consumer.account
+    click.echo(f"\nreceived {running.feed.stats.frames:,} frames, {running.feed.stats.bytes / 1e6:,.1f} MB")
+    print_account("committed", account, running.consumer.normaliser.counts)
+    click.echo(f"all of it in {elapsed_s:.1f} s")
+    click.echo(
+        "\nNext: tickline demo --keep, then\n"
+        "  tickline sql 'select * from bars_5m order by bucket desc limit 10'\n"
+        "  tickline bars 'NIFTY FUT' --interval 5m\n"
+        "or record the real market: set UPSTOX_ACCESS_TOKEN and run tickline start 'NIFTY FUT' RELIANCE"
+    )

@@ -1,0 +1,246 @@
+"""`tickline simulate`: an Upstox-compatible V3 server on loopback.
+
+Owns the options and what is printed. The market and the server are `ingest.simulator`'s.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import math
+import re
+import signal
+from datetime import datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+from zoneinfo import ZoneInfo
+
+import click
+
+from ingest.cli.trial.fault_options import FaultyCommand, bad_day, fault_options
+from ingest.market.shown_time import ist
+from ingest.redaction import unfenced_stdout
+
+if TYPE_CHECKING:
+    from ingest.simulator.exchange.prices import PlantedSpike
+    from ingest.simulator.server.app import Simulator
+    from ingest.simulator.server.faults import BadDay
+    from ingest.simulator.source import Source
+
+SPIKE = re.compile(r"(?P<key>.+)@(?P<minute>\d{1,3}):(?P<percent>[+-]?\d+(\.\d+)?)(x(?P<volume>\d+(\.\d+)?))?")
+SPIKE_VOLUME = 20.0  # times the usual
+PROGRESS_EVERY_S = 10.0
+INDIA = ZoneInfo("Asia/Kolkata")
+FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
+
+
+def _parse_speed(ctx: click.Context, param: click.Parameter, value: str) -> float:
+    """Return a speed; `max` is infinite."""
+    if value == "max":
+        return math.inf
+    try:
+        speed = float(value)
+    except ValueError:
+        speed = math.nan
+    if not 0 < speed < math.inf:
+        raise click.BadParameter(f"{value!r} is no speed: give a positive number, or max", ctx, param)
+    return speed
+
+
+def _parse_host(ctx: click.Context, param: click.Parameter, value: str) -> str:
+    """Return a host that can be looked up."""
+    try:
+        value.encode("idna")
+    except UnicodeError:
+        raise click.BadParameter(f"{value!r} is no host: write an address, as 127.0.0.1", ctx, param) from None
+    return value
+
+
+def _parse_spikes(ctx: click.Context, param: click.Parameter, values: tuple[str, ...]) -> list[PlantedSpike]:
+    """Return spikes to plant, from texts as 'NSE_FO|35000@36:2.5x20'."""
+    from ingest.simulator.exchange.prices import PlantedSpike
+
+    spikes = []
+    for value in values:
+        found = SPIKE.fullmatch(value)
+        if found is None:
+            raise click.BadParameter(f"{value!r} is no spike: write it as 'NSE_FO|35000@36:2.5x20'", ctx, param)
+        volume = float(found["volume"] or SPIKE_VOLUME)
+        spikes.append(PlantedSpike(found["key"], int(found["minute"]), float(found["percent"]), volume))
+    return spikes
+
+
+@click.command("simulate", cls=FaultyCommand)
+@click.option("--frames", type=FILE, help="Play this recording (.frames.gz) or journal segment.")
+@click.option("--generate", is_flag=True, help="Play a made-up NSE session.")
+@click.option(
+    "--speed",
+    metavar="NUMBER|max",
+    callback=_parse_speed,
+    default="1",
+    show_default=True,
+    help="Market seconds per second, or max: as fast as clients take it.",
+)
+@click.option("--port", type=click.IntRange(0, 65535), default=8787, show_default=True, help="0 takes a free one.")
+@click.option("--host", callback=_parse_host, default="127.0.0.1", show_default=True, help="Address to listen on.")
+@click.option("--token", default="simulated-token", show_default=True, help="Access token to accept.")
+@click.option(
+    "--instruments-file",
+    type=FILE,
+    help="Instrument master to serve beside a recording (the vendor's NSE.json.gz).",
+)
+@click.option(
+    "--seed",
+    type=click.IntRange(min=0),
+    default=1,
+    show_default=True,
+    help="The same seed and date give the same made-up session, and the same faults.",
+)
+@click.option(
+    "--instruments",
+    type=click.IntRange(1, 5000),
+    default=50,
+    show_default=True,
+    help="Made-up session: how many instruments.",
+)
+@click.option(
+    "--rate",
+    type=click.FloatRange(min=0, min_open=True),
+    default=500,
+    show_default=True,
+    help="Made-up session: ticks (updates) per market second, of all instruments together.",
+)
+@click.option(
+    "--spike",
+    "spikes",
+    metavar="KEY@MINUTE:PERCENT[xVOLUME]",
+    multiple=True,
+    callback=_parse_spikes,
+    help="Made-up session: in this minute after the open KEY's price goes so far and stays there, at so many times "
+    "its usual volume (20). Can be given several times.",
+)
+@click.option(
+    "--date", type=click.DateTime(["%Y-%m-%d"]), help="Made-up session: its date.  [default: the latest weekday]"
+)
+@fault_options
+def command(
+    *,
+    frames: Path | None,
+    generate: bool,
+    speed: float,
+    port: int,
+    host: str,
+    token: str,
+    instruments_file: Path | None,
+    seed: int,
+    instruments: int,
+    rate: float,
+    spikes: list[PlantedSpike],
+    date: datetime | None,
+    **faults: Any,
+) -> None:
+    """Serve a recorded or made-up market as Upstox V3 does, REST and WebSocket on one port.
+
+    Point the ingester at it with the settings that are printed. The market begins when the first
+    client has subscribed, and again when all have gone after its end.
+
+    \b
+    Examples:
+      tickline simulate --frames session.frames.gz --speed max
+      tickline simulate --generate --instruments 200 --rate 1000
+      tickline simulate --generate --spike "NSE_FO|35000@36:2.5x20"
+      tickline simulate --generate --drop-every 30 --refuse 429@60+20 --mute "NSE_FO|35000@90+30"
+    """
+    if generate and frames is not None:
+        raise click.UsageError("--generate and --frames exclude each other: give one of them")
+    if instruments_file is not None and generate:
+        raise click.UsageError("--instruments-file goes with --frames: a made-up session has its own instruments")
+    if spikes and not generate:
+        raise click.UsageError("--spike goes with --generate: a recording has the spikes it has")
+    if generate:
+        source = _generated(date, seed=seed, instruments=instruments, rate=rate, spikes=spikes)
+    elif frames is not None:
+        source = _recorded(frames, instruments_file)
+    else:
+        raise click.UsageError("nothing to play: give --frames FILE or --generate")
+    day = bad_day(faults, seed=seed)
+    _check_muted(day, source)
+    asyncio.run(_serve(source, day, host=host, port=port, token=token, speed=speed))
+
+
+def _check_muted(day: BadDay, source: Source) -> None:
+    from ingest.simulator.server.faults import ALL
+
+    for one in day.episodes:
+        if one.switch == "mute" and one.value != ALL and one.value not in source.keys:
+            raise click.UsageError(
+                f"--mute {one.value!r} is not in the market: give one of its {len(source.keys)} keys, or all"
+            )
+
+
+def _recorded(frames: Path, instruments_file: Path | None) -> Source:
+    from ingest.simulator.recorded import RecordedMarket
+
+    click.echo(f"reading {frames.name} …")
+    source = RecordedMarket(frames, instruments_file=instruments_file)
+    if source.error is not None:
+        click.echo(f"warning: {source.error}", err=True)
+    return source
+
+
+def _generated(
+    date: datetime | None, *, seed: int, instruments: int, rate: float, spikes: list[PlantedSpike]
+) -> Source:
+    from ingest.simulator.exchange.market import GeneratedMarket
+    from ingest.simulator.exchange.trading_day import TradingDay, latest_weekday
+
+    day = latest_weekday(datetime.now(INDIA).date()) if date is None else date.date()
+    return GeneratedMarket(TradingDay(day), seed=seed, instruments=instruments, rate=rate, plant=spikes)
+
+
+async def _serve(source: Source, day: BadDay, *, host: str, port: int, token: str, speed: float) -> None:
+    from ingest.simulator.server.app import Simulator
+    from ingest.simulator.server.rehearsal import Rehearsal
+
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        loop.add_signal_handler(number, stop.set)
+    async with Simulator(source, host=host, port=port, token=token, speed=speed) as simulator:
+        click.echo(f"UPSTOX_API_URL={simulator.url}")
+        click.echo(f"UPSTOX_ASSETS_URL={simulator.url}")
+        _say(f"UPSTOX_ACCESS_TOKEN={token}")
+        click.echo(f"playing {source.title}, speed {'max' if speed == math.inf else f'{speed:g}'}")
+        click.echo("waiting for a client to subscribe; Ctrl-C stops")
+        rehearsing = asyncio.create_task(Rehearsal(day, simulator, _say).run(), name="simulator faults")
+        progress = asyncio.create_task(_report(simulator), name="simulator progress")
+        serving = asyncio.create_task(simulator.serve(), name="simulator")
+        stopped = asyncio.create_task(stop.wait(), name="stop signal")
+        try:
+            await asyncio.wait((serving, rehearsing, stopped), return_when=asyncio.FIRST_COMPLETED)
+            for playing in (serving, rehearsing):
+                if playing.done():
+                    playing.result()
+        finally:
+            for task in (rehearsing, progress, serving, stopped):
+                task.cancel()
+    click.echo(f"stopped: {simulator.frames_sent} frames, {simulator.updates_sent} updates sent")
+
+
+def _say(text: str) -> None:
+    """Print a line that may name a token: it opens nothing but this simulator."""
+    click.echo(text, file=unfenced_stdout())
+
+
+async def _report(simulator: Simulator) -> None:
+    """Print a line of progress now and then, as long as there is any."""
+    said = ""
+    while True:
+        await asyncio.sleep(PROGRESS_EVERY_S)
+        clock = datetime.fromtimestamp(simulator.player.current_ms // 1000, INDIA)
+        line = (
+            f"{simulator.player.phase.value}: market time {ist(clock)}, "
+            f"{simulator.connections} clients, {simulator.frames_sent} frames, {simulator.updates_sent} updates sent"
+        )
+        if line != said:
+            click.echo(line)
+        said = line

@@ -1,0 +1,292 @@
+"""A database to work with: where it is, and what it was made for.
+
+Owns the database of the settings and the check of the schema's revision. Must not know the relations, nor how the
+schema is made.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from functools import partial
+from typing import Any, LiteralString, cast
+
+import psycopg
+
+from ingest.database.queries import ENGINES, query
+from ingest.database.reach import CONNECT_SECONDS_MAX, parts_of, pinned_session, reached
+from ingest.database.server import roles
+from ingest.database.server.embedded import SUPERUSER, EmbeddedServer, embedded_server, url_under
+from ingest.database.server.user import check_home
+from ingest.database.settings import DatabaseSettings, Engine
+from ingest.database.translation import GRANT, UPGRADE, first_line, translate
+from ingest.errors import ConfigError, SchemaError, StoreError
+
+__all__ = [
+    "HEAD",
+    "UPGRADE",
+    "UPGRADE_LOCK",
+    "Database",
+    "check_engine",
+    "check_newer",
+    "check_schema",
+    "connect",
+    "recorded_engine",
+    "revision",
+    "translate",
+]
+
+HEAD = "0007"  # the revision that this program is written for
+UPGRADE_LOCK = "tickline.upgrade"  # held, as an advisory lock, by the one upgrade that runs
+UPGRADE_POLL_S = 0.1
+UPGRADE_SECONDS_MAX = 60.0  # a reader waits so long for an upgrade that runs; of an empty database it takes 2 s
+UPGRADE_GRACE_S = 1.0  # and so long for one to begin: who started the server has the lock within half a second
+
+
+class Database:
+    """A database: its URL and, when it is embedded and was brought up, a use of its server."""
+
+    def __init__(
+        self,
+        url: str,
+        server: EmbeddedServer | None,
+        wanted_engine: Engine | None = None,
+        start: Callable[[], EmbeddedServer] | None = None,
+    ) -> None:
+        self.url = url
+        self.server = server
+        self.wanted_engine = wanted_engine
+        self._start = start
+        self._engine: Engine | None = None
+
+    @classmethod
+    def place(cls, settings: DatabaseSettings) -> Database:
+        """Tell where the database of the settings is; nothing is started or looked for, see `bring_up`.
+
+        Raises
+        ------
+        ConfigError
+            If the settings cannot be followed.
+        """
+        if settings.database_url is not None:
+            url = settings.database_url.get_secret_value()
+            parts_of(url)
+            check_home(settings.home.expanduser().absolute())
+            return cls(url, None, settings.engine)
+        given: dict[str, Any] = {
+            "timescaledb_dir": settings.timescaledb_dir,
+            "use_timescaledb": None if settings.engine is None else settings.engine == "timescale",
+        }
+        start = partial(embedded_server, settings.home, **given)
+        return cls(url_under(settings.home, **given), None, settings.engine, start)
+
+    @classmethod
+    def open(cls, settings: DatabaseSettings) -> Database:
+        """Open the database of the settings, starting the embedded server when no URL is set.
+
+        Raises
+        ------
+        ConfigError
+            If the settings cannot be followed.
+        StoreError
+            If the embedded server does not come up. A server of a URL is not looked for yet.
+        """
+        database = cls.place(settings)
+        database.bring_up()
+        return database
+
+    def bring_up(self) -> None:
+        """Use the embedded server, starting it where it does not run. A server of a URL is somebody else's.
+
+        Raises
+        ------
+        ConfigError
+            If the settings cannot be followed.
+        StoreError
+            If it does not come up.
+        """
+        if self.server is not None:
+            self.server.ensure_running()
+        elif self._start is not None:
+            self.server = self._start()
+
+    def __enter__(self) -> Database:
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Give up the embedded server. Safe to repeat."""
+        if self.server is not None:
+            self.server.close()
+
+    @property
+    def reader_url(self) -> str:
+        """The URL to read with: of the embedded server that of a role that may do nothing else."""
+        return self.url if self.server is None else self.server.url(user=roles.READER)
+
+    @property
+    def superuser_url(self) -> str:
+        """The URL to update extensions with, which a database's owner may not; a server of a URL has but one."""
+        return self.url if self.server is None else self.server.url(user=SUPERUSER)
+
+    def connect(self, **parameters: Any) -> psycopg.Connection[tuple[Any, ...]]:
+        """Open a connection; see `connect`."""
+        return connect(self.url, **parameters)
+
+    @property
+    def engine(self) -> Engine:
+        """The engine that the schema was made for; raises as `check` does, the first time."""
+        return self._engine or self.check()
+
+    def check(self) -> Engine:
+        """Look at the schema; return the engine that it was made for.
+
+        Raises
+        ------
+        SchemaError
+            If the schema is absent, older or newer than this program.
+        ConfigError
+            If the settings want the other engine.
+        """
+        with self.connect() as conn:
+            check_schema(conn)
+            engine = recorded_engine(conn)
+        if engine is None:
+            raise SchemaError(f"database {conn.info.dbname!r} has no engine on record: {UPGRADE}")
+        check_engine(engine, self.wanted_engine)
+        self._engine = engine
+        return engine
+
+
+def connect(
+    target: DatabaseSettings | Database | str, *, pinned: bool = True, **parameters: Any
+) -> psycopg.Connection[tuple[Any, ...]]:
+    """Open a connection with our session settings (`ingest.database.sessions`), and a name in `pg_stat_activity`.
+
+    Parameters
+    ----------
+    target
+        A libpq URL, an open database, or settings with `database_url`. For the embedded server
+        open a `Database`, which keeps the server up as long as it is open.
+    pinned
+        False: without our session settings, for what must be the first statement of its session.
+    parameters
+        Passed to `psycopg.connect`.
+
+    Raises
+    ------
+    ConfigError
+        If the URL is not one.
+    Retryable
+        If the server is away, or still starting or stopping after half a minute. An embedded server that this
+        process uses is started again first.
+    StoreError
+        If the server refuses this user or database, or a pooler is in between that keeps no session.
+    """
+    url = _url(target)
+    given: dict[str, Any] = {
+        "connect_timeout": CONNECT_SECONDS_MAX,
+        "application_name": "tickline",
+    } | parameters
+    known = parts_of(url)
+    # libpq's own settings in the URL win over ours.
+    merged = {key: value for key, value in given.items() if key in parameters or key not in known}
+    if not pinned:
+        return reached(url, merged, known)
+    connection = pinned_session(url, merged, known)
+    connection.autocommit = bool(parameters.get("autocommit", False))
+    return connection
+
+
+def check_schema(conn: psycopg.Connection[Any]) -> None:
+    """Make sure that the schema is the one this program is written for; wait for one that is being made.
+
+    Raises
+    ------
+    SchemaError
+        If it is absent, older or newer; the text names the revisions and the remedy.
+    StoreError
+        If this user may not read it.
+    """
+    try:
+        found = _revision_when_made(conn)
+        if found is not None:
+            conn.execute("select from instruments limit 0")  # all that read do
+    except psycopg.errors.InsufficientPrivilege as exc:
+        raise StoreError(
+            f"user {conn.info.user!r} may not read database {conn.info.dbname!r}: {first_line(exc)}: "
+            + GRANT.format(repr(conn.info.user))
+        ) from exc
+    if found is None:
+        raise SchemaError(f"database {conn.info.dbname!r} has no tickline schema: {UPGRADE}, or `tickline start`")
+    check_newer(found)
+    if found < HEAD:
+        raise SchemaError(f"database schema has revision {found!r}, older than this program's {HEAD!r}: {UPGRADE}")
+
+
+def _revision_when_made(conn: psycopg.Connection[Any]) -> str | None:
+    """Return the schema's revision, of one that another process is about to make when it is made."""
+    began = time.monotonic()
+    while (found := revision(conn)) is None or found < HEAD:
+        runs = conn.execute(query("database/upgrade_runs"), {"lock": UPGRADE_LOCK}).fetchone()
+        limit_s = UPGRADE_SECONDS_MAX if runs == (True,) else UPGRADE_GRACE_S
+        if not conn.autocommit:
+            conn.rollback()  # the next look sees what was committed meanwhile
+        if time.monotonic() - began > limit_s:
+            break
+        time.sleep(UPGRADE_POLL_S)
+    return found
+
+
+def check_newer(found: str | None) -> None:
+    """Refuse a schema that a newer program made. Revisions sort as text."""
+    if found is not None and found > HEAD:
+        raise SchemaError(
+            f"database schema has revision {found!r}, newer than this program's {HEAD!r}: install a newer tickline"
+        )
+
+
+def revision(conn: psycopg.Connection[Any]) -> str | None:
+    """Return the schema's revision, None where there is no schema."""
+    if not _exists(conn, "tickline.alembic_version"):
+        return None
+    row = conn.execute("select version_num from tickline.alembic_version").fetchone()
+    return None if row is None else str(row[0])
+
+
+def recorded_engine(conn: psycopg.Connection[Any]) -> Engine | None:
+    """Return the engine chosen at the first upgrade, None before it."""
+    if not _exists(conn, "tickline.installation"):
+        return None
+    row = conn.execute("select engine from tickline.installation").fetchone()
+    if row is None or row[0] not in ENGINES:
+        return None
+    return cast(Engine, row[0])
+
+
+def check_engine(recorded: Engine, wanted: Engine | None) -> None:
+    """Refuse settings that want another engine than the database was made for."""
+    if wanted is not None and wanted != recorded:
+        raise ConfigError(
+            f"database uses engine {recorded!r} but settings say {wanted!r}: "
+            f"set TICKLINE_ENGINE={recorded}, or use another database"
+        )
+
+
+def _exists(conn: psycopg.Connection[Any], relation: LiteralString) -> bool:
+    """Tell whether a relation is there."""
+    row = conn.execute("select to_regclass(%s) is not null", (relation,)).fetchone()
+    return bool(row and row[0])
+
+
+def _url(target: DatabaseSettings | Database | str) -> str:
+    """Return the libpq URL of what `connect` was given."""
+    if isinstance(target, str):
+        return target
+    if isinstance(target, Database):
+        return target.url
+    if target.database_url is None:
+        raise ConfigError("setting TICKLINE_DATABASE_URL is not set: open the embedded server with `Database`")
+    return target.database_url.get_secret_value()

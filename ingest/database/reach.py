@@ -1,0 +1,131 @@
+"""Reaching a server: what a URL says, waiting for one that starts, and a session that is our own.
+
+Owns the attempts and what is said when they fail. Must not know what the database is for.
+"""
+
+from __future__ import annotations
+
+import re
+import time
+from typing import Any
+
+import psycopg
+from psycopg.conninfo import conninfo_to_dict, make_conninfo
+from psycopg.pq import Ping
+
+from ingest.database import sessions
+from ingest.database.server.embedded import revive
+from ingest.database.translation import first_line, translate
+from ingest.errors import ConfigError, Retryable, StoreError
+
+CONNECT_SECONDS_MAX = 10
+STARTING_POLL_S = 0.1
+STARTING_SECONDS_MAX = 30.0  # a server that says that it starts is given so long; a long recovery is tried again
+NO_URL = (
+    "setting TICKLINE_DATABASE_URL is not a libpq URL: write it as 'postgresql://user:password@host:5432/database', "
+    "in a password '%40' for '@' and '%2F' for '/'"
+)
+
+_keeping_poolers: set[str] = set()  # URLs of poolers that are known to keep a session; asking costs a session
+
+
+def pinned_session(url: str, parameters: dict[str, Any], known: dict[str, Any]) -> psycopg.Connection[tuple[Any, ...]]:
+    """Open an autocommit connection whose session is our own and has our settings.
+
+    Raises
+    ------
+    StoreError
+        If it cannot be had; also if a pooler gives each transaction another session.
+    """
+    while True:
+        connection = reached(url, parameters | {"autocommit": True}, known)
+        try:
+            is_pooled = sessions.pin(connection)
+        except psycopg.Error as exc:
+            connection.close()
+            raise translate(exc) from exc
+        if not is_pooled or url in _keeping_poolers:
+            return connection
+        connection.close()  # the pool may have no more than one for us
+        if not sessions.is_kept(lambda: reached(url, parameters | {"autocommit": True}, known)):
+            raise StoreError(
+                f"database at {_place(known)!r} is behind a pooler that gives each transaction another session: locks "
+                "and settings would not hold: name the server's own port in TICKLINE_DATABASE_URL, or set "
+                "pool_mode=session"
+            )
+        _keeping_poolers.add(url)
+
+
+def reached(url: str, parameters: dict[str, Any], known: dict[str, Any]) -> psycopg.Connection[tuple[Any, ...]]:
+    """Open a connection, waiting for a server that is starting or stopping."""
+    try:
+        return psycopg.connect(url, **parameters)
+    except psycopg.Error as exc:
+        answer = _answer_behind(exc, url)
+        is_revived = answer == Ping.NO_RESPONSE and revive(str(known.get("host")))
+        if answer != Ping.OK and not is_revived:
+            raise _connect_error(exc, answer, known) from exc
+    # It may have come up since.
+    try:
+        return psycopg.connect(url, **parameters)
+    except psycopg.Error as exc:
+        raise _connect_error(exc, _answer_behind(exc, url), known) from exc
+
+
+def parts_of(url: str) -> dict[str, Any]:
+    """Return the parameters that a URL holds; raise `ConfigError` if it is none."""
+    try:
+        known: dict[str, Any] = conninfo_to_dict(url)
+    except psycopg.ProgrammingError:
+        # The text of the library's error repeats the URL, which may hold a password; a traceback would show it.
+        raise ConfigError(NO_URL) from None
+    if _is_misread(url, known):
+        raise ConfigError(NO_URL)
+    return known
+
+
+def _is_misread(url: str, known: dict[str, Any]) -> bool:
+    """Tell whether a part of a password was taken for a host, port or database: later errors would show it."""
+    host, port, dbname = (str(known.get(word) or "") for word in ("host", "port", "dbname"))
+    is_cut = "@" in host[1:] or ("@" in dbname and "%40" not in url)  # a host that begins with @ is an abstract socket
+    return "://" in url and (is_cut or re.fullmatch(r"[\d,]*", port) is None)
+
+
+def _answer_behind(error: psycopg.Error, url: str) -> Ping:
+    """Tell how a server is that could not be connected to.
+
+    One that said nothing is not asked again: libpq's ping would hold up every thread of this process as it waits.
+    """
+    return Ping.NO_RESPONSE if isinstance(error, psycopg.errors.ConnectionTimeout) else _await_start(url)
+
+
+def _await_start(url: str) -> Ping:
+    """Ask a server how it is, without a password, for as long as it says that it is starting or stopping."""
+    conninfo = make_conninfo(url, connect_timeout=3).encode()
+    deadline = time.monotonic() + STARTING_SECONDS_MAX
+    while (answer := psycopg.pq.PGconn.ping(conninfo)) == Ping.REJECT and time.monotonic() < deadline:
+        time.sleep(STARTING_POLL_S)
+    return Ping(answer)
+
+
+def _connect_error(exc: psycopg.Error, answer: Ping, known: dict[str, Any]) -> StoreError:
+    """Say which server could not be used, never with what password.
+
+    A failed connection has no SQLSTATE. A server that answers a ping has refused this user or
+    database, and will go on doing so.
+    """
+    place = _place(known)
+    if answer == Ping.OK:
+        return StoreError(
+            f"database at {place!r} refused the connection: {first_line(exc)}: correct TICKLINE_DATABASE_URL"
+        )
+    if answer == Ping.REJECT:
+        return Retryable(f"database at {place!r} is starting or stopping: {first_line(exc)}: wait until it is up")
+    return Retryable(
+        f"database at {place!r} cannot be reached: {first_line(exc)}: start it, or correct TICKLINE_DATABASE_URL"
+    )
+
+
+def _place(known: dict[str, Any]) -> str:
+    """Return where a URL points, without user and password."""
+    return f"{known.get('host') or known.get('hostaddr') or 'localhost'}:{known.get('port') or 5432}"

@@ -1,0 +1,149 @@
+"""What a trader types, resolved to instruments.
+
+Owns how a name is spelled and what an unknown one is answered with; which instrument a spelling
+means is decided in SQL. Must not know who asks: the reader and the ingester use the same names.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import date
+from typing import Any
+
+import psycopg
+from psycopg.rows import dict_row
+
+from ingest.database.connections import translate
+from ingest.database.queries import query
+from ingest.errors import ConfigError
+
+# A contract's key may go to another as soon as it has expired. So far apart a tick and a master may be of different
+# contracts, and the tick stays without a name; less is a list that could not be fetched for a week.
+KNOWN_WITHIN_DAYS = 10
+
+
+NEAR_MAX = 5  # what fits on a line and can be read
+CANDIDATES_MAX = 500  # an underlying has some thousand options; comparing 500 names takes 5 ms
+SIMILARITY_MIN = 0.5  # of difflib, 0 to 1: below it the suggestions look random
+HOLDING_BONUS = 0.2  # a name that was begun and not finished is likelier than a mistyped one
+
+
+@dataclass(frozen=True, slots=True)
+class Instrument:
+    """An instrument as the master knows it; None is what is not known or what it has not.
+
+    `instrument_id` is ours and never reused, `instrument_key` is the vendor's and is; `expiry` is
+    the last day of trading (market-local), `strike` is in rupees, `lot_size` in units.
+    """
+
+    instrument_id: int
+    instrument_key: str
+    trading_symbol: str | None
+    instrument_type: str | None
+    segment: str | None
+    expiry: date | None
+    strike: float | None
+    lot_size: int | None
+
+
+def resolve(connection: psycopg.Connection[Any], names: Sequence[str], *, on: date) -> list[Instrument]:
+    """Return the instruments that names mean on a day, in the order of the names.
+
+    A name is an instrument key ("NSE_FO|53001"), a trading symbol ("INFY", "BANKNIFTY",
+    "BANKNIFTY 59400 CE 30 DEC 25"), the full name of what does not expire ("Nifty Bank"), or an
+    underlying with FUT ("NIFTY FUT": its living future nearest to expiry). Case and spacing do
+    not matter.
+
+    Parameters
+    ----------
+    connection
+        To a database with our schema.
+    names
+        What was typed; a name that is there twice is answered twice.
+    on
+        The market-local day that is meant. Keys are reused after expiry, and a split gives a share a
+        new key: of several instruments the one that lives and is listed on that day is chosen.
+
+    Raises
+    ------
+    ConfigError
+        If no instrument has one of the names, with the nearest names; or if several have it and nothing tells
+        them apart.
+    StoreError
+        If the database refuses.
+    """
+    found, wrong = look_up(connection, names, on=on)
+    if wrong:
+        raise ConfigError(next(iter(wrong.values())))
+    return [found[name] for name in names]
+
+
+def look_up(
+    connection: psycopg.Connection[Any], names: Sequence[str], *, on: date
+) -> tuple[dict[str, Instrument], dict[str, str]]:
+    """Return the instruments that names mean on a day, and of each other name what is wrong with it; see `resolve`.
+
+    Raises
+    ------
+    StoreError
+        If the database refuses.
+    """
+    exact = {name: name.strip() for name in names}
+    try:
+        # Programs pass keys, which are found by an index; only the others need the names of all.
+        found = _find(connection, "names/resolve_keys", {"instrument_keys": list(exact.values()), "on": on})
+        spellings = [_spelling(name) for name in exact.values() if name not in found]
+        if spellings:
+            found |= _find(connection, "names/resolve_names", {"spellings": spellings, "on": on})
+        meant = {name: found.get(key) or found.get(_spelling(key)) or [] for name, key in exact.items()}
+        unknown = {name: _unknown_text(connection, exact[name], on) for name, those in meant.items() if not those}
+    except psycopg.Error as exc:
+        raise translate(exc) from exc
+    several = {name: _several_text(exact[name], those) for name, those in meant.items() if len(those) > 1}
+    wrong = {name: (unknown | several)[name] for name in exact if name in unknown or name in several}
+    return {name: those[0] for name, those in meant.items() if name not in wrong}, wrong
+
+
+def _spelling(name: str) -> str:
+    """Return a name in upper case without white space, as the queries compare it."""
+    return "".join(name.split()).upper()
+
+
+def _find(connection: psycopg.Connection[Any], name: str, parameters: dict[str, Any]) -> dict[str, list[Instrument]]:
+    """Run a query of `sql/queries/` that yields spellings and instruments."""
+    found: dict[str, list[Instrument]] = {}
+    with connection.cursor(row_factory=dict_row) as cursor:
+        for row in cursor.execute(query(name), parameters):
+            found.setdefault(row.pop("spelling"), []).append(Instrument(**row))
+    return found
+
+
+def _several_text(name: str, those: Sequence[Instrument]) -> str:
+    """Say that a name means several instruments alike."""
+    keys = ", ".join(f"{one.instrument_key!r} ({one.instrument_type})" for one in those[:NEAR_MAX])
+    return f"name {name!r} means {len(those)} instruments: give one of their keys: {keys}"
+
+
+def _unknown_text(connection: psycopg.Connection[Any], name: str, on: date) -> str:
+    """Say that a name is unknown, and what was perhaps meant."""
+    unknown = f"unknown instrument {name!r} on {on}"
+    if not connection.execute("select 1 from instruments limit 1").fetchone():  # nothing to be near to
+        return f"{unknown}: no instruments are loaded: run `tickline start` or `tickline replay` first"
+    if near := _near(connection, name, on):
+        return f"{unknown}: near matches are {', '.join(map(repr, near))}"
+    return f"{unknown}: give an instrument key, as 'NSE_FO|53001', or a trading symbol, as 'INFY'"
+
+
+def _near(connection: psycopg.Connection[Any], name: str, on: date) -> list[str]:
+    """Return the names most like one, the best first, of equally good ones the nearest expiry."""
+    spelling = _spelling(name)
+    parameters = {"spelling": spelling, "on": on, "candidates_max": CANDIDATES_MAX}
+    matcher = difflib.SequenceMatcher(b=spelling, autojunk=False)
+    scores: dict[str, float] = {}
+    for (known,) in connection.execute(query("names/near_instruments"), parameters):
+        matcher.set_seq1(_spelling(known))
+        scores[known] = matcher.ratio() + (HOLDING_BONUS if spelling in _spelling(known) else 0.0)
+    likely = [known for known, score in scores.items() if score >= SIMILARITY_MIN]
+    return sorted(likely, key=scores.__getitem__, reverse=True)[:NEAR_MAX]

@@ -1,0 +1,133 @@
+"""Retention: the ticks of old days go, where nothing is lost with them; their bars stay.
+
+Owns when the ticks of a day may go: its bars are kept, made of all of its ticks, and either the day was
+reconciled or it is in a Parquet file that holds every tick. Must not know how either is done.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from datetime import UTC, date, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import psycopg
+from psycopg.rows import namedtuple_row
+
+from ingest.database.connections import Database, check_schema, translate
+from ingest.database.queries import query
+
+LOCK_TIMEOUT = "10s"  # readers of a day keep it from being dropped; writers wait behind the drop
+
+
+@dataclass(frozen=True, slots=True)
+class DayReport:
+    """What became of the ticks of a UTC day; `missing` says why they had to stay."""
+
+    day: date
+    ticks: int
+    bars: int
+    missing: tuple[str, ...]
+    dropped: bool
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return plain values, as JSON wants them."""
+        return asdict(self)
+
+
+def note_day(
+    connection: psycopg.Connection[Any],
+    days: list[date],
+    *,
+    reconciled_at: datetime | None = None,
+    exported_at: datetime | None = None,
+    exported_to: str | None = None,
+    exported_ticks: int | None = None,
+    dropped_at: datetime | None = None,
+) -> None:
+    """Note in `days` what was done; what is None stays as it was."""
+    connection.execute(
+        query("database/note_day"),
+        {
+            "days": days,
+            "reconciled_at": reconciled_at,
+            "exported_at": exported_at,
+            "exported_to": exported_to,
+            "exported_ticks": exported_ticks,
+            "dropped_at": dropped_at,
+        },
+    )
+
+
+def retain(database: Database, before: date, *, dry_run: bool = False) -> Iterator[DayReport]:
+    """Drop the ticks of the days before a UTC day, one day at a time, oldest first.
+
+    A day is looked at and dropped in one transaction that keeps its writers away.
+
+    Parameters
+    ----------
+    before
+        The first day that stays.
+    dry_run
+        Look, and drop nothing.
+
+    Raises
+    ------
+    Retryable
+        If somebody reads a day for longer than 10 s: its ticks are still there.
+    StoreError
+        If the database cannot be read or written.
+    """
+    try:
+        with database.connect(autocommit=True, row_factory=namedtuple_row) as connection:
+            check_schema(connection)
+            connection.execute(f"set lock_timeout = '{LOCK_TIMEOUT}'")
+            for found in connection.execute(query("shared/retainable_days"), {"before": before}).fetchall():
+                yield _retain_day(connection, found, dry_run=dry_run)
+    except psycopg.Error as exc:
+        raise translate(exc) from exc
+
+
+def _retain_day(connection: psycopg.Connection[Any], found: Any, *, dry_run: bool) -> DayReport:
+    start = datetime(found.day.year, found.day.month, found.day.day, tzinfo=UTC)
+    with connection.transaction():
+        if not dry_run:
+            connection.execute(query("database/lock_day"), {"day": found.day})
+        bars: Any = connection.execute(
+            query("database/bars_of_ticks"), {"start": start, "end": start + timedelta(days=1)}
+        ).fetchone()
+        missing = tuple(_missing(found, bars)) if bars.ticks else ()
+        if dropping := not missing and not dry_run:
+            connection.execute(query("database/drop_day"), {"day": found.day})
+            if bars.ticks:
+                note_day(connection, [found.day], dropped_at=datetime.now(UTC))
+    return DayReport(found.day, bars.ticks, bars.bars, missing, dropping)
+
+
+def _missing(found: Any, bars: Any) -> Iterator[str]:
+    """Yield what must be done before the ticks of a day may go."""
+    if found.dropped_at is not None:
+        yield f"{bars.ticks} ticks came after the day was dropped and are in no bar: look at them, delete them by hand"
+        return
+    again = f"run `tickline export --day {found.day}`"
+    if unmade := bars.not_kept + bars.stale + bars.stale_5m:
+        yield f"{unmade} of {bars.bars} bars not kept or not of all ticks: run `tickline db refresh --day {found.day}`"
+    if found.reconciled_at is not None:
+        return
+    if found.exported_at is None:
+        yield f"neither exported nor reconciled: {again} or `tickline reconcile --day {found.day}`"
+    elif found.exported_ticks != bars.ticks:
+        yield f"exported with {found.exported_ticks} of {bars.ticks} ticks: {again}"
+    elif (rows := _rows_of(Path(found.exported_to))) != bars.ticks:
+        yield f"file {found.exported_to!r} has {rows} of {bars.ticks} ticks: {again}"
+
+
+def _rows_of(file: Path) -> int:
+    """Return the rows of a Parquet file by its footer; 0 if it is absent or damaged."""
+    import pyarrow.parquet as pq  # noqa: PLC0415 - slow to import, and only an exported day needs it
+
+    try:
+        return int(pq.read_metadata(file).num_rows)
+    except (OSError, ValueError):
+        return 0

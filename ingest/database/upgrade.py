@@ -1,0 +1,308 @@
+"""Making and migrating the schema, and looking at it: `tickline db upgrade` and `status`.
+
+Owns the choice of the engine, the lock under which one upgrade runs at a time, and running the
+files of a revision. Must not know what is in them.
+"""
+
+from __future__ import annotations
+
+import time
+from dataclasses import asdict, dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+import psycopg
+from psycopg.rows import class_row, dict_row
+
+from ingest.database import queries
+from ingest.database.connections import (
+    HEAD,
+    UPGRADE,
+    UPGRADE_LOCK,
+    Database,
+    check_engine,
+    check_newer,
+    connect,
+    recorded_engine,
+    revision,
+    translate,
+)
+from ingest.database.settings import Engine
+from ingest.errors import ConfigError, SchemaError, StoreError
+
+TIMESCALEDB_MIN = (2, 26, 3)  # the first that is made for PostgreSQL 18 and refreshes layered aggregates
+POSTGRES_MIN = 16
+SHOW_SECONDS_MAX = 60  # the database refreshes two days of bars at most, which takes seconds
+
+
+@dataclass(frozen=True, slots=True)
+class RelationStatus:
+    """One public relation that holds data."""
+
+    name: str
+    rows: int  # estimated
+    bytes: int  # with indexes
+    parts: int  # chunks or partitions
+
+
+@dataclass(frozen=True, slots=True)
+class JobStatus:
+    """One thing that the database does by itself."""
+
+    relation: str
+    job: str
+    every: str
+    runs: int
+    failures: int
+    last_run: datetime | None
+    next_run: datetime | None
+
+
+@dataclass(frozen=True, slots=True)
+class Status:
+    """What `tickline db status` shows; `engine` and `revision` are None before the first upgrade."""
+
+    database: str
+    place: str
+    engine: Engine | None
+    server_version: str
+    timescaledb_version: str | None
+    revision: str | None
+    head: str
+    bytes: int
+    relations: list[RelationStatus]
+    jobs: list[JobStatus]
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return plain values, as JSON wants them."""
+        return asdict(self)
+
+
+def upgrade(database: Database, engine: Engine | None = None) -> list[str]:
+    """Create or migrate the schema; two at once take turns, and there may be nothing left to do.
+
+    Parameters
+    ----------
+    database
+        An open database.
+    engine
+        The engine to make it for, at the first upgrade; None: as the settings say, else
+        TimescaleDB's Community edition where the server has it.
+
+    Returns
+    -------
+    list of str
+        The revisions that were applied, oldest first.
+
+    Raises
+    ------
+    SchemaError
+        If the schema is newer than this program.
+    ConfigError
+        If the engine asked for is not to be had, or is not the one on record.
+    """
+    wanted = engine or database.wanted_engine
+    try:
+        with database.connect(autocommit=True) as conn:
+            conn.execute("select pg_advisory_lock(hashtextextended(%s, 0))", (UPGRADE_LOCK,))
+            before = revision(conn)
+            check_newer(before)
+            recorded = recorded_engine(conn)
+            if recorded is not None:
+                check_engine(recorded, wanted)
+            chosen = recorded or _choose_engine(conn, wanted)
+            if chosen == "timescale":
+                _update_extension(database)
+            applied = _migrate(database, chosen, before, first=recorded is None)
+            show_kept_bars(conn)  # also where an upgrade was killed before it came to that
+            return applied
+    except psycopg.Error as exc:
+        raise translate(exc) from exc
+
+
+def show_kept_bars(conn: psycopg.Connection[Any]) -> None:
+    """Make bars visible that an older revision has kept: it cannot be done in the transaction of an upgrade.
+
+    The database's own refresh may be at it: then it is tried again.
+    """
+    deadline = time.monotonic() + SHOW_SECONDS_MAX
+    while True:
+        try:
+            conn.execute(queries.query("database/show_kept_bars"))
+        except psycopg.errors.LockNotAvailable:
+            if time.monotonic() > deadline:
+                raise
+            time.sleep(1)
+        else:
+            return
+
+
+def run_ddl(connection: Any, revision: str) -> None:
+    """Run the files of a revision for the engine on record.
+
+    Parameters
+    ----------
+    connection
+        The SQLAlchemy connection of the migration, in its transaction.
+    revision
+        Names the folder of `sql/ddl`.
+    """
+    chosen = connection.exec_driver_sql("select engine from tickline.installation").scalar_one()
+    for path in queries.ddl_files(revision, chosen):
+        _execute(connection, path)
+
+
+def status(database: Database) -> Status:
+    """Look at a database, whatever its revision.
+
+    Raises
+    ------
+    StoreError
+        If it cannot be reached.
+    """
+    try:
+        with database.connect() as conn:
+            engine, found = recorded_engine(conn), revision(conn)
+            made = engine if found is not None else None
+            size = conn.execute("select pg_database_size(current_database())").fetchone()
+            return Status(
+                database=conn.info.dbname,
+                place=f"embedded, {database.server.root}" if database.server else conn.info.host,
+                engine=engine,
+                server_version=conn.info.parameter_status("server_version") or "",
+                timescaledb_version=_timescaledb(conn)["installed_version"],
+                revision=found,
+                head=HEAD,
+                bytes=size[0] if size else 0,
+                relations=[] if made is None else _rows(conn, f"database/relation_sizes.{made}", RelationStatus),
+                jobs=_rows(conn, "database/jobs.timescale", JobStatus) if made == "timescale" else [],
+            )
+    except psycopg.Error as exc:
+        raise translate(exc) from exc
+
+
+def script_location() -> Path:
+    """Return the folder of the migrations: inside the installed package, beside it in a checkout."""
+    installed = Path(__file__).parent / "alembic"
+    return installed if installed.is_dir() else queries.ROOT.parent / "alembic"
+
+
+def _migrate(database: Database, engine: Engine, before: str | None, *, first: bool) -> list[str]:
+    """Record the engine and run the missing revisions, all in one transaction."""
+    # Both are slow to import, and only an upgrade needs them.
+    import sqlalchemy  # noqa: PLC0415
+    from alembic import command  # noqa: PLC0415
+    from alembic.config import Config  # noqa: PLC0415
+    from alembic.script import ScriptDirectory  # noqa: PLC0415
+
+    config = Config()
+    # Alembic reads % as the start of a reference to another setting.
+    config.set_main_option("script_location", str(script_location()).replace("%", "%%"))
+    script = ScriptDirectory.from_config(config)
+    missing = [step.revision for step in script.iterate_revisions("head", before or "base")][::-1]
+    alchemy = sqlalchemy.create_engine("postgresql+psycopg://", creator=database.connect, poolclass=sqlalchemy.NullPool)
+    try:
+        with alchemy.begin() as connection:
+            _execute(connection, queries.ROOT / "ddl" / "installation.sql")
+            if first:
+                connection.exec_driver_sql(queries.query("database/record_engine"), {"engine": engine})
+            config.attributes["connection"] = connection
+            command.upgrade(config, "head")
+    except sqlalchemy.exc.DBAPIError as exc:
+        if isinstance(exc.orig, psycopg.Error):
+            raise translate(exc.orig) from exc
+        raise
+    return missing
+
+
+def _execute(connection: Any, path: Path) -> None:
+    """Run a file as it is: without `no_parameters` SQLAlchemy and psycopg read % and :word in it."""
+    connection.execution_options(no_parameters=True).exec_driver_sql(path.read_text(encoding="utf-8"))
+
+
+def _choose_engine(conn: psycopg.Connection[Any], wanted: Engine | None) -> Engine:
+    """Choose the engine of a new database.
+
+    Raises
+    ------
+    ConfigError
+        If the server is too old, or TimescaleDB is asked for and cannot be had; says what is missing.
+    """
+    if conn.info.server_version < POSTGRES_MIN * 10_000:
+        raise ConfigError(
+            f"server is PostgreSQL {conn.info.parameter_status('server_version')!r}, older than "
+            f"{POSTGRES_MIN}: use a newer server, or unset TICKLINE_DATABASE_URL"
+        )
+    if wanted == "postgres":
+        return "postgres"
+    lack = _timescaledb_lack(conn)
+    if lack is None:
+        return "timescale"
+    if wanted == "timescale":
+        raise ConfigError(
+            f"engine 'timescale' cannot be had: {lack}: install TimescaleDB's Community edition, "
+            "or set TICKLINE_ENGINE=postgres"
+        )
+    return "postgres"
+
+
+def _timescaledb_lack(conn: psycopg.Connection[Any]) -> str | None:
+    """Return what keeps this server from the engine timescale; leaves the extension created if nothing."""
+    found = _timescaledb(conn)
+    version = found["installed_version"] or found["default_version"]
+    if version is None:
+        return "the server has no extension 'timescaledb'"
+    if not found["loaded"]:
+        return "shared_preload_libraries does not name 'timescaledb'"
+    if _version(version) < TIMESCALEDB_MIN:
+        return f"its version is {version!r}, older than {'.'.join(map(str, TIMESCALEDB_MIN))!r}"
+    created = found["installed_version"] is None
+    try:
+        if created:
+            conn.execute("create extension timescaledb")
+        # Only the loaded extension knows its edition.
+        row = conn.execute("select current_setting('timescaledb.license', true)").fetchone()
+    except psycopg.Error as exc:
+        return str(translate(exc))
+    if row is not None and row[0] == "timescale":
+        return None
+    if created:
+        conn.execute("drop extension timescaledb")
+    return f"its edition is {row[0] if row else None!r}, not 'timescale'"
+
+
+def _update_extension(database: Database) -> None:
+    """Bring the extension to the version of the server's files, which may be newer by now."""
+    with database.connect(autocommit=True) as conn:
+        found = _timescaledb(conn)
+    if found["installed_version"] in (None, found["default_version"]):
+        return
+    if found["default_version"] is None or not found["loaded"]:
+        raise SchemaError(
+            "database was made with TimescaleDB but the server does not load it: "
+            f"install it and name it in shared_preload_libraries, then {UPGRADE}"
+        )
+    # It has to be the first statement of its session.
+    with connect(database.superuser_url, pinned=False, autocommit=True) as conn:
+        conn.execute("alter extension timescaledb update")
+
+
+def _timescaledb(conn: psycopg.Connection[Any]) -> dict[str, Any]:
+    """Return the row of `available_timescaledb`."""
+    with conn.cursor(row_factory=dict_row) as cursor:
+        row = cursor.execute(queries.query("database/available_timescaledb")).fetchone()
+    if row is None:
+        raise StoreError("database did not answer 'available_timescaledb': see its log")
+    return row
+
+
+def _rows(conn: psycopg.Connection[Any], name: str, kind: type[Any]) -> list[Any]:
+    """Run a query file and return its rows as `kind`."""
+    with conn.cursor(row_factory=class_row(kind)) as cursor:
+        return cursor.execute(queries.query(name)).fetchall()
+
+
+def _version(text: str) -> tuple[int, ...]:
+    """Return the numbers of a version, without a suffix as in '2.30.0-dev'."""
+    return tuple(int(part) for part in text.split("-", maxsplit=1)[0].split(".") if part.isdigit())

@@ -1,0 +1,1 @@
+"""Bytes to columns. Pure; must not know the market, the database or files."""

@@ -1,0 +1,337 @@
+"""Feed: one connection to the vendor, its frames into the journal, again and again.
+
+Owns the socket and does what the table of `life` says. A frame is in the journal before anything else
+happens to it; what it means is not looked at here. Every connection authorises anew, because a feed
+URI works once.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import logging
+import random
+import uuid
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+
+from websockets.asyncio.client import ClientConnection, connect
+from websockets.exceptions import ConnectionClosed, InvalidHandshake, InvalidStatus, InvalidURI
+
+from ingest.errors import FeedError, JournalError
+from ingest.feed.key_states import KeyStates
+from ingest.feed.lifecycle import OPEN, Action, Event, Lifecycle, State, meaning_of_403
+from ingest.feed.subscription import is_market_info, next_request, request
+from ingest.journal.write_queue import WriteQueue
+from ingest.last_error import LastError
+from ingest.model.records import RecordKind
+from ingest.redaction import redact
+from ingest.settings import Settings
+from ingest.time_source import TimeSource
+from ingest.upstox.rest import DIRECT_PATH, UpstoxApi, refused, user_agent
+
+log = logging.getLogger(__name__)
+
+RECEIVE_QUEUE_FRAMES = 64  # websockets stops reading the socket beyond this; TCP then slows the server
+CLOSE_TIMEOUT_S = 2.0  # for a server to answer our close
+CLOSE_SHARE = 4  # and no more than this part of a stop, the rest of which commits what is left
+KEEPALIVE_TIMEOUT = 1011  # what the client closes with when no pong comes
+TEXT_CHARS_MAX = 200  # of a text message are shown
+_REFUSALS = {401: Event.UNAUTHORISED, 403: Event.FORBIDDEN, 429: Event.BUSY}
+
+
+@dataclass(slots=True)
+class FeedStats:
+    """Numbers of one feed since the start."""
+
+    frames: int = 0
+    bytes: int = 0
+    text_frames: int = 0
+    connections: int = 0
+    connected_us: int = 0  # when this one was made, our clock, epoch microseconds
+    ping_timeouts: int = 0  # connections that did not answer ours
+    reconnects: int = 0  # that we made because an open socket was silent
+    last_us: int = 0  # when the last frame came, our clock, epoch microseconds; 0: none has
+
+
+@dataclass(slots=True)
+class FeedConnection:
+    """Keep one connection to the feed, for ever.
+
+    Parameters
+    ----------
+    api, settings
+        The vendor's REST API, and how to behave.
+    spool
+        Where frames and connection events go.
+    keys
+        Instrument keys to subscribe -> mode; `change` replaces them. While there are none it does not connect.
+    name
+        For log lines, where there are several.
+    pause_s
+        Returns how long a closed market lets the feed alone, seconds; 0: data may come.
+    timepiece
+        What time it is.
+    socket, pair
+        Which of two connections with the same keys it is, and the name of this run's pair; "": it is the only one.
+    """
+
+    api: UpstoxApi
+    settings: Settings
+    spool: WriteQueue
+    keys: Mapping[str, str]
+    name: str = "1"
+    pause_s: Callable[[], float] = lambda: 0.0
+    timepiece: TimeSource = field(default_factory=TimeSource)
+    socket: int = 0
+    pair: str = ""
+    stats: FeedStats = field(default_factory=FeedStats)
+    error: LastError = field(init=False)  # over with the first frame
+    life: Lifecycle = field(default_factory=Lifecycle)
+    states: KeyStates = field(default_factory=KeyStates)
+    rng: random.Random = field(default_factory=random.Random)
+    _changed: asyncio.Event = field(default_factory=asyncio.Event)
+    _asked: dict[str, str] = field(default_factory=dict)  # on this connection: key -> mode
+    _uri: str = ""
+    _headers: dict[str, str] = field(default_factory=dict)
+    _socket: ClientConnection | None = None
+    _gave_up: str = ""  # why we ended the connection ourselves
+    _mistake: Exception | None = None  # of our own, while subscribing: a bug, which stops the process
+
+    def __post_init__(self) -> None:
+        self.error = LastError(self.timepiece)
+
+    @property
+    def connected(self) -> bool:
+        """Whether the socket is open."""
+        return self.life.state in OPEN
+
+    def change(self, keys: Mapping[str, str]) -> None:
+        """Want other keys or modes from now on: what differs is asked for, or unsubscribed, at once."""
+        self.keys = dict(keys)
+        self._changed.set()
+
+    def ask_again(self, keys: Iterable[str]) -> None:
+        """Ask once more for keys that were asked for and are not answered."""
+        for key in keys:
+            self._asked.pop(key, None)
+        self._changed.set()
+
+    def quiet(self) -> None:
+        """Note that an open connection brings nothing though it should."""
+        if self.life.state is State.LIVE:
+            self._happen(Event.QUIET)
+
+    def reconnect(self, reason: str) -> None:
+        """Give an open connection up and make another."""
+        if self._socket is not None and self.connected:
+            self.stats.reconnects += 1
+            self._gave_up = reason
+            self._socket.transport.abort()
+
+    async def run(self) -> None:
+        """Connect, receive, and connect again; ends only by cancellation.
+
+        While the journal cannot be written nothing is read, so that nothing is lost silently: the
+        connection is given up, and made again when there is room.
+        """
+        steps = {
+            Action.AUTHORISE: self._authorise,
+            Action.CONNECT: self._connect,
+            Action.RECEIVE: self._receive,
+            Action.WAIT: self._wait,
+            Action.AWAIT_TOKEN: self._await_token,
+            Action.AWAIT_MARKET: self._await_market,
+            Action.AWAIT_JOURNAL: self._await_journal,
+        }
+        action = Action.AUTHORISE
+        while True:
+            action = self._happen(await steps[action]())
+
+    def _happen(self, event: Event) -> Action:
+        return self.life.happen(event, self.timepiece.monotonic())
+
+    async def _authorise(self) -> Event:
+        """Get an address that works once."""
+        while not self.keys:
+            self._changed.clear()
+            await self._changed.wait()
+        self._headers = {}
+        if self.settings.feed_route == "direct":
+            self._uri = self.settings.api_url.replace("http", "ws", 1) + DIRECT_PATH
+            self._headers = self.api.bearer()  # dropped by the client when the redirect leaves this host
+            return Event.GRANTED
+        try:
+            self._uri = await self.api.authorize()
+        except FeedError as exc:
+            return self._failed(exc, at_handshake=False)
+        return Event.GRANTED
+
+    async def _connect(self) -> Event:
+        try:
+            self._socket = await connect(
+                self._uri,
+                additional_headers={**self._headers, "Accept": "*/*"},
+                user_agent_header=user_agent(),
+                compression=None,  # the vendor does not offer it, and prices do not compress
+                max_size=self.settings.frame_bytes_max,
+                max_queue=RECEIVE_QUEUE_FRAMES,
+                open_timeout=self.settings.http_timeout_s,
+                ping_interval=self.settings.ping_interval_s,
+                ping_timeout=self.settings.ping_timeout_s,
+                close_timeout=CLOSE_TIMEOUT_S,
+            )
+        except InvalidStatus as exc:
+            if exc.response.status_code == 401 and self._headers:
+                self.api.tokens.refuse(self.api.tokens.current())
+            return self._failed(refused(exc.response.status_code), at_handshake=True)
+        except (InvalidHandshake, InvalidURI, ValueError) as exc:  # their texts hold the address with its one-time code
+            return self._failed(FeedError(f"cannot connect to the feed: {type(exc).__name__}"))
+        except (OSError, TimeoutError) as exc:
+            return self._failed(FeedError(f"cannot connect to the feed: {exc or 'timed out'}"))
+        return Event.OPENED
+
+    def _failed(self, error: FeedError, *, at_handshake: bool = False) -> Event:
+        """Note why a try came to nothing; return what that means."""
+        event = _REFUSALS.get(error.status, Event.LOST)
+        text = str(error)
+        if event is Event.FORBIDDEN:
+            meaning = meaning_of_403(
+                self.life.forbidden + 1, at_handshake=at_handshake, uses_d30="full_d30" in self.keys.values()
+            )
+            text = f"feed refused (403): {meaning}"
+        self.error.happened(text)
+        return event
+
+    async def _receive(self) -> Event:
+        """Subscribe, and take frames until the connection ends, which is always an error."""
+        socket = self._socket
+        assert socket is not None
+        self.stats.connections += 1
+        self.stats.connected_us = self.timepiece.now_us()
+        self._gave_up = ""
+        facts: dict[str, object] = {"connection": self.stats.connections, "mode": self.settings.mode}
+        if self.pair:
+            facts["pair"] = self.pair
+        self._note(RecordKind.CONNECTED, {**facts, **self.spool.skipped()})
+        log.info("feed connected name=%s connection=%d keys=%d", self.name, self.stats.connections, len(self.keys))
+        subscribing = asyncio.create_task(self._subscribe(socket))
+        try:
+            await self._take_all(socket)
+        except ConnectionClosed as exc:
+            if self._mistake is not None:
+                raise self._mistake from exc
+            self.stats.ping_timeouts += exc.sent is not None and exc.sent.code == KEEPALIVE_TIMEOUT
+            code = exc.rcvd.code if exc.rcvd else 1006
+            reason = self._gave_up or (redact(exc.rcvd.reason) if exc.rcvd else "no close frame")
+            self._note(RecordKind.DISCONNECTED, {"code": code, "reason": reason})
+            self.error.happened(f"feed closed the connection ({code} {reason})".replace(" )", ")"))
+            return Event.LOST
+        except JournalError as exc:
+            self.error.happened(exc)
+            log.error("journal cannot be written, the feed is not read error=%s", exc)
+            return Event.JOURNAL_FULL
+        except asyncio.CancelledError:
+            self._note(RecordKind.DISCONNECTED, {"code": 1000, "reason": "stopped"})
+            raise
+        finally:
+            subscribing.cancel()
+            self._socket = None
+            self.states.disconnected()
+            await self._close(socket)
+        raise AssertionError("the socket is read until it ends")
+
+    async def _take_all(self, socket: ClientConnection) -> None:
+        stats, life, spool = self.stats, self.life, self.spool
+        while True:
+            message = await socket.recv()
+            if isinstance(message, str):
+                stats.text_frames += 1
+                log.warning("feed text message ignored text=%.*s", TEXT_CHARS_MAX, message)
+                continue
+            await spool.room()
+            stats.last_us = self.timepiece.now_us()
+            spool.put(RecordKind.FRAME, message, stats.last_us, self.socket)
+            if self.error.lasts:
+                self.error.over()
+            stats.frames += 1
+            stats.bytes += len(message)
+            if life.state is not State.LIVE and not is_market_info(message):
+                self._happen(Event.HEARD)
+
+    async def _subscribe(self, socket: ClientConnection) -> None:
+        """Keep what is asked for equal to what is wanted, a batch at a time.
+
+        A connection that closes meanwhile is the receiver's to report.
+        """
+        asked = self._asked = {}
+        self.states.kept(self.keys)
+        try:
+            while True:
+                self._changed.clear()
+                step = next_request(asked, self.keys, self.settings.subscribe_batch_keys)
+                if step is None:
+                    await self._changed.wait()
+                    continue
+                method, mode, keys = step
+                if method == "unsub":
+                    self._note(RecordKind.UNSUBSCRIBED, {"instrument_keys": keys})
+                    self.states.removed(keys)
+                    for key in keys:
+                        del asked[key]
+                else:
+                    self._note(RecordKind.SUBSCRIBED, {"mode": mode, "instrument_keys": keys})
+                    self.states.requested(keys, self.timepiece.monotonic())
+                    asked |= dict.fromkeys(keys, str(mode))
+                await socket.send(request(method, keys, guid=uuid.uuid4().hex, mode=mode))
+                await self.timepiece.sleep(self.settings.subscribe_interval_ms / 1000)
+        except ConnectionClosed:
+            return
+        except Exception as exc:
+            self._mistake = exc  # a connection that has asked for nothing would be up, and silent for ever
+            await self._close(socket)
+
+    async def _close(self, socket: ClientConnection) -> None:
+        """Say goodbye, and do not wait long for an answer: behind frames that nobody reads any more none is heard."""
+        try:
+            async with asyncio.timeout(min(CLOSE_TIMEOUT_S, self.settings.stop_s / CLOSE_SHARE)):
+                await socket.close()
+        except TimeoutError:
+            socket.transport.abort()
+
+    async def _wait(self) -> Event:
+        if self.pause_s():
+            return Event.CLOSED
+        config, life = self.settings, self.life
+        wait_s = life.wait_s(self.rng, first_s=config.backoff_first_s, max_s=config.backoff_max_s)
+        log.warning(
+            "feed down, trying again name=%s in_s=%.1f failures=%d error=%s",
+            self.name,
+            wait_s,
+            life.failures,
+            self.error.text,
+        )
+        await self.timepiece.sleep(wait_s)
+        return Event.DUE
+
+    async def _await_market(self) -> Event:
+        pause_s = self.pause_s()
+        log.info("market closed, feed left alone name=%s in_s=%.0f error=%s", self.name, pause_s, self.error.text)
+        await self.timepiece.sleep(pause_s)
+        return Event.DUE
+
+    async def _await_token(self) -> Event:
+        level = logging.ERROR if self.api.tokens.is_news() else logging.DEBUG
+        log.log(level, "feed waits for a new token name=%s error=%s", self.name, self.error.text)
+        await self.api.tokens.renewed()
+        return Event.NEW_TOKEN
+
+    async def _await_journal(self) -> Event:
+        """Wait until the journal takes records; the first says why we did not listen."""
+        self._note(RecordKind.DISCONNECTED, {"code": 0, "reason": f"journal: {self.error.text}"})
+        await self.spool.recovered()
+        log.info("journal can be written again")
+        return Event.DUE
+
+    def _note(self, kind: RecordKind, facts: dict[str, object]) -> None:
+        self.spool.put(kind, json.dumps(facts).encode(), self.timepiece.now_us(), self.socket)

@@ -1,0 +1,59 @@
+"""The habits of connections on disk.
+
+Owns the file `habits.json` under TICKLINE_HOME: by collector, vendor's address and connection; what a simulator
+brings is no habit of the real feed.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+from collections.abc import Mapping
+from typing import Any
+
+from ingest.feed.usual_rate import UsualRates
+from ingest.settings import Settings
+
+log = logging.getLogger(__name__)
+
+FILE = "habits.json"
+
+
+def load_habits(settings: Settings) -> dict[str, UsualRates]:
+    """Return what is known of each connection; nothing where the file is absent or cannot be read."""
+    try:
+        stored = _read(settings)[_owner(settings)]
+        return {name: UsualRates.load(one) for name, one in stored.items()}
+    except (FileNotFoundError, KeyError):
+        return {}
+    except (OSError, ValueError, TypeError, AttributeError) as exc:
+        log.warning("habits of the feed not read, they are learnt anew path=%s error=%r", settings.home / FILE, exc)
+        return {}
+
+
+def store_habits(settings: Settings, habits: Mapping[str, UsualRates]) -> None:
+    """Replace the file at once, so that a reader never sees half of it; a failure costs the habit only."""
+    path = settings.home / FILE
+    try:
+        try:
+            stored = dict(_read(settings))
+        except (FileNotFoundError, ValueError):
+            stored = {}
+        stored[_owner(settings)] = {name: habit.dump() for name, habit in habits.items()}
+        partial = path.with_name(f"{FILE}.{os.getpid()}")
+        partial.write_text(json.dumps(stored), encoding="utf-8")
+        partial.replace(path)
+    except OSError as exc:
+        log.warning("habits of the feed not stored path=%s error=%s", path, exc.strerror)
+
+
+def _read(settings: Settings) -> dict[str, Any]:
+    found = json.loads((settings.home / FILE).read_text(encoding="utf-8"))
+    if not isinstance(found, dict):
+        raise ValueError("not an object")
+    return found
+
+
+def _owner(settings: Settings) -> str:
+    return f"{settings.collector} {settings.api_url}"

@@ -1,0 +1,290 @@
+"""The journal's folder: names, order and sizes of segments, the lock, recovery after a crash.
+
+A stream is the folder `journal/<collector>/<stream>/`. Its segments are `<IST day>-<first seq>`
+with the suffix `.journal` while they are written and `.journal.zst` when they are closed and
+compressed. The number of its first record orders them, whatever the clock said; a file with another
+name is not ours and is left alone. `journal_writer` appends, `journal_reader` reads along,
+`journal_keeper` compresses and deletes; the format itself is in `journal_format`.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import logging
+import os
+from collections.abc import Iterable
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import NamedTuple
+
+import zstandard
+
+from ingest.errors import CorruptionError, JournalError
+from ingest.journal.format import MAGIC, MARKER_BYTES, SegmentHeader, decode_segment_header, parse_records
+from ingest.market.shown_time import ist
+from ingest.market.time import IST_OFFSET_MS
+from ingest.model.records import SEGMENT_NAME, order_of
+
+log = logging.getLogger(__name__)
+
+SUFFIX = ".journal"
+COMPRESSED_SUFFIX = ".journal.zst"
+READ_BYTES = 4 * 2**20  # of a segment at a time, when it is recovered
+_said: set[Path] = set()  # what is no segment and has been said to be none
+_known: set[Path] = set()  # what is one, by its header
+HEADER_BYTES_MAX = 64 * 2**10  # of a segment; the meta is a few hundred bytes
+
+
+def day_of(received_us: int) -> str:
+    """IST day of a receive time, as segment names have it: `20251215`."""
+    return datetime.fromtimestamp(received_us / 1e6 + IST_OFFSET_MS / 1000, UTC).strftime("%Y%m%d")
+
+
+def name_of_segment(received_us: int, first_seq: int) -> str:
+    """Name of the segment that begins with a record."""
+    return f"{day_of(received_us)}-{first_seq:015d}"
+
+
+def segment_name(path: Path) -> str:
+    """Name of a segment without its suffixes."""
+    return path.name.partition(".")[0]
+
+
+def is_stream(name: str) -> bool:
+    """Tell whether a folder of a collector is a stream: they are numbered from 1."""
+    return name.isascii() and name.isdecimal() and name[0] != "0"
+
+
+def segments_of(folder: Path) -> list[Path]:
+    """Segments of a stream, oldest first; none where there is no such folder.
+
+    Of one that is there twice, as when compressing was interrupted, the original counts. What else is in the
+    folder is said, once, and left alone: copies, links that lead nowhere, folders, pipes.
+
+    Raises
+    ------
+    OSError
+        If the folder cannot be listed.
+    """
+    found: dict[str, Path] = {}
+    try:
+        listed = _listed(folder)
+    except FileNotFoundError:
+        return []
+    for path in reversed(listed):
+        suffix = next((suffix for suffix in (SUFFIX, COMPRESSED_SUFFIX) if path.name.endswith(suffix)), None)
+        if suffix is None:
+            continue
+        if _is_segment(path, path.name.removesuffix(suffix)):
+            found[segment_name(path)] = path
+        elif path.is_symlink() or path.exists():
+            _say_stray(path)
+        elif (packed := folder / f"{segment_name(path)}{COMPRESSED_SUFFIX}").is_file():  # compressed meanwhile
+            found[segment_name(path)] = packed
+    return [found[name] for name in sorted(found, key=order_of)]
+
+
+def _listed(folder: Path) -> list[Path]:
+    """List a folder until nothing changes meanwhile; the compressed form of a segment comes after it.
+
+    A segment that is compressed while the folder is gone through may be seen in neither form.
+    """
+    listed = sorted(folder.iterdir())
+    while (again := sorted(folder.iterdir())) != listed:
+        listed = again
+    return listed
+
+
+def _is_segment(path: Path, name: str) -> bool:
+    """Tell whether a file is the segment that its name says, not a copy; of a damaged header the name is believed."""
+    if not SEGMENT_NAME.fullmatch(name) or not path.is_file():
+        return False
+    if path not in _known:
+        try:
+            header = read_header(path)
+        except (OSError, JournalError):
+            return path.suffix != SUFFIX or _may_be_ours(path)
+        if name_of_segment(header.created_us, header.first_seq) != name:
+            return False
+        _known.add(path)
+    return True
+
+
+def _may_be_ours(path: Path) -> bool:
+    """Tell whether a file without a whole header is what a crash or damage left of a segment; a text is not."""
+    try:
+        with path.open("rb") as file:
+            data = file.read(HEADER_BYTES_MAX)
+    except OSError:
+        return True
+    return MAGIC.startswith(data[: len(MAGIC)].rstrip(b"\0")) or MARKER_BYTES in data
+
+
+def _say_stray(path: Path) -> None:
+    if path not in _said:
+        _said.add(path)
+        log.warning("file in the journal's folder is no segment of it and is left alone path=%s", path)
+
+
+def read_header(path: Path) -> SegmentHeader:
+    """Return what a segment says of itself, compressed or not.
+
+    Raises
+    ------
+    CorruptionError
+        If it is none, or damaged there.
+    VersionError
+        If a newer program wrote it.
+    OSError
+        If it cannot be read.
+    """
+    with path.open("rb") as file:
+        stream = file if path.suffix == SUFFIX else zstandard.ZstdDecompressor().stream_reader(file)
+        try:
+            return decode_segment_header(stream.read(HEADER_BYTES_MAX), segment_name(path))[0]
+        except zstandard.ZstdError as exc:
+            raise CorruptionError(f"segment {path.name!r} is damaged: {exc}") from exc
+
+
+def bytes_of(paths: Iterable[Path]) -> int:
+    """Size of files together; one that was compressed or deleted meanwhile has none."""
+    used = 0
+    for path in paths:
+        with contextlib.suppress(FileNotFoundError):
+            used += path.stat().st_size
+    return used
+
+
+def sync_folder(folder: Path) -> None:
+    """Make a new file's name survive a power cut."""
+    fd = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(fd)
+    finally:
+        os.close(fd)
+
+
+class JournalLock:
+    """Hold a collector's journal for one process; the kernel lets go when the process dies."""
+
+    def __init__(self, folder: Path) -> None:
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            self._file = (folder / "lock").open("a+")
+        except OSError as exc:
+            raise JournalError(
+                f"journal {str(folder)!r} cannot be used: {exc.strerror}: see its disk, or set TICKLINE_HOME to a "
+                "folder of yours"
+            ) from exc
+        try:
+            fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as exc:
+            self._file.seek(0)
+            holder = self._file.read().strip() or "another process"
+            self._file.close()
+            raise JournalError(
+                f"journal {folder.name!r} is in use by {holder}: stop it, or choose another TICKLINE_COLLECTOR"
+            ) from exc
+        self._file.truncate(0)
+        self._file.write(f"process {os.getpid()} since {ist(datetime.now(UTC).replace(microsecond=0))}")
+        self._file.flush()
+
+    def release(self) -> None:
+        """Let another process have the journal."""
+        self._file.close()
+
+
+def recover(folder: Path) -> int:
+    """Cut the torn tail of a stream's newest segment; return the seq after its last record.
+
+    A segment whose header never reached the disk whole holds nothing and is removed.
+
+    Raises
+    ------
+    VersionError
+        If a newer program wrote it: nothing is touched.
+    JournalError
+        If the folder or the segment cannot be read, or not be cut.
+    """
+    try:
+        return _recover(folder)
+    except OSError as exc:
+        where = exc.filename or folder
+        raise JournalError(f"journal cannot be read: {str(where)!r}: {exc.strerror}: make it usable") from exc
+
+
+def _recover(folder: Path) -> int:
+    next_seq = 1
+    for path in reversed(segments_of(folder)):
+        name = segment_name(path)
+        try:
+            found = _scan(path)
+        except CorruptionError:
+            size = path.stat().st_size
+            if path.suffix != SUFFIX or size >= HEADER_BYTES_MAX:
+                raise
+            if kept := parse_records(path.read_bytes(), 0, final=True).records:  # only the header is damaged
+                log.error("journal segment has a damaged header and is left as it is segment=%s bytes=%d", name, size)
+                return max(next_seq, kept[-1].seq + 1)
+            log.warning("journal segment without a header removed segment=%s bytes=%d", name, size)
+            path.unlink()
+            continue
+        if not found.last_seq and path.suffix == SUFFIX:
+            # The writer died behind the header. The next segment takes the same name.
+            log.warning("journal segment without a record removed segment=%s bytes=%d", name, found.size)
+            path.unlink()
+            next_seq = max(next_seq, found.first_seq)
+            continue
+        if found.end < found.size and path.suffix == SUFFIX:
+            log.warning("journal tail cut segment=%s bytes=%d", name, found.end)
+            os.truncate(path, found.end)
+        return max(next_seq, found.last_seq + 1 if found.last_seq else found.first_seq)
+    return next_seq
+
+
+def is_bare(path: Path) -> bool:
+    """Whether a file is a segment that never got its first record."""
+    if not path.is_file() or path.stat().st_size >= HEADER_BYTES_MAX or not _may_be_ours(path):
+        return False
+    return not parse_records(path.read_bytes(), 0, final=True).records
+
+
+class _Scanned(NamedTuple):
+    """What a segment holds."""
+
+    first_seq: int  # that its first record should have
+    last_seq: int  # of its last record; 0: it has none
+    end: int  # of that record, bytes
+    size: int
+
+
+def _scan(path: Path) -> _Scanned:
+    """Read a segment to its end, a piece at a time.
+
+    Raises
+    ------
+    CorruptionError
+        If its header is damaged, or a compressed one is.
+    VersionError
+        If a newer program wrote it.
+    """
+    with path.open("rb") as file:
+        stream = file if path.suffix == SUFFIX else zstandard.ZstdDecompressor().stream_reader(file)
+        try:
+            data = stream.read(HEADER_BYTES_MAX)
+            header, at = decode_segment_header(data, segment_name(path))
+            data, size = data[at:], len(data)
+            last_seq, end = 0, at
+            while True:
+                piece = stream.read(READ_BYTES)
+                size += len(piece)
+                # Nothing more will come: a damaged length that reaches behind the end is damage, not a torn tail.
+                parsed = parse_records(data + piece, at, final=not piece)
+                if parsed.records:
+                    last_seq, end = parsed.records[-1].seq, parsed.records[-1].end_offset
+                data, at = (data + piece)[parsed.consumed :], at + parsed.consumed
+                if not piece:
+                    return _Scanned(header.first_seq, last_seq, end, size)
+        except zstandard.ZstdError as exc:
+            raise CorruptionError(f"segment {path.name!r} is damaged: {exc}") from exc

@@ -1,0 +1,229 @@
+"""Sources: where the consumer's records come from. The journal while it grows, or files.
+
+A source hands over records in order, each read of one segment. A recording is one segment whose
+name is made from its first frame, so that the same recording, whole or cut short, is known again.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Generator, Iterator, Sequence
+from pathlib import Path
+from typing import Protocol
+
+import google_crc32c
+import zstandard
+
+from ingest.errors import CorruptionError, JournalError
+from ingest.journal.folder import HEADER_BYTES_MAX, SUFFIX, name_of_segment
+from ingest.journal.format import MAGIC, decode_segment_header
+from ingest.journal.reader import JournalReader
+from ingest.journal.recording import RecordedFrame, read_recording
+from ingest.model.records import Record, RecordKind
+
+READ_BYTES = 2**20  # of a segment at a time
+
+
+class Source(Protocol):
+    """Records in order."""
+
+    @property
+    def segment(self) -> str:
+        """Segment of the records that `read` returned last."""
+
+    @property
+    def finished(self) -> bool:
+        """True when no record will come any more."""
+
+    def read(self, bytes_max: int) -> list[Record]:
+        """Return the next records, [] when there are none now."""
+
+    def close(self) -> None:
+        """Close the files."""
+
+
+class JournalSource:
+    """A stream of the journal, live (`follow`) or as files."""
+
+    def __init__(self, reader: JournalReader) -> None:
+        self.reader = reader
+
+    @property
+    def segment(self) -> str:
+        """Segment of the records that `read` returned last."""
+        return self.reader.segment
+
+    @property
+    def finished(self) -> bool:
+        """True when the writer has closed and all was read."""
+        return self.reader.finished
+
+    def read(self, bytes_max: int) -> list[Record]:
+        """Return the next records, [] when there are none now."""
+        return self.reader.read(bytes_max)
+
+    def close(self) -> None:
+        """Close the open segment."""
+        self.reader.close()
+
+
+class RecordingSource:
+    """A `.frames.gz` recording. What is good is handed over; damage is kept in `error`.
+
+    Parameters
+    ----------
+    path
+        The recording.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.finished = False
+        self.error: CorruptionError | None = None
+        self._expected: deque[tuple[int, str]] = deque()
+        self._frames = self._read()
+        self._seq = 0
+        self._crc = 0
+        self._first: RecordedFrame | None = next(self._frames, None)
+        if self._first is None:
+            raise self.error or JournalError(f"recording {path.name!r} is empty: there is nothing to replay")
+        crc = google_crc32c.value(self._first.payload)
+        self.segment = f"{self._first.received_ms}-{crc:08x}"
+
+    def expect(self, digests: Sequence[tuple[int, str]]) -> None:
+        """Say what an earlier replay committed: byte offsets, each with the CRC-32C of all payloads up to it.
+
+        If this recording is another one, reading past the first offset that differs raises `JournalError`.
+        """
+        self._expected = deque(digests)
+
+    def read(self, bytes_max: int) -> list[Record]:
+        """Return the next frames as records; their seq counts them from 1."""
+        records: list[Record] = []
+        size = 0
+        while size < bytes_max:
+            frame = self._first or next(self._frames, None)
+            self._first = None
+            if frame is None:
+                self.finished = True
+                break
+            self._seq += 1
+            self._check(frame)
+            records.append(
+                Record(RecordKind.FRAME, self._seq, frame.received_ms * 1000, frame.payload, frame.end_offset)
+            )
+            size += len(frame.payload)
+        return records
+
+    def close(self) -> None:
+        """Close the file."""
+        self._frames.close()
+
+    def _read(self) -> Generator[RecordedFrame]:
+        try:
+            yield from read_recording(self.path)
+        except CorruptionError as exc:
+            self.error = exc
+
+    def _check(self, frame: RecordedFrame) -> None:
+        if not self._expected:
+            return
+        self._crc = google_crc32c.extend(self._crc, frame.payload)
+        if frame.end_offset < self._expected[0][0]:
+            return
+        if (frame.end_offset, f"{self._crc:08x}") != self._expected.popleft():
+            raise JournalError(
+                f"recording {self.path.name!r} begins like one that was replayed before but is another before "
+                f"byte {frame.end_offset}: replay it with --collector NAME to write it as a recording of its own"
+            )
+
+
+class EndingSource:
+    """A source that ends, behind what was read, when it is asked to.
+
+    Parameters
+    ----------
+    source
+        Where the records come from; whoever made it closes it.
+    is_over
+        Whether no more records are wanted.
+    """
+
+    def __init__(self, source: Source, is_over: Callable[[], bool]) -> None:
+        self._source, self._is_over = source, is_over
+
+    @property
+    def segment(self) -> str:
+        """Segment of the records that `read` returned last."""
+        return self._source.segment
+
+    @property
+    def finished(self) -> bool:
+        """True when no record will come any more."""
+        return self._is_over() or self._source.finished
+
+    def read(self, bytes_max: int) -> list[Record]:
+        """Return the next records, [] when there are none now."""
+        return [] if self._is_over() else self._source.read(bytes_max)
+
+    def close(self) -> None:
+        """Close the files."""
+        self._source.close()
+
+
+def frames_of(path: Path) -> Iterator[bytes]:
+    """Yield the frames of a recording or a journal segment, without what happened to the connection.
+
+    Raises
+    ------
+    CorruptionError
+        After the last good frame, if the file is cut short or damaged.
+    JournalError
+        If the file cannot be read.
+    """
+    if not is_segment(path):
+        yield from (frame.payload for frame in read_recording(path))
+        return
+    reader = JournalReader(lambda: [path], follow=False)
+    try:
+        while records := reader.read(READ_BYTES):
+            yield from (record.payload for record in records if record.kind == RecordKind.FRAME)
+    finally:
+        reader.close()
+    if reader.corrupt_bytes:
+        raise CorruptionError(f"segment {path.name!r} has lost {reader.corrupt_bytes} bytes: the other frames are good")
+
+
+def is_segment(path: Path) -> bool:
+    """Whether a file is a segment of our journal, compressed or not (a recording otherwise)."""
+    try:
+        if not path.is_file():
+            raise JournalError(f"cannot read {str(path)!r}: it is no file: name recordings and segments")
+        return _begin(path, len(MAGIC)) == MAGIC
+    except OSError as exc:
+        raise JournalError(f"cannot read {str(path)!r}: {exc.strerror}") from exc
+
+
+def read_segment_header(path: Path) -> tuple[str, str]:
+    """Return the collector and stream that a segment belongs to."""
+    header, _ = decode_segment_header(_begin(path, HEADER_BYTES_MAX), path.name)
+    return header.collector, header.stream
+
+
+def name_in_header(path: Path) -> str:
+    """Return which segment a file is, whatever it is called now: its first record says so."""
+    header, _ = decode_segment_header(_begin(path, HEADER_BYTES_MAX), path.name)
+    return name_of_segment(header.created_us, header.first_seq)
+
+
+def _begin(path: Path, size: int) -> bytes:
+    """Read the first bytes of a file, unpacked where it is compressed."""
+    with path.open("rb") as file:
+        if path.suffix != SUFFIX and file.read(len(zstandard.FRAME_HEADER)) == zstandard.FRAME_HEADER:
+            file.seek(0)
+            try:
+                return zstandard.ZstdDecompressor().stream_reader(file).read(size)
+            except zstandard.ZstdError:
+                return b""
+        file.seek(0)
+        return file.read(size)

@@ -1,0 +1,312 @@
+"""Append to a stream of the journal: group fsync, rotation, room on the disk.
+
+Owns the newest segment. What `append` returned from, the kernel has; what the settings' window
+has passed, the disk has.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import os
+import shutil
+import threading
+from bisect import bisect_right
+from collections import deque
+from dataclasses import dataclass
+from itertools import accumulate
+from pathlib import Path
+from typing import NamedTuple
+
+from ingest.errors import JournalError
+from ingest.journal.folder import SUFFIX, bytes_of, is_bare, name_of_segment, segment_name, segments_of, sync_folder
+from ingest.journal.format import SegmentHeader, encode_record, encode_segment_header
+from ingest.market.time import DAY_MS, IST_OFFSET_MS
+from ingest.model.records import order_of
+
+log = logging.getLogger(__name__)
+
+ROOM_CHECK_BYTES = 4 * 2**20  # how much is written between two looks at the disk
+GROUP_BYTES_MAX = 2**20  # of one write; a larger one gains nothing
+
+
+class NewRecord(NamedTuple):
+    """A record that has no number yet."""
+
+    kind: int
+    payload: bytes
+    received_us: int
+    socket: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class JournalLimits:
+    """What a stream may take. Zero: no limit, or for fsync: before `append` returns."""
+
+    segment_bytes_max: int = 256 * 2**20
+    fsync_ms: int = 100
+    quota_bytes: int = 0  # of the stream's folder
+    free_bytes_min: int = 0  # that must stay free on its disk
+
+
+class JournalWriter:
+    """Append records to a stream. One per stream, used by one task; the fsync runs on a thread.
+
+    Parameters
+    ----------
+    folder
+        Where the stream's segments are.
+    collector, stream
+        Names, for the segment header.
+    next_seq
+        Number of the next record.
+    limits
+        What the stream may take.
+
+    Attributes
+    ----------
+    segment
+        Name of the segment that was begun last; "" before the first.
+
+    Raises
+    ------
+    JournalError
+        If there can be no such folder.
+    """
+
+    def __init__(self, folder: Path, *, collector: str, stream: str, next_seq: int, limits: JournalLimits) -> None:
+        self.folder = folder
+        self.next_seq = next_seq
+        self.records = 0
+        self.bytes = 0
+        self.segment = ""
+        self._collector, self._stream = collector, stream
+        self._limits = limits
+        self._fd = -1
+        self._size = 0
+        self._day = -1  # IST day number
+        self._until_check = 0  # bytes that may be written before the next look at the disk
+        self._sync_error: OSError | None = None
+        self._dirty = threading.Event()
+        self._closing = threading.Event()
+        self._lock = threading.Lock()  # the fsync thread and rotation share the descriptor
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+        except OSError as exc:
+            raise JournalError(
+                f"journal {str(folder)!r} cannot be used: {exc.strerror}: make way for it, or set TICKLINE_HOME"
+            ) from exc
+        self._behind = (next_seq, "")  # in the order of segments: from here on nothing is ours before we begin it
+        self._syncer = threading.Thread(target=self._sync_along, name="journal-fsync", daemon=True)
+        if limits.fsync_ms:
+            self._syncer.start()
+
+    def segments(self) -> list[Path]:
+        """Return the stream's segments, oldest first, up to the one that is being written.
+
+        What somebody has put behind it is none that a reader may go on with: more comes into this one.
+        """
+        return [path for path in segments_of(self.folder) if order_of(segment_name(path)) <= self._behind]
+
+    def append(self, kind: int, payload: bytes, received_us: int) -> int:
+        """Write one record and return its seq; see `append_all`."""
+        self.append_all(deque([NewRecord(kind, payload, received_us)]))
+        return self.next_seq - 1
+
+    def append_all(self, records: deque[NewRecord]) -> None:
+        """Write records in order; each leaves the queue when the kernel has it.
+
+        Another thread may add to the queue meanwhile; what it added is written or left.
+
+        Raises
+        ------
+        JournalError
+            If the disk does not take one; it and those after it stay in the queue, and the segment
+            ends with the record before them.
+        """
+        while records:
+            if self._sync_error is not None:
+                self._give_up_segment(self._sync_error)
+            if self._fd >= 0 and not os.fstat(self._fd).st_nlink:
+                log.error("journal segment was deleted while it was written, a new one is begun folder=%s", self.folder)
+                self._close_segment(sync=False)
+            if self._until_check <= 0:
+                self.check_room()
+            first = records[0]
+            day = (first.received_us // 1000 + IST_OFFSET_MS) // DAY_MS
+            if self._fd < 0 or self._size >= self._limits.segment_bytes_max or day != self._day:
+                self._rotate(day, first.received_us)
+            count = self._write_group(records)
+            for _ in range(count):
+                records.popleft()
+            self.next_seq += count
+            self.records += count
+            if self._limits.fsync_ms:
+                self._dirty.set()
+            else:
+                self._sync_now()
+
+    def _write_group(self, records: deque[NewRecord]) -> int:
+        """Write as many records as one write takes, of one day and into one segment; return how many."""
+        room = min(GROUP_BYTES_MAX, self._limits.segment_bytes_max - self._size, self._until_check)
+        data: list[bytes] = []
+        size = 0
+        for index in range(len(records)):  # not an iterator: the queue may grow meanwhile
+            record = records[index]
+            if data and (size >= room or (record.received_us // 1000 + IST_OFFSET_MS) // DAY_MS != self._day):
+                break
+            seq = self.next_seq + len(data)
+            data.append(encode_record(record.kind, seq, record.received_us, record.payload, record.socket))
+            size += len(data[-1])
+        begins = self._size
+        count = self._write(data)
+        self.bytes += self._size - begins
+        self._until_check -= self._size - begins
+        return count
+
+    def check_room(self) -> None:
+        """Look at the disk.
+
+        Raises
+        ------
+        JournalError
+            If the quota or the disk's reserve is used up.
+        """
+        self._until_check = 0  # until there is room, each append looks again
+        limits = self._limits
+        try:
+            self.folder.mkdir(parents=True, exist_ok=True)  # it may have been deleted
+            free = shutil.disk_usage(self.folder).free
+            used = bytes_of(segments_of(self.folder)) if limits.quota_bytes else 0
+        except OSError as exc:
+            raise JournalError(f"cannot look at journal {self.folder.name!r}: {exc.strerror}: see its disk") from exc
+        if free < limits.free_bytes_min:
+            raise JournalError(
+                f"disk of journal {self.folder.name!r} has {free:,} bytes free, the reserve is "
+                f"{limits.free_bytes_min:,}: free some, or lower TICKLINE_JOURNAL_FREE_BYTES_MIN"
+            )
+        if limits.quota_bytes and used >= limits.quota_bytes:
+            raise JournalError(
+                f"journal {self.folder.name!r} has {used:,} bytes, the quota is {limits.quota_bytes:,}: bring the "
+                "database back so that it drains, or raise TICKLINE_JOURNAL_QUOTA_BYTES"
+            )
+        self._until_check = ROOM_CHECK_BYTES
+
+    def close(self) -> None:
+        """Sync and close; every record is then on the disk."""
+        self._closing.set()
+        self._dirty.set()
+        if self._syncer.is_alive():
+            self._syncer.join()
+        try:
+            self._close_segment()
+        except OSError as exc:
+            raise JournalError(f"cannot sync journal {self.folder.name!r}: {exc.strerror}: see its disk") from exc
+
+    def _write(self, parts: list[bytes]) -> int:
+        """Write parts in one go; return how many the disk took whole, which is at least one.
+
+        Those stay: a reader may have seen them already.
+        """
+        try:
+            written = os.write(self._fd, b"".join(parts))
+        except OSError as exc:
+            self._cut()
+            raise JournalError(f"cannot write journal {self.folder.name!r}: {exc.strerror}: see its disk") from exc
+        ends = list(accumulate(map(len, parts)))
+        count = bisect_right(ends, written)
+        self._size += ends[count - 1] if count else 0
+        if count < len(parts):  # a full disk takes part of it
+            self._cut()
+        if not count:
+            raise JournalError(f"cannot write journal {self.folder.name!r}: no space left on device: free some")
+        return count
+
+    def _cut(self) -> None:
+        """Cut what a failed write left, so that the next record stands behind a whole one."""
+        self._until_check = 0
+        try:
+            os.ftruncate(self._fd, self._size)
+        except OSError as exc:  # nobody knows what is behind the last record: go on in a new segment
+            self._close_segment(sync=False)
+            raise JournalError(f"cannot cut journal {self.folder.name!r}: {exc.strerror}: see its disk") from exc
+
+    def _rotate(self, day: int, received_us: int) -> None:
+        try:
+            self._close_segment()
+        except OSError as exc:
+            self._give_up_segment(exc)
+        header = encode_segment_header(SegmentHeader(self._collector, self._stream, self.next_seq, received_us))
+        path = self.folder / f"{name_of_segment(received_us, self.next_seq)}{SUFFIX}"
+        try:
+            self.folder.mkdir(parents=True, exist_ok=True)  # it may have been deleted
+            if is_bare(path):  # an earlier try left it
+                path.unlink()
+            fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_APPEND, 0o600)
+        except OSError as exc:
+            raise JournalError(f"cannot begin journal segment {path.name!r}: {exc.strerror}: see its disk") from exc
+        with self._lock:
+            self._fd, self._size, self._day = fd, 0, day
+        try:
+            self._write([header])
+            os.fsync(fd)
+            sync_folder(self.folder)
+        except OSError as exc:
+            self._drop_segment(path)
+            raise JournalError(f"cannot begin journal segment {path.name!r}: {exc.strerror}: see its disk") from exc
+        except JournalError:
+            self._drop_segment(path)
+            raise
+        self.segment = segment_name(path)
+        self._behind = order_of(self.segment)
+
+    def _drop_segment(self, path: Path) -> None:
+        """Remove a segment that has no record: the next try takes the same name."""
+        self._close_segment(sync=False)
+        with contextlib.suppress(OSError):
+            path.unlink()
+
+    def _sync_now(self) -> None:
+        try:
+            os.fdatasync(self._fd)
+        except OSError as exc:
+            self._give_up_segment(exc)
+
+    def _close_segment(self, *, sync: bool = True) -> None:
+        with self._lock:
+            if self._fd >= 0:
+                fd, self._fd = self._fd, -1
+                try:
+                    if sync:
+                        os.fsync(fd)
+                finally:
+                    os.close(fd)
+
+    def _give_up_segment(self, error: OSError) -> None:
+        """Go on in a new segment: after a failed fsync nobody knows what the disk has of this one."""
+        self._sync_error = None
+        self._close_segment(sync=False)
+        raise JournalError(f"cannot sync journal {self.folder.name!r}: {error.strerror}: see its disk") from error
+
+    def _sync_along(self) -> None:
+        while not self._closing.is_set():
+            self._dirty.wait()
+            self._dirty.clear()
+            try:
+                with self._lock:
+                    if self._fd >= 0:
+                        os.fdatasync(self._fd)
+                        _forget(self._fd)
+            except OSError as exc:
+                self._sync_error = exc
+            self._closing.wait(self._limits.fsync_ms / 1000)
+
+
+def _forget(fd: int) -> None:
+    """Let the kernel use the memory of what the disk has: a journal is read once, soon after it was written.
+
+    It would else push the database's pages out. Where memory is handed out by a hypervisor, using
+    the same pages again is also much cheaper than new ones.
+    """
+    if hasattr(os, "posix_fadvise"):  # not on macOS
+        os.posix_fadvise(fd, 0, 0, os.POSIX_FADV_DONTNEED)

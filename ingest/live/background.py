@@ -1,0 +1,85 @@
+"""What is done along with recording: the universe is followed, bars are made anew and repaired.
+
+Each is a task that the supervisor starts. What fails here costs freshness or bars, never ticks.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Sequence
+from datetime import UTC, datetime
+
+from ingest.errors import FeedError, StoreError
+from ingest.last_error import LastError
+from ingest.live.ingestion import Ingestion
+from ingest.live.stream import Stream
+from ingest.repair.backfill import Backfill, BackfillScheduler
+from ingest.settings import Settings
+from ingest.store.bar_refresh import refresh_touched
+from ingest.store.retrying_writer import RetryingWriter
+from ingest.universe.keeper import UniverseKeeper, follow
+
+log = logging.getLogger(__name__)
+
+AWAY_POLL_S = 1.0
+REFRESH_S = 60  # a bar is a minute; fresher ones are computed from the ticks when they are read
+
+
+async def follow_along(settings: Settings, keeper: UniverseKeeper, service: Ingestion) -> None:
+    """Subscribe and unsubscribe as the universe changes, and ask again what keys mean when a list was loaded."""
+    await follow(
+        keeper,
+        service.follow,
+        service.lines[0].feed.api,
+        every_s=settings.universe_follow_s,
+        is_away=lambda: service.writer.is_away,
+        listed=service.ask_names_again,
+    )
+
+
+async def backfill_along(
+    settings: Settings, url: str, lines: Sequence[Stream], writer: RetryingWriter, error: LastError
+) -> None:
+    """Repair minutes that were not heard whole, while the feed goes on; a failure costs bars, never ticks."""
+    tender = BackfillScheduler(Backfill(lines[0].feed.api, url))
+    while settings.backfill_s:
+        await asyncio.sleep(settings.backfill_s)
+        last_ms = max(line.consumer.listening.last_ms for line in lines)
+        if not last_ms or writer.is_away:
+            continue
+        try:
+            repair = await tender.round(datetime.fromtimestamp(last_ms / 1000, UTC))
+        except (FeedError, StoreError) as exc:
+            log.warning("bars not repaired, trying again in_s=%g error=%s", settings.backfill_s, exc)
+            error.happened(exc)
+            continue
+        error.over()
+        if repair is not None:
+            log.info(
+                "bars repaired minutes=%d bars=%d gaps=%d requests=%d left_instruments=%d",
+                repair.repaired,
+                repair.added,
+                repair.gaps,
+                repair.requests,
+                len(repair.left),
+            )
+
+
+async def refresh_along(url: str, writer: RetryingWriter, error: LastError) -> None:
+    """Keep the bars up to date while ticks arrive, first those that an earlier run left.
+
+    A failure costs freshness, never ticks. While the database is away, as the writer finds, it is let alone.
+    """
+    while True:
+        if writer.is_away:
+            await asyncio.sleep(AWAY_POLL_S)
+            continue
+        try:
+            await asyncio.to_thread(refresh_touched, url)
+        except StoreError as exc:
+            log.warning("bars not refreshed, trying again in_s=%d error=%s", REFRESH_S, exc)
+            error.happened(exc)
+        else:
+            error.over()
+        await asyncio.sleep(REFRESH_S)

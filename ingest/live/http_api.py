@@ -1,0 +1,235 @@
+"""API: the status over HTTP, and subscriptions at run time; who may ask is the guard's to say.
+
+This module is imported when the ingester runs and has a port for it. A request is answered
+on the event loop between two batches; nothing of the hot path waits for it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import errno
+import logging
+import socket
+import time
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import psycopg
+import uvicorn
+from fastapi import FastAPI, Query, Request
+from fastapi.responses import JSONResponse
+
+from ingest.database.connections import connect, translate
+from ingest.database.queries import query
+from ingest.errors import ConfigError, StoreError
+from ingest.live.access import made_token
+from ingest.live.http_guard import Guard, keys_and_mode, say_errors
+from ingest.live.http_protocol import limits
+from ingest.live.ingestion import Ingestion
+from ingest.live.status import health, latest_ticks, subscriptions, websocket_status
+from ingest.market.time import market_day
+
+log = logging.getLogger(__name__)
+
+GAPS_KEPT_S = 10.0  # so often at most the database is asked
+ANSWERED_S = 3.0  # so long an answer waits for what the database knows
+PORT_RETRY_S = 15.0  # how often a port is asked for that another program has, perhaps the last run
+NAMED_MAX = 10  # keys in one warning
+
+
+class _Questions:
+    """What requests ask of the database: one question at a time, and none while it is away.
+
+    A database that hangs holds a thread for each question; those of the process are the journal's, too.
+    """
+
+    def __init__(self, service: Ingestion, url: str) -> None:
+        self._service, self._url = service, url
+        self._asking: asyncio.Future[Any] | None = None
+
+    async def ask(self, name: str, parameters: dict[str, Any]) -> list[Any]:
+        """Return the rows of a query of ours.
+
+        Raises
+        ------
+        StoreError
+            If the database is away, or does not answer in time.
+        """
+        try:
+            async with asyncio.timeout(ANSWERED_S):
+                while self._asking is not None and not self._asking.done():
+                    await asyncio.wait({self._asking})
+                if self._service.writer.away_since is not None:
+                    raise StoreError("database away")
+                self._asking = asyncio.ensure_future(asyncio.to_thread(self._rows, name, parameters))
+                self._asking.add_done_callback(lambda asking: asking.cancelled() or asking.exception())
+                return await asyncio.shield(self._asking)
+        except TimeoutError:
+            raise StoreError(f"the database has not answered for {ANSWERED_S:g} s") from None
+
+    def _rows(self, name: str, parameters: dict[str, Any]) -> list[Any]:
+        try:
+            with connect(self._url, autocommit=True) as connection:
+                return connection.execute(query(name), parameters).fetchall()
+        except psycopg.Error as exc:
+            raise translate(exc) from exc
+
+
+class _Gaps:
+    """The gaps of today, as the database has them."""
+
+    def __init__(self, questions: _Questions, collector: str) -> None:
+        self._questions, self._collector = questions, collector
+        self._found: int | None = None
+        self._asked_s = -GAPS_KEPT_S
+
+    async def today(self) -> int | None:
+        """Return how many there are; None while the database is away."""
+        if time.monotonic() - self._asked_s >= GAPS_KEPT_S:
+            self._asked_s = time.monotonic()
+            try:
+                ((self._found,),) = await self._questions.ask("live/gaps_today", {"collector": self._collector})
+            except StoreError:
+                self._found = None
+        return self._found
+
+
+class _Listed:
+    """What the vendor's list of instruments holds."""
+
+    def __init__(self, service: Ingestion, questions: _Questions) -> None:
+        self._service, self._questions = service, questions
+
+    async def warnings(self, keys: list[str]) -> list[str]:
+        """Say which keys are not in the list; the vendor ignores such a key without a word."""
+        on = market_day(self._service.watch.timepiece.now())
+        try:
+            if self._service.writer.is_away:
+                raise StoreError("database is away")
+            found = await self._questions.ask("live/unlisted_keys", {"instrument_keys": keys, "on": on})
+        except StoreError:
+            return ["the database is away: whether the keys are in the vendor's list is not known"]
+        missing = [key for (key,) in found]
+        if not missing:
+            return []
+        named = ", ".join(missing[:NAMED_MAX]) + (" …" if len(missing) > NAMED_MAX else "")
+        return [f"{len(missing):,} keys are not in the vendor's list and may never be answered: {named}"]
+
+
+def make_app(service: Ingestion, url: str, host: str, token: str) -> FastAPI:
+    """Return the application.
+
+    Parameters
+    ----------
+    service
+        What it shows and changes.
+    url
+        The database, for the gaps of today and the list of instruments.
+    host, token
+        What it is bound to, and the secret of who may change something.
+    """
+    app = FastAPI(title="Tickline", openapi_url=None, redirect_slashes=False)
+    app.add_middleware(Guard, host=host, token=token)
+    say_errors(app)
+    questions = _Questions(service, url)
+    gaps, listed = _Gaps(questions, service.lines[0].settings.collector), _Listed(service, questions)
+    feed = "/api/v1/websocket"
+
+    @app.get("/health")
+    async def _health() -> JSONResponse:
+        found = health(service)
+        return JSONResponse(found, status_code=200 if found["status"] == "healthy" else 503)
+
+    @app.get(f"{feed}/status")
+    async def _status() -> JSONResponse:
+        return JSONResponse(websocket_status(service, await gaps.today()))
+
+    @app.get(f"{feed}/subscriptions")
+    async def _subscriptions() -> JSONResponse:
+        return JSONResponse(subscriptions(service))
+
+    @app.get(f"{feed}/latest-ticks")
+    async def _latest_ticks(key: list[str] | None = Query(default=None)) -> JSONResponse:  # noqa: B008
+        return JSONResponse(latest_ticks(service, key))
+
+    @app.post(f"{feed}/subscribe")
+    async def _subscribe(request: Request) -> JSONResponse:
+        keys, mode = keys_and_mode(await request.body(), service.lines[0].settings.mode)
+        fresh = [key for key in keys if key not in service.keys]
+        service.subscribe(keys, mode)
+        return _changed(await listed.warnings(fresh) if fresh else [])
+
+    @app.post(f"{feed}/unsubscribe")
+    async def _unsubscribe(request: Request) -> JSONResponse:
+        service.unsubscribe(keys_and_mode(await request.body(), service.lines[0].settings.mode)[0])
+        return _changed()
+
+    @app.post(f"{feed}/change-mode")
+    async def _change_mode(request: Request) -> JSONResponse:
+        service.change_mode(*keys_and_mode(await request.body(), service.lines[0].settings.mode))
+        return _changed()
+
+    @app.post(f"{feed}/retry")
+    async def _retry() -> JSONResponse:
+        return JSONResponse({"retried_keys": service.retry()})
+
+    def _changed(warnings: Sequence[str] = ()) -> JSONResponse:
+        return JSONResponse({"total_symbols": len(service.keys)} | ({"warnings": warnings} if warnings else {}))
+
+    return app
+
+
+class _Server(uvicorn.Server):
+    @contextlib.contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        """Leave the signals to the supervisor."""
+        yield
+
+
+def prepare(service: Ingestion, url: str) -> uvicorn.Server | None:
+    """Return a server that is ready to serve; it takes a part of a second that no frame should wait for.
+
+    None, which is said: there is no token, and nothing is served without.
+    """
+    settings = service.lines[0].settings
+    try:
+        app = make_app(service, url, settings.api_host, made_token(settings.home))
+    except ConfigError as exc:
+        log.warning("status is not served: %s", exc)
+        return None
+    config = uvicorn.Config(app, log_config=None, access_log=False, lifespan="off", ws="none", **limits())
+    config.load()
+    return _Server(config)
+
+
+async def serve(server: uvicorn.Server, host: str, port: int) -> None:
+    """Serve until cancelled; while an address cannot be had that is said once, and costs the status, never ticks."""
+    said = False
+    while (listening := _listening(host, port, said=said)) is None:
+        said = True
+        await asyncio.sleep(PORT_RETRY_S)
+    log.info("status is served url=http://%s:%d", f"[{host}]" if ":" in host else host, port)
+    with listening:
+        try:
+            await server.serve(sockets=[listening])
+        finally:  # the loop must not watch the number of a file that is closed: the next file has it
+            for one in server.servers:
+                one.close()
+
+
+def _listening(host: str, port: int, *, said: bool) -> socket.socket | None:
+    try:
+        return socket.create_server((host, port), family=socket.AF_INET6 if ":" in host else socket.AF_INET)
+    except (OSError, UnicodeError) as exc:  # of a host that is no name
+        in_use = isinstance(exc, OSError) and exc.errno == errno.EADDRINUSE
+        log.log(
+            logging.DEBUG if said else logging.WARNING,
+            "status is not served, trying again in_s=%g: port %d of %s %s: set %s",
+            PORT_RETRY_S,
+            port,
+            host,
+            "is in use" if in_use else f"cannot be had ({getattr(exc, 'strerror', None) or 'it is no host'})",
+            "TICKLINE_API_PORT to another, or to 0" if in_use else "TICKLINE_API_HOST to an address of this machine",
+        )
+        return None

@@ -1,0 +1,165 @@
+"""Service: what is recorded now, over all connections, and how to change it while it runs.
+
+Owns the plan in force: which line carries which keys. What is wanted is the universe of the settings,
+without what was unsubscribed by hand and with what was subscribed by hand, until the next start.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterable, Mapping, Sequence
+
+from ingest.errors import SubscriptionError
+from ingest.feed.key_states import KeyState
+from ingest.last_error import LastErrors
+from ingest.live.fence import Fence
+from ingest.live.stream import Stream
+from ingest.live.tick_handlers import Handler
+from ingest.live.watchdog import Watchdog
+from ingest.model.ticks import Floats
+from ingest.store.retrying_writer import RetryingWriter
+from ingest.universe.connection_plan import AccountLimits, ConnectionPlan, plan
+
+log = logging.getLogger(__name__)
+
+NAMED_MAX = 10  # keys in one error
+
+
+class Ingestion:
+    """A running ingestion, for who watches or changes it.
+
+    Parameters
+    ----------
+    lines
+        The connections, as many as the account may have, or more: those beyond only commit what an
+        earlier run has left in their journals.
+    account
+        What the vendor allows.
+    watch
+        Who looks after the lines.
+    writer
+        Where all lines commit.
+    handlers
+        Who is called with each tick.
+    errors
+        Where what is done beside the feed notes its errors; None: nothing has noted one yet.
+
+    Attributes
+    ----------
+    keys
+        What is wanted: instrument key -> mode.
+    fence
+        Round the tasks beside the feed: what fails there ends nothing else.
+    """
+
+    def __init__(
+        self,
+        lines: Sequence[Stream],
+        account: AccountLimits,
+        watch: Watchdog,
+        writer: RetryingWriter,
+        handlers: Iterable[Handler] = (),
+        *,
+        errors: LastErrors | None = None,
+    ) -> None:
+        self.lines = tuple(lines)
+        self.account = account
+        self.watch = watch
+        self.writer = writer
+        self.errors = errors or LastErrors(watch.timepiece)
+        self.fence = Fence(watch.timepiece, self.errors)
+        self.handlers: list[Handler] = []
+        self.keys: dict[str, str] = {}
+        self._universe: dict[str, str] = {}
+        self._by_hand: dict[str, str | None] = {}  # key -> mode; None: not wanted
+        self._plan: ConnectionPlan | None = None
+        # Of each stream: instrument id -> key, and the version of the states that says so.
+        self._names: dict[str, tuple[int, dict[int, str]]] = {}
+        for handler in handlers:
+            self.add_handler(handler)
+
+    def follow(self, universe: Mapping[str, str]) -> None:
+        """Want what the settings' universe is now, beside what was said by hand.
+
+        Raises
+        ------
+        SubscriptionError
+            If it does not fit into the connections; nothing has changed then.
+        """
+        self._apply(universe, self._by_hand)
+
+    def subscribe(self, keys: Iterable[str], mode: str) -> None:
+        """Want more keys, or some in another mode. Raises as `follow` does."""
+        self._apply(self._universe, self._by_hand | dict.fromkeys(keys, mode))
+
+    def unsubscribe(self, keys: Iterable[str]) -> None:
+        """Want keys no more. Raises as `follow` does."""
+        self._apply(self._universe, self._by_hand | dict.fromkeys(keys))
+
+    def ask_names_again(self) -> None:
+        """Have the database say again what each key means: a list of instruments was loaded."""
+        for line in self.lines:
+            line.consumer.naming.ask_again()
+
+    def retry(self) -> list[str]:
+        """Ask once more, now, for each key that the feed has not answered; return them."""
+        failed: dict[str, None] = {}
+        for line in self.lines:
+            for feed in line.feeds:
+                keys = [key for key in feed.states.in_state(KeyState.FAILED) if key in feed.keys]
+                feed.ask_again(keys)
+                failed |= dict.fromkeys(keys)
+        return list(failed)
+
+    @property
+    def left_out(self) -> int:
+        """How many keys of the settings' universe are not wanted, as they were unsubscribed by hand."""
+        return len(self._universe.keys() - self.keys.keys())
+
+    def change_mode(self, keys: Iterable[str], mode: str) -> None:
+        """Want keys in another mode. Raises as `follow` does, and if one is not wanted at all."""
+        keys = list(keys)
+        if unknown := [key for key in keys if key not in self.keys]:
+            named = ", ".join(map(repr, unknown[:NAMED_MAX])) + (" …" if len(unknown) > NAMED_MAX else "")
+            raise SubscriptionError(f"{len(unknown):,} keys are not subscribed: {named}: subscribe first")
+        self.subscribe(keys, mode)
+
+    def add_handler(self, handler: Handler) -> None:
+        """Call one more handler with each tick from now on."""
+        self.handlers.append(handler)
+        for line in self.lines:
+            line.consumer.on_rows = lambda rows, line=line: self._hand_over(line, rows)
+
+    def close(self) -> None:
+        """Let the handlers end."""
+        for handler in self.handlers:
+            handler.close()
+
+    def line_of(self, key: str) -> Stream | None:
+        """Return the line that carries a key."""
+        return next((line for line in self.lines if key in line.feed.keys), None)
+
+    def _hand_over(self, line: Stream, rows: Floats) -> None:
+        states = line.consumer.normaliser.states
+        version, names = self._names.get(line.stream, (-1, {}))
+        if version != states.version:
+            names = dict(zip(states.references["instrument_id"].tolist(), states.keys, strict=True))
+            self._names[line.stream] = states.version, names
+        copied = rows.copy()  # the buffer is used again
+        for handler in self.handlers:
+            handler.offer(copied, names)
+
+    def _apply(self, universe: Mapping[str, str], by_hand: Mapping[str, str | None]) -> None:
+        wanted = {**universe, **by_hand}
+        keys = {key: mode for key, mode in wanted.items() if mode is not None}
+        found = plan(keys, self.account, self._plan)
+        self._universe, self._by_hand, self._plan = dict(universe), dict(by_hand), found
+        if keys == self.keys:
+            return
+        came, went = len(keys.keys() - self.keys.keys()), len(self.keys.keys() - keys.keys())
+        log.info("keys wanted keys=%d came=%d went=%d connections=%d", len(keys), came, went, len(found.connections))
+        self.keys = keys
+        for number, line in enumerate(self.lines):
+            part = found.connections[number] if number < len(found.connections) else {}
+            if part != line.feed.keys:
+                line.change(part)

@@ -1,0 +1,256 @@
+"""Supervisor: the tasks of `start`, who owns what, and how they stop.
+
+    line "1"   feed ─► spool ─► journal ─► consumer ─┐
+    line "2"   feed ─► spool ─► journal ─► consumer ─┴──batches──► the one writer, on a thread
+
+With a standby each line has two feeds before its spool.
+
+Tasks start here and nowhere else, in one TaskGroup. A stop closes the feeds first, then the
+journals, and lets the consumers commit what is left.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import importlib
+import logging
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from functools import partial
+from types import ModuleType
+from typing import Any
+
+from ingest.errors import StoreError, first_error
+from ingest.feed.connection import FeedConnection
+from ingest.journal.folder import JournalLock, is_stream
+from ingest.journal.reader import JournalReader
+from ingest.live.background import backfill_along, follow_along, refresh_along
+from ingest.live.ingestion import Ingestion
+from ingest.live.stream import Stream
+from ingest.live.tick_handlers import load_handler
+from ingest.live.watchdog import Watchdog
+from ingest.pipeline.consumer import Consumer
+from ingest.pipeline.progress import show_along
+from ingest.settings import Settings
+from ingest.store.bar_refresh import refresh_touched
+from ingest.store.retrying_writer import Abandoned, RetryingWriter, retrying_writer
+from ingest.store.writer import Writer
+from ingest.time_source import TimeSource
+from ingest.universe.calendar_file import load_calendar
+from ingest.universe.connection_plan import AccountLimits as VendorAccount
+from ingest.universe.connection_plan import plan
+from ingest.universe.keeper import UniverseKeeper
+from ingest.upstox.rest import UpstoxApi
+
+log = logging.getLogger(__name__)
+
+THREADS_PER_LINE = 4  # a spool, a consumer, a keeper; none may wait for a thread that waits for the database
+THREADS = 8  # beside them
+MEET_S = 10.0  # a database that takes longer to connect to is away: the market does not wait
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """What runs since `start`: all of it, and of several lines the parts of the first."""
+
+    consumer: Consumer
+    feed: FeedConnection
+    writer: RetryingWriter
+    reader: JournalReader
+    service: Ingestion
+
+    @property
+    def lines(self) -> tuple[Stream, ...]:
+        """All connections."""
+        return self.service.lines
+
+
+async def start(
+    settings: Settings,
+    url: str,
+    keys: Sequence[str] | Mapping[str, str],
+    *,
+    stop: asyncio.Event,
+    keeper: UniverseKeeper | None = None,
+    show: Callable[[Run], None] = lambda _: None,
+    ready: Callable[[Run], None] = lambda _: None,
+    timepiece: TimeSource | None = None,
+    make_ready: Callable[[], None] = lambda: None,
+    meet_s: float = MEET_S,
+) -> Run:
+    """Ingest the live feed until told to stop; what has been received by then is committed.
+
+    A database that is away is waited for, however long: meanwhile frames go into the journal.
+
+    Parameters
+    ----------
+    settings, url
+        How to behave, and the database.
+    keys
+        Instrument keys to subscribe in the settings' mode, or keys -> modes.
+    stop
+        Set it to stop; see `stop_signals`.
+    keeper
+        Who knows what is wanted from then on; None: the keys stay as they are.
+    show
+        Called with what runs about once a second.
+    ready
+        Called once, before the first connection, with what runs, to watch it.
+    timepiece
+        What time it is; None: the machine's clocks tell it.
+    make_ready
+        Called before each connection of the writer; see `Writer`.
+    meet_s
+        How long the database is waited for before the first connection, seconds.
+
+    Raises
+    ------
+    ConfigError
+        If there is no token. One that the vendor refuses is waited out: a new one may come.
+    SubscriptionError
+        If the keys do not fit into the connection.
+    CollectorInUseError
+        If another process writes under this collector's name.
+    JournalError
+        If the journal is in use or cannot be written.
+    """
+    settings.token()  # say so at once if there is none
+    wanted = keys if isinstance(keys, Mapping) else dict.fromkeys(keys, settings.mode)
+    account = VendorAccount.of(plus=settings.plus, connections_max=settings.connections_max, standby=settings.standby)
+    plan(wanted, account)  # the vendor would ignore what is too many
+    if settings.api_port:
+        await asyncio.to_thread(_api)  # before the first frame, which would wait for it
+    lock = JournalLock(settings.journal_folder)
+    try:
+        with retrying_writer(Writer(url, settings.collector, make_ready), settings) as patient:
+            await asyncio.to_thread(patient.meet, meet_s)
+            async with UpstoxApi(settings, timepiece) as api:
+                streams = _streams(settings, account)
+                asyncio.get_running_loop().set_default_executor(_Threads(THREADS + THREADS_PER_LINE * len(streams)))
+                lines = [await Stream.open(stream, settings, patient, api) for stream in streams]
+                stored = load_calendar(settings.home, settings.api_url)
+                handlers, errors = map(load_handler, settings.handlers), keeper.errors if keeper else None
+                watch = Watchdog(lines, settings, lambda: keeper.calendar if keeper else stored, api.timepiece)
+                service = Ingestion(lines, account, watch, patient, handlers, errors=errors)
+                service.follow(wanted)
+                first = lines[0]
+                running = Run(first.consumer, first.feed, patient, first.reader, service)
+                ready(running)
+                server = _api().prepare(service, url) if settings.api_port else None
+                await _run(running, settings=settings, url=url, stop=stop, keeper=keeper, show=show, server=server)
+                return running
+    finally:
+        lock.release()
+
+
+class _Threads(ThreadPoolExecutor):
+    """Threads that the loop's end does not wait for: one may wait for a database that says nothing."""
+
+    def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:
+        """Let the idle ones go; `wait` is not listened to."""
+        super().shutdown(wait=False, cancel_futures=True)
+
+
+def _streams(settings: Settings, account: VendorAccount) -> list[str]:
+    """Return the streams to open: one for each connection, and those that earlier runs have used."""
+    folder = settings.journal_folder
+    used = {int(path.name) for path in folder.iterdir() if is_stream(path.name) and path.is_dir()}
+    return [str(number) for number in sorted(used | set(range(1, account.connections_max + 1)))]
+
+
+async def _run(
+    running: Run,
+    *,
+    settings: Settings,
+    url: str,
+    stop: asyncio.Event,
+    keeper: UniverseKeeper | None,
+    show: Callable[[Run], None],
+    server: Any,
+) -> None:
+    service, patient = running.service, running.writer
+    lines = service.lines
+    try:
+        async with asyncio.TaskGroup() as group:
+            consuming = [group.create_task(line.consume(), name=f"consumer {line.stream}") for line in lines]
+            spooling = [group.create_task(line.feed.spool.run(), name=f"spool {line.stream}") for line in lines]
+            feeds = [feed for line in lines for feed in line.feeds]
+            receiving = [group.create_task(feed.run(), name=f"feed {feed.name}") for feed in feeds]
+            works: dict[str, Callable[[], Awaitable[None]]] = {
+                (name := f"journal {line.stream}"): partial(line.keep, service.errors.of(name)) for line in lines
+            }
+            works |= {
+                "progress": lambda: show_along(running, show),
+                "watch": service.watch.run,
+                "bars": lambda: refresh_along(url, patient, service.errors.of("bars")),
+                "backfill": lambda: backfill_along(settings, url, lines, patient, service.errors.of("backfill")),
+            }
+            if server is not None:
+                works["status"] = lambda: _api().serve(server, settings.api_host, settings.api_port)
+            if keeper is not None:
+                works["universe"] = lambda: follow_along(settings, keeper, service)
+            along = [group.create_task(service.fence.keep(name, work), name=name) for name, work in works.items()]
+            await stop.wait()
+            deadline = asyncio.get_running_loop().time() + settings.stop_s
+            log.info("stopping: the feed is closed, what is left is committed")
+            await _cancel(receiving)
+            for line in lines:
+                line.feed.spool.close()
+            await asyncio.wait(spooling)
+            for line in lines:
+                line.finish()
+            await _finish(consuming, patient, deadline)
+            for task in along:
+                task.cancel()
+        if not patient.failures:
+            try:
+                async with asyncio.timeout_at(deadline):
+                    await asyncio.to_thread(refresh_touched, url)
+            except TimeoutError:
+                patient.given_up = True
+                log.warning(
+                    "bars not refreshed in time stop_s=%g: the next start does it, or `tickline db refresh`",
+                    settings.stop_s,
+                )
+            except StoreError as exc:  # the ticks are committed, and their minutes noted
+                log.warning("bars not refreshed: the next start does it, or `tickline db refresh` error=%s", exc)
+    except BaseExceptionGroup as group_error:
+        if not isinstance(error := first_error(group_error), Abandoned):
+            raise error from group_error
+        _say_what_is_left(sum(line.left_bytes() for line in lines), patient, settings.stop_s)
+    finally:
+        service.close()
+        for line in lines:
+            line.close()
+
+
+def _say_what_is_left(left_bytes: int, patient: RetryingWriter, stop_s: float) -> None:
+    if not left_bytes:
+        log.warning("stopped before bars were made: the next start does it, or `tickline db refresh` stop_s=%g", stop_s)
+        return
+    log.warning(
+        "stopped before the database took everything: the next start commits the rest stop_s=%g left_bytes=%d error=%s",
+        stop_s,
+        left_bytes,
+        patient.error.text if patient.failures else "",
+    )
+
+
+async def _cancel(tasks: Iterable[asyncio.Task[None]]) -> None:
+    for task in tasks:
+        task.cancel()
+    await asyncio.wait(tasks)
+
+
+async def _finish(consuming: Iterable[asyncio.Task[None]], patient: RetryingWriter, deadline: float) -> None:
+    """Let the consumers commit what is left, but not for longer than a stop may take."""
+    _, late = await asyncio.wait(consuming, timeout=deadline - asyncio.get_running_loop().time())
+    if late:
+        patient.abandon()
+        await asyncio.wait(late)
+
+
+def _api() -> ModuleType:
+    """Return what serves the status; nobody else pays 9 MB and half a second for its imports."""
+    return importlib.import_module("ingest.live.http_api")

@@ -1,0 +1,191 @@
+"""Handlers: a user's own code, called with each normalised tick.
+
+Each has a thread, an event loop and a bounded queue of its own, so that one that is slow, blocks or
+fails costs its own ticks and nothing else: what does not fit into its queue is dropped and counted.
+The consumer hands over columns; ticks are made of them on the handler's thread.
+
+The last tick of each instrument needs no handler: `status.latest_ticks` reads the consumers' state.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import importlib
+import inspect
+import logging
+import queue
+import sys
+import threading
+from collections.abc import Awaitable, Callable, Mapping
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import NamedTuple
+
+from ingest.errors import ConfigError
+from ingest.last_error import LastError
+from ingest.model.ticks import TICK_COLUMN_NAMES, Floats
+
+log = logging.getLogger(__name__)
+
+QUEUE_TICKS_MAX = 20_000  # two seconds of the largest feed, 4.5 MB of columns
+_PLAIN = {"ts", "ltt", "received_at"}  # times; all else is a number
+_WHOLE = {"seq", "ltq", "vtt", "volume", "oi", "bid_qty", "ask_qty"}
+
+
+class Tick(NamedTuple):
+    """One update of one instrument, with the vendor's field names; None: it has none, or it was not sent.
+
+    Prices in rupees, quantities in units, times aware UTC.
+    """
+
+    ts: datetime  # of the trade it reports, else of the frame
+    instrument_key: str
+    seq: int
+    traded: bool  # it reports a trade; False: the book only
+    ltp: float | None
+    ltq: int | None
+    ltt: datetime | None
+    vtt: int | None
+    volume: int | None  # the step of vtt
+    oi: int | None
+    atp: float | None
+    tbq: float | None
+    tsq: float | None
+    bidP: float | None  # noqa: N815  the vendor's name, as the next three
+    bidQ: int | None  # noqa: N815
+    askP: float | None  # noqa: N815
+    askQ: int | None  # noqa: N815
+    iv: float | None
+    delta: float | None
+    gamma: float | None
+    theta: float | None
+    vega: float | None
+    rho: float | None
+    open: float | None  # of the day, as high and low
+    high: float | None
+    low: float | None
+    cp: float | None
+    received_at: datetime | None
+
+
+assert len(Tick._fields) == len(TICK_COLUMN_NAMES)
+
+
+def ticks_of(rows: Floats, keys: Mapping[int, str]) -> list[Tick]:
+    """Make ticks of rows.
+
+    Parameters
+    ----------
+    rows
+        Shape (rows, 28), float64, columns as `TICK_COLUMNS`, NaN for NULL.
+    keys
+        Instrument id -> instrument key.
+    """
+    columns: list[list[object]] = []
+    for name, values in zip(TICK_COLUMN_NAMES, rows.T.tolist(), strict=True):
+        if name == "instrument_id":
+            columns.append([keys[int(value)] for value in values])
+        elif name == "traded":
+            columns.append([value == 1.0 for value in values])
+        elif name in _PLAIN:
+            columns.append([datetime.fromtimestamp(value / 1e6, UTC) if value == value else None for value in values])  # noqa: PLR0124
+        else:
+            make: Callable[[float], object] = int if name in _WHOLE else float
+            columns.append([make(value) if value == value else None for value in values])  # noqa: PLR0124
+    return [Tick._make(row) for row in zip(*columns, strict=True)]
+
+
+class Handler:
+    """One handler and its account: offered = handled + failed + dropped + waiting.
+
+    Parameters
+    ----------
+    name
+        For the status.
+    call
+        Awaited for each tick, in order of arrival of each instrument.
+    queue_ticks_max
+        Ticks that may wait.
+    """
+
+    def __init__(
+        self, name: str, call: Callable[[Tick], Awaitable[None]], *, queue_ticks_max: int = QUEUE_TICKS_MAX
+    ) -> None:
+        self.name = name
+        self.dropped = self.handled = self.failed = 0
+        self.error = LastError()  # over when a tick is handled
+        self._taken = 0  # into the queue; with `handled` and `failed`, each written by one thread only
+        self._call = call
+        self._ticks_max = queue_ticks_max
+        self._queue: queue.SimpleQueue[tuple[Floats, Mapping[int, str]] | None] = queue.SimpleQueue()
+        self._thread = threading.Thread(target=self._run, name=f"handler {name}", daemon=True)
+        self._thread.start()
+
+    @property
+    def waiting(self) -> int:
+        """Ticks in the queue."""
+        return self._taken - self.handled - self.failed
+
+    def offer(self, rows: Floats, keys: Mapping[int, str]) -> None:
+        """Hand rows over, or drop them where there is no room. Arguments as `ticks_of`; neither may change after."""
+        if self.waiting + len(rows) > self._ticks_max:
+            self.dropped += len(rows)
+            return
+        self._taken += len(rows)
+        self._queue.put((rows, keys))
+
+    def close(self) -> None:
+        """Let the thread end behind what waits; nobody waits for it."""
+        self._queue.put(None)
+
+    def account(self) -> dict[str, object]:
+        """Return the numbers for the status."""
+        return {
+            "name": self.name,
+            "handled": self.handled,
+            "failed": self.failed,
+            "dropped": self.dropped,
+            "waiting": self.waiting,
+            "last_error": self.error.account(),
+        }
+
+    def _run(self) -> None:
+        with asyncio.Runner() as runner:
+            while (item := self._queue.get()) is not None:
+                runner.run(self._handle(*item))
+
+    async def _handle(self, rows: Floats, keys: Mapping[int, str]) -> None:
+        for tick in ticks_of(rows, keys):
+            try:
+                await self._call(tick)
+            except Exception as exc:  # whatever a user's code does wrong, it is told and the next tick comes
+                self.failed += 1
+                if self.failed == 1:
+                    log.exception("handler failed name=%s, further failures are counted only", self.name)
+                self.error.happened(repr(exc))
+            else:
+                if self.error.lasts:
+                    self.error.over()
+                self.handled += 1
+
+
+def load_handler(place: str) -> Handler:
+    """Return the handler `module:function`, of a module in the current folder or on the Python path.
+
+    Raises
+    ------
+    ConfigError
+        If there is none, or its module fails.
+    """
+    module, _, name = place.partition(":")
+    # The installed command's path begins with its own folder. Last, so that no file here is taken for a library.
+    if (here := str(Path.cwd())) not in sys.path:
+        sys.path.append(here)
+    try:
+        call = getattr(importlib.import_module(module), name)
+    except Exception as exc:  # whatever the user's own code raises
+        what = f"{type(exc).__name__}: {exc}" if not isinstance(exc, (ImportError, AttributeError)) else exc
+        raise ConfigError(f"handler {place!r} cannot be loaded: {what}: give it as module:function") from exc
+    if not (inspect.iscoroutinefunction(call) or inspect.iscoroutinefunction(getattr(call, "__call__", None))):  # noqa: B004
+        raise ConfigError(f"handler {place!r} is no async function: write `async def {name}(tick)`")
+    return Handler(place, call)

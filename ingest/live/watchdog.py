@@ -1,0 +1,260 @@
+"""Watch: whether what is recorded is alive, looked at once a second.
+
+    layer        told by                                   reaction                     counter
+    socket       no pong (websockets, TICKLINE_PING_*)     the connection is made anew  ping_timeouts
+    feed         frames a second against habit             said; made anew when dead    quiet, slow, reconnects
+    instrument   no update after the request, or none      named, and asked for again   failed, silent
+                 for far longer than usual
+
+None fires while the segment is closed. Whether it is, is told by the feed's own `market_info` and time,
+which the consumers hear; a consumer that lags, as while the database is away, is not asked.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+
+import numpy as np
+
+from ingest.feed.connection import FeedConnection
+from ingest.feed.frame_rate import FrameRate, Verdict
+from ingest.feed.key_states import Patience
+from ingest.feed.lifecycle import State
+from ingest.feed.usual_rate import Usual, UsualRates
+from ingest.feed.usual_rate_file import load_habits, store_habits
+from ingest.live.stream import Stream
+from ingest.market.calendar import Calendar, SegmentState
+from ingest.market.segment_states import SegmentStates
+from ingest.model.ticks import Integers
+from ingest.settings import Settings
+from ingest.time_source import TimeSource
+
+log = logging.getLogger(__name__)
+
+LOOK_S = 1.0
+LEAD = timedelta(minutes=5)  # before a market speaks we are connected again
+NAMED_MAX = 10  # keys in one log line
+LAG_BYTES_MAX = 2**20  # a consumer that is further behind does not know what has just come
+
+
+@dataclass(slots=True)
+class Alarms:
+    """How often each layer fired since the start."""
+
+    quiet: int = 0
+    slow: int = 0
+    failed: int = 0
+    silent: int = 0
+    asked_again: int = 0
+
+
+@dataclass(slots=True)
+class _Looked:
+    """What is remembered of a line between two looks."""
+
+    pace: FrameRate = field(default_factory=FrameRate)
+    verdict: Verdict = Verdict.WELL
+    connection: int = 0
+    minute: datetime | None = None  # that is being learnt, and since which frame
+    minute_frames: int = 0
+    usual: Usual | None = None
+    heard_us: Integers = field(default_factory=lambda: np.empty(0, np.int64))
+    keys: Mapping[str, str] = field(default_factory=dict)
+    segments: frozenset[str] = frozenset()
+    was_open: bool = False
+
+
+class Watchdog:
+    """Look after the lines.
+
+    Parameters
+    ----------
+    lines
+        The connections; each is told here when a closed market lets it alone.
+    settings
+        How patient to be.
+    calendar
+        Returns the sessions as they are known now.
+    timepiece
+        What time it is.
+    """
+
+    def __init__(
+        self, lines: Sequence[Stream], settings: Settings, calendar: Callable[[], Calendar], timepiece: TimeSource
+    ) -> None:
+        self.timepiece = timepiece
+        self.segments = SegmentStates(calendar())
+        self._calendar = calendar
+        self.alarms = {feed.name: Alarms() for line in lines for feed in line.feeds}
+        self._settings = settings
+        self._lines = tuple(lines)
+        self._feeds = [(line, feed) for line in lines for feed in line.feeds]
+        self._looked = {feed.name: _Looked() for line in lines for feed in line.feeds}
+        habits = load_habits(settings)
+        self._habits = {feed.name: habits.get(feed.name, UsualRates()) for _, feed in self._feeds}
+        self._learnt = False  # since the habits were stored last
+        self._ahead_ms: int | None = None  # of our clock, is the feed's; None: not heard yet
+        for line in lines:
+            for feed in line.feeds:
+                feed.pause_s = lambda line=line: self.pause_s(line)  # type: ignore[misc]
+                feed.states.patience = Patience(confirm_s=settings.confirm_s, silent_s=settings.key_silent_s)
+            line.consumer.on_status = self._hear
+
+    async def run(self) -> None:
+        """Look once a second, until cancelled."""
+        while True:
+            await self.timepiece.sleep(LOOK_S)
+            self.look(self.timepiece.monotonic())
+            if self._learnt:
+                self._learnt = False
+                await asyncio.to_thread(store_habits, self._settings, dict(self._habits))
+
+    def market_time(self) -> datetime | None:
+        """Return the feed's time now; None before it has been heard."""
+        if self._ahead_ms is None:
+            return None
+        return datetime.fromtimestamp(self.timepiece.now_us() / 1e6 + self._ahead_ms / 1e3, UTC)
+
+    def rate(self, feed: FeedConnection) -> float:
+        """Return the frames a second of a connection."""
+        return self._looked[feed.name].pace.rate
+
+    def usual_rate(self, feed: FeedConnection) -> float:
+        """Return the frames a second that are usual now: by earlier days at this minute, else by the last while."""
+        looked = self._looked[feed.name]
+        return looked.usual.rate if looked.usual else looked.pace.habit
+
+    def verdict(self, feed: FeedConnection) -> Verdict:
+        """Return what the last look at a connection found."""
+        return self._looked[feed.name].verdict
+
+    def is_open(self, line: Stream) -> bool:
+        """Whether a segment of a line trades now, as far as is known."""
+        at = self.market_time()
+        return at is not None and any(
+            self.segments.state(segment, at) is SegmentState.OPEN for segment in self._segments_of(line)
+        )
+
+    def pause_s(self, line: Stream) -> float:
+        """Return how long a closed market lets a line alone, seconds; 0: data may come."""
+        segments, at = self._segments_of(line), self.market_time()
+        if at is None or self.segments.may_speak(segments, at):
+            return 0.0
+        speaks = self.segments.speaks_next(segments, at)
+        left_s = (speaks - LEAD - at).total_seconds() if speaks else float("inf")
+        return min(max(left_s, 0.0), self._settings.closed_retry_s)
+
+    def look(self, now_s: float) -> None:
+        """Look at every line."""
+        self._note_time()
+        self.segments.calendar = self._calendar()
+        for line, feed in self._feeds:
+            looked = self._looked[feed.name]
+            if feed.stats.connections != looked.connection:
+                looked.connection = feed.stats.connections
+                looked.pace.begin(feed.stats.frames, now_s)
+            if feed.connected:
+                self._look_at_feed(line, feed, now_s)
+                self._look_at_keys(line, feed, now_s)
+            else:
+                looked.verdict = Verdict.WELL  # of what is not open nothing is expected: `life` has it
+
+    def _look_at_feed(self, line: Stream, feed: FeedConnection, now_s: float) -> None:
+        looked = self._looked[feed.name]
+        before = looked.verdict
+        is_open = self.is_open(line)
+        self._learn(feed, is_open=is_open)
+        if not is_open or not looked.was_open or feed.life.state is State.SUBSCRIBING:
+            looked.pace.begin(feed.stats.frames, now_s)
+            looked.verdict = Verdict.WELL
+        else:
+            looked.verdict = looked.pace.look(feed.stats.frames, now_s, looked.usual)
+        looked.was_open = is_open
+        if looked.verdict is before or looked.verdict is Verdict.WELL:
+            return
+        log.warning(
+            "feed is %s name=%s frames_per_s=%.1f usually=%.1f",
+            looked.verdict.value,
+            feed.name,
+            looked.pace.rate,
+            self.usual_rate(feed),
+        )
+        alarms = self.alarms[feed.name]
+        if looked.verdict is Verdict.SLOW:
+            alarms.slow += 1
+        elif looked.verdict is Verdict.QUIET:
+            alarms.quiet += 1
+            feed.quiet()
+        else:
+            feed.reconnect("silence of the feed")
+
+    def _learn(self, feed: FeedConnection, *, is_open: bool) -> None:
+        """Note what a whole minute of an open market has brought, and what is usual in this one."""
+        looked, at, frames = self._looked[feed.name], self.market_time(), feed.stats.frames
+        if at is None or not is_open or not looked.was_open or feed.life.state is State.SUBSCRIBING:
+            looked.minute = looked.usual = None
+            return
+        minute = at.replace(second=0, microsecond=0)
+        if looked.minute == minute:
+            return
+        habit = self._habits[feed.name]
+        if looked.minute is not None and minute - looked.minute == timedelta(minutes=1):
+            habit.learn(looked.minute, (frames - looked.minute_frames) / 60, len(feed.keys))
+            self._learnt = True
+        # The first minute that is looked at began before.
+        looked.minute, looked.minute_frames = minute if looked.minute or at.second <= LOOK_S else None, frames
+        looked.usual = habit.usual(at, len(feed.keys))
+
+    def _look_at_keys(self, line: Stream, feed: FeedConnection, now_s: float) -> None:
+        """Confirm keys by their updates; name those that are overdue, and ask for them again."""
+        states, alarms = feed.states, self.alarms[feed.name]
+        if not line.consumer.knows_ledger or line.reader.backlog_bytes() > LAG_BYTES_MAX:
+            return
+        states.updated(self._heard_keys(line, feed), now_s)
+        at = self.market_time()
+        open_ = {
+            segment
+            for segment in self._segments_of(line)
+            if at is not None and self.segments.state(segment, at) is SegmentState.OPEN
+        }
+        found = states.check(now_s, lambda key: key.partition("|")[0] in open_)
+        alarms.failed += len(found.failed)
+        alarms.silent += len(found.silent)
+        for what, keys in (("not answered", found.failed), ("silent", found.silent)):
+            if keys:
+                named = ", ".join(keys[:NAMED_MAX]) + (" …" if len(keys) > NAMED_MAX else "")
+                log.warning("keys %s name=%s keys=%d: %s", what, feed.name, len(keys), named)
+        if again := [key for key in found.retry + found.silent if key in feed.keys]:
+            alarms.asked_again += len(again)
+            feed.ask_again(again)
+
+    def _heard_keys(self, line: Stream, feed: FeedConnection) -> list[str]:
+        """Return the keys of which updates have come on this connection since the last look."""
+        looked = self._looked[feed.name]
+        heard_us = line.consumer.normaliser.states.heard_us[:, feed.socket]
+        before = np.zeros(len(heard_us), np.int64)
+        before[: len(looked.heard_us)] = looked.heard_us[: len(heard_us)]
+        looked.heard_us = heard_us.copy()
+        fresh = np.flatnonzero((heard_us > before) & (heard_us >= feed.stats.connected_us))
+        keys = line.consumer.normaliser.states.keys
+        return [keys[place] for place in fresh.tolist()]
+
+    def _segments_of(self, line: Stream) -> frozenset[str]:
+        looked, keys = self._looked[line.feed.name], line.feed.keys
+        if keys is not looked.keys:  # `change` makes a new one
+            looked.keys, looked.segments = keys, frozenset(key.partition("|")[0] for key in keys)
+        return looked.segments
+
+    def _note_time(self) -> None:
+        heard = [line.consumer.listening for line in self._lines if any(feed.stats.frames for feed in line.feeds)]
+        if heard and (newest := max(heard, key=lambda listening: listening.received_ms)).last_ms:
+            self._ahead_ms = newest.last_ms - newest.received_ms
+
+    def _hear(self, status: Mapping[str, int], at_ms: int) -> None:
+        at = datetime.fromtimestamp(at_ms / 1000, UTC)
+        for segment in self.segments.hear(status, at):
+            log.debug("segment %s is %s", segment, self.segments.state(segment, at).value)

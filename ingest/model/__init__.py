@@ -1,0 +1,1 @@
+"""The nouns: tick columns, frames and updates, journal records, findings beside the rows. Pure data."""

@@ -1,0 +1,204 @@
+"""States: what is remembered of every instrument between batches, as arrays. Pure.
+
+Owns the memory's shape and its form in a checkpoint. What the values mean is for `judge` and
+`normalise` to say.
+"""
+
+from __future__ import annotations
+
+import base64
+import json
+from collections.abc import Iterable, Mapping
+from itertools import compress, repeat
+from operator import attrgetter
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ingest.market.time import DAY_MS, IST_OFFSET_MS
+from ingest.model.keys import is_key
+from ingest.model.records import SOCKETS
+from ingest.model.ticks import CARRIED, CARRIED_NAMES, NULL, TICK_COLUMN_NAMES, Floats, InstrumentRef, Integers
+from ingest.normalise.trade_rules import LastTrade
+
+# `Reference` as a row of an array, its fields in order.
+REFERENCE = np.dtype(
+    [
+        ("instrument_id", "<i4"), ("is_index", "?"), ("mode", "<i8"), ("day", "<i8"), ("ltt_ms", "<i8"),
+        ("vtt", "<i8"), ("ltp", "<f8"), ("ltq", "<i8"), ("connected", "?"),
+        ("lows", "<i8"), ("low_from", "<i8"), ("low_vtt", "<i8"), ("low_ltt_ms", "<i8"),
+    ]
+)  # fmt: skip
+# What is remembered beside: the minutes of the newest official bar and filler, and how usual bars are (see
+# `official`); when we stopped listening (epoch ms); the IST day number of the last update, and of the day for which
+# the database said what the key means (0: none, it is to be asked).
+MEMORY = np.dtype([(name, "<i8") for name in ("official_ms", "filler_ms", "habit", "lost_ms", "day", "named_day")])
+LISTENING, NEVER = -1, 0  # values of lost_ms
+NOWHERE = -1  # the row of a key that has none
+fields_of = attrgetter(*LastTrade.__slots__)
+# What stands for a value that was never sent; the first are left out by the vendor when they are zero.
+NEVER_SENT: Floats = np.array([0.0 if name in {"oi", "atp", "iv", "prev_close"} else NULL for name in CARRIED_NAMES])
+
+
+class InstrumentStates:
+    """The state of each instrument that was introduced.
+
+    Attributes
+    ----------
+    references
+        Shape (instruments,), of type `REFERENCE`.
+    carried
+        Shape (instruments, 18), float64: the last value of each of `CARRIED_NAMES`.
+    memory
+        Shape (instruments,), of type `MEMORY`.
+    heard_us
+        Shape (instruments, 2), int64: when the last update came on each socket, our clock, epoch microseconds;
+        0: not since the start.
+    version
+        Grows whenever a key is introduced or means another instrument.
+    """
+
+    def __init__(self) -> None:
+        self.references: NDArray[Any] = np.empty(0, REFERENCE)
+        self.carried: Floats = np.empty((0, len(CARRIED_NAMES)))
+        self.memory: NDArray[Any] = np.empty(0, MEMORY)
+        self.heard_us: Integers = np.empty((0, SOCKETS), np.int64)
+        self.keys: list[str] = []  # of each row
+        self._places: dict[str, int] = {}  # instrument key -> row of the arrays; of what is no key there is none
+        self.version = 0
+
+    def unknown(self, keys: Iterable[str]) -> list[str]:
+        """Keys that have not been introduced by `learn`, each once, sorted; what is no key cannot be."""
+        return sorted(filter(is_key, set(keys).difference(self._places)))
+
+    def unnamed(self, keys: Iterable[str], day: int) -> set[str]:
+        """Return those keys of which the database has not said what they mean on a day; what is no key cannot be."""
+        asked = list(keys)
+        places = self.places(asked)
+        named = places != NOWHERE
+        named[named] = self.memory["named_day"][places[named]] == day
+        return set(filter(is_key, compress(asked, ~named)))
+
+    def forget_names(self) -> None:
+        """Have the database say again what each key means, when it is met next."""
+        self.memory["named_day"] = 0
+
+    def learn(self, instruments: Iterable[InstrumentRef], day: int = 0) -> None:
+        """Introduce instruments, as their keys mean on a day.
+
+        Those already known keep their state. That of a key is its instrument's: another one begins without.
+        """
+        refs, fresh, changed = list(instruments), [], False
+        for ref in refs:
+            start = fields_of(LastTrade(ref.instrument_id, ref.instrument_key.partition("|")[0].endswith("_INDEX")))
+            place = self._places.setdefault(ref.instrument_key, len(self.keys))
+            if place == len(self.keys):
+                self.keys.append(ref.instrument_key)
+                fresh.append(start)
+            elif place >= len(self.references):  # twice among these: the last is meant
+                fresh[place - len(self.references)] = start
+            elif self.references["instrument_id"][place] != ref.instrument_id:
+                self.references[place], self.carried[place] = start, NEVER_SENT
+                self.memory[place], self.heard_us[place] = 0, 0
+                changed = True
+        self._grow(fresh)
+        self.version += bool(fresh) or changed
+        if day:
+            self.memory["named_day"][self.places([ref.instrument_key for ref in refs])] = day
+
+    def _grow(self, fresh: list[tuple[Any, ...]]) -> None:
+        """Add rows."""
+        self.references = np.concatenate([self.references, np.array(fresh, REFERENCE)])
+        self.carried = np.concatenate([self.carried, np.tile(NEVER_SENT, (len(fresh), 1))])
+        self.memory = np.concatenate([self.memory, np.zeros(len(fresh), MEMORY)])
+        self.heard_us = np.concatenate([self.heard_us, np.zeros((len(fresh), SOCKETS), np.int64)])
+
+    def known_places(self, keys: Iterable[str]) -> list[int]:
+        """Return the rows of those keys that were introduced."""
+        return [self._places[key] for key in keys if key in self._places]
+
+    def place(self, key: str) -> int | None:
+        """Return the row of a key; None for one that was not introduced."""
+        return self._places.get(key)
+
+    def places(self, keys: list[str]) -> Integers:
+        """Return the row of each key, `NOWHERE` for one that was not introduced."""
+        return np.fromiter(map(self._places.get, keys, repeat(NOWHERE)), np.int64, len(keys))
+
+    def recall(self, instruments: Iterable[InstrumentRef], rows: Floats) -> None:
+        """Take the state from rows of `ticks`, one for each of the instruments: the last that counted.
+
+        What it should have been judged by is gone: the journal lost it and the database has the rows.
+        """
+        order = np.argsort(rows[:, TICK_COLUMN_NAMES.index("ts")])  # of two that had one key the newer comes last
+        refs, rows = [list(instruments)[index] for index in order.tolist()], rows[order]
+        self.learn(refs)
+        places = self.places([ref.instrument_key for ref in refs])
+        ts, ltp, ltq, ltt, vtt = (
+            np.nan_to_num(rows[:, TICK_COLUMN_NAMES.index(name)]) for name in ("ts", "ltp", "ltq", "ltt", "vtt")
+        )
+        day, ltt_day = ((us // 1000 + IST_OFFSET_MS) // DAY_MS for us in (ts, ltt))
+        known = self.references[places]
+        known["day"], known["ltp"], known["ltq"] = day, ltp, ltq
+        # A last trade of an earlier day: this one has opened, and nothing has traded.
+        known["ltt_ms"], known["vtt"] = np.where(ltt_day == day, (ltt // 1000, vtt), 0)
+        self.references[places] = known
+        carried = rows[:, CARRIED]
+        self.carried[places] = np.where(np.isnan(carried), NEVER_SENT, carried)
+        self.memory["lost_ms"][places] = LISTENING
+
+    def interrupt(self, keys: Iterable[str] | None = None, *, at_ms: int = NEVER) -> Integers:
+        """Note that we stopped listening, to some keys or to all: their next update is a snapshot.
+
+        Returns the ids of those that we listened to.
+        """
+        places = (
+            np.arange(len(self.references))
+            if keys is None
+            else np.array([self._places[key] for key in keys if key in self._places], np.int64)
+        )
+        self.references["connected"][places] = False
+        lost = places[self.memory["lost_ms"][places] == LISTENING]
+        self.memory["lost_ms"][lost] = at_ms
+        ids: Integers = self.references["instrument_id"][lost].astype(np.int64)
+        return ids
+
+    def dump(self, counts: Mapping[str, int], pair: Mapping[str, Any]) -> bytes:
+        """Serialise as JSON, the arrays as base64: 5 ms for 10,000 instruments."""
+        document = {
+            "counts": counts,
+            "pair": pair,
+            "keys": self.keys,
+            "reference_fields": REFERENCE.descr,
+            "references": base64.b64encode(self.references.tobytes()).decode(),
+            "memory": {name: self.memory[name].tolist() for name in MEMORY.names or ()},
+            "carried_names": CARRIED_NAMES,
+            "carried": base64.b64encode(self.carried.tobytes()).decode(),
+        }
+        return json.dumps(document).encode()
+
+    @classmethod
+    def load(cls, dumped: bytes) -> tuple[InstrumentStates, dict[str, int], dict[str, Any]]:
+        """Rebuild what `dump` wrote: the states, the counts and what the pair remembers.
+
+        Arrays are read by the names written beside them, so a version with more columns can read
+        the checkpoint of one with fewer.
+        """
+        document = json.loads(dumped)
+        states = cls()
+        states.learn(InstrumentRef(0, key) for key in document["keys"])
+        for key in document["keys"]:
+            if not is_key(key):  # an earlier version took it; its row stays, and nobody finds it
+                del states._places[key]
+        fields = np.dtype([(name, kind) for name, kind in document["reference_fields"]])
+        references = np.frombuffer(base64.b64decode(document["references"]), fields)
+        for name in fields.names or ():
+            states.references[name] = references[name]
+        states.memory["day"] = states.references["day"]  # as a version that did not remember it took it
+        for name, values in document.get("memory", {}).items():
+            states.memory[name] = values
+        names = document["carried_names"]
+        carried = np.frombuffer(base64.b64decode(document["carried"])).reshape(len(references), len(names))
+        states.carried[:, [CARRIED_NAMES.index(name) for name in names]] = carried
+        return states, document["counts"], document.get("pair", {})

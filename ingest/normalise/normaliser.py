@@ -1,0 +1,312 @@
+"""Normalise: updates as sent become tick rows. Pure: state in, rows out, no clock.
+
+Owns the meaning of the feed (DESIGN §4) but for the judgement trade or quote, which is `judge`'s:
+what cannot be true, which time a row has, what a partial frame leaves unsaid. Knows nothing of
+bytes, files or databases.
+
+Works on many updates at a time, by column (`columns`). A judgement needs the one before it, so
+they are made one by one; only where all updates of an instrument are of the plainest kind,
+connected, of the reference's day, `ltt` and `vtt` never back, do the columns say the same. On a
+market nearly all are.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Container, Iterable
+
+import numpy as np
+
+from ingest.market.time import DAY_MS, IST_OFFSET_MS, MINUTE_MS
+from ingest.model.findings import HELD_BACK, OfficialBar, RejectedUpdate, Unheard, VolumeGap
+from ingest.model.frames import Frames, Updates
+from ingest.model.ticks import CARRIED, CARRIED_NAMES, NULL, TICK_COLUMN_NAMES, Floats, InstrumentRef, Integers
+from ingest.normalise.instrument_states import LISTENING, NEVER, NEVER_SENT, NOWHERE, InstrumentStates, fields_of
+from ingest.normalise.official_bars import newer_rows, take_bars
+from ingest.normalise.rejection import impossible, refused
+from ingest.normalise.sorted_updates import SortedUpdates, all_plain, fill_down, says_something, sort
+from ingest.normalise.standby import Standby
+from ingest.normalise.trade_rules import LastTrade
+
+_TS, _ID, _SEQ, _TRADED, _LTP, _LTQ, _LTT, _VTT, _VOLUME = range(TICK_COLUMN_NAMES.index("oi"))
+_RECEIVED_AT = TICK_COLUMN_NAMES.index("received_at")
+_JUDGED = slice(_TRADED, _VOLUME + 1)
+
+
+def _span(first: str, last: str) -> slice:
+    return slice(CARRIED_NAMES.index(first), CARRIED_NAMES.index(last) + 1)
+
+
+# Carried columns that are sent together.
+_OI, _ATP, _IV, _PREV_CLOSE = (_span(name, name) for name in ("oi", "atp", "iv", "prev_close"))
+_DEPTH, _GREEKS, _DAY_CANDLE = _span("tbq", "ask_qty"), _span("delta", "rho"), _span("day_open", "day_low")
+
+
+class Normaliser:
+    """The state of one journal stream, and the rules that turn its updates into rows."""
+
+    def __init__(self) -> None:
+        self.states = InstrumentStates()
+        self.pair = Standby()
+        self.duplicates = 0  # updates that the other connection had brought
+        self.counts: Counter[str] = Counter()
+        self.gaps: list[VolumeGap] = []
+        self.unheard: list[Unheard] = []
+        self.official: list[OfficialBar] = []
+        self.rejected: list[RejectedUpdate] = []
+
+    def unknown(self, frames: Frames) -> list[str]:
+        """Keys that have not been introduced by `learn`, each once, sorted."""
+        return self.states.unknown(frames.updates.keys)
+
+    def learn(self, instruments: Iterable[InstrumentRef]) -> None:
+        """Introduce instruments; those already known keep their state."""
+        self.states.learn(instruments)
+
+    def interrupt(self, keys: Iterable[str] | None = None, *, at_ms: int = NEVER) -> None:
+        """Note that listening broke off, for some keys or for all: their next update is a snapshot."""
+        self.states.interrupt(keys, at_ms=at_ms)
+
+    def stop(self, keys: Iterable[str] | None = None, *, at_ms: int) -> None:
+        """Note that we stopped listening on purpose: the minute is partial, what follows is no gap."""
+        self.unheard += [
+            Unheard(instrument_id, at_ms, at_ms, False) for instrument_id in self.states.interrupt(keys).tolist()
+        ]
+
+    def forget_findings(self) -> None:
+        """Drop what was found beside the rows: it has been taken, or is in the database already."""
+        for findings in (self.gaps, self.rejected, self.unheard, self.official):
+            findings.clear()
+        self.duplicates = 0
+
+    def apply(
+        self,
+        frames: Frames,
+        *,
+        seq: Integers | int,
+        received_us: Integers | int,
+        sockets: Integers | int = 0,
+        held: Container[str] = (),
+    ) -> Floats:
+        """Judge the updates of frames and return their rows.
+
+        Parameters
+        ----------
+        frames
+            Decoded frames, in order of arrival; their keys are known but for those that are held back.
+        seq
+            Number of each frame's journal record; becomes `ticks.seq`.
+        received_us
+            Our clock at each frame's receipt, epoch microseconds.
+        sockets
+            Which connection brought each frame.
+        held
+            Keys that are held back (`pipeline.naming`): what their updates say is rejected.
+
+        Returns
+        -------
+        Floats
+            Shape (rows, 28), a value for each of `TICK_COLUMNS`, NaN for NULL; by instrument, each instrument's in
+            order of arrival. One row for each update that says anything; what says something impossible goes to
+            `rejected`, what says nothing is counted as `empty`, what the other connection has said as duplicate.
+        """
+        updates = frames.updates
+        frame = np.repeat(np.arange(len(frames)), np.diff(frames.ends))
+        current_ms = frames.current_ms[frame]
+        places = self.states.places(updates.keys)
+        order = np.argsort(places, kind="stable")
+        if wrong := impossible(updates, current_ms):
+            self.rejected += refused(wrong, updates, frame, self._ids(places))
+            order = order[~np.isin(order, list(wrong))]
+        said = says_something(updates)[order]
+        if not said.all():
+            self.counts["empty"] += int((~said).sum())
+            order = order[said]
+        if len(order) and places[order[0]] == NOWHERE:
+            strangers = order[places[order] == NOWHERE]
+            unknown = {updates.keys[index] for index in strangers.tolist()}
+            assert all(key in held for key in unknown), "keys are introduced before their updates are judged"
+            self.rejected += refused(dict.fromkeys(strangers.tolist(), HELD_BACK), updates, frame, self._ids(places))
+            order = order[len(strangers) :]
+        if self.pair.run:
+            order = self._only_news(
+                updates, order, places=places, frame=frame, frames=frames, sockets=sockets, received_us=received_us
+            )
+        if not len(order):
+            return np.empty((0, len(TICK_COLUMN_NAMES)))
+        frame = frame[order]
+        current_ms = current_ms[order]
+        given = sort(updates, order, places[order], self.states, (current_ms + IST_OFFSET_MS) // DAY_MS)
+        rows = np.empty((len(order), len(TICK_COLUMN_NAMES)))
+        self._find_unheard(given, current_ms)
+        self._judge(given, rows)
+        self._carry(updates, given, rows[:, CARRIED])
+        rows[:, _LTT] *= 1000.0
+        rows[:, _TS] = np.where(rows[:, _TRADED] != 0.0, rows[:, _LTT], current_ms * 1000.0)
+        rows[:, _ID] = np.repeat(given.before["instrument_id"], given.sizes)
+        rows[np.repeat(given.before["is_index"], given.sizes), _LTQ] = NULL
+        rows[:, _SEQ] = np.broadcast_to(seq, len(frames))[frame]
+        rows[:, _RECEIVED_AT] = np.broadcast_to(received_us, len(frames))[frame]
+        self._take_official(frames, given, current_ms, rows[:, _RECEIVED_AT])
+        last = given.starts + given.sizes - 1
+        self.states.memory["day"][given.owners] = given.today[last]
+        if not self.pair.run:
+            self.states.heard_us[given.owners, 0] = rows[last, _RECEIVED_AT].astype(np.int64)
+        return rows
+
+    def _ids(self, places: Integers) -> Integers:
+        """Return the instrument of each row of the states, `NOWHERE` where there is none."""
+        if not len(self.states.references):
+            return places
+        return np.where(places == NOWHERE, NOWHERE, self.states.references["instrument_id"][places])
+
+    def _only_news(
+        self,
+        updates: Updates,
+        order: Integers,
+        *,
+        places: Integers,
+        frame: Integers,
+        frames: Frames,
+        sockets: Integers | int,
+        received_us: Integers | int,
+    ) -> Integers:
+        """Leave out what the other connection has said; note who was heard of on which."""
+        at, count = frame[order], len(frames)
+        socket = np.broadcast_to(sockets, count)[at]
+        self.states.heard_us[places[order], socket] = np.broadcast_to(received_us, count)[at]
+        others_ms = self.pair.reach(frames.current_ms, np.broadcast_to(sockets, count))[at]
+        news = self.pair.news(
+            updates, order, places=places[order], sockets=socket, current_ms=frames.current_ms[at], others_ms=others_ms
+        )
+        self.duplicates += int((~news).sum())
+        return order[news]
+
+    def _judge(self, given: SortedUpdates, rows: Floats) -> None:
+        """Fill the columns traded to volume and move the references."""
+        after = given.before.copy()
+        for name in ("mode", "ltp", "ltt_ms", "ltq", "vtt"):
+            after[name] = getattr(given, name)[given.starts + given.sizes - 1]
+        after["lows"] = 0
+        rows[:, _LTP], rows[:, _LTQ], rows[:, _LTT], rows[:, _VTT] = given.ltp, given.ltq, given.ltt_ms, given.vtt
+        rows[:, _VOLUME] = given.vtt - given.above("vtt")
+        rows[:, _TRADED] = rows[:, _VOLUME] > 0
+        alone = ~all_plain(given)
+        if alone.any():
+            places = np.flatnonzero(np.repeat(alone, given.sizes))
+            references = [LastTrade(*fields) for fields in given.before[alone].tolist()]
+            owners = [
+                reference
+                for reference, size in zip(references, given.sizes[alone].tolist(), strict=True)
+                for _ in range(size)
+            ]
+            rows[places, _JUDGED] = self._judge_each(owners, given, places)
+            after[alone] = [fields_of(reference) for reference in references]
+        self.states.references[given.owners] = after
+
+    def _judge_each(
+        self, references: list[LastTrade], given: SortedUpdates, places: Integers
+    ) -> list[tuple[float, ...]]:
+        """Judge the updates at `places` one by one; return the columns traded to volume of each."""
+        judged: list[tuple[float, ...]] = []
+        columns = (
+            given.mode[places], given.new_mode[places], given.has_trade[places], given.ltp[places],
+            given.ltt_ms[places], given.ltq[places], given.vtt[places], given.today[places],
+        )  # fmt: skip
+        values = zip(references, *(column.tolist() for column in columns), strict=True)
+        for reference, mode, new_mode, has_trade, ltp, ltt_ms, ltq, vtt, today in values:
+            if new_mode:  # its first update is a snapshot
+                reference.mode, reference.connected = mode, False
+            if not has_trade:  # a partial frame without ltpc: the last trade is the one we know
+                reference.confirm(vtt)
+                known = (reference.ltp, reference.ltq, reference.ltt_ms, reference.vtt_on(today))
+                judged.append((False, *known, 0.0))
+                continue
+            found = reference.judge(ltp, ltt_ms, vtt, today)
+            reference.ltp, reference.ltq = ltp, ltq
+            judged.append((found.traded, ltp, ltq, ltt_ms, found.vtt, found.volume))
+            self.counts["backward"] += found.backward
+            self.counts["resets"] += found.reset
+            if found.gap_volume:
+                self.gaps.append(
+                    VolumeGap(reference.instrument_id, found.gap_from_ms, ltt_ms, found.gap_volume, found.began)
+                )
+        return judged
+
+    def _find_unheard(self, given: SortedUpdates, current_ms: Integers) -> None:
+        """Tell from when to when we did not listen to instruments that are heard again, or for the first time."""
+        lost_ms = self.states.memory["lost_ms"][given.owners]
+        if (lost_ms == LISTENING).all():
+            return
+        for at in np.flatnonzero(lost_ms != LISTENING).tolist():
+            lost, heard = int(lost_ms[at]), int(current_ms[given.starts[at]])
+            id_ = int(given.before["instrument_id"][at])
+            self.unheard.append(Unheard(id_, min(lost or heard, heard), heard, lost != NEVER))
+        self.states.memory["lost_ms"][given.owners] = LISTENING
+
+    def _take_official(self, frames: Frames, given: SortedUpdates, current_ms: Integers, received_us: Floats) -> None:
+        """Take the official bars that these updates bring for the first time."""
+        candle, minute_ms = frames.updates.minute_row[given.order], frames.updates.minute_ms[given.order]
+        newest_ms = self.states.memory["official_ms"][given.owners]
+        rows = newer_rows(
+            frames.candles, candle, minute_ms, newest_ms=newest_ms, starts=given.starts, sizes=given.sizes
+        )
+        if not len(rows):
+            return
+        order = np.argsort(given.order[rows])  # as they came
+        rows = rows[order]
+        at = np.searchsorted(given.starts, rows, side="right") - 1
+        found = take_bars(
+            frames.candles,
+            candle[rows],
+            bucket_ms=minute_ms[rows],
+            current_ms=current_ms[rows],
+            owner=given.owners[at],
+            instrument_id=given.before["instrument_id"][at],
+            is_index=given.before["is_index"][at],
+            received_us=received_us[rows].astype(np.int64),
+            memory=self.states.memory,
+        )
+        self.official += found.bars
+        self.unheard += [Unheard(id_, bucket - MINUTE_MS, bucket, False) for id_, bucket in found.fillers]
+        if found.odd:
+            self.counts["odd_candles"] += found.odd
+
+    def _carry(self, updates: Updates, given: SortedUpdates, carried: Floats) -> None:
+        """Fill the columns that a frame may leave out: what it did not send keeps the last value."""
+        order, states = given.order, self.states
+        carried[:] = updates.carried[order]
+        before = states.carried[given.owners]
+        is_today = (updates.day_start_ms[order] + IST_OFFSET_MS) // DAY_MS == given.today
+        new_mode, new_figures = given.new_mode, given.new_mode | given.new_day
+        for columns, sent, forgotten in (
+            (_OI, carried[:, _OI.start] != 0, new_mode),
+            (_ATP, carried[:, _ATP.start] != 0, new_figures),
+            (_IV, carried[:, _IV.start] != 0, new_mode),
+            (_DEPTH, updates.has_depth[order], new_mode),
+            (_GREEKS, updates.has_greeks[order], new_mode),
+            (_DAY_CANDLE, updates.has_day_candle[order] & is_today, new_figures),
+            (_PREV_CLOSE, carried[:, _PREV_CLOSE.start] != 0, np.zeros_like(new_mode)),
+        ):
+            fill_down(
+                carried[:, columns],
+                sent,
+                forgotten,
+                never_sent=NEVER_SENT[columns],
+                starts=given.starts,
+                before=before[:, columns],
+            )
+        states.carried[given.owners] = carried[given.starts + given.sizes - 1]
+
+    def dump(self) -> bytes:
+        """Serialise the state, for the checkpoint that is written beside the rows."""
+        return self.states.dump(self.counts, self.pair.dump())
+
+    @classmethod
+    def load(cls, dumped: bytes) -> Normaliser:
+        """Rebuild the state that `dump` wrote."""
+        normaliser = cls()
+        normaliser.states, counts, pair = InstrumentStates.load(dumped)
+        normaliser.pair = Standby.load(pair) if pair else Standby()
+        normaliser.counts.update(counts)
+        return normaliser

@@ -1,0 +1,107 @@
+"""Refusal: which updates make no row, and why. Pure.
+
+What is impossible is seen from the update alone. That a key is held back is for `naming` to say: its frame does not
+tell, so it is marked where it is stored.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from functools import lru_cache
+
+import numpy as np
+
+from ingest.model.findings import RejectedUpdate
+from ingest.model.frames import Updates
+from ingest.model.keys import KEY_CHARS_MAX, is_key, shown
+from ingest.model.ticks import CARRIED_NAMES, PRICE_MAX, QUANTITY_MAX, Integers
+
+# Exchange and feed clocks differ by milliseconds; a last trade a minute ahead is not a time.
+LTT_AHEAD_MS_MAX = 60_000
+
+# Why an update makes no row.
+NO_KEY, IMPOSSIBLE = "no instrument key", "impossible"
+
+NO_INSTRUMENT = -1  # in the place of an id
+
+_OI = CARRIED_NAMES.index("oi")
+
+# What a carried column may be at most, and the group in which it is sent.
+_CARRIED_LIMITS = (
+    ("atp", "", PRICE_MAX),
+    ("prev_close", "", PRICE_MAX),
+    ("bid", "depth", PRICE_MAX),
+    ("ask", "depth", PRICE_MAX),
+    ("bid_qty", "depth", QUANTITY_MAX),
+    ("ask_qty", "depth", QUANTITY_MAX),
+    ("tbq", "depth", QUANTITY_MAX),
+    ("tsq", "depth", QUANTITY_MAX),
+    ("day_open", "day", PRICE_MAX),
+    ("day_high", "day", PRICE_MAX),
+    ("day_low", "day", PRICE_MAX),
+)
+
+_LIMITS = {name: limit for name, _, limit in _CARRIED_LIMITS}
+_CARRIED_MIN = np.array([0.0 if name in _LIMITS else -np.inf for name in CARRIED_NAMES])
+_CARRIED_MAX = np.array([_LIMITS.get(name, np.inf) for name in CARRIED_NAMES])
+
+
+@lru_cache(maxsize=2**14)
+def _is_known_key(key: str) -> bool:
+    return is_key(key)
+
+
+def _is_key(key: str) -> bool:
+    """Tell whether a text is a key; what was asked lately is remembered, unless it is long."""
+    return len(key) <= KEY_CHARS_MAX and _is_known_key(key)
+
+
+def impossible(updates: Updates, current_ms: Integers) -> dict[int, str]:
+    """Why updates cannot be true, by index. NaN fails every comparison, so it is caught here."""
+    wrong: dict[int, str] = {}
+    if refused := {key for key in set(updates.keys) if not _is_key(key)}:
+        wrong = {index: NO_KEY for index, key in enumerate(updates.keys) if key in refused}
+    for name, values, limit in (
+        ("ltp", updates.ltp, PRICE_MAX),
+        ("vtt", updates.vtt, QUANTITY_MAX),
+        ("ltq", updates.ltq, QUANTITY_MAX),
+        ("oi", updates.carried[:, _OI], QUANTITY_MAX),
+        ("ltt", updates.ltt_ms, current_ms + LTT_AHEAD_MS_MAX + 1),
+    ):
+        for index in np.flatnonzero(~((values >= 0) & (values < limit))).tolist():
+            wrong.setdefault(index, f"{IMPOSSIBLE} {name} {values[index].item()!r}")
+    # NaN passes: it is "not sent", as the totals of the book are in mode option_greeks.
+    if not ((updates.carried < _CARRIED_MIN) | (updates.carried >= _CARRIED_MAX)).any():
+        return wrong
+    sent = {"depth": updates.has_depth, "day": updates.has_day_candle, "": np.ones(len(updates), np.bool_)}
+    for name, group, limit in _CARRIED_LIMITS:
+        values = updates.carried[:, CARRIED_NAMES.index(name)]
+        for index in np.flatnonzero(sent[group] & ((values < 0) | (values >= limit))).tolist():
+            wrong.setdefault(index, f"{IMPOSSIBLE} {name} {values[index].item()!r}")
+    return wrong
+
+
+def refused(why: Mapping[int, str], updates: Updates, frame: Integers, ids: Integers) -> list[RejectedUpdate]:
+    """Return updates that make no row as they can be stored: a key may be anything.
+
+    Those of a frame without an instrument are one for each reason: there may be thousands.
+
+    Parameters
+    ----------
+    why
+        Index of an update -> the reason.
+    updates, frame, ids
+        All updates; of each its frame, and its instrument or `NO_INSTRUMENT`.
+    """
+    together: dict[tuple[int, str, int], list[int]] = {}
+    for index in sorted(why):
+        reason, id_ = why[index], int(ids[index])
+        if id_ == NO_INSTRUMENT and reason.startswith(IMPOSSIBLE):
+            reason = reason.rpartition(" ")[0]  # whatever the value is
+        together.setdefault((int(frame[index]), reason, id_), []).append(index)
+    found = []
+    for (at, reason, id_), indices in together.items():
+        first = updates.one(indices[0])
+        first = first._replace(instrument_key=shown(first.instrument_key))
+        found.append(RejectedUpdate(at, None if id_ == NO_INSTRUMENT else id_, reason, first, len(indices)))
+    return found

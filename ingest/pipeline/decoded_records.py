@@ -1,0 +1,93 @@
+"""Reading: records that were read together, decoded, and how far they have been taken. Pure."""
+
+from __future__ import annotations
+
+from bisect import bisect_right
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from ingest.errors import DecodeError
+from ingest.market.time import DAY_MS, IST_OFFSET_MS
+from ingest.model.frames import Frames, FrameType
+from ingest.model.records import Record, RecordKind
+from ingest.pipeline.breaks import SILENCE_MS
+
+# These change what the updates after them mean.
+INTERRUPTING = {RecordKind.CONNECTED, RecordKind.DISCONNECTED, RecordKind.UNSUBSCRIBED}
+
+
+@dataclass(slots=True)
+class DecodedRecords:
+    """Records that were read together, decoded, and how far they have been taken."""
+
+    segment: str
+    records: list[Record]
+    frames: Frames  # one for each record; an event has one without updates
+    committed: int  # so many of the records are in the database already
+    last_seq: int  # of the record before them; 0: there was none
+    at: int = 0  # the next record to take
+    named: int = 0  # what the keys of the records before this one mean is known
+    current_ms: list[int] = field(default_factory=list)  # of each record; 0: an event, or a frame without a time
+    trade_ms: list[int] = field(default_factory=list)  # its newest trade; 0: a snapshot, or none
+    holes: dict[int, tuple[int, int]] = field(default_factory=dict)  # before a record: the seqs that are not there
+    _days: list[int] = field(default_factory=list)  # records that begin another day of the market
+    _turns: list[int] = field(default_factory=list)  # records that may change what the updates after them mean
+
+    def __post_init__(self) -> None:
+        frames, with_updates = self.frames, np.diff(self.frames.ends) > 0
+        times, trades = frames.current_ms.copy(), np.zeros(len(frames), np.int64)
+        times[list(frames.errors)] = 0
+        if with_updates.any():
+            trades[with_updates] = np.maximum.reduceat(frames.updates.ltt_ms, frames.ends[:-1][with_updates])
+        trades[(frames.type == FrameType.INITIAL_FEED) | (trades > times + SILENCE_MS)] = 0
+        # Longer than a silence in one step; frames after an event are among them.
+        jumps = (np.diff(times) >= SILENCE_MS) | (np.diff(np.maximum.accumulate(trades)) >= SILENCE_MS)
+        events = (index for index, record in enumerate(self.records) if record.kind in INTERRUPTING)
+        seqs = np.array([self.last_seq, *(record.seq for record in self.records)])
+        self.holes = {
+            index: (int(seqs[index]) + 1, int(seqs[index + 1]) - 1)
+            for index in np.flatnonzero(np.diff(seqs) > 1).tolist()
+        }
+        timed = np.flatnonzero(times)
+        self._days = timed[1:][np.diff((times[timed] + IST_OFFSET_MS) // DAY_MS) != 0].tolist()
+        self._turns = sorted({*(np.flatnonzero(jumps) + 1).tolist(), *events, *self.holes, *self._days})
+        self.current_ms, self.trade_ms = times.tolist(), trades.tolist()
+
+    def without(self, errors: Mapping[int, DecodeError]) -> DecodedRecords:
+        """Return it, not begun yet, without what some of its frames say."""
+        assert not self.at
+        return DecodedRecords(self.segment, self.records, self.frames.without(errors), self.committed, self.last_seq)
+
+    def of_one_day(self) -> tuple[int, int]:
+        """Return where the next records that are of one day end, and the IST day number; -1: none of them has a time.
+
+        They are committed already or not.
+        """
+        stop = self.committed if self.at < self.committed else len(self.records)
+        turn = bisect_right(self._days, self.at)
+        stop = min([stop, *self._days[turn : turn + 1]])
+        ms = next((ms for ms in self.current_ms[self.at : stop] if ms), 0)
+        return stop, (ms + IST_OFFSET_MS) // DAY_MS if ms else -1
+
+    @property
+    def next_updates(self) -> int:
+        """How many updates the next record has."""
+        return int(self.frames.ends[self.at + 1] - self.frames.ends[self.at])
+
+    def next_stretch(self, room: int) -> tuple[int, int]:
+        """Move on over the records that can be taken at once, and return where they begin and end.
+
+        There is at least one, for which the caller knows that there is room. An event begins a
+        stretch, and so does a frame after a silence, since they change what the updates after them
+        mean; a stretch is committed already or not, and it makes no more rows than there is room for.
+        """
+        start, ends = self.at, self.frames.ends
+        stop = self.committed if start < self.committed else len(self.records)
+        turn = bisect_right(self._turns, start)
+        stop = min([stop, *self._turns[turn : turn + 1]])
+        if ends[stop] - ends[start] > room:
+            stop = int(np.searchsorted(ends, ends[start] + room, side="right")) - 1
+        self.at = stop
+        return start, stop

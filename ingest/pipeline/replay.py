@@ -1,0 +1,166 @@
+"""Replay: recordings and journal segments through the path of live ingestion, then exit."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import asynccontextmanager
+from functools import cache
+from itertools import groupby
+from pathlib import Path
+from typing import NamedTuple
+
+from ingest.errors import TicklineError, first_error
+from ingest.journal.reader import JournalReader
+from ingest.journal.sources import (
+    EndingSource,
+    JournalSource,
+    RecordingSource,
+    Source,
+    is_segment,
+    name_in_header,
+    read_segment_header,
+)
+from ingest.model.records import order_of
+from ingest.pipeline.consumer import Consumer, limits_of
+from ingest.pipeline.progress import show_along
+from ingest.settings import Settings
+from ingest.store.bar_refresh import refresh_touched
+from ingest.store.retrying_writer import Abandoned, RetryingWriter, retrying_writer
+from ingest.store.writer import Writer
+
+
+async def replay(
+    settings: Settings,
+    url: str,
+    paths: Sequence[Path],
+    *,
+    collector: str = "recording",
+    show: Callable[[Consumer], None] = lambda _: None,
+    done: Callable[[Consumer], None] = lambda _: None,
+    stop: asyncio.Event | None = None,
+) -> None:
+    """Write what recordings and journal segments hold and the ledger does not have yet.
+
+    All files of a collector go through one connection.
+
+    Parameters
+    ----------
+    settings, url
+        How to behave, and the database.
+    paths
+        Recordings (`.frames.gz`) and segments, in any order.
+    collector
+        Ledger name of recordings; segments go under the collector and stream of their header.
+    show, done
+        Called about once a second, and with each stream when it has ended, well or not.
+    stop
+        Set it to end early: what was read is committed, within `stop_s`.
+
+    Raises
+    ------
+    CorruptionError
+        If a recording is cut short, after all that is good in it has been committed.
+    JournalError
+        If a file cannot be read, or is not the one that was replayed before under its name.
+    StoreError
+        If the database cannot be written.
+    Stopped
+        If it was ended early, and something is left.
+    """
+    stop = stop or asyncio.Event()
+    streams = _sources(paths, collector)
+    for name, sources in groupby(streams, key=lambda one: one.collector):
+        with retrying_writer(Writer(url, name), settings) as patient:
+            await asyncio.to_thread(patient.writer.reconnect)
+            for one in sources:
+                try:
+                    consumer, is_away = _consumer(one, patient, settings, stop), False
+                    try:
+                        async with _stopping(patient, stop, settings.stop_s):
+                            await _show_while(consumer, show)
+                    except Stopped:
+                        is_away = True
+                        raise
+                    finally:
+                        done(consumer)
+                        if not is_away:
+                            await asyncio.to_thread(refresh_touched, url, ended=name)
+                finally:
+                    one.source.close()
+                if isinstance(one.source, RecordingSource) and one.source.error:
+                    raise one.source.error
+                if stop.is_set() and not (one.source.finished and one is streams[-1]):
+                    raise Stopped(f"stopped in {one.stream!r}: run it again, it goes on behind what was committed")
+
+
+class Stopped(TicklineError):
+    """The user ended it early."""
+
+
+class _Stream(NamedTuple):
+    """What is replayed under one name of the ledger."""
+
+    collector: str
+    stream: str
+    source: Source
+
+
+def _consumer(one: _Stream, patient: RetryingWriter, settings: Settings, stop: asyncio.Event) -> Consumer:
+    """Return the consumer of a stream, at the place where its ledger ends."""
+    resume = patient.writer.resume(one.stream)
+    if isinstance(one.source, RecordingSource):
+        one.source.expect(patient.writer.digests(one.stream))
+    consumer = Consumer(EndingSource(one.source, stop.is_set), patient, one.stream, limits_of(settings))
+    consumer.resume(resume.from_start())
+    return consumer
+
+
+@asynccontextmanager
+async def _stopping(patient: RetryingWriter, stop: asyncio.Event, stop_s: float) -> AsyncIterator[None]:
+    """Give up waiting for a database that is away, `stop_s` after a stop."""
+
+    async def give_up() -> None:
+        await stop.wait()
+        await asyncio.sleep(stop_s)
+        patient.abandon()
+
+    giving_up = asyncio.create_task(give_up(), name="replay stop")
+    try:
+        yield
+    except Abandoned as exc:
+        raise Stopped("stopped while the database is away: run it again, it goes on behind what was committed") from exc
+    finally:
+        giving_up.cancel()
+
+
+async def _show_while(consumer: Consumer, show: Callable[[Consumer], None]) -> None:
+    try:
+        async with asyncio.TaskGroup() as group:
+            showing = group.create_task(show_along(consumer, show))
+            await consumer.run()
+            showing.cancel()
+    except BaseExceptionGroup as group_error:
+        raise first_error(group_error) from group_error
+    show(consumer)
+
+
+def _sources(paths: Sequence[Path], collector: str) -> list[_Stream]:
+    """Return what is replayed, collector by collector: each recording, and each stream of segments."""
+    sources: list[_Stream] = []
+    streams: dict[tuple[str, str], list[Path]] = {}
+    for path in paths:
+        if is_segment(path):
+            streams.setdefault(read_segment_header(path), []).append(path)
+        else:
+            recording = RecordingSource(path)
+            sources.append(_Stream(collector, recording.segment, recording))
+    for (name, stream), segments in sorted(streams.items()):
+        ordered = sorted(segments, key=lambda path: order_of(name_in_header(path)))
+        reader = JournalReader(_listing(ordered), follow=False, name_of=cache(name_in_header))
+        sources.append(_Stream(name, stream, JournalSource(reader)))
+    return sources
+
+
+def _listing(paths: list[Path]) -> Callable[[], list[Path]]:
+    return lambda: paths

@@ -1,0 +1,165 @@
+"""Tape: who trades when, and when the feed speaks of it. Pure; prices come from elsewhere.
+
+The exchange's side is a list of trades. The feed's side is a list of updates: it reports on a grid, a
+little after a burst of trades and with what was traded up to then, so most trades are never seen; and
+it reports changes of the book in between, which carry no trade.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from ingest.simulator.exchange.bars import Ints
+from ingest.simulator.exchange.option_pricing import Floats
+
+Bools = npt.NDArray[np.bool_]
+
+BLOCK_MS = 6_000  # the market is made in pieces of this length; a tenth of a minute
+# Part of the updates that carry trades: 0.37 of real options', 0.55 of real shares' (15 Dec 2025).
+TRADE_SHARE = 0.44
+TRADES_PER_BURST = 1.5  # beside the first one
+BURST_STEPS = 0.2  # mean time, in steps of the grid, from the start of a burst to each of its trades
+LIVELY = 4.0  # up to this activity bursts grow longer, above it they come more often
+DELAY_STEPS_MAX = 6  # the feed lags by up to so many steps of its grid; most often by none
+# At most so large a part of the grid is filled by one instrument, and so large by all on average.
+BUSY_MAX = 0.85
+GRIDS_MS = (150, 100, 75, 60, 50, 40, 30, 25, 20, 15, 10)
+
+
+class Trades(NamedTuple):
+    """Trades of a block, sorted by instrument and time."""
+
+    instrument: Ints
+    at_ms: Ints  # since the start of the block
+    step: Ints  # of the grid, at or before the trade
+
+
+class Updates(NamedTuple):
+    """Updates of a block, sorted by step and instrument."""
+
+    step: Ints  # 1: one grid length after the start of the block
+    instrument: Ints
+
+
+def choose_grid_ms(instruments: int, rate: float) -> int:
+    """Return the feed's grid: 150 ms as observed, or as much finer as the rate needs.
+
+    Raises
+    ------
+    ValueError
+        If no grid is fine enough.
+    """
+    for grid_ms in GRIDS_MS:
+        if rate * grid_ms / 1000 <= 0.6 * instruments:
+            return grid_ms
+    raise ValueError(f"{rate:g} updates a second are too many for {instruments} instruments")
+
+
+class Tape:
+    """Make trades and updates, block by block.
+
+    Parameters
+    ----------
+    liquidity
+        Relative share of the updates for each instrument; 0 for an index.
+    rate
+        Updates a second of all instruments together.
+    grid_ms
+        Grid of the feed, milliseconds.
+    """
+
+    def __init__(self, liquidity: Floats, *, rate: float, grid_ms: int, rng: np.random.Generator) -> None:
+        self.grid_ms = grid_ms
+        self.rng = rng
+        self.steps = BLOCK_MS // grid_ms
+        self._indices = np.flatnonzero(liquidity == 0)
+        # Each index has a new value every second; the rest of the rate is everyone else's.
+        rest = max(rate - len(self._indices), 0.25 * rate)
+        busy = _share_out(liquidity, rest * grid_ms / 1000)
+        # Updates that fall on the same step are one: what is drawn is a little more than what comes.
+        self._bursts = -np.log1p(-busy * TRADE_SHARE) * self.steps
+        self._book_changes = -np.log1p(-busy) * self.steps - self._bursts
+        self._pending = Updates(np.empty(0, np.int64), np.empty(0, np.int64))
+
+    def block(self, is_open: Bools, activity: Floats) -> tuple[Trades, Updates]:
+        """Make the next block.
+
+        Parameters
+        ----------
+        is_open
+            Which instruments trade in it.
+        activity
+            How lively each is, 1 on average: more trades in a burst.
+        """
+        rng = self.rng
+        mean = self._bursts * _more_bursts(activity)
+        # Where a spike is planted something trades, however illiquid the instrument is.
+        mean = np.where(activity > LIVELY, np.maximum(mean, 1.0), mean)
+        bursts = rng.poisson(mean * is_open)
+        burst_of = np.repeat(np.arange(len(bursts)), bursts)
+        size = 1 + rng.poisson(TRADES_PER_BURST * np.minimum(activity, LIVELY)[burst_of])
+        start = np.cumsum(size) - size
+        first_ms = np.repeat(rng.random(len(size)) * BLOCK_MS, size)
+        at_ms = np.minimum(first_ms + rng.exponential(BURST_STEPS * self.grid_ms, len(first_ms)), BLOCK_MS - 1).astype(
+            np.int64
+        )
+        # The feed speaks of a burst once, after its last trade.
+        last_ms = np.maximum.reduceat(at_ms, start) if len(start) else at_ms
+        delay = np.minimum(rng.geometric(0.6, len(size)) - 1, DELAY_STEPS_MAX)
+
+        value_of, value_ms = self._index_values(is_open)
+        value_delay = rng.integers(0, 4, len(value_of))
+        updates = self._updates(
+            np.concatenate((burst_of, value_of)),
+            np.concatenate((last_ms, value_ms)) // self.grid_ms + 1 + np.concatenate((delay, value_delay)),
+            is_open,
+        )
+        instrument = np.concatenate((np.repeat(burst_of, size), value_of))
+        at_ms = np.concatenate((at_ms, value_ms))
+        order = np.lexsort((at_ms, instrument))
+        instrument, at_ms = instrument[order], at_ms[order]
+        return Trades(instrument, at_ms, at_ms // self.grid_ms), updates
+
+    @staticmethod
+    def quantity_scale(activity: Floats) -> Floats:
+        """Return how much larger each trade is, so that volume in all is proportional to activity."""
+        more_trades = (1 + TRADES_PER_BURST * np.minimum(activity, LIVELY)) / (1 + TRADES_PER_BURST)
+        return np.asarray(activity / (more_trades * _more_bursts(activity)))
+
+    def _index_values(self, is_open: Bools) -> tuple[Ints, Ints]:
+        """Return a value of each open index for each whole second."""
+        seconds = np.arange(0, BLOCK_MS, 1000)
+        live = self._indices[is_open[self._indices]]
+        return np.repeat(live, len(seconds)), np.tile(seconds, len(live))
+
+    def _updates(self, traded: Ints, reported: Ints, is_open: Bools) -> Updates:
+        changes = self.rng.poisson(self._book_changes * is_open)
+        changed = np.repeat(np.arange(len(changes)), changes)
+        changed_step = self.rng.integers(1, self.steps + 1, len(changed))
+        step = np.concatenate((self._pending.step, reported, changed_step))
+        instrument = np.concatenate((self._pending.instrument, traded, changed))
+        cells = np.unique(step * len(is_open) + instrument)
+        step, instrument = np.divmod(cells, len(is_open))
+        now = step <= self.steps
+        self._pending = Updates(step[~now] - self.steps, instrument[~now])
+        return Updates(step[now], instrument[now])
+
+
+def _more_bursts(activity: Floats) -> Floats:
+    return np.maximum(1.0, activity / LIVELY)
+
+
+def _share_out(liquidity: Floats, total: float) -> Floats:
+    """Share `total` out by liquidity, nobody getting more than BUSY_MAX."""
+    share = np.zeros_like(liquidity)
+    for _ in range(50):  # each round fills somebody up or ends
+        open_to_more = (liquidity > 0) & (share < BUSY_MAX)
+        rest = total - share.sum()
+        if rest < 1e-9 or not open_to_more.any():
+            break
+        share[open_to_more] += rest * liquidity[open_to_more] / liquidity[open_to_more].sum()
+        share = np.minimum(share, BUSY_MAX)
+    return share

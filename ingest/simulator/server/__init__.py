@@ -1,0 +1,1 @@
+"""The vendor's protocol, REST and WebSocket, spoken on loopback."""

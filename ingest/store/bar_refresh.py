@@ -1,0 +1,159 @@
+"""Which minutes have new ticks, and their bars made anew: the work is in proportion to the minutes touched.
+
+A range from the first touched minute to the last would be the whole day as soon as one row is late.
+The minutes are in the database, noted by the transaction that commits their ticks: whoever comes next
+makes the bars that a killed process left. While a collector writes, the newest bars form: they are computed
+when they are read, and their minute stays noted. When none writes they are made too.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from typing import Any
+
+import numpy as np
+import psycopg
+from numpy.typing import NDArray
+
+from ingest.database.connections import connect, translate
+from ingest.database.queries import query
+from ingest.market.time import utc_of_us
+
+MINUTE_US = 60_000_000
+FIVE_MINUTES_S = 300
+# Who works on the same bars ends ours with an error: a refresh by hand, or the columnstore policy. So long it is tried.
+BUSY = (psycopg.errors.LockNotAvailable, psycopg.errors.DeadlockDetected, psycopg.errors.SerializationFailure)
+BUSY_S_MAX = 30.0
+BUSY_POLL_S = 0.2
+Connection = psycopg.Connection[tuple[Any, ...]]
+
+
+def touch(connection: Connection, times_us: NDArray[np.float64]) -> None:
+    """Note the minutes of ticks, in the transaction that commits them.
+
+    Parameters
+    ----------
+    connection
+        In that transaction.
+    times_us
+        Event times of the rows, microseconds since the epoch; at least one.
+    """
+    connection.execute(
+        query("store/touch_minutes"), {"times": [utc_of_us(us) for us in newest_of_minutes(times_us).tolist()]}
+    )
+
+
+def newest_of_minutes(times_us: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return the newest time of each minute, oldest first.
+
+    Examples
+    --------
+    >>> (newest_of_minutes(np.array([59e6, 0.0, 600e6, 60e6])) / 1e6).tolist()
+    [59.0, 60.0, 600.0]
+    """
+    times_us = np.sort(times_us)
+    return times_us[np.flatnonzero(np.diff(times_us // MINUTE_US, append=np.inf))]
+
+
+def refresh_touched(
+    url: str, *, ended: str | None = None, show: Callable[[int, int], None] = lambda _, __: None
+) -> None:
+    """Make the bars of touched minutes anew; what a failure leaves, and what still forms, stays noted.
+
+    Parameters
+    ----------
+    url
+        Where.
+    ended
+        A collector that writes nothing more, though it has not gone yet.
+    show
+        Called with the number of each range of minutes before its bars are made, and how many there are.
+
+    Raises
+    ------
+    StoreError
+        If the database cannot be written.
+    """
+    with _refreshing(url) as connection:
+        is_written = _form_from(connection, ended) is not None
+        ranges = connection.execute(query("store/touched_ranges")).fetchall()
+        for number, (start, end, minutes, touched_by) in enumerate(ranges, 1):
+            show(number, len(ranges))
+            until = end if is_written or number < len(ranges) else _end_of_bars(end)
+            _refresh(connection, start, until)
+            _forget(connection, minutes, touched_by, until)
+        if len(ranges) > 1:  # the last minute of a range is made by the range after it
+            minutes, touched_by = ([one for row in ranges for one in row[column]] for column in (2, 3))
+            _forget(connection, minutes, touched_by, until)
+
+
+def refresh_bars(url: str, start: datetime, end: datetime) -> None:
+    """Make the bars of the half-open range [start, end) anew, one-minute then five-minute; not those that still form.
+
+    Raises
+    ------
+    StoreError
+        If the database cannot be written.
+    """
+    with _refreshing(url) as connection:
+        _refresh(connection, start, min(end, _form_from(connection) or end))
+
+
+@contextmanager
+def bars_at_rest(url: str) -> Iterator[None]:
+    """Let nobody make bars meanwhile; who begins to waits.
+
+    Raises
+    ------
+    StoreError
+        If the database cannot be reached.
+    """
+    with connect(url, autocommit=True, application_name="tickline bars at rest") as connection:
+        try:
+            connection.execute(query("store/lock_bars_shared"))
+        except psycopg.Error as exc:
+            raise translate(exc) from exc
+        yield
+
+
+def _forget(connection: Connection, minutes: list[datetime], touched_by: list[str], until: datetime) -> None:
+    """Note no more that bars are to be made, which were made up to a time."""
+    made = {"minutes": minutes, "touched_by": touched_by, "made_until": until}
+    connection.execute(query("store/forget_minutes"), made)
+
+
+def _form_from(connection: Connection, ended: str | None = None) -> datetime | None:
+    """Return the time from which on bars still form; None: no collector writes."""
+    row = connection.execute(query("store/bars_form_from"), {"ended": ended}).fetchone()
+    return row[0] if row else None
+
+
+def _end_of_bars(end: datetime) -> datetime:
+    """Return the end of the five minutes that a time is in."""
+    return datetime.fromtimestamp(-(-end.timestamp() // FIVE_MINUTES_S) * FIVE_MINUTES_S, UTC)
+
+
+@contextmanager
+def _refreshing(url: str) -> Iterator[Connection]:
+    with connect(url, autocommit=True, application_name="tickline bars") as connection:
+        try:
+            connection.execute(query("store/lock_bars"))
+            yield connection
+        except psycopg.Error as exc:
+            raise translate(exc) from exc
+
+
+def _refresh(connection: Connection, start: datetime, end: datetime) -> None:
+    deadline = time.monotonic() + BUSY_S_MAX
+    while True:
+        try:
+            connection.execute(query("store/refresh_bars"), {"from_ts": start, "to_ts": end})
+        except BUSY:
+            if time.monotonic() > deadline:
+                raise
+            time.sleep(BUSY_POLL_S)
+        else:
+            return

@@ -1,0 +1,104 @@
+"""Batch: tick rows as float64, and their encoding as PostgreSQL binary COPY. Pure.
+
+Every tick column fits a float64 exactly: times are epoch microseconds and quantities units,
+both below 2**53. A row is 28 of them, NaN is NULL. The encoder works by column: rows that have
+the same columns present share one byte layout, so a batch is a few numpy structured arrays.
+
+Sources: PostgreSQL manual, COPY, "Binary Format"; timestamptz is int64 microseconds since 2000.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from functools import lru_cache
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ingest.model.ticks import NULL, TICK_COLUMNS
+
+COPY_HEADER = b"PGCOPY\n\xff\r\n\0" + bytes(8)
+BLOCK_ROWS = 1000  # some 300 KB encoded: it stays in the processor's cache, four times faster than 40,000
+COPY_TRAILER = b"\xff\xff"
+
+_POSTGRES_EPOCH_US = 946_684_800_000_000
+_FORMATS = {"timestamptz": ">i8", "int8": ">i8", "int4": ">i4", "float8": ">f8", "bool": "u1"}
+# The vendor leaves these out when they are zero, and none of them is zero on a market.
+_ZERO_IS_NULL = [
+    index
+    for index, (name, _) in enumerate(TICK_COLUMNS)
+    if name in {"ltp", "ltt", "atp", "bid", "ask", "iv", "oi", "day_open", "day_high", "day_low", "prev_close"}
+]
+
+
+def nullify(values: NDArray[np.float64]) -> None:
+    """Turn what is not a value into NULL, in place: infinities, and zeros that mean "not sent"."""
+    values[~np.isfinite(values)] = NULL
+    for index in _ZERO_IS_NULL:
+        column = values[:, index]
+        column[column == 0.0] = NULL
+
+
+def encode_rows(values: NDArray[np.float64]) -> Iterator[bytes]:
+    """Encode rows as the body of a binary COPY, without header and trailer.
+
+    Parameters
+    ----------
+    values
+        Shape (rows, 28), float64, columns as `TICK_COLUMNS`, NaN for NULL.
+
+    Yields
+    ------
+    bytes
+        Blocks of rows. Inside a block, rows that have the same columns present stand together;
+        the order of a table's rows means nothing.
+    """
+    for start in range(0, len(values), BLOCK_ROWS):
+        block = values[start : start + BLOCK_ROWS]
+        present = _patterns(block)
+        patterns = np.unique(present)
+        if len(patterns) == 1:
+            yield _encode_pattern(block, int(patterns[0]))
+        else:
+            yield b"".join(_encode_pattern(block[present == pattern], int(pattern)) for pattern in patterns)
+
+
+def _patterns(values: NDArray[np.float64]) -> NDArray[np.uint32]:
+    """Which columns of each row are present: bit i for column i."""
+    bits = np.packbits(values == values, axis=1, bitorder="little")  # noqa: PLR0124  NaN is not equal to itself
+    return np.ascontiguousarray(bits).view("<u4").ravel()
+
+
+def _encode_pattern(values: NDArray[np.float64], pattern: int) -> bytes:
+    template, fields = _layout(pattern)
+    rows = np.repeat(template, len(values))
+    columns = np.ascontiguousarray(values.T)
+    for index, name, kind in fields:
+        column = columns[index]
+        if kind == "timestamptz":
+            rows[name] = column.astype(np.int64) - _POSTGRES_EPOCH_US
+        else:
+            rows[name] = column
+    return rows.tobytes()
+
+
+@lru_cache(maxsize=4096)
+def _layout(pattern: int) -> tuple[NDArray[Any], tuple[tuple[int, str, str], ...]]:
+    """One row with its lengths filled in, and the fields to fill, for one set of present columns."""
+    dtype: list[tuple[str, str]] = [("columns", ">i2")]
+    fields = []
+    lengths: dict[str, int] = {}
+    for index, (name, kind) in enumerate(TICK_COLUMNS):
+        dtype.append((f"{name}_length", ">i4"))
+        if pattern >> index & 1:
+            dtype.append((name, _FORMATS[kind]))
+            lengths[f"{name}_length"] = np.dtype(_FORMATS[kind]).itemsize
+            fields.append((index, name, kind))
+        else:
+            lengths[f"{name}_length"] = -1
+    template = np.zeros(1, dtype=dtype)
+    template["columns"] = len(TICK_COLUMNS)
+    for name, length in lengths.items():
+        template[name] = length
+    return template, tuple(fields)

@@ -1,0 +1,255 @@
+"""Patient writer: a writer that is tried again for as long as the database is away.
+
+Owns the patience: what is retried, how long is waited, what is said. It blocks, so the consumer
+calls it on a thread. While it waits nothing is lost: the records are in the journal, and the
+consumer stands still with at most two batches.
+"""
+
+from __future__ import annotations
+
+import logging
+import math
+import random
+import re
+import threading
+import time
+from collections.abc import Callable, Sequence
+from concurrent.futures import Future, wait
+from datetime import date
+from types import TracebackType
+from typing import Self, TypeVar
+
+from ingest.backoff import backoff_s
+from ingest.errors import ConfigError, Retryable, StoreError, TicklineError
+from ingest.last_error import LastError
+from ingest.model.records import Position
+from ingest.model.ticks import InstrumentRef
+from ingest.settings import Settings
+from ingest.store.batch import Batch, Resume
+from ingest.store.writer import CollectorInUseError, Values, Writer
+
+
+def retrying_writer(writer: Writer, settings: Settings) -> RetryingWriter:
+    """Return the writer with the patience that the settings have."""
+    return RetryingWriter(writer, first_s=settings.database_backoff_first_s, max_s=settings.database_backoff_max_s)
+
+
+log = logging.getLogger(__name__)
+
+CLOSE_S = 5.0  # a thread whose connection was broken off ends at once
+SAY_AGAIN_S = 60.0  # an outage of a day is some thousand tries
+STOP_POLL_S = 0.1  # how soon a stop is noticed while a connection is being made
+
+_NUMBERS = re.compile(r"\d+")
+
+T = TypeVar("T")
+
+
+class Abandoned(StoreError):
+    """The process stops and will not wait for the database any longer."""
+
+
+class RetryingWriter:
+    """The methods of a `Writer`, each tried until it succeeds.
+
+    Parameters
+    ----------
+    writer
+        A writer, connected or not; nobody else may use it. Several streams may share this one: they take turns.
+    first_s, max_s
+        Wait after the first failure and the longest, seconds.
+
+    Attributes
+    ----------
+    away_since
+        When the database was lost, or not found, by the monotonic clock; None while it is there.
+    failures
+        Failed tries in a row.
+    """
+
+    def __init__(self, writer: Writer, *, first_s: float, max_s: float) -> None:
+        self.writer = writer
+        self.away_since: float | None = None
+        self.failures = 0
+        self.error = LastError()
+        self._first_s, self._max_s = first_s, max_s
+        self._rng = random.Random()  # noqa: S311  jitter is no secret
+        self._abandoned = threading.Event()
+        self.given_up = False  # the database was not waited for any longer
+        self._turn = threading.Lock()  # of several streams, one at a time
+        self._reconnecting = threading.Event()  # by a thread that a stop leaves behind
+        self._said, self._said_at = "", 0.0  # the error that was logged last, by the monotonic clock
+        self._attempt: Future[None] | None = None  # what that thread will have found
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Close the writer when nobody uses it: its connection is freed memory to a thread that still waits on it."""
+        self._abandoned.set()
+        if not self._turn.acquire(blocking=False):
+            self.writer.abort()
+            if not self._turn.acquire(timeout=CLOSE_S):
+                log.error("writer is still in use, its connection ends with the process within_s=%g", CLOSE_S)
+                return
+        if not self._reconnecting.is_set():
+            self.writer.close()
+
+    def write(self, batch: Batch, stream: str) -> None:
+        """Commit a batch, however long it takes; see `Writer.write`."""
+        self._insist(lambda: self.writer.write(batch, stream))
+
+    def register(self, instrument_keys: Sequence[str], day: date, unknown_max: int) -> list[InstrumentRef]:
+        """Return the instruments that keys mean; see `Writer.register`."""
+        return self._insist(lambda: self.writer.register(instrument_keys, day, unknown_max))
+
+    def recall(self, stream: str, first_seq: int, last_seq: int) -> tuple[list[InstrumentRef], Values]:
+        """Return the last tick of each instrument in a range of records; see `Writer.recall`."""
+        return self._insist(lambda: self.writer.recall(stream, first_seq, last_seq))
+
+    @property
+    def is_away(self) -> bool:
+        """Whether the database is away, as far as the writer has seen."""
+        return self.away_since is not None
+
+    def meet(self, within_s: float) -> bool:
+        """Connect for the first time; tell whether the database is there.
+
+        If it is not, that is an outage like any other: who needs the database waits until it comes.
+
+        Raises
+        ------
+        CollectorInUseError
+            If another process writes under this name.
+        """
+        with self._turn:
+            try:
+                self._reconnect(within_s)
+            except CollectorInUseError:
+                raise
+            except (StoreError, ConfigError) as exc:
+                self._note_failure(exc)
+                log.log(_level(exc), "database is away, recording goes on without it error=%s", exc)
+                return False
+            return True
+
+    def resume(self, stream: str, *, unused_seq: int | None = None) -> Resume:
+        """Return where a stream goes on; see `Writer.resume`.
+
+        A ledger that has records from `unused_seq` on, which were numbered without it, is waited for to be another.
+        """
+
+        def resume() -> Resume:
+            found = self.writer.resume(stream)
+            if unused_seq is not None and found.last_seq >= unused_seq:
+                raise StoreError(
+                    f"ledger has records of stream {stream!r} up to seq {found.last_seq}, but what was recorded "
+                    f"without the database begins with {unused_seq}: replay it with another TICKLINE_COLLECTOR"
+                )
+            return found
+
+        return self._insist(resume)
+
+    def checkpoint(self, stream: str, position: Position, state: bytes) -> None:
+        """Store the state at a committed position; see `Writer.checkpoint`."""
+        self._insist(lambda: self.writer.checkpoint(stream, position, state))
+
+    def abandon(self) -> None:
+        """End what is being tried, from another thread: it raises `Abandoned`."""
+        self.given_up = True
+        self._abandoned.set()
+        self.writer.abort()
+
+    def _insist(self, action: Callable[[], T]) -> T:
+        """Do it until it succeeds; only an error that is not the store's ends it."""
+        with self._turn:
+            return self._insist_in_turn(action)
+
+    def _insist_in_turn(self, action: Callable[[], T]) -> T:
+        while not self._abandoned.is_set():
+            try:
+                if self.failures or not self.writer.connected:
+                    self._reconnect()
+                result = action()
+            except (StoreError, ConfigError) as exc:
+                self._wait(exc)
+            else:
+                self._note_success()
+                return result
+        raise Abandoned("stopped before the database took everything: the rest is in the journal, start again")
+
+    def _reconnect(self, within_s: float = math.inf) -> None:
+        """Connect, or wait for the connection that is being made; what takes longer than `within_s` is away.
+
+        It cannot be broken off, so a stop leaves it behind, on a thread that ends with the process.
+        """
+        attempt = self._attempt = self._attempt or self._begin_attempt()
+        deadline = time.monotonic() + within_s
+        while not wait([attempt], timeout=min(STOP_POLL_S, within_s)).done:
+            if self._abandoned.is_set():
+                raise Abandoned("stopped while connecting to the database: start again when it is back")
+            if time.monotonic() > deadline:
+                raise Retryable(f"database did not answer within {within_s:g} s: see `tickline db status`")
+        self._attempt = None
+        attempt.result()
+
+    def _begin_attempt(self) -> Future[None]:
+        attempt: Future[None] = Future()
+        self._reconnecting.set()
+
+        def connect() -> None:
+            try:
+                self.writer.reconnect()
+            except BaseException as exc:
+                attempt.set_exception(exc)
+            else:
+                attempt.set_result(None)
+            self._reconnecting.clear()
+
+        threading.Thread(target=connect, name="reconnect", daemon=True).start()
+        return attempt
+
+    def _wait(self, error: TicklineError) -> None:
+        if self._abandoned.is_set():
+            return
+        self._note_failure(error)
+        wait_s = backoff_s(self.failures, self._rng, first_s=self._first_s, max_s=self._max_s)
+        log.log(
+            _level(error) if self._is_news(error) else logging.DEBUG,
+            "database refuses, trying again in_s=%.1f failures=%d error=%s",
+            wait_s,
+            self.failures,
+            error,
+        )
+        self._abandoned.wait(wait_s)
+
+    def _is_news(self, error: TicklineError) -> bool:
+        """Whether an error is to be said: one that lasts is, now and then."""
+        now, text = time.monotonic(), _NUMBERS.sub("", str(error))  # the server's own lines hold times and process ids
+        if text == self._said and now - self._said_at < SAY_AGAIN_S:
+            return False
+        self._said, self._said_at = text, now
+        return True
+
+    def _note_failure(self, error: TicklineError) -> None:
+        self.failures += 1
+        self.error.happened(error)
+        if self.away_since is None:
+            self.away_since = time.monotonic()
+
+    def _note_success(self) -> None:
+        if self.away_since is not None:
+            away_s = time.monotonic() - self.away_since
+            log.info("database is back away_s=%.1f failures=%d", away_s, self.failures)
+            self.away_since, self.failures, self._said = None, 0, ""
+            self.error.over()
+
+
+def _level(error: TicklineError) -> int:
+    """Return how loud an error is: what only a person can mend is tried again too, and recording goes on meanwhile."""
+    return logging.WARNING if isinstance(error, Retryable) else logging.ERROR

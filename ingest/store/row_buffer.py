@@ -1,0 +1,81 @@
+"""Rows of ticks on their way to the database: one array, filled and emptied in pieces. Pure."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ingest.model.ticks import TICK_COLUMN_NAMES, TICK_COLUMNS
+from ingest.store.copy_format import encode_rows, nullify
+
+_SEQ = TICK_COLUMN_NAMES.index("seq")
+
+
+class RowBuffer:
+    """Rows of one batch, in memory that is taken once; bounded by `rows_max`."""
+
+    def __init__(self, rows_max: int) -> None:
+        self.rows_max = rows_max
+        self.rows = 0
+        self._values = np.empty((rows_max, len(TICK_COLUMNS)))
+        self._encoded: list[bytes] = []
+        self._encoded_rows = 0
+
+    def clear(self) -> None:
+        """Forget the rows, keep the memory."""
+        self.rows = self._encoded_rows = 0
+        self._encoded.clear()
+
+    def has_room(self, rows: int) -> bool:
+        """Whether so many more rows fit; an empty buffer makes room for a frame of any size."""
+        if not self.rows and rows > self.rows_max:
+            self.rows_max = rows
+            self._values = np.empty((rows, len(TICK_COLUMNS)))
+        return self.rows + rows <= self.rows_max
+
+    def room(self, rows: int) -> int:
+        """How many more rows fit, of which the caller brings at least so many; see `has_room`."""
+        self.has_room(rows)
+        return self.rows_max - self.rows
+
+    def extend(self, values: NDArray[np.float64]) -> None:
+        """Add rows: shape (rows, 28), a value for each of `TICK_COLUMNS`, NaN for NULL."""
+        self._values[self.rows : self.rows + len(values)] = values
+        self.rows += len(values)
+
+    def values(self) -> NDArray[np.float64]:
+        """The rows as an array of shape (rows, 28), a view of this buffer."""
+        return self._values[: self.rows]
+
+    def encode(self) -> list[bytes]:
+        """Return the rows as the body of a binary COPY, in blocks; those of earlier calls are not encoded anew.
+
+        Called as rows come, so that the database need not wait for it between two batches.
+        What is not a value is turned into NULL, see `nullify`.
+        """
+        fresh = self._values[self._encoded_rows : self.rows]
+        nullify(fresh)
+        self._encoded += encode_rows(fresh)
+        self._encoded_rows = self.rows
+        return self._encoded
+
+
+def late_rows(values: NDArray[np.float64], *, newest_us: float, behind_us: float) -> NDArray[np.bool_] | None:
+    """Tell which rows are far behind those that came before them; None where that parts no row from another.
+
+    Parameters
+    ----------
+    values
+        Shape (rows, 28), columns as `TICK_COLUMNS`.
+    newest_us
+        The newest `ts` before these rows, epoch microseconds.
+    behind_us
+        What is far.
+    """
+    times = values[:, 0]
+    if not len(times) or max(times.max(), newest_us) - times.min() <= behind_us:
+        return None
+    order = np.argsort(values[:, _SEQ], kind="stable")
+    late = np.empty(len(times), np.bool_)
+    late[order] = times[order] < np.maximum(np.maximum.accumulate(times[order]), newest_us) - behind_us
+    return late if late.any() and not late.all() else None

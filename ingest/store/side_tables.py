@@ -1,0 +1,137 @@
+"""Findings: what a batch found beside its ticks, into the tables where it belongs.
+
+Runs inside of the writer's transaction, so findings are as exactly-once as ticks are.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from typing import Any
+
+import psycopg
+from psycopg.types.json import Jsonb
+
+from ingest.database.queries import query
+from ingest.market.session_opens import SessionOpen
+from ingest.market.time import utc_of_us
+from ingest.store.batch import Batch, RejectedTick, plain
+
+Connection = psycopg.Connection[tuple[Any, ...]]
+
+
+def write_findings(
+    connection: Connection, collector: str, stream: str, batch: Batch, rejected: Sequence[RejectedTick]
+) -> None:
+    """Write what was refused, the gaps, the official bars and the opens of a batch."""
+    _write_refused(connection, {"collector": collector, "segment": f"{stream}/{batch.segment}"}, batch, rejected)
+    if batch.breaks or batch.gaps:
+        base = {"collector": collector, "connection": stream}
+        connection.cursor().executemany(query("store/record_gap"), [base | gap for gap in _gaps(batch)])
+    if batch.unheard:
+        ids, started_ms, ended_ms, gaps = map(list, zip(*batch.unheard, strict=True))
+        connection.execute(
+            query("store/note_unheard"),
+            {
+                "instrument_ids": ids,
+                "started": [utc_of_us(ms * 1000) for ms in started_ms],
+                "ended": [utc_of_us(ms * 1000) for ms in ended_ms],
+                "gaps": gaps,
+            },
+        )
+    note_opens(connection, batch.opens)
+    if batch.official:
+        ids, bucket_ms, open_, high, low, close, volumes, received_us = map(list, zip(*batch.official, strict=True))
+        connection.execute(
+            query("store/take_official_bars"),
+            {
+                "instrument_ids": ids,
+                "buckets": [utc_of_us(ms * 1000) for ms in bucket_ms],
+                "open": open_,
+                "high": high,
+                "low": low,
+                "close": close,
+                "volumes": volumes,
+                "received": [utc_of_us(us) for us in received_us],
+            },
+        )
+
+
+def note_opens(connection: Connection, opens: Sequence[SessionOpen]) -> None:
+    """Note when sessions open; the database keeps what is not usual."""
+    if not opens:
+        return
+    newest = {(one.segment, one.day): one.opens_at for one in opens}  # a row may be written once by a statement
+    connection.execute(
+        query("store/note_sessions"),
+        {
+            "segments": [segment for segment, _ in newest],
+            "days": [day for _, day in newest],
+            "opens_at": list(newest.values()),
+        },
+    )
+
+
+def _write_refused(
+    connection: Connection, base: dict[str, Any], batch: Batch, rejected: Sequence[RejectedTick]
+) -> None:
+    if batch.quarantined:
+        connection.cursor().executemany(
+            query("store/quarantine_frame"),
+            [
+                base
+                | {
+                    "end_offset": frame.end_offset,
+                    "seq": frame.seq,
+                    "received_at": utc_of_us(frame.received_us),
+                    "reason": frame.reason,
+                    "payload": frame.payload,
+                }
+                for frame in batch.quarantined
+            ],
+        )
+    if rejected:
+        connection.cursor().executemany(
+            query("store/reject_tick"),
+            [
+                base
+                | {
+                    "end_offset": tick.end_offset,
+                    "seq": tick.seq,
+                    "instrument_id": tick.instrument_id,
+                    "tick": Jsonb(plain(tick.tick), dumps=lambda value: json.dumps(value, default=str)),
+                    "sqlstate": tick.sqlstate,
+                    "reason": tick.reason,
+                    "updates": tick.updates,
+                    "held_back": tick.held_back,
+                }
+                for tick in rejected
+            ],
+        )
+
+
+def _gaps(batch: Batch) -> list[dict[str, Any]]:
+    """Rows of `feed_gaps`: one for each break of the connection, one for each volume that a break hid."""
+    found: list[tuple[int | None, int, int, str, int | None]] = [
+        (None, gap.started_ms, gap.ended_ms, gap.reason, None) for gap in batch.breaks
+    ]
+    found += [
+        (
+            gap.instrument_id,
+            gap.started_ms,
+            gap.ended_ms,
+            "volume before we began" if gap.began else "volume of a break",
+            gap.volume,
+        )
+        for gap in batch.gaps
+    ]
+    return [
+        {
+            "instrument_id": instrument_id,
+            "started_at": utc_of_us(started_ms * 1000),
+            "ended_at": utc_of_us(ended_ms * 1000),
+            "reason": reason,
+            "volume": volume,
+        }
+        for instrument_id, started_ms, ended_ms, reason, volume in found
+    ]

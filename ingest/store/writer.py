@@ -1,0 +1,377 @@
+"""Writer: one transaction for each batch, the ledger row and the binary COPY together.
+
+Owns the write connection and the SQL of `sql/queries/` that it runs. Exactly once comes from
+here: a batch is the records of one journal segment from one offset to another; its ledger row
+and its ticks are committed together or not at all, and the ledger's unique (collector, segment,
+offset_start) refuses a second writer of the same records.
+"""
+
+from __future__ import annotations
+
+import logging
+import math
+import os
+import socket
+import time
+from collections.abc import Callable, Iterable, Sequence
+from datetime import date
+from functools import partial
+from types import TracebackType
+from typing import Any, Self
+
+import numpy as np
+import psycopg
+from numpy.typing import NDArray
+
+from ingest.database.connections import check_schema, connect, translate
+from ingest.database.queries import query
+from ingest.errors import StoreError, TicklineError
+from ingest.market.shown_time import ist
+from ingest.market.time import DAY_MS, utc_of_us
+from ingest.model.records import Position
+from ingest.model.ticks import TICK_COLUMN_NAMES, InstrumentRef
+from ingest.store.bar_refresh import touch
+from ingest.store.batch import Batch, RejectedTick, Resume
+from ingest.store.copy_format import COPY_HEADER, COPY_TRAILER, encode_rows
+from ingest.store.ledger import correct_ledger, write_checkpoint, write_ledger
+from ingest.store.registration import register
+from ingest.store.row_buffer import late_rows
+from ingest.store.side_tables import write_findings
+
+log = logging.getLogger(__name__)
+
+Values = NDArray[np.float64]  # shape (rows, 28), see `ingest.store.copy_format`
+
+LEDGER_KEY = "ledger_segment_offset_key"
+# A peer that has gone without a word is noticed in half a minute, not in the two hours of the defaults.
+_NOTICE_A_DEAD_PEER: dict[str, Any] = {
+    "keepalives_idle": 10,
+    "keepalives_interval": 5,
+    "keepalives_count": 3,
+    "tcp_user_timeout": 25_000,
+}
+# Of a writer that has ended the server notices it only a moment later; one that lives holds its lock for longer.
+LOCK_SECONDS_MAX, LOCK_POLL_S = 3.0, 0.05
+DAY_US = DAY_MS * 1000
+COPY_TICKS, COPY_LATE_TICKS = (
+    f"copy {table} ({', '.join(TICK_COLUMN_NAMES)}) from stdin (format binary)"
+    for table in ("ticks", "tickline.late_ticks")
+)
+# So far behind those before it a row is late, and committed apart. The feed is live to within seconds, and bars
+# of a few minutes more are soon made anew.
+LATE_US = 5 * 60_000_000
+
+
+class CollectorInUseError(StoreError):
+    """Another process writes under the same name."""
+
+
+class LedgerBehindError(TicklineError):
+    """The database went back in time, as after a failover to a standby that lagged behind."""
+
+
+class Writer:
+    """The one connection that writes a collector's ticks, made by `reconnect`. Not thread-safe; see `PatientWriter`.
+
+    Parameters
+    ----------
+    url
+        Database URL.
+    collector
+        Whose ledger this is. A second writer of the same collector is refused.
+    make_ready
+        Called before each connection: makes the database one that can be written.
+    """
+
+    def __init__(self, url: str, collector: str, make_ready: Callable[[], None] = lambda: None) -> None:
+        self.collector = collector
+        self._url = url
+        self._make_ready = make_ready
+        self._days: set[int] = set()  # days whose partitions exist
+        self._active: set[int] = set()  # instruments that have ticked before
+        self._newest_us: dict[str, float] = {}  # the newest ts that was written of a stream, epoch microseconds
+        self._committed: dict[str, Position] = {}  # what this writer has been told is committed
+        self._behind: dict[str, str] = {}  # streams of which the database has lost commits -> what to say
+        self._opened: psycopg.Connection[tuple[Any, ...]] | None = None
+        self._backend_pid: int | None = None
+
+    def __enter__(self) -> Self:
+        self.reconnect()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Close the connection; the collector is then free for another writer."""
+        if self._opened is not None:
+            self._opened.close()
+
+    @property
+    def connected(self) -> bool:
+        """Whether a connection was made; it may have broken since."""
+        return self._opened is not None
+
+    @property
+    def _connection(self) -> psycopg.Connection[tuple[Any, ...]]:
+        assert self._opened is not None, "connect first"
+        return self._opened
+
+    def abort(self) -> None:
+        """Break the connection from another thread, so that whoever waits on it is told at once."""
+        if self._opened is None:
+            return
+        try:
+            with socket.socket(fileno=os.dup(self._connection.fileno())) as broken:
+                broken.shutdown(socket.SHUT_RDWR)
+        except (OSError, psycopg.Error):
+            return  # it was broken already
+
+    def reconnect(self) -> None:
+        """Connect; replace a connection that broke. The server may not know yet that it did: end its process.
+
+        Raises
+        ------
+        ConfigError
+            If the database is of another engine than the settings say.
+        CollectorInUseError
+            If another process writes under this name.
+        StoreError
+            If the database is away, or its schema is not the one this program is written for.
+        """
+        self.close()
+        self._days.clear()
+        self._active.clear()
+        self._make_ready()
+        self._opened = self._connect(self._backend_pid)
+        for stream, position in list(self._committed.items()):
+            committed = self.resume(stream).committed
+            if committed is None or committed < position:
+                del self._committed[stream]
+                self._behind[stream] = (
+                    f"database has lost batches that it had committed, up to {position.segment}:{position.offset} "
+                    f"(it ends at {committed}): they are written again from the journal"
+                )
+
+    def _connect(self, broken_pid: int | None = None) -> psycopg.Connection[tuple[Any, ...]]:
+        connection = connect(
+            self._url, autocommit=True, application_name=f"tickline {self.collector}", **_NOTICE_A_DEAD_PEER
+        )
+        try:
+            check_schema(connection)
+            # A commit that was heard of must survive the server's crash: a running consumer never looks back.
+            connection.execute("set synchronous_commit = on")
+            if broken_pid is not None:
+                connection.execute(
+                    query("ledger/end_backend"), {"pid": broken_pid, "application_name": f"tickline {self.collector}"}
+                )
+            self._lock(connection)
+            connection.execute(query("ledger/settle_late_ticks"))  # that a crash has left between two transactions
+            self._active.update(row[0] for row in connection.execute(query("ledger/active_instruments")))
+            pid = connection.execute("select pg_backend_pid()").fetchone()  # a pooler's greeting names another
+        except psycopg.Error as exc:
+            connection.close()
+            raise translate(exc) from exc
+        except BaseException:
+            connection.close()
+            raise
+        self._backend_pid = pid[0] if pid else None
+        return connection
+
+    def _lock(self, connection: psycopg.Connection[tuple[Any, ...]]) -> None:
+        deadline = time.monotonic() + LOCK_SECONDS_MAX
+        while connection.execute(query("ledger/lock_collector"), {"collector": self.collector}).fetchone() != (True,):
+            if time.monotonic() < deadline:
+                time.sleep(LOCK_POLL_S)
+                continue
+            holder = connection.execute(
+                query("ledger/collector_holder"), {"application_name": f"tickline {self.collector}"}
+            ).fetchone()
+            who = f"server process {holder[0]} since {ist(holder[1])}" if holder else "another"
+            raise CollectorInUseError(
+                f"collector {self.collector!r} is already writing to this database ({who}): stop it, or "
+                "choose another TICKLINE_COLLECTOR"
+            )
+
+    def resume(self, stream: str) -> Resume:
+        """Read where a stream's ledger ends and its newest checkpoint."""
+        parameters = {"collector": self.collector, "stream": stream}
+        try:
+            ledger = self._connection.execute(query("ledger/committed_position"), parameters).fetchone()
+            checkpoint = self._connection.execute(query("ledger/read_checkpoint"), parameters).fetchone()
+        except psycopg.Error as exc:
+            raise translate(exc) from exc
+        return Resume(
+            committed=Position(ledger[0], ledger[1]) if ledger else None,
+            digest=ledger[2] if ledger else "",
+            last_seq=ledger[3] if ledger else 0,
+            checkpoint=Position(checkpoint[0], checkpoint[1]) if checkpoint else None,
+            state=bytes(checkpoint[2]) if checkpoint else b"",
+        )
+
+    def digests(self, stream: str) -> list[tuple[int, str]]:
+        """Read the end offset and digest of every committed batch of a stream, in order."""
+        parameters = {"collector": self.collector, "stream": stream}
+        try:
+            return self._connection.execute(query("ledger/committed_digests"), parameters).fetchall()
+        except psycopg.Error as exc:
+            raise translate(exc) from exc
+
+    def register(self, instrument_keys: Sequence[str], day: date, unknown_max: int) -> list[InstrumentRef]:
+        """Return the instruments that keys mean on a day; see `instruments.register`."""
+        try:
+            return register(self._connection, instrument_keys, day, unknown_max=unknown_max)
+        except psycopg.Error as exc:
+            raise translate(exc) from exc
+
+    def recall(self, stream: str, first_seq: int, last_seq: int) -> tuple[list[InstrumentRef], Values]:
+        """Read the last tick of each instrument out of a range of committed records: shape (instruments, 28)."""
+        parameters = {"collector": self.collector, "stream": stream, "first_seq": first_seq, "last_seq": last_seq}
+        try:
+            found = self._connection.execute(query("ledger/last_ticks_of_records"), parameters).fetchall()
+        except psycopg.Error as exc:
+            raise translate(exc) from exc
+        refs = [InstrumentRef(row[2], row[0]) for row in found]
+        return refs, np.array([row[1:] for row in found], np.float64).reshape(len(found), len(TICK_COLUMN_NAMES))
+
+    def write(self, batch: Batch, stream: str) -> None:
+        """Commit a batch, once: one that is in the ledger already is not written again.
+
+        A row that the database rejects goes to `tickline.rejected_ticks` with the reason, and is
+        added to `batch.rejected`; the others are written.
+
+        Raises
+        ------
+        Retryable
+            The database is away or busy; the same batch may be written later.
+        StoreError
+            Anything else that is not the fault of a row.
+        LedgerBehindError
+            The database has lost batches of this stream: they come first, from the journal.
+        """
+        if stream in self._behind:
+            raise LedgerBehindError(self._behind.pop(stream))
+        blocks, values = batch.rows.encode(), batch.rows.values()
+        late = late_rows(values, newest_us=self._newest_us.get(stream, -math.inf), behind_us=LATE_US)
+        parts = {COPY_TICKS: values}
+        if late is not None:
+            parts = {COPY_TICKS: values[~late], COPY_LATE_TICKS: values[late]}
+        try:
+            try:
+                self._commit(batch, stream, parts, partial(self._copy_whole, blocks=blocks if late is None else None))
+            except psycopg.errors.UniqueViolation as exc:
+                if exc.diag.constraint_name != LEDGER_KEY:
+                    raise
+                if not self.has_committed(batch, stream):
+                    raise StoreError(
+                        f"collector {self.collector!r} has other records at {stream}/{batch.segment} "
+                        f"offset {batch.offset_start}: two journals were written under one name"
+                    ) from exc
+                log.info("batch was committed before segment=%s offset_start=%d", batch.segment, batch.offset_start)
+            except (psycopg.DataError, psycopg.IntegrityError) as exc:
+                log.warning("batch has a row that the database rejects, looking for it error=%s", exc)
+                batch.rejected += self._commit(batch, stream, parts, partial(self._copy_bisected, batch))
+            if late is not None:
+                self._settle_late_ticks()
+        except psycopg.Error as exc:
+            raise translate(exc) from exc
+        if len(values):
+            self._newest_us[stream] = max(self._newest_us.get(stream, -math.inf), float(values[:, 0].max()))
+        self._committed[stream] = Position(batch.segment, batch.offset_end)
+
+    def has_committed(self, batch: Batch, stream: str) -> bool:
+        """Whether exactly this batch is in the ledger, as after a connection that broke in the commit."""
+        row = self._connection.execute(
+            query("ledger/committed_batch"),
+            {
+                "collector": self.collector,
+                "segment": f"{stream}/{batch.segment}",
+                "offset_start": batch.offset_start,
+                "offset_end": batch.offset_end,
+                "digest": batch.digest,
+            },
+        ).fetchone()
+        return row is not None
+
+    def _commit(
+        self, batch: Batch, stream: str, parts: dict[str, Values], copy: Callable[[str, Values], list[RejectedTick]]
+    ) -> list[RejectedTick]:
+        """Write everything of a batch in one transaction; return the rows that the database rejected."""
+        values = batch.rows.values()
+        rejected: list[RejectedTick] = []
+        with self._connection.transaction():
+            # First, so that a second writer of the same records waits here, before it has copied anything.
+            write_ledger(self._connection, self.collector, stream, batch, values)
+            if len(values):
+                self._prepare(values)
+                if rejected := [row for part in parts.items() for row in copy(*part)]:
+                    correct_ledger(self._connection, self.collector, stream, batch, len(rejected))
+            write_findings(self._connection, self.collector, stream, batch, batch.rejected + rejected)
+            if batch.checkpoint is not None:
+                end = Position(batch.segment, batch.offset_end)
+                write_checkpoint(self._connection, self.collector, stream, end, batch.checkpoint)
+            # Last, since another collector waits for these rows; late ticks are in no bar before they are moved.
+            if len(on_time := parts[COPY_TICKS]):
+                touch(self._connection, on_time[:, 0])
+        return rejected
+
+    def _copy_whole(self, statement: str, values: Values, *, blocks: Iterable[bytes] | None) -> list[RejectedTick]:
+        """Copy rows, all or none; `blocks` are they where they are encoded already."""
+        self._copy(statement, blocks or encode_rows(values))
+        return []
+
+    def _copy(self, statement: str, blocks: Iterable[bytes]) -> None:
+        with self._connection.cursor().copy(statement) as copy:
+            copy.write(COPY_HEADER)
+            for block in blocks:
+                copy.write(block)
+            copy.write(COPY_TRAILER)
+
+    def _settle_late_ticks(self) -> None:
+        """Move what was committed apart to the other ticks; what a crash left of it comes at the next connection."""
+        self._connection.execute(query("ledger/settle_late_ticks"))
+
+    def _copy_bisected(self, batch: Batch, statement: str, values: Values) -> list[RejectedTick]:
+        """Copy what the database takes, halving what it does not; return the rows that it rejects."""
+        try:
+            with self._connection.transaction():
+                self._copy(statement, encode_rows(values))
+                return []
+        except (psycopg.DataError, psycopg.IntegrityError) as exc:
+            if len(values) > 1:
+                middle = len(values) // 2
+                halves = (values[:middle], values[middle:])
+                return [row for half in halves for row in self._copy_bisected(batch, statement, half)]
+            tick = dict(zip(TICK_COLUMN_NAMES, np.where(np.isnan(values[0]), None, values[0]), strict=True))
+            reason = exc.diag.message_primary or str(exc)
+            return [
+                RejectedTick(
+                    int(tick["seq"] or 0), batch.offset_end, int(tick["instrument_id"] or 0), tick, reason, exc.sqlstate
+                )
+            ]
+
+    def checkpoint(self, stream: str, position: Position, state: bytes) -> None:
+        """Store the state at a committed position, so that the next start need not rebuild it."""
+        if stream in self._behind:
+            raise LedgerBehindError(self._behind.pop(stream))
+        try:
+            write_checkpoint(self._connection, self.collector, stream, position, state)
+        except psycopg.Error as exc:
+            raise translate(exc) from exc
+
+    def _prepare(self, values: Values) -> None:
+        """Make room for days and note instruments that this database has not seen before."""
+        days = {int(day) for day in np.unique(values[:, 0] // DAY_US)}
+        for day in sorted(days - self._days):  # not the days between: a frame may be years off
+            at = utc_of_us(day * DAY_US)
+            self._connection.execute(query("shared/ensure_partitions"), {"start": at, "end": at})
+        self._days |= days
+        fresh = set(np.unique(values[:, 1].astype(np.int32)).tolist()) - self._active
+        if fresh:
+            self._connection.execute(
+                query("shared/note_active"),
+                {"instrument_ids": sorted(fresh), "first_seen": utc_of_us(values[:, 0].min())},
+            )
+            self._active |= fresh

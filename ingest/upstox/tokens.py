@@ -1,0 +1,97 @@
+"""Tokens: the access token in force, and where a new one comes from.
+
+A token ends at 03:30 IST. One that the vendor refused is not sent again for `RETRY_S`; meanwhile the
+environment and `.env`, where `tickline login` puts a new one, are looked at. The token appears in no
+log line and no error.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+from collections.abc import Iterator
+
+from ingest.env_file import ENV_FILE, read_env
+from ingest.errors import ConfigError
+from ingest.redaction import hide
+from ingest.settings import Settings, clean_token
+from ingest.time_source import TimeSource
+
+log = logging.getLogger(__name__)
+
+NAME = "UPSTOX_ACCESS_TOKEN"
+RETRY_S = 300.0  # the vendor has refused good tokens; asking twelve times an hour is no hammering
+
+
+class Tokens:
+    """The tokens of one process.
+
+    Parameters
+    ----------
+    settings
+        Hold the first token, and how often a new one is looked for.
+    timepiece
+        What time it is.
+
+    Raises
+    ------
+    ConfigError
+        If there is none.
+    """
+
+    def __init__(self, settings: Settings, timepiece: TimeSource) -> None:
+        self._timepiece = timepiece
+        self._poll_s = settings.token_poll_s
+        self._file = ENV_FILE.absolute()
+        self._current = settings.token().get_secret_value()
+        self._refused: dict[str, float] = {}  # token -> when, monotonic seconds
+        self._said = ""  # the one of which was said that it was refused
+        self._unread = ""  # why no new one can be read
+
+    def current(self) -> str:
+        """Return the token to send."""
+        return self._current
+
+    def refuse(self, token: str) -> None:
+        """Note that the vendor refused a token."""
+        self._refused[token] = self._timepiece.monotonic()
+
+    def is_news(self) -> bool:
+        """Whether it is to be said that the token was refused: once of each, whoever asks."""
+        said, self._said = self._said, self._current
+        return said != self._current
+
+    async def renewed(self) -> None:
+        """Wait until there is a token to try: a new one, or the old one when it has rested."""
+        while True:
+            if self._choose():
+                return
+            await self._timepiece.sleep(self._poll_s)
+
+    def _choose(self) -> bool:
+        now = self._timepiece.monotonic()
+        for token in self._candidates():
+            if now - self._refused.get(token, -RETRY_S) >= RETRY_S:
+                self._current = token
+                return True
+        return False
+
+    def _candidates(self) -> Iterator[str]:
+        """Yield what may be tried, the likeliest to be new first: a running process's environment never changes."""
+        for token in (self._stored(), os.environ.get(NAME), self._current):
+            if token:
+                yield token
+
+    def _stored(self) -> str | None:
+        """Return the token in `.env`; None: there is none, or none that can be read, which is said once."""
+        unread, token = "", None
+        try:
+            if given := read_env(self._file).get(NAME):
+                token = clean_token(given)
+                hide(token)
+        except (ConfigError, ValueError) as exc:
+            unread = str(exc)
+        if unread and unread != self._unread:
+            log.error("no new token can be read, trying again in_s=%g error=%s", self._poll_s, unread)
+        self._unread = unread
+        return token
