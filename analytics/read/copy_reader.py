@@ -174,7 +174,7 @@ class CopyReader:
                 wait([future], timeout=INTERRUPT_S)
             return future.result()
         except (asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.InternalClientError, OSError) as exc:
-            raise translated(exc) from exc
+            raise _of_asyncpg(exc) from exc
         except BaseException:
             future.cancel()
             raise
@@ -186,7 +186,7 @@ def read_frame(url: str, text: str) -> pl.DataFrame:
         return reader.read([[text]])[0][0]
 
 
-def translated(exc: Exception) -> StoreError:
+def _of_asyncpg(exc: Exception) -> StoreError:
     """Turn asyncpg's error into ours, by its SQLSTATE as `ingest.database.connections.translate` does."""
     state = getattr(exc, "sqlstate", None)
     try:

@@ -18,7 +18,7 @@ import psycopg
 from analytics.read.best_bars import best_minutes
 from analytics.read.copy_reader import CopyReader
 from analytics.schema import BARS, KEY
-from ingest.database.connections import Database, translate
+from ingest.database.connections import Database, translated
 from ingest.database.queries import query
 
 OFFICIAL, OURS, UNHEARD = "read/bars_official_1m", "read/bars_ticks_1m", "read/unheard_of_instruments"
@@ -90,10 +90,8 @@ class MinuteReader:
         rows = rows.filter(pl.col("close").is_not_null())
         newest = rows.group_by("instrument_id").agg(pl.col("bucket").max().alias("newest"))
         if new := sorted(set(newest["instrument_id"]) - set(self._names)):
-            try:
+            with translated():
                 found = self._connection.execute(query("read/instruments_by_id"), {"instrument_ids": new}).fetchall()
-            except psycopg.Error as exc:
-                raise translate(exc) from exc
             self._names |= dict(found)
         schema = {"instrument_id": pl.Int32, KEY: pl.String}
         names = pl.DataFrame(list(self._names.items()), schema=schema, orient="row")

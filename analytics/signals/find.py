@@ -25,7 +25,7 @@ from analytics.schema import KEY
 from analytics.signals.detection import SIGNALS, spikes
 from analytics.signals.live_detection import MINUTES, LiveDetector
 from analytics.signals.rules import Rules
-from ingest.database.connections import Database, check_schema, translate
+from ingest.database.connections import Database, check_schema, translated
 from ingest.database.queries import query
 from ingest.database.resolve import resolve
 
@@ -143,7 +143,7 @@ def store(connection: psycopg.Connection[Any], rules: Rules, fired: pl.DataFrame
         json.dumps({"text": row["reasons"]} | {name: row[name] for name in FIGURES if row[name] is not None})
         for row in onsets.iter_rows(named=True)
     ]
-    try:
+    with translated():
         rows = connection.execute(
             query("signals/write_signals"),
             {
@@ -157,8 +157,6 @@ def store(connection: psycopg.Connection[Any], rules: Rules, fired: pl.DataFrame
                 "reasons": reasons,
             },
         ).fetchall()
-    except psycopg.Error as exc:
-        raise translate(exc) from exc
     new = set(rows)
     return onsets.with_columns(
         trading_symbol=pl.Series([ids[key][1] for key in onsets[KEY]], dtype=pl.String),
@@ -168,10 +166,8 @@ def store(connection: psycopg.Connection[Any], rules: Rules, fired: pl.DataFrame
 
 def settle(connection: psycopg.Connection[Any], since: datetime, until: datetime) -> None:
     """Note what became of the signals since a time; `until` is where the bars end that are there by now."""
-    try:
+    with translated():
         connection.execute(query("signals/settle_signals"), {"since": since, "until": until})
-    except psycopg.Error as exc:
-        raise translate(exc) from exc
 
 
 def _last(bars: pl.DataFrame) -> datetime:
@@ -250,7 +246,5 @@ def _ids(connection: psycopg.Connection[Any], keys: list[str], day: date) -> dic
 
 def _rows(connection: psycopg.Connection[Any], name: str, **parameters: Any) -> list[tuple[Any, ...]]:
     """Return the rows of a query."""
-    try:
+    with translated():
         return connection.execute(query(name), parameters).fetchall()
-    except psycopg.Error as exc:
-        raise translate(exc) from exc

@@ -20,7 +20,7 @@ import psycopg
 
 from ingest.audit.report import StreamReport
 from ingest.audit.segment_check import SEQ_MAX, Segment, note_lost
-from ingest.database.connections import translate
+from ingest.database.connections import translated
 from ingest.errors import JournalError
 from ingest.journal.folder import is_stream, segment_name, segments_of
 from ingest.journal.reader import JournalReader
@@ -69,20 +69,20 @@ def verify_stream(
     before: Record | None = None
     pair = ""  # of the last connection
     unfinished = ""  # name of the segment before, if its end is not committed
-    with _translated():
+    with _readable():
         names = [segment_name(path) for path in segments_of(folder)]
     for name in names:
         if day is not None and not name.startswith(f"{day:%Y%m%d}"):
             continue
         show(name)
-        with _translated():
+        with _readable():
             reader = _open(folder, name, newest=name == names[-1])
         if reader is None:
             report.notes.append(f"{name}: deleted while the journal was read, its time was over")
             crc, before, unfinished = None, None, ""
             continue
         report.segments += 1
-        with _translated():
+        with _readable():
             segment = Segment(connection, report, name, reader, crc, before=before, pair=pair, advance=advance)
             segment.check()
         if unfinished and segment.batches:
@@ -90,7 +90,7 @@ def verify_stream(
         unfinished = segment.name if segment.unfinished else ""
         crc, before, pair = segment.crc, segment.before, segment.pair
     if before is not None and day is None:
-        with _translated():
+        with _readable():
             note_lost(connection, report, before.seq + 1, SEQ_MAX)
     return report
 
@@ -106,10 +106,9 @@ def _open(folder: Path, name: str, *, newest: bool) -> JournalReader | None:
 
 
 @contextmanager
-def _translated() -> Iterator[None]:
+def _readable() -> Iterator[None]:
     try:
-        yield
-    except psycopg.Error as exc:
-        raise translate(exc) from exc
+        with translated():
+            yield
     except OSError as exc:
         raise JournalError(f"journal cannot be read: {str(exc.filename)!r}: {exc.strerror}: make it usable") from exc

@@ -9,7 +9,7 @@ from typing import Any
 
 import psycopg
 
-from ingest.database.connections import translate
+from ingest.database.connections import translated
 from ingest.database.queries import query
 
 PROBLEMS_MAX = 20  # that are listed; all are counted
@@ -47,7 +47,7 @@ def verify_volumes(connection: psycopg.Connection[Any], day: date | None = None)
     StoreError
         If the database cannot be read.
     """
-    try:
+    with translated():
         rejected = {row[0] for row in connection.execute(query("audit/rejected_instruments"))}
         always = {"start": "-infinity", "end": "infinity"}
         dropped = {row[0] for row in connection.execute(query("shared/dropped_days"), always)}
@@ -58,8 +58,6 @@ def verify_volumes(connection: psycopg.Connection[Any], day: date | None = None)
                 yield VolumeReport(recorded, skipped="its ticks were dropped by retention")
             else:
                 yield _verify_day(connection, recorded, collectors, rejected)
-    except psycopg.Error as exc:
-        raise translate(exc) from exc
 
 
 def _verify_day(connection: psycopg.Connection[Any], day: date, collectors: int, rejected: set[int]) -> VolumeReport:

@@ -9,9 +9,7 @@ from collections.abc import Sequence
 from concurrent.futures import Future
 from datetime import UTC, datetime
 
-import psycopg
-
-from ingest.database.connections import HEAD, Database, revision, translate
+from ingest.database.connections import HEAD, Database, revision, translated
 from ingest.database.upgrade import upgrade
 from ingest.errors import ConfigError, Retryable, StoreError, TicklineError
 from ingest.settings import Settings
@@ -52,11 +50,8 @@ def make_ready(database: Database) -> None:
         If it is away, or its schema is not the one this program is written for.
     """
     database.bring_up()
-    try:
-        with database.connect() as connection:
-            found = revision(connection)
-    except psycopg.Error as exc:
-        raise translate(exc) from exc
+    with translated(), database.connect() as connection:
+        found = revision(connection)
     if found is None or (database.server is not None and found != HEAD):
         upgrade(database)
     database.check()

@@ -19,7 +19,7 @@ from ingest.database.server import roles
 from ingest.database.server.embedded import SUPERUSER, EmbeddedServer, embedded_server, url_under
 from ingest.database.server.user import check_home
 from ingest.database.settings import DatabaseSettings, Engine
-from ingest.database.translation import GRANT, UPGRADE, first_line, translate
+from ingest.database.translation import GRANT, UPGRADE, first_line, translate, translated
 from ingest.errors import ConfigError, SchemaError, StoreError
 
 __all__ = [
@@ -34,6 +34,7 @@ __all__ = [
     "recorded_engine",
     "revision",
     "translate",
+    "translated",
 ]
 
 HEAD = "0007"  # the revision that this program is written for

@@ -15,7 +15,7 @@ from typing import Any
 import psycopg
 from psycopg.rows import dict_row
 
-from ingest.database.connections import translate
+from ingest.database.connections import translated
 from ingest.database.queries import query
 from ingest.errors import ConfigError
 
@@ -91,7 +91,7 @@ def look_up(
         If the database refuses.
     """
     exact = {name: name.strip() for name in names}
-    try:
+    with translated():
         # Programs pass keys, which are found by an index; only the others need the names of all.
         found = _find(connection, "names/resolve_keys", {"instrument_keys": list(exact.values()), "on": on})
         spellings = [_spelling(name) for name in exact.values() if name not in found]
@@ -99,8 +99,6 @@ def look_up(
             found |= _find(connection, "names/resolve_names", {"spellings": spellings, "on": on})
         meant = {name: found.get(key) or found.get(_spelling(key)) or [] for name, key in exact.items()}
         unknown = {name: _unknown_text(connection, exact[name], on) for name, those in meant.items() if not those}
-    except psycopg.Error as exc:
-        raise translate(exc) from exc
     several = {name: _several_text(exact[name], those) for name, those in meant.items() if len(those) > 1}
     wrong = {name: (unknown | several)[name] for name in exact if name in unknown or name in several}
     return {name: those[0] for name, those in meant.items() if name not in wrong}, wrong

@@ -15,7 +15,7 @@ from typing import Any
 import psycopg
 from psycopg.rows import namedtuple_row
 
-from ingest.database.connections import Database, check_schema, translate
+from ingest.database.connections import Database, check_schema, translated
 from ingest.database.queries import query
 
 LOCK_TIMEOUT = "10s"  # readers of a day keep it from being dropped; writers wait behind the drop
@@ -79,14 +79,11 @@ def retain(database: Database, before: date, *, dry_run: bool = False) -> Iterat
     StoreError
         If the database cannot be read or written.
     """
-    try:
-        with database.connect(autocommit=True, row_factory=namedtuple_row) as connection:
-            check_schema(connection)
-            connection.execute(f"set lock_timeout = '{LOCK_TIMEOUT}'")
-            for found in connection.execute(query("shared/retainable_days"), {"before": before}).fetchall():
-                yield _retain_day(connection, found, dry_run=dry_run)
-    except psycopg.Error as exc:
-        raise translate(exc) from exc
+    with translated(), database.connect(autocommit=True, row_factory=namedtuple_row) as connection:
+        check_schema(connection)
+        connection.execute(f"set lock_timeout = '{LOCK_TIMEOUT}'")
+        for found in connection.execute(query("shared/retainable_days"), {"before": before}).fetchall():
+            yield _retain_day(connection, found, dry_run=dry_run)
 
 
 def _retain_day(connection: psycopg.Connection[Any], found: Any, *, dry_run: bool) -> DayReport:

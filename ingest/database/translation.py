@@ -5,7 +5,8 @@ Owns the table of codes. Must not know who asked.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 
 import psycopg
 from psycopg import errors
@@ -31,6 +32,15 @@ _CLASSES: dict[str, Callable[[str], StoreError]] = {
     "42883": SchemaError,  # no such function
     "3F000": SchemaError,  # no such schema
 }
+
+
+@contextmanager
+def translated() -> Iterator[None]:
+    """Raise errors of the database as ours; usable as a decorator too."""
+    try:
+        yield
+    except psycopg.Error as exc:
+        raise translate(exc) from exc
 
 
 def translate(exc: psycopg.Error) -> StoreError:

@@ -27,6 +27,7 @@ from ingest.database.connections import (
     recorded_engine,
     revision,
     translate,
+    translated,
 )
 from ingest.database.settings import Engine
 from ingest.errors import ConfigError, SchemaError, StoreError
@@ -103,22 +104,19 @@ def upgrade(database: Database, engine: Engine | None = None) -> list[str]:
         If the engine asked for is not to be had, or is not the one on record.
     """
     wanted = engine or database.wanted_engine
-    try:
-        with database.connect(autocommit=True) as conn:
-            conn.execute("select pg_advisory_lock(hashtextextended(%s, 0))", (UPGRADE_LOCK,))
-            before = revision(conn)
-            check_newer(before)
-            recorded = recorded_engine(conn)
-            if recorded is not None:
-                check_engine(recorded, wanted)
-            chosen = recorded or _choose_engine(conn, wanted)
-            if chosen == "timescale":
-                _update_extension(database)
-            applied = _migrate(database, chosen, before, first=recorded is None)
-            show_kept_bars(conn)  # also where an upgrade was killed before it came to that
-            return applied
-    except psycopg.Error as exc:
-        raise translate(exc) from exc
+    with translated(), database.connect(autocommit=True) as conn:
+        conn.execute("select pg_advisory_lock(hashtextextended(%s, 0))", (UPGRADE_LOCK,))
+        before = revision(conn)
+        check_newer(before)
+        recorded = recorded_engine(conn)
+        if recorded is not None:
+            check_engine(recorded, wanted)
+        chosen = recorded or _choose_engine(conn, wanted)
+        if chosen == "timescale":
+            _update_extension(database)
+        applied = _migrate(database, chosen, before, first=recorded is None)
+        show_kept_bars(conn)  # also where an upgrade was killed before it came to that
+        return applied
 
 
 def show_kept_bars(conn: psycopg.Connection[Any]) -> None:
@@ -161,25 +159,22 @@ def status(database: Database) -> Status:
     StoreError
         If it cannot be reached.
     """
-    try:
-        with database.connect() as conn:
-            engine, found = recorded_engine(conn), revision(conn)
-            made = engine if found is not None else None
-            size = conn.execute("select pg_database_size(current_database())").fetchone()
-            return Status(
-                database=conn.info.dbname,
-                place=f"embedded, {database.server.root}" if database.server else conn.info.host,
-                engine=engine,
-                server_version=conn.info.parameter_status("server_version") or "",
-                timescaledb_version=_timescaledb(conn)["installed_version"],
-                revision=found,
-                head=HEAD,
-                bytes=size[0] if size else 0,
-                relations=[] if made is None else _rows(conn, f"database/relation_sizes.{made}", RelationStatus),
-                jobs=_rows(conn, "database/jobs.timescale", JobStatus) if made == "timescale" else [],
-            )
-    except psycopg.Error as exc:
-        raise translate(exc) from exc
+    with translated(), database.connect() as conn:
+        engine, found = recorded_engine(conn), revision(conn)
+        made = engine if found is not None else None
+        size = conn.execute("select pg_database_size(current_database())").fetchone()
+        return Status(
+            database=conn.info.dbname,
+            place=f"embedded, {database.server.root}" if database.server else conn.info.host,
+            engine=engine,
+            server_version=conn.info.parameter_status("server_version") or "",
+            timescaledb_version=_timescaledb(conn)["installed_version"],
+            revision=found,
+            head=HEAD,
+            bytes=size[0] if size else 0,
+            relations=[] if made is None else _rows(conn, f"database/relation_sizes.{made}", RelationStatus),
+            jobs=_rows(conn, "database/jobs.timescale", JobStatus) if made == "timescale" else [],
+        )
 
 
 def script_location() -> Path:

@@ -15,9 +15,7 @@ from dataclasses import asdict, dataclass, field
 from datetime import UTC, date, datetime, timedelta
 from typing import Any, NamedTuple
 
-import psycopg
-
-from ingest.database.connections import connect, translate
+from ingest.database.connections import connect, translated
 from ingest.database.queries import query
 from ingest.errors import AuthorizationError, FeedError
 from ingest.market.time import IST_OFFSET_MS, MINUTE_MS
@@ -79,12 +77,10 @@ class Store:
 
     def _run(self, *statements: tuple[str, dict[str, Any]]) -> list[list[Any]]:
         with connect(self._url, application_name="tickline backfill") as connection:
-            try:
+            with translated():
                 cursors = [connection.execute(query(name), parameters) for name, parameters in statements]
                 found = [cursor.fetchall() if cursor.description else [(cursor.rowcount,)] for cursor in cursors]
                 connection.commit()
-            except psycopg.Error as exc:
-                raise translate(exc) from exc
             return found
 
     def tasks(self, start: datetime, end: datetime, instrument_ids: Sequence[int] | None = None) -> list[Task]:

@@ -18,7 +18,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import psycopg
 
-from ingest.database.connections import translate
+from ingest.database.connections import translated
 from ingest.database.queries import query
 from ingest.decode.frames import decode
 from ingest.errors import DecodeError, StoreError
@@ -78,13 +78,12 @@ def quarantined(connection: Connection, limit: int | None = None) -> tuple[list[
     StoreError
         If the database cannot be read.
     """
-    try:
+    with translated():
         rows = connection.execute(query("repair/quarantined_frames"), {"limit": limit}).fetchall()
-    except psycopg.Error as exc:
-        raise translate(exc) from exc
     return [Quarantined(*row[:-1]) for row in rows], rows[0][-1] if rows else 0
 
 
+@translated()
 def replay_quarantined(connection: Connection, *, unknown_keys_max: int) -> Outcome:
     """Write every frame in quarantine that can be decoded now; the others stay.
 
@@ -107,8 +106,6 @@ def replay_quarantined(connection: Connection, *, unknown_keys_max: int) -> Outc
         except (DecodeError, psycopg.DataError, psycopg.IntegrityError) as exc:
             outcome.refused += 1
             log.info("frame stays in quarantine segment=%s seq=%d reason=%s", frame.segment, frame.seq, exc)
-        except psycopg.Error as exc:
-            raise translate(exc) from exc
     return outcome
 
 

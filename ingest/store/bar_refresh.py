@@ -18,7 +18,7 @@ import numpy as np
 import psycopg
 from numpy.typing import NDArray
 
-from ingest.database.connections import connect, translate
+from ingest.database.connections import connect, translated
 from ingest.database.queries import query
 from ingest.market.time import utc_of_us
 
@@ -112,10 +112,8 @@ def bars_at_rest(url: str) -> Iterator[None]:
         If the database cannot be reached.
     """
     with connect(url, autocommit=True, application_name="tickline bars at rest") as connection:
-        try:
+        with translated():
             connection.execute(query("store/lock_bars_shared"))
-        except psycopg.Error as exc:
-            raise translate(exc) from exc
         yield
 
 
@@ -138,12 +136,9 @@ def _end_of_bars(end: datetime) -> datetime:
 
 @contextmanager
 def _refreshing(url: str) -> Iterator[Connection]:
-    with connect(url, autocommit=True, application_name="tickline bars") as connection:
-        try:
-            connection.execute(query("store/lock_bars"))
-            yield connection
-        except psycopg.Error as exc:
-            raise translate(exc) from exc
+    with connect(url, autocommit=True, application_name="tickline bars") as connection, translated():
+        connection.execute(query("store/lock_bars"))
+        yield connection
 
 
 def _refresh(connection: Connection, start: datetime, end: datetime) -> None:

@@ -23,7 +23,7 @@ import numpy as np
 import psycopg
 from numpy.typing import NDArray
 
-from ingest.database.connections import check_schema, connect, translate
+from ingest.database.connections import check_schema, connect, translate, translated
 from ingest.database.queries import query
 from ingest.errors import StoreError, TicklineError
 from ingest.market.shown_time import ist
@@ -198,11 +198,9 @@ class Writer:
     def resume(self, stream: str) -> Resume:
         """Read where a stream's ledger ends and its newest checkpoint."""
         parameters = {"collector": self.collector, "stream": stream}
-        try:
+        with translated():
             ledger = self._connection.execute(query("ledger/committed_position"), parameters).fetchone()
             checkpoint = self._connection.execute(query("ledger/read_checkpoint"), parameters).fetchone()
-        except psycopg.Error as exc:
-            raise translate(exc) from exc
         return Resume(
             committed=Position(ledger[0], ledger[1]) if ledger else None,
             digest=ledger[2] if ledger else "",
@@ -214,25 +212,19 @@ class Writer:
     def digests(self, stream: str) -> list[tuple[int, str]]:
         """Read the end offset and digest of every committed batch of a stream, in order."""
         parameters = {"collector": self.collector, "stream": stream}
-        try:
+        with translated():
             return self._connection.execute(query("ledger/committed_digests"), parameters).fetchall()
-        except psycopg.Error as exc:
-            raise translate(exc) from exc
 
     def register(self, instrument_keys: Sequence[str], day: date, unknown_max: int) -> list[InstrumentRef]:
         """Return the instruments that keys mean on a day; see `instruments.register`."""
-        try:
+        with translated():
             return register(self._connection, instrument_keys, day, unknown_max=unknown_max)
-        except psycopg.Error as exc:
-            raise translate(exc) from exc
 
     def recall(self, stream: str, first_seq: int, last_seq: int) -> tuple[list[InstrumentRef], Values]:
         """Read the last tick of each instrument out of a range of committed records: shape (instruments, 28)."""
         parameters = {"collector": self.collector, "stream": stream, "first_seq": first_seq, "last_seq": last_seq}
-        try:
+        with translated():
             found = self._connection.execute(query("ledger/last_ticks_of_records"), parameters).fetchall()
-        except psycopg.Error as exc:
-            raise translate(exc) from exc
         refs = [InstrumentRef(row[2], row[0]) for row in found]
         return refs, np.array([row[1:] for row in found], np.float64).reshape(len(found), len(TICK_COLUMN_NAMES))
 
@@ -258,7 +250,7 @@ class Writer:
         parts = {COPY_TICKS: values}
         if late is not None:
             parts = {COPY_TICKS: values[~late], COPY_LATE_TICKS: values[late]}
-        try:
+        with translated():
             try:
                 self._commit(batch, stream, parts, partial(self._copy_whole, blocks=blocks if late is None else None))
             except psycopg.errors.UniqueViolation as exc:
@@ -275,8 +267,6 @@ class Writer:
                 batch.rejected += self._commit(batch, stream, parts, partial(self._copy_bisected, batch))
             if late is not None:
                 self._settle_late_ticks()
-        except psycopg.Error as exc:
-            raise translate(exc) from exc
         if len(values):
             self._newest_us[stream] = max(self._newest_us.get(stream, -math.inf), float(values[:, 0].max()))
         self._committed[stream] = Position(batch.segment, batch.offset_end)
@@ -356,10 +346,8 @@ class Writer:
         """Store the state at a committed position, so that the next start need not rebuild it."""
         if stream in self._behind:
             raise LedgerBehindError(self._behind.pop(stream))
-        try:
+        with translated():
             write_checkpoint(self._connection, self.collector, stream, position, state)
-        except psycopg.Error as exc:
-            raise translate(exc) from exc
 
     def _prepare(self, values: Values) -> None:
         """Make room for days and note instruments that this database has not seen before."""

@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 
 import psycopg
 
-from ingest.database.connections import translate
+from ingest.database.connections import translated
 from ingest.database.queries import query
 from ingest.database.resolve import KNOWN_WITHIN_DAYS
 from ingest.universe.master_rows import IST, UNPACKED_BYTES_MAX, MasterRow, OddRows, read_master
@@ -65,33 +65,28 @@ def load_master(
     columns = ", ".join(MasterRow._fields)
     odd, rows = OddRows(), 0
     found = read_master(BytesIO(data), odd, unpacked_bytes_max=unpacked_bytes_max)
-    try:
-        with connection.transaction():
-            connection.execute(query("universe/create_master_rows"))
-            with connection.cursor().copy(f"copy master_rows ({columns}) from stdin") as copy:
-                for rows, row in enumerate(found, 1):  # noqa: B007  the count is used below
-                    copy.write_row(row)
-            connection.execute("analyze master_rows")
-            terms = {
-                "known_at": _known_at(connection, loaded_at),
-                "known_within_days": KNOWN_WITHIN_DAYS,
-                "moved_within_days": MOVED_WITHIN_DAYS,
-                "listed_keys": odd.keys,
-            }
-            for step in (
-                "universe/adopt_instruments",
-                "universe/move_expiries",
-                "universe/keep_instrument_terms",
-                "universe/merge_master_rows",
-            ):
-                connection.execute(query(step), terms)
-            unnamed = connection.execute(query("universe/unnamed_instruments")).fetchone()
-            connection.execute(query("universe/end_instruments"), terms)
-            connection.execute(
-                query("universe/note_master_load"), {"source": source, "rows": rows, "loaded_at": loaded_at}
-            )
-    except psycopg.Error as exc:
-        raise translate(exc) from exc
+    with translated(), connection.transaction():
+        connection.execute(query("universe/create_master_rows"))
+        with connection.cursor().copy(f"copy master_rows ({columns}) from stdin") as copy:
+            for rows, row in enumerate(found, 1):  # noqa: B007  the count is used below
+                copy.write_row(row)
+        connection.execute("analyze master_rows")
+        terms = {
+            "known_at": _known_at(connection, loaded_at),
+            "known_within_days": KNOWN_WITHIN_DAYS,
+            "moved_within_days": MOVED_WITHIN_DAYS,
+            "listed_keys": odd.keys,
+        }
+        for step in (
+            "universe/adopt_instruments",
+            "universe/move_expiries",
+            "universe/keep_instrument_terms",
+            "universe/merge_master_rows",
+        ):
+            connection.execute(query(step), terms)
+        unnamed = connection.execute(query("universe/unnamed_instruments")).fetchone()
+        connection.execute(query("universe/end_instruments"), terms)
+        connection.execute(query("universe/note_master_load"), {"source": source, "rows": rows, "loaded_at": loaded_at})
     if unnamed is not None and unnamed[0]:
         log.warning(
             "ticks that were recorded long before this list keep their key for a name: it may have meant other "
@@ -112,10 +107,8 @@ def _known_at(connection: psycopg.Connection[Any], loaded_at: datetime | None) -
 def unnamed(connection: psycopg.Connection[Any], instrument_ids: Collection[int]) -> tuple[int, str]:
     """Return how many of some instruments no list has named, and the key of one."""
     given = {"instrument_ids": list(instrument_ids)}
-    try:
+    with translated():
         row = connection.execute(query("universe/unnamed_of_instruments"), given).fetchone()
-    except psycopg.Error as exc:
-        raise translate(exc) from exc
     assert row is not None
     return int(row[0]), str(row[1])
 
