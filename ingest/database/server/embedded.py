@@ -37,6 +37,7 @@ from ingest.errors import ConfigError, Retryable, StoreError
 log = logging.getLogger(__name__)
 
 DATABASE = "tickline"
+PORT = "5432"  # the name of the socket, unless the settings of a server say otherwise
 SUPERUSER = "postgres"  # made by initdb; see `ingest.database.server.roles` for what it is used for
 LOG_BYTES_MAX = 8 * 2**20  # the server's log is put aside (one generation) when a start finds it larger
 READY_SECONDS_MAX = 300.0  # replaying max_wal_size after a crash takes a minute on a slow disk
@@ -44,7 +45,7 @@ CLOSE_SECONDS_MAX = 5.0  # a start that takes longer is not waited for at the en
 POLL_S = 0.02
 PING_SECONDS_MAX = 3  # of one question to a server that does not answer
 # What PGPORT, PGHOSTADDR, PGSSLMODE, PGSERVICE and others of the environment would say of the way to another server.
-WAY = "port=5432&hostaddr=&sslmode=disable&sslnegotiation=postgres&gssencmode=disable&channel_binding=disable"
+WAY = "hostaddr=&sslmode=disable&sslnegotiation=postgres&gssencmode=disable&channel_binding=disable"
 WAY += "&require_auth=&requirepeer=&target_session_attrs=any"
 
 _open: set[EmbeddedServer] = set()  # the uses of this process, for `revive`
@@ -56,6 +57,7 @@ class EmbeddedServer:
     def __init__(self, root: Path, socket_dir: Path, users: BinaryIO) -> None:
         self.root = root
         self.socket_dir = socket_dir
+        self.port = PORT
         self._users: BinaryIO | None = users
         self._pid = os.getpid()
         atexit.register(self.close)  # a program that fails half way leaves no server behind
@@ -69,7 +71,7 @@ class EmbeddedServer:
 
     def url(self, dbname: str = DATABASE, *, user: str = roles.OWNER) -> str:
         """Return the libpq URL of a database of this server, for its owner or another role."""
-        return _url(self.socket_dir, dbname, user)
+        return _url(self.socket_dir, dbname, user, self.port)
 
     @property
     def pid(self) -> int | None:
@@ -167,7 +169,7 @@ def url_under(home: Path, *, timescaledb_dir: Path | None = None, use_timescaled
         If `embedded_server` could not follow these settings.
     """
     _files(timescaledb_dir, use_timescaledb)
-    return _url(postmaster.socket_folder(_root(home)), DATABASE, roles.OWNER)
+    return _url(postmaster.socket_folder(_root(home)), DATABASE, roles.OWNER, PORT)
 
 
 def embedded_server(
@@ -208,6 +210,7 @@ def embedded_server(
             users = (root / "users.lock").open("ab")
             fcntl.flock(users, fcntl.LOCK_SH)
             server = EmbeddedServer(root, postmaster.socket_folder(root), users)
+            server.port = (settings or {}).get("port", PORT)
             try:
                 _bring_up(server, files, settings or {})
             except BaseException:
@@ -246,8 +249,8 @@ def _unusable(folder: Path, error: OSError | RuntimeError) -> ConfigError:
     return ConfigError(f"folder {str(folder)!r} cannot be used: {what}: set TICKLINE_HOME to a folder of yours")
 
 
-def _url(socket_dir: Path, dbname: str, user: str) -> str:
-    return f"postgresql://{user}@/{quote(dbname)}?host={quote(str(socket_dir), safe='')}&{WAY}"
+def _url(socket_dir: Path, dbname: str, user: str, port: str) -> str:
+    return f"postgresql://{user}@/{quote(dbname)}?host={quote(str(socket_dir), safe='')}&port={port}&{WAY}"
 
 
 def _bring_up(server: EmbeddedServer, files: timescaledb.Files | None, settings: Mapping[str, str]) -> None:
