@@ -1,1 +1,1 @@
-"""The market: Indian time, the trading calendar, the state of a segment. Pure; must not know the vendor's API."""
+"""The market: Indian time, the trading calendar, segment states. Pure; must not know the vendor's API."""

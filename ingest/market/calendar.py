@@ -1,10 +1,10 @@
-"""Session calendar: which state a segment is in at a time. Pure.
+"""Trading calendar: the state of a segment at a given time. Pure.
 
-Hours of a day come, in this order, from the vendor's timings of that day, from the vendor's list of
-holidays (which holds special sessions too, as Muhurat), and from the built-in table of NSE. The
-vendor's `market_info` frames are nearer to the truth than any of them: see `state_of_status`.
+The hours of a day come from the first source that has them: the vendor's timings for that day, the
+vendor's list of holidays (which includes special sessions such as Muhurat), the built-in NSE table.
+The feed's `market_info` frames are more reliable than all three: see `state_of_status`.
 
-    PRE_OPEN ──► OPEN ──► AUCTION ──► CLOSED        shares, since there is a closing auction
+    PRE_OPEN ──► OPEN ──► AUCTION ──► CLOSED        shares, since the closing auction was introduced
     PRE_OPEN ──► OPEN ──────────────► CLOSED        everything else
 
 Sources: UPSTOX V3, sections 4 (session times) and 7 (timings, holidays).
@@ -20,13 +20,13 @@ from typing import NamedTuple
 
 from ingest.market.time import market_day, moment
 
-SEGMENTS_MAX = 100  # names in one frame, and in memory; the vendor names eleven, and gives two lists of words beside
+SEGMENTS_MAX = 100  # per frame and in memory; the vendor has eleven segments and two more maps of words
 
 
 SATURDAY = 5
-SEARCH_DAYS_MAX = 15  # the longest run of days without a session is under a week
+SEARCH_DAYS_MAX = 15  # the longest run of days without a session is shorter than a week
 PRE_OPEN = timedelta(minutes=15)
-AUCTION = timedelta(minutes=15)  # before the close, F&O stocks leave continuous trading
+AUCTION = timedelta(minutes=15)  # before the close, when F&O stocks leave continuous trading
 AUCTION_SINCE = date(2026, 8, 3)
 FUTURES_PRE_OPEN_SINCE = date(2025, 12, 8)
 
@@ -42,9 +42,9 @@ EXCHANGES = {
     "BCD_FO": "BCD",
     "MCX_FO": "MCX",
     "MCX_INDEX": "MCX",
-    "NSE_COM": "MCX",  # not in the vendor's timings; keeps the hours of MCX
+    "NSE_COM": "MCX",  # not in the vendor's timings; trades in MCX hours
 }
-# Weekdays on which NSE is closed, as it announced them, for when the vendor cannot be asked.
+# Weekdays on which NSE is closed, as announced by NSE; used when the vendor cannot be reached.
 HOLIDAYS = frozenset(
     date(2026, month, day)
     for month, days in {1: (15, 26), 3: (3, 26, 31), 4: (3, 14), 5: (1, 28), 6: (26,), 9: (14,), 10: (2, 20)}.items()
@@ -53,7 +53,7 @@ HOLIDAYS = frozenset(
 
 
 class SegmentState(Enum):
-    """What a segment does."""
+    """State of a segment."""
 
     CLOSED = "closed"
     PRE_OPEN = "pre-open"
@@ -62,14 +62,14 @@ class SegmentState(Enum):
 
 
 class Hours(NamedTuple):
-    """Trading of an exchange on a day, [opens, closes), aware UTC."""
+    """Trading hours of an exchange on a day, [opens, closes), aware UTC."""
 
     opens: datetime
     closes: datetime
 
 
 class Change(NamedTuple):
-    """A segment takes a state."""
+    """A change of a segment's state."""
 
     at: datetime
     state: SegmentState
@@ -78,7 +78,7 @@ class Change(NamedTuple):
 # Values of the feed's MarketStatus, section 3.
 _STATUSES = (
     SegmentState.PRE_OPEN,  # PRE_OPEN_START
-    SegmentState.PRE_OPEN,  # PRE_OPEN_END: the auction is over, trading begins at the open
+    SegmentState.PRE_OPEN,  # PRE_OPEN_END: the auction is over, trading starts at the open
     SegmentState.OPEN,
     SegmentState.CLOSED,
     SegmentState.AUCTION,  # CLOSING_START
@@ -87,7 +87,7 @@ _STATUSES = (
 
 
 def state_of_status(status: int) -> SegmentState:
-    """Return the state that a `MarketStatus` of a `market_info` frame means; an unknown one is taken as open."""
+    """Return the segment state for a `MarketStatus` of a `market_info` frame; an unknown status counts as open."""
     return _STATUSES[status] if 0 <= status < len(_STATUSES) else SegmentState.OPEN
 
 
@@ -99,7 +99,7 @@ def usual_hours(exchange: str, day: date) -> Hours | None:
         case "CDS" | "BCD":
             opens, closes = time(9), time(17)
         case "MCX":
-            opens, closes = time(9), time(23, 55)  # 23:30 in the American summer: open too long does no harm
+            opens, closes = time(9), time(23, 55)  # 23:30 in US summer time; being open too long does no harm
         case "NFO" | "BFO":
             opens, closes = time(9, 15), time(15, 40) if day >= AUCTION_SINCE else time(15, 30)
         case _:
@@ -109,17 +109,17 @@ def usual_hours(exchange: str, day: date) -> Hours | None:
 
 @dataclass(frozen=True, slots=True)
 class Calendar:
-    """When segments trade.
+    """Trading hours of all segments.
 
     Parameters
     ----------
     days
-        What the vendor said of a day: exchange -> hours. A day without an exchange is its holiday;
-        a day that is not there has the built-in hours.
+        The vendor's answer for a day: exchange -> hours. An exchange missing from a day has a holiday;
+        a missing day has the built-in hours.
     closed
-        Exchanges that a holiday closes without saying anything of the others.
+        Exchanges closed by a holiday that says nothing about the other exchanges.
     fetched_at
-        When the vendor was asked last; None: never, all is built in.
+        When the vendor was last asked; None: never, everything is built in.
     """
 
     days: Mapping[date, Mapping[str, Hours]] = field(default_factory=dict)
@@ -127,14 +127,14 @@ class Calendar:
     fetched_at: datetime | None = None
 
     def hours(self, segment: str, day: date) -> Hours | None:
-        """Return when a segment trades on an Indian day; None: it does not."""
+        """Return the trading hours of a segment on an Indian day; None if it does not trade."""
         exchange = EXCHANGES.get(segment, "NSE")
         if day in self.days:
             return self.days[day].get(exchange)
         return None if exchange in self.closed.get(day, ()) else usual_hours(exchange, day)
 
     def changes(self, segment: str, day: date) -> list[Change]:
-        """Return the states that a segment takes on a day, in order; before the first it is closed."""
+        """Return the state changes of a segment on a day, in order; before the first it is closed."""
         if (hours := self.hours(segment, day)) is None:
             return []
         exchange = EXCHANGES.get(segment, "NSE")
@@ -148,7 +148,7 @@ class Calendar:
         return found
 
     def state(self, segment: str, at: datetime) -> SegmentState:
-        """Return the state of a segment, as the calendar has it, at an aware time."""
+        """Return the state of a segment at an aware time, according to the calendar."""
         state = SegmentState.CLOSED
         for change in self.changes(segment, market_day(at)):
             if change.at <= at:
@@ -156,7 +156,7 @@ class Calendar:
         return state
 
     def next_change(self, segment: str, at: datetime) -> Change | None:
-        """Return the first change after a time; None: none within two weeks."""
+        """Return the first change after a time; None if there is none within two weeks."""
         today = market_day(at)
         for ahead in range(SEARCH_DAYS_MAX):
             for change in self.changes(segment, today + timedelta(days=ahead)):
@@ -165,9 +165,9 @@ class Calendar:
         return None
 
     def contract_day(self, at: datetime, segment: str = "NSE_FO") -> date:
-        """Return the day whose contracts are wanted: today's until the segment's close, then tomorrow's.
+        """Return the day whose contracts are wanted: today until the segment's close, then tomorrow.
 
-        So a contract is left at the close of its last day, whatever hour that day closes at.
+        So a contract is dropped at the close of its last day, at whatever hour that day closes.
         """
         today = market_day(at)
         hours = self.hours(segment, today)

@@ -1,15 +1,15 @@
-"""Segments: what each is doing now, by the feed's own word where it holds, else by the calendar. Pure.
+"""Current state of each segment: from the feed while its word is valid, otherwise from the calendar. Pure.
 
-`market_info` frames are nearer to the truth than any calendar, but they come when the connection
-opens and at changes only. A word of this afternoon, heard by a connection that then died, says
-nothing of the evening. So what the feed said of a segment holds until the calendar expects that
-segment's next change; a feed that repeats itself later is believed anew, as on a day on which the
-exchange trades longer than planned. What it says of a time at which the calendar has the segment closed
-holds for two hours at most: the next change may be tomorrow's, and who missed the last word of the day
-would wait for data all night.
+`market_info` frames are more reliable than any calendar, but they come only when a connection opens
+and when a state changes. What a connection heard in the afternoon before it died says nothing about
+the evening. So a state from the feed is valid until the calendar expects that segment's next change.
+If the feed repeats the state later, it is valid again, for example when the exchange trades longer
+than planned. A state other than closed, at a time when the calendar has the segment closed, is valid
+for two hours at most: the next change may be tomorrow, and a collector that missed the last message
+of the day would wait for data all night.
 
-All times are the feed's (`currentTs`), aware UTC: hosts are seconds off, and a simulator plays
-another day. The time between two frames is to be added by the caller.
+All times are the feed's (`currentTs`), aware UTC: host clocks are seconds off, and a simulator plays
+another day. The caller adds the time that has passed since the last frame.
 """
 
 from __future__ import annotations
@@ -19,19 +19,19 @@ from datetime import datetime, timedelta
 
 from ingest.market.calendar import SEGMENTS_MAX, Calendar, SegmentState, state_of_status
 
-# The exchange's post-close session ends half an hour after the cash market's close (16:00); the recorded
-# session of 15 Dec 2025 has trades of shares 14 minutes and of options 2 minutes after theirs.
+# The exchange's post-close session ends half an hour after the cash market's close (16:00). In the recorded
+# session of 15 Dec 2025 shares traded until 14 minutes, options until 2 minutes after their close.
 LINGER = timedelta(minutes=30)
 UNPLANNED = timedelta(hours=2)
 
 
 class SegmentStates:
-    """The states of segments, kept by whoever reads the feed."""
+    """The states of segments; owned by the reader of the feed."""
 
     def __init__(self, calendar: Calendar) -> None:
         self.calendar = calendar
-        self._heard: dict[str, tuple[SegmentState, datetime | None]] = {}  # state, until when that holds
-        self._closed_at: dict[str, datetime] = {}  # when the feed said so, of what was not closed until then
+        self._heard: dict[str, tuple[SegmentState, datetime | None]] = {}  # state, valid until
+        self._closed_at: dict[str, datetime] = {}  # when the feed reported a close of a segment that was not closed
 
     def hear(self, statuses: Mapping[str, int], at: datetime) -> list[str]:
         """Take the `segmentStatus` of a `market_info` frame; return the segments whose state it changes.
@@ -39,7 +39,7 @@ class SegmentStates:
         Parameters
         ----------
         statuses
-            Segment -> `MarketStatus`, as `Frames.segment_status` has it.
+            Segment -> `MarketStatus`, as in `Frames.segment_status`.
         at
             The frame's time.
         """
@@ -60,14 +60,14 @@ class SegmentStates:
         return changed
 
     def state(self, segment: str, at: datetime) -> SegmentState:
-        """Return what a segment is doing."""
+        """Return the current state of a segment."""
         state, until = self._heard.get(segment, (None, None))
         if state is None or (until is not None and at >= until):
             return self.calendar.state(segment, at)
         return state
 
     def may_speak(self, segments: Iterable[str], at: datetime) -> bool:
-        """Whether data of any of some segments may come: they are not closed, or closed within `LINGER`.
+        """Return whether data may come for any of the segments: it is not closed, or closed less than `LINGER` ago.
 
         Silence is a fault only of a segment that is OPEN: in an auction most shares are silent.
         """
@@ -79,7 +79,7 @@ class SegmentStates:
         )
 
     def speaks_next(self, segments: Iterable[str], at: datetime) -> datetime | None:
-        """Return when the first of some segments leaves CLOSED next, by the calendar; None: not within two weeks."""
+        """Return when the first of the segments leaves CLOSED, by the calendar; None: not within two weeks."""
         starts = []
         for segment in segments:
             before, change = self.calendar.state(segment, at), self.calendar.next_change(segment, at)

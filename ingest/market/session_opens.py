@@ -1,10 +1,10 @@
-"""Opens: when sessions begin, by the word of the feed and by the vendor's calendar. Pure.
+"""Session opens: when sessions begin, according to the feed and to the vendor's calendar. Pure.
 
-The usual hours are the database's (`tickline.session_open`). What is found here goes there, and it keeps what
-differs: a session on a Sunday evening has its own auction and open.
+The database knows the usual hours (`tickline.session_open`). The opens found here are sent to it, and it stores
+those that differ: a session on a Sunday evening has its own auction and open.
 
-A pre-open session lasts a quarter of an hour on the clock, and `market_info` frames say that it is on: so the
-session opens with the next quarter. On a day with usual hours those are believed, but where the feed speaks of a
+A pre-open session lasts a quarter of an hour by the clock, and `market_info` frames say that it is on; so the
+session opens at the next quarter. On a day with usual hours the usual hours count, unless the feed reports a
 pre-open long after them, as on the evening of a holiday that the calendar does not know.
 """
 
@@ -19,11 +19,11 @@ from ingest.market.time import market_day
 
 QUARTER = timedelta(minutes=15)
 LATE_WORD = timedelta(minutes=1)  # a status may be repeated for seconds after it has changed
-NOT_USUAL = timedelta(hours=1)  # behind the usual open: a pre-open then is of another session
+NOT_USUAL = timedelta(hours=1)  # after the usual open: a pre-open that late belongs to another session
 
 
 class SessionOpen(NamedTuple):
-    """A segment's session, and when it opens."""
+    """When the session of a segment opens."""
 
     segment: str
     day: date  # market-local
@@ -31,25 +31,25 @@ class SessionOpen(NamedTuple):
 
 
 class Opens:
-    """What the feed has said of today's sessions.
+    """What the feed has said about today's sessions.
 
     Parameters
     ----------
     dumped
-        Of an earlier one, as `dump` returns it.
+        State of an earlier instance, as returned by `dump`.
     """
 
     def __init__(self, dumped: Mapping[str, Sequence[str]] | None = None) -> None:
-        # Segment -> the day of which the feed has spoken, and when its session opens; "": it has opened, as usual.
+        # Segment -> the day the feed last spoke of, and when its session opens; "": it has opened at the usual time.
         self._heard: dict[str, tuple[str, str]] = {key: (day, at) for key, (day, at) in (dumped or {}).items()}
 
     def hear(self, statuses: Mapping[str, int], at: datetime) -> list[SessionOpen]:
-        """Take the `segmentStatus` of a `market_info` frame; return what it says of opens.
+        """Take the `segmentStatus` of a `market_info` frame; return the opens that follow from it.
 
         Parameters
         ----------
         statuses
-            Segment -> `MarketStatus`, as `Frames.segment_status` has it.
+            Segment -> `MarketStatus`, as in `Frames.segment_status`.
         at
             The frame's time, aware UTC.
         """
@@ -77,13 +77,13 @@ class Opens:
 
 
 def _may_open(segment: str, day: date, at: datetime) -> bool:
-    """Whether a pre-open at a time is believed."""
+    """Return whether a pre-open at this time is believed."""
     hours = usual_hours(EXCHANGES.get(segment, "NSE"), day)
     return hours is None or hours.opens + NOT_USUAL <= at < hours.closes
 
 
 def opens_of(calendar: Calendar) -> list[SessionOpen]:
-    """Return the opens of the days that the vendor has named hours for."""
+    """Return the opens of the days for which the vendor has given hours."""
     return [
         SessionOpen(segment, day, hours.opens)
         for day in calendar.days

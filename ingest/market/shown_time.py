@@ -1,18 +1,18 @@
-"""Times as they are shown: India's for people, UTC in ISO 8601 for programs. Pure.
+"""Times as shown to users: Indian time for people, UTC in ISO 8601 for programs. Pure.
 
-Every time that a person reads on a terminal goes through `ist`: messages, logs, tables of text. Frames are written
-by `analytics.cli.output`, in the same two ways.
+Every time that a person reads on a terminal goes through `ist`: messages, logs, text tables. Frames are written by
+`analytics.cli.output` in the same two ways.
 """
 
 from __future__ import annotations
 
 from datetime import UTC, date, datetime, timedelta, timezone
 
-INDIA = timezone(timedelta(hours=5, minutes=30), "IST")  # one zone and no summer time
+INDIA = timezone(timedelta(hours=5, minutes=30), "IST")  # one zone, no summer time
 
 
 def ist(at: datetime) -> str:
-    """Return an aware time as a person reads it, with the fraction of a second where there is one.
+    """Return an aware time as people read it, with the fraction of a second if it has one.
 
     Examples
     --------
@@ -24,7 +24,7 @@ def ist(at: datetime) -> str:
 
 
 def iso(at: date) -> str:
-    """Return a day or an aware time in ISO 8601, a time in UTC.
+    """Return a day or an aware time in ISO 8601; times in UTC.
 
     Examples
     --------
@@ -37,5 +37,5 @@ def iso(at: date) -> str:
 
 
 def jsonable(value: object) -> str:
-    """Return what JSON does not know as text: for `json.dumps(..., default=jsonable)`."""
+    """Return as text what JSON cannot represent, for `json.dumps(..., default=jsonable)`."""
     return iso(value) if isinstance(value, date) else str(value)

@@ -1,13 +1,13 @@
-"""Indian market time: the constants and the conversions, each once. Pure.
+"""Indian market time: constants and conversions, each defined once. Pure.
 
-IST is UTC+05:30 the whole year. Milliseconds since the epoch are those of the feed, microseconds those of rows.
+IST is UTC+05:30 all year. The feed counts milliseconds since the epoch, rows count microseconds.
 """
 
 from __future__ import annotations
 
 from datetime import UTC, date, datetime, time, timedelta
 
-# A currentTs outside of these is not a time of this market (2010 to 2100).
+# A currentTs outside these limits is not a time of this market (2010 to 2100).
 CURRENT_MS_MIN = 1_262_304_000_000
 CURRENT_MS_MAX = 4_102_444_800_000
 MINUTE_MS = 60_000
@@ -27,5 +27,5 @@ def market_day(at: datetime) -> date:
 
 
 def moment(day: date, at: time) -> datetime:
-    """Return an Indian time of a day as aware UTC."""
+    """Return a time of an Indian day as aware UTC."""
     return datetime.combine(day, at, UTC) - IST

@@ -1,1 +1,1 @@
-"""The nouns: tick columns, frames and updates, journal records, findings beside the rows. Pure data."""
+"""Data types: tick columns, frames and updates, journal records, findings stored beside the ticks. Pure data."""

@@ -1,6 +1,6 @@
-"""Nouns of the feed: frames, updates, and their modes. Pure data.
+"""Data types of the feed: frames, updates and their modes. Pure data.
 
-What a field means is in the feed document, sections 3 to 5.
+The feed document, sections 3 to 5, says what each field means.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ import numpy as np
 from ingest.errors import DecodeError
 from ingest.model.ticks import CARRIED_NAMES, Floats, Integers, Mask
 
-# One group of fields that a frame either holds whole or not at all; None is "not sent".
+# A group of fields that a frame either has in full or not at all; None is "not sent".
 Depth = tuple[float, int, float, int, float, float]  # bid, bid_qty, ask, ask_qty, tbq, tsq
 Greeks = tuple[float, float, float, float, float]  # delta, gamma, theta, vega, rho
 DayCandle = tuple[int, float, float, float]  # start (epoch ms), open, high, low
@@ -38,7 +38,7 @@ class Mode(IntEnum):
     FULL_D30 = 3
 
 
-# How a user and the vendor's subscription request spell the modes.
+# Spelling of the modes for users and in the vendor's subscription request.
 MODE_NAMES: dict[str, Mode] = {
     "ltpc": Mode.LTPC,
     "option_greeks": Mode.OPTION_GREEKS,
@@ -48,7 +48,7 @@ MODE_NAMES: dict[str, Mode] = {
 
 
 class Update(NamedTuple):
-    """What one frame says of one instrument, as sent: 0 is "zero or not sent"."""
+    """One frame's update of one instrument, as sent: 0 is "zero or not sent"."""
 
     instrument_key: str
     mode: int
@@ -66,7 +66,7 @@ class Update(NamedTuple):
 
 
 class Candles(NamedTuple):
-    """Candles of many updates by column, as sent."""
+    """Candles of many updates as columns, as sent."""
 
     open: Floats
     high: Floats
@@ -77,7 +77,7 @@ class Candles(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Updates:
-    """Many updates by column, in order of arrival, as sent: 0 is "zero or not sent"."""
+    """Many updates as columns, in order of arrival, as sent: 0 is "zero or not sent"."""
 
     keys: list[str]
     mode: Integers
@@ -88,10 +88,10 @@ class Updates:
     has_depth: Mask
     has_greeks: Mask
     has_day_candle: Mask
-    day_start_ms: Integers  # of the day's candle
-    minute_ms: Integers  # start of the minute of the last minute's candle; 0: not sent
-    minute_row: Integers  # where that candle is in `Frames.candles`
-    carried: Floats  # shape (updates, 18), columns as `CARRIED_NAMES`; of a group not sent it holds anything
+    day_start_ms: Integers  # of the day candle
+    minute_ms: Integers  # start of the minute of the last minute candle; 0: not sent
+    minute_row: Integers  # row of that candle in `Frames.candles`
+    carried: Floats  # shape (updates, 18), columns as `CARRIED_NAMES`; undefined for a group that was not sent
 
     def __len__(self) -> int:
         return len(self.keys)
@@ -101,12 +101,12 @@ class Updates:
         return Updates(*(getattr(self, name)[start:stop] for name in self.__slots__))
 
     def only(self, indices: Integers) -> Updates:
-        """Return some of the updates."""
+        """Return the updates at the given indices."""
         columns = (getattr(self, name)[indices] for name in self.__slots__[1:])
         return Updates([self.keys[index] for index in indices.tolist()], *columns)
 
     def one(self, index: int) -> Update:
-        """Return one update by itself, with plain values."""
+        """Return a single update with plain values."""
         value = dict(zip(CARRIED_NAMES, self.carried[index].tolist(), strict=True))
         depth = (
             value["bid"], int(value["bid_qty"]), value["ask"], int(value["ask_qty"]), value["tbq"], value["tsq"],
@@ -122,15 +122,15 @@ class Updates:
 
 @dataclass(frozen=True, slots=True)
 class Frames:
-    """Decoded FeedResponses, in the order in which they were given."""
+    """Decoded FeedResponses, in the order given."""
 
     type: Integers
     current_ms: Integers  # server time, epoch milliseconds
-    ends: Integers  # shape (frames + 1,): the updates of frame i are those from ends[i] to before ends[i + 1]
+    ends: Integers  # shape (frames + 1,): frame i has the updates from ends[i] to before ends[i + 1]
     updates: Updates
-    errors: dict[int, DecodeError]  # frames that do not parse, by their index; they have no updates
-    segment_status: dict[int, dict[str, int]]  # of market_info frames, by their index: segment -> MarketStatus
-    candles: Candles  # all that came with these frames and their neighbours
+    errors: dict[int, DecodeError]  # frames that do not parse, by index; they have no updates
+    segment_status: dict[int, dict[str, int]]  # of market_info frames, by index: segment -> MarketStatus
+    candles: Candles  # all candles decoded together with these frames
 
     def __len__(self) -> int:
         return len(self.type)
@@ -149,7 +149,7 @@ class Frames:
         )
 
     def without(self, errors: Mapping[int, DecodeError]) -> Frames:
-        """Return them without the updates of some frames, whose errors are added."""
+        """Return the frames without the updates of some of them; the errors of those are added."""
         sizes = np.diff(self.ends)
         kept = np.repeat(~np.isin(np.arange(len(self)), list(errors)), sizes)
         sizes[list(errors)] = 0

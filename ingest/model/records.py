@@ -1,4 +1,4 @@
-"""Nouns of the journal: its records, and where one stands. Pure data."""
+"""Data types of the journal: its records and positions. Pure data."""
 
 from __future__ import annotations
 
@@ -13,20 +13,20 @@ SOCKETS = 2
 
 @dataclass(frozen=True, slots=True)
 class Position:
-    """A place in a stream: everything before it has been dealt with."""
+    """A position in a stream: everything before it has been processed."""
 
     segment: str  # file name without suffix
     offset: int  # bytes, uncompressed
 
     def __lt__(self, other: Position) -> bool:
-        """Whether it comes before another place of the same stream."""
+        """Return whether this position comes before another one of the same stream."""
         return (order_of(self.segment), self.offset) < (order_of(other.segment), other.offset)
 
 
 def order_of(name: str) -> tuple[int, str]:
-    """Where a segment stands among those of its stream: by its first record, not by the day in its name.
+    """Return the sort key of a segment within its stream: its first record, not the day in its name.
 
-    A clock may be set back; records are numbered on. Names that are not ours, as of recordings, come first.
+    A clock may be set back, but record numbers only grow. Names that are not ours, as of recordings, sort first.
 
     Examples
     --------
@@ -38,10 +38,10 @@ def order_of(name: str) -> tuple[int, str]:
 
 
 class RecordKind(IntEnum):
-    """What a journal record holds."""
+    """Content of a journal record."""
 
     FRAME = 1  # payload: the bytes of one websocket message
-    CONNECTED = 2  # payload: JSON, the connection's facts
+    CONNECTED = 2  # payload: JSON, facts about the connection
     SUBSCRIBED = 3  # payload: JSON, mode and keys
     UNSUBSCRIBED = 4  # payload: JSON, keys
     DISCONNECTED = 5  # payload: JSON, code and reason
@@ -55,4 +55,4 @@ class Record(NamedTuple):
     received_us: int  # our clock, epoch microseconds
     payload: bytes
     end_offset: int  # bytes of the segment up to and including this record
-    socket: int = 0  # which of the stream's connections brought it; 1: the one that stands by
+    socket: int = 0  # connection of the stream that received it; 1: the standby

@@ -1,4 +1,4 @@
-"""The nouns of the ingester: tick columns, frames, updates. Pure data, no judgement."""
+"""Data types of ticks: columns, limits and instrument references. Pure data."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ PRICE_MAX = 1e9  # rupees
 QUANTITY_MAX = 2**53
 
 
-# The columns of `ticks` in table order, with the PostgreSQL type of each. The writer's COPY,
+# The columns of `ticks` in table order, each with its PostgreSQL type. The writer's COPY,
 # the row buffer and the schema test all read this one list.
 TICK_COLUMNS: tuple[tuple[str, str], ...] = (
     ("ts", "timestamptz"),
@@ -45,7 +45,7 @@ TICK_COLUMNS: tuple[tuple[str, str], ...] = (
     ("received_at", "timestamptz"),
 )
 TICK_COLUMN_NAMES: tuple[str, ...] = tuple(name for name, _ in TICK_COLUMNS)
-# The columns from oi to prev_close stand together: what a frame may leave out and the last value then holds.
+# The columns from oi to prev_close are contiguous: a frame may omit them, and then the last value still holds.
 CARRIED = slice(TICK_COLUMN_NAMES.index("oi"), TICK_COLUMN_NAMES.index("received_at"))
 CARRIED_NAMES: tuple[str, ...] = TICK_COLUMN_NAMES[CARRIED]
 
@@ -55,7 +55,7 @@ Mask = NDArray[np.bool_]
 
 
 class InstrumentRef(NamedTuple):
-    """What the ingester needs to know of an instrument."""
+    """The identity of an instrument, as the ingester needs it."""
 
     instrument_id: int
     instrument_key: str
