@@ -1,12 +1,12 @@
-"""Wire: protobuf messages of one type, many at a time, as columns. Pure; knows the encoding, not what fields mean.
+"""Read protobuf messages of one type, many at a time, into columns. Pure; knows the encoding, not the field meanings.
 
-A serialiser writes fields in the order of their numbers. A walk along that order takes one field after
-the other out of all messages at once, each message with a place of its own: some numpy calls a field,
-however many messages. What is written otherwise (fields in another order, twice, or unknown to us; no
-vendor sends these) ends its walk too early. It is a stray then: protobuf has to read it, and to say
-whether it is a message at all.
+A serialiser writes fields in the order of their numbers. `Walk` follows that order and reads one field
+from all messages at once, with a position per message: a few numpy calls per field, however many
+messages there are. A message written otherwise (fields out of order, repeated, or unknown to us; no
+vendor sends these) ends the walk before its own end. It is then a stray: protobuf must read it and
+decide whether it is a message at all.
 
-Which fields there are is for `message_plan` to say. Source: Protocol Buffers, "Encoding".
+`message_plan` defines which fields exist. Source: Protocol Buffers, "Encoding".
 """
 
 from __future__ import annotations
@@ -22,15 +22,15 @@ from ingest.decode.message_plan import FIXED64, VARINT, MessagePlan, Step
 from ingest.decode.varint import VARINT_BYTES_MAX, varint
 from ingest.model.ticks import Integers, Mask
 
-REPEATED_MAX = 64  # messages of one repeated field that are looked at; the deepest book has 30 levels
-PAD_BYTES = 64  # behind the last message, so that a look past its end does not leave the buffer
+REPEATED_MAX = 64  # messages read of one repeated field; the deepest book has 30 levels
+PAD_BYTES = 64  # after the last message, so that reading past its end stays inside the buffer
 
 Rows = NDArray[np.int64] | slice
 ALL = slice(None)
 
-_HIGH = np.uint64(0x8080808080808080)  # the bit that is clear in a varint's last byte
+_HIGH = np.uint64(0x8080808080808080)  # the bit that is clear in the last byte of a varint
 _ONE = np.uint64(1)
-# A varint's seven-bit groups are pushed together in three steps: pairs, fours, all eight.
+# The seven-bit groups of a varint are joined in three steps: pairs, fours, all eight.
 _STEPS = tuple(
     (np.uint64(low), np.uint64(high), np.uint64(shift))
     for low, high, shift in (
@@ -42,14 +42,14 @@ _STEPS = tuple(
 
 
 class Text(NamedTuple):
-    """A string of many messages. Whether its bytes are a text is not looked at."""
+    """A string field of many messages. Its bytes are not checked to be valid text."""
 
     data: NDArray[np.uint8]
     begin: Integers
     end: Integers
 
     def equals(self, wanted: bytes) -> Mask:
-        """Where it is this."""
+        """Return a mask of the messages in which the string equals `wanted`."""
         found: Mask = self.end - self.begin == len(wanted)
         for place, letter in enumerate(wanted):
             found &= self.data[self.begin + place] == letter
@@ -58,20 +58,20 @@ class Text(NamedTuple):
 
 @dataclass(slots=True)
 class Columns:
-    """Messages of one type; a field that none of them has is not there.
+    """Messages of one type as columns; a field that no message has is missing.
 
     Attributes
     ----------
     rows
-        Whose message each is, an index of the outermost messages; `ALL`: one each.
+        Owner of each message, as an index of the outermost messages; `ALL`: one each.
     numbers
-        Scalar field -> its values; zero where a message does not have it, as in protobuf.
+        Scalar field -> its values; zero where a message lacks it, as in protobuf.
     texts
         String field -> its values.
     messages
-        Message field -> those that are there. Of a repeated field: see `repeated`.
+        Message field -> the messages present. For repeated fields see `repeated`.
     repeated
-        Repeated message field -> the first of each, the second of each, and so on.
+        Repeated message field -> the first message of each owner, the second of each, and so on.
     """
 
     rows: Rows
@@ -81,12 +81,12 @@ class Columns:
     repeated: dict[str, list[Columns]] = field(default_factory=dict)
 
     def number(self, name: str) -> Any:
-        """Return a scalar field's values; just 0 where no message has it."""
+        """Return the values of a scalar field; plain 0 if no message has it."""
         return self.numbers.get(name, 0)
 
 
 class Buffer:
-    """Bytes, eight of which can be read from any place."""
+    """Bytes that can be read as eight-byte words at any offset."""
 
     def __init__(self, data: bytes) -> None:
         self.bytes = np.frombuffer(data, np.uint8)
@@ -101,7 +101,7 @@ class Buffer:
         return np.ndarray(len(self._data) - 7, "<f8", self._data, strides=(1,))
 
     def run(self, at: Integers, count: int) -> NDArray[Any]:
-        """Read `count` doubles, each behind a tag of one byte."""
+        """Read `count` doubles, each preceded by a tag of one byte."""
         kind = np.dtype([("tag", "u1"), ("value", "<f8")])
         window = np.ndarray(len(self._data) - 9 * count + 1, f"V{9 * count}", self._data, strides=(1,))
         return window[at].view(kind).reshape(len(at), count)
@@ -109,17 +109,17 @@ class Buffer:
 
 @dataclass(slots=True)
 class Walk:
-    """Places in many messages of one type, on their way from begin to end."""
+    """Current positions in many messages of one type, moving from begin to end."""
 
     buffer: Buffer
     at: Integers
     end: Integers
     rows: Rows
-    strays: Mask  # of the outermost messages
-    wanted: bool  # False: the fields are gone over, what they say is of no interest
+    strays: Mask  # indexed by outermost message
+    wanted: bool  # False: fields are skipped, their values are not needed
 
     def read(self, plan: MessagePlan) -> Columns:
-        """Read the fields in order; who has not come to its end then, or has gone past it, is a stray."""
+        """Read the fields in order; a message whose walk does not stop exactly at its end is a stray."""
         columns = Columns(self.rows)
         oneofs: dict[str, Mask] = {}
         for step in plan.steps:
@@ -148,7 +148,7 @@ class Walk:
             self.strays[within(self.rows, within(which, np.flatnonzero(wrong)))] = True
 
     def _go(self, which: Rows, at: Integers) -> None:
-        """Put some messages to other places; arrays of places are shared, so none is changed."""
+        """Move some messages to new positions; position arrays are shared, so they are never changed in place."""
         if not isinstance(which, slice):
             moved = self.at.copy()
             moved[which] = at
@@ -156,7 +156,7 @@ class Walk:
         self.at = at
 
     def _tagged(self, tag: int, left: Mask) -> Rows | None:
-        """Return which messages have a field next; None: none has."""
+        """Return the messages whose next field has this tag; None if there are none."""
         here: Mask = left & (self.buffer.bytes[self.at] == tag & 255)
         if tag > 255:
             here &= self.buffer.bytes[self.at + 1] == tag >> 8
@@ -179,7 +179,7 @@ class Walk:
                 self._go(which, at + 9)
 
     def _run_of_doubles(self, step: Step, columns: Columns) -> int:
-        """Read as many of the fields as all messages have room for, if all have them; return how many."""
+        """Read as many of the fields as every message has room for, if all have them; return the number read."""
         count = min(len(step.tags), int((self.end - self.at).min()) // 9)
         if count < 2:
             return 0
@@ -200,11 +200,11 @@ class Walk:
             return
         values = self._number(which, behind)
         if step.is_enum:
-            values = values.astype(np.int32).astype(np.int64)  # as protobuf cuts it
+            values = values.astype(np.int32).astype(np.int64)  # truncated as protobuf does
         columns.numbers[step.name] = _spread(values, which, len(self.at))
 
     def _go_over_number(self, which: Rows, behind: int) -> None:
-        """Go behind a varint byte by byte; past the end if it is none."""
+        """Skip a varint byte by byte; move past the end if it is not valid."""
         at = self.at[which] + behind
         more = self.buffer.bytes[at] > 127
         for _ in range(VARINT_BYTES_MAX - 1):
@@ -215,7 +215,7 @@ class Walk:
         self._go(which, np.where(more, self.end[which] + 1, at + 1) if _any(more) else at + 1)
 
     def _number(self, which: Rows, behind: int) -> Integers:
-        """Read the varint behind the tag of some messages, and go on behind it, or past the end if it is none."""
+        """Read the varint after the tag of some messages and move past it; past the end if it is not valid."""
         at = self.at[which] + behind
         first = self.buffer.bytes[at]
         longer = first > 127
@@ -228,7 +228,7 @@ class Walk:
             return (first & 127) + second * (longer * np.int64(128))
         word = self.buffer.words[at]
         ends = ~word & _HIGH
-        below = (ends & (~ends + _ONE)) - _ONE  # what is below the lowest of them
+        below = (ends & (~ends + _ONE)) - _ONE  # all bits below the lowest of these
         size = np.bitwise_count(below).astype(np.int64)
         size >>= 3
         word &= below
@@ -244,7 +244,7 @@ class Walk:
         return value
 
     def _long_number(self, at: int, end: int) -> tuple[int, int]:
-        """Read a varint of nine or ten bytes: return it, and its size less one. A longer one is none."""
+        """Read a varint of nine or ten bytes; return its value and its size minus one. A longer one is invalid."""
         try:
             value, behind = varint(self.buffer.bytes[at : at + VARINT_BYTES_MAX].tobytes(), 0)
         except ValueError:
@@ -252,7 +252,7 @@ class Walk:
         return value, behind - 1
 
     def _span(self, step: Step, left: Mask) -> tuple[Rows, Integers, Integers] | None:
-        """Go over a field that says its own length: return whose it is, and where it begins and ends."""
+        """Skip a length-delimited field; return its owners and where it begins and ends."""
         which = self._tagged(step.tags[0], left)
         if which is None:
             return None
@@ -307,7 +307,7 @@ def within(rows: Rows, which: Rows) -> Rows:
 
 
 def _spread(values: NDArray[Any], which: Rows, count: int) -> NDArray[Any]:
-    """Give every message a value, zero to those that are not meant."""
+    """Expand values to all messages, with zero for those not in `which`."""
     if isinstance(which, slice):
         return values
     spread = np.zeros(count, values.dtype)
@@ -316,12 +316,12 @@ def _spread(values: NDArray[Any], which: Rows, count: int) -> NDArray[Any]:
 
 
 def read_columns(plan: MessagePlan, data: bytes, at: Integers, end: Integers) -> tuple[Columns, Mask]:
-    """Read messages that begin and end at these places of a buffer, behind which `PAD_BYTES` more must stand.
+    """Read messages that begin and end at the given offsets of a buffer; `PAD_BYTES` more must follow the last one.
 
     Returns
     -------
     tuple
-        The messages by column, and which of them are strays: their values mean nothing.
+        The messages as columns, and a mask of the strays, whose values are meaningless.
     """
     walk = Walk(Buffer(data), at, end, ALL, np.zeros(len(at), np.bool_), wanted=True)
     return walk.read(plan), walk.strays

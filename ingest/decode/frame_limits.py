@@ -1,9 +1,9 @@
-"""Crowd: how much a frame holds, counted from its bytes before protobuf is asked. Pure.
+"""Limits of a frame's content, checked on its bytes before protobuf parses it. Pure.
 
-Protobuf builds every map and message before anyone can ask how many there are: 600,000 names in a `market_info`
-frame of 7 MB took it 6 s, and the event loop stood still meanwhile; 3,500,000 empty candles in one of 7 MB took
-330 MB. Whatever the order of the fields, unknown ones too, a walk over their lengths tells how many there are, and it
-ends at the limit. Source: Protocol Buffers, "Encoding".
+Protobuf builds every map and message before the caller can count them: 600,000 names in a `market_info` frame of
+7 MB took 6 s, during which the event loop stood still; 3,500,000 empty candles in a frame of 7 MB took 330 MB.
+Walking over the field lengths counts them in any order, unknown fields included, and stops at the limit.
+Source: Protocol Buffers, "Encoding".
 """
 
 from __future__ import annotations
@@ -19,11 +19,11 @@ from ingest.decode.varint import varint
 from ingest.market.calendar import SEGMENTS_MAX
 from ingest.proto import upstox_feed_v3_pb2 as pb
 
-KEYS_MAX = 5_000  # of a frame; no connection may have more keys, of the smallest mode (the vendor's limit)
-OTHERS_MAX = 1_000  # fields of a frame beside its feeds; the vendor sends three
-# Fields of a frame on all levels, 100 of each key: a full update has 70. Only in a large frame are they so many.
+KEYS_MAX = 5_000  # per frame; the vendor's limit for a connection in the smallest mode
+OTHERS_MAX = 1_000  # fields of a frame besides its feeds; the vendor sends three
+# Fields of a frame on all levels, 100 per key: a full update has 70. Only a large frame can have so many.
 FIELDS_MAX = 100 * KEYS_MAX
-LARGE_BYTES = 2 * FIELDS_MAX  # a field has two bytes at least
+LARGE_BYTES = 2 * FIELDS_MAX  # a field has at least two bytes
 
 _RESPONSE = pb.FeedResponse.DESCRIPTOR
 _FEEDS, _MARKET_INFO = (_RESPONSE.fields_by_name[name].number for name in ("feeds", "marketInfo"))
@@ -31,7 +31,7 @@ _FIXED64, _LENGTH, _GROUP, _GROUP_END, _FIXED32 = 1, 2, 3, 4, 5  # wire types
 
 
 def crowd_of(frame: bytes) -> str | None:
-    """Say what a frame has too much of to be read; None: nothing. Whether it is a frame is not looked at.
+    """Return what a frame has too much of to be read; None: nothing. Whether it is a valid frame is not checked.
 
     Examples
     --------
@@ -57,7 +57,7 @@ def crowd_of(frame: bytes) -> str | None:
 
 
 def _has_more_fields(data: bytes, end: int) -> bool:
-    """Whether a frame has more than `FIELDS_MAX` fields, those of its messages counted in."""
+    """Return whether a frame has more than `FIELDS_MAX` fields, including those of its messages."""
     count = 0
     messages: list[tuple[Descriptor, int, int]] = [(_RESPONSE, 0, end)]
     while messages:
@@ -73,11 +73,11 @@ def _has_more_fields(data: bytes, end: int) -> bool:
 
 
 def _fields(data: bytes, at: int, end: int) -> Iterator[tuple[int, int, int]]:
-    """Yield number, begin and end of each field that says its own length, zeros of another one.
+    """Yield number, begin and end of each length-delimited field; zeros for any other field.
 
-    Ends where the bytes are none: protobuf reads no further either.
+    Ends at the first invalid bytes: protobuf reads no further either.
     """
-    depth = 0  # in groups, which nobody sends: what is in them is unknown
+    depth = 0  # in groups; nobody sends these, and their content is unknown
     while at < end:
         try:
             tag, at = varint(data, at)

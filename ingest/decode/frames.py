@@ -1,11 +1,11 @@
-"""Decode: bytes of websocket messages to `Frames`. Pure; knows the wire, not the market.
+"""Decode websocket messages into `Frames`. Pure; knows the wire format, not the market.
 
 A real frame, shortened (one instrument of a `live_feed` of 15 Dec 2025, 09:32:54 IST)::
 
-    type: live_feed                     0 is initial_feed and is then not on the wire
+    type: live_feed                     0 is initial_feed, which is not written on the wire
     currentTs: 1765771374837            server time, epoch ms
     feeds["NSE_FO|60166"]:
-      requestMode: full_d5              what `full` comes back as
+      requestMode: full_d5              what Upstox returns for mode `full`
       fullFeed.marketFF:
         ltpc: ltp 269.2  ltt 1765771373617  ltq 35  cp 339.3
         marketLevel.bidAskQuote[0]: bidQ 70  bidP 268.2  askQ 315  askP 268.45
@@ -13,12 +13,12 @@ A real frame, shortened (one instrument of a `live_feed` of 15 Dec 2025, 09:32:5
         marketOHLC.ohlc: "1d" (ts = midnight IST) and "I1" (the last completed minute)
         atp 286.89  vtt 510160  oi 1565935  iv 0.10440826  tbq 56105  tsq 127330
 
-proto3 scalars have no presence: 0 is "zero or not sent". Presence exists for sub-messages
-only, so the fields are handed on in the groups in which they come or do not come.
+proto3 scalars have no presence: 0 is "zero or not sent". Only sub-messages have presence, so the
+fields are passed on in the groups in which they are sent or omitted.
 
-Frames are read many at a time into columns (`wire`). What is not written as serialisers do (a key
-twice in a map, two members of one oneof, fields out of order, unknown ones; no vendor sends these) is
-found, and protobuf asked: it refuses such a frame, or puts it into the plain form, which is then read.
+Many frames are read at once into columns (`columns`). Messages not written the way serialisers write
+(a map key twice, two members of one oneof, fields out of order, unknown fields; no vendor sends these)
+are detected and given to protobuf, which rejects the frame or rewrites it in plain form, which is then read.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ from ingest.model.frames import Frames, FrameType
 from ingest.model.ticks import Integers, Mask
 from ingest.proto import upstox_feed_v3_pb2 as pb
 
-# An empty message stands for a frame that has nothing to read, so that columns keep their places.
+# An empty message takes the place of a frame with nothing to read, so that column indices stay aligned.
 NOTHING = b""
 
 _TYPE, _FEEDS, _CURRENT_TS, _MARKET_INFO = 0x08, 0x12, 0x18, 0x22  # tags of FeedResponse, in the order written
@@ -64,7 +64,7 @@ def decode(payload: bytes) -> Frames:
 
 
 def decode_all(payloads: Sequence[bytes]) -> Frames:
-    """Decode messages of the feed: about 2 µs for each update where many are given at once.
+    """Decode messages of the feed; takes about 2 µs per update when many are given at once.
 
     Parameters
     ----------
@@ -74,9 +74,9 @@ def decode_all(payloads: Sequence[bytes]) -> Frames:
     Returns
     -------
     Frames
-        One for each payload, in order. Updates are as sent, nothing merged and nothing judged.
-        A payload that is not a FeedResponse, whose time is impossible, or which has more keys than a
-        connection may have or more segments than a market (`crowd`), has no updates and is in `errors`.
+        One for each payload, in order. Updates are as sent: not merged, not judged.
+        A payload has no updates and an entry in `errors` if it is not a FeedResponse, its time is impossible, or it
+        has more keys than a connection or more segments than a market may have (`frame_limits`).
     """
     payloads = list(payloads)
     errors: dict[int, DecodeError] = {}
@@ -102,12 +102,12 @@ def _impossible_time(current_ms: Integers) -> Mask:
 
 
 def _plain(payload: bytes) -> bytes:
-    """Write a frame again as protobuf understands it, without what it does not.
+    """Rewrite a frame as protobuf understands it, without unknown fields.
 
     Raises
     ------
     DecodeError
-        If it is no frame, or holds so much that protobuf is not asked.
+        If it is not a frame, or holds too much to be given to protobuf.
     """
     if crowd := crowd_of(payload):
         raise DecodeError(f"frame has {crowd}")
@@ -118,25 +118,25 @@ def _plain(payload: bytes) -> bytes:
     message.DiscardUnknownFields()
     if int(message.type) == FrameType.MARKET_INFO or not CURRENT_MS_MIN <= message.currentTs <= CURRENT_MS_MAX:
         message.ClearField("feeds")
-    return message.SerializeToString(deterministic=True)  # a replay meets the keys in the same order
+    return message.SerializeToString(deterministic=True)  # a replay gets the keys in the same order
 
 
 class _Head(NamedTuple):
-    """What a frame says outside of its feeds."""
+    """Fields of a frame outside its feeds."""
 
     type: int
     current_ms: int
-    feeds_end: int  # so many entries have this frame and those before it
+    feeds_end: int  # number of entries in this frame and those before it
     informs: bool  # has a marketInfo
 
 
 class _Read:
-    """Frames by column, and which of them have to be asked protobuf about."""
+    """Frames as columns, and those that protobuf must check."""
 
     def __init__(self, payloads: Sequence[bytes]) -> None:
         self._data = b"".join([*payloads, bytes(PAD_BYTES)])
         self._odd: set[int] = set()
-        self._begins: list[int] = []  # of the entries of all feeds, behind tag and length
+        self._begins: list[int] = []  # of the entries of all feeds, after tag and length
         self._stops: list[int] = []
         heads: list[_Head] = []
         at = 0
@@ -158,13 +158,13 @@ class _Read:
                 self._odd.add(index)
 
     def odd(self) -> list[int]:
-        """Return the frames whose columns do not say what protobuf would, or whose feeds are not to be read."""
+        """Return the frames whose columns may differ from what protobuf reads, or whose feeds must not be read."""
         unread = (self.type == FrameType.MARKET_INFO) | _impossible_time(self.current_ms)
         unread &= np.diff(self.ends) > 0
         return sorted(self._odd.union(np.flatnonzero(unread | self._informs).tolist()))
 
     def _scan(self, index: int, at: int, stop: int) -> _Head:
-        """Find a frame's entries and read the rest of it; one of too many keys is odd."""
+        """Find the entries of a frame and read its other fields; a frame with too many keys is odd."""
         data, begins, stops = self._data, self._begins, self._stops
         before = len(begins)
         kind = current_ms = 0
@@ -179,7 +179,7 @@ class _Read:
                 else:
                     size += (data[at + 2] << 7) - 128
                     at += 3
-                    if size >= 1 << 14:  # it has three bytes or more
+                    if size >= 1 << 14:  # the length takes three bytes or more
                         size, at = varint(data, at - 2)
                         size = max(size, 0)
                 begins.append(at)
@@ -191,7 +191,7 @@ class _Read:
                 informs = True
                 size, at = varint(data, at + 1)
                 at += size
-        except (ValueError, IndexError):  # no varint, or one that leads out of the buffer
+        except (ValueError, IndexError):  # not a varint, or it leads out of the buffer
             at = -1
         if at != stop or len(begins) - before > KEYS_MAX:
             self._odd.add(index)
@@ -199,7 +199,7 @@ class _Read:
         return _Head(kind, current_ms, len(begins), informs)
 
     def _keys(self, keys: Text | None) -> list[str]:
-        """Return the key of each entry; one that is no text makes its frame odd."""
+        """Return the key of each entry; a key that is not valid UTF-8 makes its frame odd."""
         if keys is None:
             return [""] * len(self._begins)
         data, begins, ends = self._data, keys.begin.tolist(), keys.end.tolist()
@@ -217,5 +217,5 @@ class _Read:
             return ""
 
     def _find_odd(self, entries: Integers) -> None:
-        """Note the frames of some entries."""
+        """Mark the frames of some entries as odd."""
         self._odd.update((np.searchsorted(self.ends, entries, side="right") - 1).tolist())

@@ -1,8 +1,8 @@
-"""Market info: what a `market_info` frame says of each segment, in one number. Pure.
+"""Reduce a `market_info` frame to one status per segment. Pure.
 
-Beside `segmentStatus` it has, since the vendor's SDK 2.30.0, the states of the closing auction and of the
-pre-open session as words (UPSTOX V3, sections 3 and 4). While either goes on, most shares are silent for
-a good reason, whatever `segmentStatus` says: an auction is not a market that trades.
+Since the vendor's SDK 2.30.0 the frame has, besides `segmentStatus`, the states of the closing auction and of
+the pre-open session as words (UPSTOX V3, sections 3 and 4). During either, most shares are silent for a good
+reason, whatever `segmentStatus` says, so the segment must not count as open.
 
     casMarketStatus        CTS_CLOSE 15:15 ► CAS_LM_START 15:20 ► CAS_M_STOP 15:25 ► CAS_STOP 15:28 ► NORMAL_CLOSE
     preOpenSessionStatus   PRE_OPEN_START ► PRE_OPEN_M_END ► PRE_OPEN_END
@@ -20,21 +20,21 @@ from ingest.proto import upstox_feed_v3_pb2 as pb
 PRE_OPEN_START, CLOSING_START = 0, 4
 IN_CLOSING_AUCTION = frozenset({"CTS_CLOSE", "CAS_LM_START", "CAS_M_STOP", "CAS_STOP"})
 IN_PRE_OPEN = frozenset({"PRE_OPEN_START", "PRE_OPEN_M_END"})
-# Some of the vendor's answers name the exchange and not the segment.
+# Some of the vendor's answers name the exchange instead of the segment.
 _SEGMENTS = {"NSE": "NSE_EQ", "NFO": "NSE_FO", "BSE": "BSE_EQ", "BFO": "BSE_FO"}
 
 
 def status_of(info: pb.MarketInfo, current_ms: int) -> dict[str, int]:
-    """Return segment -> `MarketStatus`, an auction that goes on taking the place of what is said beside it.
+    """Return segment -> `MarketStatus`; an auction in progress overrides `segmentStatus`.
 
-    A name that cannot be a segment's is left out.
+    Names that cannot be a segment's are left out.
 
     Parameters
     ----------
     info
         The frame's `marketInfo`.
     current_ms
-        The frame's time. A word of an earlier day, which the vendor may repeat, says nothing.
+        The frame's time. A status word of an earlier day, which the vendor may repeat, is ignored.
     """
     found: dict[str, int] = dict(info.segmentStatus)
     found |= dict.fromkeys(_going_on(info.preOpenSessionStatus, IN_PRE_OPEN, current_ms), PRE_OPEN_START)
@@ -51,5 +51,5 @@ def _going_on(statuses: Mapping[str, pb.StatusInfo], words: frozenset[str], curr
 
 
 def _is_of_today(updated_ms: int, current_ms: int) -> bool:
-    """Whether a word is of the frame's Indian day; one without a time is."""
+    """Return whether a status word belongs to the frame's Indian day; one without a time does."""
     return not updated_ms or (updated_ms + IST_OFFSET_MS) // DAY_MS == (current_ms + IST_OFFSET_MS) // DAY_MS

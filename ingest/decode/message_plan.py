@@ -1,4 +1,4 @@
-"""Messages: how messages of a type are read by column, from the descriptor that protobuf made of the `.proto`. Pure."""
+"""Plan how to read messages of a type by column, from the descriptor that protobuf built of the `.proto`. Pure."""
 
 from __future__ import annotations
 
@@ -14,32 +14,32 @@ VARINT, FIXED64, LENGTH = 0, 1, 2  # wire types
 
 
 class Step(NamedTuple):
-    """Fields of a message type that are read together: a run of numbers of 64 bits, or one field."""
+    """Fields of a message type that are read together: a run of 64-bit numbers, or a single field."""
 
     names: tuple[str, ...]
     tags: tuple[int, ...]
     run_tags: NDArray[np.uint8]
     kind: int  # wire type
     is_enum: bool
-    inner: MessagePlan | None  # of a message
+    inner: MessagePlan | None  # plan of the field's message type
     is_repeated: bool
     oneof: str
 
     @property
     def name(self) -> str:
-        """The field's name, or the first one's."""
+        """The name of the field, or of the first field of a run."""
         return self.names[0]
 
 
 class MessagePlan:
-    """How messages of a type are read. A type that holds itself cannot be: the feed has none.
+    """Steps for reading messages of a type. Recursive types are not supported: the feed has none.
 
     Parameters
     ----------
     descriptor
         The message type.
     first_only
-        Repeated fields of which the first message is wanted; the others are gone over, not read.
+        Repeated fields of which only the first message is needed; the others are skipped.
     """
 
     def __init__(self, descriptor: Descriptor, first_only: Container[str] = ()) -> None:
@@ -70,6 +70,6 @@ def _wire_type(one: FieldDescriptor) -> int:
 
 
 def _tag(one: FieldDescriptor) -> int:
-    """Return a field's tag as the number that its bytes, at most two, make."""
+    """Return a field's tag as the number formed by its bytes, at most two."""
     tag = one.number << 3 | _wire_type(one)
     return tag if tag < 128 else (tag & 127 | 128) | tag >> 7 << 8

@@ -1,7 +1,7 @@
-"""Feeds: the fields of all kinds of feeds become the same columns. Pure; nothing is merged, nothing judged.
+"""Bring the fields of all feed kinds into the same columns. Pure; merges nothing, judges nothing.
 
-A market's full feed, an index's, the first level with greeks, and the bare price have what they share in
-messages of their own, so each column is filled from whichever of these is there.
+A market's full feed, an index's full feed, the first level with greeks and the bare price keep shared fields in
+messages of the same types, so each column is filled from whichever of these messages is present.
 """
 
 from __future__ import annotations
@@ -23,24 +23,24 @@ _DAY = {"day_open": "open", "day_high": "high", "day_low": "low"}
 _PRICES = ("open", "high", "low", "close")
 _DAY_INTERVAL, _MINUTE_INTERVAL = b"1d", b"I1"
 _COLUMN = {name: index for index, name in enumerate(CARRIED_NAMES)}
-# What reads as zero where it was not sent; the others hold anything there, see `Updates.has_depth` and its like.
+# Columns that read as zero where not sent; the others are undefined there, see `Updates.has_depth` and the like.
 _ZERO = [_COLUMN[name] for name in ("prev_close", "atp", "oi", "iv", *_GREEKS)]
 
 
 def read_feeds(keys: list[str], feeds: Columns | None) -> tuple[Updates, Candles, Mask]:
-    """Bring feeds into columns.
+    """Convert feeds to columns.
 
     Parameters
     ----------
     keys
-        Whose feed each is.
+        The instrument key of each feed.
     feeds
-        The `Feed` messages; None: nobody has one.
+        The `Feed` messages; None if there are none.
 
     Returns
     -------
     tuple
-        The updates, the candles of their last minutes, and whose message is not as a serialiser writes it.
+        The updates, the candles of their last minutes, and a mask of messages not in a serialiser's form.
     """
     count = len(keys)
     odd = np.zeros(count, np.bool_)
@@ -79,7 +79,7 @@ def read_feeds(keys: list[str], feeds: Columns | None) -> tuple[Updates, Candles
         ltq=ltq,
         vtt=vtt,
         has_depth=_read_depth(market, first, carried),
-        # What has no greeks is sent an empty message.
+        # Instruments without greeks get an empty message.
         has_greeks=(carried[:, _COLUMN["vega"]] != 0) | (carried[:, _COLUMN["delta"]] != 0),
         has_day_candle=has_day_candle,
         day_start_ms=day_start_ms,
@@ -95,12 +95,12 @@ def _present(*messages: Columns | None) -> Iterator[Columns]:
 
 
 def _inside(name: str, *messages: Columns | None) -> Iterator[Columns]:
-    """Return the messages of a name inside of others, where there are any."""
+    """Return the messages of this name inside the others, where present."""
     return _present(*(message.messages.get(name) for message in _present(*messages)))
 
 
 def _read_depth(market: Columns | None, first: Columns | None, carried: Floats) -> Mask:
-    """Take the best level of the book; return which updates have one."""
+    """Read the best level of the book; return which updates have one."""
     has_depth = np.zeros(len(carried), np.bool_)
     for levels in _inside("marketLevel", market):
         for best in levels.repeated.get("bidAskQuote", [])[:1]:
@@ -111,7 +111,7 @@ def _read_depth(market: Columns | None, first: Columns | None, carried: Floats) 
             total = np.full(len(carried), np.nan)
             total[market.rows] = market.number(name)
             carried[has_depth, _COLUMN[name]] = total[has_depth]
-    for best in _inside("firstDepth", first):  # this mode does not have the totals of the book
+    for best in _inside("firstDepth", first):  # this mode lacks the totals of the book
         has_depth[best.rows] = True
         _put(carried, best.rows, {column: best.number(name) for column, name in _DEPTH.items()})
     return has_depth
@@ -125,9 +125,9 @@ def _put(carried: Floats, rows: Rows, values: dict[str, Any]) -> None:
 def _read_candles(
     market: Columns | None, index: Columns | None, carried: Floats, odd: Mask
 ) -> tuple[Mask, Integers, Integers, Candles]:
-    """Take the candle "1d", and "I1", of the last minute that is over: by their interval, not by position.
+    """Read candle "1d", and "I1" of the last completed minute: found by their interval, not by position.
 
-    Of several of one interval it is the first.
+    If an interval occurs more than once, the first candle counts.
     """
     count = len(carried)
     has_day, has_minute = np.zeros(count, np.bool_), np.zeros(count, np.bool_)
@@ -152,7 +152,7 @@ def _read_candles(
 
 
 def _first(candle: Columns, wanted: Mask, has: Mask) -> Rows | None:
-    """Return which of the wanted candles are their update's first, and note that it has one; None: none is."""
+    """Return which wanted candles are the first of their update, and mark those updates; None if there are none."""
     wanted = wanted & ~has[candle.rows]
     found = np.count_nonzero(wanted)
     if not found:
@@ -167,7 +167,7 @@ def _some(values: NDArray[Any] | int, which: Rows) -> Any:
 
 
 def _find_no_texts(candle: Columns, interval: Text, unknown: Mask, odd: Mask) -> None:
-    """Note whose interval is one that we do not know and perhaps no text at all."""
+    """Mark updates with an interval that is unknown and may not be valid text."""
     for place in np.flatnonzero(unknown).tolist():
         letters = interval.data[int(interval.begin[place]) : int(interval.end[place])]
         odd[within(candle.rows, np.array([place]))] |= bool((letters > 127).any())

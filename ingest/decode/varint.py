@@ -1,4 +1,4 @@
-"""Varints of the protobuf wire format, one at a time. Pure."""
+"""Read single varints of the protobuf wire format. Pure."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ VARINT_BYTES_MAX = 10
 
 
 def varint(data: bytes, at: int) -> tuple[int, int]:
-    """Read the varint at a place: return it, as a signed number of 64 bits, and the place behind it.
+    """Read the varint at an offset; return it as a signed 64-bit number, and the offset after it.
 
     Raises
     ------
