@@ -7,8 +7,8 @@ from threading import Event, Thread
 
 import pytest
 
-from ingest.cli.common import Readiness
 from ingest.database.connections import HEAD, Database, revision
+from ingest.database.readiness import Readiness
 from ingest.database.settings import DatabaseSettings, load
 from ingest.errors import ConfigError, Retryable, SchemaError
 from ingest.store.retrying_writer import Abandoned, RetryingWriter

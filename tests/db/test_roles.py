@@ -15,9 +15,9 @@ from psycopg.conninfo import conninfo_to_dict, make_conninfo
 import analytics
 from analytics.read.statement import select
 from ingest.cli import group
-from ingest.cli.common import ready_database
 from ingest.database import upgrade as apply
 from ingest.database.connections import Database, connect
+from ingest.database.readiness import ready_database
 from ingest.database.server.embedded import SUPERUSER
 from ingest.database.server.roles import OWNER, READER
 from ingest.database.settings import DatabaseSettings, Engine, load

@@ -20,7 +20,7 @@ def command() -> None:
 @click.option("--format", "form", type=click.Choice(["table", "json"]), default="table", show_default=True)
 def list_command(limit: int, form: str) -> None:
     """Show frames in quarantine, oldest first, each with the reason."""
-    from ingest.cli.common import ready_database
+    from ingest.database.readiness import ready_database
     from ingest.market.shown_time import ist, jsonable
     from ingest.repair.quarantine import quarantined
     from ingest.settings import settings
@@ -45,7 +45,7 @@ def replay_command() -> None:
     Their updates come late and are written as quotes, without volume: the update behind each has
     counted it. May run beside `tickline start`.
     """
-    from ingest.cli.common import ready_database
+    from ingest.database.readiness import ready_database
     from ingest.repair.quarantine import replay_quarantined
     from ingest.settings import settings
     from ingest.store.bar_refresh import refresh_touched

@@ -32,7 +32,7 @@ def command(day: datetime | None, form: str) -> None:
     every instrument the volume of the bars and of the gaps is what the exchange counted. Exit code 1: it does not
     add up, and the lines say where; or nothing is there, which nobody may take for a day that adds up.
     """
-    from ingest.cli.common import ready_database
+    from ingest.database.readiness import ready_database
     from ingest.settings import settings
 
     config = settings()

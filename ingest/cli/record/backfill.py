@@ -28,10 +28,11 @@ def command(keys: tuple[str, ...], day: datetime | None, form: str) -> None:
 
     Exit code 0: all is repaired. Exit code 1: something is left, and the lines say what and why.
     """
-    from ingest.cli.common import known_keys, ready_database
+    from ingest.database.readiness import ready_database
     from ingest.market.shown_time import ist, jsonable
     from ingest.repair.backfill import Backfill, Repair, Store, Task, day_span
     from ingest.settings import settings
+    from ingest.universe.first_universe import known_keys
     from ingest.upstox.rest import UpstoxApi
 
     config = settings()

@@ -37,8 +37,8 @@ def command(files: tuple[Path, ...], collector: str) -> None:
     not written again, so a replay may be repeated, or continued, at any time. Ctrl-C ends it: what was
     read is committed, and what that is is said (exit code 1); the same command goes on there.
     """
-    from ingest.cli.common import ready_database
     from ingest.cli.progress import print_account, print_unnamed, show_on
+    from ingest.database.readiness import ready_database
     from ingest.live.stop import stop_signals
     from ingest.pipeline.consumer import Consumer
     from ingest.pipeline.replay import replay

@@ -35,14 +35,15 @@ def command(keys: tuple[str, ...], mode: str | None, for_s: float | None) -> Non
     KEY is an instrument key or a name as a trader types it: INFY, "NIFTY FUT",
     "BANKNIFTY 59400 CE 29 DEC 26". Without KEYS the universe of the settings is recorded.
     """
-    from ingest.cli.common import Readiness, universe_to_record
     from ingest.cli.progress import ProgressLine, print_unnamed
     from ingest.database.connections import Database
+    from ingest.database.readiness import Readiness
     from ingest.env_file import ENV_FILE
     from ingest.live.access import warn_if_shared
     from ingest.live.stop import stop_signals
     from ingest.live.supervisor import MEET_S, start
     from ingest.settings import settings
+    from ingest.universe.first_universe import universe_to_record
     from ingest.universe.keeper import UniverseKeeper
 
     config = settings(**({"mode": mode} if mode else {}))

@@ -27,7 +27,7 @@ def command() -> None:
 @click.option("--format", "form", type=click.Choice(["table", "csv", "json"]), default="table", show_default=True)
 def show(form: str) -> None:
     """List the instruments that are wanted now, with their modes."""
-    from ingest.cli.common import ready_database
+    from ingest.database.readiness import ready_database
     from ingest.database.resolve import look_up
     from ingest.settings import settings
     from ingest.universe.keeper import UniverseKeeper, master_age
@@ -56,7 +56,7 @@ def show(form: str) -> None:
 @command.command()
 def plan() -> None:
     """Show how the keys go into connections; exit code 1, with the numbers, if they do not fit."""
-    from ingest.cli.common import ready_database
+    from ingest.database.readiness import ready_database
     from ingest.settings import settings
     from ingest.universe.connection_plan import LIMITS, AccountLimits
     from ingest.universe.connection_plan import plan as planned
@@ -94,7 +94,7 @@ def plan() -> None:
 )
 def refresh(path: Path | None) -> None:
     """Load the instrument master into the database, and fetch the market calendar."""
-    from ingest.cli.common import ready_database
+    from ingest.database.readiness import ready_database
     from ingest.errors import FeedError
     from ingest.settings import settings
     from ingest.universe.calendar_file import refresh_calendar

@@ -37,7 +37,7 @@ def command(keep: bool) -> None:
     A made-up NSE session is served by the simulator over a real WebSocket, ingested by the same
     code as `tickline start`, and read back as bars. Nothing is kept unless --keep is given.
     """
-    from ingest.cli.common import ready_database
+    from ingest.database.readiness import ready_database
     from ingest.settings import settings
 
     with contextlib.ExitStack() as stack:
@@ -55,7 +55,6 @@ def command(keep: bool) -> None:
 
 async def _ingest(config: Settings, database: Database) -> Run:
     """Serve the market and ingest it until its end."""
-    from ingest.cli.common import known_keys
     from ingest.cli.progress import ProgressLine
     from ingest.live.stop import stop_signals
     from ingest.live.supervisor import start
@@ -63,6 +62,7 @@ async def _ingest(config: Settings, database: Database) -> Run:
     from ingest.simulator.exchange.market import GeneratedMarket
     from ingest.simulator.exchange.trading_day import TradingDay, latest_weekday
     from ingest.simulator.server.app import Simulator
+    from ingest.universe.first_universe import known_keys
 
     session = TradingDay(latest_weekday(dt.datetime.now(INDIA).date()), cash_closes=CLOSES, derivatives_close=CLOSES)
     market = await asyncio.to_thread(GeneratedMarket, session, seed=SEED, instruments=INSTRUMENTS, rate=RATE)

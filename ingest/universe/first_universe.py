@@ -1,0 +1,68 @@
+"""First universe: what a run begins with, with the database or without it.
+
+Owns what is waited for before the first subscription, and what is recorded when the database is away.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Sequence
+from datetime import UTC, datetime
+
+from ingest.database.connections import Database
+from ingest.database.readiness import Readiness, SlowError
+from ingest.errors import Retryable, StoreError
+from ingest.settings import Settings
+from ingest.universe.keeper import UniverseKeeper
+from ingest.universe.resolved_names import recalled
+
+log = logging.getLogger(__name__)
+
+READY_S = 10.0  # a database that takes longer is away; to make an embedded one takes seconds
+
+
+def universe_to_record(keeper: UniverseKeeper, ready: Readiness) -> tuple[dict[str, str], bool]:
+    """Return the keys -> modes that are wanted now, those that are known without the database if it is not there.
+
+    The second value tells whether it is.
+
+    Raises
+    ------
+    TicklineError
+        If there is nothing to record: the database is away, and no key is given and no name was resolved before.
+    """
+    away = ready.attempt(READY_S)
+    try:
+        if away is None:
+            return known_universe(keeper), True
+    except StoreError as exc:
+        away = exc
+    if keys := recalled(keeper.settings):
+        level = logging.WARNING if isinstance(away, Retryable) else logging.ERROR
+        log.log(level, "starting without the database, frames go into the journal until it is there error=%s", away)
+        return keys, False
+    if not isinstance(away, SlowError):
+        raise away
+    ready()  # there is nothing to record meanwhile
+    return known_universe(keeper), True
+
+
+def known_keys(settings: Settings, database: Database, names: Sequence[str]) -> list[str]:
+    """Return the instrument keys that names mean today, with today's master where it can be had.
+
+    Raises
+    ------
+    ConfigError
+        If a name means nothing, with near matches; or if there is no name at all.
+    """
+    keeper = UniverseKeeper(settings.model_copy(update={"universe": tuple(names), "underlyings": ()}), database.url)
+    return list(known_universe(keeper))
+
+
+def known_universe(keeper: UniverseKeeper) -> dict[str, str]:
+    """Return the keys -> modes that are wanted now, with today's master and calendar where they can be had."""
+    found = asyncio.run(keeper.wanted(datetime.now(UTC)))
+    if found.unpriced:
+        log.info("options are subscribed as soon as the underlying ticks underlyings=%s", ",".join(found.unpriced))
+    return found.keys
