@@ -8,7 +8,6 @@ with the frame's own types. Must not know what is in the frame.
 from __future__ import annotations
 
 import io
-import os
 import sys
 from pathlib import Path
 from typing import Literal, get_args
@@ -17,6 +16,7 @@ import polars as pl
 
 from analytics.market_time import MARKET_ZONE
 from ingest.errors import ConfigError
+from ingest.files import replace_file
 from ingest.redaction import unfenced_stdout
 
 Format = Literal["table", "csv", "json", "parquet"]
@@ -77,14 +77,8 @@ def write(frame: pl.DataFrame, form: Format | None, output: Path | None, *, all_
 
 
 def _replace(path: Path, content: bytes) -> None:
-    """Write a file beside the old one and put it in its place."""
-    beside = path.with_name(f".{path.name}.{os.getpid()}")
     try:
-        try:
-            beside.write_bytes(content)
-            beside.replace(path)
-        finally:
-            beside.unlink(missing_ok=True)
+        replace_file(path, content)
     except OSError as exc:
         raise ConfigError(f"file {str(path)!r} cannot be written: {exc.strerror}: name another with --output") from exc
 

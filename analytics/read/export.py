@@ -25,6 +25,7 @@ from ingest.database.connections import Database, check_schema, connect
 from ingest.database.queries import query
 from ingest.database.retention import note_day
 from ingest.errors import ConfigError
+from ingest.files import replaced
 
 ROW_GROUP_ROWS = 200_000  # 40 MB in memory; an instrument of 20,000 ticks is in one or two
 STEADY = ("ts", "seq", "ltt", "vtt", "received_at")  # columns that rise: their steps are smaller than they are
@@ -62,7 +63,6 @@ def export_day(
         If the database cannot be read.
     """
     file = (folder / "ticks" / f"date={day}" / "ticks.parquet").resolve()
-    beside = file.with_name(f".{file.name}.{os.getpid()}")
     start = datetime(day.year, day.month, day.day, tzinfo=UTC)
     with connect(database, autocommit=True) as connection:
         check_schema(connection)
@@ -74,16 +74,15 @@ def export_day(
         new_folders = [path for path in file.parents if not path.exists()]
         try:
             file.parent.mkdir(parents=True, exist_ok=True)
-            rows = _write(beside, database, text, names, show)
-            if not rows:
-                raise ConfigError(f"day {day} has no ticks: days are UTC, as 2025-12-15")
-            beside.replace(file)
+            with replaced(file) as beside:
+                rows = _write(beside, database, text, names, show)
+                if not rows:
+                    raise ConfigError(f"day {day} has no ticks: days are UTC, as 2025-12-15")
         except OSError as exc:
             raise ConfigError(
                 f"file {str(file)!r} cannot be written: {exc.strerror or exc}: name another --folder"
             ) from exc
         finally:
-            beside.unlink(missing_ok=True)
             with suppress(OSError):  # one that holds something stays
                 for path in new_folders:
                     path.rmdir()

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field
-from datetime import date, timedelta
+from datetime import date, time, timedelta
 from typing import Any
 
 import psycopg
 
 from ingest.database.connections import translated
 from ingest.database.queries import query
+from ingest.market.time import moment
 
 PROBLEMS_MAX = 20  # that are listed; all are counted
 
@@ -66,7 +67,7 @@ def _verify_day(connection: psycopg.Connection[Any], day: date, collectors: int,
         # What one did not hear another may have: gaps and bars overlap.
         report.skipped = f"{collectors} collectors recorded it"
         return report
-    span = {"start": f"{day} 00:00+05:30", "end": f"{day + timedelta(days=1)} 00:00+05:30"}
+    span = {"start": moment(day, time.min), "end": moment(day + timedelta(days=1), time.min)}
     [(report.unsettled,)] = connection.execute(query("audit/unsettled_minutes"), span).fetchall()
     for id_, key, bars, gaps, traded in connection.execute(query("shared/day_volumes"), span):
         report.instruments += 1

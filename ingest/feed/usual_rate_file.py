@@ -8,11 +8,11 @@ from __future__ import annotations
 
 import json
 import logging
-import os
 from collections.abc import Mapping
 from typing import Any
 
 from ingest.feed.usual_rate import UsualRates
+from ingest.files import replace_file
 from ingest.settings import Settings
 
 log = logging.getLogger(__name__)
@@ -33,7 +33,7 @@ def load_habits(settings: Settings) -> dict[str, UsualRates]:
 
 
 def store_habits(settings: Settings, habits: Mapping[str, UsualRates]) -> None:
-    """Replace the file at once, so that a reader never sees half of it; a failure costs the habit only."""
+    """Store what is known of each connection; a failure costs the habit only."""
     path = settings.home / FILE
     try:
         try:
@@ -41,9 +41,7 @@ def store_habits(settings: Settings, habits: Mapping[str, UsualRates]) -> None:
         except (FileNotFoundError, ValueError):
             stored = {}
         stored[_owner(settings)] = {name: habit.dump() for name, habit in habits.items()}
-        partial = path.with_name(f"{FILE}.{os.getpid()}")
-        partial.write_text(json.dumps(stored), encoding="utf-8")
-        partial.replace(path)
+        replace_file(path, json.dumps(stored).encode())
     except OSError as exc:
         log.warning("habits of the feed not stored path=%s error=%s", path, exc.strerror)
 

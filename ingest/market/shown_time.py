@@ -6,9 +6,11 @@ Every time that a person reads on a terminal goes through `ist`: messages, logs,
 
 from __future__ import annotations
 
-from datetime import UTC, date, datetime, timedelta, timezone
+from datetime import UTC, date, datetime, timezone
 
-INDIA = timezone(timedelta(hours=5, minutes=30), "IST")  # one zone, no summer time
+from ingest.market.time import IST
+
+INDIA = timezone(IST, "IST")
 
 
 def ist(at: datetime) -> str:

@@ -10,10 +10,11 @@ from datetime import UTC, date, datetime, time, timedelta
 # A currentTs outside these limits is not a time of this market (2010 to 2100).
 CURRENT_MS_MIN = 1_262_304_000_000
 CURRENT_MS_MAX = 4_102_444_800_000
-MINUTE_MS = 60_000
-DAY_MS = 86_400_000
-IST_OFFSET_MS = 19_800_000  # India has one zone, UTC+05:30, and no summer time
-IST = timedelta(hours=5, minutes=30)  # India has one zone and no summer time
+MINUTE_MS, MINUTE_US = 60_000, 60_000_000
+DAY_MS, DAY_US = 86_400_000, 86_400_000_000
+# India has one zone, no summer time. IST_OFFSET_MS is for epoch milliseconds (numbers, arrays), IST for datetimes.
+IST_OFFSET_MS = 19_800_000
+IST = timedelta(milliseconds=IST_OFFSET_MS)
 
 
 def utc_of_us(epoch_us: float) -> datetime:

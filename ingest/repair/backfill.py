@@ -18,14 +18,13 @@ from typing import Any, NamedTuple
 from ingest.database.connections import connect, translated
 from ingest.database.queries import query
 from ingest.errors import AuthorizationError, FeedError
-from ingest.market.time import IST_OFFSET_MS, MINUTE_MS
+from ingest.market.time import IST, MINUTE_MS
 from ingest.upstox.answers import Candle
 from ingest.upstox.rest import QUOTES_KEYS_MAX, UpstoxApi, chunks
 
 log = logging.getLogger(__name__)
 
 CANDLE_LAG = timedelta(minutes=4)  # candles are seen 2 to 3 minutes late; then a minute without one had no trade
-IST = timedelta(milliseconds=IST_OFFSET_MS)
 _ALWAYS = datetime(1970, 1, 1, tzinfo=UTC), datetime(2100, 1, 1, tzinfo=UTC)
 
 

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import logging
 from dataclasses import dataclass
-from datetime import date, datetime, timedelta
+from datetime import date, datetime
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -22,7 +22,7 @@ from ingest.database.connections import translated
 from ingest.database.queries import query
 from ingest.decode.frames import decode
 from ingest.errors import DecodeError, StoreError
-from ingest.market.time import IST_OFFSET_MS, utc_of_us
+from ingest.market.time import market_day, utc_of_us
 from ingest.model.frames import Frames
 from ingest.model.records import Record, RecordKind
 from ingest.model.ticks import NULL, TICK_COLUMN_NAMES, Floats
@@ -30,15 +30,14 @@ from ingest.normalise.normaliser import Normaliser
 from ingest.pipeline.stray_frames import agree
 from ingest.store.bar_refresh import touch
 from ingest.store.batch import Batch, rejected_ticks
-from ingest.store.copy_format import COPY_HEADER, COPY_TRAILER, encode_rows, nullify
+from ingest.store.copy_format import encode_rows, nullify
 from ingest.store.registration import register
 from ingest.store.row_buffer import RowBuffer
 from ingest.store.side_tables import write_findings
-from ingest.store.writer import COPY_TICKS
+from ingest.store.tick_tables import COPY_TICKS, copy_rows, make_room, note_active
 
 log = logging.getLogger(__name__)
 
-IST = timedelta(milliseconds=IST_OFFSET_MS)
 Connection = psycopg.Connection[tuple[Any, ...]]
 
 
@@ -118,7 +117,7 @@ def _replay(connection: Connection, frame: Quarantined, outcome: Outcome, unknow
     at = utc_of_us(int(frames.current_ms[0]) * 1000)
     stream, _, segment = frame.segment.partition("/")
     batch = Batch(segment, 0, RowBuffer(max(int(frames.ends[-1]), 1)))
-    normaliser = _introduced(connection, frames, (at + IST).date(), unknown_keys_max)
+    normaliser = _introduced(connection, frames, market_day(at), unknown_keys_max)
     received_us = round(frame.received_at.timestamp() * 1e6)
     held = normaliser.unknown(frames)
     batch.rows.extend(normaliser.apply(frames, seq=frame.seq, received_us=received_us, held=held))
@@ -170,13 +169,9 @@ def _as_quotes(values: Floats, at: datetime) -> Floats:
 
 def _copy(connection: Connection, values: Floats, at: datetime) -> None:
     ids = np.unique(values[:, TICK_COLUMN_NAMES.index("instrument_id")]).astype(int).tolist()
-    connection.execute(query("shared/ensure_partitions"), {"start": at, "end": at})
-    connection.execute(query("shared/note_active"), {"instrument_ids": ids, "first_seen": at})
-    with connection.cursor().copy(COPY_TICKS) as copy:
-        copy.write(COPY_HEADER)
-        for block in encode_rows(values):
-            copy.write(block)
-        copy.write(COPY_TRAILER)
+    make_room(connection, at)
+    note_active(connection, ids, at)
+    copy_rows(connection, COPY_TICKS, encode_rows(values))
 
 
 def _ms(at: datetime) -> int:

@@ -20,9 +20,8 @@ from numpy.typing import NDArray
 
 from ingest.database.connections import connect, translated
 from ingest.database.queries import query
-from ingest.market.time import utc_of_us
+from ingest.market.time import MINUTE_US, utc_of_us
 
-MINUTE_US = 60_000_000
 FIVE_MINUTES_S = 300
 # Who works on the same bars ends ours with an error: a refresh by hand, or the columnstore policy. So long it is tried.
 BUSY = (psycopg.errors.LockNotAvailable, psycopg.errors.DeadlockDetected, psycopg.errors.SerializationFailure)

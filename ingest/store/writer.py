@@ -27,16 +27,17 @@ from ingest.database.connections import check_schema, connect, translate, transl
 from ingest.database.queries import query
 from ingest.errors import StoreError, TicklineError
 from ingest.market.shown_time import ist
-from ingest.market.time import DAY_MS, utc_of_us
+from ingest.market.time import DAY_US, MINUTE_US, utc_of_us
 from ingest.model.records import Position
 from ingest.model.ticks import TICK_COLUMN_NAMES, InstrumentRef
 from ingest.store.bar_refresh import touch
 from ingest.store.batch import Batch, RejectedTick, Resume
-from ingest.store.copy_format import COPY_HEADER, COPY_TRAILER, encode_rows
+from ingest.store.copy_format import encode_rows
 from ingest.store.ledger import correct_ledger, write_checkpoint, write_ledger
 from ingest.store.registration import register
 from ingest.store.row_buffer import late_rows
 from ingest.store.side_tables import write_findings
+from ingest.store.tick_tables import COPY_LATE_TICKS, COPY_TICKS, copy_rows, make_room, note_active
 
 log = logging.getLogger(__name__)
 
@@ -52,14 +53,9 @@ _NOTICE_A_DEAD_PEER: dict[str, Any] = {
 }
 # Of a writer that has ended the server notices it only a moment later; one that lives holds its lock for longer.
 LOCK_SECONDS_MAX, LOCK_POLL_S = 3.0, 0.05
-DAY_US = DAY_MS * 1000
-COPY_TICKS, COPY_LATE_TICKS = (
-    f"copy {table} ({', '.join(TICK_COLUMN_NAMES)}) from stdin (format binary)"
-    for table in ("ticks", "tickline.late_ticks")
-)
 # So far behind those before it a row is late, and committed apart. The feed is live to within seconds, and bars
 # of a few minutes more are soon made anew.
-LATE_US = 5 * 60_000_000
+LATE_US = 5 * MINUTE_US
 
 
 class CollectorInUseError(StoreError):
@@ -309,15 +305,8 @@ class Writer:
 
     def _copy_whole(self, statement: str, values: Values, *, blocks: Iterable[bytes] | None) -> list[RejectedTick]:
         """Copy rows, all or none; `blocks` are they where they are encoded already."""
-        self._copy(statement, blocks or encode_rows(values))
+        copy_rows(self._connection, statement, blocks or encode_rows(values))
         return []
-
-    def _copy(self, statement: str, blocks: Iterable[bytes]) -> None:
-        with self._connection.cursor().copy(statement) as copy:
-            copy.write(COPY_HEADER)
-            for block in blocks:
-                copy.write(block)
-            copy.write(COPY_TRAILER)
 
     def _settle_late_ticks(self) -> None:
         """Move what was committed apart to the other ticks; what a crash left of it comes at the next connection."""
@@ -327,7 +316,7 @@ class Writer:
         """Copy what the database takes, halving what it does not; return the rows that it rejects."""
         try:
             with self._connection.transaction():
-                self._copy(statement, encode_rows(values))
+                copy_rows(self._connection, statement, encode_rows(values))
                 return []
         except (psycopg.DataError, psycopg.IntegrityError) as exc:
             if len(values) > 1:
@@ -353,13 +342,9 @@ class Writer:
         """Make room for days and note instruments that this database has not seen before."""
         days = {int(day) for day in np.unique(values[:, 0] // DAY_US)}
         for day in sorted(days - self._days):  # not the days between: a frame may be years off
-            at = utc_of_us(day * DAY_US)
-            self._connection.execute(query("shared/ensure_partitions"), {"start": at, "end": at})
+            make_room(self._connection, utc_of_us(day * DAY_US))
         self._days |= days
         fresh = set(np.unique(values[:, 1].astype(np.int32)).tolist()) - self._active
         if fresh:
-            self._connection.execute(
-                query("shared/note_active"),
-                {"instrument_ids": sorted(fresh), "first_seen": utc_of_us(values[:, 0].min())},
-            )
+            note_active(self._connection, fresh, utc_of_us(values[:, 0].min()))
             self._active |= fresh

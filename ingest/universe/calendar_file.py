@@ -9,11 +9,11 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
-import os
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 from ingest.errors import FeedError
+from ingest.files import replace_file
 from ingest.market.calendar import Calendar
 from ingest.market.time import market_day
 from ingest.upstox.answers import calendar_of
@@ -66,8 +66,5 @@ async def refresh_calendar(api: UpstoxApi, home: Path, source: str, now: datetim
 
 
 def _store(home: Path, text: str) -> None:
-    """Replace the file at once, so that a reader never sees half of it."""
     home.mkdir(parents=True, exist_ok=True)
-    partial = home / f"{FILE}.{os.getpid()}"
-    partial.write_text(text, encoding="utf-8")
-    partial.replace(home / FILE)
+    replace_file(home / FILE, text.encode())

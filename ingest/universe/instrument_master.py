@@ -16,7 +16,8 @@ import psycopg
 from ingest.database.connections import translated
 from ingest.database.queries import query
 from ingest.database.resolve import KNOWN_WITHIN_DAYS
-from ingest.universe.master_rows import IST, UNPACKED_BYTES_MAX, MasterRow, OddRows, read_master
+from ingest.market.time import IST
+from ingest.universe.master_rows import UNPACKED_BYTES_MAX, MasterRow, OddRows, read_master
 
 log = logging.getLogger(__name__)
 

@@ -15,14 +15,14 @@ import re
 import zlib
 from collections.abc import Generator, Iterable, Iterator
 from dataclasses import dataclass, field
-from datetime import UTC, date, datetime, timedelta
+from datetime import UTC, date, datetime
 from itertools import chain
 from typing import Annotated, BinaryIO, NamedTuple
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
 
 from ingest.errors import FeedError, lower_first
-from ingest.market.time import IST_OFFSET_MS
+from ingest.market.time import market_day
 from ingest.model.keys import is_key
 
 GZIP = b"\x1f\x8b"
@@ -34,7 +34,6 @@ NAMED_MAX = 5  # odd rows that are named with their reason; all are counted
 ODD_SHARE_MAX = 0.5  # a list of which more is odd is not the vendor's list: the one before is better
 REFUSED_EARLY_ROWS = 10_000  # by then it is clear: the rest of such a list is not read
 PAISE = 100
-IST = timedelta(milliseconds=IST_OFFSET_MS)
 LAST_MS = 7_258_118_400_000  # the year 2200: an expiry is before it
 SHOWN_CHARS_MAX = 60  # of an odd value
 SPACE = " \t\r\n"
@@ -140,7 +139,7 @@ class _VendorRow(BaseModel):
             self.trading_symbol or None,
             self.underlying_key or self.asset_key or None,
             self.instrument_type or None,
-            (datetime.fromtimestamp(self.expiry / 1000, UTC) + IST).date() if self.expiry else None,
+            market_day(datetime.fromtimestamp(self.expiry / 1000, UTC)) if self.expiry else None,
             self.strike_price or None,
             int(self.lot_size) if self.lot_size else None,
             self.tick_size / PAISE if self.tick_size else None,

@@ -8,12 +8,12 @@ from __future__ import annotations
 
 import json
 import logging
-import os
 from collections.abc import Mapping
 from datetime import date
 from pathlib import Path
 from typing import NamedTuple, get_args
 
+from ingest.files import replace_file
 from ingest.model.keys import is_key
 from ingest.settings import ModeName, Settings
 
@@ -86,24 +86,16 @@ def recalled(settings: Settings) -> dict[str, str]:
 
 
 def remember(settings: Settings, fresh: Names) -> None:
-    """Add names to those that are kept, in place of what they meant before; a failure is said and costs no more.
-
-    The file is replaced at once, so that a kill leaves the old one or the new one.
-    """
+    """Add names to those that are kept, in place of what they meant before; a failure is said and costs no more."""
     kept = remembered(settings)
     for kind, names in kept.items():
         names.update(fresh.get(kind, {}))
         for name in sorted(names, key=lambda name: names[name].on)[:-NAMES_MAX]:
             del names[name]
     path = file_of(settings)
-    beside = path.with_name(f"{path.name}.{os.getpid()}")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        with beside.open("w", encoding="utf-8") as file:
-            json.dump(_plain(kept), file)
-            file.flush()
-            os.fsync(file.fileno())
-        beside.replace(path)
+        replace_file(path, json.dumps(_plain(kept)).encode())
     except OSError as exc:
         log.warning("names as last resolved cannot be stored path=%s error=%s", path, exc.strerror)
 

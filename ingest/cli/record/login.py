@@ -8,7 +8,6 @@ from __future__ import annotations
 import asyncio
 import os
 import secrets
-import tempfile
 from collections.abc import Callable
 from pathlib import Path
 from urllib.parse import parse_qs, urlencode, urlsplit
@@ -17,6 +16,7 @@ import click
 
 from ingest.env_file import ENV_FILE, read_text, with_setting
 from ingest.errors import ConfigError, FeedError
+from ingest.files import PRIVATE, replace_file
 from ingest.redaction import unfenced_stdout
 
 NAME = "UPSTOX_ACCESS_TOKEN"
@@ -170,17 +170,9 @@ def store_token(path: Path, token: str) -> None:
         If the file cannot be read or written.
     """
     text, encoding = read_text(path)
-    made = None
     try:
-        fd, made = tempfile.mkstemp(dir=path.resolve().parent, prefix=".env.")  # mode 600
-        with os.fdopen(fd, "w", encoding=encoding, newline="") as file:
-            file.write(with_setting(text, NAME, token))
-        Path(made).replace(path.resolve())
-    except BaseException as exc:
-        if made is not None:
-            Path(made).unlink(missing_ok=True)
-        if isinstance(exc, OSError):
-            raise ConfigError(
-                f"file {str(path)!r} cannot be written: {exc.strerror}: make it writable and log in again"
-            ) from exc
-        raise
+        replace_file(path.resolve(), with_setting(text, NAME, token).encode(encoding), mode=PRIVATE)
+    except OSError as exc:
+        raise ConfigError(
+            f"file {str(path)!r} cannot be written: {exc.strerror}: make it writable and log in again"
+        ) from exc

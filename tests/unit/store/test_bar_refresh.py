@@ -6,7 +6,8 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ingest.store.bar_refresh import MINUTE_US, newest_of_minutes
+from ingest.market.time import MINUTE_US
+from ingest.store.bar_refresh import newest_of_minutes
 
 
 @given(st.lists(st.integers(0, 10**9), min_size=1))

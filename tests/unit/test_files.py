@@ -1,0 +1,44 @@
+"""Files that are replaced as a whole."""
+
+from __future__ import annotations
+
+import os
+import stat
+from pathlib import Path
+
+import pytest
+
+from ingest.files import PRIVATE, replace_file, replaced
+
+
+def test_file_that_is_replaced_has_the_new_content_and_nothing_lies_beside_it(tmp_path: Path) -> None:
+    path = tmp_path / "habits.json"
+    replace_file(path, b"old")
+    replace_file(path, b"new")
+    assert path.read_bytes() == b"new"
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_error_while_writing_leaves_the_old_file_and_nothing_beside_it(tmp_path: Path) -> None:
+    path = tmp_path / "ticks.parquet"
+    path.write_bytes(b"old")
+    with pytest.raises(ZeroDivisionError), replaced(path) as beside:
+        beside.write_bytes(b"half")
+        _ = 1 / 0
+    assert path.read_bytes() == b"old"
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_folder_that_is_absent_is_told_as_it_is(tmp_path: Path) -> None:
+    with pytest.raises(FileNotFoundError):
+        replace_file(tmp_path / "absent" / "file", b"")
+
+
+def test_private_file_is_private_though_another_process_left_one_beside_it(tmp_path: Path) -> None:
+    path = tmp_path / ".env"
+    left = tmp_path / f"..env.{os.getpid()}"
+    left.write_bytes(b"left")
+    left.chmod(0o666)
+    replace_file(path, b"secret", mode=PRIVATE)
+    assert (path.read_bytes(), stat.S_IMODE(path.stat().st_mode)) == (b"secret", 0o600)
+    assert list(tmp_path.iterdir()) == [path]
