@@ -1,7 +1,7 @@
-"""States: what is remembered of every instrument between batches, as arrays. Pure.
+"""Memory of every instrument between batches, as arrays. Pure.
 
-Owns the memory's shape and its form in a checkpoint. What the values mean is for `judge` and
-`normalise` to say.
+Owns the shape of this memory and its form in a checkpoint. `trade_rules` and `normaliser` define
+what the values mean.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from ingest.model.records import SOCKETS
 from ingest.model.ticks import CARRIED, CARRIED_NAMES, NULL, TICK_COLUMN_NAMES, Floats, InstrumentRef, Integers
 from ingest.normalise.trade_rules import LastTrade
 
-# `Reference` as a row of an array, its fields in order.
+# `LastTrade` as an array row, fields in the same order.
 REFERENCE = np.dtype(
     [
         ("instrument_id", "<i4"), ("is_index", "?"), ("mode", "<i8"), ("day", "<i8"), ("ltt_ms", "<i8"),
@@ -30,19 +30,19 @@ REFERENCE = np.dtype(
         ("lows", "<i8"), ("low_from", "<i8"), ("low_vtt", "<i8"), ("low_ltt_ms", "<i8"),
     ]
 )  # fmt: skip
-# What is remembered beside: the minutes of the newest official bar and filler, and how usual bars are (see
-# `official`); when we stopped listening (epoch ms); the IST day number of the last update, and of the day for which
-# the database said what the key means (0: none, it is to be asked).
+# Further memory of an instrument: the minutes of the newest official bar and filler, and how usual bars are (see
+# `official_bars`); when we stopped listening (epoch ms); the IST day number of the last update, and of the day for
+# which the database said what the key means (0: unknown, it must be asked).
 MEMORY = np.dtype([(name, "<i8") for name in ("official_ms", "filler_ms", "habit", "lost_ms", "day", "named_day")])
 LISTENING, NEVER = -1, 0  # values of lost_ms
 NOWHERE = -1  # the row of a key that has none
 fields_of = attrgetter(*LastTrade.__slots__)
-# What stands for a value that was never sent; the first are left out by the vendor when they are zero.
+# Values that stand for "never sent"; the vendor omits those in the first group when they are zero.
 NEVER_SENT: Floats = np.array([0.0 if name in {"oi", "atp", "iv", "prev_close"} else NULL for name in CARRIED_NAMES])
 
 
 class InstrumentStates:
-    """The state of each instrument that was introduced.
+    """The state of each instrument introduced by `learn`.
 
     Attributes
     ----------
@@ -56,7 +56,7 @@ class InstrumentStates:
         Shape (instruments, 2), int64: when the last update came on each socket, our clock, epoch microseconds;
         0: not since the start.
     version
-        Grows whenever a key is introduced or means another instrument.
+        Grows whenever a key is introduced or comes to mean another instrument.
     """
 
     def __init__(self) -> None:
@@ -64,16 +64,16 @@ class InstrumentStates:
         self.carried: Floats = np.empty((0, len(CARRIED_NAMES)))
         self.memory: NDArray[Any] = np.empty(0, MEMORY)
         self.heard_us: Integers = np.empty((0, SOCKETS), np.int64)
-        self.keys: list[str] = []  # of each row
-        self._places: dict[str, int] = {}  # instrument key -> row of the arrays; of what is no key there is none
+        self.keys: list[str] = []  # key of each row
+        self._places: dict[str, int] = {}  # instrument key -> row of the arrays; valid keys only
         self.version = 0
 
     def unknown(self, keys: Iterable[str]) -> list[str]:
-        """Keys that have not been introduced by `learn`, each once, sorted; what is no key cannot be."""
+        """Return the valid keys not yet introduced by `learn`, each once, sorted."""
         return sorted(filter(is_key, set(keys).difference(self._places)))
 
     def unnamed(self, keys: Iterable[str], day: int) -> set[str]:
-        """Return those keys of which the database has not said what they mean on a day; what is no key cannot be."""
+        """Return the valid keys whose meaning on a day the database has not given yet."""
         asked = list(keys)
         places = self.places(asked)
         named = places != NOWHERE
@@ -81,13 +81,13 @@ class InstrumentStates:
         return set(filter(is_key, compress(asked, ~named)))
 
     def forget_names(self) -> None:
-        """Have the database say again what each key means, when it is met next."""
+        """Make the database resolve each key again when it is next seen."""
         self.memory["named_day"] = 0
 
     def learn(self, instruments: Iterable[InstrumentRef], day: int = 0) -> None:
-        """Introduce instruments, as their keys mean on a day.
+        """Introduce instruments with the meaning of their keys on a day.
 
-        Those already known keep their state. That of a key is its instrument's: another one begins without.
+        Known instruments keep their state. If a key now means another instrument, that one starts without state.
         """
         refs, fresh, changed = list(instruments), [], False
         for ref in refs:
@@ -96,7 +96,7 @@ class InstrumentStates:
             if place == len(self.keys):
                 self.keys.append(ref.instrument_key)
                 fresh.append(start)
-            elif place >= len(self.references):  # twice among these: the last is meant
+            elif place >= len(self.references):  # twice in this call: the last one counts
                 fresh[place - len(self.references)] = start
             elif self.references["instrument_id"][place] != ref.instrument_id:
                 self.references[place], self.carried[place] = start, NEVER_SENT
@@ -108,30 +108,30 @@ class InstrumentStates:
             self.memory["named_day"][self.places([ref.instrument_key for ref in refs])] = day
 
     def _grow(self, fresh: list[tuple[Any, ...]]) -> None:
-        """Add rows."""
+        """Append rows."""
         self.references = np.concatenate([self.references, np.array(fresh, REFERENCE)])
         self.carried = np.concatenate([self.carried, np.tile(NEVER_SENT, (len(fresh), 1))])
         self.memory = np.concatenate([self.memory, np.zeros(len(fresh), MEMORY)])
         self.heard_us = np.concatenate([self.heard_us, np.zeros((len(fresh), SOCKETS), np.int64)])
 
     def known_places(self, keys: Iterable[str]) -> list[int]:
-        """Return the rows of those keys that were introduced."""
+        """Return the rows of the keys that are known."""
         return [self._places[key] for key in keys if key in self._places]
 
     def place(self, key: str) -> int | None:
-        """Return the row of a key; None for one that was not introduced."""
+        """Return the row of a key; None if it is unknown."""
         return self._places.get(key)
 
     def places(self, keys: list[str]) -> Integers:
-        """Return the row of each key, `NOWHERE` for one that was not introduced."""
+        """Return the row of each key, `NOWHERE` for unknown keys."""
         return np.fromiter(map(self._places.get, keys, repeat(NOWHERE)), np.int64, len(keys))
 
     def recall(self, instruments: Iterable[InstrumentRef], rows: Floats) -> None:
-        """Take the state from rows of `ticks`, one for each of the instruments: the last that counted.
+        """Restore the state from rows of `ticks`, one per instrument: the last that counted.
 
-        What it should have been judged by is gone: the journal lost it and the database has the rows.
+        Used when the journal has lost records that the database has: the true state is gone.
         """
-        order = np.argsort(rows[:, TICK_COLUMN_NAMES.index("ts")])  # of two that had one key the newer comes last
+        order = np.argsort(rows[:, TICK_COLUMN_NAMES.index("ts")])  # if two had the same key, the newer comes last
         refs, rows = [list(instruments)[index] for index in order.tolist()], rows[order]
         self.learn(refs)
         places = self.places([ref.instrument_key for ref in refs])
@@ -141,7 +141,7 @@ class InstrumentStates:
         day, ltt_day = ((us // 1000 + IST_OFFSET_MS) // DAY_MS for us in (ts, ltt))
         known = self.references[places]
         known["day"], known["ltp"], known["ltq"] = day, ltp, ltq
-        # A last trade of an earlier day: this one has opened, and nothing has traded.
+        # The last trade is of an earlier day: the row's day has opened without a trade yet.
         known["ltt_ms"], known["vtt"] = np.where(ltt_day == day, (ltt // 1000, vtt), 0)
         self.references[places] = known
         carried = rows[:, CARRIED]
@@ -149,9 +149,9 @@ class InstrumentStates:
         self.memory["lost_ms"][places] = LISTENING
 
     def interrupt(self, keys: Iterable[str] | None = None, *, at_ms: int = NEVER) -> Integers:
-        """Note that we stopped listening, to some keys or to all: their next update is a snapshot.
+        """Note that we stopped listening, for some keys or for all: their next update is a snapshot.
 
-        Returns the ids of those that we listened to.
+        Returns the ids of the instruments that we were listening to.
         """
         places = (
             np.arange(len(self.references))
@@ -180,7 +180,7 @@ class InstrumentStates:
 
     @classmethod
     def load(cls, dumped: bytes) -> tuple[InstrumentStates, dict[str, int], dict[str, Any]]:
-        """Rebuild what `dump` wrote: the states, the counts and what the pair remembers.
+        """Rebuild what `dump` wrote: the states, the counts and the state of `Standby`.
 
         Arrays are read by the names written beside them, so a version with more columns can read
         the checkpoint of one with fewer.
@@ -189,13 +189,13 @@ class InstrumentStates:
         states = cls()
         states.learn(InstrumentRef(0, key) for key in document["keys"])
         for key in document["keys"]:
-            if not is_key(key):  # an earlier version took it; its row stays, and nobody finds it
+            if not is_key(key):  # accepted by an earlier version; its row stays, unreachable
                 del states._places[key]
         fields = np.dtype([(name, kind) for name, kind in document["reference_fields"]])
         references = np.frombuffer(base64.b64decode(document["references"]), fields)
         for name in fields.names or ():
             states.references[name] = references[name]
-        states.memory["day"] = states.references["day"]  # as a version that did not remember it took it
+        states.memory["day"] = states.references["day"]  # as assumed by versions that did not store it
         for name, values in document.get("memory", {}).items():
             states.memory[name] = values
         names = document["carried_names"]

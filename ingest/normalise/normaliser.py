@@ -1,13 +1,13 @@
-"""Normalise: updates as sent become tick rows. Pure: state in, rows out, no clock.
+"""Turn updates as sent into tick rows. Pure: state in, rows out, no clock.
 
-Owns the meaning of the feed (DESIGN §4) but for the judgement trade or quote, which is `judge`'s:
-what cannot be true, which time a row has, what a partial frame leaves unsaid. Knows nothing of
-bytes, files or databases.
+Owns the meaning of the feed (DESIGN §4) except the decision between trade and quote, which is in
+`trade_rules`: impossible updates, the time of a row, fields that a partial frame omits. Knows
+nothing of bytes, files or databases.
 
-Works on many updates at a time, by column (`columns`). A judgement needs the one before it, so
-they are made one by one; only where all updates of an instrument are of the plainest kind,
-connected, of the reference's day, `ltt` and `vtt` never back, do the columns say the same. On a
-market nearly all are.
+Works on many updates at a time, by column (`sorted_updates`). A judgement depends on the one before,
+so updates are judged one by one, unless all updates of an instrument are of the plainest kind:
+connected, of the reference's day, `ltt` and `vtt` never going back. Columns give the same result for
+those; during market hours nearly all updates are plain.
 """
 
 from __future__ import annotations
@@ -37,18 +37,18 @@ def _span(first: str, last: str) -> slice:
     return slice(CARRIED_NAMES.index(first), CARRIED_NAMES.index(last) + 1)
 
 
-# Carried columns that are sent together.
+# Groups of carried columns that are sent together.
 _OI, _ATP, _IV, _PREV_CLOSE = (_span(name, name) for name in ("oi", "atp", "iv", "prev_close"))
 _DEPTH, _GREEKS, _DAY_CANDLE = _span("tbq", "ask_qty"), _span("delta", "rho"), _span("day_open", "day_low")
 
 
 class Normaliser:
-    """The state of one journal stream, and the rules that turn its updates into rows."""
+    """State of one journal stream, and the rules that turn its updates into rows."""
 
     def __init__(self) -> None:
         self.states = InstrumentStates()
         self.pair = Standby()
-        self.duplicates = 0  # updates that the other connection had brought
+        self.duplicates = 0  # updates that the other connection had already brought
         self.counts: Counter[str] = Counter()
         self.gaps: list[VolumeGap] = []
         self.unheard: list[Unheard] = []
@@ -56,25 +56,25 @@ class Normaliser:
         self.rejected: list[RejectedUpdate] = []
 
     def unknown(self, frames: Frames) -> list[str]:
-        """Keys that have not been introduced by `learn`, each once, sorted."""
+        """Return the keys not yet introduced by `learn`, each once, sorted."""
         return self.states.unknown(frames.updates.keys)
 
     def learn(self, instruments: Iterable[InstrumentRef]) -> None:
-        """Introduce instruments; those already known keep their state."""
+        """Introduce instruments; known ones keep their state."""
         self.states.learn(instruments)
 
     def interrupt(self, keys: Iterable[str] | None = None, *, at_ms: int = NEVER) -> None:
-        """Note that listening broke off, for some keys or for all: their next update is a snapshot."""
+        """Note that listening was interrupted, for some keys or for all: their next update is a snapshot."""
         self.states.interrupt(keys, at_ms=at_ms)
 
     def stop(self, keys: Iterable[str] | None = None, *, at_ms: int) -> None:
-        """Note that we stopped listening on purpose: the minute is partial, what follows is no gap."""
+        """Note that we stopped listening on purpose: the minute is partial, and what follows is not a gap."""
         self.unheard += [
             Unheard(instrument_id, at_ms, at_ms, False) for instrument_id in self.states.interrupt(keys).tolist()
         ]
 
     def forget_findings(self) -> None:
-        """Drop what was found beside the rows: it has been taken, or is in the database already."""
+        """Drop the findings: they have been taken, or are already in the database."""
         for findings in (self.gaps, self.rejected, self.unheard, self.official):
             findings.clear()
         self.duplicates = 0
@@ -93,22 +93,22 @@ class Normaliser:
         Parameters
         ----------
         frames
-            Decoded frames, in order of arrival; their keys are known but for those that are held back.
+            Decoded frames, in order of arrival; all their keys are known, except those held back.
         seq
             Number of each frame's journal record; becomes `ticks.seq`.
         received_us
             Our clock at each frame's receipt, epoch microseconds.
         sockets
-            Which connection brought each frame.
+            Connection that brought each frame.
         held
-            Keys that are held back (`pipeline.naming`): what their updates say is rejected.
+            Keys that are held back (`pipeline.naming`): their updates are rejected.
 
         Returns
         -------
         Floats
-            Shape (rows, 28), a value for each of `TICK_COLUMNS`, NaN for NULL; by instrument, each instrument's in
-            order of arrival. One row for each update that says anything; what says something impossible goes to
-            `rejected`, what says nothing is counted as `empty`, what the other connection has said as duplicate.
+            Shape (rows, 28), one value for each of `TICK_COLUMNS`, NaN for NULL; grouped by instrument, each
+            instrument in order of arrival. One row per update with content. Impossible updates go to `rejected`,
+            updates without content are counted as `empty`, repetitions by the other connection as duplicates.
         """
         updates = frames.updates
         frame = np.repeat(np.arange(len(frames)), np.diff(frames.ends))
@@ -155,7 +155,7 @@ class Normaliser:
         return rows
 
     def _ids(self, places: Integers) -> Integers:
-        """Return the instrument of each row of the states, `NOWHERE` where there is none."""
+        """Return the instrument id of each row of the states, `NOWHERE` where there is none."""
         if not len(self.states.references):
             return places
         return np.where(places == NOWHERE, NOWHERE, self.states.references["instrument_id"][places])
@@ -171,7 +171,7 @@ class Normaliser:
         sockets: Integers | int,
         received_us: Integers | int,
     ) -> Integers:
-        """Leave out what the other connection has said; note who was heard of on which."""
+        """Drop updates that the other connection has already brought; note which socket heard each instrument."""
         at, count = frame[order], len(frames)
         socket = np.broadcast_to(sockets, count)[at]
         self.states.heard_us[places[order], socket] = np.broadcast_to(received_us, count)[at]
@@ -207,7 +207,7 @@ class Normaliser:
     def _judge_each(
         self, references: list[LastTrade], given: SortedUpdates, places: Integers
     ) -> list[tuple[float, ...]]:
-        """Judge the updates at `places` one by one; return the columns traded to volume of each."""
+        """Judge the updates at `places` one by one; return their columns traded to volume."""
         judged: list[tuple[float, ...]] = []
         columns = (
             given.mode[places], given.new_mode[places], given.has_trade[places], given.ltp[places],
@@ -215,9 +215,9 @@ class Normaliser:
         )  # fmt: skip
         values = zip(references, *(column.tolist() for column in columns), strict=True)
         for reference, mode, new_mode, has_trade, ltp, ltt_ms, ltq, vtt, today in values:
-            if new_mode:  # its first update is a snapshot
+            if new_mode:  # its first update in this mode is a snapshot
                 reference.mode, reference.connected = mode, False
-            if not has_trade:  # a partial frame without ltpc: the last trade is the one we know
+            if not has_trade:  # a partial frame without ltpc: the known last trade still holds
                 reference.confirm(vtt)
                 known = (reference.ltp, reference.ltq, reference.ltt_ms, reference.vtt_on(today))
                 judged.append((False, *known, 0.0))
@@ -234,7 +234,7 @@ class Normaliser:
         return judged
 
     def _find_unheard(self, given: SortedUpdates, current_ms: Integers) -> None:
-        """Tell from when to when we did not listen to instruments that are heard again, or for the first time."""
+        """Record the period without data for instruments that are heard again, or for the first time."""
         lost_ms = self.states.memory["lost_ms"][given.owners]
         if (lost_ms == LISTENING).all():
             return
@@ -253,7 +253,7 @@ class Normaliser:
         )
         if not len(rows):
             return
-        order = np.argsort(given.order[rows])  # as they came
+        order = np.argsort(given.order[rows])  # in order of arrival
         rows = rows[order]
         at = np.searchsorted(given.starts, rows, side="right") - 1
         found = take_bars(
@@ -273,7 +273,7 @@ class Normaliser:
             self.counts["odd_candles"] += found.odd
 
     def _carry(self, updates: Updates, given: SortedUpdates, carried: Floats) -> None:
-        """Fill the columns that a frame may leave out: what it did not send keeps the last value."""
+        """Fill the columns that a frame may omit: a field not sent keeps its last value."""
         order, states = given.order, self.states
         carried[:] = updates.carried[order]
         before = states.carried[given.owners]
@@ -299,7 +299,7 @@ class Normaliser:
         states.carried[given.owners] = carried[given.starts + given.sizes - 1]
 
     def dump(self) -> bytes:
-        """Serialise the state, for the checkpoint that is written beside the rows."""
+        """Serialise the state, for the checkpoint written with the rows."""
         return self.states.dump(self.counts, self.pair.dump())
 
     @classmethod

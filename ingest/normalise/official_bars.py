@@ -1,12 +1,12 @@
-"""Official: the vendor's own minute bars out of the feed's candle "I1". Pure.
+"""Extract the vendor's own minute bars from the feed's candle "I1". Pure.
 
-Owns which candles are bars. "I1" is the last minute that is over, not the one that forms, and is
-repeated in every update of the next; its interval and its start say which minute it is, never its
-position. One is taken where it is newer than the newest taken of that instrument, and makes sense.
+Decides which candles are bars. "I1" is the last completed minute, not the one in progress, and is
+repeated in every update of the next minute; its interval and start identify the minute, never its
+position. A candle is taken if it is newer than the newest taken of that instrument and plausible.
 
-One without volume is no bar, for nobody traded; an index has no volume. Where the vendor usually has a bar it is a
-filler: its bars failed the vendor in that minute, and perhaps in the one before it, so REST is to be asked for both.
-A bar that still comes for a filler's minute is taken.
+A candle without volume is not a bar, because nobody traded (an index has no volume and is exempt). Where the vendor
+usually has a bar, such a candle is a filler: the vendor's bars failed in that minute, perhaps also in the one before,
+so REST must be asked for both. If a bar for a filler's minute still comes, it is taken.
 """
 
 from __future__ import annotations
@@ -21,18 +21,18 @@ from ingest.model.findings import OfficialBar
 from ingest.model.frames import Candles
 from ingest.model.ticks import PRICE_MAX, QUANTITY_MAX, Integers, Mask
 
-AHEAD_MS_MAX = 1_000  # a minute's bar may come before the feed's own clock says that the minute is over
-# "Usually": each minute with a bar adds one, up to half an hour's, and each without takes three. So the filler of an
-# instrument that trades in three of four minutes says something, and no more than ten in a row do.
+AHEAD_MS_MAX = 1_000  # a bar may come before the feed's own clock reaches the end of the minute
+# "Usually": each minute with a bar adds one, up to half an hour's worth; each minute without takes three. So a filler
+# counts for an instrument that trades in three of four minutes, and fillers count for at most ten in a row.
 USUAL, USUAL_MAX, LACK = 3, 30, 3
 
 
 class Found(NamedTuple):
-    """What candles were found to be."""
+    """Result of sorting candles into bars, fillers and odd ones."""
 
     bars: list[OfficialBar]
     fillers: list[tuple[int, int]]  # instrument_id and start of the minute, epoch ms, where a bar is usual
-    odd: int  # candles that make no sense
+    odd: int  # implausible candles
 
 
 def newer_rows(
@@ -44,17 +44,17 @@ def newer_rows(
     starts: Integers,
     sizes: Integers,
 ) -> Integers:
-    """Return the rows whose candle is newer than what was taken of their instrument before, without repetitions.
+    """Return the rows whose candle is newer than the newest taken of their instrument, without repetitions.
 
     Parameters
     ----------
     candles, candle, minute_ms
-        The columns, and of each update, by instrument, each instrument's in order of arrival: which row of them it
-        has, and the start of that minute, epoch ms; 0: none.
+        The columns; and for each update, grouped by instrument and in order of arrival: its row in the columns
+        and the start of that minute, epoch ms; 0: none.
     newest_ms, starts, sizes
-        Of each instrument: the newest taken, its first row and its number of rows.
+        For each instrument: the newest minute taken, its first row and its number of rows.
     """
-    if not (np.maximum.reduceat(minute_ms, starts) > newest_ms).any():  # but for one read in a minute
+    if not (np.maximum.reduceat(minute_ms, starts) > newest_ms).any():  # false for all but one read per minute
         return np.zeros(0, np.int64)
     changed = (np.diff(minute_ms, prepend=0) != 0) | (np.diff(candles.volume[candle], prepend=0) != 0)
     changed[starts] = True
@@ -73,17 +73,17 @@ def take_bars(
     received_us: Integers,
     memory: NDArray[Any],
 ) -> Found:
-    """Make bars of candles, each minute of an instrument once, and find fillers.
+    """Make bars of candles, one per minute and instrument, and find fillers.
 
     Parameters
     ----------
     candles, candle
-        The columns, and which row of them to read.
+        The columns, and the rows to read.
     bucket_ms, current_ms, owner, instrument_id, is_index, received_us
-        Of each: start of its minute, the frame's time (epoch ms), whose it is, our clock (epoch us).
+        For each row: start of its minute, time of its frame (epoch ms), its owner, our clock (epoch us).
     memory
-        Of each owner: `official_ms`, `filler_ms`, the minutes of the newest bar and filler taken, and `habit`, see
-        `USUAL`; moved on, in place.
+        For each owner: `official_ms` and `filler_ms`, the minutes of the newest bar and filler taken, and `habit`, see
+        `USUAL`; updated in place.
     """
     found = Found([], [], 0)
     odd = 0
@@ -96,7 +96,7 @@ def take_bars(
             continue
         whole = bucket % MINUTE_MS == 0 and bucket + MINUTE_MS <= current + AHEAD_MS_MAX
         priced = 0 < low <= open_ <= high < PRICE_MAX and low <= close <= high  # NaN fails every comparison
-        filler = not (index or volume)  # its prices say nothing
+        filler = not (index or volume)  # its prices mean nothing
         if not (whole and (filler or (priced and (index or 0 < volume < QUANTITY_MAX)))):
             odd += 1
             continue
@@ -112,7 +112,7 @@ def take_bars(
 
 
 def _habit_before(habit: int, newest_ms: int, bucket_ms: int) -> int:
-    """Return a habit less what was lacking between the newest bar and a minute; a night takes nothing."""
+    """Return `habit` reduced by the minutes without a bar since the newest one; a night takes nothing."""
     if (newest_ms + IST_OFFSET_MS) // DAY_MS != (bucket_ms + IST_OFFSET_MS) // DAY_MS:
         return habit
     return max(habit - LACK * max((bucket_ms - newest_ms) // MINUTE_MS - 1, 0), 0)

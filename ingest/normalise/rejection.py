@@ -1,7 +1,7 @@
-"""Refusal: which updates make no row, and why. Pure.
+"""Reject updates that make no row, with the reason. Pure.
 
-What is impossible is seen from the update alone. That a key is held back is for `naming` to say: its frame does not
-tell, so it is marked where it is stored.
+The update alone shows whether it is impossible. `pipeline.naming` decides which keys are held back: the frame does
+not show it, so the update is marked where it is stored.
 """
 
 from __future__ import annotations
@@ -16,17 +16,17 @@ from ingest.model.frames import Updates
 from ingest.model.keys import KEY_CHARS_MAX, is_key, shown
 from ingest.model.ticks import CARRIED_NAMES, PRICE_MAX, QUANTITY_MAX, Integers
 
-# Exchange and feed clocks differ by milliseconds; a last trade a minute ahead is not a time.
+# Exchange and feed clocks differ by milliseconds; a last trade a minute ahead is not a valid time.
 LTT_AHEAD_MS_MAX = 60_000
 
-# Why an update makes no row.
+# Reasons for rejecting an update.
 NO_KEY, IMPOSSIBLE = "no instrument key", "impossible"
 
-NO_INSTRUMENT = -1  # in the place of an id
+NO_INSTRUMENT = -1  # instead of an id
 
 _OI = CARRIED_NAMES.index("oi")
 
-# What a carried column may be at most, and the group in which it is sent.
+# Largest plausible value of a carried column, and the group in which it is sent.
 _CARRIED_LIMITS = (
     ("atp", "", PRICE_MAX),
     ("prev_close", "", PRICE_MAX),
@@ -52,12 +52,12 @@ def _is_known_key(key: str) -> bool:
 
 
 def _is_key(key: str) -> bool:
-    """Tell whether a text is a key; what was asked lately is remembered, unless it is long."""
+    """Return whether a text is a valid key; recent results are cached, unless the text is long."""
     return len(key) <= KEY_CHARS_MAX and _is_known_key(key)
 
 
 def impossible(updates: Updates, current_ms: Integers) -> dict[int, str]:
-    """Why updates cannot be true, by index. NaN fails every comparison, so it is caught here."""
+    """Return why updates cannot be true, by index. NaN fails every comparison, so it is caught here."""
     wrong: dict[int, str] = {}
     if refused := {key for key in set(updates.keys) if not _is_key(key)}:
         wrong = {index: NO_KEY for index, key in enumerate(updates.keys) if key in refused}
@@ -70,7 +70,7 @@ def impossible(updates: Updates, current_ms: Integers) -> dict[int, str]:
     ):
         for index in np.flatnonzero(~((values >= 0) & (values < limit))).tolist():
             wrong.setdefault(index, f"{IMPOSSIBLE} {name} {values[index].item()!r}")
-    # NaN passes: it is "not sent", as the totals of the book are in mode option_greeks.
+    # NaN passes: it is "not sent", like the totals of the book in mode option_greeks.
     if not ((updates.carried < _CARRIED_MIN) | (updates.carried >= _CARRIED_MAX)).any():
         return wrong
     sent = {"depth": updates.has_depth, "day": updates.has_day_candle, "": np.ones(len(updates), np.bool_)}
@@ -82,22 +82,22 @@ def impossible(updates: Updates, current_ms: Integers) -> dict[int, str]:
 
 
 def refused(why: Mapping[int, str], updates: Updates, frame: Integers, ids: Integers) -> list[RejectedUpdate]:
-    """Return updates that make no row as they can be stored: a key may be anything.
+    """Return the updates that make no row in a form that can be stored: their keys may be any text.
 
-    Those of a frame without an instrument are one for each reason: there may be thousands.
+    Updates of one frame without an instrument are merged into one per reason: there may be thousands.
 
     Parameters
     ----------
     why
         Index of an update -> the reason.
     updates, frame, ids
-        All updates; of each its frame, and its instrument or `NO_INSTRUMENT`.
+        All updates; for each, its frame and its instrument id or `NO_INSTRUMENT`.
     """
     together: dict[tuple[int, str, int], list[int]] = {}
     for index in sorted(why):
         reason, id_ = why[index], int(ids[index])
         if id_ == NO_INSTRUMENT and reason.startswith(IMPOSSIBLE):
-            reason = reason.rpartition(" ")[0]  # whatever the value is
+            reason = reason.rpartition(" ")[0]  # without the value
         together.setdefault((int(frame[index]), reason, id_), []).append(index)
     found = []
     for (at, reason, id_), indices in together.items():

@@ -1,7 +1,7 @@
-"""Columns: updates sorted by instrument, and what can be said of all of them at once. Pure.
+"""Sort updates by instrument, and compute per-column properties of them. Pure.
 
-Sorted so that "the update before" is the row above, and "not sent keeps the last value" a running
-maximum of row numbers. Knows the shapes, and of the rules only which updates are plain.
+After sorting, "the update before" is the row above, and "a field not sent keeps its last value" is a
+running maximum of row numbers. Of the rules, this module only knows which updates are plain.
 """
 
 from __future__ import annotations
@@ -20,32 +20,32 @@ from ingest.normalise.instrument_states import InstrumentStates
 
 @dataclass(slots=True)
 class SortedUpdates:
-    """Possible updates by instrument, each instrument's in order of arrival; columns as `Updates`."""
+    """Valid updates grouped by instrument, each instrument in order of arrival; columns as in `Updates`."""
 
-    order: Integers  # where each came from
-    owners: Integers  # the instruments, as rows of `States`
-    starts: Integers  # the first row of each instrument
-    sizes: Integers  # its number of rows
-    before: NDArray[Any]  # its reference before these updates
+    order: Integers  # index of each row in the original updates
+    owners: Integers  # the instruments, as rows of `InstrumentStates`
+    starts: Integers  # first row of each instrument
+    sizes: Integers  # number of rows of each instrument
+    before: NDArray[Any]  # the reference of each instrument before these updates
     mode: Integers
     ltp: Floats
     ltt_ms: Integers
     ltq: Integers
     vtt: Integers
     today: Integers  # IST day number of the frame
-    has_trade: Mask  # says something of the last trade
+    has_trade: Mask  # has data of the last trade
     new_mode: Mask
     new_day: Mask  # the first of its day
 
     def above(self, name: str) -> Any:
-        """Return a column moved down by one row; an instrument's first row has what was before it."""
+        """Return a column shifted down by one row; an instrument's first row gets the value before these updates."""
         return _moved_down(getattr(self, name), self.starts, self.before[name])
 
 
 def sort(
     updates: Updates, order: Integers, places: Integers, states: InstrumentStates, today: Integers
 ) -> SortedUpdates:
-    """Bring updates into an order that puts each instrument's together; `places` are sorted already."""
+    """Group updates by instrument; `places` are already sorted."""
     starts = np.flatnonzero(np.diff(places, prepend=-1))
     owners = places[starts]
     before = states.references[owners]
@@ -69,7 +69,7 @@ def sort(
 
 
 def says_something(updates: Updates) -> Mask:
-    """Tell which updates say anything: an empty one is what a wrong key gets."""
+    """Return which updates have content: a wrong key gets an empty update."""
     has_trade = (updates.ltt_ms != 0) | (updates.ltp != 0)
     something: Mask = has_trade | updates.has_depth | updates.has_greeks | (updates.vtt != 0)
     return something
@@ -83,9 +83,9 @@ def _moved_down(values: NDArray[Any], starts: Integers, before: NDArray[Any]) ->
 
 
 def all_plain(given: SortedUpdates) -> Mask:
-    """Find the instruments whose updates all go one way: a step of `vtt` is a trade, and the reference moves.
+    """Return the instruments whose updates only go forward: a step of `vtt` is a trade, and the reference moves.
 
-    These are the rows "vtt up" and "vtt same" of the table in `judge`.
+    These are the rows "vtt up" and "vtt same" of the table in `trade_rules`.
     """
     plain = (given.ltt_ms >= given.above("ltt_ms")) & (given.vtt >= given.above("vtt")) & (given.vtt > 0)
     plain &= (given.ltt_ms + IST_OFFSET_MS) // DAY_MS == given.today
@@ -99,7 +99,7 @@ def all_plain(given: SortedUpdates) -> Mask:
 def fill_down(
     block: Floats, sent: Mask, forgotten: Mask, *, never_sent: Floats, starts: Integers, before: Floats
 ) -> None:
-    """Give each row of a block, in place, what was last sent or forgotten at or above it."""
+    """Fill each row of a block, in place, with the value last sent or reset at or above it."""
     if sent.all():
         return
     block[forgotten & ~sent] = never_sent

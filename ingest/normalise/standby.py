@@ -1,20 +1,20 @@
-"""Pair: two connections with the same keys in one journal stream, each tick taken once. Pure.
+"""Merge two connections with the same keys into one journal stream; take each tick once. Pure.
 
-Frames of both are in the journal, each record with the number of its socket. Whichever says a thing
-first is believed; there is no leader to be replaced, so a connection that dies is missed by nobody.
-An update is a duplicate when it shows no trade that is new, and the other socket
+The journal has the frames of both, each record with the number of its socket. The first to bring an
+update is believed; there is no leader to replace, so losing one connection loses no data.
+An update is a duplicate if it shows no new trade, and the other socket
 
-- has said something of the instrument at its time or later, or
-- has said the very same.
+- has brought an update of the instrument with the same or a later time, or
+- has brought exactly the same content.
 
-A socket that comes anew joins in for an instrument when the other has come to where it is: what the
-other has on its way would be overtaken else, and its trades would be one row. Until then the newcomer
-is left out and covers nothing; that takes a frame or two. If the other dies before, that is a gap,
-and is said to be one.
+A new socket joins for an instrument once the other has reached its time. Otherwise the newcomer
+overtakes updates in flight, and several trades merge into one row. Until then its updates are left
+out and it covers nothing; this takes a frame or two. If the other socket dies earlier, that is
+recorded as a gap.
 
-What both sockets left out is a break as ever; an instrument of which neither has spoken since it
-connected is not covered, and its next update is a snapshot. All this follows from the records in
-their order: a replay finds what the live run found.
+A time missed by both sockets is a break, as with one connection. An instrument of which neither has
+spoken since it connected is not covered, and its next update is a snapshot. All this depends only on
+the records and their order, so a replay gets the same result as the live run.
 """
 
 from __future__ import annotations
@@ -41,33 +41,36 @@ _LEAD = ("mode", "ltp", "ltt_ms", "ltq", "vtt", "has_depth", "has_greeks", "has_
 
 
 class LostKeys(NamedTuple):
-    """What nobody listens to any more, by an event."""
+    """What nobody listens to any more after an event."""
 
-    whole: bool  # the stream, as with a single connection
-    places: list[int]  # else these instruments, as rows of `States`
+    whole: bool  # the whole stream, as with a single connection
+    places: list[int]  # otherwise these instruments, as rows of `InstrumentStates`
 
 
 @dataclass(slots=True)
 class _Said:
     """What is remembered of an instrument."""
 
-    ms: list[int] = field(default_factory=lambda: [0] * SOCKETS)  # when each socket spoke of it last, its own time
-    covers: list[bool] = field(default_factory=lambda: [False] * SOCKETS)  # nothing is missed that this one says
-    joins_ms: list[int] = field(default_factory=lambda: [0] * SOCKETS)  # else: the last it said that was left out
-    by: int = 0  # who brought the last that was taken
-    digest: bytes = b""  # of it
-    ltt_ms: int = 0  # the newest trade that was taken
+    ms: list[int] = field(default_factory=lambda: [0] * SOCKETS)  # time of each socket's last update, by its own frames
+    covers: list[bool] = field(default_factory=lambda: [False] * SOCKETS)  # no update is lost that this socket brings
+    joins_ms: list[int] = field(default_factory=lambda: [0] * SOCKETS)  # not covered: last update left out
+    by: int = 0  # socket of the last update taken
+    digest: bytes = b""  # of that update
+    ltt_ms: int = 0  # newest trade taken
     vtt: int = 0
 
     def is_duplicate(self, socket: int, ms: int, ltt_ms: int, vtt: int, digest: bytes) -> bool:
-        """Whether an update of a socket says nothing that was not said."""
+        """Return whether an update of a socket brings nothing new."""
         if ltt_ms > self.ltt_ms or (ltt_ms == self.ltt_ms and vtt > self.vtt):
             return False
         other = 1 - socket
         return ms <= self.ms[other] or (digest == self.digest and self.by == other)
 
     def joined(self, socket: int, ms: int, other_ms: int) -> bool:
-        """Whether a socket that did not cover the instrument does with this update, the other having come so far."""
+        """Return whether a socket that did not cover the instrument covers it from this update on.
+
+        `other_ms` is the time that the other socket has reached.
+        """
         if self.covers[1 - socket]:
             left_out_ms = self.joins_ms[socket]
             if not left_out_ms or other_ms < left_out_ms or ms <= left_out_ms:
@@ -78,30 +81,30 @@ class _Said:
         return True
 
     def take(self, socket: int, ltt_ms: int, vtt: int, digest: bytes) -> None:
-        """Note an update that is news."""
+        """Note an update that was taken."""
         self.by, self.digest = socket, digest
         if ltt_ms >= self.ltt_ms:
             self.ltt_ms, self.vtt = ltt_ms, vtt
 
 
 class Standby:
-    """The two sockets of a stream; while `run` is empty there is one, and nothing is remembered."""
+    """The two sockets of a stream; while `run` is empty there is one socket, and nothing is remembered."""
 
     def __init__(self) -> None:
-        self.run = ""  # the process whose connections these are: another's do not listen any more
+        self.run = ""  # the process that owns the connections: those of another process no longer listen
         self._up = [False] * SOCKETS
         self._said: dict[int, _Said] = {}
-        self._newest_ms = [0] * SOCKETS  # of the frames of each
+        self._newest_ms = [0] * SOCKETS  # newest frame time of each socket
 
     def note(self, record: Record, places: Iterable[int] = ()) -> LostKeys:
-        """Take an event; return what is lost by it.
+        """Take an event; return what nobody listens to any more.
 
         Parameters
         ----------
         record
             Connected, disconnected or unsubscribed.
         places
-            The instruments that were unsubscribed, as rows of `States`.
+            The instruments that were unsubscribed, as rows of `InstrumentStates`.
         """
         if record.kind == RecordKind.CONNECTED:
             return LostKeys(self._connect(record.socket, str(json.loads(record.payload).get("pair", ""))), [])
@@ -114,7 +117,7 @@ class Standby:
         return LostKeys(not any(self._up), lost)
 
     def reach(self, frames_ms: Integers, sockets: Integers) -> Integers:
-        """Return how far the other socket had come at each of some frames, which are next in order of arrival."""
+        """Return the time that the other socket had reached at each of the next frames, in order of arrival."""
         reached = np.empty((SOCKETS, len(frames_ms)), np.int64)
         for socket in range(SOCKETS):
             own = np.where(sockets == socket, frames_ms, 0)
@@ -133,16 +136,16 @@ class Standby:
         current_ms: Integers,
         others_ms: Integers,
     ) -> Mask:
-        """Tell which updates are news.
+        """Return which updates are not duplicates.
 
         Parameters
         ----------
         updates
             As sent.
         order
-            Which of them, each instrument's in order of arrival.
+            Indices of the updates to check, each instrument in order of arrival.
         places, sockets, current_ms, others_ms
-            Of each of those: the row in `States`, who brought it, its frame's time, and how far the other had come.
+            For each of these: row in `InstrumentStates`, socket, time of its frame, time the other socket had reached.
         """
         contents = _contents(updates, order)
         found = np.ones(len(order), np.bool_)
@@ -166,11 +169,11 @@ class Standby:
         return found
 
     def could_go_on(self, socket: int) -> bool:
-        """Whether nothing would be missed if the other socket died now."""
+        """Return whether nothing would be missed if the other socket died now."""
         return all(self._covers(said, socket) for said in self._said.values() if said.covers[1 - socket])
 
     def _covers(self, said: _Said, socket: int) -> bool:
-        """Whether a socket covers an instrument, or would with the next it says: the other has come to where it is."""
+        """Return whether a socket covers an instrument, or will with its next update."""
         return said.covers[socket] or 0 < said.joins_ms[socket] <= self._newest_ms[1 - socket]
 
     def dump(self) -> dict[str, Any]:
@@ -192,7 +195,7 @@ class Standby:
         return pair
 
     def _connect(self, socket: int, run: str) -> bool:
-        """Note a connection; return whether nobody listened until it."""
+        """Note a connection; return whether nobody listened before it."""
         if run != self.run or not run:
             self.run, self._up = run, [False] * SOCKETS
             if not run:
@@ -204,7 +207,7 @@ class Standby:
         return whole
 
     def _uncover(self, socket: int, places: Iterable[int]) -> list[int]:
-        """Note that a socket speaks of instruments no more; return those of which nobody does."""
+        """Note that a socket no longer brings some instruments; return those that no socket brings now."""
         lost = []
         for place in places:
             if (said := self._said.get(place)) is None:
@@ -219,7 +222,7 @@ class Standby:
 
 
 def _contents(updates: Updates, order: Integers) -> Any:
-    """Return one row of numbers for each update, equal where updates say the same."""
+    """Return a row of numbers per update; rows are equal if the updates have the same content."""
     carried = updates.carried[order]
     for sent, names in _GROUPS:
         places = [CARRIED_NAMES.index(name) for name in names]

@@ -1,15 +1,15 @@
-"""Judge: whether an update is a trade or a quote, and what volume it carried. Pure, one update at a time.
+"""Decide whether an update is a trade or a quote, and what volume it carried. Pure, one update at a time.
 
-Owns the reference of an instrument: the day, `ltt` and `vtt` of the last trade that counted. Its `vtt` is the
-largest of that day, so that bars never sum to more than the exchange counted. An update is judged against it:
+Owns the reference of an instrument: day, `ltt` and `vtt` of the last trade that counted. Its `vtt` is the largest
+of that day, so that bars never sum to more than the exchange counted. Updates are judged against the reference:
 
     update                                   row                       reference
     ---------------------------------------  ------------------------  ---------
-    first ever, or of a new day after a      snapshot, vtt is a gap's  set
-    break, trades of today in it
-    last trade on an earlier day that we     quote                     set: what comes today counts from 0,
-    know nothing of, or not all                                        what is told of that day is a quote
-    no `vtt`, or no time of trade            quote                     kept: it is no reference,
+    first ever, or first of a new day after  snapshot, vtt is a gap's  set
+    a break, with trades of today
+    last trade on an earlier day of which    quote                     set: today's count starts from 0,
+    we know nothing, or not everything                                 updates of that day are quotes
+    no `vtt`, or no time of trade            quote                     kept: it cannot be a reference,
                                                                        but the same vtt confirms it
     first of a new day, listened before      trade, volume = vtt       set
     vtt up, ltt not back                     trade, volume = step      moved
@@ -21,13 +21,13 @@ largest of that day, so that bars never sum to more than the exchange counted. A
     after a break, vtt up, same minute       trade, volume = step      moved
     after a break, vtt up, later minute      quote, step is the gap's  moved
 
-A reset: the exchange's count begins again below. It is told by three updates in a row below the reference
-whose `vtt` does not fall and whose `ltt` rises; one that repeats the `ltt` before it neither counts nor
-breaks the row. One or two are a glitch, after which the feed goes on where it was.
+Reset: the exchange's count restarts at a lower value. It is recognised by three updates in a row below the
+reference whose `vtt` does not fall and whose `ltt` rises; an update that repeats the previous `ltt` neither counts
+nor interrupts the row. One or two are a glitch, after which the feed continues where it was.
 
-The day is that of the trade: one of 23:59:59 that is told after midnight belongs to the day before.
-An index, and every instrument in mode ltpc, has no `vtt`: there a trade is a change of `ltt` or
-`ltp`, and its volume is NULL.
+The day is that of the trade: a trade of 23:59:59 that arrives after midnight belongs to the day before.
+An index, and every instrument in mode ltpc, has no `vtt`: there a change of `ltt` or `ltp` is a trade,
+and its volume is NULL.
 """
 
 from __future__ import annotations
@@ -39,38 +39,38 @@ from ingest.market.time import DAY_MS, IST_OFFSET_MS, MINUTE_MS
 from ingest.model.frames import Mode
 from ingest.model.ticks import NULL
 
-RESET_UPDATES = 3  # glitches of the feed have been seen in one update, and two could be one that is repeated
+RESET_UPDATES = 3  # glitches of one update have been seen in the feed, and two may be one that was repeated
 
 
 class Judgement(NamedTuple):
-    """What an update was found to be."""
+    """Result of judging an update."""
 
     traded: bool
-    volume: float  # NaN where it is not known
+    volume: float  # NaN if unknown
     vtt: float
     backward: bool = False
-    reset: bool = False  # the exchange's count began again
-    gap_volume: int = 0  # traded during a break: not this row's
-    gap_from_ms: int = 0  # the last trade before that break
-    began: bool = False  # that break is the day until we began
+    reset: bool = False  # the exchange's count restarted
+    gap_volume: int = 0  # traded during a break; not part of this row
+    gap_from_ms: int = 0  # last trade before that break
+    began: bool = False  # that break is the part of the day before we began
 
 
 @dataclass(slots=True)
 class LastTrade:
-    """What must be remembered of one instrument to judge its next update."""
+    """State of one instrument that is needed to judge its next update."""
 
     instrument_id: int
     is_index: bool
     mode: int = -1
     day: int = -1  # IST day number of the reference, -1 before the first update
-    ltt_ms: int = 0  # before that day, or 0: nothing has traded on it
-    vtt: int = 0  # 0: the same
+    ltt_ms: int = 0  # may be before that day; 0: nothing has traded on it
+    vtt: int = 0  # 0: nothing has traded on that day
     ltp: float = 0.0
     ltq: int = 0
-    connected: bool = False  # an update has shown the reference since the connection was made
+    connected: bool = False  # an update has confirmed the reference since the connection was made
     lows: int = 0  # updates in a row that may become a reset
     low_from: int = 0  # vtt of the first of them
-    low_vtt: int = 0  # and of the last
+    low_vtt: int = 0  # vtt of the last of them
     low_ltt_ms: int = 0
 
     def judge(self, ltp: float, ltt_ms: int, vtt: int, today: int) -> Judgement:
@@ -85,14 +85,14 @@ class LastTrade:
         if by_price:
             return self._judge_by_price(ltp, ltt_ms, day, today, was_connected=was_connected)
         if day < today and not was_connected and (day > self.day or not vtt):
-            # Nothing has traded today, and of the day of the last trade we do not know enough to count on.
+            # Nothing has traded today, and we do not know enough about the day of the last trade to count on from it.
             self._set(today, ltt_ms, 0)
             return Judgement(False, 0.0, NULL)
         if not vtt:
             return Judgement(False, 0.0, self.vtt_on(today))
-        shown = vtt if day == today else NULL  # an older day's count is none of today's
+        shown = vtt if day == today else NULL  # the count of an older day is not today's
         if day < self.day or (day == self.day and ltt_ms < self.ltt_ms):
-            self.connected |= not self.vtt  # still nothing has traded
+            self.connected |= not self.vtt  # still no trade
             return Judgement(False, 0.0, shown, backward=self.vtt > 0)
         if day > self.day and not was_connected:  # we began after today's first trade
             self._set(day, ltt_ms, vtt)
@@ -105,22 +105,22 @@ class LastTrade:
             return Judgement(False, 0.0, shown)
         if was_connected or ltt_ms // MINUTE_MS == before_ms // MINUTE_MS:
             return Judgement(True, vtt - before, vtt)
-        if day < today:  # what an older day traded while we were away is not known to its last trade either
+        if day < today:  # an older day's trades during our absence are not known up to its last trade either
             self._set(today, ltt_ms, 0)
             return Judgement(False, NULL, NULL)
         return Judgement(False, NULL, vtt, gap_volume=vtt - before, gap_from_ms=max(before_ms, midnight_ms))
 
     def confirm(self, vtt: int) -> None:
-        """Take an update that says nothing of when the last trade was: the same count means that it is the same."""
+        """Take an update without a time of trade: the same `vtt` confirms the reference."""
         if vtt and vtt == self.vtt:
             self.connected, self.lows = True, 0
 
     def vtt_on(self, today: int) -> float:
-        """Return the count of a day as we know it; NaN where the reference is another day's."""
+        """Return the known count of a day; NaN if the reference is of another day."""
         return self.vtt or NULL if self.day == today else NULL
 
     def _judge_low(self, ltt_ms: int, vtt: int, shown: float) -> Judgement:
-        """Judge a count below the reference: a glitch, or a reset when it goes on from there."""
+        """Judge a count below the reference: a glitch, or a reset if it continues from there."""
         goes_on = self.lows > 0 and vtt >= self.low_vtt and ltt_ms >= self.low_ltt_ms
         if not goes_on:
             self.lows, self.low_from = 1, vtt
@@ -134,10 +134,10 @@ class LastTrade:
         return Judgement(volume > 0, volume, vtt if volume else shown, reset=True)
 
     def _judge_by_price(self, ltp: float, ltt_ms: int, day: int, today: int, *, was_connected: bool) -> Judgement:
-        """Judge an instrument whose volume is not sent."""
+        """Judge an instrument for which no volume is sent."""
         if ltt_ms < self.ltt_ms:
             return Judgement(False, NULL, NULL, backward=True)
-        # A price that changes after its day, as at settlement, is no trade of that day.
+        # A price change after the trade's day, as at settlement, is not a trade of that day.
         changed = ltt_ms != self.ltt_ms or (ltp != self.ltp and day == today)
         self._set(day, ltt_ms, self.vtt if day == self.day else 0)
         return Judgement(was_connected and changed, NULL, NULL)
