@@ -2,6 +2,7 @@
 
 TicklineError                      one line for the user: what, the value, the remedy
 ├── ConfigError                    a setting or an argument is wrong
+│   └── UnknownNameError           no instrument has a name, or several have
 ├── FeedError                      the vendor's side
 │   ├── AuthorizationError         401: the token is wrong or has expired
 │   ├── DecodeError                a frame that does not parse
@@ -33,6 +34,10 @@ class TicklineError(Exception):
 
 class ConfigError(TicklineError):
     """A setting or an argument is wrong."""
+
+
+class UnknownNameError(ConfigError):
+    """No instrument has a name, or several have it and nothing tells which is meant."""
 
 
 class FeedError(TicklineError):

@@ -17,7 +17,7 @@ from psycopg.rows import dict_row
 
 from ingest.database.connections import translated
 from ingest.database.queries import query
-from ingest.errors import ConfigError
+from ingest.errors import UnknownNameError
 
 # A contract's key may go to another as soon as it has expired. So far apart a tick and a master may be of different
 # contracts, and the tick stays without a name; less is a list that could not be fetched for a week.
@@ -68,7 +68,7 @@ def resolve(connection: psycopg.Connection[Any], names: Sequence[str], *, on: da
 
     Raises
     ------
-    ConfigError
+    UnknownNameError
         If no instrument has one of the names, with the nearest names; or if several have it and nothing tells
         them apart.
     StoreError
@@ -76,7 +76,7 @@ def resolve(connection: psycopg.Connection[Any], names: Sequence[str], *, on: da
     """
     found, wrong = look_up(connection, names, on=on)
     if wrong:
-        raise ConfigError(next(iter(wrong.values())))
+        raise UnknownNameError(next(iter(wrong.values())))
     return [found[name] for name in names]
 
 
@@ -94,17 +94,17 @@ def look_up(
     with translated():
         # Programs pass keys, which are found by an index; only the others need the names of all.
         found = _find(connection, "names/resolve_keys", {"instrument_keys": list(exact.values()), "on": on})
-        spellings = [_spelling(name) for name in exact.values() if name not in found]
+        spellings = [spelling(name) for name in exact.values() if name not in found]
         if spellings:
             found |= _find(connection, "names/resolve_names", {"spellings": spellings, "on": on})
-        meant = {name: found.get(key) or found.get(_spelling(key)) or [] for name, key in exact.items()}
+        meant = {name: found.get(key) or found.get(spelling(key)) or [] for name, key in exact.items()}
         unknown = {name: _unknown_text(connection, exact[name], on) for name, those in meant.items() if not those}
     several = {name: _several_text(exact[name], those) for name, those in meant.items() if len(those) > 1}
     wrong = {name: (unknown | several)[name] for name in exact if name in unknown or name in several}
     return {name: those[0] for name, those in meant.items() if name not in wrong}, wrong
 
 
-def _spelling(name: str) -> str:
+def spelling(name: str) -> str:
     """Return a name in upper case without white space, as the queries compare it."""
     return "".join(name.split()).upper()
 
@@ -136,12 +136,12 @@ def _unknown_text(connection: psycopg.Connection[Any], name: str, on: date) -> s
 
 def _near(connection: psycopg.Connection[Any], name: str, on: date) -> list[str]:
     """Return the names most like one, the best first, of equally good ones the nearest expiry."""
-    spelling = _spelling(name)
-    parameters = {"spelling": spelling, "on": on, "candidates_max": CANDIDATES_MAX}
-    matcher = difflib.SequenceMatcher(b=spelling, autojunk=False)
+    wanted = spelling(name)
+    parameters = {"spelling": wanted, "on": on, "candidates_max": CANDIDATES_MAX}
+    matcher = difflib.SequenceMatcher(b=wanted, autojunk=False)
     scores: dict[str, float] = {}
     for (known,) in connection.execute(query("names/near_instruments"), parameters):
-        matcher.set_seq1(_spelling(known))
-        scores[known] = matcher.ratio() + (HOLDING_BONUS if spelling in _spelling(known) else 0.0)
+        matcher.set_seq1(spelling(known))
+        scores[known] = matcher.ratio() + (HOLDING_BONUS if wanted in spelling(known) else 0.0)
     likely = [known for known, score in scores.items() if score >= SIMILARITY_MIN]
     return sorted(likely, key=scores.__getitem__, reverse=True)[:NEAR_MAX]

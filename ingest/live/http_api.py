@@ -13,18 +13,15 @@ import logging
 import socket
 import time
 from collections.abc import Iterator, Sequence
-from typing import Any
 
-import psycopg
 import uvicorn
 from fastapi import FastAPI, Query, Request
 from fastapi.responses import JSONResponse
 
-from ingest.database.connections import connect, translate
-from ingest.database.queries import query
+from ingest.database.questions import Questions
 from ingest.errors import ConfigError, StoreError
 from ingest.live.access import made_token
-from ingest.live.http_guard import Guard, keys_and_mode, say_errors
+from ingest.live.http_guard import Guard, names_and_mode, say_errors
 from ingest.live.http_protocol import limits
 from ingest.live.ingestion import Ingestion
 from ingest.live.status import health, latest_ticks, subscriptions, websocket_status
@@ -33,53 +30,14 @@ from ingest.market.time import market_day
 log = logging.getLogger(__name__)
 
 GAPS_KEPT_S = 10.0  # so often at most the database is asked
-ANSWERED_S = 3.0  # so long an answer waits for what the database knows
 PORT_RETRY_S = 15.0  # how often a port is asked for that another program has, perhaps the last run
 NAMED_MAX = 10  # keys in one warning
-
-
-class _Questions:
-    """What requests ask of the database: one question at a time, and none while it is away.
-
-    A database that hangs holds a thread for each question; those of the process are the journal's, too.
-    """
-
-    def __init__(self, service: Ingestion, url: str) -> None:
-        self._service, self._url = service, url
-        self._asking: asyncio.Future[Any] | None = None
-
-    async def ask(self, name: str, parameters: dict[str, Any]) -> list[Any]:
-        """Return the rows of a query of ours.
-
-        Raises
-        ------
-        StoreError
-            If the database is away, or does not answer in time.
-        """
-        try:
-            async with asyncio.timeout(ANSWERED_S):
-                while self._asking is not None and not self._asking.done():
-                    await asyncio.wait({self._asking})
-                if self._service.writer.away_since is not None:
-                    raise StoreError("database away")
-                self._asking = asyncio.ensure_future(asyncio.to_thread(self._rows, name, parameters))
-                self._asking.add_done_callback(lambda asking: asking.cancelled() or asking.exception())
-                return await asyncio.shield(self._asking)
-        except TimeoutError:
-            raise StoreError(f"the database has not answered for {ANSWERED_S:g} s") from None
-
-    def _rows(self, name: str, parameters: dict[str, Any]) -> list[Any]:
-        try:
-            with connect(self._url, autocommit=True) as connection:
-                return connection.execute(query(name), parameters).fetchall()
-        except psycopg.Error as exc:
-            raise translate(exc) from exc
 
 
 class _Gaps:
     """The gaps of today, as the database has them."""
 
-    def __init__(self, questions: _Questions, collector: str) -> None:
+    def __init__(self, questions: Questions, collector: str) -> None:
         self._questions, self._collector = questions, collector
         self._found: int | None = None
         self._asked_s = -GAPS_KEPT_S
@@ -89,7 +47,7 @@ class _Gaps:
         if time.monotonic() - self._asked_s >= GAPS_KEPT_S:
             self._asked_s = time.monotonic()
             try:
-                ((self._found,),) = await self._questions.ask("live/gaps_today", {"collector": self._collector})
+                ((self._found,),) = await self._questions.rows("live/gaps_today", {"collector": self._collector})
             except StoreError:
                 self._found = None
         return self._found
@@ -98,16 +56,14 @@ class _Gaps:
 class _Listed:
     """What the vendor's list of instruments holds."""
 
-    def __init__(self, service: Ingestion, questions: _Questions) -> None:
-        self._service, self._questions = service, questions
+    def __init__(self, service: Ingestion) -> None:
+        self._service = service
 
     async def warnings(self, keys: list[str]) -> list[str]:
         """Say which keys are not in the list; the vendor ignores such a key without a word."""
         on = market_day(self._service.watch.timepiece.now())
         try:
-            if self._service.writer.is_away:
-                raise StoreError("database is away")
-            found = await self._questions.ask("live/unlisted_keys", {"instrument_keys": keys, "on": on})
+            found = await self._service.questions.rows("live/unlisted_keys", {"instrument_keys": keys, "on": on})
         except StoreError:
             return ["the database is away: whether the keys are in the vendor's list is not known"]
         missing = [key for (key,) in found]
@@ -117,23 +73,20 @@ class _Listed:
         return [f"{len(missing):,} keys are not in the vendor's list and may never be answered: {named}"]
 
 
-def make_app(service: Ingestion, url: str, host: str, token: str) -> FastAPI:
+def make_app(service: Ingestion, host: str, token: str) -> FastAPI:
     """Return the application.
 
     Parameters
     ----------
     service
         What it shows and changes.
-    url
-        The database, for the gaps of today and the list of instruments.
     host, token
         What it is bound to, and the secret of who may change something.
     """
     app = FastAPI(title="Tickline", openapi_url=None, redirect_slashes=False)
     app.add_middleware(Guard, host=host, token=token)
     say_errors(app)
-    questions = _Questions(service, url)
-    gaps, listed = _Gaps(questions, service.lines[0].settings.collector), _Listed(service, questions)
+    gaps, listed = _Gaps(service.questions, service.lines[0].settings.collector), _Listed(service)
     feed = "/api/v1/websocket"
 
     @app.get("/health")
@@ -155,19 +108,22 @@ def make_app(service: Ingestion, url: str, host: str, token: str) -> FastAPI:
 
     @app.post(f"{feed}/subscribe")
     async def _subscribe(request: Request) -> JSONResponse:
-        keys, mode = keys_and_mode(await request.body(), service.lines[0].settings.mode)
+        names, mode = names_and_mode(await request.body(), service.lines[0].settings.mode)
+        keys = await service.keys_of(names)
         fresh = [key for key in keys if key not in service.keys]
         service.subscribe(keys, mode)
         return _changed(await listed.warnings(fresh) if fresh else [])
 
     @app.post(f"{feed}/unsubscribe")
     async def _unsubscribe(request: Request) -> JSONResponse:
-        service.unsubscribe(keys_and_mode(await request.body(), service.lines[0].settings.mode)[0])
+        names, _ = names_and_mode(await request.body(), service.lines[0].settings.mode)
+        service.unsubscribe(await service.keys_of(names))
         return _changed()
 
     @app.post(f"{feed}/change-mode")
     async def _change_mode(request: Request) -> JSONResponse:
-        service.change_mode(*keys_and_mode(await request.body(), service.lines[0].settings.mode))
+        names, mode = names_and_mode(await request.body(), service.lines[0].settings.mode)
+        service.change_mode(await service.keys_of(names), mode)
         return _changed()
 
     @app.post(f"{feed}/retry")
@@ -187,14 +143,14 @@ class _Server(uvicorn.Server):
         yield
 
 
-def prepare(service: Ingestion, url: str) -> uvicorn.Server | None:
+def prepare(service: Ingestion) -> uvicorn.Server | None:
     """Return a server that is ready to serve; it takes a part of a second that no frame should wait for.
 
     None, which is said: there is no token, and nothing is served without.
     """
     settings = service.lines[0].settings
     try:
-        app = make_app(service, url, settings.api_host, made_token(settings.home))
+        app = make_app(service, settings.api_host, made_token(settings.home))
     except ConfigError as exc:
         log.warning("status is not served: %s", exc)
         return None

@@ -18,17 +18,17 @@ from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from ingest.addresses import is_loopback
-from ingest.errors import SubscriptionError
+from ingest.errors import StoreError, SubscriptionError, UnknownNameError
 from ingest.live.access import TOKEN_FILE, calls_loopback, is_of_a_page, shows_token
 from ingest.model.frames import MODE_NAMES
-from ingest.model.keys import is_key, shown
+from ingest.model.keys import is_key, is_name, shown
 from ingest.redaction import redact
 
 BODY_BYTES_MAX = 2**20  # the 25,000 keys of a Plus account with five connections are 700 KB
 DRAINED_BYTES_MAX = 16 * 2**20  # of a body that is too large are read and dropped: who still sends hears no answer
 BODY_S = 5.0  # a body that takes longer on the way is not waited for
 READING = frozenset({"GET", "HEAD", "OPTIONS"})
-WRONG_KEYS = 'give them as {"keys": ["NSE_FO|53001"]}'
+WRONG_KEYS = 'give them as {"keys": ["NSE_FO|53001", "INFY"]}'
 
 
 class Guard:
@@ -117,6 +117,14 @@ def say_errors(app: FastAPI) -> None:
     async def _wrong(_: Request, exc: WrongRequestError) -> JSONResponse:
         return refused(422, str(exc))
 
+    @app.exception_handler(UnknownNameError)
+    async def _unknown(_: Request, exc: UnknownNameError) -> JSONResponse:
+        return refused(404, str(exc))
+
+    @app.exception_handler(StoreError)
+    async def _away(_: Request, exc: StoreError) -> JSONResponse:
+        return refused(503, f"names are looked up in the database: {exc}: or give instrument keys")
+
     @app.exception_handler(SubscriptionError)
     async def _does_not_fit(_: Request, exc: SubscriptionError) -> JSONResponse:
         return refused(409, str(exc))
@@ -130,13 +138,15 @@ class WrongRequestError(Exception):
     """A body that cannot be meant."""
 
 
-def keys_and_mode(body: bytes, usual_mode: str) -> tuple[list[str], str]:
+def names_and_mode(body: bytes, usual_mode: str) -> tuple[list[str], str]:
     """Return what a body asks for: `{"keys": [...], "mode": "full"}`, the mode being optional.
+
+    A key is an instrument key or a name of an instrument, as INFY.
 
     Raises
     ------
     WrongRequestError
-        If it is of another form, or if a text in it is no instrument key.
+        If it is of another form, or if a text in it can be neither.
     """
     try:
         asked: Any = json.loads(body)
@@ -146,10 +156,10 @@ def keys_and_mode(body: bytes, usual_mode: str) -> tuple[list[str], str]:
         raise WrongRequestError(f"the body is no JSON object: {WRONG_KEYS}")
     keys, mode = asked.get("keys"), asked.get("mode", usual_mode)
     if not isinstance(keys, list) or not keys:
-        raise WrongRequestError(f"'keys' is no list of instrument keys: {WRONG_KEYS}")
+        raise WrongRequestError(f"'keys' is no list of instrument keys or names: {WRONG_KEYS}")
     for key in keys:
-        if not isinstance(key, str) or not is_key(key):
-            raise WrongRequestError(f"{_named(key)} is no instrument key: {WRONG_KEYS}")
+        if not isinstance(key, str) or not (is_key(key) or is_name(key)):
+            raise WrongRequestError(f"{_named(key)} is no instrument key and no name: {WRONG_KEYS}")
     if not isinstance(mode, str) or mode not in MODE_NAMES:
         raise WrongRequestError(f"mode {_named(mode)} is unknown: give one of {', '.join(MODE_NAMES)}")
     return list(dict.fromkeys(keys)), mode

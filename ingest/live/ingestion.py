@@ -8,21 +8,28 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterable, Mapping, Sequence
+from functools import partial
 
-from ingest.errors import SubscriptionError
+from ingest.database.questions import Questions
+from ingest.database.resolve import look_up, spelling
+from ingest.errors import SubscriptionError, UnknownNameError
 from ingest.feed.key_states import KeyState
 from ingest.last_error import LastErrors
 from ingest.live.fence import Fence
 from ingest.live.stream import Stream
-from ingest.live.tick_handlers import Handler
+from ingest.live.tick_handlers import Handler, Names
 from ingest.live.watchdog import Watchdog
+from ingest.market.time import market_day
+from ingest.model.keys import is_key
 from ingest.model.ticks import Floats
+from ingest.pipeline.naming import Naming
 from ingest.store.retrying_writer import RetryingWriter
 from ingest.universe.connection_plan import AccountLimits, ConnectionPlan, plan
 
 log = logging.getLogger(__name__)
 
 NAMED_MAX = 10  # keys in one error
+NAMES_AT_ONCE = 100  # are looked up; near matches of as many that are unknown take a second
 
 
 class Ingestion:
@@ -41,6 +48,8 @@ class Ingestion:
         Where all lines commit.
     handlers
         Who is called with each tick.
+    questions
+        What asks the database, for names.
     errors
         Where what is done beside the feed notes its errors; None: nothing has noted one yet.
 
@@ -60,12 +69,14 @@ class Ingestion:
         writer: RetryingWriter,
         handlers: Iterable[Handler] = (),
         *,
+        questions: Questions,
         errors: LastErrors | None = None,
     ) -> None:
         self.lines = tuple(lines)
         self.account = account
         self.watch = watch
         self.writer = writer
+        self.questions = questions
         self.errors = errors or LastErrors(watch.timepiece)
         self.fence = Fence(watch.timepiece, self.errors)
         self.handlers: list[Handler] = []
@@ -73,8 +84,10 @@ class Ingestion:
         self._universe: dict[str, str] = {}
         self._by_hand: dict[str, str | None] = {}  # key -> mode; None: not wanted
         self._plan: ConnectionPlan | None = None
-        # Of each stream: instrument id -> key, and the version of the states that says so.
-        self._names: dict[str, tuple[int, dict[int, str]]] = {}
+        # Of each stream: instrument id -> key and -> trading symbol, and what says so.
+        self._names: dict[str, tuple[tuple[int, Naming, int], Names]] = {}
+        self._looked_up: dict[str, str] = {}  # spelling -> key, of names that were asked for
+        self._symbols: tuple[list[Names], dict[str, str]] = [], {}  # spelling -> key, and of which names
         for handler in handlers:
             self.add_handler(handler)
 
@@ -95,6 +108,39 @@ class Ingestion:
     def unsubscribe(self, keys: Iterable[str]) -> None:
         """Want keys no more. Raises as `follow` does."""
         self._apply(self._universe, self._by_hand | dict.fromkeys(keys))
+
+    async def keys_of(self, names: Iterable[str]) -> list[str]:
+        """Return the instrument keys that names mean today, each once; what is a key already stays as it is.
+
+        Raises
+        ------
+        UnknownNameError
+            If a name means nothing, with near matches, or several instruments.
+        StoreError
+            If a name is to be looked up and the database is away.
+        """
+        given = list(dict.fromkeys(name.strip() for name in names))
+        on = market_day(self.watch.timepiece.now())
+        asked = [name for name in given if not is_key(name)]
+        keys: dict[str, str] = {}
+        for first in range(0, len(asked), NAMES_AT_ONCE):
+            part = asked[first : first + NAMES_AT_ONCE]
+            found, wrong = await self.questions.ask(partial(look_up, names=part, on=on))
+            if wrong:
+                raise UnknownNameError(next(iter(wrong.values())))
+            keys |= {name: instrument.instrument_key for name, instrument in found.items()}
+        self._looked_up |= {spelling(name): key for name, key in keys.items()}
+        return list(dict.fromkeys(keys.get(name, name) for name in given))
+
+    def key_of(self, name: str) -> str | None:
+        """Return a key, or the key of what has a trading symbol and ticked, or of a name that was looked up.
+
+        The database is not asked; None: the name is not known.
+        """
+        if is_key(name):
+            return name
+        spelled = spelling(name)
+        return self._looked_up.get(spelled) or self._key_of_symbol(spelled)
 
     def ask_names_again(self) -> None:
         """Have the database say again what each key means: a list of instruments was loaded."""
@@ -130,6 +176,11 @@ class Ingestion:
         for line in self.lines:
             line.consumer.on_rows = lambda rows, line=line: self._hand_over(line, rows)
 
+    def remove_handler(self, handler: Handler) -> None:
+        """Call a handler with what waits in its queue, and no more."""
+        self.handlers.remove(handler)
+        handler.close()
+
     def close(self) -> None:
         """Let the handlers end."""
         for handler in self.handlers:
@@ -140,14 +191,33 @@ class Ingestion:
         return next((line for line in self.lines if key in line.feed.keys), None)
 
     def _hand_over(self, line: Stream, rows: Floats) -> None:
-        states = line.consumer.normaliser.states
-        version, names = self._names.get(line.stream, (-1, {}))
-        if version != states.version:
-            names = dict(zip(states.references["instrument_id"].tolist(), states.keys, strict=True))
-            self._names[line.stream] = states.version, names
+        names = self._names_of(line)
         copied = rows.copy()  # the buffer is used again
         for handler in self.handlers:
-            handler.offer(copied, names)
+            handler.offer(copied, names.keys, names.symbols)
+
+    def _names_of(self, line: Stream) -> Names:
+        """Return what the instruments of a line are called; the same object until one is called otherwise."""
+        states, naming = line.consumer.normaliser.states, line.consumer.naming
+        said_by = states.version, naming, naming.answers
+        known = self._names.get(line.stream)
+        if known is None or known[0] != said_by:
+            keys = dict(zip(states.references["instrument_id"].tolist(), states.keys, strict=True))
+            known = self._names[line.stream] = said_by, Names(keys, dict(naming.met))
+        return known[1]
+
+    def _key_of_symbol(self, spelled: str) -> str | None:
+        """Return the key of a trading symbol, of what has ticked; of two with one symbol that of NSE."""
+        names = [self._names_of(line) for line in self.lines]
+        of, keys = self._symbols
+        if len(of) != len(names) or any(one is not other for one, other in zip(of, names, strict=True)):
+            known = [
+                (key, symbol) for one in names for id_, key in one.keys.items() if (symbol := one.symbols.get(id_))
+            ]
+            known.sort(key=lambda pair: pair[0].startswith("NSE_"))
+            keys = {spelling(symbol): key for key, symbol in known}
+            self._symbols = names, keys
+        return keys.get(spelled)
 
     def _apply(self, universe: Mapping[str, str], by_hand: Mapping[str, str | None]) -> None:
         wanted = {**universe, **by_hand}

@@ -21,6 +21,7 @@ from functools import partial
 from types import ModuleType
 from typing import Any
 
+from ingest.database.questions import Questions
 from ingest.errors import StoreError, first_error
 from ingest.feed.connection import FeedConnection
 from ingest.journal.folder import JournalLock, is_stream
@@ -132,12 +133,13 @@ async def start(
                 stored = load_calendar(settings.home, settings.api_url)
                 handlers, errors = map(load_handler, settings.handlers), keeper.errors if keeper else None
                 watch = Watchdog(lines, settings, lambda: keeper.calendar if keeper else stored, api.timepiece)
-                service = Ingestion(lines, account, watch, patient, handlers, errors=errors)
+                questions = Questions(url, lambda: patient.is_away)
+                service = Ingestion(lines, account, watch, patient, handlers, questions=questions, errors=errors)
                 service.follow(wanted)
                 first = lines[0]
                 running = Run(first.consumer, first.feed, patient, first.reader, service)
                 ready(running)
-                server = _api().prepare(service, url) if settings.api_port else None
+                server = _api().prepare(service) if settings.api_port else None
                 await _run(running, settings=settings, url=url, stop=stop, keeper=keeper, show=show, server=server)
                 return running
     finally:

@@ -66,25 +66,34 @@ class Tick(NamedTuple):
     low: float | None
     cp: float | None
     received_at: datetime | None
+    symbol: str | None  # trading symbol, as "NIFTY FUT 29 DEC 26"; None: no list of instruments has named it
 
 
-assert len(Tick._fields) == len(TICK_COLUMN_NAMES)
+assert len(Tick._fields) == len(TICK_COLUMN_NAMES) + 1
 
 
-def ticks_of(rows: Floats, keys: Mapping[int, str]) -> list[Tick]:
+class Names(NamedTuple):
+    """What instruments are called, by instrument id; a symbol that is not known is absent or None."""
+
+    keys: Mapping[int, str]
+    symbols: Mapping[int, str | None]
+
+
+def ticks_of(rows: Floats, names: Names) -> list[Tick]:
     """Make ticks of rows.
 
     Parameters
     ----------
     rows
         Shape (rows, 28), float64, columns as `TICK_COLUMNS`, NaN for NULL.
-    keys
-        Instrument id -> instrument key.
+    names
+        Of all instruments in the rows.
     """
     columns: list[list[object]] = []
     for name, values in zip(TICK_COLUMN_NAMES, rows.T.tolist(), strict=True):
         if name == "instrument_id":
-            columns.append([keys[int(value)] for value in values])
+            columns.append([names.keys[int(value)] for value in values])
+            symbols: list[object] = [names.symbols.get(int(value)) for value in values]
         elif name == "traded":
             columns.append([value == 1.0 for value in values])
         elif name in _PLAIN:
@@ -92,7 +101,7 @@ def ticks_of(rows: Floats, keys: Mapping[int, str]) -> list[Tick]:
         else:
             make: Callable[[float], object] = int if name in _WHOLE else float
             columns.append([make(value) if value == value else None for value in values])  # noqa: PLR0124
-    return [Tick._make(row) for row in zip(*columns, strict=True)]
+    return [Tick._make(row) for row in zip(*columns, symbols, strict=True)]
 
 
 class Handler:
@@ -117,7 +126,7 @@ class Handler:
         self._taken = 0  # into the queue; with `handled` and `failed`, each written by one thread only
         self._call = call
         self._ticks_max = queue_ticks_max
-        self._queue: queue.SimpleQueue[tuple[Floats, Mapping[int, str]] | None] = queue.SimpleQueue()
+        self._queue: queue.SimpleQueue[tuple[Floats, Names] | None] = queue.SimpleQueue()
         self._thread = threading.Thread(target=self._run, name=f"handler {name}", daemon=True)
         self._thread.start()
 
@@ -126,13 +135,13 @@ class Handler:
         """Ticks in the queue."""
         return self._taken - self.handled - self.failed
 
-    def offer(self, rows: Floats, keys: Mapping[int, str]) -> None:
-        """Hand rows over, or drop them where there is no room. Arguments as `ticks_of`; neither may change after."""
+    def offer(self, rows: Floats, keys: Mapping[int, str], symbols: Mapping[int, str | None] | None = None) -> None:
+        """Hand rows over, or drop them where there is no room. What is handed over may not change after."""
         if self.waiting + len(rows) > self._ticks_max:
             self.dropped += len(rows)
             return
         self._taken += len(rows)
-        self._queue.put((rows, keys))
+        self._queue.put((rows, Names(keys, symbols or {})))
 
     def close(self) -> None:
         """Let the thread end behind what waits; nobody waits for it."""
@@ -154,8 +163,8 @@ class Handler:
             while (item := self._queue.get()) is not None:
                 runner.run(self._handle(*item))
 
-    async def _handle(self, rows: Floats, keys: Mapping[int, str]) -> None:
-        for tick in ticks_of(rows, keys):
+    async def _handle(self, rows: Floats, names: Names) -> None:
+        for tick in ticks_of(rows, names):
             try:
                 await self._call(tick)
             except Exception as exc:  # whatever a user's code does wrong, it is told and the next tick comes

@@ -18,6 +18,7 @@ SHOWN_CHARS_MAX = 80  # of a text that is not a key, in a message or in the data
 
 _SEGMENT = re.compile(rf"[A-Z_]{{2,{SEGMENT_CHARS_MAX}}}")
 # Printable ASCII without a second bar.
+_NAME = re.compile(rf"[ -{{}}~]{{1,{NAME_CHARS_MAX}}}")  # printable ASCII without a bar
 _KEY = re.compile(rf"{_SEGMENT.pattern}\|[ -{{}}~]{{1,{NAME_CHARS_MAX}}}")
 
 
@@ -30,6 +31,17 @@ def is_key(text: str) -> bool:
     (True, False, False)
     """
     return _KEY.fullmatch(text) is not None
+
+
+def is_name(text: str) -> bool:
+    """Tell whether a text can be the name of an instrument, as a trader types it.
+
+    Examples
+    --------
+    >>> is_name("NIFTY FUT"), is_name("NSE_FO|53001"), is_name(" ")
+    (True, False, False)
+    """
+    return _NAME.fullmatch(text) is not None and not text.isspace()
 
 
 def is_segment(text: str) -> bool:

@@ -59,3 +59,4 @@ class InstrumentRef(NamedTuple):
 
     instrument_id: int
     instrument_key: str
+    trading_symbol: str | None = None  # None: no list has named it

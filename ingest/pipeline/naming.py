@@ -44,7 +44,8 @@ class Naming:
     def __init__(self, writer: RetryingWriter, *, unknown_keys_max: int, day: int = -1, resumed: bool = False) -> None:
         self.day = day
         self.held: set[str] = set()  # keys that are held back today
-        self.met: set[int] = set()  # instruments that keys have meant since the start
+        self.met: dict[int, str | None] = {}  # instruments that keys have meant since the start -> trading symbol
+        self.answers = 0  # of the database so far: what `met` says is the same while they are
         self._writer = writer
         self._unknown_keys_max = unknown_keys_max
         self._again = True  # a list may have been loaded since
@@ -96,7 +97,8 @@ class Naming:
         refs = await asyncio.to_thread(self._writer.register, keys, day, unknown_max)
         version = states.version
         states.learn(refs, self.day)
-        self.met.update(ref.instrument_id for ref in refs)
+        self.met |= {ref.instrument_id: ref.trading_symbol for ref in refs}
+        self.answers += 1
         held = [key for key in keys if states.place(key) is None]
         self.held.update(held)
         if held and not committed and self._said != self.day:

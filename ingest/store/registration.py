@@ -36,4 +36,4 @@ def register(
         "unknown_max": unknown_max,
     }
     rows = connection.execute(query("store/register_instruments"), parameters).fetchall()
-    return [InstrumentRef(row[0], row[1]) for row in rows]
+    return [InstrumentRef(*row) for row in rows]

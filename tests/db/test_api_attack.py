@@ -88,7 +88,7 @@ BODIES: dict[str, tuple[bytes, int]] = {
     "latin": (b'{"keys": ["NSE_FO|\xe9"]}', 422),
     "many": (json.dumps({"keys": [f"NSE_FO|{number}" for number in range(60_000)]}).encode(), 409),
     "twice": (b'{"keys": ["KEY", "KEY", "KEY"], "keys": ["KEY"]}', 200),
-    "utf16": ('{"keys": ["NSE"]}'.encode("utf-16"), 422),
+    "utf16": ('{"keys": ["NSE"]}'.encode("utf-16"), 404),
     "bom": (b"\xef\xbb\xbf" + b'{"keys": ["KEY"]}', 200),
 }
 
@@ -218,7 +218,7 @@ def test_database_that_hangs_holds_one_thread_and_no_answer(
     database: Database, home: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     port, asking, hangs = free_port(), [], threading.Event()
-    monkeypatch.setattr("ingest.live.http_api.ANSWERED_S", 0.2)
+    monkeypatch.setattr("ingest.database.questions.ANSWERED_S", 0.2)
     monkeypatch.setattr("ingest.live.http_api.GAPS_KEPT_S", 0.0)
 
     def hanging(*_: Any, **__: Any) -> Any:
@@ -226,7 +226,7 @@ def test_database_that_hangs_holds_one_thread_and_no_answer(
         hangs.wait()
         raise psycopg.OperationalError("gone")
 
-    monkeypatch.setattr("ingest.live.http_api.connect", hanging)
+    monkeypatch.setattr("ingest.database.questions.connect", hanging)
 
     async def run() -> None:
         async with running(database, home, api_port=port) as run:

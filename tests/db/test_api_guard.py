@@ -94,11 +94,13 @@ def test_every_refusal_has_one_form_and_nothing_changes(database: Database, home
             ]
             bodies: list[Any] = [{}, [], None, {"keys": []}, {"keys": key}, {"keys": [key, 1]}, {"keys": {key: 1}}]
             bodies += [
-                {"keys": [text]} for text in ("INFY", "NSE_FO|" + "9" * 65, "NSE_FO|1\0", "NSE_FO|\udce9", "é|1")
+                {"keys": [text]} for text in ("INFY" * 20, "NSE_FO|" + "9" * 65, "NSE_FO|1\0", "NSE_FO|\udce9", "é|1")
             ]
             bodies += [{"keys": [key], "mode": mode} for mode in ([], {}, None, "Full", 1, "x" * 1000)]
             texts = [json.dumps(body).encode() for body in bodies] + [b"", b"{", b"\xff", b"[" * 100_000]
             refusals += [(422, await sent(port, "POST", path, text, **own)) for text in texts]
+            body = json.dumps({"keys": [key, "NO SUCH NAME"]})
+            refusals += [(404, await sent(port, "POST", f"{API}/{change}", body, **own)) for change in CHANGES[:3]]
             for status, (got, answer, _) in refusals:
                 assert (got, set(answer)) == (status, {"error"}), answer
                 assert 0 < len(answer["error"]) < 400
@@ -135,6 +137,11 @@ def test_key_that_is_not_listed_is_taken_with_a_warning_and_asked_again_on_deman
             assert "2 keys" in warning and "NSE_FO|1, NSE_FO|Not listed" in warning
             assert await asked(port, f"{API}/subscribe", {"keys": keys}, **own) == (200, {"total_symbols": 63})
             feed = run.service.lines[0].feed
+            # Names mean what they mean everywhere; one that nothing has is answered with what is near.
+            assert await asked(port, f"{API}/subscribe", {"keys": ["listed"]}, **own) == (200, {"total_symbols": 63})
+            code, answer = await asked(port, f"{API}/unsubscribe", {"keys": [keys[1], "LISTD"]}, **own)
+            assert code == 404 and "near matches are 'LISTED'" in answer["error"]
+            assert len(run.service.keys) == 63 and run.service.key_of("Listed") == keys[0]
             await until(lambda: sorted(feed.states.in_state(KeyState.FAILED)) == keys)
             command = await asyncio.create_subprocess_exec(
                 *(sys.executable, "-m", "ingest.cli", "status", "health", "--retry"),
