@@ -1,1 +1,1 @@
-"""Our files: format, append, read, compress, delete; recordings. Must not know what is inside a frame."""
+"""Journal files: format, append, read, compress, delete; recordings. Must not know the content of a frame."""

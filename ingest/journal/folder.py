@@ -1,10 +1,10 @@
-"""The journal's folder: names, order and sizes of segments, the lock, recovery after a crash.
+"""The journal folder: names, order and sizes of segments, the lock, recovery after a crash.
 
-A stream is the folder `journal/<collector>/<stream>/`. Its segments are `<IST day>-<first seq>`
-with the suffix `.journal` while they are written and `.journal.zst` when they are closed and
-compressed. The number of its first record orders them, whatever the clock said; a file with another
-name is not ours and is left alone. `journal_writer` appends, `journal_reader` reads along,
-`journal_keeper` compresses and deletes; the format itself is in `journal_format`.
+A stream is the folder `journal/<collector>/<stream>/`. Its segments are named `<IST day>-<first seq>`
+with the suffix `.journal` while being written, and `.journal.zst` once closed and compressed. The
+number of the first record orders them, whatever the clock said; a file with another name is not ours
+and is left alone. `writer` appends, `reader` follows it, `housekeeping` compresses and deletes;
+`format` defines the bytes.
 """
 
 from __future__ import annotations
@@ -30,37 +30,37 @@ log = logging.getLogger(__name__)
 
 SUFFIX = ".journal"
 COMPRESSED_SUFFIX = ".journal.zst"
-READ_BYTES = 4 * 2**20  # of a segment at a time, when it is recovered
-_said: set[Path] = set()  # what is no segment and has been said to be none
-_known: set[Path] = set()  # what is one, by its header
-HEADER_BYTES_MAX = 64 * 2**10  # of a segment; the meta is a few hundred bytes
+READ_BYTES = 4 * 2**20  # read from a segment at a time during recovery
+_said: set[Path] = set()  # files already reported not to be segments
+_known: set[Path] = set()  # files whose header proved them to be segments
+HEADER_BYTES_MAX = 64 * 2**10  # of a segment; the meta takes a few hundred bytes
 
 
 def day_of(received_us: int) -> str:
-    """IST day of a receive time, as segment names have it: `20251215`."""
+    """Return the IST day of a receive time, as used in segment names: `20251215`."""
     return datetime.fromtimestamp(received_us / 1e6 + IST_OFFSET_MS / 1000, UTC).strftime("%Y%m%d")
 
 
 def name_of_segment(received_us: int, first_seq: int) -> str:
-    """Name of the segment that begins with a record."""
+    """Return the name of the segment that begins with this record."""
     return f"{day_of(received_us)}-{first_seq:015d}"
 
 
 def segment_name(path: Path) -> str:
-    """Name of a segment without its suffixes."""
+    """Return the name of a segment without its suffixes."""
     return path.name.partition(".")[0]
 
 
 def is_stream(name: str) -> bool:
-    """Tell whether a folder of a collector is a stream: they are numbered from 1."""
+    """Return whether a folder of a collector is a stream: streams are numbered from 1."""
     return name.isascii() and name.isdecimal() and name[0] != "0"
 
 
 def segments_of(folder: Path) -> list[Path]:
-    """Segments of a stream, oldest first; none where there is no such folder.
+    """Return the segments of a stream, oldest first; none if the folder does not exist.
 
-    Of one that is there twice, as when compressing was interrupted, the original counts. What else is in the
-    folder is said, once, and left alone: copies, links that lead nowhere, folders, pipes.
+    If a segment exists in both forms, as after interrupted compression, the original counts. Anything else in the
+    folder is reported once and left alone: copies, dangling links, folders, pipes.
 
     Raises
     ------
@@ -80,15 +80,15 @@ def segments_of(folder: Path) -> list[Path]:
             found[segment_name(path)] = path
         elif path.is_symlink() or path.exists():
             _say_stray(path)
-        elif (packed := folder / f"{segment_name(path)}{COMPRESSED_SUFFIX}").is_file():  # compressed meanwhile
+        elif (packed := folder / f"{segment_name(path)}{COMPRESSED_SUFFIX}").is_file():  # compressed in the meantime
             found[segment_name(path)] = packed
     return [found[name] for name in sorted(found, key=order_of)]
 
 
 def _listed(folder: Path) -> list[Path]:
-    """List a folder until nothing changes meanwhile; the compressed form of a segment comes after it.
+    """List a folder until two listings agree; the compressed form of a segment sorts after the original.
 
-    A segment that is compressed while the folder is gone through may be seen in neither form.
+    A segment that is compressed during a listing may appear in neither form.
     """
     listed = sorted(folder.iterdir())
     while (again := sorted(folder.iterdir())) != listed:
@@ -97,7 +97,7 @@ def _listed(folder: Path) -> list[Path]:
 
 
 def _is_segment(path: Path, name: str) -> bool:
-    """Tell whether a file is the segment that its name says, not a copy; of a damaged header the name is believed."""
+    """Return whether a file is the segment its name says, not a copy; if the header is damaged, trust the name."""
     if not SEGMENT_NAME.fullmatch(name) or not path.is_file():
         return False
     if path not in _known:
@@ -112,7 +112,7 @@ def _is_segment(path: Path, name: str) -> bool:
 
 
 def _may_be_ours(path: Path) -> bool:
-    """Tell whether a file without a whole header is what a crash or damage left of a segment; a text is not."""
+    """Return whether a file without a whole header can be the remains of a segment after a crash; a text cannot."""
     try:
         with path.open("rb") as file:
             data = file.read(HEADER_BYTES_MAX)
@@ -128,12 +128,12 @@ def _say_stray(path: Path) -> None:
 
 
 def read_header(path: Path) -> SegmentHeader:
-    """Return what a segment says of itself, compressed or not.
+    """Return the header of a segment, compressed or not.
 
     Raises
     ------
     CorruptionError
-        If it is none, or damaged there.
+        If the file is not a segment, or its header is damaged.
     VersionError
         If a newer program wrote it.
     OSError
@@ -148,7 +148,7 @@ def read_header(path: Path) -> SegmentHeader:
 
 
 def bytes_of(paths: Iterable[Path]) -> int:
-    """Size of files together; one that was compressed or deleted meanwhile has none."""
+    """Return the total size of files; a file compressed or deleted in the meantime counts as zero."""
     used = 0
     for path in paths:
         with contextlib.suppress(FileNotFoundError):
@@ -157,7 +157,7 @@ def bytes_of(paths: Iterable[Path]) -> int:
 
 
 def sync_folder(folder: Path) -> None:
-    """Make a new file's name survive a power cut."""
+    """Make the name of a new file survive a power cut."""
     fd = os.open(folder, os.O_RDONLY)
     try:
         os.fsync(fd)
@@ -166,7 +166,7 @@ def sync_folder(folder: Path) -> None:
 
 
 class JournalLock:
-    """Hold a collector's journal for one process; the kernel lets go when the process dies."""
+    """Reserve a collector's journal for one process; the kernel releases it when the process dies."""
 
     def __init__(self, folder: Path) -> None:
         try:
@@ -191,21 +191,21 @@ class JournalLock:
         self._file.flush()
 
     def release(self) -> None:
-        """Let another process have the journal."""
+        """Release the journal to other processes."""
         self._file.close()
 
 
 def recover(folder: Path) -> int:
     """Cut the torn tail of a stream's newest segment; return the seq after its last record.
 
-    A segment whose header never reached the disk whole holds nothing and is removed.
+    A segment whose header did not reach the disk completely holds nothing and is removed.
 
     Raises
     ------
     VersionError
-        If a newer program wrote it: nothing is touched.
+        If a newer program wrote it: nothing is changed.
     JournalError
-        If the folder or the segment cannot be read, or not be cut.
+        If the folder or the segment cannot be read, or cannot be cut.
     """
     try:
         return _recover(folder)
@@ -231,7 +231,7 @@ def _recover(folder: Path) -> int:
             path.unlink()
             continue
         if not found.last_seq and path.suffix == SUFFIX:
-            # The writer died behind the header. The next segment takes the same name.
+            # The writer died right after the header. The next segment gets the same name.
             log.warning("journal segment without a record removed segment=%s bytes=%d", name, found.size)
             path.unlink()
             next_seq = max(next_seq, found.first_seq)
@@ -244,28 +244,28 @@ def _recover(folder: Path) -> int:
 
 
 def is_bare(path: Path) -> bool:
-    """Whether a file is a segment that never got its first record."""
+    """Return whether a file is a segment that never got its first record."""
     if not path.is_file() or path.stat().st_size >= HEADER_BYTES_MAX or not _may_be_ours(path):
         return False
     return not parse_records(path.read_bytes(), 0, final=True).records
 
 
 class _Scanned(NamedTuple):
-    """What a segment holds."""
+    """Content of a segment."""
 
-    first_seq: int  # that its first record should have
-    last_seq: int  # of its last record; 0: it has none
-    end: int  # of that record, bytes
+    first_seq: int  # expected seq of its first record
+    last_seq: int  # of its last record; 0: there is none
+    end: int  # end of that record, bytes
     size: int
 
 
 def _scan(path: Path) -> _Scanned:
-    """Read a segment to its end, a piece at a time.
+    """Read a segment to its end, piece by piece.
 
     Raises
     ------
     CorruptionError
-        If its header is damaged, or a compressed one is.
+        If the header, or a compressed segment, is damaged.
     VersionError
         If a newer program wrote it.
     """
@@ -279,7 +279,7 @@ def _scan(path: Path) -> _Scanned:
             while True:
                 piece = stream.read(READ_BYTES)
                 size += len(piece)
-                # Nothing more will come: a damaged length that reaches behind the end is damage, not a torn tail.
+                # Nothing more follows: a damaged length that reaches past the end is damage, not a torn tail.
                 parsed = parse_records(data + piece, at, final=not piece)
                 if parsed.records:
                     last_seq, end = parsed.records[-1].seq, parsed.records[-1].end_offset

@@ -4,19 +4,19 @@ A segment is one file, little-endian, append-only::
 
     segment header   magic "TICKJRNL" (8) | version u32 | meta bytes u32 | meta | crc u32
                      meta is JSON: collector, stream, first_seq, created_us
-                     crc is CRC-32C of all before it
-                     So much is the same in every version: a program knows what it cannot read
+                     crc is CRC-32C of everything before it
+                     This much is the same in every version, so a program recognises what it cannot read
     record           marker u32 | payload bytes u32 | crc u32 | kind u16 | socket u16 | seq u64
                      | received_us i64 | payload
-                     crc is CRC-32C of everything in the record but marker and crc
+                     crc is CRC-32C of everything in the record except marker and crc
 
-    socket           which of the stream's connections brought it; version 1 has 0 everywhere
+    socket           connection of the stream that received it; version 1 has 0 everywhere
     kind             1 frame: one websocket message as received
                      2 connected, 3 subscribed, 4 unsubscribed, 5 disconnected: JSON facts
 
-`seq` counts the records of one collector, from 1, over all its streams and restarts. A reader
-that meets bytes which are no record looks for the next marker that begins one; what lies
-between is counted as corrupt. An incomplete record at the end is a torn tail: the writer cuts it.
+`seq` counts the records of one collector, from 1, across all its streams and restarts. A reader
+that meets invalid bytes looks for the next marker that begins a record; the bytes in between count
+as corrupt. An incomplete record at the end is a torn tail, which the writer cuts off.
 """
 
 from __future__ import annotations
@@ -35,19 +35,19 @@ VERSION = 2
 VERSIONS_READ = (1, 2)
 MARKER = 0x4B43_49F5  # bytes F5 "ICK": F5 never occurs in UTF-8 text
 MARKER_BYTES = MARKER.to_bytes(4, "little")
-SOCKETS_MAX = 2  # one, and one that stands by
-PAYLOAD_BYTES_MAX = 16 * 2**20  # the feed client's own limit of one message
+SOCKETS_MAX = 2  # one connection and one standby
+PAYLOAD_BYTES_MAX = 16 * 2**20  # limit of one message in the feed client
 
 _SEGMENT = struct.Struct("<8sII")
 _RECORD = struct.Struct("<IIIHHQq")
-_CHECKED = struct.Struct("<IHHQq")  # the part of a record header that its crc covers
+_CHECKED = struct.Struct("<IHHQq")  # the part of a record header covered by its crc
 _CRC = struct.Struct("<I")
 _KINDS = frozenset(RecordKind)
 
 
 @dataclass(frozen=True, slots=True)
 class SegmentHeader:
-    """What a segment says of itself."""
+    """Header of a segment."""
 
     collector: str
     stream: str
@@ -56,21 +56,21 @@ class SegmentHeader:
 
 
 def encode_segment_header(header: SegmentHeader) -> bytes:
-    """Return the bytes that begin a segment."""
+    """Return the first bytes of a segment."""
     meta = json.dumps(asdict(header)).encode()
     head = _SEGMENT.pack(MAGIC, VERSION, len(meta)) + meta
     return head + _CRC.pack(google_crc32c.value(head))
 
 
 def decode_segment_header(data: bytes, name: str) -> tuple[SegmentHeader, int]:
-    """Return the header and its length in bytes; `name` of the segment is for errors.
+    """Return the header and its length in bytes; `name` of the segment is used in errors.
 
     Raises
     ------
     CorruptionError
         If the bytes do not begin a segment.
     VersionError
-        If they begin one of a version that this program does not read.
+        If they begin a segment of a version that this program cannot read.
     """
     if len(data) < _SEGMENT.size or data[:8] != MAGIC:
         raise CorruptionError(f"{name!r} is not a journal segment: it does not begin with 'TICKJRNL'")
@@ -86,7 +86,7 @@ def decode_segment_header(data: bytes, name: str) -> tuple[SegmentHeader, int]:
 
 
 def encode_record(kind: int, seq: int, received_us: int, payload: bytes, socket: int = 0) -> bytes:
-    """Return one record."""
+    """Encode one record."""
     assert len(payload) <= PAYLOAD_BYTES_MAX
     checked = _CHECKED.pack(len(payload), kind, socket, seq, received_us)
     crc = google_crc32c.extend(google_crc32c.value(checked), payload)
@@ -94,13 +94,13 @@ def encode_record(kind: int, seq: int, received_us: int, payload: bytes, socket:
 
 
 class Parsed:
-    """Outcome of `parse_records`: the records, how far they reach, what was skipped."""
+    """Result of `parse_records`: the records, how far they reach, what was skipped."""
 
     __slots__ = ("consumed", "corrupt_bytes", "records")
 
     def __init__(self) -> None:
         self.records: list[Record] = []
-        self.consumed = 0  # bytes of the input that are dealt with; the rest may be an unfinished record
+        self.consumed = 0  # input bytes that are done; the rest may be an unfinished record
         self.corrupt_bytes = 0
 
 
@@ -112,9 +112,9 @@ def parse_records(data: bytes, base_offset: int, *, final: bool) -> Parsed:
     data
         Bytes of a segment that begin at a record.
     base_offset
-        Offset of `data` in the segment; `Record.end_offset` counts from the segment's begin.
+        Offset of `data` in the segment; `Record.end_offset` counts from the start of the segment.
     final
-        No more bytes will follow: what is unfinished at the end is corrupt, not awaited.
+        No more bytes will follow: an unfinished record at the end is corrupt, not awaited.
     """
     parsed = Parsed()
     position, size = 0, len(data)
@@ -125,9 +125,9 @@ def parse_records(data: bytes, base_offset: int, *, final: bool) -> Parsed:
             position = end
             continue
         if end > size and not final:
-            break  # it may still be in the making
+            break  # it may still be being written
         following = data.find(MARKER_BYTES, position + 1)
-        # Without a marker the last three bytes may be the begin of one.
+        # Without a marker the last three bytes may be the start of one.
         skipped_to = following if following >= 0 else (size if final else max(position + 1, size - 3))
         parsed.corrupt_bytes += skipped_to - position
         position = skipped_to
@@ -136,7 +136,7 @@ def parse_records(data: bytes, base_offset: int, *, final: bool) -> Parsed:
 
 
 def _record_at(data: bytes, position: int, base_offset: int) -> tuple[Record | None, int]:
-    """Return the record at a position and its end, or None and how far it claims to reach."""
+    """Return the record at a position and its end, or None and the end it claims to have."""
     body = position + _RECORD.size
     if body > len(data):
         return None, body

@@ -1,6 +1,6 @@
-"""Keep a stream's folder small: compress closed segments, delete committed ones when their time is over.
+"""Keep a stream's folder small: compress closed segments, delete committed ones when they expire.
 
-What is not committed is never deleted. The segment that is being written is the writer's and is left alone.
+Never deletes uncommitted data. Leaves the segment that is being written to the writer.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ COMPRESSION_LEVEL = 3  # three to four times smaller at 200 MB/s; higher levels 
 
 @dataclass(frozen=True, slots=True)
 class Kept:
-    """What a round of keeping did."""
+    """Result of a round of housekeeping."""
 
     compressed: int
     deleted: int
@@ -47,17 +47,17 @@ def tidy(
     folder
         The stream's folder.
     committed
-        Where the database's ledger ends; segments before it may go.
+        Where the database's ledger ends; segments before it may be deleted.
     keep_days
         Days for which committed segments are kept, counted from the Indian day in their name.
     quota_bytes
-        When the folder is larger, committed segments go early, oldest first; 0: no quota.
+        If the folder is larger, committed segments are deleted early, oldest first; 0: no quota.
     now
         The time, aware.
     held
-        Name of the segment that a writer holds; it and what lies behind it is left alone. "": the newest one is.
+        Name of the segment that a writer holds; it and all later ones are left alone. "": the newest one is.
     stopped
-        Asked between segments; True ends the round.
+        Called between segments; True ends the round.
     """
     compressed = 0
     for path in _closed(folder, held):
@@ -82,7 +82,7 @@ def tidy(
 
 
 def _closed(folder: Path, held: str) -> list[Path]:
-    """Return the segments that nobody writes."""
+    """Return the segments that nobody is writing."""
     segments = segments_of(folder)
     if not held:
         return segments[:-1]
@@ -90,7 +90,7 @@ def _closed(folder: Path, held: str) -> list[Path]:
 
 
 def _compress(path: Path) -> None:
-    """Replace a closed segment by its compressed form; a power cut leaves one of the two whole."""
+    """Replace a closed segment with its compressed form; a power cut leaves at least one of them whole."""
     packed_path = path.with_name(path.name + ".zst")
     making = packed_path.with_name(packed_path.name + ".tmp")
     compressor = zstandard.ZstdCompressor(level=COMPRESSION_LEVEL, write_checksum=True)
@@ -102,7 +102,7 @@ def _compress(path: Path) -> None:
         making.chmod(0o600)
         making.replace(packed_path)
     except OSError:
-        making.unlink(missing_ok=True)  # of a full disk it takes the last bytes
+        making.unlink(missing_ok=True)  # on a full disk it takes the last bytes
         raise
     sync_folder(path.parent)
     path.unlink()

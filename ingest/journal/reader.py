@@ -1,7 +1,7 @@
 """Read a stream of the journal, following its writer through the file.
 
-Not through a queue: what is handed over is bounded by the disk, a slow database slows nothing
-down, and live and replay are one path.
+A file instead of a queue: only the disk bounds the backlog, a slow database slows nothing down, and
+live recording and replay share one path.
 """
 
 from __future__ import annotations
@@ -22,32 +22,32 @@ from ingest.model.records import Position, Record, order_of
 
 log = logging.getLogger(__name__)
 
-RETRY_S = 1.0  # before a disk that could not be read is asked again
-OPENINGS = 3  # of one segment: as it was written, as it was compressed, and once more
+RETRY_S = 1.0  # before a disk that could not be read is tried again
+OPENINGS = 3  # of one segment: as written, as compressed, and once more
 FRAME_HEADER_BYTES_MAX = 18  # of Zstandard (RFC 8878, 3.1.1.1)
 
 
 class JournalReader:
-    """Read a stream's records in order. One reader, one task.
+    """Read a stream's records in order. Each reader is used by one task.
 
     Parameters
     ----------
     segments
-        Lists the stream's segments, oldest first; asked again whenever one ends.
+        Lists the stream's segments, oldest first; called again whenever one ends.
     position
         Where to begin; None is the oldest record.
     follow
-        True: the end of the newest segment is where the writer is, more will come.
-        False: it is the end.
+        True: the writer is at the end of the newest segment, and more will come.
+        False: the newest segment ends there.
     name_of
-        Says which segment a file is.
+        Returns the name of the segment in a file.
 
     Attributes
     ----------
     segment
         Name of the segment that the last `read` came from.
     error
-        Why nothing can be read just now; "" if it can.
+        Why nothing can be read at present; "" if it can.
     """
 
     def __init__(
@@ -70,14 +70,14 @@ class JournalReader:
         self._fd = -1
 
     def read(self, bytes_max: int) -> list[Record]:
-        """Return the next records, of one segment, about `bytes_max` at most; [] when there are none now.
+        """Return the next records of one segment, about `bytes_max` at most; [] if there are none at present.
 
-        Who follows a writer is patient with the disk, as the writer is: an error is said and tried again.
+        A reader that follows a writer waits for the disk, as the writer does: it logs an error and tries again.
 
         Raises
         ------
         JournalError
-            If the disk refuses to be read, and no writer is followed.
+            If the disk cannot be read, and no writer is followed.
         VersionError
             If a newer program wrote a segment.
         """
@@ -105,13 +105,13 @@ class JournalReader:
             if self._fd < 0 and not self._open():
                 self.finished = not self._follow
                 return []
-            # Asked before reading: after the writer has moved on nothing more comes into this one.
+            # Checked before reading: once the writer has moved on, nothing more comes into this segment.
             complete = not self._follow or self._has_next()
             data = os.pread(self._fd, bytes_max, self.offset)
             at_end = len(data) < bytes_max
             parsed = parse_records(data, self.offset, final=complete and at_end)
             if not parsed.consumed and not at_end:
-                bytes_max *= 2  # one record is larger than what was read
+                bytes_max *= 2  # one record is larger than the bytes read
                 continue
             self.offset += parsed.consumed
             self._note_corrupt(parsed.corrupt_bytes)
@@ -121,24 +121,24 @@ class JournalReader:
         return []
 
     def open(self) -> bool:
-        """Open the segment to read next, unless it is open; tell whether there is one."""
+        """Open the next segment to read, unless one is open; return whether there is one."""
         return self._fd >= 0 or self._open()
 
     def backlog_bytes(self) -> int:
-        """Bytes of this stream that have not been read yet."""
+        """Return how many bytes of this stream have not been read yet."""
         ahead = self._ahead()
-        # A power cut may have left less of a segment than was read of it.
+        # A power cut may have left less of a segment than was already read.
         read = min(self.offset, bytes_of(ahead[:1])) if ahead and self._name_of(ahead[0]) == self.segment else 0
         return max(bytes_of(ahead) - read, 0)
 
     def seek(self, position: Position | None) -> None:
-        """Read again from a position; None is the oldest record."""
+        """Continue reading from a position; None is the oldest record."""
         self.close()
         self.segment, self.offset = (position.segment, position.offset) if position else ("", 0)
         self.finished = False
 
     def stop_following(self) -> None:
-        """Say that the writer has closed: the end of the newest segment is now the end."""
+        """Note that the writer has closed: the end of the newest segment is now the end of the stream."""
         self._follow = False
 
     def close(self) -> None:
@@ -169,7 +169,7 @@ class JournalReader:
                 lost += os.fstat(fd).st_size
                 os.close(fd)
                 if self._follow and len(paths) == 1:
-                    return False  # the writer has just begun it
+                    return False  # the writer has only just started it
                 self.segment = self._name_of(path)
                 self._note_corrupt(lost)
                 self._leave_segment()
@@ -187,22 +187,22 @@ class JournalReader:
         return any(order_of(self._name_of(path)) > order_of(self.segment) for path in self._segments())
 
     def _ahead(self) -> list[Path]:
-        """Segments that are not read to their end."""
+        """Return the segments not yet read to their end."""
         return [path for path in self._segments() if order_of(self._name_of(path)) >= order_of(self.segment)]
 
     def _leave_segment(self) -> None:
         self.close()
         if self._follow or self._has_next():
-            self.segment, self.offset = self.segment + "~", 0  # after this one, before any other
+            self.segment, self.offset = self.segment + "~", 0  # after this segment, before any other
         else:
             self.finished = True
 
 
 def _open_segment(path: Path) -> tuple[int, int]:
-    """Open a segment for reading; return its descriptor and how many bytes of it are lost.
+    """Open a segment for reading; return its descriptor and how many of its bytes are lost.
 
-    A compressed one is unpacked, as far as it is good, into a file without a name: beside it, or where that disk is
-    full into the system's folder.
+    A compressed segment is unpacked, as far as it is intact, into an unnamed file: next to it or, if that disk is
+    full, in the system's temporary folder.
     """
     if path.suffix == SUFFIX:
         return os.open(path, os.O_RDONLY), 0
@@ -217,7 +217,7 @@ def _open_segment(path: Path) -> tuple[int, int]:
 
 def _unpack(path: Path, folder: Path) -> tuple[int, int]:
     with path.open("rb") as packed, tempfile.TemporaryFile(dir=folder) as unpacked:
-        size = path.stat().st_size  # the least it held, where even its own length is lost
+        size = path.stat().st_size  # the least it held, if even its own length is lost
         try:
             size = zstandard.frame_content_size(packed.read(FRAME_HEADER_BYTES_MAX))
             packed.seek(0)

@@ -1,7 +1,7 @@
 """Recordings (`.frames.gz`): gzip of records, each a frame with its receive time.
 
 Owns the format: little-endian int64 milliseconds since the epoch, uint32 payload length,
-then the payload, one FeedResponse. Knows nothing of what is in the payload.
+then the payload, one FeedResponse. Knows nothing of the payload's content.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from typing import NamedTuple
 from ingest.errors import CorruptionError, JournalError
 
 HEADER = struct.Struct("<qI")
-FRAME_BYTES_MAX = 16 * 2**20  # the feed client's own limit of one message
+FRAME_BYTES_MAX = 16 * 2**20  # limit of one message in the feed client
 
 
 class RecordedFrame(NamedTuple):
@@ -33,7 +33,7 @@ def read_recording(path: Path) -> Iterator[RecordedFrame]:
     Raises
     ------
     CorruptionError
-        After the last good frame, if the file is cut short or damaged.
+        After the last intact frame, if the file is cut short or damaged.
     JournalError
         If the file cannot be opened.
     """
@@ -71,7 +71,7 @@ def read_recording(path: Path) -> Iterator[RecordedFrame]:
 
 
 def write_recording(path: Path, frames: Iterable[tuple[int, bytes]]) -> int:
-    """Write `(received_ms, payload)` pairs as a recording; return how many."""
+    """Write `(received_ms, payload)` pairs as a recording; return their number."""
     count = 0
     with gzip.open(path, "wb", compresslevel=6) as stream:
         for received_ms, payload in frames:

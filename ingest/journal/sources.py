@@ -1,7 +1,7 @@
-"""Sources: where the consumer's records come from. The journal while it grows, or files.
+"""Sources of the consumer's records: the journal while it grows, or files.
 
-A source hands over records in order, each read of one segment. A recording is one segment whose
-name is made from its first frame, so that the same recording, whole or cut short, is known again.
+A source returns records in order, each read from one segment. A recording is one segment named after
+its first frame, so that the same recording, whole or cut short, is recognised again.
 """
 
 from __future__ import annotations
@@ -21,11 +21,11 @@ from ingest.journal.reader import JournalReader
 from ingest.journal.recording import RecordedFrame, read_recording
 from ingest.model.records import Record, RecordKind
 
-READ_BYTES = 2**20  # of a segment at a time
+READ_BYTES = 2**20  # read from a segment at a time
 
 
 class Source(Protocol):
-    """Records in order."""
+    """A sequence of records."""
 
     @property
     def segment(self) -> str:
@@ -33,10 +33,10 @@ class Source(Protocol):
 
     @property
     def finished(self) -> bool:
-        """True when no record will come any more."""
+        """True once no more records will come."""
 
     def read(self, bytes_max: int) -> list[Record]:
-        """Return the next records, [] when there are none now."""
+        """Return the next records, [] if there are none at present."""
 
     def close(self) -> None:
         """Close the files."""
@@ -55,11 +55,11 @@ class JournalSource:
 
     @property
     def finished(self) -> bool:
-        """True when the writer has closed and all was read."""
+        """True once the writer has closed and everything was read."""
         return self.reader.finished
 
     def read(self, bytes_max: int) -> list[Record]:
-        """Return the next records, [] when there are none now."""
+        """Return the next records, [] if there are none at present."""
         return self.reader.read(bytes_max)
 
     def close(self) -> None:
@@ -68,7 +68,7 @@ class JournalSource:
 
 
 class RecordingSource:
-    """A `.frames.gz` recording. What is good is handed over; damage is kept in `error`.
+    """A `.frames.gz` recording. Intact frames are returned; damage is kept in `error`.
 
     Parameters
     ----------
@@ -91,14 +91,14 @@ class RecordingSource:
         self.segment = f"{self._first.received_ms}-{crc:08x}"
 
     def expect(self, digests: Sequence[tuple[int, str]]) -> None:
-        """Say what an earlier replay committed: byte offsets, each with the CRC-32C of all payloads up to it.
+        """Set what an earlier replay committed: byte offsets, each with the CRC-32C of all payloads up to it.
 
-        If this recording is another one, reading past the first offset that differs raises `JournalError`.
+        If this is another recording, reading past the first offset that differs raises `JournalError`.
         """
         self._expected = deque(digests)
 
     def read(self, bytes_max: int) -> list[Record]:
-        """Return the next frames as records; their seq counts them from 1."""
+        """Return the next frames as records; seq counts them from 1."""
         records: list[Record] = []
         size = 0
         while size < bytes_max:
@@ -139,14 +139,14 @@ class RecordingSource:
 
 
 class EndingSource:
-    """A source that ends, behind what was read, when it is asked to.
+    """A source that ends, after the records already read, on request.
 
     Parameters
     ----------
     source
-        Where the records come from; whoever made it closes it.
+        Where the records come from; its creator closes it.
     is_over
-        Whether no more records are wanted.
+        Returns whether no more records are wanted.
     """
 
     def __init__(self, source: Source, is_over: Callable[[], bool]) -> None:
@@ -159,11 +159,11 @@ class EndingSource:
 
     @property
     def finished(self) -> bool:
-        """True when no record will come any more."""
+        """True once no more records will come."""
         return self._is_over() or self._source.finished
 
     def read(self, bytes_max: int) -> list[Record]:
-        """Return the next records, [] when there are none now."""
+        """Return the next records, [] if there are none at present."""
         return [] if self._is_over() else self._source.read(bytes_max)
 
     def close(self) -> None:
@@ -172,12 +172,12 @@ class EndingSource:
 
 
 def frames_of(path: Path) -> Iterator[bytes]:
-    """Yield the frames of a recording or a journal segment, without what happened to the connection.
+    """Yield the frames of a recording or a journal segment, without connection events.
 
     Raises
     ------
     CorruptionError
-        After the last good frame, if the file is cut short or damaged.
+        After the last intact frame, if the file is cut short or damaged.
     JournalError
         If the file cannot be read.
     """
@@ -195,7 +195,7 @@ def frames_of(path: Path) -> Iterator[bytes]:
 
 
 def is_segment(path: Path) -> bool:
-    """Whether a file is a segment of our journal, compressed or not (a recording otherwise)."""
+    """Return whether a file is a segment of our journal, compressed or not (otherwise it is a recording)."""
     try:
         if not path.is_file():
             raise JournalError(f"cannot read {str(path)!r}: it is no file: name recordings and segments")
@@ -211,13 +211,13 @@ def read_segment_header(path: Path) -> tuple[str, str]:
 
 
 def name_in_header(path: Path) -> str:
-    """Return which segment a file is, whatever it is called now: its first record says so."""
+    """Return the segment name of a file, whatever the file is called now, from its first record."""
     header, _ = decode_segment_header(_begin(path, HEADER_BYTES_MAX), path.name)
     return name_of_segment(header.created_us, header.first_seq)
 
 
 def _begin(path: Path, size: int) -> bytes:
-    """Read the first bytes of a file, unpacked where it is compressed."""
+    """Read the first bytes of a file, unpacked if it is compressed."""
     with path.open("rb") as file:
         if path.suffix != SUFFIX and file.read(len(zstandard.FRAME_HEADER)) == zstandard.FRAME_HEADER:
             file.seek(0)

@@ -1,8 +1,8 @@
-"""Spool: records on their way from the socket to the journal, written in groups on a thread.
+"""Queue of records on their way from the socket to the journal, written in groups on a thread.
 
-The event loop hands a record over and goes on; while one group is being written the next one
-gathers. A record leaves the spool when the kernel has it, so a disk that is full delays what was
-received and loses none of it. Nobody sees a record before the journal's file has it.
+The event loop adds a record and continues; while one group is being written, the next one collects.
+A record leaves the queue once the kernel has it, so a full disk delays received data and loses none
+of it. Nobody sees a record before it is in the journal file.
 """
 
 from __future__ import annotations
@@ -19,42 +19,42 @@ from ingest.journal.writer import JournalWriter, NewRecord
 
 log = logging.getLogger(__name__)
 
-SPOOL_BYTES_MAX = 4 * 2**20  # a tenth of a second of the largest feed; beyond it the socket is not read
+SPOOL_BYTES_MAX = 4 * 2**20  # a tenth of a second of the largest feed; above it the socket is not read
 
 
 @dataclass(slots=True)
 class WriteQueue:
-    """The one way into a stream of the journal while the feed runs.
+    """The only way into a stream of the journal while the feed runs.
 
     Parameters
     ----------
     journal
-        Where records go; nobody else may append to it.
+        Where records are written; nobody else may append to it.
     arrived
-        Called after each group that was written, so that the reader of the journal need not poll.
+        Called after each written group, so that the reader of the journal need not poll.
     retry_s
-        How long to wait before a disk that took nothing is asked again, seconds.
+        Wait before trying again when the disk takes nothing, seconds.
     """
 
     journal: JournalWriter
     arrived: Callable[[], None]
     retry_s: float
-    error: str = ""  # why the journal takes nothing just now
-    after_seq: int | None = None  # the last record before numbers that were left out on purpose; None: none were
+    error: str = ""  # why the journal takes nothing at present
+    after_seq: int | None = None  # last record before numbers omitted on purpose; None: none were
     _records: deque[NewRecord] = field(default_factory=deque)
-    _bytes: int = 0  # put and not yet seen to be written
+    _bytes: int = 0  # put and not yet known to be written
     _put: asyncio.Event = field(default_factory=asyncio.Event)
-    _moved: asyncio.Event = field(default_factory=asyncio.Event)  # something was written, or could not be
+    _moved: asyncio.Event = field(default_factory=asyncio.Event)  # something was written, or a write failed
     _closing: asyncio.Event = field(default_factory=asyncio.Event)
 
     def put(self, kind: int, payload: bytes, received_us: int, socket: int = 0) -> None:
-        """Hand a record over; `room` says when there is room for the next."""
+        """Add a record; await `room` before adding the next."""
         self._records.append(NewRecord(kind, payload, received_us, socket))
         self._bytes += len(payload)
         self._put.set()
 
     def skipped(self) -> dict[str, int]:
-        """Return the record before numbers that were left out, for the first connection to say; later ones need not."""
+        """Return the record before the omitted numbers, for the first connection to record; later calls return {}."""
         after_seq, self.after_seq = self.after_seq, None
         return {} if after_seq is None else {"after_seq": after_seq}
 
@@ -64,7 +64,7 @@ class WriteQueue:
         Raises
         ------
         JournalError
-            If the journal takes nothing just now. What was put is kept, and written when it does.
+            If the journal takes nothing at present. Records already put are kept, and written once it does.
         """
         while self.error or self._bytes >= SPOOL_BYTES_MAX:
             if self.error:
@@ -79,14 +79,14 @@ class WriteQueue:
             await self._moved.wait()
 
     async def run(self) -> None:
-        """Write what is put, until `close`; then what is left, if the disk takes it."""
+        """Write records until `close`, then the rest, if the disk takes it."""
         while self._records or not self._closing.is_set():
             await self._put.wait()
             self._put.clear()
             try:
                 await asyncio.to_thread(self.journal.append_all, self._records)
                 self.error = ""
-            except (JournalError, OSError) as exc:  # whatever the disk says: it is tried again
+            except (JournalError, OSError) as exc:  # whatever the disk error, try again
                 self.error = str(exc)
             self._bytes = sum(len(record.payload) for record in self._records)
             self._moved.set()
@@ -95,11 +95,11 @@ class WriteQueue:
                 if self._closing.is_set():
                     log.error("received but not journalled records=%d error=%s", len(self._records), self.error)
                     return
-                with contextlib.suppress(TimeoutError):  # a disk has time, a stop has not
+                with contextlib.suppress(TimeoutError):  # a disk may take its time, a stop may not
                     await asyncio.wait_for(self._closing.wait(), self.retry_s)
                 self._put.set()
 
     def close(self) -> None:
-        """Let `run` end when all is written; nothing may be put any more."""
+        """Let `run` end when everything is written; nothing may be put any more."""
         self._closing.set()
         self._put.set()

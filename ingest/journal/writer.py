@@ -1,7 +1,7 @@
-"""Append to a stream of the journal: group fsync, rotation, room on the disk.
+"""Append to a stream of the journal: group fsync, rotation, disk space checks.
 
-Owns the newest segment. What `append` returned from, the kernel has; what the settings' window
-has passed, the disk has.
+Owns the newest segment. When `append` returns, the kernel has the data; after the fsync interval of
+the settings, the disk has it.
 """
 
 from __future__ import annotations
@@ -26,8 +26,8 @@ from ingest.model.records import order_of
 
 log = logging.getLogger(__name__)
 
-ROOM_CHECK_BYTES = 4 * 2**20  # how much is written between two looks at the disk
-GROUP_BYTES_MAX = 2**20  # of one write; a larger one gains nothing
+ROOM_CHECK_BYTES = 4 * 2**20  # bytes written between two checks of the disk
+GROUP_BYTES_MAX = 2**20  # per write; larger ones gain nothing
 
 
 class NewRecord(NamedTuple):
@@ -41,37 +41,37 @@ class NewRecord(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class JournalLimits:
-    """What a stream may take. Zero: no limit, or for fsync: before `append` returns."""
+    """Limits of a stream. Zero means no limit; for fsync, before `append` returns."""
 
     segment_bytes_max: int = 256 * 2**20
     fsync_ms: int = 100
     quota_bytes: int = 0  # of the stream's folder
-    free_bytes_min: int = 0  # that must stay free on its disk
+    free_bytes_min: int = 0  # must stay free on its disk
 
 
 class JournalWriter:
-    """Append records to a stream. One per stream, used by one task; the fsync runs on a thread.
+    """Append records to a stream. One per stream, used by one task; fsync runs on a thread.
 
     Parameters
     ----------
     folder
-        Where the stream's segments are.
+        Folder of the stream's segments.
     collector, stream
         Names, for the segment header.
     next_seq
         Number of the next record.
     limits
-        What the stream may take.
+        Limits of the stream.
 
     Attributes
     ----------
     segment
-        Name of the segment that was begun last; "" before the first.
+        Name of the newest segment begun; "" before the first.
 
     Raises
     ------
     JournalError
-        If there can be no such folder.
+        If the folder cannot be created.
     """
 
     def __init__(self, folder: Path, *, collector: str, stream: str, next_seq: int, limits: JournalLimits) -> None:
@@ -85,7 +85,7 @@ class JournalWriter:
         self._fd = -1
         self._size = 0
         self._day = -1  # IST day number
-        self._until_check = 0  # bytes that may be written before the next look at the disk
+        self._until_check = 0  # bytes that may be written before the next check of the disk
         self._sync_error: OSError | None = None
         self._dirty = threading.Event()
         self._closing = threading.Event()
@@ -96,15 +96,15 @@ class JournalWriter:
             raise JournalError(
                 f"journal {str(folder)!r} cannot be used: {exc.strerror}: make way for it, or set TICKLINE_HOME"
             ) from exc
-        self._behind = (next_seq, "")  # in the order of segments: from here on nothing is ours before we begin it
+        self._behind = (next_seq, "")  # in segment order: later segments are not ours until we begin one
         self._syncer = threading.Thread(target=self._sync_along, name="journal-fsync", daemon=True)
         if limits.fsync_ms:
             self._syncer.start()
 
     def segments(self) -> list[Path]:
-        """Return the stream's segments, oldest first, up to the one that is being written.
+        """Return the stream's segments, oldest first, up to the one being written.
 
-        What somebody has put behind it is none that a reader may go on with: more comes into this one.
+        A reader must not move on to a later file that somebody else put there: more comes into this segment.
         """
         return [path for path in segments_of(self.folder) if order_of(segment_name(path)) <= self._behind]
 
@@ -116,13 +116,13 @@ class JournalWriter:
     def append_all(self, records: deque[NewRecord]) -> None:
         """Write records in order; each leaves the queue when the kernel has it.
 
-        Another thread may add to the queue meanwhile; what it added is written or left.
+        Another thread may add to the queue meanwhile; records it adds are written now or left in the queue.
 
         Raises
         ------
         JournalError
-            If the disk does not take one; it and those after it stay in the queue, and the segment
-            ends with the record before them.
+            If the disk does not take a record; it and all later ones stay in the queue, and the segment
+            ends with the record before it.
         """
         while records:
             if self._sync_error is not None:
@@ -147,7 +147,7 @@ class JournalWriter:
                 self._sync_now()
 
     def _write_group(self, records: deque[NewRecord]) -> int:
-        """Write as many records as one write takes, of one day and into one segment; return how many."""
+        """Write as many records as fit into one write, of one day and into one segment; return their number."""
         room = min(GROUP_BYTES_MAX, self._limits.segment_bytes_max - self._size, self._until_check)
         data: list[bytes] = []
         size = 0
@@ -165,14 +165,14 @@ class JournalWriter:
         return count
 
     def check_room(self) -> None:
-        """Look at the disk.
+        """Check the free space and the quota.
 
         Raises
         ------
         JournalError
             If the quota or the disk's reserve is used up.
         """
-        self._until_check = 0  # until there is room, each append looks again
+        self._until_check = 0  # until there is room, each append checks again
         limits = self._limits
         try:
             self.folder.mkdir(parents=True, exist_ok=True)  # it may have been deleted
@@ -193,7 +193,7 @@ class JournalWriter:
         self._until_check = ROOM_CHECK_BYTES
 
     def close(self) -> None:
-        """Sync and close; every record is then on the disk."""
+        """Sync and close; afterwards every record is on the disk."""
         self._closing.set()
         self._dirty.set()
         if self._syncer.is_alive():
@@ -204,7 +204,7 @@ class JournalWriter:
             raise JournalError(f"cannot sync journal {self.folder.name!r}: {exc.strerror}: see its disk") from exc
 
     def _write(self, parts: list[bytes]) -> int:
-        """Write parts in one go; return how many the disk took whole, which is at least one.
+        """Write parts in one go; return how many the disk took completely, at least one.
 
         Those stay: a reader may have seen them already.
         """
@@ -216,18 +216,18 @@ class JournalWriter:
         ends = list(accumulate(map(len, parts)))
         count = bisect_right(ends, written)
         self._size += ends[count - 1] if count else 0
-        if count < len(parts):  # a full disk takes part of it
+        if count < len(parts):  # a full disk takes only some of it
             self._cut()
         if not count:
             raise JournalError(f"cannot write journal {self.folder.name!r}: no space left on device: free some")
         return count
 
     def _cut(self) -> None:
-        """Cut what a failed write left, so that the next record stands behind a whole one."""
+        """Cut off what a failed write left, so that the next record follows a whole one."""
         self._until_check = 0
         try:
             os.ftruncate(self._fd, self._size)
-        except OSError as exc:  # nobody knows what is behind the last record: go on in a new segment
+        except OSError as exc:  # what follows the last record is unknown: continue in a new segment
             self._close_segment(sync=False)
             raise JournalError(f"cannot cut journal {self.folder.name!r}: {exc.strerror}: see its disk") from exc
 
@@ -240,7 +240,7 @@ class JournalWriter:
         path = self.folder / f"{name_of_segment(received_us, self.next_seq)}{SUFFIX}"
         try:
             self.folder.mkdir(parents=True, exist_ok=True)  # it may have been deleted
-            if is_bare(path):  # an earlier try left it
+            if is_bare(path):  # left by an earlier try
                 path.unlink()
             fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_APPEND, 0o600)
         except OSError as exc:
@@ -261,7 +261,7 @@ class JournalWriter:
         self._behind = order_of(self.segment)
 
     def _drop_segment(self, path: Path) -> None:
-        """Remove a segment that has no record: the next try takes the same name."""
+        """Remove a segment without records: the next try uses the same name."""
         self._close_segment(sync=False)
         with contextlib.suppress(OSError):
             path.unlink()
@@ -283,7 +283,7 @@ class JournalWriter:
                     os.close(fd)
 
     def _give_up_segment(self, error: OSError) -> None:
-        """Go on in a new segment: after a failed fsync nobody knows what the disk has of this one."""
+        """Continue in a new segment: after a failed fsync nobody knows what the disk has of this one."""
         self._sync_error = None
         self._close_segment(sync=False)
         raise JournalError(f"cannot sync journal {self.folder.name!r}: {error.strerror}: see its disk") from error
@@ -303,10 +303,10 @@ class JournalWriter:
 
 
 def _forget(fd: int) -> None:
-    """Let the kernel use the memory of what the disk has: a journal is read once, soon after it was written.
+    """Let the kernel drop cached data that is on disk: a journal is read once, soon after it is written.
 
-    It would else push the database's pages out. Where memory is handed out by a hypervisor, using
-    the same pages again is also much cheaper than new ones.
+    Otherwise it displaces the database's pages. On a virtual machine, reusing the same pages is also much
+    cheaper than taking new ones.
     """
     if hasattr(os, "posix_fadvise"):  # not on macOS
         os.posix_fadvise(fd, 0, 0, os.POSIX_FADV_DONTNEED)
