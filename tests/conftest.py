@@ -24,11 +24,11 @@ import pytest
 from psycopg import sql as psql
 from psycopg.conninfo import conninfo_to_dict
 
+from ingest.database import timescaledb
 from ingest.database import upgrade as apply
 from ingest.database.connections import Database
+from ingest.database.embedded import SUPERUSER, embedded_server
 from ingest.database.queries import ENGINES
-from ingest.database.server import timescaledb
-from ingest.database.server.embedded import SUPERUSER, embedded_server
 from ingest.database.settings import DatabaseSettings, Engine
 from ingest.journal.recording import read_recording, write_recording
 from tests.data import data_file

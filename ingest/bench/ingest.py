@@ -23,8 +23,8 @@ from typing import Any
 import psutil
 import psycopg
 
+from ingest.database import timescaledb
 from ingest.database.connections import Database
-from ingest.database.server import timescaledb
 from ingest.database.settings import DatabaseSettings, Engine, load
 from ingest.database.upgrade import upgrade
 from ingest.errors import TicklineError

@@ -13,10 +13,10 @@ from typing import Any, LiteralString, cast
 
 import psycopg
 
+from ingest.database.embedded import SUPERUSER, EmbeddedServer, embedded_server, url_under
 from ingest.database.queries import ENGINES, query
 from ingest.database.reach import CONNECT_SECONDS_MAX, parts_of, pinned_session, reached
 from ingest.database.server import roles
-from ingest.database.server.embedded import SUPERUSER, EmbeddedServer, embedded_server, url_under
 from ingest.database.server.user import check_home
 from ingest.database.settings import DatabaseSettings, Engine
 from ingest.database.translation import GRANT, UPGRADE, first_line, translate, translated

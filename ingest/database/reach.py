@@ -14,7 +14,7 @@ from psycopg.conninfo import conninfo_to_dict, make_conninfo
 from psycopg.pq import Ping
 
 from ingest.database import sessions
-from ingest.database.server.embedded import revive
+from ingest.database.embedded import revive
 from ingest.database.translation import first_line, translate
 from ingest.errors import ConfigError, Retryable, StoreError
 

@@ -12,7 +12,7 @@ from psycopg.conninfo import make_conninfo
 import analytics
 from ingest.database import queries
 from ingest.database.connections import Database
-from ingest.database.server.embedded import SUPERUSER
+from ingest.database.embedded import SUPERUSER
 
 START = datetime(2025, 12, 15, 4, 0, tzinfo=UTC)
 BARS = "select bucket, open, high, low, close, volume, oi, ticks, trades from {} where instrument_id = 1 order by 1"

@@ -20,10 +20,10 @@ import pytest
 from psycopg.pq import Ping
 
 from analytics.read.copy_reader import read_frame
-from ingest.database import queries, reach
+from ingest.database import embedded, queries, reach, timescaledb
 from ingest.database.connections import Database, connect
-from ingest.database.server import embedded, postmaster, timescaledb
-from ingest.database.server.embedded import SUPERUSER, EmbeddedServer, embedded_server
+from ingest.database.embedded import SUPERUSER, EmbeddedServer, embedded_server
+from ingest.database.server import postmaster
 from ingest.database.settings import DatabaseSettings, load
 from ingest.errors import ConfigError, Retryable, StoreError
 
@@ -31,7 +31,7 @@ from ingest.errors import ConfigError, Retryable, StoreError
 USER = """
 import sys
 from pathlib import Path
-from ingest.database.server.embedded import embedded_server
+from ingest.database.embedded import embedded_server
 with embedded_server(Path(sys.argv[1]), use_timescaledb=False) as server:
     print(server.pid, flush=True)
     sys.stdin.read()

@@ -19,9 +19,9 @@ import pytest
 from ingest.database import queries
 from ingest.database import upgrade as apply
 from ingest.database.connections import Database, connect
+from ingest.database.embedded import EmbeddedServer, embedded_server
 from ingest.database.server import postmaster
 from ingest.database.server import user as server_user
-from ingest.database.server.embedded import EmbeddedServer, embedded_server
 from ingest.database.settings import DatabaseSettings, load
 from ingest.errors import ConfigError, StoreError
 
@@ -105,7 +105,7 @@ def test_second_server_is_not_started_beside_processes_of_the_first(
     with (kept / "postgres" / "server.lock").open("ab") as lock:
         assert postmaster.take_lock(lock, seconds_max=30)
         with pytest.raises(StoreError, match=r"did not start: .*processes of an earlier server still run"):
-            monkeypatch.setattr("ingest.database.server.embedded.READY_SECONDS_MAX", 0.1)
+            monkeypatch.setattr("ingest.database.embedded.READY_SECONDS_MAX", 0.1)
             plain(kept)
 
 
@@ -243,7 +243,7 @@ def test_connection_that_misses_the_server_starts_it_again(kept: Path) -> None:
 
 
 def test_close_does_not_wait_for_a_long_start(kept: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("ingest.database.server.embedded.CLOSE_SECONDS_MAX", 0.05)
+    monkeypatch.setattr("ingest.database.embedded.CLOSE_SECONDS_MAX", 0.05)
     server = plain(kept)
     with (kept / "postgres" / "start.lock").open("ab") as lock:
         assert postmaster.take_lock(lock, seconds_max=0)

@@ -17,8 +17,8 @@ from analytics.read.statement import select
 from ingest.cli import group
 from ingest.database import upgrade as apply
 from ingest.database.connections import Database, connect
+from ingest.database.embedded import SUPERUSER
 from ingest.database.readiness import ready_database
-from ingest.database.server.embedded import SUPERUSER
 from ingest.database.server.roles import OWNER, READER
 from ingest.database.settings import DatabaseSettings, Engine, load
 from ingest.errors import StoreError

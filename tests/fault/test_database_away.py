@@ -18,8 +18,8 @@ from psycopg.conninfo import conninfo_to_dict
 
 from ingest.database import upgrade as apply
 from ingest.database.connections import HEAD, Database
+from ingest.database.embedded import EmbeddedServer, embedded_server
 from ingest.database.server import postmaster
-from ingest.database.server.embedded import EmbeddedServer, embedded_server
 from ingest.database.settings import DatabaseSettings, Engine
 from ingest.journal.folder import segment_name, segments_of
 from ingest.model.records import Position

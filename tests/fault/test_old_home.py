@@ -22,9 +22,9 @@ from typing import Any
 import psycopg
 import pytest
 
+from ingest.database import timescaledb
 from ingest.database.connections import HEAD, Database
 from ingest.database.queries import ENGINES
-from ingest.database.server import timescaledb
 from ingest.database.server import user as server_user
 from ingest.database.settings import DatabaseSettings, Engine, load
 from ingest.settings import Settings

@@ -1,1 +1,1 @@
-"""The embedded PostgreSQL server: its processes, files, settings, users and roles."""
+"""Parts of the embedded PostgreSQL server: its processes, settings, users and roles."""

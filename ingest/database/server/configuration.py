@@ -6,7 +6,7 @@ import os
 from collections.abc import Mapping
 from pathlib import Path
 
-from ingest.database.server import timescaledb
+from ingest.database import timescaledb
 
 FILE = "tickline.conf"  # included by `postgresql.conf`
 SETTINGS: Mapping[str, str] = {

@@ -29,7 +29,8 @@ import psycopg
 from psycopg.conninfo import make_conninfo
 from psycopg.pq import Ping
 
-from ingest.database.server import configuration, postmaster, roles, timescaledb
+from ingest.database import timescaledb
+from ingest.database.server import configuration, postmaster, roles
 from ingest.database.server.user import check_folder, prepare_folder, refuse_lost_link
 from ingest.database.translation import first_line
 from ingest.errors import ConfigError, Retryable, StoreError
