@@ -28,7 +28,8 @@ from ingest.model.records import RecordKind
 from ingest.redaction import redact
 from ingest.settings import Settings
 from ingest.time_source import TimeSource
-from ingest.upstox.rest import DIRECT_PATH, UpstoxApi, refused, user_agent
+from ingest.upstox.responses import refused
+from ingest.upstox.rest import DIRECT_PATH, UpstoxApi, user_agent
 
 log = logging.getLogger(__name__)
 

@@ -7,17 +7,16 @@ nowhere else: not in a URL, a log line or an error.
 from __future__ import annotations
 
 import asyncio
-import json
 import logging
+import math
 import random
-import re
 import time
-from collections.abc import AsyncIterator, Iterator, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from datetime import date
 from importlib.metadata import version
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, Self, TypeVar
 from urllib.parse import quote
 
 import aiohttp
@@ -25,11 +24,12 @@ from yarl import URL
 
 from ingest.addresses import feed_uri, redirected
 from ingest.backoff import backoff_s
-from ingest.errors import AuthorizationError, FeedError
+from ingest.errors import FeedError
 from ingest.settings import Settings
 from ingest.time_source import TimeSource
 from ingest.upstox.answers import Candle, parse_candles, parse_prices, parse_quotes
 from ingest.upstox.rate_limit import Limiter
+from ingest.upstox.responses import REDIRECTS, body_of, error_code, json_of, login_refused, reason, refused, shown
 from ingest.upstox.tokens import Tokens
 
 
@@ -49,15 +49,13 @@ QUOTES_PATH = "/v3/market-quote/ohlc"
 PRICES_PATH = "/v3/market-quote/ltp"
 QUOTES_KEYS_MAX = 500
 HISTORICAL_DAYS_MAX = 28  # a month a call, and the shortest has 28 days
-REDIRECTS = frozenset({301, 302, 303, 307, 308})
 HOPS_MAX = 3  # from one redirect to the next; a content network makes one
-TRIES_MAX = 4  # of a request that the vendor is too busy for
+TRIES_MAX = 4  # of a request that the vendor is too busy for, or does not answer
 HOLIDAYS_PATH = "/v2/market/holidays"
 TIMINGS_PATH = "/v2/market/timings/{day}"
-BODY_PIECE_BYTES = 2**16
-ERROR_BYTES_MAX = 2**16  # the envelope of an error is some hundred bytes
-ERROR_CODE = re.compile(r"[A-Z]{2,12}[0-9]{1,12}")  # "UDAPI100060"; what else stands there is not repeated
 
+
+T = TypeVar("T")
 
 log = logging.getLogger(__name__)
 _limiter = Limiter()  # of the process: the vendor counts per user
@@ -111,23 +109,24 @@ class UpstoxApi:
         FeedError
             Any other refusal, or no answer.
         """
-        url = f"{self._settings.api_url}{AUTHORIZE_PATH}"
-        await asyncio.sleep(_limiter.reserve(time.monotonic()))
-        token = self.tokens.current()
-        try:
-            async with self._open().get(url, headers=self.bearer(), allow_redirects=False) as response:
-                if response.status == 401:
-                    self.tokens.refuse(token)
-                if response.status != 200:
-                    raise refused(response.status, await _error_code(response))
-                data = (await _json(response, self._settings.answer_bytes_max))["data"]
-                return feed_uri(str(data.get("authorized_redirect_uri") or data["authorizedRedirectUri"]))
-        except (aiohttp.ClientError, TimeoutError, OSError) as exc:
-            raise FeedError(
-                f"cannot reach {self._settings.api_url!r}: {_reason(exc)}: check the network and UPSTOX_API_URL"
-            ) from None
-        except (KeyError, TypeError, ValueError, AttributeError) as exc:  # which may hold the one-time code
-            raise FeedError(f"answer of {url!r} is not understood: {type(exc).__name__}: it is asked again") from None
+        token = ""
+
+        def headers() -> dict[str, str]:
+            nonlocal token
+            token = self.tokens.current()
+            return self.bearer()
+
+        def refusal(status: int, code: str) -> FeedError:
+            if status == 401:
+                self.tokens.refuse(token)
+            return refused(status, code)
+
+        async def read(response: aiohttp.ClientResponse) -> str:
+            data = (await self._json(response))["data"]
+            return feed_uri(str(data.get("authorized_redirect_uri") or data["authorizedRedirectUri"]))
+
+        url = self._settings.api_url + AUTHORIZE_PATH  # who connects tries again by itself, after a pause of its own
+        return await self._asked(url, read, headers=headers, refusal=refusal, tries=1)
 
     async def login(self, code: str, redirect_uri: str) -> str:
         """Turn the code of the login dialog into an access token; it works once.
@@ -146,19 +145,12 @@ class UpstoxApi:
             "redirect_uri": redirect_uri,
             "grant_type": "authorization_code",
         }
-        try:
-            # A redirect of 307 or 308 would hand key and secret on to whatever host it names.
-            async with self._open().post(config.api_url + LOGIN_PATH, data=form, allow_redirects=False) as response:
-                if response.status in REDIRECTS:
-                    raise refused(response.status)
-                if response.status != 200:
-                    said = f"{response.status} {await _error_code(response)}".strip()
-                    raise FeedError(f"login refused ({said}): check key, secret and redirect URI, and log in again")
-                return str((await _json(response, self._settings.answer_bytes_max))["access_token"])
-        except (aiohttp.ClientError, TimeoutError, OSError) as exc:
-            raise FeedError(f"cannot reach {config.api_url!r}: {_reason(exc)}") from None
-        except (KeyError, TypeError, ValueError):  # which may hold the answer, and that the token
-            raise FeedError("the answer to the login is not understood: log in again") from None
+
+        async def read(response: aiohttp.ClientResponse) -> str:
+            return str((await self._json(response))["access_token"])
+
+        within_s = config.http_timeout_s
+        return await self._asked(config.api_url + LOGIN_PATH, read, form=form, refusal=login_refused, within_s=within_s)
 
     async def market_holidays(self) -> list[dict[str, Any]]:
         """Fetch this year's holidays and special sessions: rows of date, holiday_type, closed and open exchanges.
@@ -182,19 +174,15 @@ class UpstoxApi:
 
     async def _rows(self, path: str) -> list[dict[str, Any]]:
         """Get an array of objects; these paths need no token."""
-        url = self._settings.api_url + path
-        try:
-            async with self._get(url) as response:
-                if response.status != 200:
-                    raise refused(response.status, await _error_code(response))
-                rows = (await _json(response, self._settings.answer_bytes_max))["data"]
-        except (aiohttp.ClientError, TimeoutError, OSError) as exc:
-            raise FeedError(f"cannot fetch {url!r}: {_reason(exc)}: check the network and UPSTOX_API_URL") from None
-        except (KeyError, TypeError, ValueError) as exc:
-            raise FeedError(f"answer of {url!r} is not understood: {type(exc).__name__}") from None
-        if not isinstance(rows, list):
-            raise FeedError(f"answer of {url!r} is not understood: no array")
-        return rows
+
+        async def read(response: aiohttp.ClientResponse) -> list[dict[str, Any]]:
+            rows = (await self._json(response))["data"]
+            if not isinstance(rows, list):
+                raise TypeError("no array")
+            return rows
+
+        config = self._settings
+        return await self._asked(config.api_url + path, read, within_s=config.http_timeout_s)
 
     async def instrument_master(self, exchange: str) -> bytearray:
         """Fetch the instrument master of an exchange (`NSE`, `BSE`, `complete`): gzip of JSON.
@@ -209,13 +197,14 @@ class UpstoxApi:
         url = config.assets_url + MASTER_PATH.format(exchange=exchange)
         silent_s = min(config.http_timeout_s, config.master_timeout_s)
         timeout = aiohttp.ClientTimeout(total=config.master_timeout_s, connect=silent_s, sock_read=silent_s)
-        try:
-            async with self._get(url, auto_decompress=False, timeout=timeout) as response:
-                if response.status != 200:
-                    raise FeedError(f"instrument master {url!r} answered {response.status}: check UPSTOX_ASSETS_URL")
-                return await _body(response, config.master_bytes_max, "TICKLINE_MASTER_BYTES_MAX")
-        except (aiohttp.ClientError, TimeoutError, OSError) as exc:
-            raise FeedError(f"cannot fetch instrument master {url!r}: {_reason(exc)}") from None
+
+        def refusal(status: int, _: str) -> FeedError:
+            return FeedError(f"instrument master {url!r} answered {status}: check UPSTOX_ASSETS_URL", status)
+
+        async def read(response: aiohttp.ClientResponse) -> bytearray:
+            return await body_of(response, config.master_bytes_max, "TICKLINE_MASTER_BYTES_MAX")
+
+        return await self._asked(url, read, refusal=refusal, within_s=silent_s, auto_decompress=False, timeout=timeout)
 
     async def minute_quotes(self, keys: Sequence[str]) -> dict[str, Candle]:
         """Ask for the last completed minute of up to 500 keys; those that have none are left out.
@@ -245,121 +234,98 @@ class UpstoxApi:
         return parse_candles(await self._ask(HISTORICAL_PATH.format(key=quote(key, safe=""), first=first, last=last)))
 
     async def _ask(self, path: str) -> Any:
-        """Get JSON at the pace that the vendor allows; try again when it is too busy."""
+        """Get JSON with the token."""
         url = URL(f"{self._settings.api_url}{path}", encoded=True)
-        for attempt in range(1, TRIES_MAX + 1):
+        return await self._asked(url, self._json, headers=self.bearer)
+
+    async def _asked(
+        self,
+        url: str | URL,
+        read: Callable[[aiohttp.ClientResponse], Awaitable[T]],
+        *,
+        headers: Callable[[], dict[str, str]] | None = None,
+        form: Mapping[str, str] | None = None,
+        refusal: Callable[[int, str], FeedError] | None = None,
+        tries: int | None = None,
+        within_s: float = math.inf,
+        **options: Any,
+    ) -> T:
+        """Ask at the pace that the vendor allows, and again when it is too busy or does not answer.
+
+        Parameters
+        ----------
+        url
+            Where. Only without headers and form, which hold a secret, a redirect is followed.
+        read
+            Makes the answer ours; whatever an answer of another form makes it raise means "not understood".
+        headers
+            Makes what carries the token, for each try.
+        form
+            What is posted.
+        refusal
+            Makes the error of an HTTP status and the vendor's code; None: `refused`.
+        tries
+            How often it is asked at most; None: `TRIES_MAX`.
+        within_s
+            No more tries after so long: who waits for the answer has better to do.
+        options
+            More for aiohttp.
+
+        Raises
+        ------
+        FeedError
+            What the last try came to. It never holds what was sent or received.
+        """
+        began, tries, method = math.nan, tries or TRIES_MAX, "GET" if form is None else "POST"
+        is_public = headers is None and form is None
+        for attempt in range(1, tries + 1):
             await asyncio.sleep(_limiter.reserve(time.monotonic()))
+            began = time.monotonic() if attempt == 1 else began
+            sent = options if is_public else options | {"headers": headers() if headers else None, "data": form}
             try:
-                async with self._open().get(url, headers=self.bearer(), allow_redirects=False) as response:
+                async with self._answer(method, url, follow=is_public, **sent) as response:
                     if response.status == 200:
-                        return await _json(response, self._settings.answer_bytes_max)
-                    busy = response.status == 429 or response.status >= 500
-                    error = refused(response.status, await _error_code(response))
-            except (aiohttp.ClientError, TimeoutError, OSError, ValueError) as exc:
-                busy, error = True, FeedError(f"no answer from {self._settings.api_url!r}: {_reason(exc)}")
-            if not busy or attempt == TRIES_MAX:
+                        return await read(response)
+                    is_busy = response.status == 429 or response.status >= 500
+                    error = (refusal or refused)(response.status, await error_code(response))
+            except (aiohttp.ClientError, TimeoutError, OSError) as exc:
+                is_busy, error = True, self._unreached(url, exc)
+            except (KeyError, TypeError, ValueError, AttributeError) as exc:  # which may hold a token or a code
+                raise FeedError(
+                    f"answer of {shown(url)!r} is not understood: {type(exc).__name__}: try again later"
+                ) from None
+            if not is_busy or attempt == tries or time.monotonic() - began > within_s:
                 raise error
             wait_s = backoff_s(attempt, random.Random(), first_s=1.0, max_s=self._settings.backoff_max_s)  # noqa: S311
             log.warning("request refused, trying again in_s=%.1f error=%s", wait_s, error)
             await asyncio.sleep(wait_s)
         raise AssertionError("the last try returns or raises")
 
+    def _unreached(self, url: str | URL, exc: Exception) -> FeedError:
+        """Say that there was no answer, and why."""
+        is_api = str(url).startswith(self._settings.api_url)
+        setting = "UPSTOX_API_URL" if is_api else "UPSTOX_ASSETS_URL"
+        return FeedError(f"cannot reach {shown(url)!r}: {reason(exc)}: check the network and {setting}")
+
     @asynccontextmanager
-    async def _get(self, url: str, **options: Any) -> AsyncIterator[aiohttp.ClientResponse]:
-        """Get what needs no token: a redirect is followed, some times, to where it is as safe."""
+    async def _answer(
+        self, method: str, url: str | URL, *, follow: bool, **options: Any
+    ) -> AsyncIterator[aiohttp.ClientResponse]:
+        """Send a request; a redirect is followed, where that is allowed, some times, to where it is as safe."""
         for _ in range(HOPS_MAX + 1):
-            async with self._open().get(url, allow_redirects=False, **options) as response:
-                if response.status not in REDIRECTS:
+            async with self._open().request(method, url, allow_redirects=False, **options) as response:
+                if not follow or response.status not in REDIRECTS:
                     yield response
                     return
                 try:
-                    url = redirected(url, response.headers.get("Location", ""))
+                    url = redirected(str(url), response.headers.get("Location", ""))
                 except ValueError as exc:
-                    raise FeedError(f"a redirect of {url!r} is not followed: {exc}") from None
-        raise FeedError(f"more than {HOPS_MAX} redirects, the last of them to {url!r}: check UPSTOX_ASSETS_URL")
+                    raise FeedError(f"a redirect of {str(url)!r} is not followed: {exc}") from None
+        raise FeedError(f"more than {HOPS_MAX} redirects, the last of them to {str(url)!r}: check UPSTOX_ASSETS_URL")
+
+    async def _json(self, response: aiohttp.ClientResponse) -> Any:
+        return await json_of(response, self._settings.answer_bytes_max)
 
     def _open(self) -> aiohttp.ClientSession:
         assert self._session is not None, "use `async with UpstoxApi(...)`"
         return self._session
-
-
-def _reason(exc: Exception) -> str:
-    """Say why there was no answer; errors about what was received quote it, and it may be a secret."""
-    if isinstance(exc, TimeoutError):
-        return "timed out"
-    if isinstance(exc, OSError):
-        return str(exc) or type(exc).__name__
-    return f"the answer is broken ({type(exc).__name__})"
-
-
-async def _body(response: aiohttp.ClientResponse, bytes_max: int, setting: str) -> bytearray:
-    """Return a body whole, in however many pieces it comes; one that is too long is not read to its end.
-
-    Raises
-    ------
-    FeedError
-        If it is longer than `bytes_max`.
-    """
-    body = bytearray()
-    async for piece in response.content.iter_chunked(BODY_PIECE_BYTES):
-        body += piece
-        if len(body) > bytes_max:
-            raise FeedError(f"answer of {str(response.url.origin())!r} is larger than {bytes_max} bytes: see {setting}")
-    return body
-
-
-async def _json(response: aiohttp.ClientResponse, bytes_max: int) -> Any:
-    """Return what a JSON answer says, whatever type it says it has.
-
-    Raises
-    ------
-    FeedError
-        If it is longer than `bytes_max`, or no JSON.
-    """
-    body = await _body(response, bytes_max, "TICKLINE_ANSWER_BYTES_MAX")
-    try:
-        return json.loads(body, parse_constant=_no_constant)
-    except (ValueError, RecursionError):  # which may hold the body, and that a token or a code
-        raise FeedError(f"answer of {str(response.url.origin())!r} is not understood: it is no JSON") from None
-
-
-def _no_constant(text: str) -> Any:
-    """Refuse NaN and Infinity, which Python reads and JSON does not have."""
-    raise ValueError(text)
-
-
-def refused(status: int, code: str = "") -> FeedError:
-    """Return the error that an HTTP status of the vendor means, with the remedy."""
-    said = f"{status} {code}".strip()
-    if status == 401:
-        return AuthorizationError(
-            f"access token refused ({said}): get a new one with `tickline login`, or set UPSTOX_ACCESS_TOKEN; "
-            "tokens end at 03:30 IST",
-            status,
-        )
-    if status == 403:
-        return FeedError(
-            f"feed refused ({said}): a feed URI was used twice, too many connections are open for this "
-            "account, or it lacks the entitlement for this mode",
-            status,
-        )
-    if status == 404:
-        return FeedError(f"no such address ({said}): check UPSTOX_API_URL", status)
-    if status == 429:
-        return FeedError(f"too many requests ({said}): the vendor asks for a pause", status)
-    if status in REDIRECTS:
-        return FeedError(
-            f"the vendor answered with a redirect ({said}), which is not followed with a secret: check UPSTOX_API_URL",
-            status,
-        )
-    return FeedError(f"the vendor answered {said}", status)
-
-
-async def _error_code(response: aiohttp.ClientResponse) -> str:
-    """Error code of the vendor's envelope, or nothing."""
-    try:
-        document = await _json(response, ERROR_BYTES_MAX)
-        code = str(document["errors"][0]["errorCode"])
-        return code if ERROR_CODE.fullmatch(code) else ""
-    except (FeedError, ValueError, KeyError, IndexError, TypeError, aiohttp.ClientError):
-        return ""

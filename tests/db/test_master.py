@@ -34,6 +34,7 @@ from ingest.universe.resolved_names import recalled
 from ingest.upstox.rest import UpstoxApi
 from tests.data import data_file
 from tests.engines import on_one_engine
+from tests.simulated import NOWHERE
 
 MASTER = "instruments-NSE-20251223.json.gz"
 SESSION = "session-20251215-open.frames.gz"
@@ -291,7 +292,7 @@ def test_look_follows_the_spot_and_rolls_at_the_close_of_expiry(
 def test_refresh_offline_uses_the_last_good_master_says_its_age_and_does_not_hammer(
     database: Database, conn: psycopg.Connection[Any], home: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    config = settings(home=home, upstox_assets_url="http://127.0.0.1:9", upstox_api_url="http://127.0.0.1:9")
+    config = settings(home=home, upstox_assets_url=NOWHERE, upstox_api_url=NOWHERE, backoff_max_s=0.01)
     now = datetime.now(UTC)
     asyncio.run(UniverseKeeper(config, database.url).refresh(now))
     assert "there is none yet" in caplog.text and "the built-in one is used" in caplog.text
@@ -330,7 +331,12 @@ def test_slow_list_is_waited_for_where_nothing_begins_without_it(
         await web.TCPSite(runner, "127.0.0.1", 0).start()
         url = f"http://127.0.0.1:{runner.addresses[0][1]}"
         config = settings(
-            home=home, universe=names, http_timeout_s=0.2, upstox_assets_url=url, upstox_api_url="http://127.0.0.1:9"
+            home=home,
+            universe=names,
+            http_timeout_s=0.2,
+            backoff_max_s=0.01,
+            upstox_assets_url=url,
+            upstox_api_url=NOWHERE,
         )
         keeper, loads = UniverseKeeper(config, database.url), []
         for _ in range(2):
@@ -385,10 +391,10 @@ def test_calendar_is_fetched_from_the_vendor_kept_and_used_offline(home: Path) -
     assert stored.hours("NSE_FO", date(2026, 11, 25)) is not None
 
     async def offline() -> None:
-        async with UpstoxApi(settings(home=home, upstox_api_url="http://127.0.0.1:9")) as api:
+        async with UpstoxApi(settings(home=home, upstox_api_url=NOWHERE, backoff_max_s=0.01)) as api:
             await refresh_calendar(api, home, "vendor", now)
 
-    with pytest.raises(FeedError, match="cannot fetch"):
+    with pytest.raises(FeedError, match="cannot reach"):
         asyncio.run(offline())
     assert load_calendar(home, "vendor") == stored
     assert load_calendar(home, "simulator") == Calendar()
@@ -408,7 +414,8 @@ def test_universe_commands_refresh_plan_and_refuse(database: Database, home: Pat
         "TICKLINE_UNDERLYINGS": "nifty",
         "TICKLINE_UNIVERSE": "",
         "TICKLINE_OPTION_STRIKES": "",
-        "UPSTOX_ASSETS_URL": "http://127.0.0.1:9",
+        "UPSTOX_ASSETS_URL": NOWHERE,
+        "TICKLINE_BACKOFF_MAX_S": "0.01",
     }
 
     def run(*arguments: str, **more: str) -> tuple[int, str]:

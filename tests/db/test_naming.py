@@ -36,6 +36,7 @@ from ingest.universe.instrument_master import load_master
 from ingest.universe.keeper import UniverseKeeper, follow
 from ingest.upstox.rest import UpstoxApi
 from tests.engines import on_one_engine
+from tests.simulated import NOWHERE
 
 KEY, SHARE = "NSE_FO|53001", "NSE_EQ|INE009A01021"
 TUESDAY, WEDNESDAY = date(2025, 12, 30), date(2025, 12, 31)
@@ -276,8 +277,7 @@ def test_replay_says_what_stayed_without_a_name(
 def test_list_that_anybody_loads_is_noticed_while_the_universe_is_followed(
     conn: psycopg.Connection[Any], database: Database, home: Path
 ) -> None:
-    nowhere = "http://127.0.0.1:9"
-    config = settings(home=home, upstox_assets_url=nowhere, upstox_api_url=nowhere, universe=(KEY,))
+    config = settings(home=home, upstox_assets_url=NOWHERE, upstox_api_url=NOWHERE, backoff_max_s=0.01, universe=(KEY,))
     noticed: list[bool] = []
 
     async def run() -> None:

@@ -21,6 +21,7 @@ import pytest
 from ingest.database.connections import Database
 from ingest.errors import FeedError
 from ingest.settings import settings
+from ingest.upstox.rate_limit import Limiter
 from ingest.upstox.rest import UpstoxApi
 from tests.data import REPOSITORY
 from tests.engines import on_one_engine
@@ -40,6 +41,7 @@ def vendor() -> Iterator[str]:
 
 def test_every_question_lives_through_every_answer(vendor: str, home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("ingest.upstox.rest.TRIES_MAX", 2)
+    monkeypatch.setattr("ingest.upstox.rest._limiter", Limiter([(10**6, 1.0)]))  # all of it is asked in a second or two
     questions = {
         "authorize": lambda api: api.authorize(),
         "login": lambda api: api.login("code", "http://x/"),

@@ -40,6 +40,7 @@ VENDOR = {
     "UPSTOX_REDIRECT_URI": "https://x.example/back",
     "UPSTOX_API_URL": "http://127.0.0.1:9",
     "UPSTOX_ASSETS_URL": "http://127.0.0.1:9",
+    "TICKLINE_BACKOFF_MAX_S": "0.05",
 }
 
 

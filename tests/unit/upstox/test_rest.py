@@ -7,6 +7,7 @@ import gzip
 import json
 import os
 from collections.abc import Awaitable, Callable
+from datetime import date
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,8 @@ from aiohttp import web
 from ingest.addresses import feed_uri
 from ingest.errors import ConfigError, FeedError
 from ingest.settings import settings
-from ingest.upstox.rest import UpstoxApi
+from ingest.upstox.rate_limit import Limiter
+from ingest.upstox.rest import TRIES_MAX, UpstoxApi
 
 PIECE_BYTES = 16_384
 Answer = Callable[[web.Request], Awaitable[web.StreamResponse]]
@@ -47,6 +49,7 @@ async def ask(home: Path, answer: Answer, question: Callable[[UpstoxApi], Awaita
     url = f"http://127.0.0.1:{runner.addresses[0][1]}"
     try:
         values = {"home": home, "upstox_api_url": url, "upstox_assets_url": url, "upstox_access_token": "t"}
+        values |= {"upstox_api_key": "k", "upstox_api_secret": "s", "backoff_max_s": 0.01}
         async with UpstoxApi(settings(**values | given)) as api:
             return await question(api)
     finally:
@@ -84,6 +87,72 @@ def test_body_beyond_its_limit_is_refused(home: Path, question: Any, setting: st
     answer = in_pieces(json.dumps(["a" * 10**6]).encode())
     with pytest.raises(FeedError, match=f"larger than 100000 bytes: see {setting}"):
         asyncio.run(ask(home, answer, question, answer_bytes_max=100_000, master_bytes_max=100_000))
+
+
+PATIENT = {
+    "holidays": lambda api: api.market_holidays(),
+    "timings": lambda api: api.market_timings(date(2026, 1, 5)),
+    "master": lambda api: api.instrument_master("NSE"),
+    "login": lambda api: api.login("code", "http://x/"),
+    "prices": lambda api: api.last_prices(["NSE_EQ|X"]),
+}
+BODY = {"data": [], "access_token": "t"}
+
+
+class Busy:
+    """A vendor that is too busy for the first requests, or hangs up on them."""
+
+    def __init__(self, times: int, status: int | None, body: dict[str, Any]) -> None:
+        self.asked, self._times, self._status, self._body = 0, times, status, body
+
+    async def answer(self, request: web.Request) -> web.StreamResponse:
+        self.asked += 1
+        if self.asked > self._times:
+            return web.json_response(self._body)
+        if self._status is None:
+            assert request.transport is not None
+            request.transport.close()
+        return web.Response(status=self._status or 500)
+
+
+@pytest.mark.parametrize("question", PATIENT)
+@pytest.mark.parametrize("status", [429, 503, None])
+def test_vendor_that_is_busy_is_asked_again_at_the_pace_that_it_allows(
+    home: Path, question: str, status: int | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    reserved: list[float] = []
+    monkeypatch.setattr(Limiter, "reserve", lambda _, now_s: reserved.append(now_s) or 0.0)
+    vendor = Busy(2, status, {"data": {}} if question == "prices" else BODY)
+    asyncio.run(ask(home, vendor.answer, PATIENT[question]))
+    assert vendor.asked == 3
+    if status is not None:  # aiohttp itself sends once more what a connection that breaks has not answered
+        assert len(reserved) == 3
+    reserved.clear()
+    with pytest.raises(FeedError):
+        asyncio.run(ask(home, Busy(100, status, BODY).answer, PATIENT[question]))
+    assert len(reserved) == TRIES_MAX
+
+
+@pytest.mark.parametrize("question", ["holidays", "timings", "login", "master"])
+@pytest.mark.parametrize("status", [400, 401, 403, 404])
+def test_vendor_that_refuses_is_not_asked_again(home: Path, question: str, status: int) -> None:
+    vendor = Busy(100, status, {})
+    with pytest.raises(FeedError, match=str(status)):
+        asyncio.run(ask(home, vendor.answer, PATIENT[question]))
+    assert vendor.asked == 1
+
+
+def test_vendor_that_says_nothing_costs_a_start_its_patience_once(home: Path) -> None:
+    asked = []
+
+    async def silent(_: web.Request) -> web.StreamResponse:
+        asked.append(1)
+        await asyncio.sleep(5)
+        return web.Response()
+
+    with pytest.raises(FeedError, match="timed out"):
+        asyncio.run(ask(home, silent, PATIENT["holidays"], http_timeout_s=0.1))
+    assert len(asked) == 1
 
 
 @pytest.mark.parametrize(
