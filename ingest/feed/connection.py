@@ -1,8 +1,8 @@
-"""Feed: one connection to the vendor, its frames into the journal, again and again.
+"""Keep one connection to the vendor's feed and write its frames to the journal; reconnect whenever it ends.
 
-Owns the socket and does what the table of `life` says. A frame is in the journal before anything else
-happens to it; what it means is not looked at here. Every connection authorises anew, because a feed
-URI works once.
+Owns the socket and follows the table of `lifecycle`. A frame is in the journal before anything else
+happens to it; its content is not decoded here. Every connection authorises again, because a feed URI
+works only once.
 """
 
 from __future__ import annotations
@@ -33,48 +33,48 @@ from ingest.upstox.rest import DIRECT_PATH, UpstoxApi, user_agent
 
 log = logging.getLogger(__name__)
 
-RECEIVE_QUEUE_FRAMES = 64  # websockets stops reading the socket beyond this; TCP then slows the server
-CLOSE_TIMEOUT_S = 2.0  # for a server to answer our close
-CLOSE_SHARE = 4  # and no more than this part of a stop, the rest of which commits what is left
-KEEPALIVE_TIMEOUT = 1011  # what the client closes with when no pong comes
-TEXT_CHARS_MAX = 200  # of a text message are shown
+RECEIVE_QUEUE_FRAMES = 64  # above this, websockets stops reading the socket, and TCP slows the server down
+CLOSE_TIMEOUT_S = 2.0  # for the server to answer our close frame
+CLOSE_SHARE = 4  # at most this fraction of the stop time; the rest is for committing what is left
+KEEPALIVE_TIMEOUT = 1011  # the client's close code when no pong comes
+TEXT_CHARS_MAX = 200  # shown of a text message
 _REFUSALS = {401: Event.UNAUTHORISED, 403: Event.FORBIDDEN, 429: Event.BUSY}
 
 
 @dataclass(slots=True)
 class FeedStats:
-    """Numbers of one feed since the start."""
+    """Counters of one feed connection since the start."""
 
     frames: int = 0
     bytes: int = 0
     text_frames: int = 0
     connections: int = 0
-    connected_us: int = 0  # when this one was made, our clock, epoch microseconds
-    ping_timeouts: int = 0  # connections that did not answer ours
-    reconnects: int = 0  # that we made because an open socket was silent
-    last_us: int = 0  # when the last frame came, our clock, epoch microseconds; 0: none has
+    connected_us: int = 0  # when the current connection was made, our clock, epoch microseconds
+    ping_timeouts: int = 0  # connections that did not answer our pings
+    reconnects: int = 0  # made because an open socket was silent
+    last_us: int = 0  # when the last frame came, our clock, epoch microseconds; 0: none yet
 
 
 @dataclass(slots=True)
 class FeedConnection:
-    """Keep one connection to the feed, for ever.
+    """Keep one connection to the feed until cancelled.
 
     Parameters
     ----------
     api, settings
-        The vendor's REST API, and how to behave.
+        The vendor's REST API, and the settings.
     spool
-        Where frames and connection events go.
+        Queue for frames and connection events.
     keys
-        Instrument keys to subscribe -> mode; `change` replaces them. While there are none it does not connect.
+        Instrument keys to subscribe -> mode; `change` replaces them. Without keys it does not connect.
     name
-        For log lines, where there are several.
+        For log lines, if there are several connections.
     pause_s
-        Returns how long a closed market lets the feed alone, seconds; 0: data may come.
+        Returns for how many seconds a closed market will send nothing; 0: data may come.
     timepiece
-        What time it is.
+        The time source.
     socket, pair
-        Which of two connections with the same keys it is, and the name of this run's pair; "": it is the only one.
+        Which of two connections with the same keys this is, and the name of this run's pair; "": the only one.
     """
 
     api: UpstoxApi
@@ -87,17 +87,17 @@ class FeedConnection:
     socket: int = 0
     pair: str = ""
     stats: FeedStats = field(default_factory=FeedStats)
-    error: LastError = field(init=False)  # over with the first frame
+    error: LastError = field(init=False)  # cleared by the first frame
     life: Lifecycle = field(default_factory=Lifecycle)
     states: KeyStates = field(default_factory=KeyStates)
     rng: random.Random = field(default_factory=random.Random)
     _changed: asyncio.Event = field(default_factory=asyncio.Event)
-    _asked: dict[str, str] = field(default_factory=dict)  # on this connection: key -> mode
+    _asked: dict[str, str] = field(default_factory=dict)  # requested on this connection: key -> mode
     _uri: str = ""
     _headers: dict[str, str] = field(default_factory=dict)
     _socket: ClientConnection | None = None
     _gave_up: str = ""  # why we ended the connection ourselves
-    _mistake: Exception | None = None  # of our own, while subscribing: a bug, which stops the process
+    _mistake: Exception | None = None  # our own bug while subscribing; it stops the process
 
     def __post_init__(self) -> None:
         self.error = LastError(self.timepiece)
@@ -108,23 +108,23 @@ class FeedConnection:
         return self.life.state in OPEN
 
     def change(self, keys: Mapping[str, str]) -> None:
-        """Want other keys or modes from now on: what differs is asked for, or unsubscribed, at once."""
+        """Set new keys or modes; the differences are subscribed or unsubscribed at once."""
         self.keys = dict(keys)
         self._changed.set()
 
     def ask_again(self, keys: Iterable[str]) -> None:
-        """Ask once more for keys that were asked for and are not answered."""
+        """Request keys again that were requested and have not been answered."""
         for key in keys:
             self._asked.pop(key, None)
         self._changed.set()
 
     def quiet(self) -> None:
-        """Note that an open connection brings nothing though it should."""
+        """Note that an open connection brings nothing although it should."""
         if self.life.state is State.LIVE:
             self._happen(Event.QUIET)
 
     def reconnect(self, reason: str) -> None:
-        """Give an open connection up and make another."""
+        """Drop an open connection and make another."""
         if self._socket is not None and self.connected:
             self.stats.reconnects += 1
             self._gave_up = reason
@@ -133,8 +133,8 @@ class FeedConnection:
     async def run(self) -> None:
         """Connect, receive, and connect again; ends only by cancellation.
 
-        While the journal cannot be written nothing is read, so that nothing is lost silently: the
-        connection is given up, and made again when there is room.
+        While the journal cannot be written, nothing is read, so that nothing is lost silently: the
+        connection is dropped, and made again when there is room.
         """
         steps = {
             Action.AUTHORISE: self._authorise,
@@ -153,14 +153,14 @@ class FeedConnection:
         return self.life.happen(event, self.timepiece.monotonic())
 
     async def _authorise(self) -> Event:
-        """Get an address that works once."""
+        """Get a one-time feed address."""
         while not self.keys:
             self._changed.clear()
             await self._changed.wait()
         self._headers = {}
         if self.settings.feed_route == "direct":
             self._uri = self.settings.api_url.replace("http", "ws", 1) + DIRECT_PATH
-            self._headers = self.api.bearer()  # dropped by the client when the redirect leaves this host
+            self._headers = self.api.bearer()  # removed by the client when the redirect leaves this host
             return Event.GRANTED
         try:
             self._uri = await self.api.authorize()
@@ -186,14 +186,14 @@ class FeedConnection:
             if exc.response.status_code == 401 and self._headers:
                 self.api.tokens.refuse(self.api.tokens.current())
             return self._failed(refused(exc.response.status_code), at_handshake=True)
-        except (InvalidHandshake, InvalidURI, ValueError) as exc:  # their texts hold the address with its one-time code
+        except (InvalidHandshake, InvalidURI, ValueError) as exc:  # their texts have the address with its one-time code
             return self._failed(FeedError(f"cannot connect to the feed: {type(exc).__name__}"))
         except (OSError, TimeoutError) as exc:
             return self._failed(FeedError(f"cannot connect to the feed: {exc or 'timed out'}"))
         return Event.OPENED
 
     def _failed(self, error: FeedError, *, at_handshake: bool = False) -> Event:
-        """Note why a try came to nothing; return what that means."""
+        """Note why an attempt failed; return the event for it."""
         event = _REFUSALS.get(error.status, Event.LOST)
         text = str(error)
         if event is Event.FORBIDDEN:
@@ -205,7 +205,7 @@ class FeedConnection:
         return event
 
     async def _receive(self) -> Event:
-        """Subscribe, and take frames until the connection ends, which is always an error."""
+        """Subscribe, and receive frames until the connection ends, which is always an error."""
         socket = self._socket
         assert socket is not None
         self.stats.connections += 1
@@ -261,9 +261,9 @@ class FeedConnection:
                 self._happen(Event.HEARD)
 
     async def _subscribe(self, socket: ClientConnection) -> None:
-        """Keep what is asked for equal to what is wanted, a batch at a time.
+        """Bring the requested keys in line with the wanted ones, one batch at a time.
 
-        A connection that closes meanwhile is the receiver's to report.
+        If the connection closes meanwhile, the receiver reports it.
         """
         asked = self._asked = {}
         self.states.kept(self.keys)
@@ -289,11 +289,11 @@ class FeedConnection:
         except ConnectionClosed:
             return
         except Exception as exc:
-            self._mistake = exc  # a connection that has asked for nothing would be up, and silent for ever
+            self._mistake = exc  # otherwise the connection would stay up without a request, silent for ever
             await self._close(socket)
 
     async def _close(self, socket: ClientConnection) -> None:
-        """Say goodbye, and do not wait long for an answer: behind frames that nobody reads any more none is heard."""
+        """Send a close frame, but do not wait long: the answer is behind frames that nobody reads any more."""
         try:
             async with asyncio.timeout(min(CLOSE_TIMEOUT_S, self.settings.stop_s / CLOSE_SHARE)):
                 await socket.close()
@@ -328,7 +328,7 @@ class FeedConnection:
         return Event.NEW_TOKEN
 
     async def _await_journal(self) -> Event:
-        """Wait until the journal takes records; the first says why we did not listen."""
+        """Wait until the journal takes records; the first record then says why we did not listen."""
         self._note(RecordKind.DISCONNECTED, {"code": 0, "reason": f"journal: {self.error.text}"})
         await self.spool.recovered()
         log.info("journal can be written again")

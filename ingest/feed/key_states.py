@@ -1,17 +1,17 @@
-"""Per-key states of a connection's subscriptions: is each key that was asked for heard of? Pure.
+"""State of each requested key of a connection: does the feed send it? Pure.
 
-The feed acknowledges nothing and ignores what it does not like, so a key is confirmed by its first
-update and by nothing else.
+The feed acknowledges nothing and ignores invalid requests, so only the first update of a key
+confirms it.
 
-    REQUESTED ──update──► CONFIRMED ──far past its habit──► SILENT ──update──► CONFIRMED
+    REQUESTED ──update──► CONFIRMED ──far past usual──► SILENT ──update──► CONFIRMED
         └──no update in confirm_s──► FAILED ──update──► CONFIRMED
 
-A key that failed is asked for again, and stays failed until it is answered. A connection that ends leaves
-nothing confirmed.
+A failed key is requested again, and stays failed until it is answered. When a connection ends, no key
+is confirmed any more.
 
-Time does not count while a segment is closed, while nobody looks (a night without checks, a machine
-that slept) and, after a reconnect, before a key's turn to be asked for again has come: two thousand
-keys in batches of fifty take most of a minute.
+Time does not count while a segment is closed, while nobody checks (a night without checks, a machine
+that slept) and, after a reconnect, until the key is requested again: two thousand keys in batches of
+fifty take most of a minute.
 """
 
 from __future__ import annotations
@@ -22,11 +22,11 @@ from collections.abc import Callable, Container, Iterable
 from dataclasses import dataclass, field
 from enum import Enum
 
-HABIT_SHARE = 0.1  # weight of the newest interval in a key's habit: about the last 20 updates count
+HABIT_SHARE = 0.1  # weight of the newest interval in a key's usual interval: about the last 20 updates count
 
 
 class KeyState(Enum):
-    """What is known of a key that was asked for."""
+    """State of a requested key."""
 
     REQUESTED = "requested"
     CONFIRMED = "confirmed"
@@ -35,11 +35,11 @@ class KeyState(Enum):
 
 
 class KeyEvent(Enum):
-    """What happens to a key."""
+    """What can happen to a key."""
 
-    REQUEST = "request"  # asked for: first, again, or after a reconnect
-    UPDATE = "update"  # the feed said something of it
-    OVERDUE = "overdue"  # nothing for longer than it should be
+    REQUEST = "request"  # requested: first, again, or after a reconnect
+    UPDATE = "update"  # the feed sent an update of it
+    OVERDUE = "overdue"  # no update for longer than allowed
 
 
 _S, _E = KeyState, KeyEvent
@@ -54,43 +54,43 @@ TRANSITIONS: dict[tuple[KeyState, KeyEvent], KeyState] = {
 
 @dataclass(frozen=True, slots=True)
 class Patience:
-    """When a key is overdue, seconds."""
+    """Time limits after which a key is overdue, seconds."""
 
     confirm_s: float = 10.0  # a snapshot comes within a second or two of the request
-    silent_s: float = 120.0  # no key that is quieter than this is called silent sooner
+    silent_s: float = 120.0  # no key is called silent sooner than this
     habit_factor: float = 20.0  # times its usual interval between updates
-    retry_s: float = 60.0  # after a failure, doubling
+    retry_s: float = 60.0  # after a failure; doubles each time
     retries_max: int = 5  # then it is left alone until the next reconnect
-    unwatched_s: float = 60.0  # between two checks; after more than this, silence is counted anew
+    unwatched_s: float = 60.0  # between two checks; after a longer pause, silence is counted from zero
 
 
 @dataclass(slots=True)
 class _Key:
     state: KeyState
-    since_s: float  # of the request or the last update, moved on while time does not count
-    habit_s: float = 0.0  # usual interval between updates; 0: not known yet
+    since_s: float  # of the request or the last update; moved on while time does not count
+    habit_s: float = 0.0  # usual interval between updates; 0: not yet known
     failures: int = 0
 
 
 @dataclass(frozen=True, slots=True)
 class Overdue:
-    """What a check found; each key is named once, when it changes."""
+    """Result of a check; each key is listed once, when its state changes."""
 
-    failed: list[str] = field(default_factory=list)  # asked for, never heard of
-    silent: list[str] = field(default_factory=list)  # heard of, but not for long
-    retry: list[str] = field(default_factory=list)  # failed some time ago: ask again
+    failed: list[str] = field(default_factory=list)  # requested, never updated
+    silent: list[str] = field(default_factory=list)  # updated before, but not for too long
+    retry: list[str] = field(default_factory=list)  # failed some time ago: request again
 
 
 @dataclass(slots=True)
 class KeyStates:
-    """The keys of one connection. Times are seconds of any clock that only goes forward."""
+    """The keys of one connection. Times are seconds of any monotonic clock."""
 
     patience: Patience = field(default_factory=Patience)
     _keys: dict[str, _Key] = field(default_factory=dict)
-    _checked_s: float = math.inf  # when silence was judged last
+    _checked_s: float = math.inf  # time of the last check
 
     def requested(self, keys: Iterable[str], now_s: float) -> None:
-        """Note that keys were asked for."""
+        """Note that keys were requested."""
         for key in keys:
             known = self._keys.get(key)
             if known is None:
@@ -100,9 +100,9 @@ class KeyStates:
                 known.state, known.since_s = TRANSITIONS[known.state, KeyEvent.REQUEST], now_s
 
     def disconnected(self) -> None:
-        """Note that the connection ended: each key is to be asked for again, and gets all its retries anew.
+        """Note that the connection ended: each key must be requested again and gets all its retries back.
 
-        Habits are kept. The time of a key runs from when `requested` is told of it.
+        Usual intervals are kept. The time of a key starts when `requested` is called for it.
         """
         for known in self._keys.values():
             known.state, known.failures, known.since_s = TRANSITIONS[known.state, KeyEvent.REQUEST], 0, math.inf
@@ -117,7 +117,7 @@ class KeyStates:
             self._keys.pop(key, None)
 
     def updated(self, keys: Iterable[str], now_s: float) -> list[str]:
-        """Note updates of keys; return those that were not confirmed before. Keys not asked for are ignored."""
+        """Note updates of keys; return those not confirmed before. Keys that were not requested are ignored."""
         fresh: list[str] = []
         for key in keys:
             if (known := self._keys.get(key)) is None:
@@ -132,14 +132,14 @@ class KeyStates:
         return fresh
 
     def check(self, now_s: float, is_open: Callable[[str], bool]) -> Overdue:
-        """Return which keys are overdue, and which failed ones to ask for again.
+        """Return the keys that are overdue, and the failed ones to request again.
 
         Parameters
         ----------
         now_s
             The time.
         is_open
-            Whether a key's segment trades now; while it does not, nothing is overdue.
+            Whether a key's segment trades now; while it does not, no key is overdue.
         """
         found = Overdue()
         unwatched = now_s - self._checked_s > self.patience.unwatched_s

@@ -1,4 +1,4 @@
-"""Life of a connection: one table of states and events, and how long to wait. Pure.
+"""Life cycle of a connection: one table of states and events, and the waiting times. Pure.
 
                  GRANTED            OPENED             HEARD           QUIET
     AUTHORISING ─────────► CONNECTING ───► SUBSCRIBING ─────► LIVE ◄──────────► SILENT
@@ -10,8 +10,8 @@
       │   └──────────────────────────┼───────────────────┘   │                  │
       └───────── NEW_TOKEN ──────────┴──────── DUE ──────────┴────── DUE ───────┘
 
-The driver (`feed`) does what the table says next and comes back with the event that this ended
-with. Nothing here ever gives up: a feed that is refused for hours is asked once in `max_s`.
+The driver (`connection`) does the action in the table and returns with the event that resulted.
+Nothing here ever gives up: a feed that is refused for hours is tried once every `max_s`.
 
 Causes: UPSTOX V3, sections 1 (one-time URIs), 4 (close codes, token), 8 (what users report).
 """
@@ -24,25 +24,25 @@ from enum import Enum
 
 from ingest.backoff import backoff_s
 
-GOOD_S = 60.0  # a connection that was live for so long was a good one: its loss is the first failure
-AT_ONCE_S = 0.25  # the first try after a good connection; the jitter keeps many clients apart
+GOOD_S = 60.0  # a connection that was live for this long was good: its loss counts as the first failure
+AT_ONCE_S = 0.25  # the first try after a good connection; the jitter spreads many clients
 
 
 class State(Enum):
-    """Where a connection is in its life."""
+    """State of a connection."""
 
     AUTHORISING = "authorising"
     CONNECTING = "connecting"
-    SUBSCRIBING = "subscribing"  # open; no data have come yet
+    SUBSCRIBING = "subscribing"  # open; no data yet
     LIVE = "live"
-    SILENT = "silent"  # open, but quiet beyond its habit while the market is open
+    SILENT = "silent"  # open, but silent for longer than usual while the market is open
     BACKING_OFF = "backing off"
     WAITING_FOR_TOKEN = "waiting for a token"  # noqa: S105  a state, no token
-    MARKET_CLOSED = "market closed"  # not connected, and nothing would come
+    MARKET_CLOSED = "market closed"  # not connected, because nothing would come
 
 
 class Event(Enum):
-    """What happens to it."""
+    """What can happen to a connection."""
 
     GRANTED = "a feed URI was granted"
     OPENED = "the socket is open"
@@ -59,7 +59,7 @@ class Event(Enum):
 
 
 class Action(Enum):
-    """What to do next."""
+    """What the driver must do next."""
 
     AUTHORISE = "ask for a feed URI"
     CONNECT = "open the socket"
@@ -92,23 +92,23 @@ TRANSITIONS: dict[tuple[State, Event], tuple[State, Action]] = {
     (_S.MARKET_CLOSED, _E.DUE): (_S.AUTHORISING, _A.AUTHORISE),
     (_S.WAITING_FOR_TOKEN, _E.NEW_TOKEN): (_S.AUTHORISING, _A.AUTHORISE),
 }
-OPEN = frozenset({_S.SUBSCRIBING, _S.LIVE, _S.SILENT})  # the socket is
+OPEN = frozenset({_S.SUBSCRIBING, _S.LIVE, _S.SILENT})  # the socket is open
 
 
 @dataclass(slots=True)
 class Lifecycle:
-    """The life of one connection. Times are seconds of any clock that only goes forward.
+    """The life cycle of one connection. Times are seconds of any monotonic clock.
 
     Attributes
     ----------
     failures
-        Tries in a row that came to nothing, or not to a good connection.
+        Tries in a row that failed, or led to a connection that was not good.
     forbidden
-        403s in a row.
+        403 answers in a row.
     """
 
     state: State = State.AUTHORISING
-    since_s: float = 0.0  # when it took this state
+    since_s: float = 0.0  # when it entered this state
     failures: int = 0
     forbidden: int = 0
     _live_s: float | None = None  # when this connection brought its first data
@@ -116,12 +116,12 @@ class Lifecycle:
     _last: Event = Event.DUE
 
     def happen(self, event: Event, now_s: float) -> Action:
-        """Take an event; return what to do next.
+        """Take an event; return the next action.
 
         Raises
         ------
         KeyError
-            If this cannot happen in this state: a bug.
+            If this event is impossible in this state: a bug.
         """
         state, action = TRANSITIONS[self.state, event]
         if action is Action.WAIT:
@@ -146,9 +146,9 @@ class Lifecycle:
         rng
             Source of the jitter.
         first_s, max_s
-            The wait after the first failure, then doubling, and the longest. A good connection that
-            is lost is made again at once. Who is asked to slow down (429), or is refused twice with
-            a fresh URI (403), waits the longest from the start.
+            Wait after the first failure, doubled each time, and the longest wait. A good connection that
+            is lost is made again at once. After a request to slow down (429), or a second refusal with
+            a fresh URI (403), the longest wait applies from the start.
         """
         if self._last is Event.BUSY or (self._last is Event.FORBIDDEN and self.forbidden > 1):
             return backoff_s(1, rng, first_s=max_s, max_s=max_s)
@@ -158,14 +158,14 @@ class Lifecycle:
 
 
 def meaning_of_403(forbidden: int, *, at_handshake: bool, uses_d30: bool) -> str:
-    """Return the likeliest cause of a 403, and what to do; the vendor does not say.
+    """Return the most likely cause of a 403, and what to do; the vendor does not say.
 
     Parameters
     ----------
     forbidden
-        How many in a row, this one included.
+        How many in a row, including this one.
     at_handshake
-        Whether the WebSocket was refused; False: authorise was.
+        True: the WebSocket was refused; False: the authorise request was.
     uses_d30
         Whether keys are wanted in mode full_d30.
     """

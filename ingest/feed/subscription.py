@@ -1,7 +1,7 @@
-"""Subscription requests of the feed: JSON, to be sent as binary messages. Pure.
+"""Subscription requests of the feed: JSON, sent as binary messages. Pure.
 
-The vendor ignores a text message without a word, and answers no request: the acknowledgement
-is the snapshot of the keys.
+The vendor silently ignores text messages and answers no request: the snapshots of the keys are the
+acknowledgement.
 """
 
 from __future__ import annotations
@@ -11,10 +11,10 @@ from collections.abc import Mapping, Sequence
 from typing import Literal, NamedTuple
 
 Method = Literal["sub", "unsub", "change_mode"]
-# Of one request, whatever the keys: 2,000 real ones in one message are 34 KB and were taken, and a message that the
+# Per request, whatever the keys: 2,000 real ones in one message are 34 KB and were accepted; a message that the
 # vendor finds too large ends the connection.
 REQUEST_BYTES_MAX = 40 * 2**10
-AROUND_BYTES = 128  # what a request has beside its keys: braces, names, the mode and a guid of 32 characters
+AROUND_BYTES = 128  # size of a request without its keys: braces, names, the mode and a guid of 32 characters
 
 
 def request(method: Method, keys: Sequence[str], *, guid: str, mode: str | None = None) -> bytes:
@@ -38,12 +38,12 @@ def request(method: Method, keys: Sequence[str], *, guid: str, mode: str | None 
 
 
 def is_market_info(frame: bytes) -> bool:
-    """Whether a frame says only what segments do: its first field, `type`, is `market_info`."""
+    """Return whether a frame only reports segment states: its first field, `type`, is `market_info`."""
     return frame.startswith(b"\x08\x02")
 
 
 class Request(NamedTuple):
-    """What one request asks; `unsub` has no mode."""
+    """Content of one request; `unsub` has no mode."""
 
     method: Method
     mode: str | None
@@ -51,10 +51,10 @@ class Request(NamedTuple):
 
 
 def next_request(asked: Mapping[str, str], wanted: Mapping[str, str], batch_keys: int) -> Request | None:
-    """Return the next step from what was asked for to what is wanted, both keys -> modes; None: there is none.
+    """Return the next step from the requested to the wanted keys (both key -> mode); None: there is none.
 
-    Keys that go come first, so that there is room for those that come. A step is one message: what is more than
-    `batch_keys`, or than a message may have of bytes, is left to the next.
+    Removed keys come first, to make room for new ones. A step is one message: keys beyond `batch_keys`, or beyond
+    the size limit of a message, are left to the next step.
     """
     if gone := [key for key in asked if key not in wanted]:
         return Request("unsub", None, _first(gone, batch_keys))
@@ -68,7 +68,7 @@ def next_request(asked: Mapping[str, str], wanted: Mapping[str, str], batch_keys
 
 
 def _first(keys: list[str], batch_keys: int) -> list[str]:
-    """Return as many of the first keys as one request may have; one at least."""
+    """Return as many of the first keys as fit into one request; at least one."""
     room = REQUEST_BYTES_MAX - AROUND_BYTES
     for number, key in enumerate(keys[:batch_keys]):
         room -= len(json.dumps(key)) + len(", ")

@@ -1,8 +1,8 @@
-"""Habit: how many frames a second a connection brings at each minute of the day, from earlier days. Pure.
+"""Usual frames per second of a connection at each minute of the day, learnt from earlier days. Pure.
 
-The market has its hours: the first minutes bring several times what noon does, so noon after such an
-opening is not slow, and an opening like noon is. What a minute usually brings is the mean of about ten
-days; how far below is unusual, their spread says. A habit of another number of keys says nothing.
+The rate depends on the hour: the first minutes bring several times what noon does, so noon after such an
+opening is not slow, but an opening like noon is. The usual rate of a minute is the mean of about ten
+days; their spread tells how far below is unusual. Rates learnt with another number of keys do not count.
 """
 
 from __future__ import annotations
@@ -14,15 +14,15 @@ from typing import Any, NamedTuple
 
 from ingest.market.time import IST, market_day
 
-DAYS = 10  # the mean goes over about so many
-DAYS_KNOWN = 3  # before that a minute has no habit
-KEYS_SHARE = 0.2  # more or fewer keys than that share is another connection
+DAYS = 10  # the mean covers about this many days
+DAYS_KNOWN = 3  # before that a minute has no usual rate
+KEYS_SHARE = 0.2  # a connection with more or fewer keys than this share counts as another one
 SLOW_SHARE = 0.6  # of the mean, and
-SLOW_SPREADS = 3.0  # so many standard deviations below it
+SLOW_SPREADS = 3.0  # this many standard deviations below it
 
 
 class Usual(NamedTuple):
-    """What is usual at a minute, frames a second."""
+    """Usual rate of a minute, frames per second."""
 
     rate: float
     slow_below: float
@@ -34,7 +34,7 @@ class _Minute:
     variance: float = 0.0
     days: int = 0
     keys: int = 0
-    newest: str = ""  # the last day in it: each is learnt once
+    newest: str = ""  # the newest day included: each day is learnt once
 
 
 def minute_of(at: datetime) -> int:
@@ -45,12 +45,12 @@ def minute_of(at: datetime) -> int:
 
 @dataclass(slots=True)
 class UsualRates:
-    """The habit of one connection."""
+    """The usual rates of one connection."""
 
     _minutes: dict[int, _Minute] = field(default_factory=dict)
 
     def learn(self, at: datetime, rate: float, keys: int) -> None:
-        """Note the frames a second of a whole minute, and of how many keys."""
+        """Note the frames per second of a whole minute, and the number of keys."""
         day = market_day(at).isoformat()
         known = self._minutes.get(minute_of(at))
         if known is None or not _alike(known.keys, keys):
@@ -65,7 +65,7 @@ class UsualRates:
         known.variance = (1 - share) * (known.variance + share * step * step)
 
     def usual(self, at: datetime, keys: int) -> Usual | None:
-        """Return what is usual at this minute for so many keys, from earlier days; None: not known."""
+        """Return the usual rate at this minute for this number of keys, from earlier days; None: unknown."""
         known = self._minutes.get(minute_of(at))
         if known is None or known.days < DAYS_KNOWN or not _alike(known.keys, keys):
             return None
@@ -80,7 +80,7 @@ class UsualRates:
 
     @classmethod
     def load(cls, dumped: dict[str, list[Any]]) -> UsualRates:
-        """Rebuild what `dump` returned; `TypeError` or `ValueError` if it is no such thing."""
+        """Rebuild what `dump` returned; raise `TypeError` or `ValueError` for anything else."""
         found: dict[int, _Minute] = {}
         for minute, (mean, variance, days, keys, newest) in dumped.items():
             date.fromisoformat(newest)

@@ -1,7 +1,7 @@
-"""The habits of connections on disk.
+"""The usual frame rates of connections on disk.
 
-Owns the file `habits.json` under TICKLINE_HOME: by collector, vendor's address and connection; what a simulator
-brings is no habit of the real feed.
+Owns the file `habits.json` under TICKLINE_HOME, keyed by collector, vendor address and connection, so that the rates
+of a simulator are not used for the real feed.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ FILE = "habits.json"
 
 
 def load_habits(settings: Settings) -> dict[str, UsualRates]:
-    """Return what is known of each connection; nothing where the file is absent or cannot be read."""
+    """Return the known rates of each connection; nothing if the file is absent or cannot be read."""
     try:
         stored = _read(settings)[_owner(settings)]
         return {name: UsualRates.load(one) for name, one in stored.items()}
@@ -33,7 +33,7 @@ def load_habits(settings: Settings) -> dict[str, UsualRates]:
 
 
 def store_habits(settings: Settings, habits: Mapping[str, UsualRates]) -> None:
-    """Store what is known of each connection; a failure costs the habit only."""
+    """Store the known rates of each connection; a failure loses only these."""
     path = settings.home / FILE
     try:
         try:

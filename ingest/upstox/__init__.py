@@ -1,4 +1,4 @@
-"""The vendor's REST API: paths, token, pace of requests, the meaning of its answers.
+"""The vendor's REST API: paths, token, rate of requests, the meaning of its answers.
 
 Must not know the socket, the journal or the database.
 """

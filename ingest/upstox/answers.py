@@ -1,8 +1,8 @@
-"""Candles: the vendor's REST answers as minute bars. Pure; knows the JSON, not the network.
+"""Convert the vendor's REST answers to minute bars and calendars. Pure; knows the JSON, not the network.
 
-Shapes are of the feed document, section 7: candles are `[start, open, high, low, close, volume, oi]`
-with the start as ISO 8601 in India's time, newest first; quotes carry `prev_ohlc`, the last minute
-that is over, beside `live_ohlc`, the one that forms.
+Shapes as in the feed document, section 7: candles are `[start, open, high, low, close, volume, oi]`
+with the start as ISO 8601 in Indian time, newest first; quotes have `prev_ohlc`, the last completed
+minute, and `live_ohlc`, the minute in progress.
 """
 
 from __future__ import annotations

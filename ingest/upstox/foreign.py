@@ -1,4 +1,4 @@
-"""Foreign lists: an odd item costs itself, never the others. Pure."""
+"""Read lists from outside item by item: an invalid item is skipped, the others are kept. Pure."""
 
 from __future__ import annotations
 

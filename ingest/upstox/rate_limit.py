@@ -1,7 +1,7 @@
-"""Limiter: how often the vendor's REST API may be asked. Pure; the caller brings the clock and waits.
+"""Limit how often the vendor's REST API is called. Pure; the caller supplies the clock and waits.
 
-The vendor allows 50 requests a second, 500 a minute and 2,000 in half an hour, for each user and API,
-and answers 429 beyond that without saying when to come back. One process has one limiter.
+The vendor allows 50 requests a second, 500 a minute and 2,000 in half an hour, per user and API, and
+answers 429 above that without saying when to try again. Each process has one limiter.
 """
 
 from __future__ import annotations

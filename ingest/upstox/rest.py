@@ -1,6 +1,6 @@
-"""The vendor's REST API: authorise the feed, fetch the instrument master, ask for minute bars.
+"""Client of the vendor's REST API: authorise the feed, fetch the instrument master, request minute bars.
 
-Owns URLs, headers, the pace of requests and the meaning of HTTP answers. The token is sent in a header and appears
+Owns URLs, headers, the rate of requests and the meaning of HTTP answers. The token is sent in a header and appears
 nowhere else: not in a URL, a log line or an error.
 """
 

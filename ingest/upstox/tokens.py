@@ -1,8 +1,8 @@
-"""Tokens: the access token in force, and where a new one comes from.
+"""The access token in use, and where a new one comes from.
 
-A token ends at 03:30 IST. One that the vendor refused is not sent again for `RETRY_S`; meanwhile the
-environment and `.env`, where `tickline login` puts a new one, are looked at. The token appears in no
-log line and no error.
+A token expires at 03:30 IST. A token that the vendor refused is not sent again for `RETRY_S`; meanwhile
+the environment and `.env`, where `tickline login` stores a new one, are checked. The token appears in
+no log line and no error.
 """
 
 from __future__ import annotations
