@@ -206,7 +206,7 @@ def _resume_now(writer: RetryingWriter, stream: str) -> Resume | None:
     if writer.is_away:
         return None
     try:
-        return writer.writer.resume(stream)
+        return writer.writer.ledger.resume(stream)
     except StoreError as exc:
         log.warning("ledger cannot be read, recording goes on without it stream=%s error=%s", stream, exc)
         return None

@@ -108,9 +108,9 @@ class _Stream(NamedTuple):
 
 def _consumer(one: _Stream, patient: RetryingWriter, settings: Settings, stop: asyncio.Event) -> Consumer:
     """Return the consumer of a stream, at the place where its ledger ends."""
-    resume = patient.writer.resume(one.stream)
+    resume = patient.writer.ledger.resume(one.stream)
     if isinstance(one.source, RecordingSource):
-        one.source.expect(patient.writer.digests(one.stream))
+        one.source.expect(patient.writer.ledger.digests(one.stream))
     consumer = Consumer(EndingSource(one.source, stop.is_set), patient, one.stream, limits_of(settings))
     consumer.resume(resume.from_start())
     return consumer

@@ -1,72 +1,120 @@
-"""The rows of the ledger: which records of which segment are committed, and the state behind them.
+"""The ledger: which records of which segment are committed, and the state behind them.
 
-Owns what is written there; when, and in which transaction, is for the writer to know.
+Owns what is read and written there. When, and in which transaction, is the writer's to decide.
 """
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import psycopg
 from numpy.typing import NDArray
 
+from ingest.database.connections import translated
 from ingest.database.queries import query
 from ingest.market.time import utc_of_us
 from ingest.model.records import Position
-from ingest.store.batch import Batch
+from ingest.model.ticks import TICK_COLUMN_NAMES, InstrumentRef
+from ingest.store.batch import Batch, Resume
 
-Connection = psycopg.Connection[tuple[Any, ...]]
+Values = NDArray[np.float64]  # shape (rows, 28), see `ingest.store.copy_format`
+
+LEDGER_KEY = "ledger_segment_offset_key"  # it refuses a second batch of the same records
 
 
-def write_ledger(
-    connection: Connection, collector: str, stream: str, batch: Batch, values: NDArray[np.float64]
-) -> None:
-    """Note a batch; `values` are its rows, shape (rows, 28)."""
-    times = values[:, 0] if len(values) else None
-    connection.execute(
-        query("ledger/write_ledger"),
-        {
-            "collector": collector,
+@dataclass(frozen=True, slots=True)
+class Ledger:
+    """The ledger of one collector, over one connection.
+
+    Reads raise a `StoreError`. Writes are part of a transaction: they raise the database's own errors, by which the
+    writer decides what to do.
+    """
+
+    connection: psycopg.Connection[tuple[Any, ...]]
+    collector: str
+
+    @translated()
+    def resume(self, stream: str) -> Resume:
+        """Read where a stream's ledger ends and its newest checkpoint."""
+        parameters = {"collector": self.collector, "stream": stream}
+        ledger = self.connection.execute(query("ledger/committed_position"), parameters).fetchone()
+        checkpoint = self.connection.execute(query("ledger/read_checkpoint"), parameters).fetchone()
+        return Resume(
+            committed=Position(ledger[0], ledger[1]) if ledger else None,
+            digest=ledger[2] if ledger else "",
+            last_seq=ledger[3] if ledger else 0,
+            checkpoint=Position(checkpoint[0], checkpoint[1]) if checkpoint else None,
+            state=bytes(checkpoint[2]) if checkpoint else b"",
+        )
+
+    @translated()
+    def digests(self, stream: str) -> list[tuple[int, str]]:
+        """Read the end offset and digest of every committed batch of a stream, in order."""
+        parameters = {"collector": self.collector, "stream": stream}
+        return self.connection.execute(query("ledger/committed_digests"), parameters).fetchall()
+
+    @translated()
+    def recall(self, stream: str, first_seq: int, last_seq: int) -> tuple[list[InstrumentRef], Values]:
+        """Read the last tick of each instrument out of a range of committed records: shape (instruments, 28)."""
+        parameters = {"collector": self.collector, "stream": stream, "first_seq": first_seq, "last_seq": last_seq}
+        found = self.connection.execute(query("ledger/last_ticks_of_records"), parameters).fetchall()
+        refs = [InstrumentRef(row[2], row[0]) for row in found]
+        return refs, np.array([row[1:] for row in found], np.float64).reshape(len(found), len(TICK_COLUMN_NAMES))
+
+    @translated()
+    def has_committed(self, batch: Batch, stream: str) -> bool:
+        """Whether exactly this batch is in the ledger, as after a connection that broke in the commit."""
+        row = self.connection.execute(
+            query("ledger/committed_batch"),
+            self._place(batch, stream) | {"offset_end": batch.offset_end, "digest": batch.digest},
+        ).fetchone()
+        return row is not None
+
+    def write(self, batch: Batch, stream: str) -> None:
+        """Note a batch."""
+        values = batch.rows.values()
+        times = values[:, 0] if len(values) else None
+        self.connection.execute(
+            query("ledger/write_ledger"),
+            self._place(batch, stream)
+            | {
+                "offset_end": batch.offset_end,
+                "first_seq": batch.first_seq,
+                "last_seq": batch.last_seq,
+                "frames": batch.frames,
+                "ticks": batch.rows.rows,
+                "rejected": batch.rejected_updates,
+                "quarantined": len(batch.quarantined),
+                "duplicates": batch.duplicates,
+                "first_ts": None if times is None else utc_of_us(times.min()),
+                "last_ts": None if times is None else utc_of_us(times.max()),
+                "digest": batch.digest,
+            },
+        )
+
+    def correct(self, batch: Batch, stream: str, rejected: int) -> None:
+        """Note that the database rejected so many rows of a batch."""
+        self.connection.execute(query("ledger/correct_ledger"), self._place(batch, stream) | {"rejected": rejected})
+
+    def checkpoint(self, stream: str, position: Position, state: bytes) -> None:
+        """Store the state at a committed position."""
+        self.connection.execute(
+            query("ledger/write_checkpoint"),
+            {
+                "collector": self.collector,
+                "stream": stream,
+                "segment": position.segment,
+                "end_offset": position.offset,
+                "state": state,
+            },
+        )
+
+    def _place(self, batch: Batch, stream: str) -> dict[str, Any]:
+        """Where a batch begins, as the ledger's key has it."""
+        return {
+            "collector": self.collector,
             "segment": f"{stream}/{batch.segment}",
             "offset_start": batch.offset_start,
-            "offset_end": batch.offset_end,
-            "first_seq": batch.first_seq,
-            "last_seq": batch.last_seq,
-            "frames": batch.frames,
-            "ticks": batch.rows.rows,
-            "rejected": batch.rejected_updates,
-            "quarantined": len(batch.quarantined),
-            "duplicates": batch.duplicates,
-            "first_ts": None if times is None else utc_of_us(times.min()),
-            "last_ts": None if times is None else utc_of_us(times.max()),
-            "digest": batch.digest,
-        },
-    )
-
-
-def correct_ledger(connection: Connection, collector: str, stream: str, batch: Batch, rejected: int) -> None:
-    """Note that the database rejected so many rows of a batch."""
-    connection.execute(
-        query("ledger/correct_ledger"),
-        {
-            "collector": collector,
-            "segment": f"{stream}/{batch.segment}",
-            "offset_start": batch.offset_start,
-            "rejected": rejected,
-        },
-    )
-
-
-def write_checkpoint(connection: Connection, collector: str, stream: str, position: Position, state: bytes) -> None:
-    """Store the state at a committed position."""
-    connection.execute(
-        query("ledger/write_checkpoint"),
-        {
-            "collector": collector,
-            "stream": stream,
-            "segment": position.segment,
-            "end_offset": position.offset,
-            "state": state,
-        },
-    )
+        }

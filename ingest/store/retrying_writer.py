@@ -26,7 +26,8 @@ from ingest.model.records import Position
 from ingest.model.ticks import InstrumentRef
 from ingest.settings import Settings
 from ingest.store.batch import Batch, Resume
-from ingest.store.writer import CollectorInUseError, Values, Writer
+from ingest.store.ledger import Values
+from ingest.store.writer import CollectorInUseError, Writer
 
 
 def retrying_writer(writer: Writer, settings: Settings) -> RetryingWriter:
@@ -109,8 +110,8 @@ class RetryingWriter:
         return self._insist(lambda: self.writer.register(instrument_keys, day, unknown_max))
 
     def recall(self, stream: str, first_seq: int, last_seq: int) -> tuple[list[InstrumentRef], Values]:
-        """Return the last tick of each instrument in a range of records; see `Writer.recall`."""
-        return self._insist(lambda: self.writer.recall(stream, first_seq, last_seq))
+        """Return the last tick of each instrument in a range of records; see `Ledger.recall`."""
+        return self._insist(lambda: self.writer.ledger.recall(stream, first_seq, last_seq))
 
     @property
     def is_away(self) -> bool:
@@ -139,13 +140,13 @@ class RetryingWriter:
             return True
 
     def resume(self, stream: str, *, unused_seq: int | None = None) -> Resume:
-        """Return where a stream goes on; see `Writer.resume`.
+        """Return where a stream goes on; see `Ledger.resume`.
 
         A ledger that has records from `unused_seq` on, which were numbered without it, is waited for to be another.
         """
 
         def resume() -> Resume:
-            found = self.writer.resume(stream)
+            found = self.writer.ledger.resume(stream)
             if unused_seq is not None and found.last_seq >= unused_seq:
                 raise StoreError(
                     f"ledger has records of stream {stream!r} up to seq {found.last_seq}, but what was recorded "

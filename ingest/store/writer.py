@@ -21,7 +21,6 @@ from typing import Any, Self
 
 import numpy as np
 import psycopg
-from numpy.typing import NDArray
 
 from ingest.database.connections import check_schema, connect, translate, translated
 from ingest.database.queries import query
@@ -31,9 +30,9 @@ from ingest.market.time import DAY_US, MINUTE_US, utc_of_us
 from ingest.model.records import Position
 from ingest.model.ticks import TICK_COLUMN_NAMES, InstrumentRef
 from ingest.store.bar_refresh import touch
-from ingest.store.batch import Batch, RejectedTick, Resume
+from ingest.store.batch import Batch, RejectedTick
 from ingest.store.copy_format import encode_rows
-from ingest.store.ledger import correct_ledger, write_checkpoint, write_ledger
+from ingest.store.ledger import LEDGER_KEY, Ledger, Values
 from ingest.store.registration import register
 from ingest.store.row_buffer import late_rows
 from ingest.store.side_tables import write_findings
@@ -41,9 +40,6 @@ from ingest.store.tick_tables import COPY_LATE_TICKS, COPY_TICKS, copy_rows, mak
 
 log = logging.getLogger(__name__)
 
-Values = NDArray[np.float64]  # shape (rows, 28), see `ingest.store.copy_format`
-
-LEDGER_KEY = "ledger_segment_offset_key"
 # A peer that has gone without a word is noticed in half a minute, not in the two hours of the defaults.
 _NOTICE_A_DEAD_PEER: dict[str, Any] = {
     "keepalives_idle": 10,
@@ -115,6 +111,11 @@ class Writer:
         assert self._opened is not None, "connect first"
         return self._opened
 
+    @property
+    def ledger(self) -> Ledger:
+        """The ledger of the collector, over the connection there is now."""
+        return Ledger(self._connection, self.collector)
+
     def abort(self) -> None:
         """Break the connection from another thread, so that whoever waits on it is told at once."""
         if self._opened is None:
@@ -143,7 +144,7 @@ class Writer:
         self._make_ready()
         self._opened = self._connect(self._backend_pid)
         for stream, position in list(self._committed.items()):
-            committed = self.resume(stream).committed
+            committed = self.ledger.resume(stream).committed
             if committed is None or committed < position:
                 del self._committed[stream]
                 self._behind[stream] = (
@@ -191,38 +192,10 @@ class Writer:
                 "choose another TICKLINE_COLLECTOR"
             )
 
-    def resume(self, stream: str) -> Resume:
-        """Read where a stream's ledger ends and its newest checkpoint."""
-        parameters = {"collector": self.collector, "stream": stream}
-        with translated():
-            ledger = self._connection.execute(query("ledger/committed_position"), parameters).fetchone()
-            checkpoint = self._connection.execute(query("ledger/read_checkpoint"), parameters).fetchone()
-        return Resume(
-            committed=Position(ledger[0], ledger[1]) if ledger else None,
-            digest=ledger[2] if ledger else "",
-            last_seq=ledger[3] if ledger else 0,
-            checkpoint=Position(checkpoint[0], checkpoint[1]) if checkpoint else None,
-            state=bytes(checkpoint[2]) if checkpoint else b"",
-        )
-
-    def digests(self, stream: str) -> list[tuple[int, str]]:
-        """Read the end offset and digest of every committed batch of a stream, in order."""
-        parameters = {"collector": self.collector, "stream": stream}
-        with translated():
-            return self._connection.execute(query("ledger/committed_digests"), parameters).fetchall()
-
     def register(self, instrument_keys: Sequence[str], day: date, unknown_max: int) -> list[InstrumentRef]:
         """Return the instruments that keys mean on a day; see `instruments.register`."""
         with translated():
             return register(self._connection, instrument_keys, day, unknown_max=unknown_max)
-
-    def recall(self, stream: str, first_seq: int, last_seq: int) -> tuple[list[InstrumentRef], Values]:
-        """Read the last tick of each instrument out of a range of committed records: shape (instruments, 28)."""
-        parameters = {"collector": self.collector, "stream": stream, "first_seq": first_seq, "last_seq": last_seq}
-        with translated():
-            found = self._connection.execute(query("ledger/last_ticks_of_records"), parameters).fetchall()
-        refs = [InstrumentRef(row[2], row[0]) for row in found]
-        return refs, np.array([row[1:] for row in found], np.float64).reshape(len(found), len(TICK_COLUMN_NAMES))
 
     def write(self, batch: Batch, stream: str) -> None:
         """Commit a batch, once: one that is in the ledger already is not written again.
@@ -252,7 +225,7 @@ class Writer:
             except psycopg.errors.UniqueViolation as exc:
                 if exc.diag.constraint_name != LEDGER_KEY:
                     raise
-                if not self.has_committed(batch, stream):
+                if not self.ledger.has_committed(batch, stream):
                     raise StoreError(
                         f"collector {self.collector!r} has other records at {stream}/{batch.segment} "
                         f"offset {batch.offset_start}: two journals were written under one name"
@@ -267,20 +240,6 @@ class Writer:
             self._newest_us[stream] = max(self._newest_us.get(stream, -math.inf), float(values[:, 0].max()))
         self._committed[stream] = Position(batch.segment, batch.offset_end)
 
-    def has_committed(self, batch: Batch, stream: str) -> bool:
-        """Whether exactly this batch is in the ledger, as after a connection that broke in the commit."""
-        row = self._connection.execute(
-            query("ledger/committed_batch"),
-            {
-                "collector": self.collector,
-                "segment": f"{stream}/{batch.segment}",
-                "offset_start": batch.offset_start,
-                "offset_end": batch.offset_end,
-                "digest": batch.digest,
-            },
-        ).fetchone()
-        return row is not None
-
     def _commit(
         self, batch: Batch, stream: str, parts: dict[str, Values], copy: Callable[[str, Values], list[RejectedTick]]
     ) -> list[RejectedTick]:
@@ -289,15 +248,15 @@ class Writer:
         rejected: list[RejectedTick] = []
         with self._connection.transaction():
             # First, so that a second writer of the same records waits here, before it has copied anything.
-            write_ledger(self._connection, self.collector, stream, batch, values)
+            self.ledger.write(batch, stream)
             if len(values):
                 self._prepare(values)
                 if rejected := [row for part in parts.items() for row in copy(*part)]:
-                    correct_ledger(self._connection, self.collector, stream, batch, len(rejected))
+                    self.ledger.correct(batch, stream, len(rejected))
             write_findings(self._connection, self.collector, stream, batch, batch.rejected + rejected)
             if batch.checkpoint is not None:
                 end = Position(batch.segment, batch.offset_end)
-                write_checkpoint(self._connection, self.collector, stream, end, batch.checkpoint)
+                self.ledger.checkpoint(stream, end, batch.checkpoint)
             # Last, since another collector waits for these rows; late ticks are in no bar before they are moved.
             if len(on_time := parts[COPY_TICKS]):
                 touch(self._connection, on_time[:, 0])
@@ -336,7 +295,7 @@ class Writer:
         if stream in self._behind:
             raise LedgerBehindError(self._behind.pop(stream))
         with translated():
-            write_checkpoint(self._connection, self.collector, stream, position, state)
+            self.ledger.checkpoint(stream, position, state)
 
     def _prepare(self, values: Values) -> None:
         """Make room for days and note instruments that this database has not seen before."""

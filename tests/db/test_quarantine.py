@@ -129,7 +129,7 @@ def test_state_taken_from_the_table_is_not_that_of_a_late_row(database: Database
     """What a journal has lost is judged by the last row with a volume count."""
     replay_quarantined(conn, unknown_keys_max=10)
     with Writer(database.url, "default") as writer:
-        instruments, rows = writer.recall("1", REFUSED.start - 20, REFUSED.stop - 1)
+        instruments, rows = writer.ledger.recall("1", REFUSED.start - 20, REFUSED.stop - 1)
     vtt = dict(zip((ref.instrument_id for ref in instruments), rows[:, TICK_COLUMN_NAMES.index("vtt")], strict=True))
     counted = conn.execute(
         "select instrument_id, max(vtt) from ticks where seq between %s and %s group by 1 having count(vtt) > 0",
@@ -152,7 +152,7 @@ def test_state_taken_from_the_table_is_not_that_of_a_glitch(database: Database, 
         (*span, instrument_id),
     )
     with Writer(database.url, "default") as writer:
-        instruments, rows = writer.recall("1", *span)
+        instruments, rows = writer.ledger.recall("1", *span)
     vtt = dict(zip((ref.instrument_id for ref in instruments), rows[:, TICK_COLUMN_NAMES.index("vtt")], strict=True))
     assert vtt[instrument_id] == largest
 
