@@ -1,1 +1,1 @@
-"""Which keys are wanted in which mode, and on which connection. Must not know sockets or frames."""
+"""The wanted keys, their modes, and the connection for each. Must not know sockets or frames."""

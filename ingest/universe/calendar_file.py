@@ -1,7 +1,7 @@
-"""The vendor's calendar on disk: fetched now and then, used however old it is.
+"""The vendor's calendar on disk: fetched now and then, used whatever its age.
 
-Owns the file `calendar.json` under TICKLINE_HOME: the vendor's answers as they came, when, and from
-where: what a simulator said is not believed of the real market.
+Owns the file `calendar.json` under TICKLINE_HOME: the vendor's answers as received, with time and source, so that
+a simulator's calendar is not used for the real market.
 """
 
 from __future__ import annotations
@@ -22,11 +22,11 @@ from ingest.upstox.rest import UpstoxApi
 log = logging.getLogger(__name__)
 
 FILE = "calendar.json"
-TIMINGS_DAYS = 4  # today and the days up to the next session, past a weekend
+TIMINGS_DAYS = 4  # today and the days up to the next session, across a weekend
 
 
 def load_calendar(home: Path, source: str) -> Calendar:
-    """Return the calendar of the last good fetch from a REST base; the built-in one if there is none to be read."""
+    """Return the calendar last fetched from a REST base; the built-in one if there is no readable file."""
     path = home / FILE
     try:
         stored = json.loads(path.read_text(encoding="utf-8"))
@@ -42,12 +42,12 @@ def load_calendar(home: Path, source: str) -> Calendar:
 
 
 async def refresh_calendar(api: UpstoxApi, home: Path, source: str, now: datetime) -> Calendar:
-    """Fetch holidays and the timings of the next days, store and return them.
+    """Fetch holidays and the timings of the next days; store and return them.
 
     Raises
     ------
     FeedError
-        If the vendor does not answer, or not as documented; the stored calendar stays.
+        If the vendor does not answer, or not as documented; the stored calendar is kept.
     """
     holidays = await api.market_holidays()
     days = [market_day(now) + timedelta(days=ahead) for ahead in range(TIMINGS_DAYS)]
@@ -60,7 +60,7 @@ async def refresh_calendar(api: UpstoxApi, home: Path, source: str, now: datetim
     stored = {"source": source, "fetched_at": fetched_at.isoformat(), "holidays": holidays, "timings": timings}
     try:
         await asyncio.to_thread(_store, home, json.dumps(stored))
-    except OSError as exc:  # it is used, and fetched again by the next start
+    except OSError as exc:  # it is used now, and fetched again at the next start
         log.warning("calendar not stored path=%s error=%s", home / FILE, exc)
     return calendar
 

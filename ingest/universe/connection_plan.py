@@ -1,7 +1,7 @@
-"""Planner: keys and their modes packed into the connections that an account may have. Pure.
+"""Distribute keys and their modes over the connections that an account may have. Pure.
 
-The vendor ignores keys beyond a limit without a word, so a plan that does not fit is refused here,
-with the numbers. Limits: UPSTOX V3, section 2 (vendor's documentation of September 2026).
+Upstox silently ignores keys beyond a limit, so a plan that does not fit fails here and prints the limits.
+Limits: UPSTOX V3, section 2 (vendor's documentation of September 2026).
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ Wanted = Mapping[str, str]  # instrument key -> mode
 
 
 class Limit(NamedTuple):
-    """Keys of one mode on one connection: with nothing else, and beside other modes."""
+    """Keys of one mode on one connection: when alone, and together with other modes."""
 
     alone: int
     combined: int
@@ -30,28 +30,28 @@ LIMITS: dict[str, Limit] = {
     "ltpc": Limit(5000, 2000),
     "option_greeks": Limit(3000, 2000),
     "full": Limit(2000, 1500),
-    "full_d30": Limit(50, 50),  # combined 1,500 in the documentation, but 50 in total say the vendor's staff
+    "full_d30": Limit(50, 50),  # combined 1,500 in the documentation, but 50 in total according to vendor staff
 }
 CONNECTIONS_OF_A_PAIR = 2
-D30_KEYS_MAX = 50  # of an account, on all its connections
+D30_KEYS_MAX = 50  # per account, on all its connections together
 
 
 @dataclass(frozen=True, slots=True)
 class AccountLimits:
-    """What an account may do."""
+    """Limits of an account."""
 
-    connections_max: int = 2  # that carry keys of their own
+    connections_max: int = 2  # connections with keys of their own
     plus: bool = False
     standby: bool = False  # each of them has a second one with the same keys
 
     @classmethod
     def of(cls, *, plus: bool, connections_max: int | None = None, standby: bool = False) -> AccountLimits:
-        """Return a normal or a Plus account; `connections_max` leaves some for other programs.
+        """Return a normal or a Plus account; a lower `connections_max` leaves connections for other programs.
 
         Raises
         ------
         SubscriptionError
-            If a standby is wanted and there is no connection for it.
+            If a standby is wanted but no connection is left for it.
         """
         allowed = 5 if plus else 2
         usable = min(allowed, connections_max or allowed)
@@ -69,9 +69,9 @@ class AccountLimits:
 
 @dataclass(frozen=True, slots=True)
 class ConnectionPlan:
-    """Which connection carries which keys in which mode."""
+    """The keys and modes of each connection."""
 
-    connections: tuple[dict[str, str], ...] = ()  # of each connection: instrument key -> mode
+    connections: tuple[dict[str, str], ...] = ()  # for each connection: instrument key -> mode
 
     def counts(self) -> list[dict[str, int]]:
         """Return the keys per mode of each connection."""
@@ -111,7 +111,7 @@ def fits(counts: Mapping[str, int]) -> bool:
 
 
 def plan(wanted: Wanted, account: AccountLimits, before: ConnectionPlan | None = None) -> ConnectionPlan:
-    """Pack keys into connections, as few as will do.
+    """Distribute keys over as few connections as possible.
 
     Parameters
     ----------
@@ -120,13 +120,13 @@ def plan(wanted: Wanted, account: AccountLimits, before: ConnectionPlan | None =
     account
         How many connections there may be.
     before
-        The plan in force: keys stay on their connection and new ones take free places, unless that
-        does not work out; then all is planned anew.
+        The current plan: keys stay on their connection and new keys take free places; if that does
+        not work out, everything is planned again.
 
     Raises
     ------
     SubscriptionError
-        If they do not fit: the numbers, and what could be left out.
+        If the keys do not fit: the limits, and what could be left out.
     """
     by_mode: dict[str, list[str]] = {}
     for key, mode in wanted.items():
@@ -141,7 +141,7 @@ def plan(wanted: Wanted, account: AccountLimits, before: ConnectionPlan | None =
 
 
 def _shape(counts: Mapping[str, int], number: int) -> dict[str, int] | None:
-    """Return how many of `number` connections each mode has for itself; the others are mixed. None: it does not fit."""
+    """Return how many of `number` connections each mode has for itself; the rest are mixed. None: it does not fit."""
     for dedicated in product(range(number, -1, -1), repeat=len(counts)):  # unmixed ones first: they hold more
         mixed = number - sum(dedicated)
         if mixed < 0:
@@ -155,7 +155,7 @@ def _shape(counts: Mapping[str, int], number: int) -> dict[str, int] | None:
 
 
 def _fill(by_mode: Mapping[str, list[str]], shape: Mapping[str, int], number: int) -> ConnectionPlan:
-    """Deal the keys out: a mode's own connections first, what is left evenly over the mixed ones."""
+    """Distribute the keys: first to a mode's own connections, the rest evenly over the mixed ones."""
     connections: list[dict[str, str]] = []
     rest: list[tuple[str, str]] = []
     for mode, keys in by_mode.items():
@@ -164,13 +164,13 @@ def _fill(by_mode: Mapping[str, list[str]], shape: Mapping[str, int], number: in
             connections.append(dict.fromkeys(keys[position * size : (position + 1) * size], mode))
         rest += [(key, mode) for key in keys[shape[mode] * size :]]
     mixed = number - len(connections)
-    # Keys of a mode lie side by side in `rest`, so each connection gets its even share of each mode.
+    # Keys of a mode are contiguous in `rest`, so each connection gets an even share of each mode.
     connections += [dict(rest[position::mixed]) for position in range(mixed)]
     return ConnectionPlan(tuple(keys for keys in connections if keys))
 
 
 def _keep(before: ConnectionPlan, wanted: Wanted, account: AccountLimits) -> ConnectionPlan | None:
-    """Return the plan in force without what is no longer wanted and with what is new, if that fits."""
+    """Return the current plan without the keys no longer wanted and with the new ones, if that fits."""
     connections = [{key: wanted[key] for key in keys if key in wanted} for keys in before.connections]
     counts = [Counter(keys.values()) for keys in connections]
     placed = {key for keys in connections for key in keys}

@@ -1,6 +1,6 @@
-"""First universe: what a run begins with, with the database or without it.
+"""The universe at the start of a run, with or without the database.
 
-Owns what is waited for before the first subscription, and what is recorded when the database is away.
+Owns the wait before the first subscription, and the choice of what to record while the database is away.
 """
 
 from __future__ import annotations
@@ -19,18 +19,18 @@ from ingest.universe.resolved_names import recalled
 
 log = logging.getLogger(__name__)
 
-READY_S = 10.0  # a database that takes longer is away; to make an embedded one takes seconds
+READY_S = 10.0  # a database that takes longer counts as away; creating an embedded one takes seconds
 
 
 def universe_to_record(keeper: UniverseKeeper, ready: Readiness) -> tuple[dict[str, str], bool]:
-    """Return the keys -> modes that are wanted now, those that are known without the database if it is not there.
+    """Return the wanted keys -> modes; without the database, those known without it.
 
-    The second value tells whether it is.
+    The second value tells whether the database is there.
 
     Raises
     ------
     TicklineError
-        If there is nothing to record: the database is away, and no key is given and no name was resolved before.
+        If there is nothing to record: the database is away, no key is given and no name was resolved before.
     """
     away = ready.attempt(READY_S)
     try:
@@ -44,24 +44,24 @@ def universe_to_record(keeper: UniverseKeeper, ready: Readiness) -> tuple[dict[s
         return keys, False
     if not isinstance(away, SlowError):
         raise away
-    ready()  # there is nothing to record meanwhile
+    ready()  # there is nothing to record in the meantime
     return known_universe(keeper), True
 
 
 def known_keys(settings: Settings, database: Database, names: Sequence[str]) -> list[str]:
-    """Return the instrument keys that names mean today, with today's master where it can be had.
+    """Return the instrument keys that names mean today, using today's master if it is available.
 
     Raises
     ------
     ConfigError
-        If a name means nothing, with near matches; or if there is no name at all.
+        If a name is unknown, with near matches; or if there is no name at all.
     """
     keeper = UniverseKeeper(settings.model_copy(update={"universe": tuple(names), "underlyings": ()}), database.url)
     return list(known_universe(keeper))
 
 
 def known_universe(keeper: UniverseKeeper) -> dict[str, str]:
-    """Return the keys -> modes that are wanted now, with today's master and calendar where they can be had."""
+    """Return the wanted keys -> modes, using today's master and calendar if they are available."""
     found = asyncio.run(keeper.wanted(datetime.now(UTC)))
     if found.unpriced:
         log.info("options are subscribed as soon as the underlying ticks underlyings=%s", ",".join(found.unpriced))

@@ -1,6 +1,6 @@
-"""The vendor's instrument master in the database: load it into `instruments`, and know how old it is.
+"""The vendor's instrument master in the database: load it into `instruments`, and report its age.
 
-Keys are reused after expiry, so an instrument is (instrument_key, expiry). What a list looks like is known to `master`.
+Keys are reused after expiry, so an instrument is (instrument_key, expiry). `master_rows` knows the form of a list.
 """
 
 from __future__ import annotations
@@ -22,12 +22,12 @@ from ingest.universe.master_rows import UNPACKED_BYTES_MAX, MasterRow, OddRows, 
 log = logging.getLogger(__name__)
 
 REBUILT_AT = time(6, 30)  # IST; the vendor makes the day's master at about 6:00
-# For a holiday an expiry moves by a day or two; when the exchange chose another day of the week it was five.
+# A holiday moves an expiry by a day or two; a new expiry weekday chosen by the exchange moved it by five.
 MOVED_WITHIN_DAYS = 7
 
 
 class MasterLoad(NamedTuple):
-    """What a load brought: instruments, and the rows that were left out."""
+    """Result of a load: instruments, and the rows left out."""
 
     rows: int
     odd: OddRows
@@ -41,7 +41,7 @@ def load_master(
     *,
     unpacked_bytes_max: int = UNPACKED_BYTES_MAX,
 ) -> MasterLoad:
-    """Load a master file into `instruments` in one transaction; return how many rows it has.
+    """Load a master file into `instruments` in one transaction; return its number of rows.
 
     Parameters
     ----------
@@ -50,16 +50,16 @@ def load_master(
     data
         The file's bytes.
     source
-        Where it came from, for `tickline.master_loads`.
+        Source of the file, for `tickline.master_loads`.
     loaded_at
-        When that was; None: now.
+        Time of the load; None: now.
     unpacked_bytes_max
-        The largest list that is read, bytes of JSON.
+        Size limit of the list, bytes of JSON.
 
     Raises
     ------
     FeedError
-        If it is no list of instruments; what was loaded before stays.
+        If it is not a list of instruments; what was loaded before is kept.
     StoreError
         If the database refuses or is away.
     """
@@ -98,7 +98,7 @@ def load_master(
 
 
 def _known_at(connection: psycopg.Connection[Any], loaded_at: datetime | None) -> datetime:
-    """Return when a master was in force, as far as can be told: when it is loaded, but not after its nearest expiry."""
+    """Return when a master was in force, as far as known: its load time, but not after its nearest expiry."""
     row = connection.execute(query("universe/master_known_at"), {"loaded_at": loaded_at}).fetchone()
     assert row is not None
     found: datetime = row[0]
@@ -106,7 +106,7 @@ def _known_at(connection: psycopg.Connection[Any], loaded_at: datetime | None) -
 
 
 def unnamed(connection: psycopg.Connection[Any], instrument_ids: Collection[int]) -> tuple[int, str]:
-    """Return how many of some instruments no list has named, and the key of one."""
+    """Return how many of these instruments no list has named, and the key of one."""
     given = {"instrument_ids": list(instrument_ids)}
     with translated():
         row = connection.execute(query("universe/unnamed_of_instruments"), given).fetchone()
@@ -115,19 +115,19 @@ def unnamed(connection: psycopg.Connection[Any], instrument_ids: Collection[int]
 
 
 def loaded_at(connection: psycopg.Connection[Any]) -> datetime | None:
-    """Return when a master was loaded last, from wherever; None: never."""
+    """Return when a master was last loaded, from any source; None: never."""
     row = connection.execute("select max(loaded_at) from tickline.master_loads").fetchone()
     return row[0] if row else None
 
 
 def rebuilt_at(now: datetime) -> datetime:
-    """Return since when the vendor's newest master can be had, aware UTC."""
+    """Return since when the vendor's newest master has been available, aware UTC."""
     local = now.astimezone(UTC) + IST
     rebuilt = datetime.combine(local.date(), REBUILT_AT, UTC)
     return (rebuilt if local >= rebuilt else rebuilt - timedelta(days=1)) - IST
 
 
 def is_fresh(connection: psycopg.Connection[Any], source: str, now: datetime) -> bool:
-    """Whether the master of today, from this source, has been loaded."""
+    """Return whether today's master from this source has been loaded."""
     row = connection.execute(query("universe/newest_master_load"), {"source": source}).fetchone()
     return row is not None and row[0] >= rebuilt_at(now)

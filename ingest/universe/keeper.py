@@ -1,9 +1,9 @@
-"""Universe keeper: the instrument master, the calendar and the prices behind what is wanted, kept up to date.
+"""Keep the wanted universe up to date, with its instrument master, calendar and prices.
 
-Owns when the vendor is asked for a new master and calendar: each morning after they are made, and
-again after a failure. What is wanted follows from them and from the last ticks in the database, so
-windows of options move and contracts roll at the close of their last day. The price of an underlying
-that has never ticked is asked for by REST, so that its options are there before its first tick.
+Decides when to ask the vendor for a new master and calendar: each morning after they are published,
+and again after a failure. The wanted keys follow from them and from the last ticks in the database, so
+option windows move, and contracts roll at the close of their last day. The price of an underlying that
+has never ticked is fetched by REST, so that its options are subscribed before its first tick.
 """
 
 from __future__ import annotations
@@ -37,16 +37,16 @@ from ingest.upstox.rest import MASTER_PATH, QUOTES_KEYS_MAX, UpstoxApi, chunks
 
 log = logging.getLogger(__name__)
 
-DERIVATIVES = {"NSE": "NSE_FO", "BSE": "BSE_FO"}  # of each exchange; both close their contracts at one hour
-REMEMBER_AFTER = timedelta(minutes=1)  # a start without the database is not hurt by a window of a minute ago
-RETRY_AFTER = timedelta(minutes=10)  # a master or calendar that could not be had
+DERIVATIVES = {"NSE": "NSE_FO", "BSE": "BSE_FO"}  # per exchange; both close their contracts at the same hour
+REMEMBER_AFTER = timedelta(minutes=1)  # for a start without the database, a window one minute old is good enough
+RETRY_AFTER = timedelta(minutes=10)  # after failing to get a master or calendar
 NOTHING_REMEDY = (
     "name instruments, as in `tickline start INFY 'NIFTY FUT'`, or set TICKLINE_UNIVERSE or TICKLINE_UNDERLYINGS"
 )
 
 
 def rules_of(settings: Settings) -> Rules:
-    """Return the universe rules as the settings have them."""
+    """Return the universe rules from the settings."""
     return Rules(
         underlyings=settings.underlyings,
         exclude=settings.underlyings_exclude,
@@ -62,7 +62,7 @@ def rules_of(settings: Settings) -> Rules:
 
 
 def master_age(connection: psycopg.Connection[Any], now: datetime) -> str:
-    """Say how old the instrument master is."""
+    """Return the age of the instrument master as text."""
     loaded = loaded_at(connection)
     if loaded is None:
         return "there is none yet"
@@ -70,12 +70,12 @@ def master_age(connection: psycopg.Connection[Any], now: datetime) -> str:
 
 
 class UniverseKeeper:
-    """What the settings want, at any time.
+    """The keys that the settings want, at any time.
 
     Parameters
     ----------
     settings
-        The rules and names, where the vendor is, and where the calendar is kept.
+        The rules and names, the vendor's address, and the folder of the calendar.
     url
         The database with the instruments and the last ticks.
     """
@@ -90,27 +90,27 @@ class UniverseKeeper:
         }
         self._rules = rules_of(settings)
         self._centres: Mapping[Window, float] = {}
-        self._told: Calendar | None = None  # that the database knows the opens of
+        self._told: Calendar | None = None  # the calendar whose opens the database knows
         self._tried_at: datetime | None = None
-        # Of one day's contracts in one master; reading them takes a good part of a second.
+        # Contracts of one day in one master; reading them takes a good part of a second.
         self._read_of: tuple[date, datetime | None] | None = None
         self._chains: list[Chain] = []
         self._named: dict[str, str] = {}
-        self._keys: dict[str, str] = {}  # of each name
-        self._remembered: tuple[tuple[Mapping[str, str], date], datetime] | None = None  # on disk, since when
-        self._wrong: dict[str, str] = {}  # of names that mean nothing: why
-        self._prices: dict[str, float] = {}  # of underlyings that have never ticked, as REST had them
+        self._keys: dict[str, str] = {}  # keys of each name
+        self._remembered: tuple[tuple[Mapping[str, str], date], datetime] | None = None  # on disk, and since when
+        self._wrong: dict[str, str] = {}  # unknown names -> reason
+        self._prices: dict[str, float] = {}  # REST prices of underlyings that have never ticked
         self._priced_at: datetime | None = None
 
     @property
     def listed_at(self) -> datetime | None:
-        """When the list was loaded, from wherever, that the last `look` has seen; None: never."""
+        """When the list seen by the last `look` was loaded, from any source; None: never."""
         return self._read_of[1] if self._read_of else None
 
     async def wanted(self, now: datetime, api: UpstoxApi | None = None) -> Universe:
-        """Return what is wanted, with today's master and calendar and all prices where they can be had.
+        """Return the wanted universe, using today's master and calendar and all prices that are available.
 
-        Raises as `look` does. With an `api` its token is sent: a session has newer ones than the settings.
+        Raises like `look`. With an `api` its token is used: a session has a newer one than the settings.
         """
         await self.refresh(now)
         found = await asyncio.to_thread(self.look, now)
@@ -119,7 +119,7 @@ class UniverseKeeper:
         return found
 
     async def refresh(self, now: datetime) -> None:
-        """Fetch today's master and calendar where they are not at hand; what cannot be had is said with its age."""
+        """Fetch today's master and calendar where missing; report the age of those that cannot be had."""
         if self._tried_at is not None and now - self._tried_at < RETRY_AFTER:
             return
         stale_masters, is_needed = await asyncio.to_thread(self._stale_masters, now)
@@ -130,7 +130,7 @@ class UniverseKeeper:
             async with UpstoxApi(self.settings) as api:
                 if stale_calendar:
                     await self._refresh_calendar(api, now)
-                # What can begin without a new list waits for a slow one later, beside the feed.
+                # If we can begin without a new list, a slow download waits until later, beside the feed.
                 within_s = None if is_needed or self._read_of else self.settings.http_timeout_s
                 for exchange in stale_masters:
                     await self._refresh_master(api, exchange, now, within_s)
@@ -139,13 +139,13 @@ class UniverseKeeper:
             self._told = self.calendar
 
     def look(self, now: datetime) -> Universe:
-        """Return what is wanted at a time.
+        """Return the wanted universe at a time.
 
         Raises
         ------
         ConfigError
-            If the settings name nothing, or only what is not known: a name that is not, among others that are, is said
-            and left out. A key need not be known. A name to exclude must be, or have been once.
+            If the settings name nothing, or only unknown names. Unknown names among known ones are reported and
+            left out. A key need not be known. A name to exclude must be known, or have been known once.
         StoreError
             If the database refuses or is away.
         """
@@ -168,7 +168,7 @@ class UniverseKeeper:
         return found
 
     def _remember(self, found: Universe, spots: Mapping[str, float], on: date, now: datetime) -> None:
-        """Keep what each name means, for a start without the database; windows that move now and then."""
+        """Store what each name means, for a start without the database; moving windows only now and then."""
         if self._remembered is not None:
             what, at = self._remembered
             if what == (found.keys, on) or abs(now - at) < REMEMBER_AFTER:
@@ -189,7 +189,7 @@ class UniverseKeeper:
         self._remembered = (found.keys, on), now
 
     def supposed(self, found: Universe, now: datetime) -> Universe:
-        """Return a universe with the options that wait for a price, as many as there will be: for planning.
+        """Return a universe, for planning, that includes as many options as will follow once their price is known.
 
         They are taken from the middle of their strikes.
         """
@@ -201,7 +201,7 @@ class UniverseKeeper:
         return wanted(self._rules, self._chains, spots=spots, on=on, centres=self._centres, named=self._named)
 
     def _read(self, connection: psycopg.Connection[Any], on: date) -> None:
-        """Read contracts and names anew, if there is a new day or master."""
+        """Read contracts and names again if there is a new day or master."""
         read_of = (on, loaded_at(connection))
         if read_of == self._read_of:
             return
@@ -211,7 +211,7 @@ class UniverseKeeper:
             if name in found:
                 self._keys[name] = found[name].instrument_key
                 self._named[found[name].instrument_key] = self.settings.mode
-            elif is_key(name.strip()):  # the vendor knows it, or says nothing
+            elif is_key(name.strip()):  # only the vendor knows whether it exists
                 self._named[name.strip()] = self.settings.mode
                 log.warning("no list of instruments has key %r: it is subscribed, and named when a list has it", name)
             else:
@@ -225,13 +225,13 @@ class UniverseKeeper:
         self._read_of = read_of
 
     def _check_underlyings(self, connection: psycopg.Connection[Any], segments: Sequence[str]) -> None:
-        """Say which underlyings are not known; refuse to leave one out that never was."""
+        """Report unknown underlyings; raise if an excluded one was never known."""
         wrong = unknown(self.settings.underlyings, "TICKLINE_UNDERLYINGS", self._chains)
         for text in wrong.values():
             log.warning("underlying skipped: %s", text)
         self._wrong |= wrong
         strange = unknown(self.settings.underlyings_exclude, "TICKLINE_UNDERLYINGS_EXCLUDE", self._chains)
-        if not strange or not self._chains:  # without a list nobody knows
+        if not strange or not self._chains:  # without a list nobody can tell
             return
         given = {"names": [name.upper() for name in strange], "segments": segments}
         once = {name for (name,) in connection.execute(query("universe/once_underlyings"), given)}
@@ -243,7 +243,7 @@ class UniverseKeeper:
             )
 
     def _stale_masters(self, now: datetime) -> tuple[list[str], bool]:
-        """Return the exchanges whose master of today is not at hand, and whether nothing can begin without one."""
+        """Return the exchanges whose master of today is missing, and whether we cannot begin without one."""
         names, underlyings = self.settings.universe, self.settings.underlyings
         try:
             with connect(self.url, autocommit=True) as connection:
@@ -254,9 +254,9 @@ class UniverseKeeper:
             raise translate(exc) from exc
 
     async def _ask_prices(self, chains: Sequence[Chain], now: datetime, api: UpstoxApi | None) -> bool:
-        """Ask for the prices of underlyings that have never ticked; return whether there are any.
+        """Fetch the prices of underlyings that have never ticked; return whether there are any.
 
-        Without a token, or an answer, their options come with the first tick.
+        Without a token or an answer, their options follow with the first tick.
         """
         if self.settings.upstox_access_token is None:
             return False
@@ -285,7 +285,7 @@ class UniverseKeeper:
             log.warning("market calendar not refreshed, %s is used error=%s", age, exc)
 
     def _note_opens(self) -> None:
-        """Tell the database when the calendar's sessions open."""
+        """Store in the database when the calendar's sessions open."""
         try:
             with connect(self.url) as connection:
                 note_opens(connection, opens_of(self.calendar))
@@ -320,7 +320,7 @@ class UniverseKeeper:
         else:
             try:
                 await asyncio.to_thread(load, data, None)
-            except FeedError as exc:  # it came, but damaged
+            except FeedError as exc:  # received, but damaged
                 await asyncio.to_thread(load, None, exc)
 
 
@@ -333,22 +333,22 @@ async def follow(
     is_away: Callable[[], bool] = lambda: False,
     listed: Callable[[], None] = lambda: None,
 ) -> None:
-    """Keep what is subscribed equal to what is wanted, until cancelled; a failure keeps what there is.
+    """Keep the subscriptions equal to the wanted keys until cancelled; a failure leaves them as they are.
 
     Parameters
     ----------
     keeper
-        Who knows what is wanted.
+        Provides the wanted universe.
     change
         Called with keys -> modes when they have changed; may raise `TicklineError`.
     api
-        The session whose token and timepiece are used.
+        The session whose token and time source are used.
     every_s
-        Seconds between two looks.
+        Seconds between two checks.
     is_away
-        Whether the database is away: then nothing is looked at.
+        Whether the database is away; then nothing is checked.
     listed
-        Called when a list of instruments was loaded, by whomever.
+        Called when a list of instruments was loaded, by any process.
     """
     present: dict[str, str] | None = None
     said, listed_at = "", keeper.listed_at

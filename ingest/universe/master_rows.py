@@ -1,7 +1,7 @@
-"""Master: the vendor's list of instruments, from the file to rows that the database takes. Pure.
+"""Read the vendor's instrument list from the file into rows for the database. Pure.
 
-Owns which row is one: an odd row costs itself, never the list. The list is read piece by piece, so memory holds a
-piece of it and never the whole: 77,709 rows are 38 MB of JSON, and several times that as Python objects.
+Decides which rows are valid: an odd row is skipped, the list is kept. The list is read piece by piece, so memory
+never holds all of it: 77,709 rows are 38 MB of JSON, and several times that as Python objects.
 
 Source: UPSTOX V3 instruments, one JSON array of objects, gzip. `tick_size` is in paise and `expiry` is 23:59:59 IST
 of the expiry day in epoch milliseconds; here they become rupees and a date.
@@ -26,19 +26,19 @@ from ingest.market.time import market_day
 from ingest.model.keys import is_key
 
 GZIP = b"\x1f\x8b"
-GZIP_WBITS = zlib.MAX_WBITS | 16  # zlib's word for gzip
+GZIP_WBITS = zlib.MAX_WBITS | 16  # zlib's value for gzip
 PIECE_BYTES = 2**16
 UNPACKED_BYTES_MAX = 256 * 2**20  # the settings' default: the list of one exchange is 38 MB
-ROW_CHARS_MAX = 2**16  # a row has 600 characters; where one is longer its end is not told by its brackets
-NAMED_MAX = 5  # odd rows that are named with their reason; all are counted
-ODD_SHARE_MAX = 0.5  # a list of which more is odd is not the vendor's list: the one before is better
-REFUSED_EARLY_ROWS = 10_000  # by then it is clear: the rest of such a list is not read
+ROW_CHARS_MAX = 2**16  # a row has 600 characters; brackets do not find the end of a row longer than this
+NAMED_MAX = 5  # odd rows listed with their reason; all are counted
+ODD_SHARE_MAX = 0.5  # a list with more odd rows is not the vendor's list: keep the previous one
+REFUSED_EARLY_ROWS = 10_000  # by then the result is clear: the rest of such a list is not read
 PAISE = 100
-LAST_MS = 7_258_118_400_000  # the year 2200: an expiry is before it
+LAST_MS = 7_258_118_400_000  # the year 2200; expiries are earlier
 SHOWN_CHARS_MAX = 60  # of an odd value
 SPACE = " \t\r\n"
 _SPACE = re.compile(f"[{SPACE}]*+")
-# What a value's end depends on: texts whole (the last one perhaps unfinished), brackets, commas.
+# What determines the end of a value: whole texts (the last one may be unfinished), brackets, commas.
 _TOKEN = re.compile(r'"(?:[^"\\]++|\\.)*+"?|[\[\]{},]', re.DOTALL)
 _NEXT = re.compile(f",[{SPACE}]*+(?=\\{{)")  # between two rows
 _DECODER = json.JSONDecoder()
@@ -69,9 +69,9 @@ class OddRows:
     count
         How many.
     named
-        The first few, each with what is wrong.
+        The first few, each with its fault.
     keys
-        Those that can be read: such an instrument is on the list, whatever else its row says.
+        The readable keys: such an instrument is on the list, whatever the rest of its row says.
     """
 
     count: int = 0
@@ -90,20 +90,20 @@ class OddRows:
             self.named.append(f"{named}: {reason}")
 
     def __str__(self) -> str:
-        """Say how many were left out, and name the first few; "" if there are none."""
+        """Return how many rows were left out, with the first few; "" if there are none."""
         more = "; …" if self.count > len(self.named) else ""
         return f"{self.count:,} odd rows left out: {'; '.join(self.named)}{more}" if self.count else ""
 
 
 def _checked(key: str) -> str:
-    """Return a key; `ValueError` for a text that can be none."""
+    """Return the key; raise `ValueError` if the text cannot be one."""
     if not is_key(key):
         raise ValueError("no instrument key")
     return key
 
 
-# An empty text and a zero say nothing; they are not odd. PostgreSQL takes no NUL in a text, and a terminal should get
-# no escape sequences. Numbers may be written as 75 or 75.0.
+# An empty text or a zero means "not given" and is not odd. PostgreSQL text has no NUL, and terminals must get no
+# escape sequences. Numbers may be written as 75 or 75.0.
 _Text = Annotated[str, Field(pattern=r"^[^\x00-\x1f\x7f]*$", max_length=200)] | None
 _Code = Annotated[str, Field(pattern="^[A-Z0-9_ .&/-]*$", max_length=20)] | None
 _Key = Annotated[str, AfterValidator(_checked)]
@@ -114,7 +114,7 @@ _Lot = Annotated[float, Field(ge=0, lt=2**31, multiple_of=1)] | None  # an int4
 
 
 class _VendorRow(BaseModel):
-    """A row as the vendor may write it; what is not here is not looked at."""
+    """A row as the vendor writes it; other fields are ignored."""
 
     model_config = ConfigDict(strict=True, allow_inf_nan=False)
 
@@ -131,7 +131,7 @@ class _VendorRow(BaseModel):
     tick_size: _Amount = None
 
     def row(self) -> MasterRow:
-        """Return it in our units."""
+        """Return the row in our units."""
         return MasterRow(
             self.instrument_key,
             self.segment or self.instrument_key.partition("|")[0],
@@ -156,15 +156,15 @@ def read_master(
     file
         Gzip or plain JSON, from its beginning.
     odd
-        Takes account of the rows that are left out.
+        Collects the rows that are left out.
     unpacked_bytes_max
-        The largest list that is read, bytes of JSON.
+        Size limit of the list, bytes of JSON.
 
     Raises
     ------
     FeedError
-        If the file is no such list, damaged, too large, or if most of its rows are odd or there are none. What was
-        yielded before is not to be used then.
+        If the file is no such list, is damaged or too large, has no rows, or has mostly odd ones. Do not use the rows
+        yielded before then.
     """
     odd = odd if odd is not None else OddRows()
     seen: set[tuple[str, date | None]] = set()
@@ -197,10 +197,10 @@ def _refuse_odd(odd: OddRows, rows: int) -> None:
 
 
 def _reason(error: ValidationError) -> str:
-    """Say what is wrong with a row: its first odd field."""
+    """Return what is wrong with a row: its first odd field."""
     first = error.errors(include_url=False, include_context=False)[0]
     said = lower_first(first["msg"])
-    value = ascii(first["input"])  # a terminal should get no escapes, and no lone surrogates
+    value = ascii(first["input"])  # terminals must get no escapes and no lone surrogates
     shown = value if len(value) <= SHOWN_CHARS_MAX else value[:SHOWN_CHARS_MAX] + "…"
     return f"{first['loc'][0]} {shown}: {said}" if first["loc"] else f"{shown}: no object"
 
@@ -224,11 +224,11 @@ def _pieces(file: BinaryIO, bytes_max: int) -> Iterator[bytes]:
 
 
 def _unpacked(file: BinaryIO) -> Iterator[bytes]:
-    """Yield what a gzip file holds, in however many members; bytes behind them that begin none say nothing."""
+    """Yield the content of a gzip file with any number of members; trailing bytes that begin no member are ignored."""
     member, packed = zlib.decompressobj(GZIP_WBITS), b""
     while True:
         packed = packed or file.read(PIECE_BYTES)
-        piece = member.decompress(packed, PIECE_BYTES)  # without bytes: what it still holds
+        piece = member.decompress(packed, PIECE_BYTES)  # without input: the output it still holds
         yield piece
         if member.eof:
             packed = member.unused_data + file.read(len(GZIP))
@@ -242,17 +242,17 @@ def _unpacked(file: BinaryIO) -> Iterator[bytes]:
 
 
 def _texts(pieces: Iterable[bytes]) -> Iterator[str]:
-    """Decode pieces; a byte that is no UTF-8 spoils the text that it is in, and with it one row."""
+    """Decode pieces; an invalid UTF-8 byte spoils only its text, and with it one row."""
     decoder = codecs.getincrementaldecoder("utf-8-sig")("surrogateescape")
     for piece in pieces:
         yield decoder.decode(piece)
 
 
 def _values(pieces: Iterable[str]) -> Iterator[object]:
-    """Yield the values of a JSON array, `_NO_JSON` for one that is none.
+    """Yield the values of a JSON array, `_NO_JSON` for an invalid one.
 
-    Where the end of a row cannot be told, as after a quote too many, the list goes on with the next text that reads
-    as a row. It does so, too, behind a bracket that ended the array too early.
+    If the end of a row cannot be found, as after an extra quote, reading continues at the next text that parses as
+    a row; also after a bracket that ended the array too early.
     """
     text, opened, lost, ended = "", False, False, False
     for piece in chain(pieces, [None]):
@@ -278,11 +278,11 @@ def _values(pieces: Iterable[str]) -> Iterator[object]:
     if not ended:
         if not text.rstrip(SPACE).endswith("]"):
             raise damaged("it ends too early")
-        yield _NO_JSON  # the last row has swallowed the end
+        yield _NO_JSON  # the last row has swallowed the end of the array
 
 
 def _whole(text: str) -> Generator[object, None, tuple[int, bool]]:
-    """Yield the values that are whole in a text; return where the rest begins, and whether the array has ended."""
+    """Yield the complete values of a text; return where the rest begins, and whether the array has ended."""
     at = 0
     while taken := _take(text, at):
         value, end = taken
@@ -296,7 +296,7 @@ def _whole(text: str) -> Generator[object, None, tuple[int, bool]]:
 
 
 def _next_row(text: str) -> int | None:
-    """Return where the next row that reads as one begins; None: not in this text."""
+    """Return where the next text that parses as a row begins; None: not in this text."""
     for found in _NEXT.finditer(text):
         try:
             value, _ = _DECODER.raw_decode(text, found.end())
@@ -308,7 +308,7 @@ def _next_row(text: str) -> int | None:
 
 
 def _take(text: str, at: int) -> tuple[object, int] | None:
-    """Return the value that begins at a place, and where the comma or bracket behind it is; None: more is needed."""
+    """Return the value that begins at an offset, and where the comma or bracket after it is; None: more is needed."""
     try:
         value, end = _DECODER.raw_decode(text, _skip(text, at))
         end = _skip(text, end)
@@ -327,7 +327,7 @@ def _skip(text: str, at: int) -> int:
 
 
 def _end_of(text: str, at: int) -> int | None:
-    """Return where the comma or bracket after a value is, by its brackets alone; None: not in this text."""
+    """Return the offset of the comma or bracket after a value, using only brackets; None: not in this text."""
     depth = 0
     for token in _TOKEN.finditer(text, at):
         mark = token[0][0]
@@ -338,5 +338,5 @@ def _end_of(text: str, at: int) -> int | None:
 
 
 def damaged(why: str) -> FeedError:
-    """Return the error for a file that is no master."""
+    """Return the error for a file that is not a master."""
     return FeedError(f"instrument master is damaged: {why}: fetch it again")

@@ -1,7 +1,7 @@
-"""Names as they were resolved last, on disk: what a start without the database subscribes.
+"""Names as last resolved, on disk: subscribed when a run starts without the database.
 
-Owns the file `journal/<collector>.names.json` under TICKLINE_HOME, beside the journal: of each name of the universe
-and each underlying its keys -> modes, and the day of which they were.
+Owns the file `journal/<collector>.names.json` under TICKLINE_HOME, next to the journal: for each name of the universe
+and each underlying its keys -> modes, and the day for which they were resolved.
 """
 
 from __future__ import annotations
@@ -19,13 +19,13 @@ from ingest.settings import ModeName, Settings
 
 log = logging.getLogger(__name__)
 
-NAMES_MAX = 10_000  # that are kept, the newest: no universe has as many, but who types others every day
-UNIVERSE, UNDERLYINGS = "universe", "underlyings"  # INFY is a share in one and its contracts in the other
+NAMES_MAX = 10_000  # newest ones kept; no universe has as many, but a user may type others every day
+UNIVERSE, UNDERLYINGS = "universe", "underlyings"  # INFY means a share in one and its contracts in the other
 _MODES = frozenset(get_args(ModeName))
 
 
 class Resolved(NamedTuple):
-    """What a name meant."""
+    """What a name meant on a day."""
 
     on: date  # market-local
     keys: dict[str, str]  # key -> mode
@@ -35,13 +35,13 @@ Names = dict[str, dict[str, Resolved]]  # UNIVERSE or UNDERLYINGS -> name -> wha
 
 
 def file_of(settings: Settings) -> Path:
-    """Return where the names of the collector are."""
+    """Return the file with the names of the collector."""
     folder = settings.journal_folder
     return folder.with_name(f"{folder.name}.names.json")
 
 
 def remembered(settings: Settings) -> Names:
-    """Return names as they were resolved last; none where the file is absent, and none that is damaged."""
+    """Return names as last resolved; none if the file is absent, and no damaged entries."""
     found: Names = {UNIVERSE: {}, UNDERLYINGS: {}}
     path = file_of(settings)
     try:
@@ -59,9 +59,9 @@ def remembered(settings: Settings) -> Names:
 
 
 def recalled(settings: Settings) -> dict[str, str]:
-    """Return what the settings want, as far as is known without the database: key -> mode.
+    """Return the wanted key -> mode as far as known without the database.
 
-    Keys are keys, names mean what they meant last; a name that never was resolved is said and left out.
+    Keys are used as they are, names mean what they last meant; a name never resolved is reported and left out.
     """
     known = remembered(settings)
     keys: dict[str, str] = {}
@@ -86,7 +86,7 @@ def recalled(settings: Settings) -> dict[str, str]:
 
 
 def remember(settings: Settings, fresh: Names) -> None:
-    """Add names to those that are kept, in place of what they meant before; a failure is said and costs no more."""
+    """Add or replace stored names; a failure is only logged."""
     kept = remembered(settings)
     for kind, names in kept.items():
         names.update(fresh.get(kind, {}))

@@ -1,10 +1,10 @@
-"""Universe: which keys are wanted in which mode, from rules, contracts and spot prices. Pure.
+"""Select the wanted keys and their modes from rules, contracts and spot prices. Pure.
 
 The window of options follows the spot with hysteresis: its centre is a strike, and moves when the
-spot has passed the middle between two strikes by a share of their distance. So a spot that swings
-about that middle does not subscribe and unsubscribe the same keys all day. Futures and options roll
-by themselves: a contract lives up to its expiry, and `Calendar.contract_day` says of which day the
-contracts are.
+spot has passed the midpoint between two strikes by a fraction of their distance. So a spot that
+oscillates around the midpoint does not subscribe and unsubscribe the same keys all day. Futures and
+options roll by themselves: a contract is wanted up to its expiry, and `Calendar.contract_day` gives
+the day whose contracts are wanted.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ ALL = "all"
 
 
 class Contract(NamedTuple):
-    """One row of the master, as far as the rules look at it."""
+    """The columns of a master row that the rules use."""
 
     instrument_key: str
     instrument_type: str  # FUT, CE or PE
@@ -38,22 +38,22 @@ class Rules:
     Parameters
     ----------
     underlyings
-        Symbols as NIFTY or INFY, or `all`: everything that has futures. A symbol with futures on two
-        exchanges means both; an underlying's instrument key means its own.
+        Symbols such as NIFTY or INFY, or `all`: everything that has futures. A symbol with futures on two
+        exchanges means both; an underlying's instrument key means only its own.
     exclude
-        Symbols or keys to leave out of them.
+        Symbols or keys to leave out.
     spot
-        Whether the underlying itself is wanted. With options it always is: they follow it.
+        Whether the underlying itself is wanted. With options it always is, because they follow it.
     futures
         How many, the front month first.
     option_strikes
-        Strikes on each side of the one at the money; None: no options.
+        Strikes on each side of the strike at the money; None: no options.
     option_expiries
-        Of how many expiries, the nearest first.
+        Number of expiries, the nearest first.
     spot_mode, futures_mode, options_mode
         Feed mode of each class.
     hysteresis
-        How far the spot passes the middle between two strikes before the window moves, as a
+        How far the spot must pass the midpoint between two strikes before the window moves, as a
         fraction of their distance, 0 to 0.5.
     """
 
@@ -71,17 +71,17 @@ class Rules:
 
 @dataclass(slots=True)
 class Chain:
-    """The derivatives of one underlying on one exchange. A symbol may have several: both exchanges use the same."""
+    """The derivatives of one underlying on one exchange. Both exchanges use the same symbols."""
 
     symbol: str
     underlying_key: str
-    segment: str  # of the derivatives, as NSE_FO
+    segment: str  # of the derivatives, e.g. NSE_FO
     futures: list[Contract] = field(default_factory=list)  # by expiry
     options: dict[date, dict[float, list[str]]] = field(default_factory=dict)  # expiry -> strike -> keys, both sorted
 
 
 class Window(NamedTuple):
-    """A chain whose options are wanted; the centre of each is remembered for the hysteresis."""
+    """A chain whose options are wanted; the centre of each expiry is kept for the hysteresis."""
 
     segment: str
     underlying_key: str
@@ -90,14 +90,14 @@ class Window(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Universe:
-    """What is wanted now.
+    """The wanted keys.
 
     Parameters
     ----------
     keys
         Instrument key -> mode.
     centres
-        The strike at the middle of each window, to be given back to the next `wanted`.
+        The strike at the middle of each window, to pass to the next `wanted`.
     waiting
         Chains whose options wait for a first price of the spot.
     """
@@ -133,7 +133,7 @@ def chains_of(contracts: Iterable[Contract]) -> list[Chain]:
             of.options.setdefault(option.expiry, {}).setdefault(option.strike, []).append(option.instrument_key)
     for chain in chains.values():
         chain.futures.sort(key=lambda future: future.expiry)
-    # NSE_FO before BSE_FO: where both price an underlying, the larger market comes first.
+    # NSE_FO before BSE_FO: if both have an underlying, the larger market comes first.
     return sorted(
         sorted(chains.values(), key=lambda chain: chain.segment, reverse=True), key=lambda chain: chain.symbol
     )
@@ -144,7 +144,7 @@ def _chain_of(contract: Contract) -> tuple[str, str]:
 
 
 def chosen(rules: Rules, chains: Sequence[Chain]) -> list[Chain]:
-    """Return the chains that the rules name, each once, in the order of the rules; see `unknown` for other names."""
+    """Return the chains named by the rules, each once, in the order of the rules; see `unknown` for other names."""
     excluded = [chain for name in rules.exclude for chain in named_by(name, chains)]
     found: dict[tuple[str, str], Chain] = {}
     for name in rules.underlyings:
@@ -155,7 +155,7 @@ def chosen(rules: Rules, chains: Sequence[Chain]) -> list[Chain]:
 
 
 def unknown(names: Iterable[str], setting: str, chains: Sequence[Chain]) -> dict[str, str]:
-    """Return the names of a setting that have no derivatives -> what is wrong, with the nearest name."""
+    """Return the names of a setting without derivatives -> the problem, with the nearest name."""
     symbols = [chain.symbol for chain in chains]
     return {
         name: _unknown_text(name, setting, symbols)
@@ -165,7 +165,7 @@ def unknown(names: Iterable[str], setting: str, chains: Sequence[Chain]) -> dict
 
 
 def named_by(name: str, chains: Iterable[Chain]) -> list[Chain]:
-    """Return the chains that a symbol means, on each exchange, or an underlying's instrument key."""
+    """Return the chains meant by a symbol, on each exchange, or by an underlying's instrument key."""
     return [chain for chain in chains if name.upper() in {chain.symbol.upper(), chain.underlying_key.upper()}]
 
 
@@ -186,19 +186,19 @@ def wanted(
     centres: Mapping[Window, float] | None = None,
     named: Mapping[str, str] | None = None,
 ) -> Universe:
-    """Return the keys that are wanted.
+    """Return the wanted keys.
 
     Parameters
     ----------
     rules
-        What to record. A name that is not known means nothing.
+        What to record. Unknown names are ignored.
     chains
         From `chains_of`, of today's master.
     spots
-        Last price of underlyings, instrument key -> rupees. One that is missing keeps its window,
+        Last price of underlyings, instrument key -> rupees. An underlying without one keeps its window,
         or has no options yet.
     on
-        The day whose contracts are meant (market-local): see `Calendar.contract_day`.
+        The day whose contracts are wanted (market-local): see `Calendar.contract_day`.
     centres
         `Universe.centres` of the last call; None at the first.
     named
@@ -218,7 +218,7 @@ def wanted(
             window, ladder = Window(chain.segment, chain.underlying_key, expiry), list(chain.options[expiry])
             before = (centres or {}).get(window)
             spot = spots.get(chain.underlying_key)
-            if spot is not None and not 0 < spot < inf:  # the vendor says 0 for "no data"
+            if spot is not None and not 0 < spot < inf:  # the vendor sends 0 for "no data"
                 spot = None
             if spot is None and before is None:
                 unpriced.append(chain)
@@ -260,6 +260,6 @@ def centre(ladder: list[float], spot: float, before: float | None, hysteresis: f
         return nearest
     at = bisect_left(ladder, before)
     step = abs(ladder[at + 1 if nearest > before else at - 1] - before)
-    # The spot is as far past the middle as half of the difference of its distances to both strikes.
+    # The spot is past the midpoint by half the difference of its distances to both strikes.
     passed = (abs(spot - before) - abs(spot - nearest)) / 2
     return nearest if passed > hysteresis * step else before
