@@ -72,6 +72,9 @@ class Tick(NamedTuple):
 assert len(Tick._fields) == len(TICK_COLUMN_NAMES) + 1
 
 
+OnTick = Callable[[Tick], Awaitable[None]]
+
+
 class Names(NamedTuple):
     """What instruments are called, by instrument id; a symbol that is not known is absent or None."""
 
@@ -117,9 +120,7 @@ class Handler:
         Ticks that may wait.
     """
 
-    def __init__(
-        self, name: str, call: Callable[[Tick], Awaitable[None]], *, queue_ticks_max: int = QUEUE_TICKS_MAX
-    ) -> None:
+    def __init__(self, name: str, call: OnTick, *, queue_ticks_max: int = QUEUE_TICKS_MAX) -> None:
         self.name = name
         self.dropped = self.handled = self.failed = 0
         self.error = LastError()  # over when a tick is handled
@@ -195,6 +196,16 @@ def load_handler(place: str) -> Handler:
     except Exception as exc:  # whatever the user's own code raises
         what = f"{type(exc).__name__}: {exc}" if not isinstance(exc, (ImportError, AttributeError)) else exc
         raise ConfigError(f"handler {place!r} cannot be loaded: {what}: give it as module:function") from exc
+    check_handler(call, place, name)
+    return Handler(place, call)
+
+
+def check_handler(call: object, place: str, name: str = "on_tick") -> None:
+    """Refuse what is no async function, nor an object that is called like one; raises ConfigError."""
     if not (inspect.iscoroutinefunction(call) or inspect.iscoroutinefunction(getattr(call, "__call__", None))):  # noqa: B004
         raise ConfigError(f"handler {place!r} is no async function: write `async def {name}(tick)`")
-    return Handler(place, call)
+
+
+def name_of(call: object) -> str:
+    """Return what a handler is called in the status."""
+    return str(getattr(call, "__qualname__", None) or type(call).__qualname__)

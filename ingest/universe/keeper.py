@@ -78,10 +78,13 @@ class UniverseKeeper:
         The rules and names, the vendor's address, and the folder of the calendar.
     url
         The database with the instruments and the last ticks.
+    may_be_empty
+        Whether settings that name nothing are no mistake: names are looked up later, so a list is needed.
     """
 
-    def __init__(self, settings: Settings, url: str) -> None:
+    def __init__(self, settings: Settings, url: str, *, may_be_empty: bool = False) -> None:
         self.settings = settings
+        self._may_be_empty = may_be_empty
         self.url = url
         self.errors = LastErrors()
         self.calendar = load_calendar(settings.home, settings.api_url)
@@ -149,7 +152,7 @@ class UniverseKeeper:
         StoreError
             If the database refuses or is away.
         """
-        if not self.settings.universe and not self.settings.underlyings:
+        if not self._may_be_empty and not self.settings.universe and not self.settings.underlyings:
             raise ConfigError(f"nothing to record: {NOTHING_REMEDY}")
         on = self.calendar.contract_day(now)
         try:
@@ -248,7 +251,7 @@ class UniverseKeeper:
         try:
             with connect(self.url, autocommit=True) as connection:
                 stale = [name for name, source in self._sources.items() if not is_fresh(connection, source, now)]
-                is_needed = bool(underlyings) or not all(is_key(name.strip()) for name in names)
+                is_needed = self._may_be_empty or bool(underlyings) or not all(is_key(name.strip()) for name in names)
                 return stale, is_needed and loaded_at(connection) is None
         except psycopg.Error as exc:
             raise translate(exc) from exc

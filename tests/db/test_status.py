@@ -311,6 +311,7 @@ def test_handlers_that_fail_or_block_cost_their_own_ticks_only(database: Databas
 
     good_one, failing_one, blocking_one, ran = asyncio.run(run())
     assert good_one.dropped == 0
+    assert {tick.symbol for tick in seen} == {None}  # no list is loaded
     assert failing_one.failed > 0 and failing_one.handled == 0 and "ValueError" in failing_one.error.text
     assert blocking_one.waiting <= 50
     with database.connect() as connection:

@@ -9,6 +9,7 @@ import os
 import sys
 import threading
 import time
+from contextlib import AbstractContextManager
 from typing import TYPE_CHECKING
 
 import click
@@ -17,7 +18,6 @@ if TYPE_CHECKING:
     from ingest.live.supervisor import Run
     from ingest.settings import Settings
 
-AWAY_S = 1.0  # a database that was found to be away is not waited for once more
 LEAVE_S = 0.3  # threads that are done end within it
 
 
@@ -37,41 +37,31 @@ def command(keys: tuple[str, ...], mode: str | None, for_s: float | None) -> Non
     """
     from ingest.cli.progress import ProgressLine, print_unnamed
     from ingest.database.connections import Database
-    from ingest.database.readiness import Readiness
     from ingest.env_file import ENV_FILE
     from ingest.live.access import warn_if_shared
+    from ingest.live.recorder import TickRecorder
     from ingest.live.stop import stop_signals
-    from ingest.live.supervisor import MEET_S, start
     from ingest.settings import settings
-    from ingest.universe.first_universe import universe_to_record
-    from ingest.universe.keeper import UniverseKeeper
 
     config = settings(**({"mode": mode} if mode else {}))
     warn_if_shared(ENV_FILE)
     config.token()
-    if keys:
-        config = config.model_copy(update={"universe": keys, "underlyings": ()})
-    with Database.place(config) as database:
-        ready = Readiness(database)
-        keeper = UniverseKeeper(config, database.url)
-        wanted, is_there = universe_to_record(keeper, ready)
+    began = time.monotonic()
 
-        async def ingest() -> Run:
-            with stop_signals(for_s=for_s) as stop:
-                return await start(
-                    config,
-                    database.url,
-                    wanted,
-                    stop=stop,
-                    keeper=keeper,
-                    show=ProgressLine(every_s=10),
-                    ready=lambda _: _settle(),
-                    make_ready=ready,
-                    meet_s=MEET_S if is_there else AWAY_S,
-                )
-
+    def stopping() -> AbstractContextManager[asyncio.Event]:
+        nonlocal began
         began = time.monotonic()
-        running = asyncio.run(ingest())
+        return stop_signals(for_s=for_s)
+
+    with Database.place(config) as database:
+        recorder = TickRecorder(
+            keys or None,
+            settings=config,
+            database=database,
+            show=ProgressLine(every_s=10),
+            ready=lambda _: _settle(),
+        )
+        running = asyncio.run(recorder.record(stopping))
         _report(running, config)
         if running.writer and not (running.writer.is_away or running.writer.given_up):
             print_unnamed(database, [line.consumer for line in running.lines])

@@ -56,13 +56,12 @@ def command(keep: bool) -> None:
 async def _ingest(config: Settings, database: Database) -> Run:
     """Serve the market and ingest it until its end."""
     from ingest.cli.progress import ProgressLine
+    from ingest.live.recorder import TickRecorder
     from ingest.live.stop import stop_signals
-    from ingest.live.supervisor import start
     from ingest.settings import settings
     from ingest.simulator.exchange.market import GeneratedMarket
     from ingest.simulator.exchange.trading_day import TradingDay, latest_weekday
     from ingest.simulator.server.app import Simulator
-    from ingest.universe.first_universe import known_keys
 
     session = TradingDay(latest_weekday(dt.datetime.now(INDIA).date()), cash_closes=CLOSES, derivatives_close=CLOSES)
     market = await asyncio.to_thread(GeneratedMarket, session, seed=SEED, instruments=INSTRUMENTS, rate=RATE)
@@ -75,7 +74,6 @@ async def _ingest(config: Settings, database: Database) -> Run:
             upstox_assets_url=simulator.url,
             upstox_access_token=simulator.token,
         )
-        keys = await asyncio.to_thread(known_keys, config, database, sorted(market.keys))
         line = ProgressLine(every_s=2)
         with stop_signals(for_s=FOR_S_MAX) as stop:
 
@@ -84,7 +82,8 @@ async def _ingest(config: Settings, database: Database) -> Run:
                 if simulator.finished.is_set() and running.feed.stats.frames >= simulator.frames_sent:
                     stop.set()
 
-            running = await start(config, database.url, keys, stop=stop, show=show)
+            recorder = TickRecorder(sorted(market.keys), settings=config, database=database, show=show)
+            running = await recorder.record(lambda: contextlib.nullcontext(stop))
         click.echo(f"simulator sent {simulator.frames_sent:,} frames with {simulator.updates_sent:,} updates")
         return running
 

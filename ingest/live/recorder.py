@@ -1,0 +1,311 @@
+"""Recorder: one object that records, for the commands and for programs of users.
+
+Owns the life of a recording as a program sees it: started, changed, watched, stopped, and started again. How it is
+run is the supervisor's; what is recorded and how that is changed is `Ingestion`'s, which HTTP uses too.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections.abc import Callable, Iterable
+from concurrent.futures import Future
+from contextlib import AbstractContextManager, nullcontext
+from types import TracebackType
+from typing import Any, Self, TypeVar
+
+from ingest.database.connections import Database
+from ingest.database.readiness import Readiness
+from ingest.errors import ConfigError, SubscriptionError
+from ingest.live import status
+from ingest.live.ingestion import Ingestion
+from ingest.live.supervisor import MEET_S, Run, start
+from ingest.live.tick_handlers import Handler, OnTick, check_handler, name_of
+from ingest.model.frames import MODE_NAMES
+from ingest.settings import ModeName, Settings
+from ingest.settings import settings as settings_of_environment
+from ingest.universe.first_universe import universe_to_record
+from ingest.universe.keeper import UniverseKeeper
+
+AWAY_S = 1.0  # a database that was found to be away is not waited for once more
+
+Found = TypeVar("Found")
+
+
+class TickRecorder:
+    """Record the live feed of Upstox: journal, database, bars, status and handlers, as `tickline start` does.
+
+    Methods are called on the event loop that `start` was called on. A handler runs on a thread and an event loop of
+    its own, so that one that blocks delays nothing. Recording never waits for the database: it may be away.
+
+    Parameters
+    ----------
+    names
+        What to record from the start: instrument keys, or names as a trader types them, as "INFY" or "NIFTY FUT".
+        None: the universe of the settings. Empty: nothing, until `subscribe` is called.
+    settings
+        How to behave; None: as the environment and `.env` say.
+    database
+        A database that is open already, and stays so; None: that of the settings, embedded or of a URL, which is
+        opened by `start` and closed when the recording has ended.
+    show
+        Called with what runs about once a second.
+    ready
+        Called once, before the first connection, with what runs.
+
+    Examples
+    --------
+    >>> import asyncio
+    >>> from ingest.live import Tick, TickRecorder
+    >>> async def main():
+    ...     recorder = TickRecorder([])  # of nothing at first
+    ...     loop, heard = asyncio.get_running_loop(), asyncio.Queue()
+    ...
+    ...     async def on_tick(tick: Tick):  # on a thread of its own
+    ...         loop.call_soon_threadsafe(heard.put_nowait, tick)
+    ...
+    ...     async with recorder:
+    ...         recorder.add_handler(on_tick)
+    ...         keys = await recorder.subscribe("RELIANCE", mode="full")
+    ...         tick = await heard.get()
+    ...         print(tick.symbol, [tick.instrument_key] == keys, recorder.latest_tick("RELIANCE")["price"] > 0)
+    ...         print(recorder.is_running, recorder.is_healthy, recorder.status()["subscriptions"]["total_symbols"])
+    ...         recorder.remove_handler(on_tick)
+    ...         await recorder.unsubscribe("RELIANCE")
+    ...     return recorder.is_running
+    >>> asyncio.run(main())
+    RELIANCE True True
+    True True 1
+    False
+    """
+
+    def __init__(
+        self,
+        names: Iterable[str] | None = None,
+        *,
+        settings: Settings | None = None,
+        database: Database | None = None,
+        show: Callable[[Run], None] = lambda _: None,
+        ready: Callable[[Run], None] = lambda _: None,
+    ) -> None:
+        if isinstance(names, str):
+            raise ConfigError(f"names {names!r} are one text: give a list, as [{names!r}]")
+        self._names = None if names is None else tuple(names)
+        self._settings, self._given_database = settings, database
+        self._show, self._ready = show, ready
+        self._handlers: dict[OnTick, Handler | None] = {}  # None: nothing runs
+        self._run: Run | None = None  # while it runs
+        self._stop = asyncio.Event()
+        self._begun = asyncio.Event()
+        self._recording: asyncio.Task[Run] | None = None
+
+    async def __aenter__(self) -> Self:
+        await self.start()
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self.stop()
+
+    async def start(self) -> None:
+        """Begin to record; return when the journal is open and connections are being made.
+
+        Raises
+        ------
+        ConfigError
+            If it runs already, there is no token, nothing to record, or a name means nothing.
+        SubscriptionError
+            If the keys do not fit into the connections.
+        StoreError
+            If the database is away and it is not known what to record, or if another process records under this
+            collector's name.
+        JournalError
+            If the journal is in use or cannot be written.
+        """
+        if self._recording is not None and not self._recording.done():
+            raise ConfigError("recorder runs already: stop it first")
+        self._stop, self._begun = asyncio.Event(), asyncio.Event()
+        self._recording = asyncio.create_task(self.record(lambda: nullcontext(self._stop)), name="recorder")
+        begun = asyncio.create_task(self._begun.wait())
+        try:
+            await asyncio.wait({self._recording, begun}, return_when=asyncio.FIRST_COMPLETED)
+        except asyncio.CancelledError:
+            self._recording.cancel()
+            raise
+        finally:
+            begun.cancel()
+        if self._recording.done():
+            await self.wait()
+
+    async def stop(self) -> None:
+        """Stop, and return when what was received is committed, or stays in the journal for the next start.
+
+        Does nothing if nothing runs; raises what the recording has failed with, once.
+        """
+        self._stop.set()
+        await self.wait()
+
+    async def wait(self) -> Run | None:
+        """Wait until the recording has ended, by `stop` or a failure, which is raised; return what ran."""
+        if (recording := self._recording) is None:
+            return None
+        await asyncio.wait({recording})
+        self._recording = None
+        return recording.result()
+
+    async def record(self, stopping: Callable[[], AbstractContextManager[asyncio.Event]]) -> Run:
+        """Record until an event is set, for who has one of its own; return what ran; raises as `start` does.
+
+        The event is made, as by `stop_signals`, when it is known what to record: until then Ctrl-C cancels.
+        """
+        config = self._settings or settings_of_environment()
+        config.token()  # say so at once if there is none
+        if self._names is not None:
+            config = config.model_copy(update={"universe": self._names, "underlyings": ()})
+        database = self._given_database or Database.place(config)
+        try:
+            readiness = Readiness(database)
+            keeper = UniverseKeeper(config, database.url, may_be_empty=self._names == ())
+            wanted, is_there = await _beside(lambda: universe_to_record(keeper, readiness))
+            with stopping() as stop:
+                return await start(
+                    config,
+                    database.url,
+                    wanted,
+                    stop=stop,
+                    keeper=keeper,
+                    show=self._show,
+                    ready=self._begin,
+                    make_ready=readiness,
+                    meet_s=MEET_S if is_there else AWAY_S,
+                )
+        finally:
+            self._run = None
+            self._handlers = dict.fromkeys(self._handlers)
+            if self._given_database is None:
+                await asyncio.to_thread(database.close)
+
+    def _begin(self, run: Run) -> None:
+        self._run = run
+        for on_tick in self._handlers:
+            self._handlers[on_tick] = self._handed_to(run.service, on_tick)
+        self._ready(run)
+        self._begun.set()
+
+    @property
+    def is_running(self) -> bool:
+        """Whether it records: from the start until what was received is committed, or until it fails."""
+        return self._run is not None
+
+    @property
+    def is_healthy(self) -> bool:
+        """Whether it runs and data that should flow do; `health` says why not."""
+        return self._run is not None and status.health(self._run.service)["status"] == "healthy"
+
+    def health(self) -> dict[str, Any]:
+        """Return `status` ("healthy" or "unhealthy"), `problems` and `warnings`, as `/health` does."""
+        if self._run is None:
+            return {"status": "unhealthy", "problems": ["recorder does not run: start it"], "warnings": []}
+        return status.health(self._run.service)
+
+    def status(self) -> dict[str, Any]:
+        """Return connections, keys and what flows, as `tickline status` has them; without `gaps_today`."""
+        return {"is_running": False} if self._run is None else status.websocket_status(self._run.service)
+
+    def latest_tick(self, name: str) -> dict[str, Any] | None:
+        """Return `price`, `volume`, `bid`, `ask` and `timestamp` of the last tick of a symbol or key.
+
+        It costs a few look-ups and asks no database. None: none has come, nothing runs, or no instrument that is
+        recorded has the name.
+        """
+        if self._run is None:
+            return None
+        key = self._run.service.key_of(name)
+        return None if key is None else status.latest_tick(self._run.service, key)
+
+    async def subscribe(self, names: str | Iterable[str], mode: ModeName | None = None) -> list[str]:
+        """Record one or more instruments from now on, or in another mode, until `unsubscribe` or the end of the run.
+
+        Parameters
+        ----------
+        names
+            Instrument keys, or names as a trader types them.
+        mode
+            "ltpc", "option_greeks", "full" or "full_d30"; None: that of the settings.
+
+        Returns
+        -------
+        list of str
+            The instrument keys that are meant.
+
+        Raises
+        ------
+        UnknownNameError
+            If a name means nothing, with near matches, or several instruments.
+        SubscriptionError
+            If nothing runs, or the keys do not fit into the connections; nothing has changed then.
+        StoreError
+            If a name is to be looked up and the database is away.
+        """
+        service = self._service()
+        if mode is not None and mode not in MODE_NAMES:
+            raise ConfigError(f"mode {mode!r} is unknown: give one of {', '.join(MODE_NAMES)}")
+        keys = await service.keys_of([names] if isinstance(names, str) else names)
+        service.subscribe(keys, mode or service.lines[0].settings.mode)
+        return keys
+
+    async def unsubscribe(self, names: str | Iterable[str]) -> list[str]:
+        """Record instruments no more, until `subscribe` or the next start; returns and raises as `subscribe` does."""
+        service = self._service()
+        keys = await service.keys_of([names] if isinstance(names, str) else names)
+        service.unsubscribe(keys)
+        return keys
+
+    def add_handler(self, on_tick: OnTick) -> OnTick:
+        """Call an async function with each tick (`Tick`) from now on, in this run and later ones; return it.
+
+        Raises
+        ------
+        ConfigError
+            If it is no async function.
+        """
+        check_handler(on_tick, name_of(on_tick))
+        if on_tick not in self._handlers:
+            self._handlers[on_tick] = self._handed_to(self._run.service, on_tick) if self._run else None
+        return on_tick
+
+    def remove_handler(self, on_tick: OnTick) -> None:
+        """Call a function no more; ticks that wait for it still come. One that was not added is no error."""
+        handler = self._handlers.pop(on_tick, None)
+        if handler is not None and self._run is not None:
+            self._run.service.remove_handler(handler)
+
+    def _service(self) -> Ingestion:
+        if self._run is None:
+            raise SubscriptionError("recorder does not run: start it first")
+        return self._run.service
+
+    @staticmethod
+    def _handed_to(service: Ingestion, on_tick: OnTick) -> Handler:
+        handler = Handler(name_of(on_tick), on_tick)
+        service.add_handler(handler)
+        return handler
+
+
+async def _beside(work: Callable[[], Found]) -> Found:
+    """Return what a function returns, on a thread that nobody waits for when it is cancelled, nor at the end."""
+    found: Future[Found] = Future()
+
+    def run() -> None:
+        try:
+            result = work()
+        except BaseException as exc:
+            if found.set_running_or_notify_cancel():
+                found.set_exception(exc)
+        else:
+            if found.set_running_or_notify_cancel():
+                found.set_result(result)
+
+    threading.Thread(target=run, name="universe", daemon=True).start()
+    return await asyncio.wrap_future(found)
