@@ -178,7 +178,11 @@ def test_dropped_connection_is_made_again_with_a_new_code(database: Database, ho
     progress = asyncio.run(with_drops())
     assert progress.feed.stats.connections == 4
     assert progress.feed.stats.frames == progress.consumer.account.frames
-    gaps = rows(database, "select started_at, ended_at, reason from feed_gaps where instrument_id is null order by 1")
+    # On a busy machine this market, hours in seconds, runs away while a connection is made: a silence of the feed.
+    gaps = rows(
+        database,
+        "select started_at, ended_at, reason from feed_gaps where instrument_id is null and reason not like 'silence%'",
+    )
     assert len(gaps) == 3
     assert all(started < ended and reason == "no close frame" for started, ended, reason in gaps)
 
