@@ -1,5 +1,5 @@
-"""Simulator: an Upstox-compatible V3 feed on loopback that plays a recorded or a made-up market.
+"""Simulator: an Upstox-compatible V3 feed on loopback that plays a recorded or generated market.
 
-`server` speaks HTTP and WebSocket, `player` owns the market's clock, `connection` one client's
-subscriptions. `source` says what a market is; `recorded` and `market` are the two there are.
+`server` speaks the vendor's protocol, `exchange` generates a market, `recorded` plays a recording; `source` is the
+interface between a market and the server.
 """

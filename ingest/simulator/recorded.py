@@ -1,4 +1,4 @@
-"""A recorded market: a `.frames.gz` file or a segment of a journal as a source. Knows files, not clients."""
+"""A recorded market: a `.frames.gz` file or a journal segment as a source. Knows files, not clients."""
 
 from __future__ import annotations
 
@@ -14,29 +14,29 @@ from ingest.journal.sources import frames_of
 from ingest.proto import upstox_feed_v3_pb2 as pb
 from ingest.simulator.source import SEGMENTS, Instrument, MarketFrame, MinuteBar
 
-_INSTRUMENT_TYPES = {"EQ": "EQ", "INDEX": "INDEX"}  # by the end of the segment; a contract's cannot be told
+_INSTRUMENT_TYPES = {"EQ": "EQ", "INDEX": "INDEX"}  # by the end of the segment name; a contract does not show its type
 
 
 class RecordedMarket:
     """Play a recording as it was received.
 
     The file is read once at the start, for the keys and their first updates: a recording holds no
-    snapshots, so the first update of a key stands for one. After that it is read along with the play,
-    and never held whole. A damaged file is played up to the damage, which is kept in `error`.
+    snapshots, so the first update of a key stands in for one. After that it is read while it is played,
+    and never held as a whole. A damaged file is played up to the damage, which is kept in `error`.
 
     Parameters
     ----------
     path
         The recording, or the segment.
     instruments_file
-        The vendor's instrument master (JSON array, gzip) to serve; None: one bare row for each key.
+        The vendor's instrument master (JSON array, gzip) to serve; None: a minimal row for each key.
 
     Raises
     ------
     JournalError
         If the recording cannot be read or holds no update.
     ConfigError
-        If there is no such instruments file.
+        If the instruments file does not exist.
     """
 
     def __init__(self, path: Path, *, instruments_file: Path | None = None) -> None:
@@ -47,7 +47,7 @@ class RecordedMarket:
         self.error: CorruptionError | None = None
         self.updates = 0
         self._opening: list[MarketFrame] = []
-        self._minutes: dict[str, dict[int, MinuteBar]] | None = None  # read when they are asked for
+        self._minutes: dict[str, dict[int, MinuteBar]] | None = None  # read on first request
         seen: set[str] = set()
         for frame in self.frames():
             self.updates += len(frame.feeds)
@@ -60,11 +60,11 @@ class RecordedMarket:
 
     @property
     def title(self) -> str:
-        """What is played, for the user."""
+        """Name of the market for the user."""
         return f"recording {self.path.name}: {self.updates} updates of {len(self.keys)} instruments"
 
     def instruments(self) -> Sequence[Instrument]:
-        """Return the rows of the instruments file, all of them, or a bare row for each recorded key.
+        """Return all rows of the instruments file, or a minimal row for each recorded key.
 
         Raises
         ------
@@ -85,17 +85,17 @@ class RecordedMarket:
         return rows
 
     def opening(self) -> Sequence[MarketFrame]:
-        """Return the first update of each key, in the frames they came in."""
+        """Return the first update of each key, in their original frames."""
         return self._opening
 
     def frames(self) -> Iterator[MarketFrame]:
-        """Yield the recorded frames in order; `market_info` is left out, the player makes its own."""
+        """Yield the recorded frames in order, without `market_info`: the player makes its own."""
         try:
             for payload in frames_of(self.path):
                 try:
                     message = pb.FeedResponse.FromString(payload)
                 except DecodeError:
-                    continue  # a journal keeps what it got
+                    continue  # a journal also keeps invalid frames
                 if message.type == pb.market_info:
                     continue
                 feeds = dict(message.feeds)
@@ -105,7 +105,7 @@ class RecordedMarket:
             self.error = exc
 
     def minute_bars(self, key: str) -> Sequence[MinuteBar]:
-        """Return the bars that the recording itself carries of a key, in order; those of the whole recording."""
+        """Return the bars of a key that the whole recording carries, in order."""
         if self._minutes is None:
             self._minutes = {}
             for frame in self.frames():

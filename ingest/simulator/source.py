@@ -1,4 +1,4 @@
-"""Source: what a market must offer to be played. Only the interface; knows no client and no clock."""
+"""Interface of a market that can be played. Knows no client and no clock."""
 
 from __future__ import annotations
 
@@ -30,39 +30,39 @@ Instrument = dict[str, Any]  # one row of the instrument master, in the vendor's
 
 
 class MarketFrame(NamedTuple):
-    """The updates that the market sends at one moment."""
+    """Updates that the market sends at the same time."""
 
     current_ms: int  # server time, epoch milliseconds
-    feeds: dict[str, pb.Feed]  # instrument key -> its update, as rich as the source has it
-    # The same as a ready live_feed in mode full, where the source holds it; None where it must be made.
+    feeds: dict[str, pb.Feed]  # instrument key -> its update, as complete as the source has it
+    # The same as a serialised live_feed in mode full, if the source has it; None if it must be made.
     payload: bytes | None = None
 
 
 class Source(Protocol):
-    """A market that can be played from its beginning, again and again."""
+    """A market that can be played from its beginning any number of times."""
 
     @property
     def title(self) -> str:
-        """What is played, for the user."""
+        """Name of the market for the user."""
 
     @property
     def keys(self) -> frozenset[str]:
-        """Every instrument key of which updates come."""
+        """Every instrument key that gets updates."""
 
     def instruments(self) -> Sequence[Instrument]:
         """Return the rows of the instrument master."""
 
     def opening(self) -> Sequence[MarketFrame]:
-        """Return the first update of each key in the frames they come in, in order.
+        """Return the first update of each key in their original frames, in order.
 
-        It stands for the snapshot of a client that has subscribed before the market begins.
+        It is the snapshot for a client that subscribed before the market begins.
         """
 
     def frames(self) -> Iterator[MarketFrame]:
         """Yield all frames from the beginning in order, the first updates among them."""
 
     def minute_bars(self, key: str) -> Sequence[MinuteBar]:
-        """Return the exact bars of a key, of all minutes that are over in what `frames` has yielded, in order."""
+        """Return the exact bars of a key, in order, for all minutes completed in what `frames` has yielded."""
 
     def segment_status(self, current_ms: int) -> dict[str, int]:
         """Return the `MarketStatus` of each segment at a market time."""

@@ -1,1 +1,1 @@
-"""A made-up market: instruments, prices, trades, and the frames that show them."""
+"""A generated market: instruments, prices, trades, and the frames that show them."""

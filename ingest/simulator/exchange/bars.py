@@ -1,4 +1,4 @@
-"""Bars and running figures of the made-up market, from its every trade. Pure; prices are whole paise."""
+"""Bars and running totals of the generated market, from its every trade. Pure; prices are whole paise."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import numpy.typing as npt
 Ints = npt.NDArray[np.int64]
 
 PAISE = 100  # in a rupee
-# Rows of the exchange's state, in arrays with one column for each instrument or trade; prices in paise.
+# Rows of the exchange's state, in arrays with one column per instrument or trade; prices in paise.
 LTP, LTT, LTQ, VTT, TURNOVER, OI, OPEN, HIGH, LOW = range(9)
 
 
@@ -20,7 +20,7 @@ class Bars:
     Attributes
     ----------
     open, high, low, close, volume
-        One value for each instrument; of no meaning where `trades` is 0.
+        One value per instrument; meaningless where `trades` is 0.
     start_ms
         Start of the bar, epoch milliseconds.
     """
@@ -31,7 +31,7 @@ class Bars:
         )
 
     def add(self, segments: Segments, price: Ints, quantity: Ints) -> None:
-        """Take in trades, which are sorted by instrument and time."""
+        """Add trades, which are sorted by instrument and time."""
         who, starts = segments.instruments, segments.starts
         if not len(who):
             return
@@ -45,7 +45,7 @@ class Bars:
         self.trades[who] += segments.ends - starts
 
     def overwrite(self, other: Bars, minute_ms: int) -> None:
-        """Take over the finished minute of those that traded in it; then let that one begin again."""
+        """Take the finished minute of the instruments that traded in it from `other`; then restart that bar."""
         traded = other.trades > 0
         for mine, theirs in zip(self._columns(), other._columns(), strict=True):
             mine[traded] = theirs[traded]
@@ -58,9 +58,9 @@ class Bars:
 
 
 class Segments(NamedTuple):
-    """Where in an array that is sorted by instrument the rows of each instrument are."""
+    """The rows of each instrument in an array sorted by instrument."""
 
-    instruments: Ints  # those that have rows
+    instruments: Ints  # those with rows
     starts: Ints
     ends: Ints
 
@@ -72,7 +72,7 @@ class Segments(NamedTuple):
 
 
 def running_total(instrument: Ints, value: Ints, before: Ints) -> Ints:
-    """Sum `value` along each instrument's rows, beginning from its total in `before`."""
+    """Sum `value` along each instrument's rows, starting from its total in `before`."""
     total = np.cumsum(value)
     segments = Segments.of(instrument)
     base = before[segments.instruments] - (total[segments.starts] - value[segments.starts])
@@ -80,9 +80,9 @@ def running_total(instrument: Ints, value: Ints, before: Ints) -> Ints:
 
 
 def running_max(instrument: Ints, value: Ints, before: Ints) -> Ints:
-    """Take the highest value so far along each instrument's rows, beginning from that in `before`.
+    """Return the highest value so far along each instrument's rows, starting from that in `before`.
 
-    Each instrument's values are lifted above all of those before it, so that one pass serves all.
+    Each instrument's values are raised above all of those before it, so that one pass handles all.
     Values must stay below 2**40 in size.
     """
     lift = instrument << 41

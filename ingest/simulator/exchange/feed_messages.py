@@ -1,4 +1,4 @@
-"""Feeds: columns of updates become the vendor's messages. Pure; knows the schema, not the market."""
+"""Build the vendor's messages from columns of updates. Pure; knows the schema, not the market."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ Candle = tuple[float, float, float, float, int, int]  # open, high, low, close, 
 
 
 class UpdateValues(NamedTuple):
-    """What one update says; prices in rupees, quantities in units, times in epoch milliseconds."""
+    """Values of one update; prices in rupees, quantities in units, times in epoch milliseconds."""
 
     ltp: float
     ltt_ms: int
@@ -25,11 +25,11 @@ class UpdateValues(NamedTuple):
     tbq: float
     tsq: float
     day: Candle
-    minute: Candle | None  # the last completed one
+    minute: Candle | None  # the last completed minute
 
 
 def market_feed(values: UpdateValues, levels: list[Level], greeks: Greeks | None) -> pb.Feed:
-    """Build the feed of a share, future or option; fields that are 0 are not on the wire."""
+    """Build the feed of a share, future or option; fields that are 0 are not written on the wire."""
     feed = pb.Feed(requestMode=pb.full_d5 if len(levels) <= 5 else pb.full_d30)
     market = feed.fullFeed.marketFF
     _fill_ltpc(market.ltpc, values)
@@ -43,7 +43,7 @@ def market_feed(values: UpdateValues, levels: list[Level], greeks: Greeks | None
     for bid_quantity, bid, ask_quantity, ask in levels:
         add(bidQ=bid_quantity, bidP=bid, askQ=ask_quantity, askP=ask)
     if greeks is None:
-        market.optionGreeks.SetInParent()  # the vendor sends it empty
+        market.optionGreeks.SetInParent()  # the vendor sends an empty message
     else:
         own = market.optionGreeks
         own.delta, own.theta, own.gamma, own.vega, own.rho = greeks
@@ -52,7 +52,7 @@ def market_feed(values: UpdateValues, levels: list[Level], greeks: Greeks | None
 
 
 def index_feed(values: UpdateValues) -> pb.Feed:
-    """Build the feed of an index: price and candles, nothing else."""
+    """Build the feed of an index: only price and candles."""
     feed = pb.Feed(requestMode=pb.full_d5)
     index = feed.fullFeed.indexFF
     _fill_ltpc(index.ltpc, values)

@@ -1,7 +1,7 @@
-"""Universe: the instruments of the made-up market, with rows as the vendor's master has them. Pure.
+"""The instruments of the generated market, with rows like the vendor's master. Pure.
 
 Names, ISINs, lots and strike steps are the exchange's of December 2025; the contracts, their tokens
-and all prices are made up.
+and all prices are invented.
 """
 
 from __future__ import annotations
@@ -16,22 +16,22 @@ from ingest.simulator.exchange.trading_day import IST
 from ingest.simulator.source import Instrument
 
 TICK_PAISE = 5
-FIRST_TOKEN = 35_000  # of the made-up contracts
-TUESDAY = 1  # NSE's contracts have expired on Tuesdays since September 2025
+FIRST_TOKEN = 35_000  # of the invented contracts
+TUESDAY = 1  # NSE contracts expire on Tuesdays since September 2025
 
 
 class Underlying(NamedTuple):
-    """What derivatives are written on, and what they hang on."""
+    """The underlying of derivatives, and the parameters of its price."""
 
     symbol: str  # as in trading symbols
     name: str
     key: str
     token: str
-    lot: int  # of its derivatives; 0 where there are none
+    lot: int  # of its derivatives; 0 if there are none
     price: float  # rupees, near that of December 2025
     strike_step: float  # rupees
-    beta: float  # move for a move of the market
-    volatility: float  # its own, beside the market's, a fraction a year
+    beta: float  # its move relative to the market's
+    volatility: float  # its own, besides the market's, as a fraction per year
 
 
 INDICES = (
@@ -39,7 +39,7 @@ INDICES = (
     Underlying("BANKNIFTY", "Nifty Bank", "NSE_INDEX|Nifty Bank", "26009", 30, 59300.0, 100.0, 1.1, 0.05),
     Underlying("INDIA VIX", "India VIX", "NSE_INDEX|India VIX", "26017", 0, 11.0, 0.0, -6.0, 0.6),
 )
-VIX = 2  # position of India VIX: it sets the level of every smile
+VIX = 2  # position of India VIX: it sets the level of every volatility smile
 _SHARES = (  # symbol, name, ISIN, token, lot of its derivatives, price, strike step
     ("RELIANCE", "RELIANCE INDUSTRIES LTD", "INE002A01018", 2885, 500, 1545.0, 10.0),
     ("HDFCBANK", "HDFC BANK LTD", "INE040A01034", 1333, 550, 996.0, 5.0),
@@ -73,7 +73,7 @@ _SHARES = (  # symbol, name, ISIN, token, lot of its derivatives, price, strike 
     ("BEL", "BHARAT ELECTRONICS LTD", "INE263A01024", 383, 1425, 391.0, 5.0),
 )
 EQUITIES = tuple(
-    # Dear shares move a little less: it is enough to make them differ.
+    # High-priced shares move a little less: enough to make them differ.
     Underlying(symbol, name, f"NSE_EQ|{isin}", str(token), lot, price, step, 0.8 + 200 / (500 + price), 0.16)
     for symbol, name, isin, token, lot, price, step in _SHARES
 )
@@ -106,9 +106,9 @@ def make_universe(instruments: int, day: date) -> list[Contract]:
     ----------
     instruments
         How many. The three indices come first, then shares and futures, about a quarter and a fifth of
-        the whole; the rest are options, those nearest to the money first.
+        the total; the rest are options, nearest to the money first.
     day
-        Date of the session; contracts expire on it or later.
+        Date of the session; contracts expire on that day or later.
     """
     shares = min(len(EQUITIES), max(1, instruments // 4))
     derived = [0, 1, *range(len(INDICES), len(INDICES) + shares)]
@@ -120,7 +120,7 @@ def make_universe(instruments: int, day: date) -> list[Contract]:
 
 
 def monthly_expiries(day: date, number: int) -> list[date]:
-    """Return the next `number` monthly expiries, each the last Tuesday of its month."""
+    """Return the next `number` monthly expiries, each on the last Tuesday of its month."""
     found: list[date] = []
     month = day.replace(day=1)
     while len(found) < number:
@@ -167,7 +167,7 @@ def _futures(derived: list[int], day: date, tokens: Iterator[int]) -> Iterator[C
 
 
 def _options(derived: list[int], day: date, tokens: Iterator[int]) -> Iterator[Contract]:
-    """Yield option contracts, strikes nearest to the money first, index chains before those of shares."""
+    """Yield option contracts, strikes nearest to the money first, chains of indices before those of shares."""
     months = monthly_expiries(day, 2)
     week = day + timedelta(days=(TUESDAY - day.weekday()) % 7)
     weeks = sorted({week, week + timedelta(days=7), *months})

@@ -1,8 +1,8 @@
-"""The made-up market: an NSE session as a source. Pure: a seed and a date in, frames and the truth out.
+"""The generated market: an NSE session as a source. Pure: a seed and a date in, frames and the truth out.
 
-The exchange's trades are made first; bars, cumulative volume, open interest and average price come from
-every one of them. Then the feed takes its snapshots of that, so it skips most trades, as the real one
-does. What the feed could not show is in `truth`.
+The exchange's trades are made first; bars, cumulative volume, open interest and average price are computed
+from every one of them. Then the feed takes snapshots, so it misses most trades, as the real feed does.
+`truth` has what the feed could not show.
 """
 
 from __future__ import annotations
@@ -22,30 +22,30 @@ from ingest.simulator.source import Instrument, MarketFrame, MinuteBar
 
 
 class GeneratedMarket:
-    """A made-up NSE session; the same arguments give the same bytes everywhere.
+    """A generated NSE session; the same arguments give the same bytes everywhere.
 
     Parameters
     ----------
     session
         Date and hours.
     seed
-        Of the random numbers.
+        Seed of the random numbers.
     instruments
         How many: indices, shares, futures and option chains.
     rate
-        Updates (ticks) a market second of all instruments together, on average over the session's
+        Updates (ticks) per market second of all instruments together, on average over the session's
         continuous trading.
     grid_ms
         The feed's grid; None: 150 ms as observed, or finer where the rate needs it.
     depth_levels
         5, or 30 for a feed that has full_d30.
     plant
-        Spikes to make.
+        Spikes to plant.
 
     Raises
     ------
     ConfigError
-        If the rate cannot be had from so few instruments, or a planted key is not in the market.
+        If so few instruments cannot reach the rate, or a planted key is not in the market.
     """
 
     def __init__(
@@ -77,7 +77,7 @@ class GeneratedMarket:
 
     @property
     def title(self) -> str:
-        """What is played, for the user."""
+        """Name of the market for the user."""
         return (
             f"made-up session of {self.session.day}: {len(self.contracts)} instruments, "
             f"{self.rate:g} ticks/s, seed {self.seed}"
@@ -88,11 +88,11 @@ class GeneratedMarket:
         return [contract.row for contract in self.contracts]
 
     def opening(self) -> Sequence[MarketFrame]:
-        """Return the one frame before the open: the last session's close of every instrument."""
+        """Return the single frame before the open: the last session's close of every instrument."""
         return [self._new_play().opening()]
 
     def frames(self) -> Iterator[MarketFrame]:
-        """Yield all frames of the session; `truth` is of the last call of this."""
+        """Yield all frames of the session; `truth` refers to the last call."""
         self._play = play = self._new_play()
         yield play.opening()
         yield from play.frames()
@@ -107,8 +107,8 @@ class GeneratedMarket:
         Returns
         -------
         list of MinuteBar
-            Sorted by minute, then by instrument in the order of the master. From every trade (of an
-            index: every value), also those that no frame shows; a minute without a trade has no bar.
+            Sorted by minute, then by instrument in the order of the master. Made from every trade (of an
+            index: every value), including those that no frame shows; a minute without a trade has no bar.
         """
         keys = [contract.key for contract in self.contracts]
         bars: list[MinuteBar] = []
@@ -119,7 +119,7 @@ class GeneratedMarket:
         return bars
 
     def minute_bars(self, key: str) -> Sequence[MinuteBar]:
-        """Return the exact bars of a key, of all minutes that are over in what `frames` has yielded, in order."""
+        """Return the exact bars of a key, in order, for all minutes completed in what `frames` has yielded."""
         bars: list[MinuteBar] = []
         if (position := self._positions.get(key)) is None:
             return bars

@@ -1,6 +1,6 @@
-"""Pricing: what an option is worth and how it moves. Pure arithmetic on numpy arrays.
+"""Price options and compute their greeks. Pure arithmetic on numpy arrays.
 
-Black and Scholes (1973) without dividends. Greeks are in the vendor's units, as its real frames show
+Black and Scholes (1973) without dividends. Greeks are in the vendor's units, as seen in its real frames
 (data of 15 Dec 2025): theta per calendar day, vega per percentage point of volatility, rho per
 percentage point of the interest rate.
 """
@@ -15,7 +15,7 @@ import numpy.typing as npt
 
 Floats = npt.NDArray[np.float64]
 
-RISK_FREE_RATE = 0.065  # a year, continuous; near India's 91-day bill of late 2025
+RISK_FREE_RATE = 0.065  # per year, continuous; near India's 91-day bill of late 2025
 DAYS_PER_YEAR = 365.0
 
 
@@ -30,7 +30,7 @@ class OptionGreeks(NamedTuple):
 
 
 def forward(spot: Floats, years: Floats) -> Floats:
-    """Return the fair price of a future: spot with the cost of carrying it to expiry."""
+    """Return the fair price of a future: spot plus the cost of carry to expiry."""
     return np.asarray(spot * np.exp(RISK_FREE_RATE * years))
 
 
@@ -40,7 +40,7 @@ def smile(level: Floats, spot: Floats, strike: Floats, years: Floats) -> Floats:
     Parameters
     ----------
     level
-        Volatility at the money, a fraction a year.
+        Volatility at the money, a fraction per year.
     spot, strike
         Rupees.
     years
@@ -48,7 +48,7 @@ def smile(level: Floats, spot: Floats, strike: Floats, years: Floats) -> Floats:
 
     Notes
     -----
-    A parabola in standardised moneyness: dearer below the money, as index puts are, and flat beyond
+    A parabola in standardised moneyness: more expensive below the money, like index puts, and flat beyond
     three deviations. Calls and puts of a strike share it, so that put-call parity holds.
     """
     moneyness = np.log(strike / forward(spot, years)) / (level * np.sqrt(years))
@@ -87,6 +87,6 @@ def _deviations(spot: Floats, strike: Floats, years: Floats, iv: Floats) -> tupl
 
 
 def _normal(x: Floats) -> Floats:
-    """Cumulative normal distribution; numpy has none, and scipy would come in for this alone."""
+    """Return the cumulative normal distribution; numpy has none, and scipy would be needed only for this."""
     scaled = (x / math.sqrt(2.0)).tolist()
     return 0.5 + 0.5 * np.fromiter(map(math.erf, scaled), np.float64, len(scaled))

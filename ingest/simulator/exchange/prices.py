@@ -1,7 +1,7 @@
-"""Prices: what every instrument is worth at each step of a block. Pure.
+"""Fair price of every instrument at each step of a block. Pure.
 
-Underlyings walk at random: one factor moves the whole market, each has a share of its own beside it.
-Futures are spot with carry, options Black-Scholes on a smile whose level India VIX sets.
+Underlyings follow a random walk: one factor moves the whole market, and each has a part of its own.
+Futures are spot plus carry; options are Black-Scholes on a smile whose level is set by India VIX.
 """
 
 from __future__ import annotations
@@ -17,28 +17,28 @@ from ingest.simulator.exchange.instruments import TICK_PAISE, UNDERLYINGS, VIX, 
 from ingest.simulator.exchange.option_pricing import Floats, OptionGreeks, forward, option_greeks, option_price, smile
 from ingest.simulator.exchange.trading_day import MINUTE_MS, TradingDay
 
-MARKET_VOLATILITY = 0.11  # of the common factor, a fraction a year
+MARKET_VOLATILITY = 0.11  # of the common factor, a fraction per year
 TRADING_MS_PER_YEAR = 252 * 375 * MINUTE_MS
 YEAR_MS = 365 * 24 * 60 * MINUTE_MS
-# An option is never priced with less time than this: on its last day it trades to its last minute.
+# Options are never priced with less time than this: on its last day an option trades to the last minute.
 MINUTES_LEFT_MIN = 15
-# Half of the spread as a part of the price: shares and futures, options.
+# Half of the spread as a fraction of the price: shares and futures, options.
 HALF_SPREAD, OPTION_HALF_SPREAD = 0.00008, 0.0012
 
 
 class PlantedSpike(NamedTuple):
-    """A jump to be found again: price and volume of one instrument in one minute.
+    """A planted jump in price and volume of one instrument in one minute, for detection to find.
 
     Attributes
     ----------
     instrument_key
-        Whose.
+        The instrument.
     minute
         Minutes after the open.
     move_percent
-        How far the price goes within the minute; it stays there.
+        Price move within the minute; the price stays there.
     volume_multiple
-        How many times the usual volume of that minute.
+        Multiple of the usual volume of that minute.
     """
 
     instrument_key: str
@@ -56,16 +56,16 @@ class Fair(NamedTuple):
 
 
 class Prices:
-    """Walk the underlyings and price everything on them.
+    """Move the underlyings and price everything derived from them.
 
     Parameters
     ----------
     contracts
-        The instruments; everywhere below an instrument is its position in this list.
+        The instruments; in all methods an instrument is its position in this list.
     grid_ms, steps
         Length and number of steps of a block.
     plant
-        Jumps to make.
+        Jumps to plant.
     """
 
     def __init__(
@@ -98,15 +98,15 @@ class Prices:
         self.move_to(session.open_ms)
 
     def move_to(self, start_ms: int) -> None:
-        """Set the clock to the start of a block without moving a price."""
+        """Set the clock to the start of a block without changing a price."""
         self.start_ms = start_ms
         left_ms = np.maximum(self._expiry_ms - start_ms, MINUTES_LEFT_MIN * MINUTE_MS)
         self._years = left_ms / YEAR_MS
 
     def walk(self, start_ms: int) -> None:
-        """Walk through the block that begins at `start_ms`."""
+        """Move the prices through the block that begins at `start_ms`."""
         self.move_to(start_ms)
-        # Prices are livelier in the first half hour.
+        # Prices move more in the first half hour.
         minutes = (start_ms - self.session.open_ms) / MINUTE_MS
         pace = (1 + 0.8 * np.exp(-minutes / 20)) * np.sqrt(self.grid_ms / TRADING_MS_PER_YEAR)
         market = MARKET_VOLATILITY * self.rng.standard_normal(self.steps)
@@ -116,7 +116,7 @@ class Prices:
         self._spot[:, 1:] = self._spot[:, :1] * np.exp(path)
 
     def activity(self, liveliness: float) -> Floats:
-        """Return how lively each instrument is in this block: as the market, or as planted."""
+        """Return the activity of each instrument in this block: the market's, or as planted."""
         activity = np.full(len(self.sign), liveliness)
         minute = (self.start_ms - self.session.open_ms) // MINUTE_MS
         for position, spike in self.plant:
@@ -135,7 +135,7 @@ class Prices:
         option = sign != 0
         level = np.clip(self._spot[VIX, step[option]] / 100, 0.06, 0.6) * self._level[underlying[option]]
         terms = spot[option], self.strike[instrument[option]], years[option]
-        # The vendor's iv is of single precision; prices and greeks are made from what is sent.
+        # The vendor's iv has single precision; prices and greeks are computed from the value sent.
         iv[option] = smile(level, *terms).astype(np.float32)
         price[option] = option_price(sign[option], *terms, iv[option])
         at_ms = self.start_ms - self.session.open_ms + step * self.grid_ms
@@ -150,7 +150,7 @@ class Prices:
         return option_greeks(self.sign[instrument], *terms, fair.iv)
 
     def quote(self, instrument: Ints, price: Floats) -> tuple[Ints, Ints]:
-        """Return best bid and ask round a fair price, in paise; a bid of 0 is none."""
+        """Return best bid and ask around a fair price, in paise; a bid of 0 means none."""
         tick = self.tick[instrument]
         half = price * np.where(self.sign[instrument] != 0, OPTION_HALF_SPREAD, HALF_SPREAD)
         bid = np.floor((price - half) * PAISE / tick).astype(np.int64) * tick
@@ -159,5 +159,5 @@ class Prices:
 
 
 def _expiry_ms(expiry: date | None) -> int:
-    """Return when a contract stops to live: 15:30 in India, whatever its row's time stamp says; 0 for none."""
+    """Return when a contract expires: 15:30 in India, whatever the time in its row; 0 for none."""
     return TradingDay(expiry).at_ms(time(15, 30)) if expiry else 0

@@ -1,4 +1,4 @@
-"""Play: one run through the made-up session, block by block. Pure; holds the state of the exchange."""
+"""One run through the generated session, block by block. Pure; holds the state of the exchange."""
 
 from __future__ import annotations
 
@@ -31,13 +31,13 @@ from ingest.simulator.exchange.trading_day import DAY_MS, MINUTE_MS, TradingDay,
 from ingest.simulator.source import MarketFrame
 
 PRICE_MAX = 1 << 39  # paise, above any price
-# Lots of a usual trade: shares trade by the dozens, contracts by ones and twos.
+# Lots of a usual trade: shares trade in dozens, contracts in ones and twos.
 USUAL_LOTS = {"INDEX": 0.0, "EQ": 40.0, "FUT": 3.0, "CE": 2.0, "PE": 2.0}
-AGGRESSIVE_SHARE = 0.1  # of the trades go one tick through the best level
+AGGRESSIVE_SHARE = 0.1  # fraction of trades that go one tick through the best level
 
 
 class SessionRun:
-    """The exchange and its feed in one run; the arguments are those of `GeneratedMarket`.
+    """The exchange and its feed during one run; arguments as in `GeneratedMarket`.
 
     Attributes
     ----------
@@ -67,7 +67,7 @@ class SessionRun:
         self._usual_lots = np.array([USUAL_LOTS[contract.kind] for contract in contracts])
         self._is_derivative = np.array([contract.expiry is not None for contract in contracts])
         self._minute, self._finished = Bars(len(contracts)), Bars(len(contracts))
-        # What the feed shows is yesterday's until the first trade; what trades add to begins from 0.
+        # The feed shows yesterday's values until the first trade; totals start from 0.
         self._shown = self._yesterday()
         self._now = np.zeros_like(self._shown)
         self._now[OI] = self._shown[OI]
@@ -75,14 +75,14 @@ class SessionRun:
         self.snapshots = Snapshots(contracts, self.prices, depth_levels=depth_levels, yesterday=self._shown, rng=rng)
 
     def opening(self) -> MarketFrame:
-        """Return the frame before the open: every instrument as the last session left it."""
+        """Return the frame before the open: every instrument at the last session's close."""
         self.prices.move_to(self.session.open_ms - self.grid_ms)
         everyone = np.arange(len(self._lot))
         [frame] = self.snapshots.frames(Updates(np.zeros_like(everyone), everyone), self._shown)
         return frame
 
     def frames(self) -> Iterator[MarketFrame]:
-        """Yield the frames of the session, and those of the feed's delay in a block after it."""
+        """Yield the frames of the session, and the delayed ones in a block after it."""
         for start_ms in range(self.session.open_ms, self.session.close_ms + BLOCK_MS, BLOCK_MS):
             updates, known = self._block(start_ms)
             yield from self.snapshots.frames(updates, known)
@@ -97,7 +97,7 @@ class SessionRun:
         is_open = np.where(self._is_derivative, derivatives_open, start_ms < self.session.cash_close_ms)
         trades, updates = self.tape.block(is_open, activity)
         after = self._trade(trades, self.tape.quantity_scale(activity))
-        # An update shows the instrument's last trade before it, or else what was shown before the block:
+        # An update shows the instrument's last trade before it, or otherwise the state before the block:
         # both are columns of one table.
         table = np.concatenate((after, self._shown), axis=1)
         order = trades.instrument * BLOCK_MS + trades.at_ms
@@ -111,7 +111,7 @@ class SessionRun:
         return updates, table[:, column]
 
     def _trade(self, trades: Trades, scale: Floats) -> Ints:
-        """Make the trades' prices and quantities; return the exchange's state after each of them."""
+        """Generate the trades' prices and quantities; return the exchange's state after each trade."""
         who, rng, now = trades.instrument, self.rng, self._now
         bid, ask = self.prices.quote(who, self.prices.fair(who, trades.step).price)
         tick, is_index = self.prices.tick[who], self.prices.is_index[who]
@@ -136,7 +136,7 @@ class SessionRun:
         return after
 
     def _finish_minute(self, minute_ms: int) -> None:
-        """Close the minute: it is part of the truth, and the feed shows it as `I1` from now on."""
+        """Close the minute: add it to the truth, and let the feed show it as `I1` from now on."""
         minute = self._minute
         who = np.flatnonzero(minute.trades)
         bars = np.stack((minute.open, minute.high, minute.low, minute.close, minute.volume))[:, who]
@@ -145,7 +145,7 @@ class SessionRun:
         self.snapshots.show_minute(self._finished)
 
     def _yesterday(self) -> Ints:
-        """Make up what the last session left behind."""
+        """Invent the state left by the last session."""
         rng = self.rng
         everyone = np.arange(len(self._lot))
         bid, _ = self.prices.quote(everyone, self.prices.fair(everyone, np.zeros_like(everyone)).price)
@@ -164,7 +164,7 @@ class SessionRun:
 
 
 def _liveliness(at_ms: int, session: TradingDay) -> float:
-    """How much is traded, 1 on average: most after the open, more again before the close."""
+    """Return the level of trading, 1 on average: highest after the open, high again before the close."""
     opened = (at_ms - session.open_ms) / MINUTE_MS
     left = (session.close_ms - at_ms) / MINUTE_MS
     return float(0.85 + 1.4 * np.exp(-opened / 20) + 0.8 * np.exp(-left / 30))

@@ -1,4 +1,4 @@
-"""Snapshots: what the feed shows of the exchange's state, as frames. Pure."""
+"""Build frames that show the exchange's state as the feed does. Pure."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ from ingest.simulator.exchange.trade_tape import Updates
 from ingest.simulator.exchange.trading_day import midnights_ms
 from ingest.simulator.source import MarketFrame
 
-ROWS_PER_SLICE = 4096  # updates that are made at a time: what bounds memory at high rates
+ROWS_PER_SLICE = 4096  # updates built at a time: limits memory at high rates
 LOTS_PER_LEVEL_MAX = 40
-# Lots that wait in the whole book, on each side.
+# Lots waiting in the whole book, on each side.
 BOOK_LOTS_MIN, BOOK_LOTS_MAX = 800, 1600
 
 
@@ -32,7 +32,7 @@ class Snapshots:
     depth_levels
         Levels of the book to show.
     yesterday
-        The state that the last session left, one column for each instrument.
+        The state left by the last session, one column per instrument.
     """
 
     def __init__(
@@ -49,7 +49,7 @@ class Snapshots:
         self._lot = np.array([contract.lot for contract in contracts])
         self._is_index: list[bool] = prices.is_index.tolist()
         self._prev_close: list[float] = (yesterday[LTP] / PAISE).tolist()
-        # The day's candle shows the volume of the update before: the vendor's is late by one.
+        # The day candle shows the volume of the update before, because the vendor's is one update late.
         self._last_vtt: list[int] = yesterday[VTT].tolist()
         self._minute: list[Candle | None] = [None] * len(contracts)
 
@@ -60,20 +60,20 @@ class Snapshots:
         self._minute = [candle if candle[-1] else None for candle in candles]
 
     def frames(self, updates: Updates, known: Ints) -> Iterator[MarketFrame]:
-        """Yield updates as frames, one for each step of the grid.
+        """Yield updates as frames, one per step of the grid.
 
         Parameters
         ----------
         updates
-            Who is shown when.
+            The instruments and steps to show.
         known
-            The state that each update shows, one column for each.
+            The state that each update shows, one column per update.
         """
         step = updates.step
         row = 0
         while row < len(step):
             end = min(row + ROWS_PER_SLICE, len(step))
-            # A frame is never split: the slice takes its last step as a whole.
+            # A frame is never split: the slice includes all of its last step.
             end = int(np.searchsorted(step, step[end - 1], side="right"))
             yield from self._slice(Updates(step[row:end], updates.instrument[row:end]), known[:, row:end])
             row = end
@@ -114,7 +114,7 @@ class Snapshots:
             )  # fmt: skip
 
     def _levels(self, who: Ints, price: Floats) -> list[list[Level]]:
-        """Make the book round a fair price; below the first tick there are no bids."""
+        """Build the book around a fair price; below the first tick there are no bids."""
         bid, ask = self.prices.quote(who, price)
         away = np.arange(self.depth_levels) * self.prices.tick[who][:, None]
         bids = np.maximum(bid[:, None] - away, 0)
@@ -125,7 +125,7 @@ class Snapshots:
         return [list(zip(*row, strict=True)) for row in rows]
 
     def _greeks(self, who: Ints, fair: Fair) -> dict[int, Greeks]:
-        """Return the greeks of those updates that are of options, by their row."""
+        """Return the greeks of updates of options, by their row."""
         rows = np.flatnonzero(fair.iv)
         options = Fair(fair.price[rows], fair.spot[rows], fair.iv[rows])
         made = self.prices.greeks(who[rows], options)

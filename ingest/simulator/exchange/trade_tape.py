@@ -1,8 +1,8 @@
-"""Tape: who trades when, and when the feed speaks of it. Pure; prices come from elsewhere.
+"""Generate trades, and the moments at which the feed reports them. Pure; prices come from elsewhere.
 
 The exchange's side is a list of trades. The feed's side is a list of updates: it reports on a grid, a
-little after a burst of trades and with what was traded up to then, so most trades are never seen; and
-it reports changes of the book in between, which carry no trade.
+little after a burst of trades and with the total up to then, so most trades are never seen; in between
+it reports changes of the book, which carry no trade.
 """
 
 from __future__ import annotations
@@ -17,14 +17,14 @@ from ingest.simulator.exchange.option_pricing import Floats
 
 Bools = npt.NDArray[np.bool_]
 
-BLOCK_MS = 6_000  # the market is made in pieces of this length; a tenth of a minute
-# Part of the updates that carry trades: 0.37 of real options', 0.55 of real shares' (15 Dec 2025).
+BLOCK_MS = 6_000  # the market is generated in blocks of this length; a tenth of a minute
+# Fraction of updates that carry trades: 0.37 of real options', 0.55 of real shares' (15 Dec 2025).
 TRADE_SHARE = 0.44
-TRADES_PER_BURST = 1.5  # beside the first one
+TRADES_PER_BURST = 1.5  # besides the first one
 BURST_STEPS = 0.2  # mean time, in steps of the grid, from the start of a burst to each of its trades
-LIVELY = 4.0  # up to this activity bursts grow longer, above it they come more often
-DELAY_STEPS_MAX = 6  # the feed lags by up to so many steps of its grid; most often by none
-# At most so large a part of the grid is filled by one instrument, and so large by all on average.
+LIVELY = 4.0  # up to this activity bursts grow longer, above it they become more frequent
+DELAY_STEPS_MAX = 6  # the feed lags by at most this many steps of its grid; most often by none
+# Largest fraction of the grid filled by one instrument, and by all on average.
 BUSY_MAX = 0.85
 GRIDS_MS = (150, 100, 75, 60, 50, 40, 30, 25, 20, 15, 10)
 
@@ -45,7 +45,7 @@ class Updates(NamedTuple):
 
 
 def choose_grid_ms(instruments: int, rate: float) -> int:
-    """Return the feed's grid: 150 ms as observed, or as much finer as the rate needs.
+    """Return the feed's grid: 150 ms as observed, or finer if the rate needs it.
 
     Raises
     ------
@@ -59,14 +59,14 @@ def choose_grid_ms(instruments: int, rate: float) -> int:
 
 
 class Tape:
-    """Make trades and updates, block by block.
+    """Generate trades and updates, block by block.
 
     Parameters
     ----------
     liquidity
-        Relative share of the updates for each instrument; 0 for an index.
+        Relative share of the updates per instrument; 0 for an index.
     rate
-        Updates a second of all instruments together.
+        Updates per second of all instruments together.
     grid_ms
         Grid of the feed, milliseconds.
     """
@@ -76,27 +76,27 @@ class Tape:
         self.rng = rng
         self.steps = BLOCK_MS // grid_ms
         self._indices = np.flatnonzero(liquidity == 0)
-        # Each index has a new value every second; the rest of the rate is everyone else's.
+        # Each index has a new value every second; the others share the rest of the rate.
         rest = max(rate - len(self._indices), 0.25 * rate)
         busy = _share_out(liquidity, rest * grid_ms / 1000)
-        # Updates that fall on the same step are one: what is drawn is a little more than what comes.
+        # Updates on the same step merge into one, so slightly more are drawn than come out.
         self._bursts = -np.log1p(-busy * TRADE_SHARE) * self.steps
         self._book_changes = -np.log1p(-busy) * self.steps - self._bursts
         self._pending = Updates(np.empty(0, np.int64), np.empty(0, np.int64))
 
     def block(self, is_open: Bools, activity: Floats) -> tuple[Trades, Updates]:
-        """Make the next block.
+        """Generate the next block.
 
         Parameters
         ----------
         is_open
-            Which instruments trade in it.
+            The instruments that trade in it.
         activity
-            How lively each is, 1 on average: more trades in a burst.
+            Activity of each instrument, 1 on average: more trades in a burst.
         """
         rng = self.rng
         mean = self._bursts * _more_bursts(activity)
-        # Where a spike is planted something trades, however illiquid the instrument is.
+        # Where a spike is planted, something trades, however illiquid the instrument is.
         mean = np.where(activity > LIVELY, np.maximum(mean, 1.0), mean)
         bursts = rng.poisson(mean * is_open)
         burst_of = np.repeat(np.arange(len(bursts)), bursts)
@@ -106,7 +106,7 @@ class Tape:
         at_ms = np.minimum(first_ms + rng.exponential(BURST_STEPS * self.grid_ms, len(first_ms)), BLOCK_MS - 1).astype(
             np.int64
         )
-        # The feed speaks of a burst once, after its last trade.
+        # The feed reports a burst once, after its last trade.
         last_ms = np.maximum.reduceat(at_ms, start) if len(start) else at_ms
         delay = np.minimum(rng.geometric(0.6, len(size)) - 1, DELAY_STEPS_MAX)
 
@@ -125,7 +125,7 @@ class Tape:
 
     @staticmethod
     def quantity_scale(activity: Floats) -> Floats:
-        """Return how much larger each trade is, so that volume in all is proportional to activity."""
+        """Return the scale of trade sizes that makes total volume proportional to activity."""
         more_trades = (1 + TRADES_PER_BURST * np.minimum(activity, LIVELY)) / (1 + TRADES_PER_BURST)
         return np.asarray(activity / (more_trades * _more_bursts(activity)))
 
@@ -153,9 +153,9 @@ def _more_bursts(activity: Floats) -> Floats:
 
 
 def _share_out(liquidity: Floats, total: float) -> Floats:
-    """Share `total` out by liquidity, nobody getting more than BUSY_MAX."""
+    """Distribute `total` by liquidity, with at most BUSY_MAX for each instrument."""
     share = np.zeros_like(liquidity)
-    for _ in range(50):  # each round fills somebody up or ends
+    for _ in range(50):  # each round fills at least one instrument up, or ends
         open_to_more = (liquidity > 0) & (share < BUSY_MAX)
         rest = total - share.sum()
         if rest < 1e-9 or not open_to_more.any():

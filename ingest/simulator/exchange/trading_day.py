@@ -1,4 +1,4 @@
-"""Session: the hours of one trading day and what its segments say of themselves. Pure."""
+"""Hours of one trading day, and the status its segments report. Pure."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ IST_MS = 19_800_000
 DAY_MS = 86_400_000
 MINUTE_MS = 60_000
 SATURDAY = 5
-# A segment is said to be closed when the feed has reported its last trades.
+# A segment is reported closed once the feed has reported its last trades.
 CLOSE_DELAY_MS = 2_000
 
 _CASH = ("NSE_EQ", "NSE_INDEX", "BSE_EQ", "BSE_INDEX")
@@ -24,7 +24,7 @@ _CASH = ("NSE_EQ", "NSE_INDEX", "BSE_EQ", "BSE_INDEX")
 
 @dataclass(frozen=True, slots=True)
 class TradingDay:
-    """One trading day of NSE; times are India's, whole minutes.
+    """One trading day of NSE; times are Indian, in whole minutes.
 
     The defaults are those of NSE since 3 August 2026 (feed document, section 4), without the auctions.
     """
@@ -36,17 +36,17 @@ class TradingDay:
 
     @property
     def open_ms(self) -> int:
-        """When trading begins, epoch milliseconds."""
+        """Return the start of trading, epoch milliseconds."""
         return self.at_ms(self.opens)
 
     @property
     def cash_close_ms(self) -> int:
-        """When shares and indices stop, epoch milliseconds."""
+        """Return the close of shares and indices, epoch milliseconds."""
         return self.at_ms(self.cash_closes)
 
     @property
     def close_ms(self) -> int:
-        """When everything has stopped, epoch milliseconds."""
+        """Return the time after which nothing trades, epoch milliseconds."""
         return max(self.cash_close_ms, self.at_ms(self.derivatives_close))
 
     def at_ms(self, at: time) -> int:
@@ -68,11 +68,11 @@ class TradingDay:
 
 
 def latest_weekday(today: date, *, before: bool = False) -> date:
-    """Return the latest weekday up to a date, or `before` it."""
+    """Return the latest weekday up to a date, or strictly `before` it."""
     today -= timedelta(days=before)
     return today - timedelta(days=max(0, today.weekday() - SATURDAY + 1))
 
 
 def midnights_ms(at_ms: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
-    """Return the India midnight before each time, all epoch milliseconds."""
+    """Return the Indian midnight before each time, all in epoch milliseconds."""
     return np.asarray((at_ms + IST_MS) // DAY_MS * DAY_MS - IST_MS)

@@ -1,4 +1,4 @@
-"""Answers: what the vendor's REST says beside the market itself: errors, market times, lists of instruments."""
+"""The vendor's REST answers apart from market data: errors, market times, instrument lists."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ _ERRORS = {
 
 
 def error(status: int) -> web.Response:
-    """Answer with the vendor's error envelope, in both of its spellings."""
+    """Answer with the vendor's error envelope, in both its spellings."""
     code, message = _ERRORS.get(status, ("UDAPI100000", "Error"))
     said: dict[str, Any] = {"errorCode": code, "message": message, "propertyPath": None, "invalidValue": None}
     said |= {"error_code": code, "property_path": None, "invalid_value": None}
@@ -36,7 +36,7 @@ def error(status: int) -> web.Response:
 
 
 def holidays() -> list[dict[str, Any]]:
-    """Return the vendor's rows of the days on which NSE is closed."""
+    """Return the vendor's rows for the days on which NSE is closed."""
     return [
         {"date": str(day), "holiday_type": "TRADING_HOLIDAY", "closed_exchanges": CLOSED, "open_exchanges": []}
         for day in sorted(calendar.HOLIDAYS)
@@ -44,7 +44,7 @@ def holidays() -> list[dict[str, Any]]:
 
 
 def timings_of(day: date) -> list[dict[str, Any]]:
-    """Return the vendor's rows of the hours of a day."""
+    """Return the vendor's rows for the hours of a day."""
     hours = {exchange: usual_hours(exchange, day) for exchange in dict.fromkeys(calendar.EXCHANGES.values())}
     return [
         {
@@ -58,7 +58,7 @@ def timings_of(day: date) -> list[dict[str, Any]]:
 
 
 class Masters:
-    """The lists of instruments as files, packed when they are asked for and have changed."""
+    """The instrument lists as files, compressed on request if they have changed."""
 
     def __init__(self, source: Source, faults: Faults) -> None:
         self._source, self._faults = source, faults
@@ -66,7 +66,7 @@ class Masters:
         self._lock = asyncio.Lock()
 
     async def file(self, exchange: str) -> bytes:
-        """Return the list of an exchange, or `complete`."""
+        """Return the list of an exchange, or of all for `complete`."""
         async with self._lock:
             known, packed = self._packed.get(exchange, (None, b""))
             rows: list[Any] = [

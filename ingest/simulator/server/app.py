@@ -1,6 +1,6 @@
-"""Server: the vendor's endpoints on one port. Owns HTTP, WebSocket and the one-time codes.
+"""The vendor's endpoints on one port. Owns HTTP, WebSocket and the one-time codes.
 
-Knows the wire manners of the feed document, sections 1, 2 and 4; what is played is the player's.
+Follows the protocol of the feed document, sections 1, 2 and 4; `player` decides what is played.
 """
 
 from __future__ import annotations
@@ -41,14 +41,14 @@ HOLIDAYS_PATH = "/v2/market/holidays"
 TIMINGS_PATH = "/v2/market/timings/{day}"
 INSTRUMENTS_PATH = "/market-quote/instruments/exchange/{name}.json.gz"
 
-CODE_LIFE_S = 60.0  # the vendor's codes are good for about a minute
-CODES_MAX = 1000  # codes never used: the oldest go
-PING_AFTER_S = 20.0  # twice within the minute after which proxies commonly cut a silent connection
+CODE_LIFE_S = 60.0  # the vendor's codes are valid for about a minute
+CODES_MAX = 1000  # unused codes; the oldest are dropped
+PING_AFTER_S = 20.0  # two pings within the minute after which proxies commonly cut a silent connection
 CLOSE_S_MAX = 2.0
 
 
 class _Client:
-    """One WebSocket, as the player and the fault switches see it."""
+    """One WebSocket, as used by the player and the fault switches."""
 
     def __init__(self, request: web.Request, response: web.WebSocketResponse) -> None:
         self.request = request
@@ -56,14 +56,14 @@ class _Client:
 
     @property
     def port(self) -> int | None:
-        """The client's port, while it is connected."""
+        """The client's port while it is connected."""
         if self.request.transport is None:
             return None
         port: int = self.request.transport.get_extra_info("peername")[1]
         return port
 
     def abort(self) -> None:
-        """Cut the TCP connection without a word."""
+        """Cut the TCP connection without a close frame."""
         if self.request.transport is not None:
             self.request.transport.abort()
 
@@ -76,29 +76,30 @@ class Simulator:
     source
         The market to play.
     host, port
-        Where to listen; port 0 takes a free one.
+        Where to listen; port 0 picks a free one.
     token
         The access token that is accepted.
     speed
-        Market seconds per second; `math.inf`: as fast as clients take it.
+        Market seconds per second; `math.inf`: as fast as clients can take it.
     settle_s
         Seconds between the first subscription and the first frame.
     connections_max
-        WebSockets at a time; more are refused with 403, as the vendor does.
+        Open WebSockets; more are refused with 403, as the vendor does.
     redirect_status
         Status of the redirect on the direct URL: 302 as documented, or 307 as has been reported.
     ping_after_s
         Seconds of silence after which a WebSocket is pinged.
     faults
-        Switches for what goes wrong.
+        Switches for faults.
     timepiece
-        By which frames come at their own time; None: at `speed`.
+        Clock by which frames are sent at their own time; None: at `speed`.
 
     Attributes
     ----------
     asked
-        How often a feed URI and how often a WebSocket was asked for, granted or not.
+        Number of requests for a feed URI and for a WebSocket, granted or not.
     called
+        Set once the first of these has come.
         Set since the first of these.
 
     Examples
@@ -133,14 +134,14 @@ class Simulator:
         self.faults = faults or Faults()
         self.player = Player(source, speed=speed, settle_s=settle_s, faults=self.faults, timepiece=timepiece)
         self.rest = Rest(source, self.player, self.faults)
-        # Rows as the vendor's; a test or a rehearsal adds its own.
+        # Rows as the vendor sends them; a test or a rehearsal adds its own.
         self.holidays = holidays()
         self.called = asyncio.Event()
         self.asked = Counter[str]()
         self.frames_sent = 0
         self.updates_sent = 0
         self._clients: set[_Client] = set()
-        self._codes: dict[str, float] = {}  # code -> when it dies, by the monotonic clock
+        self._codes: dict[str, float] = {}  # code -> expiry, by the monotonic clock
         self._masters = Masters(source, self.faults)
         self._runner: web.AppRunner | None = None
         self._playing: asyncio.Task[None] | None = None
@@ -152,35 +153,35 @@ class Simulator:
 
     @property
     def finished(self) -> asyncio.Event:
-        """Set when the market has been played to its end and every client was sent it."""
+        """Set once the market has been played to its end and every client has been sent all of it."""
         return self.player.finished
 
     @property
     def connections(self) -> int:
-        """WebSockets that are open."""
+        """Number of open WebSockets."""
         return len(self._clients)
 
     async def serve(self) -> None:
-        """Wait for ever; what breaks the play is raised."""
+        """Wait for ever; raise what makes the play fail."""
         assert self._playing is not None
         await asyncio.shield(self._playing)
 
     @property
     def subscribed(self) -> dict[str, Mode]:
-        """What is sent to any client: key -> mode."""
+        """Return what is sent to any client: key -> mode."""
         return {key: mode for connection in self.player.connections for key, mode in connection.modes.items()}
 
     def drop_all(self) -> None:
-        """Cut every TCP connection without a word, as most real disconnects are (1006)."""
+        """Cut every TCP connection without a close frame, like most real disconnects (1006)."""
         for client in list(self._clients):
             client.abort()
 
     def drop_one(self, port: int | None = None) -> None:
-        """Cut one TCP connection without a word: that of a client's port, or any."""
+        """Cut one TCP connection without a close frame: that of a client's port, or any."""
         next(client for client in self._clients if port in {None, client.port}).abort()
 
     def expire_token(self, successor: str) -> None:
-        """Accept another token from now on; who is connected by the old one is cut."""
+        """Accept another token from now on; clients connected with the old one are cut."""
         self.token = successor
         self.drop_all()
 
@@ -243,7 +244,7 @@ class Simulator:
         return web.Response(status=self.redirect_status, headers={"Location": self._new_uri(request)})
 
     async def _dialog(self, request: web.Request) -> web.StreamResponse:
-        """Log whoever asks in, and send the browser back with a code."""
+        """Log in anybody who asks, and send the browser back with a code."""
         asked = request.query
         if asked.get("response_type") != "code" or not asked.get("client_id") or not asked.get("redirect_uri"):
             return error(400)
@@ -290,7 +291,7 @@ class Simulator:
         dies = self._codes.pop(request.query.get("code", ""), -math.inf)
         if dies < time.monotonic() or len(self._clients) >= self.connections_max:
             return error(403)
-        # No compression: the vendor's frames come plain, and loopback gains nothing by it.
+        # No compression: the vendor's frames are not compressed either, and it gains nothing on loopback.
         response = web.WebSocketResponse(compress=False, heartbeat=self.ping_after_s)
         if not response.can_prepare(request).ok:
             return error(403)
@@ -303,7 +304,7 @@ class Simulator:
             sender = asyncio.create_task(self._send(response, connection), name="simulator sender")
             try:
                 async for message in response:
-                    # A request in a text frame is taken and ignored: so does the vendor.
+                    # A request in a text frame is accepted and ignored, as the vendor does.
                     if message.type is WSMsgType.BINARY and (asked := parse_request(message.data)):
                         self.player.handle(connection, asked)
             finally:

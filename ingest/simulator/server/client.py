@@ -1,7 +1,7 @@
-"""Connection: one client's subscriptions and what waits to be sent to it. No socket inside.
+"""One client: its subscriptions, and the frames waiting to be sent to it. No socket inside.
 
-Subscription requests follow the vendor's documented manners (feed document, section 2): no
-acknowledgement, no error; what is wrong or beyond a limit is ignored in silence.
+Subscription requests behave as the vendor documents (feed document, section 2): no acknowledgement
+and no error; invalid requests and keys beyond a limit are silently ignored.
 """
 
 from __future__ import annotations
@@ -18,21 +18,21 @@ from ingest.proto import upstox_feed_v3_pb2 as pb
 from ingest.simulator.server.frame_bytes import entry, feed_response, project
 from ingest.simulator.source import MarketFrame
 
-# Keys of one mode on one connection: when it is the only mode, and beside other modes.
+# Keys of one mode on one connection: when it is the only mode, and together with other modes.
 LIMITS_ALONE = {Mode.LTPC: 5000, Mode.OPTION_GREEKS: 3000, Mode.FULL: 2000, Mode.FULL_D30: 50}
 LIMITS_COMBINED = {Mode.LTPC: 2000, Mode.OPTION_GREEKS: 2000, Mode.FULL: 1500, Mode.FULL_D30: 1500}
 
-# A client with so much waiting is behind: at full speed the market waits for it. Some hundred frames
+# A client with this much waiting is behind: at full speed the market waits for it. A few hundred frames
 # let player and sender take turns of some milliseconds.
 BEHIND_FRAMES = 512
 BEHIND_BYTES = 2**20
-# What may wait for one client at most: ten snapshots of 2,000 keys in mode full.
+# Most that may wait for one client: ten snapshots of 2,000 keys in mode full.
 OUTBOX_BYTES_MAX = 16 * 2**20
 
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """A subscription request that was understood."""
+    """A valid subscription request."""
 
     method: str  # sub, unsub, change_mode
     mode: Mode
@@ -40,7 +40,7 @@ class Request:
 
 
 def parse_request(data: bytes) -> Request | None:
-    """Read a subscription request; None if it is none that the vendor would act on."""
+    """Parse a subscription request; return None if the vendor would not act on it."""
     try:
         document: Any = json.loads(data)
         method, body = document["method"], document["data"]
@@ -54,23 +54,23 @@ def parse_request(data: bytes) -> Request | None:
 
 
 class Socket(Protocol):
-    """What the player may do to a client's socket; the server has the rest."""
+    """What the player may do with a client's socket; the server does the rest."""
 
     def abort(self) -> None:
-        """Cut the TCP connection without a word."""
+        """Cut the TCP connection without a close frame."""
 
 
 @dataclass(slots=True)
 class FrameParts:
-    """One market frame with the projections of its updates that some client has needed already."""
+    """One market frame, with the projections of its updates that clients have needed so far."""
 
     frame: MarketFrame
-    first: Collection[str] = ()  # keys whose first update of the play this is
+    first: Collection[str] = ()  # keys whose first update this is
     muted: Collection[str] = ()
     entries: dict[tuple[str, Mode], bytes] = field(default_factory=dict)
 
     def entry(self, key: str, mode: Mode) -> bytes:
-        """Return the map entry of a key in a mode, made once."""
+        """Return the map entry of a key in a mode, built once."""
         made = self.entries.get((key, mode))
         if made is None:
             made = self.entries[key, mode] = entry(key, project(self.frame.feeds[key], mode))
@@ -78,7 +78,7 @@ class FrameParts:
 
 
 class Connection:
-    """One client: which keys in which mode, and the frames that wait for it.
+    """One client: its keys and modes, and the frames waiting for it.
 
     Attributes
     ----------
@@ -99,7 +99,7 @@ class Connection:
         self._moved = asyncio.Event()
 
     def subscribe(self, keys: Iterable[str], mode: Mode) -> list[str]:
-        """Take keys into a mode as far as the limits allow; return those taken."""
+        """Subscribe keys in a mode as far as the limits allow; return those accepted."""
         taken = []
         counts = Counter(self.modes.values())
         for key in dict.fromkeys(keys):
@@ -117,14 +117,14 @@ class Connection:
         return taken
 
     def unsubscribe(self, keys: Iterable[str]) -> None:
-        """Forget keys."""
+        """Unsubscribe keys."""
         for key in keys:
             self.modes.pop(key, None)
             self.primed.discard(key)
         self._note_modes()
 
     def offer(self, parts: FrameParts) -> None:
-        """Put what this client takes of a live frame into the outbox."""
+        """Add the client's part of a live frame to the outbox."""
         frame, modes = parts.frame, self.modes
         wanted = [key for key in frame.feeds if key in modes and key not in parts.muted]
         if parts.first and self.primed:
@@ -139,33 +139,33 @@ class Connection:
         self.put(payload, len(wanted))
 
     def send_snapshot(self, current_ms: int, feeds: Mapping[str, pb.Feed]) -> None:
-        """Put an `initial_feed` of subscribed keys into the outbox, if there is anything to say."""
+        """Add an `initial_feed` of subscribed keys to the outbox, if there is any data."""
         if feeds:
             made = [entry(key, project(feed, self.modes[key])) for key, feed in feeds.items()]
             self.put(feed_response(FrameType.INITIAL_FEED, current_ms, made), len(made))
 
     def put(self, payload: bytes, updates: int = 0) -> None:
-        """Put a frame into the outbox; whoever plays the market looks at `is_full` first."""
+        """Add a frame to the outbox; the caller checks `is_full` first."""
         self._waiting.append((payload, updates))
         self._waiting_bytes += len(payload)
         self._filled.set()
 
     async def next_frame(self) -> tuple[bytes, int]:
-        """Wait for the next frame to send; return it and how many updates it holds."""
+        """Wait for the next frame to send; return it and its number of updates."""
         while not self._waiting:
             self._filled.clear()
             await self._filled.wait()
         return self._waiting[0]
 
     def frame_sent(self) -> None:
-        """Take the frame that `next_frame` returned out of the outbox."""
-        if self._waiting:  # `close` may have come between
+        """Remove the frame returned by `next_frame` from the outbox."""
+        if self._waiting:  # `close` may have been called in between
             payload, _ = self._waiting.popleft()
             self._waiting_bytes -= len(payload)
         self._moved.set()
 
     def close(self) -> None:
-        """Forget what waits: nobody will take it any more."""
+        """Drop the outbox: nobody will read it any more."""
         self.modes.clear()
         self._waiting.clear()
         self._waiting_bytes = 0
@@ -187,7 +187,7 @@ class Connection:
         return self._waiting_bytes >= OUTBOX_BYTES_MAX
 
     async def wait_until_sent(self, *, but_part: float = 0.0) -> None:
-        """Wait until no more is left to send than a part of what makes a client count as behind."""
+        """Wait until no more is left to send than a fraction of the amount at which a client counts as behind."""
         frames_max, bytes_max = but_part * BEHIND_FRAMES, but_part * BEHIND_BYTES
         while len(self._waiting) > frames_max or self._waiting_bytes > bytes_max:
             self._moved.clear()

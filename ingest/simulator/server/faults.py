@@ -1,7 +1,7 @@
-"""Faults: what goes wrong in the simulated market, when, and how often. Pure.
+"""Faults of the simulated market: what, when, and how often. Pure.
 
-`Faults` are switches: they say what is wrong now, and whoever holds them may turn them at any time. A `BadDay` is
-a plan by which they are turned. The same plan and seed give the same bad day.
+`Faults` are switches: they say what is wrong now, and their holder may change them at any time. A `BadDay` is
+a plan for changing them. The same plan and seed give the same bad day.
 """
 
 from __future__ import annotations
@@ -20,40 +20,40 @@ ALL = "all"  # stands for every key of the market
 
 @dataclass(slots=True)
 class Faults:
-    """Switches; "every" is one of so many, 0 none.
+    """Switches; "every" N means one of N, 0 none.
 
     Attributes
     ----------
     refuse
-        Status (401, 403, 429 …) with which authorise and handshake are answered; None: as they should be.
+        Status (401, 403, 429 …) that authorise and handshake answer with; None: normal answers.
     busy_every
         Requests for bars and prices that are answered with 429.
     no_candle
-        Minutes that REST does not know: key and start, epoch milliseconds.
+        Minutes missing from REST: key and start, epoch milliseconds.
     mute
-        Keys of which nothing is sent.
+        Keys for which nothing is sent.
     skip_every
         Live frames that are not sent: 2 is half the rate.
     repeat_every
         Live frames that are sent twice.
     swap_every
-        Live frames that are sent behind the next.
+        Live frames that are sent after the next one.
     text_every
         Live frames before which a text message is sent.
     huge_every
-        Live frames that are sent with `huge_bytes` of a field that nobody knows.
+        Live frames that are sent with `huge_bytes` in an unknown field.
     truncate_every
         Live frames that are sent without their end.
     poison_every
-        Live frames that have one more update, whose key is none.
+        Live frames with an extra update whose key is invalid.
     crowd_every
         Live frames before which one with `ingest.simulator.server.odd_data.CROWD` unknown keys is sent.
     clock_off_s
-        Seconds by which the server time of every frame is off; below 0 it is slow.
+        Seconds by which the server time of every frame is off; negative is slow.
     odd_rows
         Odd rows in the list of instruments.
     seed
-        Of what is random.
+        Seed of everything random.
     """
 
     refuse: int | None = None
@@ -75,7 +75,7 @@ class Faults:
 
 
 class Episode(NamedTuple):
-    """A switch that is turned for a time; seconds count from the first client."""
+    """A switch that is set for some time; seconds count from the first client."""
 
     switch: str  # an attribute of Faults
     value: int | float | str  # of `mute` one key, or `all`
@@ -83,12 +83,12 @@ class Episode(NamedTuple):
     length_s: float = math.inf
 
     def holds(self, at_s: float) -> bool:
-        """Whether the switch is turned at a time."""
+        """Return whether the switch is set at a time."""
         return self.start_s <= at_s < self.start_s + self.length_s
 
 
 class Act(Enum):
-    """What is done at one moment of a bad day."""
+    """Action at one moment of a bad day."""
 
     SWITCH = "switches"  # some episode begins or ends
     DROP = "drop"
@@ -108,23 +108,23 @@ class Turn(NamedTuple):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BadDay:
-    """What goes wrong and when; seconds are real ones and count from the first client.
+    """Plan of faults and their times; seconds are real seconds and count from the first client.
 
     Attributes
     ----------
     episodes
-        Switches that are turned for a time; of two of one kind at a time the later in this order holds, but `mute`
-        takes all.
+        Switches that are set for some time; if two of one kind overlap, the later in this order counts, but `mute`
+        adds up.
     closes
-        Close code and second at which all connections are closed with it.
+        Close code, and the second at which all connections are closed with it.
     drop_every_s, drop_random_s
-        Seconds between cuts of all connections without a word, regular and random (on average); 0: none.
+        Seconds between abrupt cuts of all connections, regular and random (on average); 0: none.
     odd_status_every_s
-        Seconds between odd `market_info` frames; half of it later the true one is sent. 0: none.
+        Seconds between odd `market_info` frames; the true one follows after half of that time. 0: none.
     token_expires_s
-        When the token is good no more and all connections are cut; None: never.
+        When the token becomes invalid and all connections are cut; None: never.
     seed
-        Of what is random.
+        Seed of everything random.
     """
 
     episodes: tuple[Episode, ...] = ()
@@ -136,7 +136,7 @@ class BadDay:
     seed: int = 1
 
     def turns(self) -> Iterator[Turn]:
-        """Yield what is done after the beginning, in order; endless, where something is done every so often."""
+        """Yield the actions after the beginning, in order; endless if any of them repeats."""
         edges = {edge for one in self.episodes for edge in (one.start_s, one.start_s + one.length_s)}
         once = [Turn(edge, Act.SWITCH) for edge in edges if 0 < edge < math.inf]
         once += [Turn(at_s, Act.CLOSE, code) for code, at_s in self.closes]
@@ -146,7 +146,7 @@ class BadDay:
         yield from heapq.merge(sorted(once, key=_when), *endless, key=_when)
 
     def switch(self, faults: Faults, at_s: float, keys: Collection[str]) -> list[str]:
-        """Turn the switches as they are at a time; return what changed, as texts."""
+        """Set the switches for a time; return the changes as texts."""
         said = []
         for name in dict.fromkeys(one.switch for one in self.episodes):
             held = [one.value for one in self.episodes if one.switch == name and one.holds(at_s)]

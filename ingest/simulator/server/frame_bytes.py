@@ -1,8 +1,8 @@
-"""Wire: what the simulator puts into a frame. Pure; knows the protobuf schema, not the market.
+"""Encode the simulator's frames. Pure; knows the protobuf schema, not the market.
 
-A FeedResponse is put together from ready bytes of its map entries: one projection of a feed is
-serialised once and then shared by every client that asked for it, and the order of the entries is
-ours. (A protobuf map serialises in the order of its hash table, which is not the same everywhere.)
+A FeedResponse is joined from the ready bytes of its map entries: one projection of a feed is serialised
+once and shared by all clients that need it, and we control the order of the entries. (A protobuf map
+serialises in the order of its hash table, which differs between platforms.)
 """
 
 from __future__ import annotations
@@ -54,7 +54,7 @@ def market_info(current_ms: int, status: Mapping[str, int], auctions: Mapping[st
     status
         `MarketStatus` number of each segment.
     auctions
-        What is said of the closing auction of segments, in words.
+        Words about the closing auction of segments.
     """
     message = pb.FeedResponse(type=pb.market_info, currentTs=current_ms)
     for segment, value in status.items():
@@ -67,8 +67,7 @@ def market_info(current_ms: int, status: Mapping[str, int], auctions: Mapping[st
 def project(feed: pb.Feed, mode: Mode) -> pb.Feed:
     """Reduce a feed to what a mode carries (feed document, sections 2 and 3).
 
-    A feed that was recorded in a smaller mode than the one asked for is returned as it is: there is
-    nothing to add to it.
+    A feed recorded in a smaller mode than requested is returned unchanged: there is nothing to add.
     """
     kind = feed.WhichOneof("FeedUnion")
     if mode is Mode.LTPC:
@@ -104,7 +103,7 @@ def _first_level(full: pb.FullFeed) -> pb.FirstLevelWithGreeks:
         return pb.FirstLevelWithGreeks(ltpc=full.indexFF.ltpc)
     market = full.marketFF
     first = pb.FirstLevelWithGreeks(ltpc=market.ltpc, vtt=market.vtt, oi=market.oi, iv=market.iv)
-    # Sub-messages that the frame leaves out stay left out.
+    # Sub-messages missing from the frame stay missing.
     if market.marketLevel.bidAskQuote:
         first.firstDepth.CopyFrom(market.marketLevel.bidAskQuote[0])
     if market.HasField("optionGreeks"):

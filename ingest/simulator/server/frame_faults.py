@@ -1,6 +1,6 @@
-"""Spoil: what goes wrong between the market and one client, frame by frame. Pure.
+"""Apply faults to the frames of one client, one by one. Pure.
 
-Only live frames are spoilt: `market_info` and snapshots come as they should, by a clock that may be off.
+Only live frames are changed: `market_info` and snapshots arrive intact, with a clock that may be off.
 """
 
 from __future__ import annotations
@@ -12,12 +12,12 @@ from ingest.simulator.server.faults import Faults
 from ingest.simulator.server.frame_bytes import varint
 from ingest.simulator.server.odd_data import crowd, poisonous_update
 
-_LIVE = b"\x08\x01"  # how a frame begins whose first field, `type`, is live_feed
-_UNKNOWN = b"\xc2\x3e"  # tag of field 1000, bytes: a newer schema's, which every reader skips
-_CURRENT_TS = b"\x18"  # of two of them the last counts
+_LIVE = b"\x08\x01"  # start of a frame whose first field, `type`, is live_feed
+_UNKNOWN = b"\xc2\x3e"  # tag of field 1000, bytes: as of a newer schema, skipped by every reader
+_CURRENT_TS = b"\x18"  # if there are two, the last one counts
 TEXT = '{"status":"failed","method":"sub","error":"simulated"}'
 
-Message = tuple[bytes | str, int]  # what is sent, and how many updates it holds
+Message = tuple[bytes | str, int]  # what is sent, and its number of updates
 
 
 class Spoiler:
@@ -26,7 +26,7 @@ class Spoiler:
     Parameters
     ----------
     faults
-        The switches; they may be turned at any time.
+        The switches; they may change at any time.
     """
 
     def __init__(self, faults: Faults) -> None:
@@ -36,7 +36,7 @@ class Spoiler:
         self._held: Message | None = None
 
     def take(self, payload: bytes, updates: int) -> list[Message]:
-        """Return what is sent for a frame, in order."""
+        """Return what is sent in place of a frame, in order."""
         faults, live = self._faults, payload.startswith(_LIVE)
         if faults.clock_off_s:
             payload += _CURRENT_TS + varint(max(0, _current_ms(payload) + round(faults.clock_off_s * 1000)))

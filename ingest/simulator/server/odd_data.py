@@ -1,7 +1,7 @@
-"""Odd: what a vendor should not send and has been seen to, or could. Pure.
+"""Odd data that a vendor should not send, but has been seen to or could. Pure.
 
-Keys that are none, rows of the instrument list, `market_info` frames: each a kind of its own. A receiver loses
-such an item and nothing else.
+Invalid keys, rows of the instrument list, `market_info` frames, of several kinds each. A receiver loses such an
+item and nothing else.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from ingest.proto import upstox_feed_v3_pb2 as pb
 from ingest.simulator.server.frame_bytes import entry, feed_response
 from ingest.simulator.source import SEGMENTS
 
-# None of them is a key; the last is one that nobody has listed.
+# Invalid keys, except the last, which is valid but on no list.
 POISONOUS_KEYS = (
     "", " ", "NSE_FO", "NSE_FO|", "|53001", "NSE_FO|53001\0", "\0", "NSE_FO|1\n2", "NSE_FO|" + "9" * 9_000, "x" * 9_000,
     "NSE_FO|\u202e53001", "'; drop table ticks; --", "\ufffd", "NSE_FO|99999999",
@@ -27,7 +27,7 @@ _LONG = "x" * 9_000
 
 
 def poisonous_update(number: int) -> bytes:
-    """Encode an update whose key is none, ready to be put behind a frame."""
+    """Encode an update with an invalid key, to append to a frame."""
     feed = pb.Feed(requestMode=pb.full_d5)
     feed.fullFeed.marketFF.ltpc.ltp = 100.0
     return entry(POISONOUS_KEYS[number % len(POISONOUS_KEYS)], feed)
@@ -42,7 +42,7 @@ def crowd(current_ms: int) -> bytes:
 
 
 def odd_status(number: int, current_ms: int) -> bytes:
-    """Encode an odd `market_info` frame; the kinds come in turn."""
+    """Encode an odd `market_info` frame; the kinds rotate."""
     message = pb.FeedResponse(type=pb.market_info, currentTs=current_ms)
     info = message.marketInfo
     kinds = ("nothing", "closed", "stranger", "number", "long", "words", "past", "future")
@@ -70,7 +70,7 @@ def odd_status(number: int, current_ms: int) -> bytes:
 
 
 def odd_rows(number: int, seed: int) -> list[Any]:
-    """Return rows for a list of instruments that are odd, each in one thing; the kinds come in turn."""
+    """Return odd rows for an instrument list, each with one fault; the kinds rotate."""
     rng = random.Random(seed)
     kinds: list[Any] = [
         {"expiry": "29 DEC 26"}, {"expiry": 1e30}, {"expiry": -1}, {"lot_size": "nan"}, {"lot_size": math.nan},
@@ -97,5 +97,5 @@ def _odd_row(odd: Any, number: int) -> Any:
 
 
 def as_json(rows: list[Any]) -> bytes:
-    """Return rows as a document; what JSON has no word for goes as it is often written (NaN, Infinity)."""
+    """Return rows as JSON; values that JSON lacks are written as often seen (NaN, Infinity)."""
     return json.dumps(rows).encode()

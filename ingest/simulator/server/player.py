@@ -1,10 +1,10 @@
-"""Player: the one clock of the simulated market, and what each client is told when.
+"""The single clock of the simulated market, and what each client is sent when.
 
     waiting ── first subscription, settle time ──► playing ── last frame ──► ended
        ▲                                                                      │
-       └───────────── a subscription after every client had gone ◄────────────┘
+       └────────── a subscription after every client has left ◄───────────────┘
 
-Owns the order of frames. Must not know HTTP, sockets or where the frames come from.
+Owns the order of frames. Must not know HTTP, sockets or where frames come from.
 """
 
 from __future__ import annotations
@@ -25,15 +25,15 @@ from ingest.time_source import TimeSource
 
 logger = logging.getLogger(__name__)
 
-STATUS_EVERY_MS = 1_000  # of market time the status of the segments is looked at
-# A client that takes nothing for so long holds up everyone else at full speed: it is cut.
+STATUS_EVERY_MS = 1_000  # market time between two checks of the segment status
+# A client that takes nothing for this long would hold up all others at full speed: it is cut.
 CLIENT_STALL_S_MAX = 30.0
-# Frames that are late are sent without waiting; the loop must still get its turn to read requests.
+# Late frames are sent without waiting, but the loop must still get time to read requests.
 FRAMES_PER_TURN_MAX = 64
 
 
 class Phase(Enum):
-    """Where the play is."""
+    """State of the play."""
 
     WAITING = "waiting"
     PLAYING = "playing"
@@ -48,15 +48,15 @@ class Player:
     source
         The market.
     speed
-        Market seconds per second; `math.inf`: as fast as the slowest client takes it, nobody missing
-        anything, and paused while nobody is subscribed.
+        Market seconds per second; `math.inf`: as fast as the slowest client takes it, without loss,
+        and paused while nobody is subscribed.
     settle_s
-        Seconds between the first subscription and the first frame, so that a client's further
-        subscriptions and other clients find the market at its beginning.
+        Seconds between the first subscription and the first frame, so that further subscriptions
+        and other clients still see the market from its beginning.
     faults
-        Switches for what goes wrong.
+        Switches for faults.
     timepiece
-        Frames come at their own time by this clock, whatever the speed; None: one after the other from now on.
+        Clock by which frames are sent at their own time, whatever the speed; None: one after the other.
     """
 
     def __init__(
@@ -81,13 +81,13 @@ class Player:
         self._auctions: dict[str, str] = {}
 
     def join(self, connection: Connection) -> None:
-        """Welcome a client: `market_info` comes before anything else."""
+        """Add a client: it gets `market_info` before anything else."""
         connection.put(market_info(self.now_ms, self._status, self._auctions))
         self.connections.append(connection)
         self._deserted.clear()
 
     def leave(self, connection: Connection) -> None:
-        """Forget a client that has gone."""
+        """Remove a client that has left."""
         self.connections.remove(connection)
         connection.close()
         if not self.connections:
@@ -95,7 +95,7 @@ class Player:
         self._note_subscriptions()
 
     def handle(self, connection: Connection, request: Request) -> None:
-        """Act on a subscription request, at once and as a whole."""
+        """Handle a subscription request, at once and completely."""
         known = [key for key in request.keys if key in self._keys]
         if request.method == "unsub":
             connection.unsubscribe(known)
@@ -108,32 +108,32 @@ class Player:
 
     @property
     def now_ms(self) -> int:
-        """The market's time, epoch milliseconds: the last frame's where no clock is given."""
+        """Return the market's time, epoch milliseconds; without a clock, the time of the last frame."""
         return self.timepiece.now_us() // 1000 if self.timepiece else self.current_ms
 
     def say_auction(self, segment: str, word: str) -> None:
-        """Say what the closing auction of a segment does, as `casMarketStatus`."""
+        """Send the state of a segment's closing auction, as `casMarketStatus`."""
         self._auctions[segment] = word
         self.say_status()
 
     def say(self, payload: bytes) -> None:
-        """Send a frame to every client, whatever it says."""
+        """Send any frame to every client."""
         for connection in self.connections:
             connection.put(payload)
 
     def say_status(self) -> None:
-        """Say again what the segments are."""
+        """Send the segment status again."""
         self._change_status(self._status)
 
     def last_trade(self, key: str) -> pb.LTPC | None:
-        """Return the last trade of a key, as its snapshot would show it now; None: the market has no such key."""
+        """Return the last trade of a key, as in its snapshot now; None: the market has no such key."""
         feed = self._latest.get(key)
         if feed is None and key in self._first:
             feed = self._first[key].feeds[key]
         return None if feed is None else project(feed, Mode.LTPC).ltpc
 
     async def run(self) -> None:
-        """Play for ever: wait for a client, play to the end, begin again for new clients."""
+        """Play for ever: wait for a client, play to the end, start again for new clients."""
         while True:
             await self._subscribed.wait()
             await asyncio.sleep(self.settle_s)
@@ -181,7 +181,7 @@ class Player:
         parts = FrameParts(frame, frozenset(first), self.faults.mute)
         self._latest.update(frame.feeds)
         for connection in self.connections:
-            if connection.is_full:  # the market does not wait: it is the client that goes
+            if connection.is_full:  # the market does not wait: the client is dropped
                 logger.warning("client cut waiting_bytes_max=%d", OUTBOX_BYTES_MAX)
                 connection.socket.abort()
                 connection.close()
@@ -189,7 +189,7 @@ class Player:
                 connection.offer(parts)
 
     def _send_snapshot(self, connection: Connection, keys: list[str]) -> None:
-        """Send what is known of keys now, or their first updates where they are still to come."""
+        """Send the current state of keys, or their first updates if those are still to come."""
         now: dict[str, pb.Feed] = {}
         to_come: dict[int, list[str]] = {}
         for key in keys:
@@ -210,7 +210,7 @@ class Player:
         self.say(market_info(self.current_ms, status, self._auctions))
 
     async def _wait_for_clients(self) -> None:
-        """Wait until somebody listens and nobody is behind."""
+        """Wait until somebody is subscribed and nobody is behind."""
         while True:
             behind = [connection for connection in self.connections if connection.is_behind]
             if behind:
@@ -221,7 +221,7 @@ class Player:
                 return
 
     async def _wait_until_sent(self, connections: list[Connection], *, but_part: float) -> None:
-        """Wait for clients to be sent what waits for them; cut those that take nothing."""
+        """Wait until clients have been sent their outbox; cut those that take nothing."""
         for connection in connections:
             try:
                 async with asyncio.timeout(CLIENT_STALL_S_MAX):

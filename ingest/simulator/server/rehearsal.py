@@ -1,4 +1,4 @@
-"""Rehearsal: a bad day that comes over a simulator by the clock. Owns the time; what is done is the simulator's."""
+"""Run a bad day on a simulator, by the clock. Owns the timing; the simulator does the actions."""
 
 from __future__ import annotations
 
@@ -11,16 +11,16 @@ from ingest.simulator.server.odd_data import odd_status
 
 
 class Rehearsal:
-    """Turn a simulator's faults as a plan says.
+    """Change a simulator's faults according to a plan.
 
     Parameters
     ----------
     day
-        The plan. What holds from the beginning holds at once.
+        The plan. Faults from second 0 apply at once.
     simulator
-        That to which it happens.
+        The simulator to change.
     say
-        Is told what happens, a line each.
+        Called with each event, as a line of text.
     """
 
     def __init__(self, day: BadDay, simulator: Simulator, say: Callable[[str], None]) -> None:
@@ -29,7 +29,7 @@ class Rehearsal:
         self._switch(0.0)
 
     async def run(self) -> None:
-        """Wait for the first client; then do what is due. Ends only by being cancelled."""
+        """Wait for the first client, then act when due. Ends only by cancellation."""
         await self._simulator.called.wait()
         loop = asyncio.get_running_loop()
         began = loop.time()

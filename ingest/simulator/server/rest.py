@@ -1,7 +1,7 @@
-"""REST: the vendor's minute bars, over HTTP, with the truth of the market that is played.
+"""The vendor's minute bars over HTTP, with the truth of the market being played.
 
-Owns the endpoints of candles and quotes, their delay and their limits. Intraday candles come later
-than the feed's, as the vendor's do; when the play has ended they are all there.
+Owns the endpoints of candles and quotes, their delay and their limits. Intraday candles appear later
+than the feed's, like the vendor's; once the play has ended they are all available.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ INDIA = timezone(timedelta(hours=5, minutes=30))
 
 
 class Rest:
-    """The endpoints, for a market and its player."""
+    """The endpoints for a market and its player."""
 
     def __init__(self, source: Source, player: Player, faults: Faults) -> None:
         self.source, self.player, self.faults = source, player, faults
@@ -39,7 +39,7 @@ class Rest:
         self._times: deque[float] = deque(maxlen=LIMITS[-1][0])
 
     def answer(self, request: web.Request) -> dict[str, Any] | int:
-        """Answer a request, or return the status that it is refused with."""
+        """Answer a request, or return the status to refuse it with."""
         if refusal := self._refusal():
             return refusal
         if request.path in {QUOTES_PATH, PRICES_PATH}:
@@ -62,13 +62,13 @@ class Rest:
         return None
 
     def _intraday(self, key: str) -> dict[str, Any]:
-        """Answer with the candles of the market's day, as far as they are published."""
+        """Answer with the candles of the market's day that are published by now."""
         playing = self.player.phase is Phase.PLAYING
         known_ms = self.player.current_ms - CANDLE_LAG_MS if playing else math.inf  # of the last play
         return _candles(bar for bar in self._bars(key) if bar.minute_ms + MINUTE_MS <= known_ms)
 
     def _historical(self, key: str, days: Mapping[str, str]) -> dict[str, Any] | int:
-        """Answer with the candles of past days; the market's own is one of them for who asks by its date."""
+        """Answer with the candles of past days; the market's own day is available by its date."""
         try:
             first, last = date.fromisoformat(days["first"]), date.fromisoformat(days["last"])
         except ValueError:
@@ -76,7 +76,7 @@ class Rest:
         return _candles(bar for bar in self._bars(key) if first <= _start(bar).date() <= last)
 
     def _prices(self, keys: list[str]) -> dict[str, Any]:
-        """Answer with the last price of each key, as the feed would show it now."""
+        """Answer with the last price of each key, as in the feed now."""
         found = {
             key.replace("|", ":"): {"last_price": trade.ltp, "instrument_token": key, "ltq": trade.ltq, "cp": trade.cp}
             for key in keys
@@ -105,6 +105,6 @@ def _start(bar: MinuteBar) -> datetime:
 
 
 def _candles(bars: Iterable[MinuteBar]) -> dict[str, Any]:
-    """Make the vendor's answer: newest first, the start of the minute in India's time, no open interest."""
+    """Build the vendor's answer: newest first, start of the minute in Indian time, no open interest."""
     rows = [[_start(bar).isoformat(), *bar[2:6], bar.volume, 0] for bar in bars]
     return {"status": "success", "data": {"candles": rows[::-1]}}
