@@ -119,8 +119,8 @@ def filled(database_to_read: Database, tmp_path_factory: pytest.TempPathFactory)
     folder = tmp_path_factory.mktemp("documents")
     home = folder / "home"
     with Market(folder / "market", "--generate", "--instruments", "20", "--rate", "200", "--speed", "max") as market:
-        with Ingester(home, market, database_to_read.url) as ingester:
-            wait_until(lambda: rows(database_to_read, "select from ticks offset 20000 limit 1"))
+        with Ingester(home, market, database_to_read.url, TICKLINE_UNIVERSE="INFY,NIFTY FUT") as ingester:
+            wait_until(lambda: rows(database_to_read, "select from ticks offset 3000 limit 1"))
             ingester.stop()
         (day,) = re.findall(r"session of (\S+):", market.text())
         own = {
