@@ -56,7 +56,7 @@ def show_on(line: Callable[[str], None], consumer: Consumer) -> None:
 
 def print_unnamed(database: Database, consumers: Iterable[Consumer]) -> None:
     """Print how many instruments of some streams no list has named, and what to do; nothing if all have a name."""
-    ids = {id_ for consumer in consumers for id_ in consumer.naming.met}
+    ids = {id_ for consumer in consumers for id_ in consumer.state.naming.met}
     try:
         with database.connect(autocommit=True) as connection:
             count, key = unnamed(connection, ids)

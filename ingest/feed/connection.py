@@ -70,7 +70,7 @@ class FeedConnection:
     name
         For log lines, if there are several connections.
     pause_s
-        Returns for how many seconds a closed market will send nothing; 0: data may come.
+        Returns for how many seconds a closed market will send nothing for some keys; 0: data may come.
     timepiece
         The time source.
     socket, pair
@@ -82,7 +82,7 @@ class FeedConnection:
     spool: WriteQueue
     keys: Mapping[str, str]
     name: str = "1"
-    pause_s: Callable[[], float] = lambda: 0.0
+    pause_s: Callable[[Iterable[str]], float] = lambda keys: 0.0
     timepiece: TimeSource = field(default_factory=TimeSource)
     socket: int = 0
     pair: str = ""
@@ -301,7 +301,7 @@ class FeedConnection:
             socket.transport.abort()
 
     async def _wait(self) -> Event:
-        if self.pause_s():
+        if self.pause_s(self.keys):
             return Event.CLOSED
         config, life = self.settings, self.life
         wait_s = life.wait_s(self.rng, first_s=config.backoff_first_s, max_s=config.backoff_max_s)
@@ -316,7 +316,7 @@ class FeedConnection:
         return Event.DUE
 
     async def _await_market(self) -> Event:
-        pause_s = self.pause_s()
+        pause_s = self.pause_s(self.keys)
         log.info("market closed, feed left alone name=%s in_s=%.0f error=%s", self.name, pause_s, self.error.text)
         await self.timepiece.sleep(pause_s)
         return Event.DUE

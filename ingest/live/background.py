@@ -45,7 +45,7 @@ async def backfill_along(
     tender = BackfillScheduler(Backfill(lines[0].feed.api, url))
     while settings.backfill_s:
         await asyncio.sleep(settings.backfill_s)
-        last_ms = max(line.consumer.listening.last_ms for line in lines)
+        last_ms = max(line.consumer.state.listening.last_ms for line in lines)
         if not last_ms or writer.is_away:
             continue
         try:

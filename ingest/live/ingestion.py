@@ -90,6 +90,8 @@ class Ingestion:
         self._symbols: tuple[list[Names], dict[str, str]] = [], {}  # spelling -> key, and of which names
         for handler in handlers:
             self.add_handler(handler)
+        for line in self.lines:
+            line.consumer.listen(partial(self._hand_over, line))
 
     def follow(self, universe: Mapping[str, str]) -> None:
         """Want what the settings' universe is now, beside what was said by hand.
@@ -145,7 +147,7 @@ class Ingestion:
     def ask_names_again(self) -> None:
         """Have the database say again what each key means: a list of instruments was loaded."""
         for line in self.lines:
-            line.consumer.naming.ask_again()
+            line.consumer.state.naming.ask_again()
 
     def retry(self) -> list[str]:
         """Ask once more, now, for each key that the feed has not answered; return them."""
@@ -173,8 +175,6 @@ class Ingestion:
     def add_handler(self, handler: Handler) -> None:
         """Call one more handler with each tick from now on."""
         self.handlers.append(handler)
-        for line in self.lines:
-            line.consumer.on_rows = lambda rows, line=line: self._hand_over(line, rows)
 
     def remove_handler(self, handler: Handler) -> None:
         """Call a handler with what waits in its queue, and no more."""
@@ -191,6 +191,8 @@ class Ingestion:
         return next((line for line in self.lines if key in line.feed.keys), None)
 
     def _hand_over(self, line: Stream, rows: Floats) -> None:
+        if not self.handlers:
+            return
         names = self._names_of(line)
         copied = rows.copy()  # the buffer is used again
         for handler in self.handlers:
@@ -198,7 +200,7 @@ class Ingestion:
 
     def _names_of(self, line: Stream) -> Names:
         """Return what the instruments of a line are called; the same object until one is called otherwise."""
-        states, naming = line.consumer.normaliser.states, line.consumer.naming
+        states, naming = line.consumer.state.normaliser.states, line.consumer.state.naming
         said_by = states.version, naming, naming.answers
         known = self._names.get(line.stream)
         if known is None or known[0] != said_by:

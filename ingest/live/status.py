@@ -171,7 +171,7 @@ def _connection(service: Ingestion, line: Stream, feed: FeedConnection) -> dict[
             "text_frames": feed.stats.text_frames,
         },
         "ticks": line.consumer.account.ticks,
-        "could_go_on_alone": line.consumer.normaliser.pair.could_go_on(feed.socket) if feed.pair else None,
+        "could_go_on_alone": line.consumer.state.normaliser.pair.could_go_on(feed.socket) if feed.pair else None,
         "rejected": line.consumer.account.rejected,
         "duplicates": line.consumer.account.duplicates,
         "quarantined": line.consumer.account.quarantined,
@@ -190,7 +190,7 @@ def _segments(service: Ingestion, at: datetime | None) -> Mapping[str, str]:
 
 
 def _latest(line: Stream, key: str) -> dict[str, Any] | None:
-    states = line.consumer.normaliser.states
+    states = line.consumer.state.normaliser.states
     place = states.place(key)
     if place is None or not states.references["ltt_ms"][place]:
         return None

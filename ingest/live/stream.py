@@ -20,7 +20,8 @@ from pathlib import Path
 
 from ingest.errors import JournalError, StoreError
 from ingest.feed.connection import FeedConnection
-from ingest.feed.key_states import KeyState
+from ingest.feed.key_states import KeyState, KeyStates, Patience
+from ingest.feed.market_now import MarketNow
 from ingest.journal.folder import recover, segments_of
 from ingest.journal.housekeeping import tidy
 from ingest.journal.reader import JournalReader
@@ -61,10 +62,21 @@ class Stream:
     first_seq: int  # of what this process records
 
     @classmethod
-    async def open(cls, stream: str, settings: Settings, writer: RetryingWriter, api: UpstoxApi) -> Stream:
+    async def open(
+        cls, stream: str, settings: Settings, writer: RetryingWriter, api: UpstoxApi, market: MarketNow
+    ) -> Stream:
         """Open a line where its journal and the ledger ended; it has no keys yet.
 
         While the database is away the line records all the same; `consume` begins when the ledger can be read.
+
+        Parameters
+        ----------
+        stream
+            Name of its journal and of its rows in the ledger.
+        settings
+            How to behave.
+        writer, api, market
+            Shared by all lines.
 
         Raises
         ------
@@ -79,13 +91,24 @@ class Stream:
         first_seq = max(next_seq, resume.last_seq + 1) if resume else _unused_seq(next_seq, is_empty=is_empty)
         journal = _journal(settings, folder, first_seq)
         reader = JournalReader(journal.segments, follow=True)
-        consumer = Consumer(JournalSource(reader), writer, stream, limits_of(settings))
-        spool = WriteQueue(journal, consumer.arrived.set, settings.journal_retry_s)
-        if resume is None:
-            spool.after_seq = next_seq - 1
+        consumer = Consumer(JournalSource(reader), writer, stream, limits_of(settings), on_status=market.hear)
+        after_seq = next_seq - 1 if resume is None else None
+        spool = WriteQueue(journal, consumer.arrived.set, settings.journal_retry_s, after_seq=after_seq)
+        patience = Patience(confirm_s=settings.confirm_s, silent_s=settings.key_silent_s)
         pair = uuid.uuid4().hex if settings.standby else ""
         feeds = tuple(
-            FeedConnection(api, settings, spool, {}, name, timepiece=api.timepiece, socket=socket, pair=pair)
+            FeedConnection(
+                api,
+                settings,
+                spool,
+                {},
+                name,
+                pause_s=market.pause_s,
+                timepiece=api.timepiece,
+                socket=socket,
+                pair=pair,
+                states=KeyStates(patience),
+            )
             for socket, name in enumerate([stream, f"{stream} standby"] if pair else [stream])
         )
         line = cls(stream, feeds, reader, consumer, settings, first_seq)

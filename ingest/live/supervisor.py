@@ -24,6 +24,7 @@ from typing import Any
 from ingest.database.questions import Questions
 from ingest.errors import StoreError, first_error
 from ingest.feed.connection import FeedConnection
+from ingest.feed.market_now import MarketNow
 from ingest.journal.folder import JournalLock, is_stream
 from ingest.journal.reader import JournalReader
 from ingest.live.background import backfill_along, follow_along, refresh_along
@@ -129,10 +130,15 @@ async def start(
             async with UpstoxApi(settings, timepiece) as api:
                 streams = _streams(settings, account)
                 asyncio.get_running_loop().set_default_executor(_Threads(THREADS + THREADS_PER_LINE * len(streams)))
-                lines = [await Stream.open(stream, settings, patient, api) for stream in streams]
                 stored = load_calendar(settings.home, settings.api_url)
+                market = MarketNow(
+                    lambda: keeper.calendar if keeper else stored,
+                    api.timepiece,
+                    closed_retry_s=settings.closed_retry_s,
+                )
+                lines = [await Stream.open(stream, settings, patient, api, market) for stream in streams]
                 handlers, errors = map(load_handler, settings.handlers), keeper.errors if keeper else None
-                watch = Watchdog(lines, settings, lambda: keeper.calendar if keeper else stored, api.timepiece)
+                watch = Watchdog(lines, settings, market)
                 questions = Questions(url, lambda: patient.is_away)
                 service = Ingestion(lines, account, watch, patient, handlers, questions=questions, errors=errors)
                 service.follow(wanted)
@@ -210,7 +216,7 @@ async def _run(
                 async with asyncio.timeout_at(deadline):
                     await asyncio.to_thread(refresh_touched, url)
             except TimeoutError:
-                patient.given_up = True
+                patient.give_up()
                 log.warning(
                     "bars not refreshed in time stop_s=%g: the next start does it, or `tickline db refresh`",
                     settings.stop_s,

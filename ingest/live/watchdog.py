@@ -14,29 +14,26 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 
 import numpy as np
 
 from ingest.feed.connection import FeedConnection
 from ingest.feed.frame_rate import FrameRate, Verdict
-from ingest.feed.key_states import Patience
 from ingest.feed.lifecycle import State
+from ingest.feed.market_now import MarketNow, segments_of
 from ingest.feed.usual_rate import Usual, UsualRates
 from ingest.feed.usual_rate_file import load_habits, store_habits
 from ingest.live.stream import Stream
-from ingest.market.calendar import Calendar, SegmentState
-from ingest.market.segment_states import SegmentStates
 from ingest.model.ticks import Integers
+from ingest.pipeline.breaks import BreakDetector
 from ingest.settings import Settings
-from ingest.time_source import TimeSource
 
 log = logging.getLogger(__name__)
 
 LOOK_S = 1.0
-LEAD = timedelta(minutes=5)  # before a market speaks we are connected again
 NAMED_MAX = 10  # keys in one log line
 LAG_BYTES_MAX = 2**20  # a consumer that is further behind does not know what has just come
 
@@ -74,21 +71,17 @@ class Watchdog:
     Parameters
     ----------
     lines
-        The connections; each is told here when a closed market lets it alone.
+        The connections.
     settings
-        How patient to be.
-    calendar
-        Returns the sessions as they are known now.
-    timepiece
-        What time it is.
+        Where the habits of connections are stored.
+    market
+        What the market does now.
     """
 
-    def __init__(
-        self, lines: Sequence[Stream], settings: Settings, calendar: Callable[[], Calendar], timepiece: TimeSource
-    ) -> None:
-        self.timepiece = timepiece
-        self.segments = SegmentStates(calendar())
-        self._calendar = calendar
+    def __init__(self, lines: Sequence[Stream], settings: Settings, market: MarketNow) -> None:
+        self.timepiece = market.timepiece
+        self.segments = market.segments
+        self._market = market
         self.alarms = {feed.name: Alarms() for line in lines for feed in line.feeds}
         self._settings = settings
         self._lines = tuple(lines)
@@ -97,12 +90,6 @@ class Watchdog:
         habits = load_habits(settings)
         self._habits = {feed.name: habits.get(feed.name, UsualRates()) for _, feed in self._feeds}
         self._learnt = False  # since the habits were stored last
-        self._ahead_ms: int | None = None  # of our clock, is the feed's; None: not heard yet
-        for line in lines:
-            for feed in line.feeds:
-                feed.pause_s = lambda line=line: self.pause_s(line)  # type: ignore[misc]
-                feed.states.patience = Patience(confirm_s=settings.confirm_s, silent_s=settings.key_silent_s)
-            line.consumer.on_status = self._hear
 
     async def run(self) -> None:
         """Look once a second, until cancelled."""
@@ -115,9 +102,7 @@ class Watchdog:
 
     def market_time(self) -> datetime | None:
         """Return the feed's time now; None before it has been heard."""
-        if self._ahead_ms is None:
-            return None
-        return datetime.fromtimestamp(self.timepiece.now_us() / 1e6 + self._ahead_ms / 1e3, UTC)
+        return self._market.time()
 
     def rate(self, feed: FeedConnection) -> float:
         """Return the frames a second of a connection."""
@@ -134,24 +119,13 @@ class Watchdog:
 
     def is_open(self, line: Stream) -> bool:
         """Whether a segment of a line trades now, as far as is known."""
-        at = self.market_time()
-        return at is not None and any(
-            self.segments.state(segment, at) is SegmentState.OPEN for segment in self._segments_of(line)
-        )
-
-    def pause_s(self, line: Stream) -> float:
-        """Return how long a closed market lets a line alone, seconds; 0: data may come."""
-        segments, at = self._segments_of(line), self.market_time()
-        if at is None or self.segments.may_speak(segments, at):
-            return 0.0
-        speaks = self.segments.speaks_next(segments, at)
-        left_s = (speaks - LEAD - at).total_seconds() if speaks else float("inf")
-        return min(max(left_s, 0.0), self._settings.closed_retry_s)
+        return bool(self._market.open_of(self._segments_of(line)))
 
     def look(self, now_s: float) -> None:
         """Look at every line."""
-        self._note_time()
-        self.segments.calendar = self._calendar()
+        heard = [line.consumer.state.listening for line in self._lines if any(feed.stats.frames for feed in line.feeds)]
+        newest = max(heard, key=lambda listening: listening.received_ms, default=BreakDetector())
+        self._market.look(newest.last_ms, newest.received_ms)
         for line, feed in self._feeds:
             looked = self._looked[feed.name]
             if feed.stats.connections != looked.connection:
@@ -215,12 +189,7 @@ class Watchdog:
         if not line.consumer.knows_ledger or line.reader.backlog_bytes() > LAG_BYTES_MAX:
             return
         states.updated(self._heard_keys(line, feed), now_s)
-        at = self.market_time()
-        open_ = {
-            segment
-            for segment in self._segments_of(line)
-            if at is not None and self.segments.state(segment, at) is SegmentState.OPEN
-        }
+        open_ = self._market.open_of(self._segments_of(line))
         found = states.check(now_s, lambda key: key.partition("|")[0] in open_)
         alarms.failed += len(found.failed)
         alarms.silent += len(found.silent)
@@ -235,26 +204,16 @@ class Watchdog:
     def _heard_keys(self, line: Stream, feed: FeedConnection) -> list[str]:
         """Return the keys of which updates have come on this connection since the last look."""
         looked = self._looked[feed.name]
-        heard_us = line.consumer.normaliser.states.heard_us[:, feed.socket]
+        heard_us = line.consumer.state.normaliser.states.heard_us[:, feed.socket]
         before = np.zeros(len(heard_us), np.int64)
         before[: len(looked.heard_us)] = looked.heard_us[: len(heard_us)]
         looked.heard_us = heard_us.copy()
         fresh = np.flatnonzero((heard_us > before) & (heard_us >= feed.stats.connected_us))
-        keys = line.consumer.normaliser.states.keys
+        keys = line.consumer.state.normaliser.states.keys
         return [keys[place] for place in fresh.tolist()]
 
     def _segments_of(self, line: Stream) -> frozenset[str]:
         looked, keys = self._looked[line.feed.name], line.feed.keys
         if keys is not looked.keys:  # `change` makes a new one
-            looked.keys, looked.segments = keys, frozenset(key.partition("|")[0] for key in keys)
+            looked.keys, looked.segments = keys, segments_of(keys)
         return looked.segments
-
-    def _note_time(self) -> None:
-        heard = [line.consumer.listening for line in self._lines if any(feed.stats.frames for feed in line.feeds)]
-        if heard and (newest := max(heard, key=lambda listening: listening.received_ms)).last_ms:
-            self._ahead_ms = newest.last_ms - newest.received_ms
-
-    def _hear(self, status: Mapping[str, int], at_ms: int) -> None:
-        at = datetime.fromtimestamp(at_ms / 1000, UTC)
-        for segment in self.segments.hear(status, at):
-            log.debug("segment %s is %s", segment, self.segments.state(segment, at).value)

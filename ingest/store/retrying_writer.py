@@ -160,9 +160,13 @@ class RetryingWriter:
         """Store the state at a committed position; see `Writer.checkpoint`."""
         self._insist(lambda: self.writer.checkpoint(stream, position, state))
 
+    def give_up(self) -> None:
+        """Note that the database is not waited for any longer."""
+        self.given_up = True
+
     def abandon(self) -> None:
         """End what is being tried, from another thread: it raises `Abandoned`."""
-        self.given_up = True
+        self.give_up()
         self._abandoned.set()
         self.writer.abort()
 

@@ -150,7 +150,7 @@ def test_key_that_is_reused_after_expiry_is_the_new_contract_from_its_first_day_
     made = [("NIFTY FUT 30 DEC 25", [900, 950, 990]), ("SBIN FUT 27 JAN 26", [40, 70, 75])]
     assert ticks(conn) == made
     check(conn, stream)
-    assert len(consumer.naming.met) == 3 and len(consumer.normaliser.states.keys) == 2
+    assert len(consumer.state.naming.met) == 3 and len(consumer.state.normaliser.states.keys) == 2
     # A share that goes on trades its first 40 of the day as well.
     assert conn.execute("select sum(volume) from ticks").fetchone() == (2 * (90 + 35) + 40,)
     asyncio.run(replay(settings(), database.url, segments_of(stream.folder)))
@@ -176,7 +176,7 @@ def test_list_that_is_loaded_meanwhile_names_the_ticks_behind_it(
     def listed(consumer: Consumer | None) -> None:
         load(conn, TUESDAY, ("SBIN FUT 27 JAN 26", date(2026, 1, 27)))
         if consumer is not None:
-            consumer.naming.ask_again()
+            consumer.state.naming.ask_again()
         for vtt in (960, 975):
             stream.send(TUESDAY, vtt)
 

@@ -226,7 +226,7 @@ def test_latest_tick_is_had_by_key_without_a_walk_over_the_others(database: Data
             await until(lambda: len(latest_ticks(run.service)["latest_ticks"]) > 40)
             (one, two), service = sorted(latest_ticks(run.service)["latest_ticks"])[:2], run.service
             line = service.lines[0]
-            feed, states = line.feed, line.consumer.normaliser.states
+            feed, states = line.feed, line.consumer.state.normaliser.states
             whole = feed.keys, service.keys, states._places
             feed.keys, service.keys, states._places = map(LookupsOnly, whole)
             tick = latest_tick(service, one)

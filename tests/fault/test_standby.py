@@ -72,7 +72,7 @@ async def played(database: Database, home: Path, *, standby: bool, minutes: int,
 
         def heard_ms() -> int:
             """Where the slower one is: one that has just come anew does not speak for the other yet."""
-            return min(consumer.normaliser.pair._newest_ms) if standby else consumer.listening.last_ms
+            return min(consumer.state.normaliser.pair._newest_ms) if standby else consumer.state.listening.last_ms
 
         await until(lambda: heard_ms() >= simulator.player.current_ms)
         await run.end()
@@ -82,7 +82,7 @@ async def played(database: Database, home: Path, *, standby: bool, minutes: int,
 def missed_by_nobody(run: Running) -> list[FeedConnection]:
     """The connections that may die without a gap: the other has spoken of all that they have."""
     line = run.service.lines[0]
-    pair = line.consumer.normaliser.pair
+    pair = line.consumer.state.normaliser.pair
     if len(pair._said) < 60 or not all(feed.life.state is State.LIVE for feed in line.feeds):
         return []
     return [

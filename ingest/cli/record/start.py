@@ -80,7 +80,7 @@ def _report(running: Run, config: Settings) -> None:
         click.echo(f"received {frames:,} frames, {size:,} bytes, {made} connection(s)")
         name = f"collector {config.collector} stream {line.stream}"
         if line.consumer.knows_ledger:
-            print_account(name, line.consumer.account, line.consumer.normaliser.counts)
+            print_account(name, line.consumer.account, line.consumer.state.normaliser.counts)
         else:
             click.echo(
                 f"{name}: {line.unwritten_records:,} records are in the journal and not in the database, which was "

@@ -100,7 +100,7 @@ def _report(running: Run, database: Database, elapsed_s: float) -> None:
         write(found.tail(BARS_SHOWN), "table", None)
     account = running.consumer.account
     click.echo(f"\nreceived {running.feed.stats.frames:,} frames, {running.feed.stats.bytes / 1e6:,.1f} MB")
-    print_account("committed", account, running.consumer.normaliser.counts)
+    print_account("committed", account, running.consumer.state.normaliser.counts)
     click.echo(f"all of it in {elapsed_s:.1f} s")
     click.echo(
         "\nNext: tickline demo --keep, then\n"

@@ -1,0 +1,195 @@
+"""Stream state: what is known of one stream between its records, and how the next record changes it.
+
+Owns the parts that judge a stream together (normaliser, break detector, stray filter, names, opens of sessions, the
+last seq, the checksum) and their form in a checkpoint. Must not know when a batch is committed, nor on which task.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import Any
+
+import google_crc32c
+import numpy as np
+
+from ingest.market.session_opens import Opens, SessionOpen
+from ingest.model.findings import Break
+from ingest.model.records import Record, RecordKind
+from ingest.model.ticks import TICK_COLUMN_NAMES, Floats, InstrumentRef
+from ingest.normalise.normaliser import Normaliser
+from ingest.normalise.standby import LostKeys
+from ingest.pipeline.breaks import SILENT, SKIPPED, STOPPED, BreakDetector
+from ingest.pipeline.decoded_records import INTERRUPTING, DecodedRecords
+from ingest.pipeline.naming import Naming
+from ingest.pipeline.stray_frames import StrayFilter
+from ingest.store.batch import Batch, QuarantinedFrame, Resume, rejected_ticks
+from ingest.store.retrying_writer import RetryingWriter
+
+log = logging.getLogger(__name__)
+
+OnStatus = Callable[[Mapping[str, int], int], None]  # segment -> `MarketStatus`, and the time of its frame, epoch ms
+
+
+@dataclass(slots=True)
+class StreamState:
+    """The state of one stream after the records that were taken.
+
+    Parameters
+    ----------
+    naming
+        Which instrument each key means.
+    on_status
+        Called with what a `market_info` frame says.
+    """
+
+    naming: Naming
+    on_status: OnStatus
+    normaliser: Normaliser = field(default_factory=Normaliser)
+    listening: BreakDetector = field(default_factory=BreakDetector)
+    opens: Opens = field(default_factory=Opens)
+    strays: StrayFilter = field(default_factory=StrayFilter)
+    read_seq: int = 0  # of the last record that was read
+    _taken_seq: int = 0  # of the last record that this state knows
+    _crc: int = 0  # of the payloads of all committed records
+    _found_opens: list[SessionOpen] = field(default_factory=list)  # not in a batch yet
+
+    @classmethod
+    def load(cls, resume: Resume, writer: RetryingWriter, *, unknown_keys_max: int, on_status: OnStatus) -> StreamState:
+        """Return the state of a checkpoint, or that of a stream that begins; see `Naming` for the parameters."""
+        state: dict[str, Any] = json.loads(resume.state) if resume.state else {"seq": 0, "listening": {}}
+        listening = BreakDetector(**state["listening"])
+        day = state.get("day", -1)  # an earlier version did not remember it
+        return cls(
+            Naming(writer, unknown_keys_max=unknown_keys_max, day=day, resumed=bool(resume.state)),
+            on_status,
+            Normaliser.load(state["normaliser"].encode()) if resume.state else Normaliser(),
+            listening,
+            Opens(state.get("opens")),
+            StrayFilter((listening.last_ms, listening.received_ms) if listening.last_ms else None),
+            read_seq=state["seq"],
+            _taken_seq=state["seq"],
+            _crc=int(resume.digest, 16) if resume.digest else 0,
+        )
+
+    def dump(self) -> bytes:
+        """Serialise it for the checkpoint."""
+        state = {
+            "seq": self._taken_seq,
+            "listening": self.listening.dump(),
+            "opens": self.opens.dump(),
+            "day": self.naming.day,
+            "normaliser": self.normaliser.dump().decode(),
+        }
+        return json.dumps(state).encode()
+
+    def recall(self, instruments: Sequence[InstrumentRef], rows: Floats) -> None:
+        """Take up the last tick of each instrument out of records that the journal has lost; see `Ledger.recall`."""
+        self.normaliser.states.recall(instruments, rows)
+        newest = [np.nanmax(rows[:, TICK_COLUMN_NAMES.index(name)], initial=0) for name in ("ts", "received_at", "ltt")]
+        self.listening.recall(*(int(us // 1000) for us in newest))
+
+    def learn(self, read: DecodedRecords, start: int, stop: int) -> None:
+        """Replay committed records to rebuild the state; write nothing."""
+        self._apply(read, start, stop)
+        self._forget_findings()
+
+    def take(self, batch: Batch, read: DecodedRecords, start: int, stop: int) -> None:
+        """Add a stretch of records to a batch: its rows, its findings, and how far it goes."""
+        breaks, rows = self._apply(read, start, stop)
+        batch.breaks += breaks
+        batch.rows.extend(rows)
+        batch.rows.encode()
+        records = read.records[start:stop]
+        for record in records:
+            self._crc = google_crc32c.extend(self._crc, record.payload)
+        batch.offset_end, batch.last_seq = records[-1].end_offset, records[-1].seq
+        batch.digest = f"{self._crc:08x}"
+        batch.frames += sum(record.kind == RecordKind.FRAME for record in records)
+        for index, error in sorted(read.frames.errors.items()):
+            record = read.records[index]
+            if start <= index < stop and record.kind == RecordKind.FRAME:
+                log.warning("frame quarantined seq=%d reason=%s", record.seq, error)
+                batch.quarantined.append(
+                    QuarantinedFrame(record.seq, record.end_offset, record.received_us, str(error), record.payload)
+                )
+        batch.rejected += rejected_ticks(self.normaliser.rejected, records)
+        batch.duplicates += self.normaliser.duplicates
+        batch.gaps += self.normaliser.gaps
+        batch.unheard += self.normaliser.unheard
+        batch.official += self.normaliser.official
+        batch.opens += self._found_opens
+        self._forget_findings()
+
+    def _forget_findings(self) -> None:
+        self._found_opens.clear()
+        self.normaliser.forget_findings()
+
+    def _apply(self, read: DecodedRecords, start: int, stop: int) -> tuple[list[Break], Floats]:
+        """Take a stretch of records: an event, if it begins with one, then the frames.
+
+        Returns
+        -------
+        tuple
+            The breaks before it, and its rows.
+        """
+        records = read.records[start:stop]
+        self._taken_seq = records[-1].seq
+        breaks = self._listen(read, start, stop)
+        rows = self.normaliser.apply(
+            read.frames.part(start, stop),
+            seq=np.array([record.seq for record in records]),
+            received_us=np.array([record.received_us for record in records]),
+            sockets=np.array([record.socket for record in records]),
+            held=self.naming.held,
+        )
+        return breaks, rows
+
+    def _listen(self, read: DecodedRecords, start: int, stop: int) -> list[Break]:
+        """Follow the connection over a stretch; what interrupts listening is at its begin."""
+        first, at_ms = read.records[start], self.listening.last_ms
+        loss = self._loss(first)
+        breaks: list[Break] = []
+        for index in range(start, stop):
+            status = read.frames.segment_status.get(index)
+            if status:
+                self.on_status(status, read.current_ms[index])
+                self._found_opens += self.opens.hear(status, datetime.fromtimestamp(read.current_ms[index] / 1000, UTC))
+            if self._is_unheard(read, index, loss if index == start else None):
+                continue
+            if found := self.listening.take(read.records[index], read.current_ms[index], read.trade_ms[index], status):
+                breaks.append(found)
+        if loss is not None:
+            self._lose(first, loss, at_ms)
+        elif breaks and breaks[0].reason in {SILENT, SKIPPED}:
+            self.normaliser.interrupt(at_ms=breaks[0].started_ms)
+        return breaks
+
+    def _loss(self, record: Record) -> LostKeys | None:
+        """Take an event of a connection; return what nobody listens to by it. None: it is no such event."""
+        if record.kind not in INTERRUPTING:
+            return None
+        places = self.normaliser.states.known_places(
+            json.loads(record.payload)["instrument_keys"] if record.kind == RecordKind.UNSUBSCRIBED else ()
+        )
+        return self.normaliser.pair.note(record, places)
+
+    def _is_unheard(self, read: DecodedRecords, index: int, loss: LostKeys | None) -> bool:
+        """Whether a record says nothing of when we listened: the other connection goes on, or is ahead."""
+        if not self.normaliser.pair.run:
+            return False
+        behind = 0 < read.current_ms[index] < self.listening.last_ms
+        return behind or (loss is not None and not loss.whole)
+
+    def _lose(self, record: Record, loss: LostKeys, at_ms: int) -> None:
+        """Interrupt what nobody listens to any more."""
+        keys = None if loss.whole else [self.normaliser.states.keys[place] for place in loss.places]
+        if record.kind == RecordKind.UNSUBSCRIBED or (
+            record.kind == RecordKind.DISCONNECTED and json.loads(record.payload)["reason"] == STOPPED
+        ):
+            self.normaliser.stop(keys, at_ms=at_ms)
+        elif record.kind == RecordKind.CONNECTED or not loss.whole:
+            self.normaliser.interrupt(keys, at_ms=at_ms)
