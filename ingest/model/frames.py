@@ -160,7 +160,3 @@ class Frames:
             errors=self.errors | dict(errors),
             segment_status={index: status for index, status in self.segment_status.items() if index not in errors},
         )
-
-    def frame_of(self, update: int) -> int:
-        """Return the index of the frame that brought an update."""
-        return int(np.searchsorted(self.ends, update, side="right")) - 1

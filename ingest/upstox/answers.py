@@ -74,7 +74,6 @@ def _exchange_hours(row: Mapping[str, Any]) -> tuple[str, Hours]:
 
 
 R = TypeVar("R")
-ROW = ("start", "open", "high", "low", "close", "volume", "oi")  # of a candle call; the last two may be absent
 
 
 class Candle(NamedTuple):
