@@ -1,19 +1,21 @@
 """Fixtures of all tests: both engines as real servers, and a fresh migrated database per test.
 
-Each engine has one embedded server per run; a test's database is a copy of one that was upgraded
-once. Where TimescaleDB's files are absent its half runs in a container when a Docker engine
-answers, else it is skipped and the summary says how often.
+Each engine has one embedded server per run, which all workers of `make test` share; a test's
+database is a copy of one that was upgraded once. Where TimescaleDB's files are absent its half runs
+in a container when a Docker engine answers; otherwise it is skipped and the summary says how often.
 """
 
 from __future__ import annotations
 
+import fcntl
 import itertools
 import os
 import shutil
 import tempfile
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
+from functools import cache
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -35,11 +37,15 @@ from tests.data import data_file
 
 TIMESCALE_IMAGE = "timescale/timescaledb:2.29.2-pg18"
 NO_TIMESCALE = "TimescaleDB not found"
-# Fault tests start servers of their own with the settings of production.
-FAST: dict[str, str] = {"fsync": "off", "full_page_writes": "off"}
+# Of the servers that tests share; fault tests start servers of their own with the settings of production.
+# Autovacuum would hold on to the template, and workers are many.
+FAST = {"fsync": "off", "full_page_writes": "off", "autovacuum": "off", "max_connections": "200"}
 # Jobs would refresh bars and compress behind a test's back, and hold on to the template.
 NO_JOBS = {"timescaledb.max_background_workers": "0"}
+RAM_BYTES_MIN = 4 * 2**30  # what the databases of a run may need
+WORKER = os.environ.get("PYTEST_XDIST_WORKER", "main")  # in names that workers must not share
 _numbers = itertools.count(1)
+_SHARED = pytest.StashKey[Path]()
 os.environ.setdefault("TICKLINE_API_PORT", "0")  # tests that ask for the status take a port of their own
 
 
@@ -74,7 +80,7 @@ class Template:
     @contextmanager
     def fresh(self, *, empty: bool = False) -> Iterator[Database]:
         """Make a database, and drop it afterwards."""
-        name = f"test_{next(_numbers)}"
+        name = f"test_{WORKER}_{next(_numbers)}"
         with Database(self.create(name, empty=empty), None, self.engine if empty else None) as database:
             yield database
         self.drop(name)
@@ -119,25 +125,16 @@ def engine(request: pytest.FixtureRequest) -> Engine:
 
 
 @pytest.fixture(scope="session")
-def template(engine: Engine) -> Iterator[Template]:
+def templates(pytestconfig: pytest.Config) -> Iterator[Callable[[Engine], Template]]:
+    """Return the server of an engine; it is started when first asked for, and runs until the end."""
+    with ExitStack() as stack:
+        yield cache(lambda engine: stack.enter_context(_server(engine, pytestconfig.stash[_SHARED])))
+
+
+@pytest.fixture(scope="session")
+def template(engine: Engine, templates: Callable[[Engine], Template]) -> Template:
     """The server of the engine, with a migrated database."""
-    if engine == "timescale" and timescaledb.find(DatabaseSettings().timescaledb_dir) is None:
-        yield from _container_template()
-        return
-    folder = Path(tempfile.mkdtemp(prefix="tl-"))
-    is_timescale = engine == "timescale"
-    settings = FAST | (NO_JOBS if is_timescale else {})
-    try:
-        with embedded_server(
-            folder,
-            timescaledb_dir=DatabaseSettings().timescaledb_dir,
-            use_timescaledb=is_timescale,
-            settings=settings,
-        ) as server:
-            apply.upgrade(Database(server.url(), None), engine)
-            yield Template(engine, server.url())
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)
+    return templates(engine)
 
 
 @pytest.fixture
@@ -175,8 +172,48 @@ def conn(database: Database) -> Iterator[psycopg.Connection[Any]]:
         yield connection
 
 
+def pytest_configure(config: pytest.Config) -> None:
+    """Make the folder that all workers have their servers in."""
+    if given := getattr(config, "workerinput", None):
+        config.stash[_SHARED] = Path(given["shared"])
+    else:
+        config.stash[_SHARED] = Path(tempfile.mkdtemp(prefix="tl-", dir=_ram()))
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_configure_node(node: Any) -> None:
+    """Tell a worker the folder."""
+    node.workerinput["shared"] = str(node.config.stash[_SHARED])
+
+
+def pytest_unconfigure(config: pytest.Config) -> None:
+    """Remove it when the workers have gone."""
+    if not hasattr(config, "workerinput"):
+        shutil.rmtree(config.stash[_SHARED], ignore_errors=True)
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
+    """Spread the tests our way, unless another is asked for."""
+    if config.getvalue("dist") != "loadscope":
+        return None
+    from tests.workers import Spread
+
+    config.option.loadscopereorder = False
+    return Spread(config, log)
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Keep the tests of a file together: servers outlive their use, so their order does not matter."""
+    files = {path: number for number, path in enumerate(dict.fromkeys(item.path for item in items))}
+    items.sort(key=lambda item: files[item.path])
+
+
 def pytest_terminal_summary(terminalreporter: Any) -> None:
-    """Say in one line how many tests ran on one engine only."""
+    """Say in one line how many tests ran on one engine only; print the table of a soak."""
+    if terminalreporter.config.option.markexpr == "soak":
+        _print_outcomes(terminalreporter)
     skipped = [report for report in terminalreporter.stats.get("skipped", []) if NO_TIMESCALE in str(report.longrepr)]
     if skipped:
         terminalreporter.write_line(
@@ -184,8 +221,52 @@ def pytest_terminal_summary(terminalreporter: Any) -> None:
         )
 
 
-def _container_template() -> Iterator[Template]:
-    """The image that production uses, where a Docker engine answers."""
+def _print_outcomes(reporter: Any) -> None:
+    """Print a line for each test: outcome, seconds, name, and what it has recorded (`record_property`)."""
+    kinds = ("passed", "failed", "error", "skipped")
+    reports = [(kind, report) for kind in kinds for report in reporter.stats.get(kind, [])]
+    reporter.section("outcomes")
+    for kind, report in sorted(reports, key=lambda pair: pair[1].nodeid):
+        recorded = " ".join(f"{name}={value}" for name, value in report.user_properties)
+        reporter.write_line(f"{kind:8} {report.duration:9.1f} s  {report.nodeid}  {recorded}".rstrip())
+
+
+def _ram() -> Path | None:
+    """A folder in memory with room for databases, None where there is none."""
+    folder = Path("/dev/shm")
+    return folder if folder.is_dir() and shutil.disk_usage(folder).free >= RAM_BYTES_MIN else None
+
+
+@contextmanager
+def _server(engine: Engine, shared: Path) -> Iterator[Template]:
+    """Use the server that all workers share; the first one makes it, the last one stops it."""
+    timescaledb_dir, is_timescale = DatabaseSettings().timescaledb_dir, engine == "timescale"
+    if is_timescale and timescaledb.find(timescaledb_dir) is None:
+        with _container() as template:
+            yield template
+        return
+    folder = shared / engine
+    folder.mkdir(exist_ok=True)
+    with ExitStack() as stack:
+        with (folder / "lock").open("ab") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            server = stack.enter_context(
+                embedded_server(
+                    folder,
+                    timescaledb_dir=timescaledb_dir,
+                    use_timescaledb=is_timescale,
+                    settings=FAST | (NO_JOBS if is_timescale else {}),
+                )
+            )
+            if not lock.tell():
+                apply.upgrade(Database(server.url(), None), engine)
+                lock.write(b"upgraded")
+        yield Template(engine, server.url())
+
+
+@contextmanager
+def _container() -> Iterator[Template]:
+    """The image that production uses, where a Docker engine answers; each worker has one of its own."""
     containers = pytest.importorskip("testcontainers.postgres", reason=f"{NO_TIMESCALE}, nor testcontainers")
     try:
         container = containers.PostgresContainer(TIMESCALE_IMAGE, driver=None).with_command(

@@ -71,7 +71,11 @@ def writer(database: Database) -> Iterator[Writer]:
 def leave(writer: Writer, conn: Connection) -> None:
     """Close it, and wait until the server has noticed."""
     writer.close()
-    held = "select from pg_locks where locktype = 'advisory' and classid = 7469"
+    held = """
+        select from pg_locks
+        where locktype = 'advisory' and classid = 7469
+            and database = (select oid from pg_database where datname = current_database())
+    """
     wait_until(lambda: conn.execute(held).fetchone() is None)
 
 
@@ -143,7 +147,10 @@ def test_refresh_that_a_deadlock_ends_is_tried_again(database: Database, templat
     """As with the columnstore policy, which takes its locks in another order."""
     trades.add(*(OPEN + n * MINUTE for n in range(8)))
     row = "select from tickline.bar_watermarks where bars = %s for update"
-    waiting = "select 1 from pg_stat_activity where wait_event_type = 'Lock' and application_name = 'tickline bars'"
+    waiting = """
+        select 1 from pg_stat_activity
+        where datname = current_database() and wait_event_type = 'Lock' and application_name = 'tickline bars'
+    """
     with ThreadPoolExecutor() as threads, database.connect(user=template.superuser) as holder:
         holder.execute("set deadlock_timeout = '10min'")  # the refresh finds it, and is ended
         holder.execute(row, ("bars_5m",))

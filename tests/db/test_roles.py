@@ -124,7 +124,10 @@ def test_statement_that_would_do_more_than_read_is_refused(
     with pytest.raises(StoreError) as error:
         select(statements[attack].format(pid=pid), reader)
     assert "\n" not in str(error.value)
-    locks = conn_to_read.execute("select from pg_locks where locktype = 'advisory'").fetchall()
+    locks = conn_to_read.execute(
+        "select from pg_locks join pg_database on pg_database.oid = database "
+        "where datname = current_database() and locktype = 'advisory'"
+    ).fetchall()
     assert conn_to_read.info.backend_pid == pid and locks == []
 
 

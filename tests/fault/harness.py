@@ -25,7 +25,7 @@ from ingest.journal.reader import JournalReader
 from ingest.model.records import Record, RecordKind, order_of
 from ingest.model.ticks import TICK_COLUMN_NAMES
 from ingest.universe.master_rows import read_master
-from tests.conftest import Template
+from tests.conftest import WORKER, Template
 from tests.data import REPOSITORY
 
 WITHIN_S = 60.0  # a condition that takes longer never comes
@@ -244,7 +244,7 @@ def ticks_of(database: Database) -> list[bytes]:
 
 def replayed(template: Template, home: Path, paths: Sequence[Path]) -> list[bytes]:
     """The ticks of an undisturbed replay into a fresh database."""
-    name = f"replayed_{next(_numbers)}"
+    name = f"replayed_{WORKER}_{next(_numbers)}"
     with Database(template.create(name), None) as database:
         with Command(home, "replay", *map(str, paths), TICKLINE_DATABASE_URL=database.url) as command:
             assert command.process.wait(timeout=600) == 0

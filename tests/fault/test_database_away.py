@@ -315,7 +315,10 @@ def test_writer_is_closed_when_its_thread_has_left_it(database: Database) -> Non
         holder.execute("lock table tickline.checkpoints in access exclusive mode")
         thread = threading.Thread(target=use)
         thread.start()
-        waiting = "select 1 from pg_stat_activity where wait_event_type = 'Lock' and application_name like 'tickline%'"
+        waiting = """
+            select 1 from pg_stat_activity
+            where datname = current_database() and wait_event_type = 'Lock' and application_name like 'tickline%'
+        """
         with database.connect(autocommit=True) as looker:
             wait_until(lambda: looker.execute(waiting).fetchone())
         patient.close()
