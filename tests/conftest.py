@@ -12,7 +12,7 @@ import itertools
 import os
 import shutil
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from functools import cache
@@ -203,6 +203,12 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
     return Spread(config, log)
 
 
+@pytest.hookimpl(wrapper=True)
+def pytest_report_to_serializable() -> Generator[None, Any, Any]:
+    """Let a worker report what cannot be sent as it is: a log may name a file whose name is no UTF-8."""
+    return _sendable((yield))
+
+
 @pytest.hookimpl(trylast=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Keep the tests of a file together: servers outlive their use, so their order does not matter."""
@@ -229,6 +235,16 @@ def _print_outcomes(reporter: Any) -> None:
     for kind, report in sorted(reports, key=lambda pair: pair[1].nodeid):
         recorded = " ".join(f"{name}={value}" for name, value in report.user_properties)
         reporter.write_line(f"{kind:8} {report.duration:9.1f} s  {report.nodeid}  {recorded}".rstrip())
+
+
+def _sendable(value: Any) -> Any:
+    if isinstance(value, str):
+        return value.encode(errors="backslashreplace").decode()
+    if isinstance(value, dict):
+        return {_sendable(key): _sendable(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return type(value)(map(_sendable, value))
+    return value
 
 
 def _ram() -> Path | None:
@@ -258,9 +274,9 @@ def _server(engine: Engine, shared: Path) -> Iterator[Template]:
                     settings=FAST | (NO_JOBS if is_timescale else {}),
                 )
             )
-            if not lock.tell():
+            if not (folder / "migrated").exists():
                 apply.upgrade(Database(server.url(), None), engine)
-                lock.write(b"upgraded")
+                (folder / "migrated").touch()
         yield Template(engine, server.url())
 
 

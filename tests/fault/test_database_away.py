@@ -124,9 +124,8 @@ def journal_bytes(ingester: Ingester) -> int:
 def record_on(ingester: Ingester, seconds: float) -> None:
     """Let so much market time pass into the journal."""
     before, began = journal_bytes(ingester), time.monotonic()
-    while time.monotonic() - began < seconds:  # the length of the outage is what is tested
-        time.sleep(0.1)
-    assert journal_bytes(ingester) > before
+    # The length of the outage is what is tested.
+    wait_until(lambda: time.monotonic() - began >= seconds and journal_bytes(ingester) > before)
 
 
 @on_one_engine
