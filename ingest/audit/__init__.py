@@ -1,1 +1,1 @@
-"""Audit: whether journal, ledger, table and exchange volume agree. Reads only; must not know how to mend it."""
+"""Check whether journal, ledger, table and exchange volume agree. Reads only; must not know how to repair."""

@@ -1,4 +1,4 @@
-"""How many rows frames make. Pure; asks the decoder and the rules of the normaliser, and keeps nothing."""
+"""Count the rows that frames make. Pure; uses the decoder and the normaliser's rules, and keeps no state."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from ingest.normalise.sorted_updates import says_something
 
 
 def rows_of_frames(payloads: Sequence[bytes]) -> list[int]:
-    """Return how many rows each frame makes; that does not depend on any other frame."""
+    """Return how many rows each frame makes, independently of any other frame."""
     frames = decode_all(list(payloads))
     frame = np.repeat(np.arange(len(frames)), np.diff(frames.ends))
     makes_row = says_something(frames.updates)

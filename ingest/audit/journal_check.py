@@ -1,11 +1,11 @@
-"""Verify: the journal against the ledger against the table, frame by frame. Reads only.
+"""Compare the journal with the ledger and the table, frame by frame. Reads only.
 
     received = journalled = committed + pending          frames
     ticks of a committed frame = its updates - rejected  rows of the table, each once
     ticks of a batch = its updates - rejected - duplicates   where two connections brought the same
 
-What a frame should have made is found by decoding it again; it does not depend on what came before, but for
-what the other of two connections had said: how many updates that were, the ledger says of each batch.
+Decoding a frame again shows what it should have made. That does not depend on earlier frames, except for
+updates that the other of two connections had already brought: the ledger has their number for each batch.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from ingest.model.records import Record
 
 
 def streams_of(journal: Path) -> Iterator[tuple[str, Path]]:
-    """Yield collector and folder of every stream under the journal's folder; what is no stream is left out."""
+    """Yield collector and folder of every stream under the journal's folder; other folders are left out."""
     for collector in sorted(path for path in journal.glob("*") if path.is_dir()):
         for stream in sorted(path for path in collector.glob("*") if path.is_dir()):
             if is_stream(stream.name):
@@ -51,13 +51,13 @@ def verify_stream(
     connection
         Any connection; nothing is written.
     collector, folder
-        Whose stream, and where it is.
+        Collector and folder of the stream.
     day
-        Only segments of this Indian day; None: all that are there.
+        Only segments of this Indian day; None: all.
     show
         Called with the name of each segment before it is read.
     advance
-        Called with how many bytes of files were dealt with since the last call.
+        Called with the number of file bytes processed since the last call.
 
     Raises
     ------
@@ -68,7 +68,7 @@ def verify_stream(
     crc: int | None = None
     before: Record | None = None
     pair = ""  # of the last connection
-    unfinished = ""  # name of the segment before, if its end is not committed
+    unfinished = ""  # name of the previous segment, if its end is not committed
     with _readable():
         names = [segment_name(path) for path in segments_of(folder)]
     for name in names:
@@ -98,7 +98,7 @@ def verify_stream(
 def _open(folder: Path, name: str, *, newest: bool) -> JournalReader | None:
     """Return a reader of one segment; None if it is gone.
 
-    The newest one may be written meanwhile: what is no whole record at its end is no damage.
+    The newest one may still be written: an incomplete record at its end is not damage.
     """
     reader = JournalReader(lambda: [path for path in segments_of(folder) if segment_name(path) == name], follow=newest)
     reader.open()  # an ingester may compress or delete it meanwhile

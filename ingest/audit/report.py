@@ -1,16 +1,16 @@
-"""What a check of a journal stream found."""
+"""Findings of a check of a journal stream."""
 
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
-PROBLEMS_MAX = 20  # of one kind in one stream that are listed; all are counted
+PROBLEMS_MAX = 20  # listed per kind and stream; all are counted
 
 
 @dataclass(slots=True)
 class StreamReport:
-    """What was found in one stream of a journal."""
+    """Findings in one stream of a journal."""
 
     collector: str
     stream: str
@@ -20,15 +20,15 @@ class StreamReport:
     pending: int = 0
     quarantined: int = 0
     ticks: int = 0  # rows that the committed frames should have
-    rejected: int = 0  # updates and rows that made no row, with a reason on record
-    duplicates: int = 0  # updates that the other of two connections had brought
+    rejected: int = 0  # updates and rows rejected, with the reason recorded
+    duplicates: int = 0  # updates that the other of two connections had already brought
     problem_counts: dict[str, int] = field(default_factory=dict)
     problems: list[str] = field(default_factory=list)
-    notes: list[str] = field(default_factory=list)  # where it ended without a word: what may have been lost there
+    notes: list[str] = field(default_factory=list)  # ends without a disconnect record: what may have been lost there
 
     @property
     def adds_up(self) -> bool:
-        """Whether nothing is missing, nothing is there twice and nothing is damaged."""
+        """Return whether nothing is missing, duplicated or damaged."""
         return not self.problem_counts
 
     def note(self, kind: str, text: str) -> None:

@@ -1,4 +1,4 @@
-"""A segment of the journal against its rows of the ledger, and its frames against the table. Reads only."""
+"""Compare a journal segment with its rows of the ledger, and its frames with the table. Reads only."""
 
 from __future__ import annotations
 
@@ -22,9 +22,9 @@ from ingest.market.time import utc_of_us
 from ingest.model.records import Record, RecordKind
 from ingest.model.ticks import Integers, Mask
 
-READ_BYTES = 2 * 2**20  # decoded at once, whatever the batches were: a decode costs 1 ms, however little
+READ_BYTES = 2 * 2**20  # decoded at once, whatever the batches: a decode costs 1 ms, however small
 SEQ_MAX = 2**63 - 1
-# A row of `ticks_by_frame_copied`: the number of its fields, and of each its bytes and itself.
+# A row of `ticks_by_frame_copied`: the number of its fields, and for each its length and value.
 _COUNTED_NAMES = ("seq", "received_us", "ticks", "instruments")
 _COUNTED = np.dtype(
     [("fields", ">i2"), *(part for name in _COUNTED_NAMES for part in ((f"{name}_bytes", ">i4"), (name, ">i8")))]
@@ -52,9 +52,9 @@ class _Batch:
 def note_lost(
     connection: psycopg.Connection[Any], report: StreamReport, first_seq: int, last_seq: int, *, meant: bool = False
 ) -> None:
-    """Say which records of a range the ledger has and the journal not; of an inner range, which nobody has.
+    """Report records of a range that the ledger has and the journal lacks; of an inner range, those nobody has.
 
-    `meant`: its numbers were left out, as nobody could tell whether the ledger has them.
+    `meant`: the numbers were omitted on purpose, because nobody could tell whether the ledger has them.
     """
     span = {"first_seq": first_seq, "last_seq": last_seq}
     row = connection.execute(
@@ -101,19 +101,19 @@ class Segment:
         self.batches = [_Batch(*row) for row in rows]
         quarantined = connection.execute(query("audit/quarantined_of_segment"), self._parameters)
         self._quarantined = {seq for (seq,) in quarantined}
-        self._frames: list[tuple[int, int, int]] = []  # seq, received_us, rows that it should have
-        self._holes: list[tuple[int, int, bool]] = []  # seqs that are not in the journal; whether they were left out
-        self._committed = 0  # so many of them are in batches
+        self._frames: list[tuple[int, int, int]] = []  # seq, received_us, expected rows
+        self._holes: list[tuple[int, int, bool]] = []  # missing seqs, and whether they were omitted on purpose
+        self._committed = 0  # how many of the frames are in batches
         self._shared: list[tuple[_Batch, slice]] = []  # batches with duplicates, and their frames
 
     def check(self) -> None:
-        """Read the segment along its batches, while the server counts; then hold one against the other."""
+        """Read the segment batch by batch while the server counts; then compare."""
         times = [(batch.first_ts, batch.last_ts) for batch in self.batches if batch.first_ts is not None]
         with ThreadPoolExecutor(1) as beside:
             counting = beside.submit(self._count, times)
             self._check_journal()
             counted = counting.result()
-        for first_seq, last_seq, meant in self._holes:  # now, for the server answers one question at a time
+        for first_seq, last_seq, meant in self._holes:  # only now, because the server answers one question at a time
             note_lost(self._connection, self._report, first_seq, last_seq, meant=meant)
         if counted is not None and self._frames:
             self._check_table(counted)
@@ -144,16 +144,16 @@ class Segment:
     def _torn_bytes(self) -> int:
         try:
             return self._reader.backlog_bytes()
-        except FileNotFoundError:  # compressed meanwhile: it was whole
+        except FileNotFoundError:  # compressed meanwhile, so it was complete
             return 0
 
     def _records(self) -> Iterator[Record]:
-        """Yield the segment's records, with what its frames should make noted, and watch their numbers."""
+        """Yield the segment's records; note the rows their frames should make, and check their numbers."""
         while not self._reader.finished:
             at = self._reader.offset
             records = self._reader.read(READ_BYTES)
             if not records and self._reader.offset == at:
-                return  # here the writer is
+                return  # the writer is here
             frames = [record for record in records if record.kind == RecordKind.FRAME]
             made = rows_of_frames([frame.payload for frame in frames])
             self._frames += [
@@ -170,7 +170,7 @@ class Segment:
                 yield record
 
     def _check_succession(self, before: Record, record: Record) -> None:
-        """Say what is missing between two records, and where the ingester ended without a word."""
+        """Report what is missing between two records, and where the ingester ended without a disconnect."""
         facts = json.loads(record.payload) if record.kind == RecordKind.CONNECTED else {}
         if record.seq <= before.seq:
             self._note(
@@ -178,12 +178,12 @@ class Segment:
                 f"{self.name}: seq {record.seq} follows {before.seq}: it seems to be of another journal",
             )
         elif record.seq != before.seq + 1:
-            # A process that does not know the ledger leaves numbers out, and says so with its first connection.
+            # A process that does not know the ledger omits numbers, and its first connection records that.
             self._holes.append((before.seq + 1, record.seq - 1, "after_seq" in facts))
         if record.kind != RecordKind.CONNECTED:
             return
         pair, self.pair = self.pair, str(facts.get("pair", ""))
-        goes_on = self.pair and self.pair == pair  # the other connection of the same process was there
+        goes_on = self.pair and self.pair == pair  # the other connection of the same process was up
         if before.kind != RecordKind.DISCONNECTED and not goes_on:
             ended, began = (utc_of_us(one.received_us) for one in (before, record))
             self._report.notes.append(
@@ -220,9 +220,9 @@ class Segment:
         self.crc = int(batch.digest, 16) if batch.digest else None
 
     def _count(self, times: list[tuple[datetime, datetime]]) -> Integers | None:
-        """Count the rows of each frame in the time of the batches; None where nothing is to be looked for.
+        """Count the rows of each frame within the time of the batches; None if there is nothing to look for.
 
-        Shape (frames, 4): seq, received_us, ticks, instruments, in order of seq.
+        Shape (frames, 4): seq, received_us, ticks, instruments, ordered by seq.
         """
         if not times:
             return None
@@ -242,13 +242,13 @@ class Segment:
         return counted[np.argsort(counted[:, 0], kind="stable")]
 
     def _check_table(self, counted: Integers) -> None:
-        """Compare the rows that frames should have with those that are there."""
+        """Compare the expected rows of frames with the rows in the table."""
         refused = dict(self._connection.execute(query("audit/rejected_by_frame"), self._parameters).fetchall())
         seqs, received, expected = np.array(self._frames, np.int64).reshape(len(self._frames), 3).T
         expected = expected - np.array([refused.get(seq, 0) for seq in seqs.tolist()] if refused else 0, np.int64)
         order = np.argsort(seqs, kind="stable")
         near = order[np.minimum(np.searchsorted(seqs, counted[:, 0], sorter=order), len(order) - 1)]
-        is_ours = (seqs[near] == counted[:, 0]) & (received[near] == counted[:, 1])  # not another collector's
+        is_ours = (seqs[near] == counted[:, 0]) & (received[near] == counted[:, 1])  # not of another collector
         ours, places = counted[is_ours], near[is_ours]
         for seq, _, ticks, instruments in ours[ours[:, 2] > ours[:, 3]].tolist():
             self._note("doubled", f"{self.name}: seq {seq} has {ticks} rows of {instruments} instruments")
@@ -268,7 +268,7 @@ class Segment:
             self._note(kind, f"{self.name}: seq {seq} should have {made} rows, the table has {ticks}")
 
     def _check_shared(self, batch: _Batch, seqs: Integers, expected: Integers, found: Integers) -> None:
-        """Compare the rows of a batch to which two connections brought the same: frame by frame none is too many."""
+        """Compare the rows of a batch that two connections brought: no frame may have too many."""
         ticks, made = int(found.sum()), int(expected.sum())
         if ticks + batch.duplicates != made:
             kind = "missing" if ticks + batch.duplicates < made else "too many"

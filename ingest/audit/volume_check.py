@@ -1,4 +1,4 @@
-"""Volumes: whether each day adds up, bars + gaps = what the exchange counted. Reads only."""
+"""Check that each day adds up: bars + gaps = volume counted by the exchange. Reads only."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from ingest.database.connections import translated
 from ingest.database.queries import query
 from ingest.market.time import moment
 
-PROBLEMS_MAX = 20  # that are listed; all are counted
+PROBLEMS_MAX = 20  # listed; all are counted
 
 
 @dataclass(slots=True)
 class VolumeReport:
-    """What was found on one day, units."""
+    """Findings of one day, in units."""
 
     day: date
     instruments: int = 0
@@ -26,13 +26,13 @@ class VolumeReport:
     gap_volume: int = 0
     day_volume: int = 0
     differing: int = 0
-    unsettled: int = 0  # minutes whose bars form, or wait to be made: not judged, their ticks are
+    unsettled: int = 0  # minutes whose bars are still forming or not yet made: not judged, but their ticks are
     skipped: str = ""  # why the day was not checked
     problems: list[str] = field(default_factory=list)
 
     @property
     def adds_up(self) -> bool:
-        """Whether the volume of every instrument is accounted for."""
+        """Return whether the volume of every instrument is accounted for."""
         return not self.differing
 
     def as_dict(self) -> dict[str, Any]:
@@ -64,7 +64,7 @@ def verify_volumes(connection: psycopg.Connection[Any], day: date | None = None)
 def _verify_day(connection: psycopg.Connection[Any], day: date, collectors: int, rejected: set[int]) -> VolumeReport:
     report = VolumeReport(day)
     if collectors > 1:
-        # What one did not hear another may have: gaps and bars overlap.
+        # One collector may have heard what another missed: gaps and bars overlap.
         report.skipped = f"{collectors} collectors recorded it"
         return report
     span = {"start": moment(day, time.min), "end": moment(day + timedelta(days=1), time.min)}

@@ -1,1 +1,1 @@
-"""Repair: bars by REST where the feed was not heard; frames from quarantine. Must not know the live process."""
+"""Repair: bars by REST for times without feed data; frames from quarantine. Must not know the live process."""

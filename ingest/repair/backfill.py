@@ -1,8 +1,8 @@
-"""Backfill: the vendor's own bars, by REST, for the minutes of which the feed was not heard whole.
+"""Backfill: fetch the vendor's own bars by REST for the minutes that were not heard completely.
 
-What is to be done is in the database (`unheard_minutes`), and each instrument is committed by itself,
-so it may be stopped and begun again at any time. What is there is never overwritten: a bar that REST
-has otherwise is counted. What cannot be repaired stays marked, and is named with the reason.
+The database knows what is to be done (`unheard_minutes`), and each instrument is committed on its own,
+so a backfill may be stopped and restarted at any time. Existing bars are never overwritten: a bar that
+differs from REST is counted. What cannot be repaired stays marked and is listed with the reason.
 """
 
 from __future__ import annotations
@@ -24,23 +24,23 @@ from ingest.upstox.rest import QUOTES_KEYS_MAX, UpstoxApi, chunks
 
 log = logging.getLogger(__name__)
 
-CANDLE_LAG = timedelta(minutes=4)  # candles are seen 2 to 3 minutes late; then a minute without one had no trade
+CANDLE_LAG = timedelta(minutes=4)  # candles appear 2 to 3 minutes late; after this, a minute without one had no trade
 _ALWAYS = datetime(1970, 1, 1, tzinfo=UTC), datetime(2100, 1, 1, tzinfo=UTC)
 
 
 class Task(NamedTuple):
-    """An instrument's day that is to be repaired."""
+    """One day of an instrument that needs repair."""
 
     instrument_id: int
     instrument_key: str
     day: date  # market-local
-    last_day: date | None  # that the key is known to mean this instrument; None: it is not reused
-    first: datetime  # unheard minutes: the first, the last, how many
+    last_day: date | None  # last day on which the key is known to mean this instrument; None: the key is not reused
+    first: datetime  # unheard minutes: first, last, number
     last: datetime
     minutes: int
 
     def has_expired(self, now: datetime) -> bool:
-        """Whether the key means another contract now, or none, or may do so."""
+        """Return whether the key means another contract now, or none, or may do so."""
         return self.last_day is not None and self.last_day < (now + IST).date()
 
 
@@ -54,13 +54,13 @@ class Unrepaired(NamedTuple):
 
 @dataclass(slots=True)
 class Repair:
-    """What a backfill did."""
+    """Result of a backfill."""
 
     requests: int = 0
-    repaired: int = 0  # unheard minutes that are whole now
-    added: int = 0  # official bars that are new
-    differing: int = 0  # bars that were there, and that REST has otherwise
-    gaps: int = 0  # gaps that are repaired now
+    repaired: int = 0  # unheard minutes that are complete now
+    added: int = 0  # new official bars
+    differing: int = 0  # existing bars that differ from REST
+    gaps: int = 0  # gaps repaired now
     left: list[Unrepaired] = field(default_factory=list)
 
     def as_dict(self) -> dict[str, Any]:
@@ -69,7 +69,7 @@ class Repair:
 
 
 class Store:
-    """What backfill does in the database; each call is a connection and a transaction of its own."""
+    """Database access of backfill; each call is a connection and a transaction of its own."""
 
     def __init__(self, url: str) -> None:
         self._url = url
@@ -83,12 +83,12 @@ class Store:
             return found
 
     def tasks(self, start: datetime, end: datetime, instrument_ids: Sequence[int] | None = None) -> list[Task]:
-        """Return what is to be repaired in a range, most hidden volume first."""
+        """Return what needs repair in a range, most hidden volume first."""
         given = {"start": start, "end": end, "instrument_ids": None if instrument_ids is None else list(instrument_ids)}
         return [Task(*row) for row in self._run(("repair/unheard_days", given))[0]]
 
     def settle(self, start: datetime, end: datetime) -> tuple[int, int]:
-        """Forget minutes that have their official bar, and note repaired gaps; return how many of both."""
+        """Clear minutes that have their official bar, and note repaired gaps; return the number of both."""
         span = {"start": start, "end": end}
         forgotten, [[gaps]] = self._run(
             ("repair/settle_unheard", span | {"instrument_ids": None, "asked": False}), ("repair/settle_gaps", span)
@@ -98,9 +98,9 @@ class Store:
     def fill(
         self, task: Task, candles: Sequence[Candle], source: str, start: datetime, asked_until: datetime | None
     ) -> tuple[int, int, int]:
-        """Store bars, and forget the minutes that they repair; return how many are new, differ, are repaired.
+        """Store bars and clear the minutes that they repair; return how many are new, differ, are repaired.
 
-        `asked_until`: what has no candle before then had no trade; None: a missing candle says nothing.
+        `asked_until`: a minute before it without a candle had no trade; None: a missing candle means nothing.
         """
         is_index = task.instrument_key.partition("|")[0].endswith("_INDEX")
         bars = [candle for candle in candles if is_index or candle.volume]
@@ -118,13 +118,13 @@ class Store:
         return int(counts[0]), int(counts[1]), len(forgotten)
 
     def has_traded(self, task: Task) -> bool:
-        """Whether we know of a trade of the instrument on that day."""
+        """Return whether we know of a trade of the instrument on that day."""
         start, end = day_span(task.day)
         given = {"instrument_id": task.instrument_id, "start": start, "end": end}
         return bool(self._run(("repair/has_traded", given))[0][0][0])
 
     def unheard(self, task: Task) -> list[datetime]:
-        """Return the minutes of a task that are left."""
+        """Return the remaining minutes of a task."""
         start, end = day_span(task.day)
         given = {"instrument_id": task.instrument_id, "start": start, "end": end}
         return [row[0] for row in self._run(("repair/unheard_minutes", given))[0]]
@@ -139,7 +139,7 @@ class Backfill:
     api, url
         The vendor's REST API, and the database.
     show
-        Called with each task before it is asked for, and how many there are.
+        Called with each task before its request, and the number of tasks.
     """
 
     api: UpstoxApi
@@ -147,14 +147,14 @@ class Backfill:
     show: Callable[[Task, int], None] = lambda task, count: None
 
     async def run(self, tasks: Sequence[Task], now: datetime) -> Repair:
-        """Repair tasks with candles: one request for each instrument and day (of past days, for up to 28).
+        """Repair tasks with candles: one request per instrument and day (for past days, one for up to 28).
 
         Parameters
         ----------
         tasks
             What to repair, in this order.
         now
-            The market's time: its day has intraday candles, days before have historical ones.
+            The market's time: its day has intraday candles, earlier days have historical ones.
 
         Raises
         ------
@@ -201,10 +201,10 @@ class Backfill:
         else:
             source, until = "historical", end
             candles = await self.api.historical_candles(task.instrument_key, task.day, task.day)
-        # Of another day there may be candles too: on a holiday the vendor answers with the last session.
+        # There may be candles of another day too: on a holiday the vendor answers with the last session.
         # The newest may still be forming.
         candles = [candle for candle in candles if start <= _time(candle.bucket_ms) < until]
-        # No candle at all is believed of what we know no trade of either: most options have none in a day.
+        # An answer without candles is also believed if we know of no trade: most options have none in a day.
         believed = bool(candles) or not await asyncio.to_thread(store.has_traded, task)
         added, differing, repaired = await asyncio.to_thread(
             store.fill, task, candles, source, start, until if believed else None
@@ -219,7 +219,7 @@ class Backfill:
         return "the vendor has no bar of this minute"
 
     async def last_minute(self, tasks: Sequence[Task], now: datetime) -> Repair:
-        """Repair what the last completed minute has to say, with quotes: one request for 500 instruments."""
+        """Repair the last completed minute with quotes: one request per 500 instruments."""
         repair = Repair()
         store = Store(self.url)
         minute_ms = (int(now.timestamp() * 1000) // MINUTE_MS - 1) * MINUTE_MS
@@ -241,16 +241,16 @@ class Backfill:
 
 
 class BackfillScheduler:
-    """Backfill beside a running feed: what it looks after, and what it has given up.
+    """Backfill during a running feed: what is still to repair, and what has been given up.
 
     Parameters
     ----------
     backfill
-        How.
+        Does the repair.
     keys_max
-        How many instruments are asked for in a round: one request each.
+        Instruments per round: one request each.
     tries_max
-        How often an instrument's day is tried.
+        Attempts per instrument and day.
     """
 
     def __init__(self, backfill: Backfill, *, keys_max: int = 100, tries_max: int = 3) -> None:
@@ -260,8 +260,8 @@ class BackfillScheduler:
     async def round(self, now: datetime) -> Repair | None:
         """Repair what can be repaired at a market time; None if there is nothing to do.
 
-        What the feed itself has brought meanwhile needs no request; the last minute that is over needs
-        one for 500 instruments; what is older, and published, one for each.
+        Minutes that the feed has brought meanwhile need no request; the last completed minute needs one per
+        500 instruments; older, published minutes need one per instrument.
         """
         store = Store(self.backfill.url)
         start, end = day_span((now + IST).date())
@@ -280,7 +280,7 @@ class BackfillScheduler:
 
 
 def day_span(day: date) -> tuple[datetime, datetime]:
-    """Return a market-local day as half-open range of aware UTC."""
+    """Return a market-local day as a half-open range of aware UTC."""
     start = datetime(day.year, day.month, day.day, tzinfo=UTC) - IST
     return start, start + timedelta(days=1)
 

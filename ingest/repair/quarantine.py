@@ -1,11 +1,11 @@
-"""Quarantine: frames that were not understood, listed, and written once they are.
+"""Frames that could not be decoded: list them, and write them once they can be.
 
-A replayed frame is late. The updates behind it have been judged without it, and the volume that it
-brought was counted by the next of them. So its rows are quotes: prices, book, open interest and
-greeks as it says them, but no trade, no `vtt` and no volume. Nothing is counted a second time.
+A replayed frame is late. The updates after it were judged without it, and the next of them already
+counted its volume. So its rows are quotes: prices, book, open interest and greeks as sent, but no
+trade, no `vtt` and no volume. Nothing is counted twice.
 
-Exactly once: one transaction takes the frame out of quarantine, copies its rows and moves it in the
-ledger's account. Runs beside an ingester.
+Exactly once: a single transaction removes the frame from quarantine, copies its rows and moves it in the
+ledger's counts. Works while an ingester runs.
 """
 
 from __future__ import annotations
@@ -55,11 +55,11 @@ class Quarantined(NamedTuple):
 
 @dataclass(slots=True)
 class Outcome:
-    """What became of frames that were replayed."""
+    """Result of replaying frames."""
 
     replayed: int = 0
     ticks: int = 0
-    rejected: int = 0  # updates that are impossible
+    rejected: int = 0  # impossible updates
     refused: int = 0  # frames that stay in quarantine
 
     def note(self, ticks: int, rejected: int) -> None:
@@ -91,7 +91,7 @@ def replay_quarantined(connection: Connection, *, unknown_keys_max: int) -> Outc
     connection
         In autocommit mode: each frame is a transaction.
     unknown_keys_max
-        So many keys that no list has become instruments on a day.
+        Limit of keys, unknown to every list, that become instruments per day.
 
     Raises
     ------
@@ -142,7 +142,7 @@ def _replay(connection: Connection, frame: Quarantined, outcome: Outcome, unknow
 
 
 def _understood(payload: bytes, received_at: datetime, near_ts: datetime | None, near_received_at: datetime) -> Frames:
-    """Decode a frame; its time must be that of the frames round it."""
+    """Decode a frame; its time must match the frames around it."""
     frames = decode(bytes(payload))
     current_ms = int(frames.current_ms[0])
     if near_ts and not agree((current_ms, _ms(received_at)), (_ms(near_ts), _ms(near_received_at))):
@@ -151,14 +151,14 @@ def _understood(payload: bytes, received_at: datetime, near_ts: datetime | None,
 
 
 def _introduced(connection: Connection, frames: Frames, day: date, unknown_keys_max: int) -> Normaliser:
-    """Return a normaliser that knows the instruments of a frame, and nothing of what came before it."""
+    """Return a normaliser that knows the instruments of a frame, but no earlier state."""
     normaliser = Normaliser()
     normaliser.learn(register(connection, normaliser.unknown(frames), day, unknown_max=unknown_keys_max))
     return normaliser
 
 
 def _as_quotes(values: Floats, at: datetime) -> Floats:
-    """Turn rows into quotes of the frame's time, in place."""
+    """Turn rows into quotes at the frame's time, in place."""
     values[:, TICK_COLUMN_NAMES.index("ts")] = _ms(at) * 1000
     values[:, TICK_COLUMN_NAMES.index("traded")] = 0.0
     for name in ("vtt", "volume"):
