@@ -94,6 +94,11 @@ def blocks(language: str) -> pytest.MarkDecorator:
     return pytest.mark.parametrize("block", [block for block in BLOCKS if block.language == language], ids=str)
 
 
+def reads(block: Block) -> bool:
+    """Whether a block is Python that reads; `test_recorder.py` runs the one that records."""
+    return block.language == "python" and "TickRecorder" not in block.text
+
+
 def lines_to_run(block: Block) -> list[str]:
     """The lines of a block but those that have tests of their own, and those that a block before it has."""
     before = {line for other in BLOCKS[: BLOCKS.index(block)] for line in commands(other)}
@@ -188,7 +193,7 @@ def test_statements_of_documents_find_rows_by_an_index(
 
 
 @on_one_engine
-@blocks("python")
+@pytest.mark.parametrize("block", [block for block in BLOCKS if reads(block)], ids=str)
 def test_snippets_of_documents_find_rows(block: Block, filled: Filled, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(filled.folder)
     for name in ("TICKLINE_HOME", "TICKLINE_DATABASE_URL"):

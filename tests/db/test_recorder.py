@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import doctest
+import re
 import threading
 from collections.abc import Iterator
 from datetime import UTC, datetime
@@ -20,6 +21,7 @@ from ingest.settings import settings
 from ingest.simulator.exchange.market import GeneratedMarket
 from ingest.simulator.exchange.trading_day import TradingDay, latest_weekday
 from ingest.simulator.server.app import Simulator
+from tests.data import REPOSITORY
 from tests.engines import on_one_engine
 from tests.fault.live import until
 from tests.simulated import settings_for
@@ -66,6 +68,17 @@ def test_recorder_example_of_its_docstring_runs(environment: Simulator) -> None:
     said: list[str] = []
     result = doctest.DocTestRunner().run(example, out=said.append)
     assert result.attempted and not result.failed, "".join(said)
+
+
+@on_one_engine
+def test_recorder_snippet_of_the_readme_runs(environment: Simulator, capsys: pytest.CaptureFixture[str]) -> None:
+    blocks = re.findall(r"```python\n(.*?)```", (REPOSITORY / "README.md").read_text(encoding="utf-8"), re.DOTALL)
+    (snippet,) = [block for block in blocks if "TickRecorder" in block]
+    minute, there = "asyncio.sleep(60)", "recorder.is_healthy and recorder.latest_tick('NIFTY FUT')"
+    assert minute in snippet
+    exec(snippet.replace(minute, f"until(lambda: {there})"), {"until": until})
+    printed = capsys.readouterr().out
+    assert "True {'price': " in printed and "\nNIFTY FUT " in f"\n{printed}"
 
 
 @on_one_engine
