@@ -12,7 +12,7 @@ import itertools
 import threading
 from collections.abc import Callable, Coroutine, Sequence
 from concurrent.futures import wait
-from datetime import UTC, date, datetime
+from datetime import UTC, date, datetime, timedelta
 from types import TracebackType
 from typing import Any, NamedTuple, Self, TypeVar
 
@@ -32,7 +32,7 @@ WRONG_WIDTH = "result of a query has rows of another width than its columns have
 CLOSE_S = 2.0  # a server that does not hear that it should stop is left
 BATCH_BYTES = 2**20  # of rows whose columns are taken at once: they stay in the processor's cache
 # From where Polars counts to where PostgreSQL does.
-_EPOCH_US = (datetime(2000, 1, 1, tzinfo=UTC) - datetime(1970, 1, 1, tzinfo=UTC)).days * 86_400_000_000
+_EPOCH_US = (datetime(2000, 1, 1, tzinfo=UTC) - datetime(1970, 1, 1, tzinfo=UTC)) // timedelta(microseconds=1)
 _EPOCH_DAYS = (date(2000, 1, 1) - date(1970, 1, 1)).days
 
 

@@ -15,7 +15,7 @@ from psycopg.pq import Ping
 
 from ingest.database import sessions
 from ingest.database.embedded import revive
-from ingest.database.translation import first_line, translate
+from ingest.database.translation import first_line, translated
 from ingest.errors import ConfigError, Retryable, StoreError
 
 CONNECT_SECONDS_MAX = 10
@@ -40,10 +40,11 @@ def pinned_session(url: str, parameters: dict[str, Any], known: dict[str, Any]) 
     while True:
         connection = reached(url, parameters | {"autocommit": True}, known)
         try:
-            is_pooled = sessions.pin(connection)
-        except psycopg.Error as exc:
+            with translated():
+                is_pooled = sessions.pin(connection)
+        except StoreError:
             connection.close()
-            raise translate(exc) from exc
+            raise
         if not is_pooled or url in _keeping_poolers:
             return connection
         connection.close()  # the pool may have no more than one for us

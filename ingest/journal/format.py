@@ -28,14 +28,13 @@ from dataclasses import asdict, dataclass
 import google_crc32c
 
 from ingest.errors import CorruptionError, VersionError
-from ingest.model.records import Record, RecordKind
+from ingest.model.records import SOCKETS, Record, RecordKind
 
 MAGIC = b"TICKJRNL"
 VERSION = 2
 VERSIONS_READ = (1, 2)
 MARKER = 0x4B43_49F5  # bytes F5 "ICK": F5 never occurs in UTF-8 text
 MARKER_BYTES = MARKER.to_bytes(4, "little")
-SOCKETS_MAX = 2  # one connection and one standby
 PAYLOAD_BYTES_MAX = 16 * 2**20  # limit of one message in the feed client
 
 _SEGMENT = struct.Struct("<8sII")
@@ -141,7 +140,7 @@ def _record_at(data: bytes, position: int, base_offset: int) -> tuple[Record | N
     if body > len(data):
         return None, body
     marker, length, crc, kind, socket, seq, received_us = _RECORD.unpack_from(data, position)
-    if marker != MARKER or length > PAYLOAD_BYTES_MAX or kind not in _KINDS or socket >= SOCKETS_MAX:
+    if marker != MARKER or length > PAYLOAD_BYTES_MAX or kind not in _KINDS or socket >= SOCKETS:
         return None, position
     end = body + length
     if end > len(data):

@@ -8,7 +8,7 @@ from enum import IntEnum
 from typing import NamedTuple
 
 SEGMENT_NAME = re.compile(r"\d{8}-(?P<first_seq>\d{15})")
-SOCKETS = 2
+SOCKETS = 2  # connections of a stream at most: one and its standby
 
 
 @dataclass(frozen=True, slots=True)

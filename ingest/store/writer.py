@@ -22,7 +22,7 @@ from typing import Any, Self
 import numpy as np
 import psycopg
 
-from ingest.database.connections import check_schema, connect, translate, translated
+from ingest.database.connections import check_schema, connect, translated
 from ingest.database.queries import query
 from ingest.errors import StoreError, TicklineError
 from ingest.market.shown_time import ist
@@ -157,20 +157,19 @@ class Writer:
             self._url, autocommit=True, application_name=f"tickline {self.collector}", **_NOTICE_A_DEAD_PEER
         )
         try:
-            check_schema(connection)
-            # A commit that was heard of must survive the server's crash: a running consumer never looks back.
-            connection.execute("set synchronous_commit = on")
-            if broken_pid is not None:
-                connection.execute(
-                    query("ledger/end_backend"), {"pid": broken_pid, "application_name": f"tickline {self.collector}"}
-                )
-            self._lock(connection)
-            connection.execute(query("ledger/settle_late_ticks"))  # that a crash has left between two transactions
-            self._active.update(row[0] for row in connection.execute(query("ledger/active_instruments")))
-            pid = connection.execute("select pg_backend_pid()").fetchone()  # a pooler's greeting names another
-        except psycopg.Error as exc:
-            connection.close()
-            raise translate(exc) from exc
+            with translated():
+                check_schema(connection)
+                # A commit that was heard of must survive the server's crash: a running consumer never looks back.
+                connection.execute("set synchronous_commit = on")
+                if broken_pid is not None:
+                    connection.execute(
+                        query("ledger/end_backend"),
+                        {"pid": broken_pid, "application_name": f"tickline {self.collector}"},
+                    )
+                self._lock(connection)
+                connection.execute(query("ledger/settle_late_ticks"))  # that a crash has left between two transactions
+                self._active.update(row[0] for row in connection.execute(query("ledger/active_instruments")))
+                pid = connection.execute("select pg_backend_pid()").fetchone()  # a pooler's greeting names another
         except BaseException:
             connection.close()
             raise
