@@ -74,7 +74,7 @@ def command() -> None:
     callback=_parse_url,
     help="With --follow: post each minute's new signals as a JSON array.",
 )
-@click.option("--chart", type=OutputFile(), help="Draw the one KEY's bars and spikes, HTML.")
+@click.option("--chart", type=OutputFile(), help="Draw the one KEY's bars and spikes, HTML; needs tickline[chart].")
 @output_options
 def find_command(
     *,
@@ -108,6 +108,8 @@ def find_command(
     if not is_follow and (webhook or log_file or for_s):
         raise click.UsageError("--webhook, --log and --for go with --follow")
     check_range(start, end)
+    if chart is not None:
+        from analytics.signals.chart import draw, write_html  # before the search: it says what is not installed
     rules = _rules(rules_file)
     settings = load(DatabaseSettings)
     with Database.open(settings) as database:
@@ -116,8 +118,6 @@ def find_command(
             return
         found, bars = _find(database, rules, keys, start, end, with_bars=chart is not None)
     if chart is not None:
-        from analytics.signals.chart import draw, write_html
-
         write_html(draw(bars, found, f"{keys[0]}, rules {rules.name}"), chart)
     write(_shown(found), cast("Format | None", form), output, all_rows=all_rows)
 

@@ -13,11 +13,11 @@ from collections.abc import Callable
 from contextlib import suppress
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import polars as pl
 import psycopg
-import pyarrow.parquet as pq
 
 from analytics.read.copy_reader import CopyReader
 from analytics.schema import TICKS
@@ -28,7 +28,7 @@ from ingest.errors import ConfigError
 from ingest.files import replaced
 
 ROW_GROUP_ROWS = 200_000  # 40 MB in memory; an instrument of 20,000 ticks is in one or two
-STEADY = ("ts", "seq", "ltt", "vtt", "received_at")  # columns that rise: their steps are smaller than they are
+LEVEL, PART_LEVEL = 9, 1  # of zstd: a file is written once and kept, a part is read back at once
 COLUMNS: dict[str, pl.DataType] = {"instrument_id": pl.Int32(), "expiry": pl.Date()} | TICKS
 
 
@@ -46,7 +46,7 @@ def export_day(
     """Write the ticks of a UTC day to Parquet and note it in `days`; return the file and its rows.
 
     The file is there as a whole or not at all, and is synced before it is noted. A file of an earlier
-    export is replaced. Memory: one row group.
+    export is replaced. Memory: a few row groups. Disk: the file twice while it is made.
 
     Parameters
     ----------
@@ -78,9 +78,9 @@ def export_day(
                 rows = _write(beside, database, text, names, show)
                 if not rows:
                     raise ConfigError(f"day {day} has no ticks: days are UTC, as 2025-12-15")
-        except OSError as exc:
+        except (OSError, pl.exceptions.PolarsError) as exc:  # Polars has its own error for a full disk
             raise ConfigError(
-                f"file {str(file)!r} cannot be written: {exc.strerror or exc}: name another --folder"
+                f"file {str(file)!r} cannot be written: {getattr(exc, 'strerror', None) or exc}: name another --folder"
             ) from exc
         finally:
             with suppress(OSError):  # one that holds something stays
@@ -107,31 +107,26 @@ def _named(ticks: pl.DataFrame, names: pl.DataFrame) -> pl.DataFrame:
 
 
 def _write(file: Path, database: Database, text: str, names: pl.DataFrame, show: Callable[[int], None]) -> int:
-    """Write the result of a query to a file as it comes, and sync it; return the rows, 0 without a file if none."""
+    """Write the result of a query to a file as it comes, and sync it; return the rows, 0 without a file if none.
+
+    Polars writes a whole file at once. To keep memory small, each frame first goes to a file of its own, and Polars
+    streams these into one. They lie in the root of the partitions, where a reader of the ticks does not look.
+    """
     rows = 0
-    writer: pq.ParquetWriter | None = None
+    parts: list[Path] = []
+    with TemporaryDirectory(prefix=".export.", dir=file.parents[2]) as folder:
 
-    def write(ticks: pl.DataFrame) -> None:
-        nonlocal rows, writer
-        table = _named(ticks, names).to_arrow()
-        writer = writer or pq.ParquetWriter(
-            file,
-            table.schema,
-            compression="zstd",
-            use_dictionary=[name for name in COLUMNS if name not in STEADY],  # type: ignore[arg-type]  # the stubs know only bool
-            column_encoding=dict.fromkeys(STEADY, "DELTA_BINARY_PACKED"),
-        )
-        writer.write_table(table, row_group_size=table.num_rows)
-        rows += table.num_rows
-        show(rows)
+        def write(ticks: pl.DataFrame) -> None:
+            nonlocal rows
+            parts.append(Path(folder, f"{len(parts)}.parquet"))
+            _named(ticks, names).write_parquet(parts[-1], compression_level=PART_LEVEL)
+            rows += ticks.height
+            show(rows)
 
-    try:
         with CopyReader(database.url) as reader:
             reader.stream(text, write, ROW_GROUP_ROWS)
-    finally:
-        if writer is not None:
-            writer.close()
-    if rows:
-        with file.open("rb") as written:
-            os.fsync(written.fileno())
+        if rows:
+            pl.scan_parquet(parts).sink_parquet(file, compression_level=LEVEL, row_group_size=ROW_GROUP_ROWS)
+            with file.open("rb") as written:
+                os.fsync(written.fileno())
     return rows

@@ -1,6 +1,7 @@
 """A chart of one instrument's day: candles, volume and the spikes, as one HTML file that needs nothing else.
 
 Owns the drawing. Must not know where bars and signals come from. Times are India's.
+Importing it raises ConfigError where the extra `chart` is not installed.
 """
 
 from __future__ import annotations
@@ -9,12 +10,16 @@ from datetime import datetime, timedelta
 from itertools import pairwise
 from pathlib import Path
 
-import plotly.graph_objects as go
 import polars as pl
-from plotly.subplots import make_subplots
 
 from analytics.market_time import MARKET_ZONE
 from ingest.errors import ConfigError
+
+try:
+    import plotly.graph_objects as go
+    from plotly.subplots import make_subplots
+except ModuleNotFoundError as exc:
+    raise ConfigError("charts need Plotly, which is not installed: run `pip install 'tickline[chart]'`") from exc
 
 SILENCE = timedelta(minutes=15)  # without a bar, longer than this: the axis leaves it out, as it does nights
 COLOURS = {"up": "#1a7f37", "down": "#cf222e"}

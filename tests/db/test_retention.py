@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import resource
 from collections.abc import Iterator
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
@@ -10,11 +11,13 @@ from typing import Any
 
 import polars as pl
 import psycopg
+import pyarrow.parquet as pq
 import pytest
 from click.testing import CliRunner
 from polars.testing import assert_frame_equal
 
 import analytics
+from analytics.read import copy_reader, export
 from analytics.read.export import days_to_export, export_day
 from ingest.database import queries
 from ingest.database.connections import Database
@@ -171,6 +174,39 @@ def test_ticks_of_a_dropped_day_are_read_from_its_file(market: Connection, datab
     with pytest.raises(StoreError, match="absent: put it back"):
         analytics.ticks(KEYS, database=database)
     assert analytics.ticks(KEYS, start=midnight(FIRST) + timedelta(days=1), database=database).height == 2 * 2 * TICKS
+
+
+def test_export_is_the_same_to_another_reader_and_in_row_groups(
+    market: Connection, database: Database, archive: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(export, "ROW_GROUP_ROWS", 1000)
+    monkeypatch.setattr(copy_reader, "BATCH_BYTES", 2**14)  # several frames
+    written: list[int] = []
+    file, rows = export_day(FIRST, archive, database, show=written.append)
+    ours, theirs = pl.read_parquet(file), pq.ParquetFile(file)
+    assert len(written) > 1
+    assert ours.schema == export.COLUMNS and ours.height == rows == written[-1]
+    assert theirs.read().to_pylist() == ours.to_dicts()
+    assert ours.equals(ours.sort("instrument_id", "ts", "seq"))
+    assert_frame_equal(
+        ours.select(analytics.ticks(KEYS, database=database).columns),
+        analytics.ticks(KEYS, end=midnight(FIRST + timedelta(days=1)), database=database),
+    )
+    assert max(theirs.metadata.row_group(n).num_rows for n in range(theirs.num_row_groups)) <= 1000
+    assert [path.name for path in archive.rglob("*") if path.is_file()] == ["ticks.parquet"]
+
+
+def test_export_onto_a_full_disk_says_so_and_leaves_no_file(
+    market: Connection, database: Database, archive: Path
+) -> None:
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (1000, limits[1]))
+    try:
+        with pytest.raises(ConfigError, match=r"ticks.parquet' cannot be written: .*too large.*name another --folder"):
+            export_day(FIRST, archive, database)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert not archive.exists()
 
 
 def test_export_day_that_fails_leaves_no_file(market: Connection, database: Database, archive: Path) -> None:

@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+import sys
 from datetime import timedelta
+from pathlib import Path
 
 import polars as pl
+import pytest
+from click.testing import CliRunner
 
 from analytics import features, spikes
+from analytics.cli.spikes import find_command
 from analytics.signals.chart import draw
+from ingest.errors import ConfigError
 from tests.unit.analytics.signals.test_spikes import START, made, planted
 
 
@@ -21,3 +27,15 @@ def test_chart_leaves_out_nights_and_writes_whole_prices() -> None:
     assert layout["yaxis"]["tickformat"] == ",.2f"  # Plotly's own would make 26,812.50 to 26.8k
     assert layout["yaxis2"]["tickformat"] == ",d"
     assert [trace["name"] for trace in figure["data"]] == ["price", "volume", "spike up", "spike down"]
+
+
+def test_chart_without_plotly_is_refused_before_the_search_with_the_remedy(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "plotly", None)
+    for name in [name for name in sys.modules if name.startswith(("plotly.", "analytics.signals.chart"))]:
+        monkeypatch.delitem(sys.modules, name)
+    monkeypatch.setenv("TICKLINE_DATABASE_URL", "postgresql://nobody@127.0.0.1:1/none")  # is not asked
+    ran = CliRunner().invoke(find_command, ["INFY", "--chart", str(tmp_path / "x.html")])
+    assert isinstance(ran.exception, ConfigError)
+    assert str(ran.exception) == "charts need Plotly, which is not installed: run `pip install 'tickline[chart]'`"
