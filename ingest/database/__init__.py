@@ -1,4 +1,4 @@
-"""The database room: where the database is and how to reach it.
+"""The database: its address, engine, schema and connections.
 
 Owns everything that names an engine, and the loader of `sql/`. Must not know ticks, frames or the feed.
 """

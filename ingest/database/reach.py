@@ -1,6 +1,6 @@
-"""Reaching a server: what a URL says, waiting for one that starts, and a session that is our own.
+"""Connect to a server: parse its URL, wait while it starts, and get a session of our own.
 
-Owns the attempts and what is said when they fail. Must not know what the database is for.
+Owns the attempts and their error texts. Must not know what the database is for.
 """
 
 from __future__ import annotations
@@ -20,22 +20,22 @@ from ingest.errors import ConfigError, Retryable, StoreError
 
 CONNECT_SECONDS_MAX = 10
 STARTING_POLL_S = 0.1
-STARTING_SECONDS_MAX = 30.0  # a server that says that it starts is given so long; a long recovery is tried again
+STARTING_SECONDS_MAX = 30.0  # for a server that reports that it is starting; a long recovery is tried again
 NO_URL = (
     "setting TICKLINE_DATABASE_URL is not a libpq URL: write it as 'postgresql://user:password@host:5432/database', "
     "in a password '%40' for '@' and '%2F' for '/'"
 )
 
-_keeping_poolers: set[str] = set()  # URLs of poolers that are known to keep a session; asking costs a session
+_keeping_poolers: set[str] = set()  # URLs of poolers known to keep a session; checking costs a session
 
 
 def pinned_session(url: str, parameters: dict[str, Any], known: dict[str, Any]) -> psycopg.Connection[tuple[Any, ...]]:
-    """Open an autocommit connection whose session is our own and has our settings.
+    """Open an autocommit connection with a session of its own and our settings.
 
     Raises
     ------
     StoreError
-        If it cannot be had; also if a pooler gives each transaction another session.
+        If that fails; also if a pooler gives each transaction another session.
     """
     while True:
         connection = reached(url, parameters | {"autocommit": True}, known)
@@ -47,7 +47,7 @@ def pinned_session(url: str, parameters: dict[str, Any], known: dict[str, Any]) 
             raise
         if not is_pooled or url in _keeping_poolers:
             return connection
-        connection.close()  # the pool may have no more than one for us
+        connection.close()  # the pool may have only one for us
         if not sessions.is_kept(lambda: reached(url, parameters | {"autocommit": True}, known)):
             raise StoreError(
                 f"database at {_place(known)!r} is behind a pooler that gives each transaction another session: locks "
@@ -66,7 +66,7 @@ def reached(url: str, parameters: dict[str, Any], known: dict[str, Any]) -> psyc
         is_revived = answer == Ping.NO_RESPONSE and revive(str(known.get("host")))
         if answer != Ping.OK and not is_revived:
             raise _connect_error(exc, answer, known) from exc
-    # It may have come up since.
+    # It may have come up in the meantime.
     try:
         return psycopg.connect(url, **parameters)
     except psycopg.Error as exc:
@@ -74,11 +74,11 @@ def reached(url: str, parameters: dict[str, Any], known: dict[str, Any]) -> psyc
 
 
 def parts_of(url: str) -> dict[str, Any]:
-    """Return the parameters that a URL holds; raise `ConfigError` if it is none."""
+    """Return the parameters in a URL; raise `ConfigError` if it is not one."""
     try:
         known: dict[str, Any] = conninfo_to_dict(url)
     except psycopg.ProgrammingError:
-        # The text of the library's error repeats the URL, which may hold a password; a traceback would show it.
+        # The library's error text repeats the URL, which may hold a password; a traceback would show it.
         raise ConfigError(NO_URL) from None
     if _is_misread(url, known):
         raise ConfigError(NO_URL)
@@ -86,22 +86,22 @@ def parts_of(url: str) -> dict[str, Any]:
 
 
 def _is_misread(url: str, known: dict[str, Any]) -> bool:
-    """Tell whether a part of a password was taken for a host, port or database: later errors would show it."""
+    """Return whether part of a password was parsed as host, port or database: later errors would show it."""
     host, port, dbname = (str(known.get(word) or "") for word in ("host", "port", "dbname"))
     is_cut = "@" in host[1:] or ("@" in dbname and "%40" not in url)  # a host that begins with @ is an abstract socket
     return "://" in url and (is_cut or re.fullmatch(r"[\d,]*", port) is None)
 
 
 def _answer_behind(error: psycopg.Error, url: str) -> Ping:
-    """Tell how a server is that could not be connected to.
+    """Return the state of a server that refused a connection.
 
-    One that said nothing is not asked again: libpq's ping would hold up every thread of this process as it waits.
+    A server that did not answer is not pinged: libpq's ping would block every thread of this process.
     """
     return Ping.NO_RESPONSE if isinstance(error, psycopg.errors.ConnectionTimeout) else _await_start(url)
 
 
 def _await_start(url: str) -> Ping:
-    """Ask a server how it is, without a password, for as long as it says that it is starting or stopping."""
+    """Ping a server, without a password, for as long as it reports that it is starting or stopping."""
     conninfo = make_conninfo(url, connect_timeout=3).encode()
     deadline = time.monotonic() + STARTING_SECONDS_MAX
     while (answer := psycopg.pq.PGconn.ping(conninfo)) == Ping.REJECT and time.monotonic() < deadline:
@@ -110,10 +110,10 @@ def _await_start(url: str) -> Ping:
 
 
 def _connect_error(exc: psycopg.Error, answer: Ping, known: dict[str, Any]) -> StoreError:
-    """Say which server could not be used, never with what password.
+    """Return an error that names the server that could not be used, never the password.
 
     A failed connection has no SQLSTATE. A server that answers a ping has refused this user or
-    database, and will go on doing so.
+    database, and will continue to.
     """
     place = _place(known)
     if answer == Ping.OK:
@@ -128,5 +128,5 @@ def _connect_error(exc: psycopg.Error, answer: Ping, known: dict[str, Any]) -> S
 
 
 def _place(known: dict[str, Any]) -> str:
-    """Return where a URL points, without user and password."""
+    """Return the target of a URL, without user and password."""
     return f"{known.get('host') or known.get('hostaddr') or 'localhost'}:{known.get('port') or 5432}"

@@ -1,6 +1,6 @@
-"""Readiness: a database that is brought up, has the schema, and is checked.
+"""Make a database ready: running, with its schema, and checked.
 
-Owns who makes and migrates a schema without being asked to. Must not know who uses the database.
+Decides when a schema is created or migrated without a command. Must not know who uses the database.
 """
 
 from __future__ import annotations
@@ -15,11 +15,11 @@ from ingest.errors import ConfigError, Retryable, StoreError, TicklineError
 
 
 class SlowError(Retryable):
-    """The database may become ready yet."""
+    """The database may still become ready."""
 
 
 def ready_database(settings: DatabaseSettings) -> Database:
-    """Open the database, ready to be used; see `make_ready`."""
+    """Open the database, ready to use; see `make_ready`."""
     database = Database.place(settings)
     try:
         make_ready(database)
@@ -30,15 +30,15 @@ def ready_database(settings: DatabaseSettings) -> Database:
 
 
 def make_ready(database: Database) -> None:
-    """Bring the database up; make the schema where there is none, migrate it where it is ours alone.
+    """Start the database; create the schema if there is none, migrate it if the database is only ours.
 
-    An embedded database belongs to this program and is migrated. Somebody else's is only filled
-    when it is empty: migrating it is for `tickline db upgrade`.
+    An embedded database belongs to this program and is migrated. Another server's database is only
+    filled if it is empty; `tickline db upgrade` migrates it.
 
     Raises
     ------
     ConfigError
-        If the settings want another engine than the database has, or one that cannot be had.
+        If the settings want another engine than the database has, or one that is not available.
     StoreError
         If it is away, or its schema is not the one this program is written for.
     """
@@ -51,19 +51,19 @@ def make_ready(database: Database) -> None:
 
 
 class Readiness:
-    """What makes a database ready, now or when it comes; who else asks meanwhile waits for the one that tries."""
+    """Make a database ready, now or later; concurrent callers wait for the one that tries."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
         self._turn = threading.Lock()
 
     def __call__(self) -> None:
-        """Make it ready; raises as `make_ready` does."""
+        """Make it ready; raises like `make_ready`."""
         with self._turn:
             make_ready(self._database)
 
     def attempt(self, within_s: float) -> TicklineError | None:
-        """Make it ready; return why it is not. What takes longer goes on beside."""
+        """Make it ready; return why it is not. An attempt that takes longer continues in the background."""
         attempt: Future[None] = Future()
 
         def work() -> None:

@@ -1,7 +1,7 @@
-"""What a trader types, resolved to instruments.
+"""Resolve what a trader types to instruments.
 
-Owns how a name is spelled and what an unknown one is answered with; which instrument a spelling
-means is decided in SQL. Must not know who asks: the reader and the ingester use the same names.
+Owns the spelling of names and the answer to unknown ones; SQL decides which instrument a spelling
+means. Must not know the caller: the reader and the ingester use the same names.
 """
 
 from __future__ import annotations
@@ -19,20 +19,20 @@ from ingest.database.connections import translated
 from ingest.database.queries import query
 from ingest.errors import UnknownNameError
 
-# A contract's key may go to another as soon as it has expired. So far apart a tick and a master may be of different
-# contracts, and the tick stays without a name; less is a list that could not be fetched for a week.
+# A contract's key may be reused as soon as it has expired. A tick and a master this far apart may be of different
+# contracts, and the tick stays without a name; a shorter distance is a list that could not be fetched for a week.
 KNOWN_WITHIN_DAYS = 10
 
 
-NEAR_MAX = 5  # what fits on a line and can be read
+NEAR_MAX = 5  # fits on one line
 CANDIDATES_MAX = 500  # an underlying has some thousand options; comparing 500 names takes 5 ms
 SIMILARITY_MIN = 0.5  # of difflib, 0 to 1: below it the suggestions look random
-HOLDING_BONUS = 0.2  # a name that was begun and not finished is likelier than a mistyped one
+HOLDING_BONUS = 0.2  # an incomplete name is more likely than a mistyped one
 
 
 @dataclass(frozen=True, slots=True)
 class Instrument:
-    """An instrument as the master knows it; None is what is not known or what it has not.
+    """An instrument as in the master; None is unknown or not applicable.
 
     `instrument_id` is ours and never reused, `instrument_key` is the vendor's and is; `expiry` is
     the last day of trading (market-local), `strike` is in rupees, `lot_size` in units.
@@ -52,7 +52,7 @@ def resolve(connection: psycopg.Connection[Any], names: Sequence[str], *, on: da
     """Return the instruments that names mean on a day, in the order of the names.
 
     A name is an instrument key ("NSE_FO|53001"), a trading symbol ("INFY", "BANKNIFTY",
-    "BANKNIFTY 59400 CE 30 DEC 25"), the full name of what does not expire ("Nifty Bank"), or an
+    "BANKNIFTY 59400 CE 30 DEC 25"), the full name of an instrument without expiry ("Nifty Bank"), or an
     underlying with FUT ("NIFTY FUT": its living future nearest to expiry). Case and spacing do
     not matter.
 
@@ -61,16 +61,16 @@ def resolve(connection: psycopg.Connection[Any], names: Sequence[str], *, on: da
     connection
         To a database with our schema.
     names
-        What was typed; a name that is there twice is answered twice.
+        As typed; a name given twice is answered twice.
     on
-        The market-local day that is meant. Keys are reused after expiry, and a split gives a share a
-        new key: of several instruments the one that lives and is listed on that day is chosen.
+        The market-local day. Keys are reused after expiry, and a split gives a share a new key: of several
+        instruments, the one that is alive and listed on that day is chosen.
 
     Raises
     ------
     UnknownNameError
-        If no instrument has one of the names, with the nearest names; or if several have it and nothing tells
-        them apart.
+        If no instrument has one of the names, with the nearest names; or if several have it and nothing
+        distinguishes them.
     StoreError
         If the database refuses.
     """
@@ -83,7 +83,7 @@ def resolve(connection: psycopg.Connection[Any], names: Sequence[str], *, on: da
 def look_up(
     connection: psycopg.Connection[Any], names: Sequence[str], *, on: date
 ) -> tuple[dict[str, Instrument], dict[str, str]]:
-    """Return the instruments that names mean on a day, and of each other name what is wrong with it; see `resolve`.
+    """Return the instruments that names mean on a day, and the fault of each other name; see `resolve`.
 
     Raises
     ------
@@ -92,7 +92,7 @@ def look_up(
     """
     exact = {name: name.strip() for name in names}
     with translated():
-        # Programs pass keys, which are found by an index; only the others need the names of all.
+        # Programs pass keys, which an index finds; only other names need the list of all names.
         found = _find(connection, "names/resolve_keys", {"instrument_keys": list(exact.values()), "on": on})
         spellings = [spelling(name) for name in exact.values() if name not in found]
         if spellings:
@@ -119,15 +119,15 @@ def _find(connection: psycopg.Connection[Any], name: str, parameters: dict[str, 
 
 
 def _several_text(name: str, those: Sequence[Instrument]) -> str:
-    """Say that a name means several instruments alike."""
+    """Return the error text for a name that means several instruments."""
     keys = ", ".join(f"{one.instrument_key!r} ({one.instrument_type})" for one in those[:NEAR_MAX])
     return f"name {name!r} means {len(those)} instruments: give one of their keys: {keys}"
 
 
 def _unknown_text(connection: psycopg.Connection[Any], name: str, on: date) -> str:
-    """Say that a name is unknown, and what was perhaps meant."""
+    """Return the error text for an unknown name, with suggestions."""
     unknown = f"unknown instrument {name!r} on {on}"
-    if not connection.execute("select 1 from instruments limit 1").fetchone():  # nothing to be near to
+    if not connection.execute("select 1 from instruments limit 1").fetchone():  # nothing to suggest
         return f"{unknown}: no instruments are loaded: run `tickline start` or `tickline replay` first"
     if near := _near(connection, name, on):
         return f"{unknown}: near matches are {', '.join(map(repr, near))}"
@@ -135,7 +135,7 @@ def _unknown_text(connection: psycopg.Connection[Any], name: str, on: date) -> s
 
 
 def _near(connection: psycopg.Connection[Any], name: str, on: date) -> list[str]:
-    """Return the names most like one, the best first, of equally good ones the nearest expiry."""
+    """Return the most similar names, best first; equally good ones by nearest expiry."""
     wanted = spelling(name)
     parameters = {"spelling": wanted, "on": on, "candidates_max": CANDIDATES_MAX}
     matcher = difflib.SequenceMatcher(b=wanted, autojunk=False)

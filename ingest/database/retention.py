@@ -1,7 +1,7 @@
-"""Retention: the ticks of old days go, where nothing is lost with them; their bars stay.
+"""Drop the ticks of old days if nothing is lost with them; keep their bars.
 
-Owns when the ticks of a day may go: its bars are kept, made of all of its ticks, and either the day was
-reconciled or it is in a Parquet file that holds every tick. Must not know how either is done.
+Decides when the ticks of a day may be dropped: its bars are kept and were made from all its ticks, and the
+day was reconciled or is in a Parquet file with every tick. Must not know how either is done.
 """
 
 from __future__ import annotations
@@ -18,12 +18,12 @@ from psycopg.rows import namedtuple_row
 from ingest.database.connections import Database, check_schema, translated
 from ingest.database.queries import query
 
-LOCK_TIMEOUT = "10s"  # readers of a day keep it from being dropped; writers wait behind the drop
+LOCK_TIMEOUT = "10s"  # readers of a day delay its drop; writers wait behind the drop
 
 
 @dataclass(frozen=True, slots=True)
 class DayReport:
-    """What became of the ticks of a UTC day; `missing` says why they had to stay."""
+    """Result for the ticks of a UTC day; `missing` says why they were kept."""
 
     day: date
     ticks: int
@@ -46,7 +46,7 @@ def note_day(
     exported_ticks: int | None = None,
     dropped_at: datetime | None = None,
 ) -> None:
-    """Note in `days` what was done; what is None stays as it was."""
+    """Store in `days` what was done; None leaves a value unchanged."""
     connection.execute(
         query("database/note_day"),
         {
@@ -63,19 +63,19 @@ def note_day(
 def retain(database: Database, before: date, *, dry_run: bool = False) -> Iterator[DayReport]:
     """Drop the ticks of the days before a UTC day, one day at a time, oldest first.
 
-    A day is looked at and dropped in one transaction that keeps its writers away.
+    A day is checked and dropped in one transaction that locks out writers.
 
     Parameters
     ----------
     before
-        The first day that stays.
+        The first day that is kept.
     dry_run
-        Look, and drop nothing.
+        Check, but drop nothing.
 
     Raises
     ------
     Retryable
-        If somebody reads a day for longer than 10 s: its ticks are still there.
+        If somebody reads a day for longer than 10 s: its ticks are kept.
     StoreError
         If the database cannot be read or written.
     """
@@ -103,7 +103,7 @@ def _retain_day(connection: psycopg.Connection[Any], found: Any, *, dry_run: boo
 
 
 def _missing(found: Any, bars: Any) -> Iterator[str]:
-    """Yield what must be done before the ticks of a day may go."""
+    """Yield what must be done before the ticks of a day may be dropped."""
     if found.dropped_at is not None:
         yield f"{bars.ticks} ticks came after the day was dropped and are in no bar: look at them, delete them by hand"
         return

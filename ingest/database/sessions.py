@@ -1,8 +1,8 @@
-"""What a session must be like: the settings that this program relies on, and that it is one session at all.
+"""Requirements on a session: the settings this program relies on, and that it really is one session.
 
-Owns the one statement that pins these settings after connecting, for every library that connects. What a server, a
-role, a database or the environment (`PGDATESTYLE`, `PGTZ`, `PGOPTIONS`) says of them is overruled; a pooler that
-refuses settings in the greeting takes a statement. Must not know who connects, nor what for.
+Owns the single statement that pins these settings after connecting, for every library that connects. It overrides
+the server, role, database and environment (`PGDATESTYLE`, `PGTZ`, `PGOPTIONS`); a pooler that refuses settings at
+connection start accepts a statement. Must not know who connects, nor why.
 """
 
 from __future__ import annotations
@@ -16,19 +16,19 @@ from typing import Any
 import psycopg
 from psycopg.rows import tuple_row
 
-# Not pinned, because who sets it means it: default_transaction_read_only.
+# Not pinned, because whoever sets it means it: default_transaction_read_only.
 PINS = {
-    "client_encoding": "UTF8",  # names of instruments, and asyncpg speaks nothing else
-    "datestyle": "ISO, MDY",  # psycopg reads times in this form only
-    "intervalstyle": "postgres",  # the same
+    "client_encoding": "UTF8",  # for instrument names; asyncpg supports nothing else
+    "datestyle": "ISO, MDY",  # the only form in which psycopg reads times
+    "intervalstyle": "postgres",  # likewise
     "timezone": "UTC",
     "bytea_output": "hex",
-    "extra_float_digits": "1",  # a price comes back as it was written
+    "extra_float_digits": "1",  # prices come back exactly as written
     "standard_conforming_strings": "on",
-    "default_transaction_isolation": "read committed",  # a lock that was waited for shows what it was held for
+    "default_transaction_isolation": "read committed",  # after waiting for a lock, we see what its holder committed
     "default_transaction_deferrable": "off",
 }
-# A role's limit is meant for people: a refresh or a replay takes minutes. One in the URL's own options is meant for us.
+# A role's limit is meant for people: a refresh or a replay takes minutes. A limit in the URL's options is for us.
 TIME_LIMITS = {  # setting -> since which major version
     "statement_timeout": 0,
     "lock_timeout": 0,
@@ -36,7 +36,7 @@ TIME_LIMITS = {  # setting -> since which major version
     "idle_session_timeout": 14,
     "transaction_timeout": 17,
 }
-# Our relations, and the functions of TimescaleDB where a server keeps its extensions elsewhere.
+# Our relations, and the functions of TimescaleDB if a server keeps its extensions in another schema.
 SEARCH_PATH = """'public' || coalesce((
     select ', ' || pg_catalog.quote_ident(space.nspname)
     from pg_catalog.pg_extension as extension
@@ -46,7 +46,7 @@ SEARCH_PATH = """'public' || coalesce((
 PROBE_IDLE = "1ms"
 PROBE_SET = f"select pg_catalog.pg_backend_pid(), pg_catalog.set_config('idle_session_timeout', '{PROBE_IDLE}', false)"
 PROBE = "select pg_catalog.pg_backend_pid(), pg_catalog.current_setting('idle_session_timeout')"
-PROBE_WAITS_S = (0.1, 1.0, 5.0)  # a session is ended within milliseconds, on a machine that is not busy
+PROBE_WAITS_S = (0.1, 1.0, 5.0)  # a session ends within milliseconds on an idle machine
 
 
 def pin_statement(server_version: int, options: str) -> str:
@@ -55,10 +55,10 @@ def pin_statement(server_version: int, options: str) -> str:
     Parameters
     ----------
     server_version
-        As libpq gives it: 160004 is 16.4.
+        As given by libpq: 160004 is 16.4.
     options
-        The command-line options that the session was opened with, of the URL or of `PGOPTIONS`. A time limit that is
-        set there stays.
+        The command-line options that the session was opened with, from the URL or `PGOPTIONS`. A time limit set
+        there is kept.
     """
     given = options_named(options)
     limits = [name for name, since in TIME_LIMITS.items() if server_version >= since * 10_000 and name not in given]
@@ -69,7 +69,7 @@ def pin_statement(server_version: int, options: str) -> str:
 
 
 def options_named(options: str) -> set[str]:
-    """Return the settings that command-line options name.
+    """Return the names of the settings in command-line options.
 
     Examples
     --------
@@ -80,9 +80,9 @@ def options_named(options: str) -> set[str]:
 
 
 def pin(connection: psycopg.Connection[Any]) -> bool:
-    """Pin the settings of a session that is in no transaction; tell whether a pooler is in between.
+    """Pin the settings of a session outside any transaction; return whether a pooler is in between.
 
-    The process that a pooler names in its greeting is not the one that answers.
+    With a pooler, the process named at connection start is not the one that answers.
     """
     info = connection.info
     cursor = psycopg.Cursor(connection, row_factory=tuple_row)
@@ -92,11 +92,11 @@ def pin(connection: psycopg.Connection[Any]) -> bool:
 
 
 def is_kept(connect: Callable[[], psycopg.Connection[Any]]) -> bool:
-    """Tell whether a pooler keeps a session for its client, or gives each transaction another one.
+    """Return whether a pooler keeps a session for its client, or gives each transaction another one.
 
-    A session of the server is told to end when it is idle. If it is the client's own, the idle client is
-    disconnected; otherwise the next transaction is answered by another, or by one that has forgotten its settings.
-    Both are certain, whoever else uses the pooler.
+    A server session is told to end when idle. If it belongs to the client alone, the idle client is
+    disconnected; otherwise another session answers the next transaction, or one that has forgotten its settings.
+    The result is reliable, whoever else uses the pooler.
 
     Parameters
     ----------
@@ -108,7 +108,7 @@ def is_kept(connect: Callable[[], psycopg.Connection[Any]]) -> bool:
             first = connection.execute(PROBE_SET).fetchone()
             if select.select([connection.fileno()], [], [], wait_s)[0]:
                 return True
-            # An error says nothing: a question can meet any session while it ends. So it is asked again.
+            # An error proves nothing: any query can meet a session that is ending. So it is tried again.
             with suppress(psycopg.OperationalError):
                 if connection.execute(PROBE).fetchone() != first:
                     return False

@@ -1,6 +1,6 @@
 """Settings of the database, from the environment and `.env`.
 
-Owns where the database is, which engine it is made for and how a wrong value is reported.
+Owns the address of the database, its engine, and the errors for wrong values.
 Must not know what is stored, nor any other setting: `ingest.settings` builds on this class.
 """
 
@@ -22,32 +22,32 @@ from ingest.redaction import hide_all
 
 Engine = Literal["timescale", "postgres"]
 PREFIX = "TICKLINE_"
-# Of difflib, 0 to 1, without the prefix. A mistyped name is nearer than this to the right one; what others put into
-# the environment is not, as TICKLINE_PORT, which Kubernetes makes of a service of our name.
+# Of difflib, 0 to 1, without the prefix. A mistyped name is nearer than this to the right one; foreign variables are
+# not, such as TICKLINE_PORT, which Kubernetes creates for a service with our name.
 NEAR_MIN = 0.76
 
 
 def default_home() -> Path:
-    """Return the data folder of this user, as the XDG base directory specification places it."""
+    """Return the data folder of this user, according to the XDG base directory specification."""
     base = os.environ.get("XDG_DATA_HOME")
     return (Path(base) if base else Path.home() / ".local" / "share") / "tickline"
 
 
 class DatabaseSettings(BaseSettings):
-    """Where the database is.
+    """Address of the database.
 
     Attributes
     ----------
     database_url
         libpq URL of a running server; None: the embedded server under `home`.
     home
-        Folder of everything that this program keeps.
+        Folder of everything that this program stores.
     timescaledb_dir
         Folder with `lib/` and `share/extension/` of TimescaleDB, for the embedded server.
     engine
-        The engine to make the schema for at the first upgrade; None: the better one at hand.
+        The engine to make the schema for at the first upgrade; None: the better available one.
     knows_all_names
-        Whether a name of ours that no field has means nothing to any other part of the program.
+        Whether an unknown name with our prefix is unknown to every other part of the program too.
     """
 
     knows_all_names: ClassVar[bool] = False
@@ -73,7 +73,7 @@ class DatabaseSettings(BaseSettings):
         dotenv_settings: PydanticBaseSettingsSource,
         file_secret_settings: PydanticBaseSettingsSource,
     ) -> tuple[PydanticBaseSettingsSource, ...]:
-        """Read `.env` by ourselves: an error of the library would hold the file's text."""
+        """Read `.env` ourselves: the library's errors would contain the file's text."""
         return init_settings, env_settings, _EnvFile(settings_cls)
 
 
@@ -88,13 +88,13 @@ S = TypeVar("S", bound=DatabaseSettings)
 
 
 def load(cls: type[S], **overrides: Any) -> S:
-    """Read the settings `cls` from the environment, `.env` and `overrides`, the last winning.
+    """Read the settings `cls` from the environment, `.env` and `overrides`; later ones win.
 
     Raises
     ------
     ConfigError
-        If a value is wrong: names the setting as the user spells it, the value and what is allowed.
-        If a name is: it begins like ours and no setting has it.
+        If a value is wrong: states the setting as the user spells it, the value and what is allowed.
+        If a name with our prefix belongs to no setting.
     """
     check_names(cls)
     try:
@@ -105,7 +105,7 @@ def load(cls: type[S], **overrides: Any) -> S:
         setting = _setting_name(cls, name)
         allowed = lower_first(error["msg"].removeprefix("Value error, "))
         value = "" if _is_secret(cls, name) else f" has the wrong value {error['input']!r}"
-        # Not `from exc`, here and wherever an error holds what was given: a traceback would print it.
+        # Not `from exc`, here and wherever an error holds the given value: a traceback would print it.
         raise ConfigError(f"setting {setting}{value or ' is wrong'}: {allowed}") from None
     for field in cls.model_fields:
         if isinstance(secret := getattr(found, field), SecretStr):
@@ -114,7 +114,7 @@ def load(cls: type[S], **overrides: Any) -> S:
 
 
 def check_names(cls: type[DatabaseSettings]) -> None:
-    """Refuse names that begin like ours and are none: all of `.env`, but of the environment only mistyped ones."""
+    """Refuse unknown names with our prefix: any in `.env`, but only mistyped ones in the environment."""
     known = {_setting_name(cls, name) for name in cls.model_fields}
     known |= {f"{PREFIX}{name}".upper() for name in cls.model_fields}
     for place, names in ((".env", list(read_env())), ("the environment", list(os.environ))):
@@ -128,7 +128,7 @@ def check_names(cls: type[DatabaseSettings]) -> None:
 
 
 def _nearest(name: str, known: set[str]) -> str | None:
-    """Return the name of a setting that was perhaps meant, None if none is near."""
+    """Return the setting that was perhaps meant; None if none is similar."""
     own = name.removeprefix(PREFIX)
     ratios = {one: difflib.SequenceMatcher(None, own, one.removeprefix(PREFIX)).ratio() for one in sorted(known)}
     best = max(ratios, key=ratios.__getitem__)
@@ -146,7 +146,7 @@ def _field(cls: type[BaseSettings], name: str) -> FieldInfo | None:
 
 
 def _setting_name(cls: type[BaseSettings], name: str) -> str:
-    """Return how the environment spells a field."""
+    """Return the name of a field in the environment."""
     field = _field(cls, name)
     if field is not None and isinstance(field.validation_alias, AliasChoices):
         return str(field.validation_alias.choices[0])
@@ -156,6 +156,6 @@ def _setting_name(cls: type[BaseSettings], name: str) -> str:
 
 
 def _is_secret(cls: type[BaseSettings], name: str) -> bool:
-    """Tell whether the value of a field must not be shown; an unknown field is taken for one."""
+    """Return whether the value of a field must not be shown; unknown fields count as secret."""
     field = _field(cls, name)
     return field is None or "Secret" in str(field.annotation)

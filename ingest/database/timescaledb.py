@@ -1,4 +1,4 @@
-"""Where TimescaleDB's files for the embedded server's PostgreSQL are on this machine.
+"""Find TimescaleDB's files for the embedded PostgreSQL server on this machine.
 
 Owns the search and its order. Must not know whether a database uses them.
 """
@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 from ingest.errors import ConfigError
 
-MAJOR = 18  # of the embedded PostgreSQL: a library of another major version cannot be loaded
+MAJOR = 18  # of the embedded PostgreSQL; a library of another major version cannot be loaded
 
 
 class Files(NamedTuple):
@@ -21,7 +21,7 @@ class Files(NamedTuple):
 
 
 def candidates() -> list[Files]:
-    """Return the places to look in, first one first: /opt, then Debian's and Ubuntu's packages."""
+    """Return the places to search, in order: /opt, then Debian's and Ubuntu's packages."""
     return [
         Files(Path("/opt/timescaledb/lib"), Path("/opt/timescaledb/share")),
         Files(Path(f"/usr/lib/postgresql/{MAJOR}/lib"), Path(f"/usr/share/postgresql/{MAJOR}")),
@@ -29,12 +29,12 @@ def candidates() -> list[Files]:
 
 
 def find(timescaledb_dir: Path | None = None) -> Files | None:
-    """Return where the files are: in the folder of the setting, without it in the first place that has them.
+    """Return the files from the folder of the setting, otherwise from the first place that has them.
 
     Raises
     ------
     ConfigError
-        If the setting names a folder that lacks some; says which.
+        If the folder of the setting lacks a file; says which.
     """
     if timescaledb_dir is None:
         return next((files for files in candidates() if not _lacking(files)), None)
@@ -54,7 +54,7 @@ def find(timescaledb_dir: Path | None = None) -> Files | None:
 
 
 def not_found_text() -> str:
-    """Return the error text that names the places looked in."""
+    """Return the error text that lists the places searched."""
     looked = ", ".join(str(files.share.parent) for files in candidates())
     return (
         f"TimescaleDB for PostgreSQL {MAJOR} not found in {looked!r}: set TIMESCALEDB_DIR to the folder "
@@ -63,7 +63,7 @@ def not_found_text() -> str:
 
 
 def _lacking(files: Files) -> str | None:
-    """Return which file is not there, None if none is missing."""
+    """Return the first missing file, None if there is none."""
     for folder, pattern in ((files.share / "extension", "timescaledb.control"), (files.lib, "timescaledb-*.so")):
         if not any(folder.glob(pattern)):
             return str(folder / pattern)

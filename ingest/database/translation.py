@@ -1,6 +1,6 @@
-"""What an error of the database means: PostgreSQL's into ours, by SQLSTATE.
+"""Translate PostgreSQL errors to ours, by SQLSTATE.
 
-Owns the table of codes. Must not know who asked.
+Owns the table of codes. Must not know the caller.
 """
 
 from __future__ import annotations
@@ -15,11 +15,11 @@ from ingest.errors import Rejected, Retryable, SchemaError, StoreError, lower_fi
 
 UPGRADE = "run `tickline db upgrade`"
 GRANT = "reading needs `grant select on all tables in schema public, tickline` to {}"
-# SQLSTATE, by the longest prefix that fits (PostgreSQL manual, appendix A).
+# SQLSTATE, by the longest matching prefix (PostgreSQL manual, appendix A).
 _CLASSES: dict[str, Callable[[str], StoreError]] = {
     "08": Retryable,  # the connection broke
-    "53": Retryable,  # out of disk, memory or connections: somebody can make room
-    "57P0": Retryable,  # the server stops, starts or ended the session
+    "53": Retryable,  # out of disk, memory or connections: somebody can free some
+    "57P0": Retryable,  # the server is stopping or starting, or ended the session
     "57014": Retryable,  # a time limit ended the statement
     "40001": Retryable,  # serialization failure
     "40P01": Retryable,  # deadlock
@@ -36,7 +36,7 @@ _CLASSES: dict[str, Callable[[str], StoreError]] = {
 
 @contextmanager
 def translated() -> Iterator[None]:
-    """Raise errors of the database as ours; usable as a decorator too."""
+    """Raise database errors as ours; also usable as a decorator."""
     try:
         yield
     except psycopg.Error as exc:
@@ -44,10 +44,10 @@ def translated() -> Iterator[None]:
 
 
 def translate(exc: psycopg.Error) -> StoreError:
-    """Turn an error of the database into ours, by SQLSTATE; raise it `from exc`.
+    """Convert a database error to ours, by SQLSTATE; raise the result `from exc`.
 
-    An error without an SQLSTATE is the client's: a connection that broke when it is an
-    `OperationalError`, else a mistake of ours.
+    An error without an SQLSTATE comes from the client: an `OperationalError` is a broken connection,
+    anything else a bug of ours.
     """
     if exc.sqlstate is None:
         if isinstance(exc, (errors.OperationalError, errors.InterfaceError)):
@@ -62,6 +62,6 @@ def translate(exc: psycopg.Error) -> StoreError:
 
 
 def first_line(exc: psycopg.Error) -> str:
-    """Return the server's message, or the client's first line, without a period at its end."""
+    """Return the server's message, or the client's first line, without a trailing period."""
     text = exc.diag.message_primary or (str(exc).strip().splitlines() or [type(exc).__name__])[0]
     return lower_first(text.strip().rstrip("."))

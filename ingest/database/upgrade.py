@@ -1,7 +1,7 @@
-"""Making and migrating the schema, and looking at it: `tickline db upgrade` and `status`.
+"""Create, migrate and inspect the schema: `tickline db upgrade` and `status`.
 
-Owns the choice of the engine, the lock under which one upgrade runs at a time, and running the
-files of a revision. Must not know what is in them.
+Owns the choice of engine, the lock that allows one upgrade at a time, and running the files of a
+revision. Must not know what is in them.
 """
 
 from __future__ import annotations
@@ -32,14 +32,14 @@ from ingest.database.connections import (
 from ingest.database.settings import Engine
 from ingest.errors import ConfigError, SchemaError, StoreError
 
-TIMESCALEDB_MIN = (2, 26, 3)  # the first that is made for PostgreSQL 18 and refreshes layered aggregates
+TIMESCALEDB_MIN = (2, 26, 3)  # the first for PostgreSQL 18 that refreshes layered aggregates
 POSTGRES_MIN = 16
-SHOW_SECONDS_MAX = 60  # the database refreshes two days of bars at most, which takes seconds
+SHOW_SECONDS_MAX = 60  # the database refreshes at most two days of bars, which takes seconds
 
 
 @dataclass(frozen=True, slots=True)
 class RelationStatus:
-    """One public relation that holds data."""
+    """A public relation that holds data."""
 
     name: str
     rows: int  # estimated
@@ -49,7 +49,7 @@ class RelationStatus:
 
 @dataclass(frozen=True, slots=True)
 class JobStatus:
-    """One thing that the database does by itself."""
+    """A background job of the database."""
 
     relation: str
     job: str
@@ -62,7 +62,7 @@ class JobStatus:
 
 @dataclass(frozen=True, slots=True)
 class Status:
-    """What `tickline db status` shows; `engine` and `revision` are None before the first upgrade."""
+    """Output of `tickline db status`; `engine` and `revision` are None before the first upgrade."""
 
     database: str
     place: str
@@ -81,15 +81,15 @@ class Status:
 
 
 def upgrade(database: Database, engine: Engine | None = None) -> list[str]:
-    """Create or migrate the schema; two at once take turns, and there may be nothing left to do.
+    """Create or migrate the schema; concurrent upgrades take turns, and the second may have nothing to do.
 
     Parameters
     ----------
     database
         An open database.
     engine
-        The engine to make it for, at the first upgrade; None: as the settings say, else
-        TimescaleDB's Community edition where the server has it.
+        The engine to make it for, at the first upgrade; None: as in the settings, otherwise
+        TimescaleDB's Community edition if the server has it.
 
     Returns
     -------
@@ -101,7 +101,7 @@ def upgrade(database: Database, engine: Engine | None = None) -> list[str]:
     SchemaError
         If the schema is newer than this program.
     ConfigError
-        If the engine asked for is not to be had, or is not the one on record.
+        If the requested engine is not available, or not the recorded one.
     """
     wanted = engine or database.wanted_engine
     with translated(), database.connect(autocommit=True) as conn:
@@ -115,14 +115,14 @@ def upgrade(database: Database, engine: Engine | None = None) -> list[str]:
         if chosen == "timescale":
             _update_extension(database)
         applied = _migrate(database, chosen, before, first=recorded is None)
-        show_kept_bars(conn)  # also where an upgrade was killed before it came to that
+        show_kept_bars(conn)  # also if an earlier upgrade was killed before this step
         return applied
 
 
 def show_kept_bars(conn: psycopg.Connection[Any]) -> None:
-    """Make bars visible that an older revision has kept: it cannot be done in the transaction of an upgrade.
+    """Make bars visible that an older revision has kept; an upgrade's transaction cannot do this.
 
-    The database's own refresh may be at it: then it is tried again.
+    If the database's own refresh is running, try again.
     """
     deadline = time.monotonic() + SHOW_SECONDS_MAX
     while True:
@@ -152,7 +152,7 @@ def run_ddl(connection: Any, revision: str) -> None:
 
 
 def status(database: Database) -> Status:
-    """Look at a database, whatever its revision.
+    """Inspect a database of any revision.
 
     Raises
     ------
@@ -178,7 +178,7 @@ def status(database: Database) -> Status:
 
 
 def script_location() -> Path:
-    """Return the folder of the migrations: inside the installed package, beside it in a checkout."""
+    """Return the folder of the migrations: inside the installed package, or beside it in a checkout."""
     installed = Path(__file__).parent / "alembic"
     return installed if installed.is_dir() else queries.ROOT.parent / "alembic"
 
@@ -212,7 +212,7 @@ def _migrate(database: Database, engine: Engine, before: str | None, *, first: b
 
 
 def _execute(connection: Any, path: Path) -> None:
-    """Run a file as it is: without `no_parameters` SQLAlchemy and psycopg read % and :word in it."""
+    """Run a file unchanged: without `no_parameters`, SQLAlchemy and psycopg interpret % and :word in it."""
     connection.execution_options(no_parameters=True).exec_driver_sql(path.read_text(encoding="utf-8"))
 
 
@@ -222,7 +222,7 @@ def _choose_engine(conn: psycopg.Connection[Any], wanted: Engine | None) -> Engi
     Raises
     ------
     ConfigError
-        If the server is too old, or TimescaleDB is asked for and cannot be had; says what is missing.
+        If the server is too old, or TimescaleDB is requested but not available; says what is missing.
     """
     if conn.info.server_version < POSTGRES_MIN * 10_000:
         raise ConfigError(
@@ -243,7 +243,7 @@ def _choose_engine(conn: psycopg.Connection[Any], wanted: Engine | None) -> Engi
 
 
 def _timescaledb_lack(conn: psycopg.Connection[Any]) -> str | None:
-    """Return what keeps this server from the engine timescale; leaves the extension created if nothing."""
+    """Return why this server cannot have the engine timescale; if it can, leave the extension created."""
     found = _timescaledb(conn)
     version = found["installed_version"] or found["default_version"]
     if version is None:
@@ -268,7 +268,7 @@ def _timescaledb_lack(conn: psycopg.Connection[Any]) -> str | None:
 
 
 def _update_extension(database: Database) -> None:
-    """Bring the extension to the version of the server's files, which may be newer by now."""
+    """Update the extension to the version of the server's files, which may be newer now."""
     with database.connect(autocommit=True) as conn:
         found = _timescaledb(conn)
     if found["installed_version"] in (None, found["default_version"]):
@@ -278,7 +278,7 @@ def _update_extension(database: Database) -> None:
             "database was made with TimescaleDB but the server does not load it: "
             f"install it and name it in shared_preload_libraries, then {UPGRADE}"
         )
-    # It has to be the first statement of its session.
+    # This must be the first statement of its session.
     with connect(database.superuser_url, pinned=False, autocommit=True) as conn:
         conn.execute("alter extension timescaledb update")
 
@@ -299,5 +299,5 @@ def _rows(conn: psycopg.Connection[Any], name: str, kind: type[Any]) -> list[Any
 
 
 def _version(text: str) -> tuple[int, ...]:
-    """Return the numbers of a version, without a suffix as in '2.30.0-dev'."""
+    """Return the numbers of a version, without a suffix such as '2.30.0-dev'."""
     return tuple(int(part) for part in text.split("-", maxsplit=1)[0].split(".") if part.isdigit())
