@@ -1,1 +1,1 @@
-"""Rows out of the database, or out of an export, into frames; wider intervals."""
+"""Read rows from the database or an export into frames; build wider intervals."""

@@ -1,7 +1,7 @@
-"""Bars and ticks out of the database into Polars.
+"""Read bars and ticks from the database into Polars.
 
 Owns what is read: names to instruments, the queries of `sql/queries/`, and the frame the caller gets. Must not know
-an engine, nor how the rows came to be there.
+an engine, nor how the rows were written.
 """
 
 from __future__ import annotations
@@ -30,34 +30,34 @@ from ingest.database.settings import DatabaseSettings, load
 from ingest.errors import ConfigError
 
 Keys = str | Sequence[str]
-# Minutes of the bars that the database keeps, by source, widest first: a wider interval is put
-# together from the widest that divides it, a fifth of the rows.
+# Minutes of the bars that the database keeps, by source, widest first: a wider interval is built
+# from the widest that divides it, with a fifth of the rows.
 _KEPT_MINUTES: dict[str, tuple[int, ...]] = {"best": (1,), "ticks": (5, 1), "official": (1,)}
-# A read of many instruments is shared out to connections, each with a server process that keeps a core busy. More
-# gain nothing on 2 cores and little on 8.
+# A read of many instruments is divided over connections, each with a server process that uses one core. More
+# connections gain nothing on 2 cores and little on 8.
 CONNECTIONS_MAX = 4
-SHARES_MAX = 8  # the columns of one share are made while another is read
-SHARE_INSTRUMENTS_MIN = 100  # fewer are read before another connection is there
+SHARES_MAX = 8  # the columns of one share are built while another is read
+SHARE_INSTRUMENTS_MIN = 100  # fewer are read before another connection is open
 
 
 @dataclass(frozen=True, slots=True)
 class _Plan:
-    """What to read, all by queries of `sql/queries/`.
+    """What to read, all with queries of `sql/queries/`.
 
     Attributes
     ----------
     queries
-        Of many rows: numbers and times.
+        Queries with many rows: numbers and times.
     combine
-        Makes one frame of their results, in their order, of the rows of `few`, and of instrument_ids.
+        Builds one frame from their results, in order, the rows of `few`, and instrument_ids.
     start, end
         The range; None: no bound.
     schema
         Columns of the frame.
     time, ties
-        What the rows of one instrument are sorted by: a time, and columns that decide within a second of it.
+        Sort order of one instrument's rows: a time, and columns that break ties within a second of it.
     few
-        Of few rows, of any type.
+        Queries with few rows, of any type.
     """
 
     queries: tuple[str, ...]
@@ -71,12 +71,12 @@ class _Plan:
 
     @property
     def range(self) -> dict[str, Any]:
-        """The range as parameters of a query."""
+        """The range as query parameters."""
         return {"start": self.start or "-infinity", "end": self.end or "infinity"}
 
 
 def _bars_plan(source: str, minutes: int, start: datetime | None, end: datetime | None) -> _Plan:
-    """Return how bars that the database keeps are read, minutes wide."""
+    """Return the plan for bars that the database keeps, `minutes` wide."""
     unheard, ours, official = "read/unheard_of_instruments", f"read/bars_ticks_{minutes}m", "read/bars_official_1m"
     if source == "best":
         return _Plan((official, ours, unheard), _plainly(best_minutes), start, end, BARS)
@@ -87,7 +87,7 @@ def _bars_plan(source: str, minutes: int, start: datetime | None, end: datetime 
 
 
 def _plainly(combine: Callable[..., pl.DataFrame]) -> Callable[..., pl.DataFrame]:
-    """Return a way to combine results that need not know of which instruments they are."""
+    """Adapt a combine function that does not need the instrument_ids."""
     return lambda *frames, **_: combine(*frames)
 
 
@@ -106,31 +106,31 @@ def bars(
     ----------
     keys
         Instrument keys or names ("NSE_FO|53001", "INFY", "NIFTY FUT"), one or several; see
-        `ingest.database.resolve.resolve`. Names mean what they meant on the day of `start`, without it of
-        `end`, without both today.
+        `ingest.database.resolve.resolve`. Names are resolved for the day of `start`, otherwise of
+        `end`, otherwise for today.
     interval
         Any multiple of a minute up to a day: "1m", "75m", "1h", "1d", minutes, or a timedelta.
-        Buckets begin at the open of the session; see `analytics.read.intervals`. What trades before the
-        open has bars of its own in the intervals that the database keeps (1m, 5m), and is part of
+        Buckets begin at the open of the session; see `analytics.read.intervals`. Trades before the
+        open have bars of their own in the intervals that the database keeps (1m, 5m), and are part of
         the day's first bar in all others.
     start, end
         Half-open range [start, end) of the buckets; a bar that begins in it is read whole. Aware
         datetimes; a date means its midnight in India. None: no bound.
     source
-        "best": the exchange's own bar where there is one, else ours; "ticks": ours, made from
+        "best": the exchange's own bar if there is one, otherwise ours; "ticks": ours, made from
         ticks; "official": only the exchange's.
     database
-        An open database, a libpq URL, or None: that of the settings (`TICKLINE_DATABASE_URL`, else
-        the embedded server, which each call then starts and stops unless somebody keeps it up).
+        An open database, a libpq URL, or None: that of the settings (`TICKLINE_DATABASE_URL`, otherwise
+        the embedded server, which each call starts and stops unless something else keeps it running).
 
     Returns
     -------
     polars.DataFrame
         Columns and dtypes of `analytics.schema.BARS`, sorted by instrument_key and bucket: instrument_key
         String; bucket Datetime("us", "UTC"), the bar's start; open, high, low, close Float64 in
-        rupees; volume, oi Int64 in units, null where there is none; source, quality Enum; iv, delta, gamma
-        Float64, the last of the bar that our ticks have, null for what is no option. An instrument without
-        bars has no rows.
+        rupees; volume, oi Int64 in units, null if unknown; source, quality Enum; iv, delta, gamma
+        Float64, the bar's last values from our ticks, null for instruments other than options. An
+        instrument without bars has no rows.
 
     Raises
     ------
@@ -151,7 +151,7 @@ def bars(
         raise ConfigError(f"source {source!r} is none of {SOURCES}")
     first, last = _range(start, end)
     kept = next((width for width in _KEPT_MINUTES[source] if minutes % width == 0), 1)
-    # A wide bar that begins in the range needs what is before the open and what is behind the end.
+    # A wide bar that begins in the range also needs rows before the open and after the end.
     read_first, read_last = (first, last) if minutes == kept else read_range(first, last, minutes)
     plan = _bars_plan(source, kept, read_first, read_last)
     with _opened(database) as opened:
@@ -179,9 +179,9 @@ def ticks(
     keys, database
         As for `bars`.
     start, end
-        Half-open range [start, end) of `ts`, as for `bars`. Days that the database has dropped are read
+        Half-open range [start, end) of `ts`, as for `bars`. Days dropped from the database are read
         from their files (`tickline export`). A tick takes 200 bytes of memory, and
-        a busy instrument has 100,000 in a day.
+        a busy instrument has 100,000 per day.
 
     Returns
     -------
@@ -214,7 +214,7 @@ def ticks(
 def without_rows(
     keys: Keys, frame: pl.DataFrame, *, start: datetime | None, end: datetime | None, database: Database
 ) -> list[tuple[str, str]]:
-    """Return the names of which a frame of `bars` or `ticks` has no row, each with its instrument_key."""
+    """Return the names for which a frame of `bars` or `ticks` has no row, each with its instrument_key."""
     names = [keys] if isinstance(keys, str) else list(keys)
     with connect(database.reader_url) as connection:
         instruments = resolve(connection, names, on=_day_of_names(start, end))
@@ -236,7 +236,7 @@ def _range(start: date | datetime | None, end: date | datetime | None) -> tuple[
 
 @contextmanager
 def _opened(database: Database | str | None) -> Iterator[Database]:
-    """Open what the caller gave, and close it unless it was open."""
+    """Open the caller's database, and close it unless it was already open."""
     if isinstance(database, Database):
         yield database
         return
@@ -245,12 +245,12 @@ def _opened(database: Database | str | None) -> Iterator[Database]:
 
 
 def _day_of_names(start: datetime | None, end: datetime | None) -> date:
-    """Return the market-local day on which names are meant."""
+    """Return the market-local day for which names are resolved."""
     return market_day(start or (end and end - timedelta(microseconds=1)) or datetime.now(UTC))
 
 
 def _read(database: Database | str | None, keys: Keys, day: date, plan: _Plan) -> pl.DataFrame:
-    """Read the rows of instruments; the result is sorted by instrument_key, then as the plan says."""
+    """Read the rows of instruments, sorted by instrument_key, then as in the plan."""
     with _opened(database) as opened:
         with connect(opened.reader_url) as connection:
             check_schema(connection)
@@ -276,15 +276,15 @@ def _special_sessions(database: Database, plan: _Plan) -> list[SpecialSession]:
 
 
 def _shares(instruments: Sequence[Instrument]) -> list[Sequence[Instrument]]:
-    """Share instruments out, in their order."""
+    """Divide instruments into shares, keeping their order."""
     count = min(SHARES_MAX, -(-len(instruments) // SHARE_INSTRUMENTS_MIN))
     bounds = [len(instruments) * n // count for n in range(count + 1)]
     return [instruments[first:last] for first, last in pairwise(bounds)]
 
 
 def _arranged(rows: pl.DataFrame, instruments: Sequence[Instrument], plan: _Plan) -> pl.DataFrame:
-    """Name the instruments of rows, and sort the rows by them and as the plan says."""
-    # The rows of one instrument have one key: joined here it need not travel with each of them.
+    """Add the keys of the instruments, and sort by them and as in the plan."""
+    # One instrument's rows share one key: joined here, the key is not sent with every row.
     names = pl.DataFrame(
         [(found.instrument_id, found.instrument_key) for found in instruments],
         schema={"instrument_id": pl.Int32, "instrument_key": pl.String},

@@ -1,7 +1,7 @@
-"""Bars with source and quality, out of the vendor's bars, ours, and the minutes that we did not hear whole.
+"""Bars with source and quality, from the vendor's bars, ours, and the minutes not heard completely.
 
-Pure. The rules are those of the views `best_bars_1m` and `best_bars_5m`, by column: over 2,000 instruments
-the database takes ten times as long to put the relations together. A test holds the two equal.
+Pure. The rules are those of the views `best_bars_1m` and `best_bars_5m`, by column: for 2,000 instruments
+the database takes ten times as long to join the relations. A test keeps the two equal.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from analytics.schema import BAR_SOURCE, QUALITY
 _US = timedelta(microseconds=1)
 _KEY = ["instrument_id", "bucket"]
 _FIGURES = ("open", "high", "low", "close", "volume", "oi")
-_GREEKS = ("iv", "delta", "gamma")  # of our ticks only: the vendor's bars have none
+_GREEKS = ("iv", "delta", "gamma")  # only from our ticks: the vendor's bars have none
 
 
 def official_bars(official: pl.DataFrame) -> pl.DataFrame:
@@ -32,7 +32,7 @@ def tick_bars(ticks: pl.DataFrame, unheard: pl.DataFrame, minutes: int) -> pl.Da
     Parameters
     ----------
     unheard
-        Of `sql/queries/read/unheard_of_instruments.sql`: of several minutes in a bar the worst counts.
+        Of `sql/queries/read/unheard_of_instruments.sql`: of several minutes in a bar, the worst counts.
     minutes
         Width of the bars.
     """
@@ -58,10 +58,10 @@ def tick_bars(ticks: pl.DataFrame, unheard: pl.DataFrame, minutes: int) -> pl.Da
 
 
 def best_minutes(official: pl.DataFrame, ticks: pl.DataFrame, unheard: pl.DataFrame) -> pl.DataFrame:
-    """Return the official bar where there is one, else ours, with source and quality.
+    """Return the official bar if there is one, otherwise ours, with source and quality.
 
-    What the official bar does not say, as the open interest and the greeks, is ours. A minute of which there
-    is only that we did not hear it whole has a row without a close: it is part of the quality of wider bars.
+    What the official bar lacks, such as open interest and greeks, comes from ours. A minute of which we only know
+    that it was not heard completely has a row without a close: it counts for the quality of wider bars.
     """
     if official.is_empty():
         both = ticks.with_columns(backfilled=pl.lit(None, pl.Boolean))
@@ -94,13 +94,13 @@ def best_minutes(official: pl.DataFrame, ticks: pl.DataFrame, unheard: pl.DataFr
 
 
 def _key(bucket: pl.Expr = pl.col("bucket")) -> pl.Expr:  # noqa: B008 - expressions do not change
-    """Return instrument and minute as one number: it joins faster than two columns."""
+    """Return instrument and minute as one number, which joins faster than two columns."""
     minute = bucket.cast(pl.Int64) // (timedelta(minutes=1) // _US)
     return (pl.col("instrument_id").cast(pl.Int64) * 2**32 + minute).alias("at")
 
 
 def unheard_quality() -> pl.Expr:
-    """Return the quality of minutes not heard whole, of `is_gap`; null where that is."""
+    """Return the quality of minutes not heard completely, from `is_gap`; null if that is null."""
     return pl.when("is_gap").then(_quality("gap")).when(~pl.col("is_gap")).then(_quality("partial"))
 
 

@@ -1,8 +1,8 @@
-"""Results of queries as columns, by binary COPY: the one way in which many rows come out of the database.
+"""Read query results as columns, by binary COPY: the only way to read many rows from the database.
 
-Owns the connections, their thread, and what a row looks like on the wire. All rows of a result have the same width,
-because the server is told to send a stand-in for null: so NumPy takes a column out of a megabyte of rows at once, and
-no row is looked at by itself. Must not know what is read.
+Owns the connections, their thread, and the wire form of a row. All rows of a result have the same width, because the
+server sends a stand-in for null: so NumPy extracts a column from a megabyte of rows at once, and no row is handled
+individually. Must not know what is read.
 """
 
 from __future__ import annotations
@@ -27,27 +27,27 @@ from ingest.errors import StoreError
 
 T = TypeVar("T")
 HEADER_BYTES, TRAILER = 19, b"\xff\xff"  # around the rows of a binary COPY
-INTERRUPT_S = 0.2  # Ctrl-C takes so long at most
+INTERRUPT_S = 0.2  # longest delay of Ctrl-C
 WRONG_WIDTH = "result of a query has rows of another width than its columns have"
-CLOSE_S = 2.0  # a server that does not hear that it should stop is left
-BATCH_BYTES = 2**20  # of rows whose columns are taken at once: they stay in the processor's cache
-# From where Polars counts to where PostgreSQL does.
+CLOSE_S = 2.0  # then a server that ignores our request to stop is abandoned
+BATCH_BYTES = 2**20  # rows whose columns are extracted at once: they stay in the processor's cache
+# From Polars' epoch to PostgreSQL's.
 _EPOCH_US = (datetime(2000, 1, 1, tzinfo=UTC) - datetime(1970, 1, 1, tzinfo=UTC)) // timedelta(microseconds=1)
 _EPOCH_DAYS = (date(2000, 1, 1) - date(1970, 1, 1)).days
 
 
 class _Kind(NamedTuple):
-    """How a type is asked for, what comes, and what it becomes."""
+    """How a type is selected, sent and converted."""
 
-    select: str  # of a column {0}, with a stand-in for null
-    sent: str  # dtype of NumPy
+    select: str  # for a column {0}, with a stand-in for null
+    sent: str  # NumPy dtype
     null: int | None  # the stand-in; None: not a number
-    since: int  # added to what came
+    since: int  # added to the value
     becomes: pl.DataType
 
     @property
     def native(self) -> str:
-        """The dtype in this machine's order of bytes."""
+        """The dtype in this machine's byte order."""
         return self.sent.replace(">", "=")
 
     def is_null(self, values: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
@@ -68,7 +68,7 @@ _KINDS = {
 
 
 class CopyReader:
-    """Connections that stay open, and a thread that reads from all of them at once.
+    """Connections that stay open, and a thread that reads from all of them in parallel.
 
     Columns may be of the types `bool`, `int2`, `int4`, `int8`, `float8`, `date` and `timestamptz`. The lowest value of
     a type, minus infinity of a time and not-a-number are read as null.
@@ -76,14 +76,14 @@ class CopyReader:
     Parameters
     ----------
     url
-        libpq's, of a database that answers.
+        A libpq URL of a reachable database.
     connections
-        How many queries can run side by side.
+        Number of queries that can run in parallel.
 
     Raises
     ------
     StoreError
-        If the database cannot be reached; so do all methods if it cannot be read.
+        If the database cannot be reached; all methods raise it if it cannot be read.
     """
 
     def __init__(self, url: str, connections: int = 1) -> None:
@@ -91,7 +91,7 @@ class CopyReader:
             way = Way.of(connection)
         self._connections: list[asyncpg.Connection] = []
         self._loop = way.loop()
-        # A thread of its own: a notebook has a loop in the caller's.
+        # A thread of its own, because a notebook already runs a loop in the caller's.
         self._thread = threading.Thread(target=self._loop.run_forever, name="copy reader", daemon=True)
         self._thread.start()
         try:
@@ -119,11 +119,11 @@ class CopyReader:
         self._loop.close()
 
     def read(self, texts: Sequence[Sequence[str]]) -> list[list[pl.DataFrame]]:
-        """Return the results of queries: those of one list run one after the other, the lists side by side."""
+        """Return the results of queries: those of one list run in sequence, the lists in parallel."""
         return self.make(texts, lambda _, frames: frames)
 
     def make(self, texts: Sequence[Sequence[str]], make: Callable[[int, list[pl.DataFrame]], T]) -> list[T]:
-        """Return what is made of each list's place and its results; while one is made, others are read."""
+        """Return `make` of each list's index and results; while one is made, others are read."""
         free: asyncio.Queue[asyncpg.Connection] = asyncio.Queue()
 
         async def one(place: int, own: Sequence[str]) -> T:
@@ -142,9 +142,9 @@ class CopyReader:
         return self._run(every())
 
     def stream(self, text: str, take: Callable[[pl.DataFrame], None], rows: int) -> None:
-        """Give the result of a query away in frames of about so many rows; reading waits while one is taken.
+        """Pass the result of a query on in frames of about `rows` rows; reading waits while one is taken.
 
-        What `take` raises is raised as it is.
+        Exceptions of `take` are raised unchanged.
         """
         refused: list[Exception] = []
 
@@ -163,13 +163,13 @@ class CopyReader:
             raise
 
     async def _end(self) -> None:
-        """Close the connections, each when the server has heard that what was interrupted should stop."""
+        """Close the connections, each once the server knows that an interrupted query should stop."""
         await asyncio.gather(*(one.close(timeout=CLOSE_S) for one in self._connections), return_exceptions=True)
 
     def _run(self, work: Coroutine[Any, Any, T]) -> T:
         future = asyncio.run_coroutine_threadsafe(work, self._loop)
         try:
-            # Polars has a handler of its own behind Ctrl-C, after which a wait without an end goes on.
+            # Polars has its own handler for Ctrl-C, after which an unlimited wait continues.
             while not future.done():
                 wait([future], timeout=INTERRUPT_S)
             return future.result()
@@ -181,13 +181,13 @@ class CopyReader:
 
 
 def read_frame(url: str, text: str) -> pl.DataFrame:
-    """Return the result of one query, see `CopyReader`."""
+    """Return the result of one query; see `CopyReader`."""
     with CopyReader(url) as reader:
         return reader.read([[text]])[0][0]
 
 
 def _of_asyncpg(exc: Exception) -> StoreError:
-    """Turn asyncpg's error into ours, by its SQLSTATE as `ingest.database.connections.translate` does."""
+    """Convert an asyncpg error to ours, by its SQLSTATE, like `ingest.database.translation.translate`."""
     state = getattr(exc, "sqlstate", None)
     try:
         kind = psycopg.errors.lookup(state or "")
@@ -197,11 +197,11 @@ def _of_asyncpg(exc: Exception) -> StoreError:
 
 
 class _Columns:
-    """The columns of a result, taken out of what has come so far."""
+    """The columns of a result, extracted from the data received so far."""
 
     def __init__(self, kinds: dict[str, _Kind]) -> None:
         self._kinds = kinds
-        # A row: the number of its fields, and of each its bytes and itself.
+        # A row: the number of its fields, and for each its length and value.
         fields = [[(f"bytes of {name}", ">i4"), (name, kind.sent)] for name, kind in kinds.items()]
         self._row = np.dtype([("fields", ">i2"), *itertools.chain.from_iterable(fields)])
         self._parts: list[bytes] = []
@@ -211,7 +211,7 @@ class _Columns:
         self.rows = 0
 
     def put(self, data: bytes) -> None:
-        """Take what has come."""
+        """Add received data."""
         self._parts.append(data)
         self._waiting += len(data)
         if self._waiting >= BATCH_BYTES:
@@ -228,7 +228,7 @@ class _Columns:
         return pl.DataFrame(columns)
 
     def end(self) -> None:
-        """Make sure that the result ended as it should.
+        """Check that the result ended properly.
 
         Raises
         ------
@@ -268,7 +268,7 @@ class _Columns:
 
 
 async def _prepare(connection: asyncpg.Connection, text: str) -> tuple[str, _Columns]:
-    """Return a query whose rows have all the same width, and where to put them."""
+    """Return a query whose rows all have the same width, and a buffer for them."""
     prepared = await connection.prepare(text)
     kinds: dict[str, _Kind] = {}
     for attribute in prepared.get_attributes():

@@ -1,7 +1,7 @@
-"""The way to a server: asyncpg goes where libpq has gone, so that every form of a URL reaches every reader.
+"""Connect asyncpg to the server that libpq reached, so that every form of URL works for every reader.
 
-Owns what asyncpg is told. It parses URLs by rules of its own: hosts that are tried in turn, `hostaddr`, service files,
-password files and variables of the environment differ or are missing. So libpq connects first, and is asked what it
+Owns the parameters for asyncpg, which parses URLs by its own rules: hosts tried in turn, `hostaddr`, service files,
+password files and environment variables differ or are missing. So libpq connects first, and we ask it what it
 used. Must not know what is read.
 """
 
@@ -19,7 +19,7 @@ import psycopg
 from ingest.database.reach import CONNECT_SECONDS_MAX
 from ingest.database.sessions import pin_statement
 
-# Words about encryption and Kerberos that mean the same to both libraries.
+# Values for encryption and Kerberos that mean the same to both libraries.
 _SAME_WORDS = (
     "sslmode", "sslnegotiation", "sslcert", "sslkey", "sslpassword", "sslrootcert", "sslcrl",
     "ssl_min_protocol_version", "ssl_max_protocol_version", "krbsrvname", "gsslib",
@@ -28,16 +28,16 @@ _SAME_WORDS = (
 
 @dataclass(frozen=True, slots=True)
 class Way:
-    """What a connection of libpq was made with, to make others like it."""
+    """Parameters of a libpq connection, for making others like it."""
 
-    host: str  # name, as a certificate has it, or folder of a socket
-    address: str  # that the name stood for; empty for a socket
+    host: str  # name as in a certificate, or folder of a socket
+    address: str  # resolved from the name; empty for a socket
     arguments: dict[str, Any]
     pins: str
 
     @classmethod
     def of(cls, connection: psycopg.Connection[Any]) -> Self:
-        """Ask a connection which way it went."""
+        """Read the parameters of an open connection."""
         info, server = connection.info, connection.pgconn
         used = {option.keyword.decode(): option.val.decode() for option in server.info if option.val}
         settings = {"application_name": "tickline"} | ({"options": info.options} if info.options else {})
@@ -47,11 +47,11 @@ class Way:
             "host": info.host,
             "port": info.port,
             "user": info.user,
-            "password": info.password,  # also one of a password file; empty: none was asked for
+            "password": info.password,  # also one from a password file; empty: none was needed
             "database": info.dbname,
             "target_session_attrs": "any",  # libpq has found the server
             "server_settings": settings,
-            "statement_cache_size": 0,  # each text is new: it holds its parameters
+            "statement_cache_size": 0,  # each text is new, because it contains its parameters
             "timeout": CONNECT_SECONDS_MAX,
         }
         if not server.ssl_in_use:
@@ -61,11 +61,11 @@ class Way:
         return cls(info.host, info.hostaddr, arguments, pin_statement(info.server_version, info.options))
 
     def loop(self) -> asyncio.AbstractEventLoop:
-        """Return a new loop, in which the host's name means the address that libpq has found."""
+        """Return a new loop that resolves the host's name to the address found by libpq."""
         return _Loop({self.host: self.address} if self.address else {})
 
     async def go(self) -> asyncpg.Connection:
-        """Open one more connection, in the loop of this way."""
+        """Open another connection, in this loop."""
         connection = await asyncpg.connect(**self.arguments)
         await connection.execute(self.pins)
         return connection
@@ -79,6 +79,6 @@ class _Loop(asyncio.SelectorEventLoop):
         self._addresses = addresses
 
     async def getaddrinfo(self, host: Any, port: Any, **hints: int) -> list[Any]:
-        """Return what the system says of a name, or of the address that is known for it."""
+        """Resolve a name through the system, using its known address if there is one."""
         found: list[Any] = await super().getaddrinfo(self._addresses.get(host, host), port, **hints)
         return found

@@ -1,9 +1,9 @@
-"""A day of ticks as a Parquet file: smaller than in the database, and readable by anything.
+"""Export a day of ticks as a Parquet file: smaller than in the database, and readable by any tool.
 
 Owns the layout: FOLDER/ticks/date=YYYY-MM-DD/ticks.parquet, hive partitions by UTC day, which holds one
-session. The columns are those of `analytics.schema.TICKS` with `instrument_id` and `expiry` before
-them (a key is reused after its expiry), the rows sorted by instrument_id, ts and seq, so that one
-instrument is in few row groups. `analytics.ticks` reads the file when the day was dropped.
+session. The columns are those of `analytics.schema.TICKS`, preceded by `instrument_id` and `expiry`
+(a key is reused after its expiry). Rows are sorted by instrument_id, ts and seq, so that an
+instrument is in few row groups. `analytics.ticks` reads the file once the day has been dropped.
 """
 
 from __future__ import annotations
