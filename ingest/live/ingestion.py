@@ -7,7 +7,7 @@ without what was unsubscribed by hand and with what was subscribed by hand, unti
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
 
 from ingest.database.questions import Questions
@@ -50,6 +50,8 @@ class Ingestion:
         Who is called with each tick.
     questions
         What asks the database, for names.
+    universe_key
+        Returns the key that a name of the universe means now; None: it is none of them.
     errors
         Where what is done beside the feed notes its errors; None: nothing has noted one yet.
 
@@ -70,6 +72,7 @@ class Ingestion:
         handlers: Iterable[Handler] = (),
         *,
         questions: Questions,
+        universe_key: Callable[[str], str | None] = lambda name: None,
         errors: LastErrors | None = None,
     ) -> None:
         self.lines = tuple(lines)
@@ -77,6 +80,7 @@ class Ingestion:
         self.watch = watch
         self.writer = writer
         self.questions = questions
+        self._universe_key = universe_key
         self.errors = errors or LastErrors(watch.timepiece)
         self.fence = Fence(watch.timepiece, self.errors)
         self.handlers: list[Handler] = []
@@ -142,7 +146,7 @@ class Ingestion:
         if is_key(name):
             return name
         spelled = spelling(name)
-        return self._looked_up.get(spelled) or self._key_of_symbol(spelled)
+        return self._universe_key(name) or self._looked_up.get(spelled) or self._key_of_symbol(spelled)
 
     def ask_names_again(self) -> None:
         """Have the database say again what each key means: a list of instruments was loaded."""

@@ -140,7 +140,16 @@ async def start(
                 handlers, errors = map(load_handler, settings.handlers), keeper.errors if keeper else None
                 watch = Watchdog(lines, settings, market)
                 questions = Questions(url, lambda: patient.is_away)
-                service = Ingestion(lines, account, watch, patient, handlers, questions=questions, errors=errors)
+                service = Ingestion(
+                    lines,
+                    account,
+                    watch,
+                    patient,
+                    handlers,
+                    questions=questions,
+                    universe_key=keeper.key_of if keeper else lambda _: None,
+                    errors=errors,
+                )
                 service.follow(wanted)
                 first = lines[0]
                 running = Run(first.consumer, first.feed, patient, first.reader, service)

@@ -20,7 +20,7 @@ import psycopg
 
 from ingest.database.connections import connect, translate
 from ingest.database.queries import query
-from ingest.database.resolve import look_up
+from ingest.database.resolve import look_up, spelling
 from ingest.errors import ConfigError, FeedError, TicklineError
 from ingest.last_error import LastErrors
 from ingest.market.calendar import Calendar
@@ -100,6 +100,7 @@ class UniverseKeeper:
         self._chains: list[Chain] = []
         self._named: dict[str, str] = {}
         self._keys: dict[str, str] = {}  # keys of each name
+        self._spelled: dict[str, str] = {}  # the same, by spelling
         self._remembered: tuple[tuple[Mapping[str, str], date], datetime] | None = None  # on disk, and since when
         self._wrong: dict[str, str] = {}  # unknown names -> reason
         self._prices: dict[str, float] = {}  # REST prices of underlyings that have never ticked
@@ -109,6 +110,10 @@ class UniverseKeeper:
     def listed_at(self) -> datetime | None:
         """When the list seen by the last `look` was loaded, from any source; None: never."""
         return self._read_of[1] if self._read_of else None
+
+    def key_of(self, name: str) -> str | None:
+        """Return the key that a name of the settings means since the last `look`, however it is spelled."""
+        return self._spelled.get(spelling(name))
 
     async def wanted(self, now: datetime, api: UpstoxApi | None = None) -> Universe:
         """Return the wanted universe, using today's master and calendar and all prices that are available.
@@ -208,11 +213,11 @@ class UniverseKeeper:
         read_of = (on, loaded_at(connection))
         if read_of == self._read_of:
             return
-        self._named, self._keys, self._wrong = {}, {}, {}
+        self._named, self._keys, self._wrong, self._spelled = {}, {}, {}, {}
         found, wrong = look_up(connection, self.settings.universe, on=on)
         for name in self.settings.universe:
             if name in found:
-                self._keys[name] = found[name].instrument_key
+                self._keys[name] = self._spelled[spelling(name)] = found[name].instrument_key
                 self._named[found[name].instrument_key] = self.settings.mode
             elif is_key(name.strip()):  # only the vendor knows whether it exists
                 self._named[name.strip()] = self.settings.mode

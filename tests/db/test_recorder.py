@@ -104,6 +104,7 @@ def test_recorder_starts_changes_stops_and_starts_again(environment: Simulator, 
                 await recorder.subscribe(["INFY", "RELIANC"])
             with pytest.raises(ConfigError, match="mode 'all' is unknown"):
                 await recorder.subscribe(key, mode="all")  # type: ignore[arg-type]
+            await until(lambda: recorder.latest_tick("Nifty Fut") is not None)
             await until(lambda: len({tick.instrument_key for tick in heard}) == 2 and recorder.is_healthy)
             assert recorder.status()["subscriptions"]["total_symbols"] == 2 == len(environment.subscribed)
             by_symbol, by_key = recorder.latest_tick("Reliance"), recorder.latest_tick(key)
