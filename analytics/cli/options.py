@@ -1,7 +1,7 @@
-"""Options that the reading commands share: a range of time, and how and where a frame is written.
+"""Options shared by the reading commands: a range of time, and how and where a frame is written.
 
-Owns how their values are judged, before a database is asked. What takes long to import is imported when it is
-needed, so that help is instant.
+Owns how their values are checked, before a database is opened. Slow imports are done when needed, so that
+help is instant.
 """
 
 from __future__ import annotations
@@ -18,14 +18,14 @@ from ingest.errors import ConfigError
 from ingest.market.shown_time import ist
 
 F = TypeVar("F", bound=Callable[..., Any])
-# Written out, because their owners import Polars; a test holds them equal.
+# Written out, because the modules that own them import Polars; a test keeps them equal.
 FORMATS = ("table", "csv", "json", "parquet")
 SOURCES = ("best", "ticks", "official")
 TIME_HELP = "As 2025-12-15 or '2025-12-15 09:15', in IST unless it has an offset."
 
 
 class OutputFile(click.Path):
-    """A file that can be written, judged before what goes into it is made."""
+    """A file that can be written, checked before its content is made."""
 
     def __init__(self) -> None:
         super().__init__(dir_okay=False, path_type=Path)

@@ -1,6 +1,6 @@
 """Frames for people and for programs: table, CSV, JSON, Parquet; to stdout or a file.
 
-Owns how a frame is written, and which format a file's name asks for. A table is for a person:
+Owns how a frame is written, and the format implied by a file name. A table is for people:
 market-local times, named in the header. The others are for programs: UTC times in ISO 8601, Parquet
 with the frame's own types. Must not know what is in the frame.
 """
@@ -21,11 +21,11 @@ from ingest.redaction import unfenced_stdout
 
 Format = Literal["table", "csv", "json", "parquet"]
 FORMATS: tuple[str, ...] = get_args(Format)
-TABLE_ROWS_MAX = 40  # about a screen; the first and the last half of them
+TABLE_ROWS_MAX = 40  # about a screen; the first and last half of it
 DECIMALS_MIN = 2  # of rupees
-DECIMALS_MAX = 6  # greeks need as many
+DECIMALS_MAX = 6  # greeks need this many
 CELL_CHARS_MAX = 60
-PLAIN_MAX = 1e15  # from here on a float has no decimals of its own, and its zeros are none
+PLAIN_MAX = 1e15  # from here on a float has no decimals, and its trailing zeros are not exact
 _SUFFIXES: dict[str, Format] = {".csv": "csv", ".json": "json", ".parquet": "parquet"}
 
 

@@ -1,7 +1,7 @@
-"""Option chains out of the bars of their options: the price of the underlying beside them, and their exposures. Pure.
+"""Option chains from the bars of their options: the price of the underlying, and exposures. Pure.
 
-Owns how options belong together. Must not know where bars come from; which option belongs to which underlying is the
-relation `instruments`' to say.
+Owns how options are grouped. Must not know where bars come from; the relation `instruments` says which option belongs
+to which underlying.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ def with_spot(bars: pl.LazyFrame | pl.DataFrame, terms: pl.DataFrame) -> pl.Lazy
 
 
 def exposures(bars: pl.LazyFrame | pl.DataFrame, terms: pl.DataFrame) -> pl.LazyFrame:
-    """Return what all options of an underlying stand for together, and how that changes.
+    """Return the combined exposure of all options of an underlying, and its changes.
 
     Parameters
     ----------
@@ -94,7 +94,7 @@ def exposures(bars: pl.LazyFrame | pl.DataFrame, terms: pl.DataFrame) -> pl.Lazy
 
 
 def _filled(options: pl.LazyFrame) -> pl.LazyFrame:
-    """Return a row of each option for each bucket of its underlying, as its last bar of the day has it."""
+    """Return a row of each option for each bucket of its underlying, filled from its last bar of the day."""
     day = pl.col("bucket").dt.convert_time_zone("Asia/Kolkata").dt.date()
     times = options.select(UNDERLYING, "bucket").unique()
     names = options.select(KEY, UNDERLYING, "instrument_type", "strike").unique()

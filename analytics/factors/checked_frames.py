@@ -1,6 +1,6 @@
-"""What a caller's frame must have before anything is made of it, said in one line where it has not. Pure.
+"""Check that a caller's frame has the required columns, with a one-line error if not. Pure.
 
-Owns the check and its words. Must not know what is made of a frame.
+Owns the check and its error texts. Must not know what the frame is used for.
 """
 
 from __future__ import annotations
@@ -29,18 +29,18 @@ PRICES: Mapping[str, Kind] = {
 def checked(
     frame: Any, columns: Mapping[str, Kind], remedy: str, *, known: Mapping[str, Kind] | None = None
 ) -> pl.LazyFrame:
-    """Return a frame as a lazy one, if it has the columns that are needed.
+    """Return a frame as a lazy one, if it has the required columns.
 
     Parameters
     ----------
     frame
-        What the caller gave.
+        The caller's frame.
     columns
-        Name -> kind of what must be there.
+        Name -> kind of the required columns.
     remedy
-        What to give instead.
+        What to pass instead.
     known
-        Name -> kind of what may be absent, and is of that kind where it is there.
+        Name -> kind of optional columns; they must have that kind if present.
 
     Raises
     ------

@@ -1,12 +1,12 @@
-"""What spike detection looks at in a bar, and what is usual for its instrument. Pure.
+"""Quantities of a bar that spike detection uses, and their usual values for the instrument. Pure.
 
 Owns the quantities and their exponential averages, for a whole history and bar by bar: `factors` and
-`advance` give the same figures. All are free of scale, so that one rule set serves instruments of any
-price and size. Must not know weights.
+`LiveDetector.advance` give the same figures. All are independent of scale, so that one rule set fits
+instruments of any price and size. Must not know weights.
 
-A spike is judged over the last few bars of a run. A run is a stretch of bars that nothing interrupts: it
-ends where a bar is of quality gap or partial, or where no bar came for long. At the start of a session the
-move is counted from the close before it, and compared with the same minutes of earlier days only.
+A spike is judged over the last few bars of a run. A run is an uninterrupted sequence of bars: it ends
+at a bar of quality gap or partial, or when no bar came for long. At the start of a session the move is
+measured from the close before it, and compared only with the same minutes of earlier days.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ STATE = [KEY, *(f"{name}_{part}" for name in QUANTITIES for part in ("mean", "sq
 
 
 def quantities(bars: pl.LazyFrame, windows: Windows, minutes: int | None = None) -> pl.LazyFrame:
-    """Add what is measured of each bar.
+    """Add the quantities measured for each bar.
 
     Parameters
     ----------
@@ -72,15 +72,15 @@ def quantities(bars: pl.LazyFrame, windows: Windows, minutes: int | None = None)
 
 
 def within(series: str, expr: pl.Expr, rows: int) -> pl.Expr:
-    """Return an expression that looks so many rows back, null where those are not of the same series.
+    """Return an expression that looks `rows` rows back, null if those are not of the same series.
 
-    `series` names a column whose equal values are in one piece. The same as `over` it, and faster.
+    `series` names a column whose equal values are contiguous. Same result as `over` it, but faster.
     """
     return pl.when(pl.col(series) == pl.col(series).shift(rows)).then(expr)
 
 
 def local_day() -> pl.Expr:
-    """Return the market-local day of a bar, as a number. In integers: a time zone takes ten times as long."""
+    """Return the market-local day of a bar as a number. In integers: a time zone takes ten times as long."""
     return (pl.col("bucket").dt.epoch("us") + MARKET_OFFSET // _US) // (timedelta(days=1) // _US)
 
 
@@ -91,7 +91,7 @@ def _interval() -> pl.Expr:
 
 
 def _windowed(bars: int, known: set[str]) -> list[pl.Expr]:
-    """Return what is taken over the window, which never reaches over the start of the run."""
+    """Return the quantities over the window, which never reaches back before the start of the run."""
     position = pl.col("_position")
 
     def mean(name: str) -> pl.Expr:
@@ -126,7 +126,7 @@ def _moves() -> list[pl.Expr]:
 
 
 def samples(known: set[str]) -> dict[str, pl.Expr]:
-    """Return what each average is taken of: single bars of volume, windows of moves within a session.
+    """Return the input of each average: single bars of volume, windows of moves within a session.
 
     Only of the quantities whose columns are known.
     """

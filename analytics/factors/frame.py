@@ -1,7 +1,7 @@
-"""All indicators of bars in one lazy frame, with what spike detection needs. Pure.
+"""All indicators of bars in one lazy frame, with the columns that spike detection needs. Pure.
 
-Owns which windows go over what: a run of bars that no gap, session break or long silence interrupts, a
-session (VWAP), or the same time of earlier days. So no window spans a break, and every run warms up anew.
+Owns the scope of each window: a run of bars not interrupted by a gap, session break or long silence; a
+session (VWAP); or the same time of earlier days. So no window spans a break, and every run warms up again.
 Must not know where bars come from.
 """
 
@@ -70,10 +70,10 @@ def features(bars: pl.LazyFrame | pl.DataFrame, windows: Windows | None = None) 
 
 
 def _steps(known: set[str]) -> list[dict[str, pl.Expr]]:
-    """Return the indicators and what they are made of, in steps: each needs columns of those before it only.
+    """Return the indicators and their inputs, in steps: each needs only columns of earlier steps.
 
-    What has an endless memory, or adds up, is taken over each run by itself. What is exact and looks a known
-    number of bars back is taken over all rows at once, and null where the run is shorter. A window of a window
+    Recursive or cumulative values are computed over each run separately. Exact values over a fixed number of
+    bars are computed over all rows at once, and null if the run is shorter. A window of a window
     inside one `over` would give the same, but Polars takes four times as long.
     """
     over_runs = {
@@ -112,7 +112,7 @@ def _session() -> pl.Expr:
 
 
 def _bar_by_bar(known: set[str]) -> dict[str, pl.Expr]:
-    """Return the indicators that are made of columns of the same bar, and of the windows that ended before it."""
+    """Return the indicators computed from columns of the same bar, and from windows that ended before it."""
     lower, middle, upper = ta.bands("sma_20", "_spread")
     volume, close = ("_volume", "_volume_spread"), ("sma_20", "_spread")
     found = {

@@ -13,7 +13,7 @@ from __future__ import annotations
 import polars as pl
 
 Column = pl.Expr | str
-TINY = 1e-14  # TA-Lib's TA_EPSILON: what is nearer to 0 is taken for 0
+TINY = 1e-14  # TA-Lib's TA_EPSILON: values nearer to 0 count as 0
 
 
 def _expr(column: Column) -> pl.Expr:
@@ -171,7 +171,7 @@ def zscore(column: Column, bars: int) -> pl.Expr:
 
 
 def distance(column: Column, middle: Column, spread: Column) -> pl.Expr:
-    """Return (value - middle) / spread, null where the spread is 0: what the z-scores make of their windows."""
+    """Return (value - middle) / spread, null where the spread is 0; used by the z-scores."""
     return pl.when(_expr(spread) > 0).then((_expr(column) - _expr(middle)) / _expr(spread))
 
 

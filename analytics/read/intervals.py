@@ -1,12 +1,12 @@
-"""Bars of wider intervals out of narrower ones, anchored at the open of the session.
+"""Build bars of wider intervals from narrower ones, anchored at the open of the session.
 
-Pure. Owns what an interval is, where its buckets begin, and how bars are put together. Must not
+Pure. Owns the definition of an interval, where its buckets begin, and how bars are combined. Must not
 know where the bars came from.
 
 The buckets of an interval begin at the open of each market-local day and every interval after it:
-with 75 minutes at 09:15, 10:30, ..., with a day once, at the open. No bucket spans two days. What
-trades before the open (the auction) belongs to the day's first bucket: its price is the day's
-official open. What trades after the close is in the bucket of its time.
+with 75 minutes at 09:15, 10:30, ..., with a day once, at the open. No bucket spans two days. Trades
+before the open (the auction) belong to the day's first bucket: their price is the day's
+official open. Trades after the close are in the bucket of their time.
 """
 
 from __future__ import annotations
@@ -56,15 +56,15 @@ def interval_minutes(interval: str | int | timedelta) -> int:
 
 
 def five_minutes(bars: pl.DataFrame) -> pl.DataFrame:
-    """Put one-minute bars together to five-minute ones, as the database keeps them: see `roll_up`.
+    """Combine one-minute bars into five-minute ones, as the database keeps them: see `roll_up`.
 
-    What trades before the open has bars of its own.
+    Trades before the open have bars of their own.
     """
     return _roll_up(bars.with_columns(pl.col("bucket").dt.truncate("5m")))
 
 
 def roll_up(bars: pl.DataFrame, minutes: int, special: Sequence[SpecialSession] = ()) -> pl.DataFrame:
-    """Put bars together to wider ones.
+    """Combine bars into wider ones.
 
     Parameters
     ----------
@@ -89,7 +89,7 @@ def roll_up(bars: pl.DataFrame, minutes: int, special: Sequence[SpecialSession] 
 
 
 def _roll_up(bars: pl.DataFrame) -> pl.DataFrame:
-    """Put together the bars of each instrument and bucket."""
+    """Combine the bars of each instrument and bucket."""
     sources = pl.col("source").filter(pl.col("close").is_not_null())
     return (
         bars.group_by("instrument_key", "bucket", maintain_order=True)
@@ -113,7 +113,7 @@ def _roll_up(bars: pl.DataFrame) -> pl.DataFrame:
 
 
 def read_range(start: datetime | None, end: datetime | None, minutes: int) -> tuple[datetime | None, datetime | None]:
-    """Return the range of narrow bars that the wide buckets beginning in [start, end) are made of.
+    """Return the range of narrow bars that make up the wide buckets beginning in [start, end).
 
     The day's first bucket reaches back to midnight, and the last one beyond the end. Times are
     aware; the result is in UTC.
@@ -125,8 +125,8 @@ def read_range(start: datetime | None, end: datetime | None, minutes: int) -> tu
 
 
 def _bucket(minutes: int, special: Sequence[SpecialSession]) -> pl.Expr:
-    """Return the start of the wide bucket that a bar's bucket is in."""
-    # In integers: by way of a time zone it takes four times as long.
+    """Return the start of the wide bucket that contains a bar's bucket."""
+    # In integers: conversion through a time zone takes four times as long.
     local = pl.col("bucket").cast(pl.Int64) + MARKET_OFFSET // _US
     midnight = local - local % (timedelta(days=1) // _US)
     opens_at = midnight + _session_open_us()

@@ -1,8 +1,8 @@
-"""The best minute bars of many instruments, for detection: of days, and of each minute as it is completed.
+"""Read the best minute bars of many instruments for detection: of whole days, or of each minute as it completes.
 
-Owns the connections that stay open for it: to open one takes longer than to read a minute. The vendor's bars, ours
-and the minutes not heard whole are read side by side and put together by `analytics.read.best_bars`; the view that
-does the same takes several times as long. Must not know what the bars are for.
+Owns the connections kept open for it: opening one takes longer than reading a minute. The vendor's bars, ours
+and the minutes not heard completely are read in parallel and combined by `analytics.read.best_bars`; the view that
+does the same takes several times as long. Must not know what the bars are used for.
 """
 
 from __future__ import annotations
@@ -64,10 +64,10 @@ class MinuteReader:
         return self._named(best_minutes(frames[OFFICIAL], frames[OURS], frames[UNHEARD]))
 
     def read_next(self, start: datetime, end: datetime) -> pl.DataFrame:
-        """Return the same of all that ticked in the range, and of what was read before.
+        """Return the same for all that ticked in the range, and for instruments read before.
 
-        The vendor's bars are found by instrument, and are slow to find without: so they are asked for those that
-        are known, and once more for what ticks for the first time.
+        The vendor's bars are indexed by instrument and slow to find otherwise: so they are read for known
+        instruments, and once more for those that tick for the first time.
         """
         known = list(self._names)
         frames = self._fetch(start, end, {OFFICIAL: known, OURS: None, UNHEARD: None})
@@ -77,7 +77,7 @@ class MinuteReader:
         return self._named(best_minutes(frames[OFFICIAL], frames[OURS], frames[UNHEARD]))
 
     def _fetch(self, start: datetime, end: datetime, wanted: dict[str, list[int] | None]) -> dict[str, pl.DataFrame]:
-        """Return the results of queries, each read by its own connection, all at once."""
+        """Return the results of queries, each read by its own connection, in parallel."""
         writer = psycopg.ClientCursor(self._connection)
         texts = [
             [writer.mogrify(query(name), {"instrument_ids": ids, "start": start, "end": end})]

@@ -50,7 +50,7 @@ _TIMES: dict[str, tuple[pl.Date | pl.Datetime, str]] = {
 
 
 def select(statement: str, database: Database) -> pl.DataFrame:
-    """Return the result of a statement that reads.
+    """Return the result of a read-only statement.
 
     Returns
     -------
@@ -97,7 +97,7 @@ def select(statement: str, database: Database) -> pl.DataFrame:
 
 
 def _prepare(connection: psycopg.Connection[Any], statement: str) -> dict[str, int]:
-    """Have the server parse the one statement, without running it; return its columns' type oids."""
+    """Let the server parse the single statement without running it; return its columns' type oids."""
     server = connection.pgconn
     result = server.prepare(PREPARED, statement.encode())
     if result.status != pq.ExecStatus.COMMAND_OK:
@@ -119,7 +119,7 @@ def _prepare(connection: psycopg.Connection[Any], statement: str) -> dict[str, i
 
 
 def _run(connection: psycopg.Connection[Any], columns: dict[str, int]) -> pl.DataFrame:
-    """Run the prepared statement; return its rows as columns, put together batch by batch."""
+    """Run the prepared statement; return its rows as columns, combined batch by batch."""
     known_types = connection.adapters.types  # an array's oid leads to its element's type, which it is not
     type_names = {oid: known.name for oid in columns.values() if (known := known_types.get(oid)) and known.oid == oid}
     dtypes = {name: _DTYPES.get(type_names.get(oid, ""), pl.String()) for name, oid in columns.items()}
@@ -141,7 +141,7 @@ def _run(connection: psycopg.Connection[Any], columns: dict[str, int]) -> pl.Dat
 
 
 def _number(texts: pl.Series) -> pl.Series:
-    """Return `numeric` values as Int64 where all are whole and small enough, else as Float64."""
+    """Return `numeric` values as Int64 if all are whole and small enough, otherwise as Float64."""
     whole = texts.cast(pl.Int64, strict=False)
     return whole if whole.null_count() == texts.null_count() else texts.cast(pl.Float64)
 
@@ -154,7 +154,7 @@ def _time(texts: pl.Series, kind: str) -> pl.Series:
 
 
 def _refused(exc: psycopg.Error, statement: str) -> StoreError:
-    """Say in a line what the database has against the statement, and where."""
+    """Return an error that states, on one line, what the database objects to, and where."""
     if exc.sqlstate == "25006":
         return StoreError(f"statement {_first_words(statement)!r} would write: {READS}")
     if not (exc.sqlstate or "").startswith(("22", "25", "26", "42", "54")):

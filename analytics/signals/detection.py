@@ -1,4 +1,4 @@
-"""Spike detection: from the factors of bars to signals with a confidence, a direction and reasons. Pure.
+"""Spike detection: turn the factors of bars into signals with confidence, direction and reasons. Pure.
 
 Owns how scores are combined and when a bar fires. Must not know where bars come from, nor where signals go.
 """
@@ -48,7 +48,7 @@ def log_odds(rules: Rules) -> pl.Expr:
     """
     weights = rules.weights
     volume = pl.col("volume_score")
-    # Of what stands out beside the price only the stronger counts: they are not independent of one another.
+    # Besides the price only the stronger score counts: they are not independent.
     activity = pl.max_horizontal(
         pl.when(volume >= rules.factor_min).then(
             weights.volume * volume + weights.trades * pl.coalesce("trades_score", "volume_score")
@@ -97,7 +97,7 @@ def with_reasons(fired: pl.DataFrame) -> pl.DataFrame:
 
 
 def is_onset(since: pl.Expr, rules: Rules) -> pl.Expr:
-    """Tell whether a bar that fires begins a spike, from the time since the last one of the instrument that did."""
+    """Return whether a firing bar begins a spike, given the time since the instrument's last firing bar."""
     return since.is_null() | (since > pl.duration(minutes=rules.quiet_minutes))
 
 
@@ -135,7 +135,7 @@ def _reasons() -> pl.Expr:
 
 
 def _build_up() -> pl.Expr:
-    """Return what price and open interest of the window say together, as `indicators.build_up` names it."""
+    """Return what price and open interest of the window indicate together, as in `indicators.build_up`."""
     up = pl.col("direction") == "up"
     return (
         pl.when("oi_rising")

@@ -1,8 +1,8 @@
-"""How good spike detection is: labelled events, matching, baselines, fitting and cross-validation. Pure.
+"""Evaluate spike detection: labelled events, matching, baselines, fitting and cross-validation. Pure.
 
-Owns the rules of matching. An event is one instrument with one announcement. Alarms within `TOGETHER` of
-one another are one; it is a hit when one of them is from 5 minutes before to 10 minutes after the
-announcement, and no false alarm when it begins within 180 minutes after it. An alarm is a bar that fires.
+Owns the rules of matching. An event is one instrument with one announcement. An alarm is a bar that fires;
+alarms within `TOGETHER` of one another count as one. It is a hit if one of them is from 5 minutes before to
+10 minutes after the announcement, and not a false alarm if it begins within 180 minutes after it.
 """
 
 from __future__ import annotations
@@ -26,13 +26,13 @@ Floats = npt.NDArray[np.float64]
 EARLY, LATE, AFTERMATH, TOGETHER = -5, 10, 180, 60  # minutes, relative to the announcement; the last: apart
 COLUMNS = ("event", "bucket", "open", "high", "low", "close", "volume", "announced_at")
 FACTORS = ("volume_score", "trades_score", "move_score")
-SCORE_MIN = -5.0  # log-odds; what is below cannot become an alarm
+SCORE_MIN = -5.0  # log-odds; lower scores cannot become an alarm
 RIDGE = 5.0  # on standardised scores; 1 and 5 give the same curve on the training events
 
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """What a detector did on labelled events."""
+    """Result of a detector on labelled events."""
 
     precision: float | None
     recall: float
@@ -118,7 +118,7 @@ def scored(events: pl.DataFrame, rules: Rules) -> pl.DataFrame:
 
 
 def baselines(events: pl.DataFrame) -> dict[str, pl.DataFrame]:
-    """Return the alarms of simple detectors, to be beaten in the same run."""
+    """Return the alarms of simple detectors, for comparison in the same run."""
     volume, rise = pl.col("volume"), pl.col("high") / pl.col("open") - 1
     half_day, day = 720, 1440
     mean, spread = volume.rolling_mean(half_day).shift(1), volume.rolling_std(half_day).shift(1)

@@ -1,8 +1,8 @@
-"""Signals: spikes found in the database's bars and stored there, of a day or as the minutes come.
+"""Find spikes in the database's bars and store them as signals, for a day or minute by minute.
 
-Owns reading bars for detection, the upsert, and the following of the newest minute. A day's signals depend
-on its bars and on those of `history_days` before it, whether it is judged afterwards or live: every day
-begins with the same history. Must not know how a spike is recognised.
+Owns reading bars for detection, the upsert, and following the newest minute. A day's signals depend
+on its bars and on those of `history_days` before it, whether judged afterwards or live: every day
+starts with the same history. Must not know how a spike is recognised.
 """
 
 from __future__ import annotations
@@ -30,17 +30,17 @@ from ingest.database.queries import query
 from ingest.database.resolve import resolve
 
 MINUTE = timedelta(minutes=1)
-POLL_S = 0.5  # how often the newest minute is looked for
-SETTLE_S = 2.0  # after the first sign of a later minute: trades are reported up to that much late
-IDLE_S = 10.0  # a newest minute that has not grown for so long is over
-OUTCOME_DAYS = 7  # how far back outcomes are still noted
+POLL_S = 0.5  # interval of checks for a new minute
+SETTLE_S = 2.0  # after the first sign of a later minute: trades are reported up to this late
+IDLE_S = 10.0  # a newest minute that has not grown for this long is over
+OUTCOME_DAYS = 7  # how many days back outcomes are still noted
 FIGURES = ("move", "volume_ratio", "price_score", "volume_score", "trades_score", "iv_score", "oi_score")
 Found = Callable[[pl.DataFrame], None]
 
 
 @dataclass(frozen=True, slots=True)
 class Scope:
-    """What is judged: the rules, and the instruments by name; none: all that have bars."""
+    """Scope of detection: the rules, and the instruments by name; no names: all that have bars."""
 
     rules: Rules
     keys: tuple[str, ...] = ()
@@ -165,7 +165,7 @@ def store(connection: psycopg.Connection[Any], rules: Rules, fired: pl.DataFrame
 
 
 def settle(connection: psycopg.Connection[Any], since: datetime, until: datetime) -> None:
-    """Note what became of the signals since a time; `until` is where the bars end that are there by now."""
+    """Store the outcome of the signals since a time; `until` is the end of the available bars."""
     with translated():
         connection.execute(query("signals/settle_signals"), {"since": since, "until": until})
 
@@ -178,7 +178,7 @@ def _last(bars: pl.DataFrame) -> datetime:
 
 
 def _report(stored: pl.DataFrame, found: Found) -> None:
-    """Hand over what is new."""
+    """Pass on new signals."""
     new = stored.filter("is_new")
     if not new.is_empty():
         found(new)
@@ -187,12 +187,12 @@ def _report(stored: pl.DataFrame, found: Found) -> None:
 def _day_with_history(
     reader: MinuteReader, scope: Scope, ids: list[int] | None, begin: datetime, until: datetime
 ) -> pl.DataFrame:
-    """Return the bars of a day until a time, and those of the days before it."""
+    """Return the bars of a day up to a time, and those of the days before it."""
     return reader.read(begin - timedelta(days=scope.rules.history_days), until, ids)
 
 
 def _ids_of(connection: psycopg.Connection[Any], scope: Scope, day: date) -> list[int] | None:
-    """Return the instruments that are judged by their instrument_id; None: all."""
+    """Return the instrument_ids to judge; None: all."""
     if not scope.keys:
         return None
     return sorted({one.instrument_id for one in resolve(connection, list(scope.keys), on=day)})
@@ -208,7 +208,7 @@ def next_minutes(
 
 
 def _completed(connection: psycopg.Connection[Any], stop: Callable[[], bool]) -> Iterator[datetime]:
-    """Yield the newest minute that is over, each time that there is another."""
+    """Yield the newest completed minute, whenever there is another."""
     given: datetime | None = None
     seen: tuple[Any, ...] | None = None
     since: datetime | None = None
@@ -216,7 +216,7 @@ def _completed(connection: psycopg.Connection[Any], stop: Callable[[], bool]) ->
     begun: list[tuple[datetime, float]] = []  # minutes not yet settled, and when each was first seen
     while not stop():
         if since is None:
-            # Quotes go on after the last trade: the last bar may be long before the last tick.
+            # Quotes continue after the last trade: the last bar may be long before the last tick.
             newest_tick = _rows(connection, "signals/newest_tick")[0][0]
             since = None if newest_tick is None else day_start(newest_tick)
         rows = [] if since is None else _rows(connection, "signals/newest_minute", since=since)

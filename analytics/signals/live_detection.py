@@ -1,7 +1,7 @@
-"""Spike detection minute by minute: the figures of `factors` carried on by one minute at a time. Pure.
+"""Spike detection minute by minute: continues the figures of `factors` one minute at a time. Pure.
 
-Owns the state that a live run keeps: the last bars of each instrument, its averages, what is usual at each
-time of the day, and when it fired. A minute costs what its own bars cost, however long the history is; the
+Owns the state of a live run: the last bars of each instrument, its averages, the usual values at each
+time of day, and when it fired. The cost of a minute depends on its own bars, however long the history is; the
 signals are those that `analytics.signals.detection` finds in history and minutes together.
 """
 

@@ -1,7 +1,7 @@
-"""What is done with new signals besides storing them: a log file and a webhook.
+"""Send new signals to a log file and a webhook, in addition to storing them.
 
-Owns both, and that a webhook which does not answer holds nothing up for longer than `WEBHOOK_S` and stops
-nothing. NOTIFY is the database's: it goes out with the row. Must not know how signals are found.
+Owns both, and the rule that a webhook without an answer delays nothing for longer than `WEBHOOK_S` and stops
+nothing. NOTIFY is sent by the database, with the row. Must not know how signals are found.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ import polars as pl
 from ingest.errors import ConfigError
 
 log = logging.getLogger(__name__)
-WEBHOOK_S = 3.0  # a minute has 60, and the next one waits
+WEBHOOK_S = 3.0  # a minute has 60, and the next one is waiting
 FIELDS = ("instrument_key", "trading_symbol", "bucket", "direction", "confidence", "close", "move", "reasons")
 
 

@@ -1,4 +1,4 @@
-"""A database to work with: where it is, and what it was made for.
+"""Connections to the database: its address, engine and schema revision.
 
 Owns the database of the settings and the check of the schema's revision. Must not know the relations, nor how the
 schema is made.
