@@ -113,11 +113,11 @@ class Turned:
         elif self.subscribed != set(feed.keys) or on_the_way != self._lost:
             return False
         sent = all(connection.is_idle for connection in self.simulator.player.connections)
-        consumer = line.consumer
+        consumer, state = line.consumer, line.consumer.state
         taken = (
             consumer._read is None
             and consumer._batch is None
-            and (consumer._seq == consumer._taken_seq or bool(consumer._clock._waiting))
+            and (state.read_seq == state._taken_seq or bool(state.strays._waiting))
         )
         written = not feed.spool._records and not line.reader.backlog_bytes()
         return sent and taken and written and self.dial.sleepers >= WAITING
