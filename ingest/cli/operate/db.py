@@ -110,9 +110,9 @@ def _next_day(days: Iterator[DayReport], seen: int) -> DayReport | None:
     "--day", "days", type=click.DateTime(["%Y-%m-%d"]), multiple=True, help="A whole UTC day; may be repeated."
 )
 def refresh(days: tuple[datetime, ...]) -> None:
-    """Make bars anew out of their ticks: those of the minutes that a run left, or of whole days.
+    """Rebuild bars from ticks: those of the minutes that a run left unfinished, or of whole days.
 
-    `start` and `replay` do it by themselves.
+    `start` and `replay` do this by themselves.
     """
     from ingest.database.connections import Database
     from ingest.database.settings import DatabaseSettings, load
