@@ -6,6 +6,7 @@ Owns the dialog and the file. The token is printed nowhere, and no page but the 
 from __future__ import annotations
 
 import asyncio
+import logging
 import os
 import secrets
 from collections.abc import Callable
@@ -21,8 +22,11 @@ from ingest.redaction import unfenced_stdout
 
 NAME = "UPSTOX_ACCESS_TOKEN"
 HEAD_BYTES_MAX = 2**16  # of a browser's request; its cookies for this machine are a few KB
-HEAD_S = 10.0  # whoever connects and says nothing is not waited for
-PAGE_HEADERS = "Content-Type: text/plain; charset=utf-8\r\nCache-Control: no-store\r\nConnection: close\r\n"
+PAGE_S = 1.0  # for the last page to reach the browser; whoever does not read is not waited for
+PAGE_HEADERS = {"Cache-Control": "no-store", "Connection": "close"}
+UNSAID = logging.Logger(
+    __name__, logging.CRITICAL + 1
+)  # who sends nonsense here is no concern of the log, nor is a code
 REMEDY = "it is the app's in the vendor's developer console"
 
 
@@ -108,41 +112,42 @@ def _pasted(state: str) -> Callable[[str], str]:
 async def _listen(port: int, path: str, state: str) -> str:
     """Serve the redirect URI until the browser comes with the answer of our dialog; return its code.
 
-    Any page can send a browser here. What does not belong to our dialog is answered with an error, and waited on.
+    Any page can send a browser here. What does not belong to our dialog is answered with an error page, and the
+    wait goes on.
     """
+    from aiohttp import web
+
     came: asyncio.Future[str] = asyncio.get_running_loop().create_future()
 
-    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        try:
-            async with asyncio.timeout(HEAD_S):
-                status, text = _answer(await reader.readuntil(b"\r\n\r\n"), path, state, came)
-                writer.write(f"HTTP/1.1 {status}\r\n{PAGE_HEADERS}\r\n{text}\n".encode())
-                await writer.drain()
-        except (OSError, TimeoutError, asyncio.IncompleteReadError, asyncio.LimitOverrunError):
-            pass  # no browser
-        finally:
-            writer.close()
+    async def serve(request: web.BaseRequest) -> web.Response:
+        status, text = _answer(request.raw_path, path, state, came)
+        return web.Response(status=status, text=f"{text}\n", headers=PAGE_HEADERS)
 
+    server = web.Server(
+        serve, access_log=None, logger=UNSAID, max_line_size=HEAD_BYTES_MAX, max_field_size=HEAD_BYTES_MAX
+    )
+    runner = web.ServerRunner(server, shutdown_timeout=PAGE_S)
+    await runner.setup()
     try:
-        server = await asyncio.start_server(serve, "127.0.0.1", port, limit=HEAD_BYTES_MAX)
+        await web.TCPSite(runner, "127.0.0.1", port).start()
+        return await came
     except OSError as exc:
         raise ConfigError(f"cannot listen on port {port!r} of the redirect URI: {exc.strerror}") from exc
-    async with server:
-        return await came
+    finally:
+        await runner.cleanup()
 
 
-def _answer(head: bytes, path: str, state: str, came: asyncio.Future[str]) -> tuple[str, str]:
-    """Return status and text of the page for a request; hand its code over if it has ours."""
-    target = head.split(b"\r\n", 1)[0].decode("latin-1").split(" ")[1:2]
+def _answer(target: str, path: str, state: str, came: asyncio.Future[str]) -> tuple[int, str]:
+    """Return status and text of the page for a request; pass its code on if it is ours."""
     try:
-        if not target or urlsplit(target[0]).path != path:
-            return "404 Not Found", "Tickline: this is not the address of the login."
-        code = code_of(target[0], state)
+        if urlsplit(target).path != path:
+            return 404, "Tickline: this is not the address of the login."
+        code = code_of(target, state)
     except (FeedError, ValueError) as exc:
-        return "400 Bad Request", f"Tickline: {exc if isinstance(exc, FeedError) else 'this is no address'}."
+        return 400, f"Tickline: {exc if isinstance(exc, FeedError) else 'this is no address'}."
     if not came.done():
         came.set_result(code)
-    return "200 OK", "Tickline has the code; close this page."
+    return 200, "Tickline has the code; close this page."
 
 
 def code_of(address: str, state: str) -> str:

@@ -91,7 +91,13 @@ def test_login_listens_on_though_others_call_and_say_nothing_or_too_much() -> No
     async def run() -> str:
         port = free_port()
         listening = asyncio.create_task(_listen(port, "/", "s"))
-        for sent in (b"", b"x" * 100_000, b"GET\r\n\r\n", b"GET //[ X\r\n\r\n", b"GET /?code=7&state=s X\r\n\r\n"):
+        for sent in (
+            b"",
+            b"x" * 100_000,
+            b"GET\r\n\r\n",
+            b"GET //[ X\r\n\r\n",
+            b"GET /?code=7&state=s HTTP/1.1\r\nHost: x\r\n\r\n",
+        ):
             while True:
                 try:
                     _, writer = await asyncio.open_connection("127.0.0.1", port)
