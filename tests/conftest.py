@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
+import hypothesis
 import psycopg
 import pytest
 from psycopg import sql as psql
@@ -46,6 +47,8 @@ RAM_BYTES_MIN = 4 * 2**30  # what the databases of a run may need
 WORKER = os.environ.get("PYTEST_XDIST_WORKER", "main")  # in names that workers must not share
 _numbers = itertools.count(1)
 _SHARED = pytest.StashKey[Path]()
+hypothesis.settings.register_profile("tickline", deadline=None)  # an example on a busy machine has no time limit
+hypothesis.settings.load_profile("tickline")
 os.environ.setdefault("TICKLINE_API_PORT", "0")  # tests that ask for the status take a port of their own
 
 

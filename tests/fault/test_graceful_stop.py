@@ -27,7 +27,9 @@ from tests.fault.harness import (
 )
 from tests.fault.proxy import Proxy
 
-STOP_S_MAX = 5.0
+# On a busy machine a process takes seconds to end; the faults that these tests are for took ten (a connect) or more.
+BUSY_S = 6.0
+STOP_S_MAX = 4.0 + BUSY_S
 SIGNALS = [signal.SIGTERM, signal.SIGINT]
 
 
@@ -79,7 +81,7 @@ def test_stop_while_the_database_is_silent_leaves_the_rest_to_the_next_start(
             proxy.cut()
             ingester.wait_for("trying again")
         wait_until(lambda: backlog_bytes(database, ingester.folder) > 2**18)
-        assert ingester.stop() < stop_s + 1.0
+        assert ingester.stop() < stop_s + BUSY_S
         assert "stopped before the database took everything" in ingester.text()
     assert backlog_bytes(database, ingester.folder) > 2**18
     proxy.cut()
@@ -95,7 +97,7 @@ def test_stop_while_neither_feed_nor_database_answers_still_ends_in_time(
         proxy.pause()
         wait_until(lambda: backlog_bytes(database, ingester.folder) > 2**18)
         market.process.send_signal(signal.SIGSTOP)
-        assert ingester.stop() < 3.5
+        assert ingester.stop() < 2.5 + BUSY_S
 
 
 def test_stop_with_little_time_and_a_feed_that_does_not_answer_commits_all_and_makes_bars(
@@ -106,7 +108,7 @@ def test_stop_with_little_time_and_a_feed_that_does_not_answer_commits_all_and_m
         wait_until(lambda: committed(database)[1] > 2**18)
         market.process.send_signal(signal.SIGSTOP)
         wait_until(lambda: backlog_bytes(database, ingester.folder) == 0)
-        assert ingester.stop() < 3.0
+        assert ingester.stop() < 2.0 + BUSY_S
         assert "received" in ingester.text()
         assert not any(word in ingester.text() for word in ("stopped before", "not refreshed"))
     check_account(database, ingester.folder)
@@ -151,6 +153,6 @@ def test_stop_does_not_wait_for_a_question_that_a_silent_database_was_asked(
         proxy.pause()
         with pytest.raises(TimeoutError):  # it counts the gaps of the day
             urllib.request.urlopen(f"http://127.0.0.1:{port}/api/v1/websocket/status", timeout=0.5)
-        assert ingester.stop() < 3.5
+        assert ingester.stop() < 2.0 + BUSY_S
     proxy.cut()
     commit_the_rest(home, market, database, template)
