@@ -48,7 +48,7 @@ ELSEWHERE = {
     "tickline simulate ": "test_simulators_of_documents_start",
 }
 # A figure for people; a test has no minute.
-SHORTER = {"--for 60": "--for 3"}
+SHORTER = {"--for 60": "--for 10"}
 # Names that are no settings of the program.
 OTHER_NAMES = {"TICKLINE_TEST_DATA"}
 
