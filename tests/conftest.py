@@ -47,11 +47,9 @@ RAM_BYTES_MIN = 4 * 2**30  # what the databases of a run may need
 WORKER = os.environ.get("PYTEST_XDIST_WORKER", "main")  # in names that workers must not share
 _numbers = itertools.count(1)
 _SHARED = pytest.StashKey[Path]()
-# An example on a busy machine has no time limit, and each run has the same ones: a find is for who looks for it, by
-# HYPOTHESIS_PROFILE=search.
-hypothesis.settings.register_profile("tickline", deadline=None, derandomize=True)
-hypothesis.settings.register_profile("search", deadline=None)
-hypothesis.settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "tickline"))
+# An example on a busy machine has no time limit.
+hypothesis.settings.register_profile("tickline", deadline=None)
+hypothesis.settings.load_profile("tickline")
 os.environ.setdefault("TICKLINE_API_PORT", "0")  # tests that ask for the status take a port of their own
 
 

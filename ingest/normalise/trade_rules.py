@@ -76,9 +76,11 @@ class LastTrade:
     def judge(self, ltp: float, ltt_ms: int, vtt: int, today: int) -> Judgement:
         """Judge an update that has a last trade, and move the reference."""
         by_price = self.is_index or self.mode == Mode.LTPC
+        if not ltt_ms and by_price:  # whatever stands in its `vtt` is no count: it confirms nothing
+            return Judgement(False, NULL, NULL)
         if not ltt_ms:
             self.confirm(vtt)
-            return Judgement(False, NULL, NULL) if by_price else Judgement(False, 0.0, self.vtt_on(today))
+            return Judgement(False, 0.0, self.vtt_on(today))
         day = (ltt_ms + IST_OFFSET_MS) // DAY_MS
         midnight_ms = day * DAY_MS - IST_OFFSET_MS
         was_connected = self.connected and self.day >= 0

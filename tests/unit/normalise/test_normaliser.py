@@ -525,3 +525,12 @@ def test_checkpoint_with_a_key_that_is_none_keeps_the_others() -> None:
     third = Normaliser.load(again.dump())
     third.learn([InstrumentRef(3, INDEX)])
     assert third.states.keys == ["odd key", KEY, INDEX] and third.states.place(INDEX) == 2
+
+
+def test_update_in_ltpc_without_a_time_confirms_nothing_after_a_break() -> None:
+    stream = Stream()
+    stream(update(vtt=100))
+    stream.normaliser.interrupt()
+    stream(update(mode=Mode.LTPC, ltt_ms=0, vtt=100), current_ms=OPEN_MS + 1000)
+    row = stream(update(mode=Mode.LTPC, ltt_ms=OPEN_MS + 60_000, ltp=101.0))
+    assert row is not None and not row["traded"]  # what traded during the break is not this update's
