@@ -1,4 +1,4 @@
-"""Rows to the database: COPY encoding, the transaction, the ledger, side tables, bar refresh, retries.
+"""Write rows to the database: COPY encoding, the transaction, the ledger, side tables, bar refresh, retries.
 
-Must not know the feed, the journal's files, nor how a row was judged.
+Must not know the feed, the files of the journal, or how a row was judged.
 """

@@ -1,4 +1,4 @@
-"""Batches: what one transaction of the writer holds, and where a stream goes on. Nouns only."""
+"""Batches: the content of one transaction of the writer, and the position where a stream resumes. Data only."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from ingest.store.row_buffer import RowBuffer
 
 @dataclass(frozen=True, slots=True)
 class QuarantinedFrame:
-    """A frame that does not parse: kept whole, with the reason."""
+    """A frame that does not parse, kept with its full payload and the reason."""
 
     seq: int
     end_offset: int
@@ -26,7 +26,7 @@ class QuarantinedFrame:
 
 @dataclass(frozen=True, slots=True)
 class RejectedTick:
-    """An update that makes no row, and why."""
+    """An update that was not stored as a tick, and the reason."""
 
     seq: int
     end_offset: int
@@ -34,13 +34,13 @@ class RejectedTick:
     tick: dict[str, Any]
     reason: str
     sqlstate: str | None = None
-    updates: int = 1  # of the frame, for the same reason
-    held_back: bool = False  # the frame alone does not say so: it is one of too many keys that no list has
+    updates: int = 1  # updates of the frame that were rejected for this reason
+    held_back: bool = False  # its key was beyond the daily limit of unknown keys, which the frame alone does not show
 
 
 @dataclass(slots=True)
 class Batch:
-    """The rows of a range of one journal segment, and the account of that range."""
+    """The rows and findings of a range of one journal segment, with counters of its records."""
 
     segment: str
     offset_start: int
@@ -62,13 +62,13 @@ class Batch:
 
     @property
     def rejected_updates(self) -> int:
-        """How many updates and rows were rejected."""
+        """Number of rejected updates and rows."""
         return sum(tick.updates for tick in self.rejected)
 
 
 @dataclass(frozen=True, slots=True)
 class Resume:
-    """Where a stream goes on, as the database knows it."""
+    """Where a stream resumes, as read from the database."""
 
     committed: Position | None
     digest: str
@@ -77,12 +77,12 @@ class Resume:
     state: bytes
 
     def from_start(self) -> Resume:
-        """Resume without the checkpoint: for a source that is read again from its begin."""
+        """Return a copy without the checkpoint, for a source that is read again from its start."""
         return replace(self, checkpoint=None, state=b"")
 
 
 def rejected_ticks(found: Iterable[RejectedUpdate], records: Sequence[Record]) -> list[RejectedTick]:
-    """Return updates that the rules reject as they are stored; `records` are those of their frames."""
+    """Convert updates that the rules reject to the form that is stored; `records` are the records of their frames."""
     return [
         RejectedTick(
             records[one.frame].seq,
@@ -98,7 +98,7 @@ def rejected_ticks(found: Iterable[RejectedUpdate], records: Sequence[Record]) -
 
 
 def plain(value: Any) -> Any:
-    """Return a value that jsonb can hold: it has no NaN, no infinity and no NUL."""
+    """Return a value that jsonb accepts: without NaN, infinity or NUL characters."""
     if isinstance(value, float) and not math.isfinite(value):
         return str(value)
     if isinstance(value, str):

@@ -1,8 +1,8 @@
-"""Batch: tick rows as float64, and their encoding as PostgreSQL binary COPY. Pure.
+"""Copy format: encode tick rows of float64 as PostgreSQL binary COPY. Pure.
 
-Every tick column fits a float64 exactly: times are epoch microseconds and quantities units,
-both below 2**53. A row is 28 of them, NaN is NULL. The encoder works by column: rows that have
-the same columns present share one byte layout, so a batch is a few numpy structured arrays.
+Every tick column fits a float64 exactly: times are epoch microseconds and quantities are units,
+both below 2**53. A row has 28 columns; NaN means NULL. The encoder works by column: rows with the
+same columns present share one byte layout, so a batch becomes a few numpy structured arrays.
 
 Sources: PostgreSQL manual, COPY, "Binary Format"; timestamptz is int64 microseconds since 2000.
 """
@@ -19,12 +19,12 @@ from numpy.typing import NDArray
 from ingest.model.ticks import NULL, TICK_COLUMNS
 
 COPY_HEADER = b"PGCOPY\n\xff\r\n\0" + bytes(8)
-BLOCK_ROWS = 1000  # some 300 KB encoded: it stays in the processor's cache, four times faster than 40,000
+BLOCK_ROWS = 1000  # about 300 KB encoded: it stays in the processor's cache, four times faster than 40,000
 COPY_TRAILER = b"\xff\xff"
 
 _POSTGRES_EPOCH_US = 946_684_800_000_000
 _FORMATS = {"timestamptz": ">i8", "int8": ">i8", "int4": ">i4", "float8": ">f8", "bool": "u1"}
-# The vendor leaves these out when they are zero, and none of them is zero on a market.
+# Zero means "not sent": the vendor leaves out zero fields, and none of these is ever zero on a market.
 _ZERO_IS_NULL = [
     index
     for index, (name, _) in enumerate(TICK_COLUMNS)
@@ -33,7 +33,7 @@ _ZERO_IS_NULL = [
 
 
 def nullify(values: NDArray[np.float64]) -> None:
-    """Turn what is not a value into NULL, in place: infinities, and zeros that mean "not sent"."""
+    """Replace infinities, and zeros that mean "not sent", by NULL, in place."""
     values[~np.isfinite(values)] = NULL
     for index in _ZERO_IS_NULL:
         column = values[:, index]
@@ -51,8 +51,8 @@ def encode_rows(values: NDArray[np.float64]) -> Iterator[bytes]:
     Yields
     ------
     bytes
-        Blocks of rows. Inside a block, rows that have the same columns present stand together;
-        the order of a table's rows means nothing.
+        Blocks of rows. A block groups rows with the same columns present, so it does not keep their order;
+        a table has no order of rows.
     """
     for start in range(0, len(values), BLOCK_ROWS):
         block = values[start : start + BLOCK_ROWS]
@@ -65,7 +65,7 @@ def encode_rows(values: NDArray[np.float64]) -> Iterator[bytes]:
 
 
 def _patterns(values: NDArray[np.float64]) -> NDArray[np.uint32]:
-    """Which columns of each row are present: bit i for column i."""
+    """Return which columns of each row are present: bit i stands for column i."""
     bits = np.packbits(values == values, axis=1, bitorder="little")  # noqa: PLR0124  NaN is not equal to itself
     return np.ascontiguousarray(bits).view("<u4").ravel()
 
@@ -85,7 +85,7 @@ def _encode_pattern(values: NDArray[np.float64], pattern: int) -> bytes:
 
 @lru_cache(maxsize=4096)
 def _layout(pattern: int) -> tuple[NDArray[Any], tuple[tuple[int, str, str], ...]]:
-    """One row with its lengths filled in, and the fields to fill, for one set of present columns."""
+    """Return a row with its lengths filled in, and the fields to fill, for one set of present columns."""
     dtype: list[tuple[str, str]] = [("columns", ">i2")]
     fields = []
     lengths: dict[str, int] = {}

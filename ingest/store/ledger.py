@@ -1,6 +1,6 @@
-"""The ledger: which records of which segment are committed, and the state behind them.
+"""Ledger: which records of which segment are committed, and the state after them.
 
-Owns what is read and written there. When, and in which transaction, is the writer's to decide.
+Owns reads and writes of the ledger. The writer decides when they happen and in which transaction.
 """
 
 from __future__ import annotations
@@ -21,15 +21,15 @@ from ingest.store.batch import Batch, Resume
 
 Values = NDArray[np.float64]  # shape (rows, 28), see `ingest.store.copy_format`
 
-LEDGER_KEY = "ledger_segment_offset_key"  # it refuses a second batch of the same records
+LEDGER_KEY = "ledger_segment_offset_key"  # this constraint refuses a second batch of the same records
 
 
 @dataclass(frozen=True, slots=True)
 class Ledger:
     """The ledger of one collector, over one connection.
 
-    Reads raise a `StoreError`. Writes are part of a transaction: they raise the database's own errors, by which the
-    writer decides what to do.
+    Reads raise `StoreError`. Writes are part of a transaction and raise psycopg's own errors, because the writer
+    decides by them what to do.
     """
 
     connection: psycopg.Connection[tuple[Any, ...]]
@@ -37,7 +37,7 @@ class Ledger:
 
     @translated()
     def resume(self, stream: str) -> Resume:
-        """Read where a stream's ledger ends and its newest checkpoint."""
+        """Read the end of a stream's ledger and its newest checkpoint."""
         parameters = {"collector": self.collector, "stream": stream}
         ledger = self.connection.execute(query("ledger/committed_position"), parameters).fetchone()
         checkpoint = self.connection.execute(query("ledger/read_checkpoint"), parameters).fetchone()
@@ -51,13 +51,13 @@ class Ledger:
 
     @translated()
     def digests(self, stream: str) -> list[tuple[int, str]]:
-        """Read the end offset and digest of every committed batch of a stream, in order."""
+        """Read the end offset (bytes) and digest of every committed batch of a stream, in order."""
         parameters = {"collector": self.collector, "stream": stream}
         return self.connection.execute(query("ledger/committed_digests"), parameters).fetchall()
 
     @translated()
     def recall(self, stream: str, first_seq: int, last_seq: int) -> tuple[list[InstrumentRef], Values]:
-        """Read the last tick of each instrument out of a range of committed records: shape (instruments, 28)."""
+        """Read the last tick of each instrument in a range of committed records; shape (instruments, 28)."""
         parameters = {"collector": self.collector, "stream": stream, "first_seq": first_seq, "last_seq": last_seq}
         found = self.connection.execute(query("ledger/last_ticks_of_records"), parameters).fetchall()
         refs = [InstrumentRef(row[2], row[0]) for row in found]
@@ -65,7 +65,7 @@ class Ledger:
 
     @translated()
     def has_committed(self, batch: Batch, stream: str) -> bool:
-        """Whether exactly this batch is in the ledger, as after a connection that broke in the commit."""
+        """Tell whether exactly this batch is in the ledger, as when the connection broke during its commit."""
         row = self.connection.execute(
             query("ledger/committed_batch"),
             self._place(batch, stream) | {"offset_end": batch.offset_end, "digest": batch.digest},
@@ -73,7 +73,7 @@ class Ledger:
         return row is not None
 
     def write(self, batch: Batch, stream: str) -> None:
-        """Note a batch."""
+        """Write the ledger row of a batch."""
         values = batch.rows.values()
         times = values[:, 0] if len(values) else None
         self.connection.execute(
@@ -95,7 +95,7 @@ class Ledger:
         )
 
     def correct(self, batch: Batch, stream: str, rejected: int) -> None:
-        """Note that the database rejected so many rows of a batch."""
+        """Correct the ledger row of a batch: the database rejected `rejected` of its rows."""
         self.connection.execute(query("ledger/correct_ledger"), self._place(batch, stream) | {"rejected": rejected})
 
     def checkpoint(self, stream: str, position: Position, state: bytes) -> None:
@@ -112,7 +112,7 @@ class Ledger:
         )
 
     def _place(self, batch: Batch, stream: str) -> dict[str, Any]:
-        """Where a batch begins, as the ledger's key has it."""
+        """Return where a batch begins: the columns of the ledger's key."""
         return {
             "collector": self.collector,
             "segment": f"{stream}/{batch.segment}",

@@ -1,4 +1,4 @@
-"""Instrument keys of ticks, registered as instruments: each key has an id before its rows are written."""
+"""Registration: give each instrument key an instrument id before its rows are written."""
 
 from __future__ import annotations
 
@@ -16,18 +16,19 @@ from ingest.model.ticks import InstrumentRef
 def register(
     connection: psycopg.Connection[Any], keys: Sequence[str], day: date, *, unknown_max: int
 ) -> list[InstrumentRef]:
-    """Return the instruments that keys mean on a day; unknown keys get rows of their own.
+    """Return the instruments that keys mean on a day; create instruments for unknown keys.
 
     Parameters
     ----------
     connection
-        In autocommit mode.
+        Connection in autocommit mode.
     keys
-        In order of arrival: the first have the room that the day has.
+        Instrument keys in order of arrival. If too many are unknown, the first ones become instruments.
     day
-        Market-local.
+        Market-local day.
     unknown_max
-        So many keys that no list has ever had become instruments on a day. A key that is not in the answer is none.
+        How many keys that were never in a list of instruments may become instruments on one day. The answer
+        leaves out keys beyond this limit.
     """
     parameters = {
         "instrument_keys": list(keys),

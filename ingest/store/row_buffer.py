@@ -1,4 +1,4 @@
-"""Rows of ticks on their way to the database: one array, filled and emptied in pieces. Pure."""
+"""Row buffer: one array that holds the tick rows of a batch until they are written. Pure."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ _SEQ = TICK_COLUMN_NAMES.index("seq")
 
 
 class RowBuffer:
-    """Rows of one batch, in memory that is taken once; bounded by `rows_max`."""
+    """Rows of one batch, at most `rows_max`, in memory that is allocated once."""
 
     def __init__(self, rows_max: int) -> None:
         self.rows_max = rows_max
@@ -22,36 +22,36 @@ class RowBuffer:
         self._encoded_rows = 0
 
     def clear(self) -> None:
-        """Forget the rows, keep the memory."""
+        """Drop the rows but keep the memory."""
         self.rows = self._encoded_rows = 0
         self._encoded.clear()
 
     def has_room(self, rows: int) -> bool:
-        """Whether so many more rows fit; an empty buffer makes room for a frame of any size."""
+        """Tell whether `rows` more rows fit; an empty buffer grows to take a frame of any size."""
         if not self.rows and rows > self.rows_max:
             self.rows_max = rows
             self._values = np.empty((rows, len(TICK_COLUMNS)))
         return self.rows + rows <= self.rows_max
 
     def room(self, rows: int) -> int:
-        """How many more rows fit, of which the caller brings at least so many; see `has_room`."""
+        """Return how many more rows fit; the caller adds at least `rows`, for which an empty buffer grows."""
         self.has_room(rows)
         return self.rows_max - self.rows
 
     def extend(self, values: NDArray[np.float64]) -> None:
-        """Add rows: shape (rows, 28), a value for each of `TICK_COLUMNS`, NaN for NULL."""
+        """Add rows: shape (rows, 28), float64, columns as `TICK_COLUMNS`, NaN for NULL."""
         self._values[self.rows : self.rows + len(values)] = values
         self.rows += len(values)
 
     def values(self) -> NDArray[np.float64]:
-        """The rows as an array of shape (rows, 28), a view of this buffer."""
+        """Return the rows as a view of this buffer, shape (rows, 28), float64."""
         return self._values[: self.rows]
 
     def encode(self) -> list[bytes]:
-        """Return the rows as the body of a binary COPY, in blocks; those of earlier calls are not encoded anew.
+        """Return the rows as the body of a binary COPY, in blocks; encode only the rows added since the last call.
 
-        Called as rows come, so that the database need not wait for it between two batches.
-        What is not a value is turned into NULL, see `nullify`.
+        Call it as rows arrive, so that the database does not wait for the encoding between two batches.
+        Infinities and unsent zeros become NULL, see `nullify`.
         """
         fresh = self._values[self._encoded_rows : self.rows]
         nullify(fresh)
@@ -61,16 +61,16 @@ class RowBuffer:
 
 
 def late_rows(values: NDArray[np.float64], *, newest_us: float, behind_us: float) -> NDArray[np.bool_] | None:
-    """Tell which rows are far behind those that came before them; None where that parts no row from another.
+    """Tell which rows are far behind the rows before them; return None if all rows are late or none is.
 
     Parameters
     ----------
     values
         Shape (rows, 28), columns as `TICK_COLUMNS`.
     newest_us
-        The newest `ts` before these rows, epoch microseconds.
+        Newest `ts` before these rows, epoch microseconds.
     behind_us
-        What is far.
+        A row is late if it is further behind than this, microseconds.
     """
     times = values[:, 0]
     if not len(times) or max(times.max(), newest_us) - times.min() <= behind_us:

@@ -1,6 +1,6 @@
-"""Findings: what a batch found beside its ticks, into the tables where it belongs.
+"""Side tables: write what a batch found besides its ticks, such as gaps, rejected ticks and official bars.
 
-Runs inside of the writer's transaction, so findings are as exactly-once as ticks are.
+Runs inside the writer's transaction, so findings are written exactly once, like ticks.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ Connection = psycopg.Connection[tuple[Any, ...]]
 def write_findings(
     connection: Connection, collector: str, stream: str, batch: Batch, rejected: Sequence[RejectedTick]
 ) -> None:
-    """Write what was refused, the gaps, the official bars and the opens of a batch."""
+    """Write quarantined frames, rejected ticks, gaps, official bars and session opens of a batch."""
     _write_refused(connection, {"collector": collector, "segment": f"{stream}/{batch.segment}"}, batch, rejected)
     if batch.breaks or batch.gaps:
         base = {"collector": collector, "connection": stream}
@@ -58,10 +58,10 @@ def write_findings(
 
 
 def note_opens(connection: Connection, opens: Sequence[SessionOpen]) -> None:
-    """Note when sessions open; the database keeps what is not usual."""
+    """Record when sessions open; the database keeps only unusual times."""
     if not opens:
         return
-    newest = {(one.segment, one.day): one.opens_at for one in opens}  # a row may be written once by a statement
+    newest = {(one.segment, one.day): one.opens_at for one in opens}  # one statement may write a row only once
     connection.execute(
         query("store/note_sessions"),
         {
@@ -111,7 +111,7 @@ def _write_refused(
 
 
 def _gaps(batch: Batch) -> list[dict[str, Any]]:
-    """Rows of `feed_gaps`: one for each break of the connection, one for each volume that a break hid."""
+    """Return rows of `feed_gaps`: one for each break of the connection, one for each volume that a break hid."""
     found: list[tuple[int | None, int, int, str, int | None]] = [
         (None, gap.started_ms, gap.ended_ms, gap.reason, None) for gap in batch.breaks
     ]

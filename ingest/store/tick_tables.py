@@ -1,6 +1,6 @@
-"""The tables of ticks: rows into them by COPY, and what must be there before.
+"""Tick tables: copy rows into them, and prepare partitions and active instruments for the rows.
 
-Runs inside of the caller's transaction. Must not know where rows come from, nor how they were judged.
+Runs inside the caller's transaction. Must not know where rows come from or how they were judged.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ COPY_TICKS, COPY_LATE_TICKS = (
 
 
 def copy_rows(connection: Connection, statement: str, blocks: Iterable[bytes]) -> None:
-    """Copy rows into a table, all or none; `blocks` are from `encode_rows`."""
+    """Copy rows into a table, all or none; `blocks` come from `encode_rows`."""
     with connection.cursor().copy(statement) as copy:
         copy.write(COPY_HEADER)
         for block in blocks:
@@ -33,12 +33,12 @@ def copy_rows(connection: Connection, statement: str, blocks: Iterable[bytes]) -
 
 
 def make_room(connection: Connection, at: datetime) -> None:
-    """Make the partition of a time, if there is none."""
+    """Create the partition that holds a time, if it does not exist."""
     connection.execute(query("shared/ensure_partitions"), {"start": at, "end": at})
 
 
 def note_active(connection: Connection, instrument_ids: Collection[int], first_seen: datetime) -> None:
-    """Note that instruments have ticks; what is known of one stays."""
+    """Record that instruments have ticks; leave instruments that are already recorded unchanged."""
     connection.execute(
         query("shared/note_active"), {"instrument_ids": sorted(instrument_ids), "first_seen": first_seen}
     )

@@ -1,9 +1,9 @@
-"""Writer: one transaction for each batch, the ledger row and the binary COPY together.
+"""Writer: commit each batch in one transaction, its ledger row together with its binary COPY.
 
-Owns the write connection and the SQL of `sql/queries/` that it runs. Exactly once comes from
-here: a batch is the records of one journal segment from one offset to another; its ledger row
-and its ticks are committed together or not at all, and the ledger's unique (collector, segment,
-offset_start) refuses a second writer of the same records.
+Owns the write connection and runs the queries of `sql/queries/` on it. It guarantees exactly-once
+writes: a batch holds the records of one journal segment from one offset to another; its ledger row
+and its ticks are committed together or not at all, and the unique key of the ledger (collector,
+segment, offset_start) refuses a second writer of the same records.
 """
 
 from __future__ import annotations
@@ -40,39 +40,39 @@ from ingest.store.tick_tables import COPY_LATE_TICKS, COPY_TICKS, copy_rows, mak
 
 log = logging.getLogger(__name__)
 
-# A peer that has gone without a word is noticed in half a minute, not in the two hours of the defaults.
+# Notice a peer that vanished without closing the connection in half a minute, not in the default two hours.
 _NOTICE_A_DEAD_PEER: dict[str, Any] = {
     "keepalives_idle": 10,
     "keepalives_interval": 5,
     "keepalives_count": 3,
     "tcp_user_timeout": 25_000,
 }
-# Of a writer that has ended the server notices it only a moment later; one that lives holds its lock for longer.
+# The server releases the lock of a writer that ended only a moment later; a running writer holds its lock longer.
 LOCK_SECONDS_MAX, LOCK_POLL_S = 3.0, 0.05
-# So far behind those before it a row is late, and committed apart. The feed is live to within seconds, and bars
-# of a few minutes more are soon made anew.
+# A row this far behind the rows before it is late and committed apart. The live feed is at most seconds behind,
+# and rebuilding the bars of a few more minutes is quick.
 LATE_US = 5 * MINUTE_US
 
 
 class CollectorInUseError(StoreError):
-    """Another process writes under the same name."""
+    """Another process writes under the same collector name."""
 
 
 class LedgerBehindError(TicklineError):
-    """The database went back in time, as after a failover to a standby that lagged behind."""
+    """The database has lost committed batches, for example after a failover to a standby that lagged."""
 
 
 class Writer:
-    """The one connection that writes a collector's ticks, made by `reconnect`. Not thread-safe; see `PatientWriter`.
+    """The one connection that writes a collector's ticks, made by `reconnect`. Not thread-safe; see `RetryingWriter`.
 
     Parameters
     ----------
     url
         Database URL.
     collector
-        Whose ledger this is. A second writer of the same collector is refused.
+        Name of the collector that owns the ledger. A second writer with the same name is refused.
     make_ready
-        Called before each connection: makes the database one that can be written.
+        Called before each connection; prepares the database for writing.
     """
 
     def __init__(self, url: str, collector: str, make_ready: Callable[[], None] = lambda: None) -> None:
@@ -81,9 +81,9 @@ class Writer:
         self._make_ready = make_ready
         self._days: set[int] = set()  # days whose partitions exist
         self._active: set[int] = set()  # instruments that have ticked before
-        self._newest_us: dict[str, float] = {}  # the newest ts that was written of a stream, epoch microseconds
-        self._committed: dict[str, Position] = {}  # what this writer has been told is committed
-        self._behind: dict[str, str] = {}  # streams of which the database has lost commits -> what to say
+        self._newest_us: dict[str, float] = {}  # newest ts written of each stream, epoch microseconds
+        self._committed: dict[str, Position] = {}  # last position of each stream that the database confirmed
+        self._behind: dict[str, str] = {}  # streams whose commits the database has lost -> error text
         self._opened: psycopg.Connection[tuple[Any, ...]] | None = None
         self._backend_pid: int | None = None
 
@@ -103,7 +103,7 @@ class Writer:
 
     @property
     def connected(self) -> bool:
-        """Whether a connection was made; it may have broken since."""
+        """Whether a connection was made; it may be broken by now."""
         return self._opened is not None
 
     @property
@@ -113,30 +113,30 @@ class Writer:
 
     @property
     def ledger(self) -> Ledger:
-        """The ledger of the collector, over the connection there is now."""
+        """The collector's ledger over the current connection."""
         return Ledger(self._connection, self.collector)
 
     def abort(self) -> None:
-        """Break the connection from another thread, so that whoever waits on it is told at once."""
+        """Break the connection from another thread, so that a thread waiting on it fails at once."""
         if self._opened is None:
             return
         try:
             with socket.socket(fileno=os.dup(self._connection.fileno())) as broken:
                 broken.shutdown(socket.SHUT_RDWR)
         except (OSError, psycopg.Error):
-            return  # it was broken already
+            return  # already broken
 
     def reconnect(self) -> None:
-        """Connect; replace a connection that broke. The server may not know yet that it did: end its process.
+        """Connect, or replace a broken connection; end its server process, which may not have noticed the break.
 
         Raises
         ------
         ConfigError
-            If the database is of another engine than the settings say.
+            If the database uses another engine than the settings say.
         CollectorInUseError
-            If another process writes under this name.
+            If another process writes under this collector name.
         StoreError
-            If the database is away, or its schema is not the one this program is written for.
+            If the database is away, or its schema does not fit this program.
         """
         self.close()
         self._days.clear()
@@ -148,7 +148,7 @@ class Writer:
             if committed is None or committed < position:
                 del self._committed[stream]
                 self._behind[stream] = (
-                    f"database has lost batches that it had committed, up to {position.segment}:{position.offset} "
+                    f"database has lost committed batches up to {position.segment}:{position.offset} "
                     f"(it ends at {committed}): they are written again from the journal"
                 )
 
@@ -159,7 +159,7 @@ class Writer:
         try:
             with translated():
                 check_schema(connection)
-                # A commit that was heard of must survive the server's crash: a running consumer never looks back.
+                # A confirmed commit must survive a server crash: a running consumer never writes it again.
                 connection.execute("set synchronous_commit = on")
                 if broken_pid is not None:
                     connection.execute(
@@ -167,9 +167,9 @@ class Writer:
                         {"pid": broken_pid, "application_name": f"tickline {self.collector}"},
                     )
                 self._lock(connection)
-                connection.execute(query("ledger/settle_late_ticks"))  # that a crash has left between two transactions
+                connection.execute(query("ledger/settle_late_ticks"))  # left by a crash between two transactions
                 self._active.update(row[0] for row in connection.execute(query("ledger/active_instruments")))
-                pid = connection.execute("select pg_backend_pid()").fetchone()  # a pooler's greeting names another
+                pid = connection.execute("select pg_backend_pid()").fetchone()  # libpq knows a pooler's pid only
         except BaseException:
             connection.close()
             raise
@@ -192,24 +192,24 @@ class Writer:
             )
 
     def register(self, instrument_keys: Sequence[str], day: date, unknown_max: int) -> list[InstrumentRef]:
-        """Return the instruments that keys mean on a day; see `instruments.register`."""
+        """Return the instruments that keys mean on a day; see `registration.register`."""
         with translated():
             return register(self._connection, instrument_keys, day, unknown_max=unknown_max)
 
     def write(self, batch: Batch, stream: str) -> None:
-        """Commit a batch, once: one that is in the ledger already is not written again.
+        """Commit a batch exactly once: a batch that is already in the ledger is not written again.
 
-        A row that the database rejects goes to `tickline.rejected_ticks` with the reason, and is
-        added to `batch.rejected`; the others are written.
+        A row that the database rejects goes to `tickline.rejected_ticks` with the reason and is
+        added to `batch.rejected`; the other rows are written.
 
         Raises
         ------
         Retryable
-            The database is away or busy; the same batch may be written later.
+            If the database is away or busy; the same batch may be written later.
         StoreError
-            Anything else that is not the fault of a row.
+            If the write fails for any other reason that is not a bad row.
         LedgerBehindError
-            The database has lost batches of this stream: they come first, from the journal.
+            If the database has lost earlier batches of this stream: write them from the journal first.
         """
         if stream in self._behind:
             raise LedgerBehindError(self._behind.pop(stream))
@@ -231,7 +231,7 @@ class Writer:
                     ) from exc
                 log.info("batch was committed before segment=%s offset_start=%d", batch.segment, batch.offset_start)
             except (psycopg.DataError, psycopg.IntegrityError) as exc:
-                log.warning("batch has a row that the database rejects, looking for it error=%s", exc)
+                log.warning("batch has a row that the database rejects, searching for it error=%s", exc)
                 batch.rejected += self._commit(batch, stream, parts, partial(self._copy_bisected, batch))
             if late is not None:
                 self._settle_late_ticks()
@@ -242,11 +242,11 @@ class Writer:
     def _commit(
         self, batch: Batch, stream: str, parts: dict[str, Values], copy: Callable[[str, Values], list[RejectedTick]]
     ) -> list[RejectedTick]:
-        """Write everything of a batch in one transaction; return the rows that the database rejected."""
+        """Write a batch in one transaction; return the rows that the database rejected."""
         values = batch.rows.values()
         rejected: list[RejectedTick] = []
         with self._connection.transaction():
-            # First, so that a second writer of the same records waits here, before it has copied anything.
+            # First, so that a second writer of the same records waits here before it copies anything.
             self.ledger.write(batch, stream)
             if len(values):
                 self._prepare(values)
@@ -256,22 +256,22 @@ class Writer:
             if batch.checkpoint is not None:
                 end = Position(batch.segment, batch.offset_end)
                 self.ledger.checkpoint(stream, end, batch.checkpoint)
-            # Last, since another collector waits for these rows; late ticks are in no bar before they are moved.
+            # Last, because another collector waits for these rows; late ticks enter bars only when they are moved.
             if len(on_time := parts[COPY_TICKS]):
                 touch(self._connection, on_time[:, 0])
         return rejected
 
     def _copy_whole(self, statement: str, values: Values, *, blocks: Iterable[bytes] | None) -> list[RejectedTick]:
-        """Copy rows, all or none; `blocks` are they where they are encoded already."""
+        """Copy rows, all or none; `blocks` are the rows if they are already encoded."""
         copy_rows(self._connection, statement, blocks or encode_rows(values))
         return []
 
     def _settle_late_ticks(self) -> None:
-        """Move what was committed apart to the other ticks; what a crash left of it comes at the next connection."""
+        """Move late ticks to the other ticks; after a crash the next connection moves them."""
         self._connection.execute(query("ledger/settle_late_ticks"))
 
     def _copy_bisected(self, batch: Batch, statement: str, values: Values) -> list[RejectedTick]:
-        """Copy what the database takes, halving what it does not; return the rows that it rejects."""
+        """Copy the rows that the database accepts, by halving blocks that fail; return the rejected rows."""
         try:
             with self._connection.transaction():
                 copy_rows(self._connection, statement, encode_rows(values))
@@ -290,16 +290,16 @@ class Writer:
             ]
 
     def checkpoint(self, stream: str, position: Position, state: bytes) -> None:
-        """Store the state at a committed position, so that the next start need not rebuild it."""
+        """Store the state at a committed position, so that the next start does not rebuild it."""
         if stream in self._behind:
             raise LedgerBehindError(self._behind.pop(stream))
         with translated():
             self.ledger.checkpoint(stream, position, state)
 
     def _prepare(self, values: Values) -> None:
-        """Make room for days and note instruments that this database has not seen before."""
+        """Create partitions for new days, and record instruments that this database has not seen before."""
         days = {int(day) for day in np.unique(values[:, 0] // DAY_US)}
-        for day in sorted(days - self._days):  # not the days between: a frame may be years off
+        for day in sorted(days - self._days):  # not the days between them: a frame may be years off
             make_room(self._connection, utc_of_us(day * DAY_US))
         self._days |= days
         fresh = set(np.unique(values[:, 1].astype(np.int32)).tolist()) - self._active
