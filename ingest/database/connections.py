@@ -37,7 +37,7 @@ __all__ = [
     "translated",
 ]
 
-HEAD = "0007"  # the revision that this program is written for
+HEAD = "0008"  # the revision that this program is written for
 UPGRADE_LOCK = "tickline.upgrade"  # held, as an advisory lock, by the one upgrade that runs
 UPGRADE_POLL_S = 0.1
 UPGRADE_SECONDS_MAX = 60.0  # a reader waits so long for an upgrade that runs; of an empty database it takes 2 s

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
+from itertools import permutations
 from typing import Any
 
 import psycopg
@@ -140,6 +141,15 @@ def test_bar_volume_is_what_was_traded_whatever_the_count_does(
     assert [bars(conn, view)[0][5] for view in ("bars_1m", "bars_5m")] == [volume] * 2
     late = conn.execute(queries.query("database/bars_of_ticks"), {"start": at(0), "end": at(3600)}).fetchone()
     assert late is not None and late[3:] == (0, 0)
+
+
+@pytest.mark.parametrize("order", list(permutations(range(3))))
+def test_bar_volume_does_not_depend_on_the_order_of_rows(conn: Connection, order: tuple[int, ...]) -> None:
+    # One collector heard vtt 100 and 130, the other joined in between and saw 130 with a step of its own.
+    rows = [(at(1), 100, 100), (at(2), 130, 30), (at(2), 130, 5)]
+    times, counts, steps = zip(*(rows[index] for index in order), strict=True)
+    volume = conn.execute("select tickline.counted_volume(%s, %s, %s)", [*map(list, (times, counts, steps))]).fetchone()
+    assert volume == (130,)
 
 
 def test_bar_of_late_ticks_behind_a_reset_counts_each_once(conn: Connection) -> None:
