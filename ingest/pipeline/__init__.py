@@ -1,1 +1,4 @@
-"""One stream from journal record to committed batch, live and in a replay. Must not know sockets or HTTP."""
+"""Turn the journal records of one stream into committed batches, live and in a replay.
+
+Must not know sockets or HTTP.
+"""

@@ -1,14 +1,13 @@
-"""Listening: when we heard the feed and when not, from the journal's own records. Pure.
+"""Breaks: find the times when the feed was not received, from the journal's own records. Pure.
 
 A break lasts from the last frame before it to the first frame after it, in the feed's own time
-(`currentTs`), for that is the time that bars have. It is told by
+(`currentTs`), because bars use that time. A break shows itself by
 
-- a connection that follows another;
-- a silence: a feed that was dense does not pause of itself. What dense means is measured, the mean
-  distance of the frames before. A market that is closed is silent for a good reason, if the feed has
-  said that it is closed;
-- a skip: a feed whose trades come late and then all at once in time has left out those between. The
-  recorded session has three, of 38 to 94 s, near its close.
+- a new connection after an earlier one;
+- a silence: a dense feed does not pause by itself. Density is the mean distance of the frames before
+  the pause. When the feed has said that the market is closed, a silence is no break;
+- a skip: when trades arrive late and then suddenly on time, the feed has left out those in between.
+  The recorded session has three skips, of 38 to 94 s, near its close.
 """
 
 from __future__ import annotations
@@ -20,60 +19,61 @@ from enum import IntEnum
 from ingest.model.findings import Break
 from ingest.model.records import Record, RecordKind
 
+# These reasons are stored in `feed_gaps`, so their wording stays.
 KILLED = "ended without a word"  # the process was killed, or the machine went down
-STOPPED = "stopped"  # somebody asked for it
+STOPPED = "stopped"  # a user stopped it
 SILENT = "silence of the feed"
 SKIPPED = "feed was late and skipped"
 
-# A silence is a break from this length on, if it is also so many times the mean distance of frames.
-# On the recorded session (350 ms between frames) pauses up to 11 s come once in half an hour.
+# A silence is a break if it lasts at least SILENCE_MS and SILENCE_PACES times the mean distance of frames.
+# The recorded session (350 ms between frames) has a pause of up to 11 s about every half hour.
 SILENCE_MS = 15_000
 SILENCE_PACES = 30
-_PACE_FRAMES = 50  # the mean goes over about so many frames
-_LATE_TRADES = 10  # so many in a row that come later than SILENCE_MS, and the feed is late
+_PACE_FRAMES = 50  # the mean covers about this many frames
+_LATE_TRADES = 10  # the feed is late after this many trades in a row with a delay of SILENCE_MS
 _NORMAL_OPEN = 2  # MarketStatus
 
 
 class Market(IntEnum):
-    """What the feed has said of the market."""
+    """State of the market, as the feed reports it."""
 
-    UNKNOWN = 0  # nothing, as in a recording without such frames
+    UNKNOWN = 0  # no report, as in a recording without such frames
     OPEN = 1
     CLOSED = 2
 
 
 @dataclass(slots=True)
 class BreakDetector:
-    """What must be remembered of a stream between records."""
+    """State of a stream between records that is needed to find breaks."""
 
     last_ms: int = 0  # time of the last frame; 0: none yet
     received_ms: int = 0  # our clock at its receipt
     pace_ms: float = 0.0  # mean distance of frames; 0: not known
-    frames: int = 0  # since the last break
-    trade_ms: int = 0  # the newest trade of all
-    late: int = 0  # trades in a row that came late
+    frames: int = 0  # frames since the last break
+    trade_ms: int = 0  # time of the newest trade
+    late: int = 0  # late trades in a row
     market: int = Market.UNKNOWN
-    reason: str = ""  # of the disconnection that was recorded since the last frame; "": none was
-    connected: bool = False  # anew, and no frame has come since
+    reason: str = ""  # reason of a disconnection recorded since the last frame; "": none
+    connected: bool = False  # a new connection was made, and no frame has come since
 
     def take(
         self, record: Record, current_ms: int, trade_ms: int = 0, status: dict[str, int] | None = None
     ) -> Break | None:
-        """Note a record; the first frame after a break tells the break.
+        """Take the next record; return the break that ends with it, if any.
 
         Parameters
         ----------
         record
-            The next one.
+            The next record.
         current_ms
-            Time of its frame; 0 for an event, and for a frame that has none.
+            Time of its frame, epoch ms; 0 for an event, and for a frame without a time.
         trade_ms
-            Its newest trade; 0 for a snapshot, which may show old ones, and where there is none.
+            Time of its newest trade, epoch ms; 0 without a trade, and for a snapshot, which may show old trades.
         status
-            What the frame says of the market: segment to `MarketStatus`.
+            Market state in the frame: segment -> `MarketStatus`.
         """
         if record.kind == RecordKind.DISCONNECTED:
-            # The first says why; what is noted until the next connection says what kept us from it.
+            # The first event has the reason; later ones until the next connection only say why connecting failed.
             self.reason = self.reason or str(json.loads(record.payload)["reason"])
         elif record.kind == RecordKind.CONNECTED:
             self.connected, self.late = True, 0
@@ -107,13 +107,13 @@ class BreakDetector:
         return Break(self.last_ms, current_ms, SILENT) if self._is_silence(current_ms) else None
 
     def _is_silence(self, current_ms: int) -> bool:
-        """Whether the feed had paused for longer before this time than a dense feed does."""
+        """Tell whether the pause before this time is longer than a dense feed makes."""
         pause_ms = current_ms - self.last_ms
         dense = self.frames >= _PACE_FRAMES and pause_ms >= SILENCE_PACES * self.pace_ms
         return pause_ms >= SILENCE_MS and dense and self.market != Market.CLOSED
 
     def recall(self, last_ms: int, received_ms: int, trade_ms: int) -> None:
-        """Note how far frames went that the journal has lost."""
+        """Take over the newest times of frames that the journal has lost, epoch ms."""
         self.received_ms = max(self.received_ms, received_ms)
         self.last_ms, self.trade_ms = max(self.last_ms, last_ms), max(self.trade_ms, trade_ms)
 

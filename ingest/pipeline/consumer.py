@@ -1,8 +1,8 @@
-"""Consumer: records of a source become committed batches. Live ingestion and replay are this.
+"""Consumer: turn the records of a source into committed batches, for live ingestion and replay.
 
-Natural batching: while one batch is being committed the next takes whatever arrives, so low
-load costs the latency of one commit and high load makes large batches. Limits: rows of a batch,
-bytes of one read. At most two batches exist at a time.
+While one batch is being committed, the next collects whatever arrives. So low load costs the
+latency of one commit, and high load makes large batches. Rows of a batch and bytes of one read are
+limited. At most two batches exist at a time.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ from ingest.store.row_buffer import RowBuffer
 
 
 def limits_of(settings: Settings) -> ConsumerLimits:
-    """Return the consumer's limits as the settings have them."""
+    """Return the consumer's limits from the settings."""
     return ConsumerLimits(
         batch_rows_max=settings.batch_rows_max,
         checkpoint_s=settings.checkpoint_s,
@@ -44,24 +44,24 @@ log = logging.getLogger(__name__)
 class ConsumerLimits:
     """How much the consumer takes at a time."""
 
-    batch_rows_max: int = 10_000  # 2.2 MB of rows, two at a time; larger batches gain little
-    read_bytes_max: int = 2 * 2**20  # some 6,000 full updates, 15 ms, then the event loop has its turn
-    checkpoint_s: float = 10.0  # what a restart may have to decode again
-    unknown_keys_max: int = 5_000  # of one day that become instruments though no list has them
-    poll_s: float = 0.02  # how often an idle source is asked, should its signal be missed
-    gather_s: float = 0.01  # while a batch is in flight, so long may records gather: a decode costs 1 ms, however few
+    batch_rows_max: int = 10_000  # 2.2 MB of rows, two batches at a time; larger batches gain little
+    read_bytes_max: int = 2 * 2**20  # about 6,000 full updates, 15 ms, then the event loop runs other tasks
+    checkpoint_s: float = 10.0  # a restart decodes about this much again
+    unknown_keys_max: int = 5_000  # keys that are in no list and become instruments on one day
+    poll_s: float = 0.02  # how often an idle source is read in case its signal was missed
+    gather_s: float = 0.01  # how long records gather while a batch is in flight: any decode costs at least 1 ms
 
 
 @dataclass(slots=True)
 class StreamCounts:
-    """What has become of the records so far; the numbers of `tickline status`."""
+    """Counters of one stream, shown by `tickline status`."""
 
     records: int = 0  # records taken into batches by this run
     frames: int = 0  # frames committed by this run
-    frames_before: int = 0  # frames that were committed before this run
+    frames_before: int = 0  # frames committed before this run and decoded again
     ticks: int = 0
     rejected: int = 0
-    duplicates: int = 0  # updates that the other of two connections had brought
+    duplicates: int = 0  # updates that the other connection of a pair brought first
     quarantined: int = 0
     batches: int = 0
 
@@ -73,15 +73,15 @@ class Consumer:
     Parameters
     ----------
     source
-        Where records come from, already standing at the position to begin with.
+        Source of records, already at the position to begin with.
     writer
-        Where batches go; other streams may share it.
+        Writer of the batches; other streams may share it.
     stream
         Name of the stream in the ledger.
     arrived
-        Set by whoever adds to the source, so that the consumer need not wait for its poll.
+        Set it after adding to the source, so that the consumer does not wait for its next poll.
     on_status
-        Called with what a `market_info` frame says.
+        Called with the market state of each `market_info` frame.
     """
 
     source: Source
@@ -91,13 +91,13 @@ class Consumer:
     arrived: asyncio.Event = field(default_factory=asyncio.Event)
     account: StreamCounts = field(default_factory=StreamCounts)
     on_status: OnStatus = lambda status, at_ms: None
-    knows_ledger: bool = False  # since `resume`; before it nothing is read
+    knows_ledger: bool = False  # True after `resume`; nothing is read before
     state: StreamState = field(init=False)
     _committed: Position | None = None
-    _fresh: bool = True  # nothing was taken since `resume`: records may be in the ledger already
+    _fresh: bool = True  # nothing was taken since `resume`, so records may be in the ledger already
     _reached: Position | None = None  # end of the last batch begun; ahead of _committed by what is in flight
     _read: DecodedRecords | None = None
-    _behind: bool = False  # the last read was a large one: the next will be, without waiting
+    _behind: bool = False  # the last read was large, so the next will be too without waiting
     _batch: Batch | None = None
     _listeners: list[Callable[[Floats], None]] = field(default_factory=list)
     _spare: list[RowBuffer] = field(default_factory=list)
@@ -114,13 +114,13 @@ class Consumer:
         return self._committed
 
     def listen(self, listener: Callable[[Floats], None]) -> None:
-        """Call one more function with new rows from now on, shape (rows, 28), a view of the batch."""
+        """Call a function with new rows from now on: shape (rows, 28), float64, a view of the batch."""
         self._listeners.append(listener)
 
     def resume(self, resume: Resume) -> None:
-        """Take up the state that belongs to the source's position.
+        """Load the state that belongs to the source's position.
 
-        Records up to the committed position are decoded once more for what they teach, not written.
+        Records up to the committed position are decoded again to rebuild the state, but not written.
         """
         self.knows_ledger = True
         self._committed = self._reached = resume.committed
@@ -131,7 +131,7 @@ class Consumer:
         )
 
     async def run(self) -> None:
-        """Consume until the source is finished and all of it is committed."""
+        """Consume until the source is finished and all its records are committed."""
         self._spare = [RowBuffer(self.limits.batch_rows_max) for _ in range(2)]
         while True:
             self.arrived.clear()
@@ -167,7 +167,7 @@ class Consumer:
             signal.cancel()
 
     def _decode(self, records: list[Record]) -> DecodedRecords:
-        """Decode what was read."""
+        """Decode the records of one read."""
         is_frame = [record.kind == RecordKind.FRAME for record in records]
         frames = decode_all(
             [record.payload if framed else NOTHING for record, framed in zip(records, is_frame, strict=True)]
@@ -181,18 +181,18 @@ class Consumer:
         return read
 
     async def _name(self, read: DecodedRecords) -> None:
-        """Have the database say what the keys of the next records mean, of those that are not known for their day."""
+        """Ask the database what the keys of the next records mean, unless they are known for their day."""
         states, committed = self.state.normaliser.states, read.at < read.committed
         if keys := self.state.naming.unnamed(read, states):
             await self._settle()  # the connection is busy until then
             if await self.state.naming.ask(keys, states, committed=committed):
-                self._checkpointed_at = -math.inf  # with these rows: a restart may be told otherwise by then
+                self._checkpointed_at = -math.inf  # store the names with these rows: a restart may get another answer
 
     async def _recall(self, first_seq: int, last_seq: int) -> None:
-        """Take the state behind records that the journal has not from the database, if that has them.
+        """Rebuild the state after records that are missing in the journal from the database, if it has them.
 
-        So it is after a power cut: the database kept frames that the journal's disk did not. Judged by
-        an older state, what they brought would be counted a second time.
+        After a power cut the database may have frames that the journal's disk has lost. With an older
+        state, the volume in them would be counted twice.
         """
         await self._settle()
         instruments, rows = await asyncio.to_thread(self.writer.recall, self.stream, first_seq, last_seq)
@@ -200,14 +200,14 @@ class Consumer:
             return
         self.state.recall(instruments, rows)
         log.warning(
-            "journal lacks records first_seq=%d last_seq=%d, their end is taken from the database instruments=%d",
+            "journal lacks records, state is rebuilt from the database first_seq=%d last_seq=%d instruments=%d",
             first_seq,
             last_seq,
             len(instruments),
         )
 
     async def _fill(self, read: DecodedRecords) -> bool:
-        """Move records into the batch; True when it must be committed before more can go in."""
+        """Move records into the batch; return True when it must be committed before more fit."""
         while read.at < len(read.records):
             if hole := read.holes.pop(read.at, None):
                 await self._recall(*hole)
@@ -240,7 +240,7 @@ class Consumer:
         return self._batch
 
     def _take(self, batch: Batch, read: DecodedRecords) -> None:
-        """Account for records in the batch, with their rows."""
+        """Add the next records, with their rows, to the batch."""
         start, stop = read.next_stretch(batch.rows.room(read.next_updates))
         before = batch.rows.rows
         self.state.take(batch, read, start, stop)
@@ -251,7 +251,7 @@ class Consumer:
                 listener(batch.rows.values()[before:])
 
     async def _dispatch(self, batch: Batch) -> None:
-        """Hand the batch to the writer's thread."""
+        """Start to commit the batch on the writer's thread."""
         await self._settle()
         if time.monotonic() - self._checkpointed_at >= self.limits.checkpoint_s:
             batch.checkpoint = self.state.dump()
@@ -273,7 +273,7 @@ class Consumer:
         self._spare.append(batch.rows)
 
     async def _settle(self) -> None:
-        """Wait for the batch in flight; its error is raised here."""
+        """Wait for the batch in flight; raise its error."""
         if self._writing is not None:
             await self._writing
             self._writing = None

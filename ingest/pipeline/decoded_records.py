@@ -1,4 +1,4 @@
-"""Reading: records that were read together, decoded, and how far they have been taken. Pure."""
+"""Decoded records: one read of the journal, decoded, with a cursor over what has been taken. Pure."""
 
 from __future__ import annotations
 
@@ -14,26 +14,26 @@ from ingest.model.frames import Frames, FrameType
 from ingest.model.records import Record, RecordKind
 from ingest.pipeline.breaks import SILENCE_MS
 
-# These change what the updates after them mean.
+# Events that change what the updates after them mean.
 INTERRUPTING = {RecordKind.CONNECTED, RecordKind.DISCONNECTED, RecordKind.UNSUBSCRIBED}
 
 
 @dataclass(slots=True)
 class DecodedRecords:
-    """Records that were read together, decoded, and how far they have been taken."""
+    """Records of one read, decoded, and a cursor over what has been taken."""
 
     segment: str
     records: list[Record]
-    frames: Frames  # one for each record; an event has one without updates
-    committed: int  # so many of the records are in the database already
-    last_seq: int  # of the record before them; 0: there was none
-    at: int = 0  # the next record to take
-    named: int = 0  # what the keys of the records before this one mean is known
-    current_ms: list[int] = field(default_factory=list)  # of each record; 0: an event, or a frame without a time
-    trade_ms: list[int] = field(default_factory=list)  # its newest trade; 0: a snapshot, or none
-    holes: dict[int, tuple[int, int]] = field(default_factory=dict)  # before a record: the seqs that are not there
-    _days: list[int] = field(default_factory=list)  # records that begin another day of the market
-    _turns: list[int] = field(default_factory=list)  # records that may change what the updates after them mean
+    frames: Frames  # one for each record; the frame of an event has no updates
+    committed: int  # how many of the records are already in the database
+    last_seq: int  # seq of the record before them; 0: there was none
+    at: int = 0  # index of the next record to take
+    named: int = 0  # the keys of all records before this index have instruments
+    current_ms: list[int] = field(default_factory=list)  # time of each record; 0: an event, or a frame without a time
+    trade_ms: list[int] = field(default_factory=list)  # newest trade of each record; 0: a snapshot, or no trade
+    holes: dict[int, tuple[int, int]] = field(default_factory=dict)  # record index -> first and last seq missing before
+    _days: list[int] = field(default_factory=list)  # indices of records that begin another day of the market
+    _turns: list[int] = field(default_factory=list)  # indices that may change what the updates after them mean
 
     def __post_init__(self) -> None:
         frames, with_updates = self.frames, np.diff(self.frames.ends) > 0
@@ -42,7 +42,7 @@ class DecodedRecords:
         if with_updates.any():
             trades[with_updates] = np.maximum.reduceat(frames.updates.ltt_ms, frames.ends[:-1][with_updates])
         trades[(frames.type == FrameType.INITIAL_FEED) | (trades > times + SILENCE_MS)] = 0
-        # Longer than a silence in one step; frames after an event are among them.
+        # Steps longer than a silence; frames after an event are among them.
         jumps = (np.diff(times) >= SILENCE_MS) | (np.diff(np.maximum.accumulate(trades)) >= SILENCE_MS)
         events = (index for index, record in enumerate(self.records) if record.kind in INTERRUPTING)
         seqs = np.array([self.last_seq, *(record.seq for record in self.records)])
@@ -56,14 +56,14 @@ class DecodedRecords:
         self.current_ms, self.trade_ms = times.tolist(), trades.tolist()
 
     def without(self, errors: Mapping[int, DecodeError]) -> DecodedRecords:
-        """Return it, not begun yet, without what some of its frames say."""
+        """Return a copy in which the frames with errors are empty; nothing may have been taken yet."""
         assert not self.at
         return DecodedRecords(self.segment, self.records, self.frames.without(errors), self.committed, self.last_seq)
 
     def of_one_day(self) -> tuple[int, int]:
-        """Return where the next records that are of one day end, and the IST day number; -1: none of them has a time.
+        """Return the end index of the next records of one day and their IST day number; -1: none of them has a time.
 
-        They are committed already or not.
+        Either all of these records are committed or none is.
         """
         stop = self.committed if self.at < self.committed else len(self.records)
         turn = bisect_right(self._days, self.at)
@@ -73,15 +73,15 @@ class DecodedRecords:
 
     @property
     def next_updates(self) -> int:
-        """How many updates the next record has."""
+        """Number of updates of the next record."""
         return int(self.frames.ends[self.at + 1] - self.frames.ends[self.at])
 
     def next_stretch(self, room: int) -> tuple[int, int]:
-        """Move on over the records that can be taken at once, and return where they begin and end.
+        """Advance over the records that can be taken at once; return their half-open index range.
 
-        There is at least one, for which the caller knows that there is room. An event begins a
-        stretch, and so does a frame after a silence, since they change what the updates after them
-        mean; a stretch is committed already or not, and it makes no more rows than there is room for.
+        The range holds at least one record; the caller makes sure that it fits. An event or a frame
+        after a silence begins a new range, because it changes what the updates after it mean. Either
+        all records of a range are committed or none is, and it makes at most `room` rows.
         """
         start, ends = self.at, self.frames.ends
         stop = self.committed if start < self.committed else len(self.records)

@@ -1,12 +1,12 @@
-"""Naming: which instrument each key means, as the days of a stream pass.
+"""Naming: which instrument each key means on each day of a stream.
 
-A key is reused after expiry, a list that comes in the morning names what was unknown in the night, and one that is
-wrong today may be withdrawn tomorrow. So what a key means is asked of the database for the day of its update: when
-the key is met for the first time, with its first update of each later day, and again when a list was loaded or the
-ingester starts. The day is that of the records in their order: a replay asks the same.
+The meaning of a key changes: the vendor reuses keys after expiry, a list loaded in the morning names keys that were
+unknown at night, and a wrong list may be withdrawn the next day. So the database is asked what a key means on the day
+of its update: when the key first appears, at its first update of each later day, and again when a list was loaded or
+the ingester starts. The day comes from the records in their order, so a replay asks the same questions.
 
-Keys that no list has become instruments too, up to a number for each day. What is beyond it is held back: its
-updates are rejected, with their reason, and it has no state.
+Keys that are in no list become instruments too, up to a daily limit. Keys beyond the limit are held back: their
+updates are rejected with the reason, and they have no state.
 """
 
 from __future__ import annotations
@@ -22,53 +22,53 @@ from ingest.store.retrying_writer import RetryingWriter
 log = logging.getLogger(__name__)
 
 EPOCH = date(1970, 1, 1)
-HELD_KEYS_MAX = 100_000  # 10 MB; that are remembered, so that the database is not asked for each of their updates
+HELD_KEYS_MAX = 100_000  # 10 MB; remembered so that not every update of such a key asks the database
 
 
 class Naming:
-    """What the keys of a stream mean.
+    """The instruments that the keys of one stream mean.
 
     Parameters
     ----------
     writer
-        Who asks the database.
+        Asks the database.
     unknown_keys_max
-        So many keys that no list has become instruments on one day.
+        How many keys that are in no list may become instruments on one day.
     day
-        IST day number that the stream has come to; -1: it begins.
+        IST day number that the stream has reached; -1: the stream begins.
     resumed
-        Whether states come from a checkpoint. What keys meant then they meant in the records committed since: a
-        change is stored with the rows behind it. The database may say otherwise by now.
+        Whether the states come from a checkpoint. Records committed after the checkpoint used its meaning of keys,
+        because each change is stored with the rows after it. The database may answer differently by now.
     """
 
     def __init__(self, writer: RetryingWriter, *, unknown_keys_max: int, day: int = -1, resumed: bool = False) -> None:
         self.day = day
-        self.held: set[str] = set()  # keys that are held back today
-        self.met: dict[int, str | None] = {}  # instruments that keys have meant since the start -> trading symbol
-        self.answers = 0  # of the database so far: what `met` says is the same while they are
+        self.held: set[str] = set()  # keys held back today
+        self.met: dict[int, str | None] = {}  # instruments met since the start -> trading symbol
+        self.answers = 0  # answers of the database so far; while this is unchanged, `met` is too
         self._writer = writer
         self._unknown_keys_max = unknown_keys_max
-        self._again = True  # a list may have been loaded since
+        self._again = True  # a list may have been loaded since the last run
         self._resumed = resumed
-        self._said = -1  # the day of which it was said that keys are held back
+        self._said = -1  # day of the last warning about held keys
 
     def ask_again(self) -> None:
-        """Have the database say again what each key means, from the next record on: there is a new list."""
+        """Ask the database again what each key means, from the next record on; call it after a list was loaded."""
         self._again = True
 
     def is_due(self, read: DecodedRecords) -> bool:
-        """Whether the database may have to be asked before the next record is taken."""
+        """Tell whether the database may have to be asked before the next record is taken."""
         return read.at >= read.named or (self._again and read.at >= read.committed)
 
     def unnamed(self, read: DecodedRecords, states: InstrumentStates) -> list[str]:
-        """Move on over the next records of one day; return the keys to ask for, in order of their first update."""
+        """Advance over the next records of one day; return the keys to ask for, in order of their first update."""
         committed = read.at < read.committed
         if self._again and not committed:
             states.forget_names()
             self.held.clear()
             self._again = False
         read.named, day = read.of_one_day()
-        # One of yesterday may come behind midnight; a stream that plays an older day begins it.
+        # Yesterday's last records may come after midnight; an older day means that the stream replays that day.
         if day > self.day or 0 <= day < self.day - 1:
             self.day = day
             self.held.clear()
@@ -82,16 +82,16 @@ class Naming:
         return [key for key in dict.fromkeys(keys) if key in wanted] if wanted else []
 
     async def ask(self, keys: list[str], states: InstrumentStates, *, committed: bool) -> bool:
-        """Ask the database what keys mean; return whether one was not known, or means another instrument now.
+        """Ask the database what keys mean; return whether a key is new or now means another instrument.
 
         Parameters
         ----------
         keys
-            From `unnamed`.
+            Keys from `unnamed`.
         states
-            Learns the answer.
+            Receives the answer.
         committed
-            Whether they are of records that are committed already: what has no instrument then was held back.
+            Whether the keys come from committed records: a key without an instrument was held back then.
         """
         day, unknown_max = EPOCH + timedelta(days=self.day), 0 if committed else self._unknown_keys_max
         refs = await asyncio.to_thread(self._writer.register, keys, day, unknown_max)
@@ -104,8 +104,8 @@ class Naming:
         if held and not committed and self._said != self.day:
             self._said = self.day
             log.warning(
-                "keys held back, more than %d that no list has were new on %s first=%s: load the list that has them, "
-                "`tickline universe refresh`, or raise TICKLINE_UNKNOWN_KEYS_PER_DAY_MAX",
+                "keys held back, more than %d keys that are in no list were new on %s first=%s: load the current list "
+                "with `tickline universe refresh`, or raise TICKLINE_UNKNOWN_KEYS_PER_DAY_MAX",
                 self._unknown_keys_max,
                 day,
                 held[0],

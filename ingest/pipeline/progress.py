@@ -1,4 +1,4 @@
-"""Progress: showing how far a run is, while it runs."""
+"""Progress: show how far a run has come while it runs."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ Shown = TypeVar("Shown")
 
 
 async def show_along(shown: Shown, show: Callable[[Shown], None]) -> None:
-    """Show something once a second, until cancelled."""
+    """Call `show` with `shown` once a second, until cancelled."""
     while True:
         await asyncio.sleep(1.0)
         show(shown)

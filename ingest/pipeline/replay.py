@@ -1,4 +1,4 @@
-"""Replay: recordings and journal segments through the path of live ingestion, then exit."""
+"""Replay: send recordings and journal segments through the live path, then end."""
 
 from __future__ import annotations
 
@@ -40,33 +40,33 @@ async def replay(
     done: Callable[[Consumer], None] = lambda _: None,
     stop: asyncio.Event | None = None,
 ) -> None:
-    """Write what recordings and journal segments hold and the ledger does not have yet.
+    """Write the records of recordings and journal segments that are not in the ledger yet.
 
     All files of a collector go through one connection.
 
     Parameters
     ----------
     settings, url
-        How to behave, and the database.
+        Settings, and URL of the database.
     paths
         Recordings (`.frames.gz`) and segments, in any order.
     collector
-        Ledger name of recordings; segments go under the collector and stream of their header.
+        Ledger name of recordings; segments use the collector and stream in their header.
     show, done
-        Called about once a second, and with each stream when it has ended, well or not.
+        `show` is called about once a second, `done` when a stream has ended or failed.
     stop
-        Set it to end early: what was read is committed, within `stop_s`.
+        Set it to end early: records that were read are committed within `stop_s`.
 
     Raises
     ------
     CorruptionError
-        If a recording is cut short, after all that is good in it has been committed.
+        If a recording is cut short; its readable part is committed first.
     JournalError
-        If a file cannot be read, or is not the one that was replayed before under its name.
+        If a file cannot be read, or differs from the file that was replayed before under this name.
     StoreError
         If the database cannot be written.
     Stopped
-        If it was ended early, and something is left.
+        If the replay ended early and records are left.
     """
     stop = stop or asyncio.Event()
     streams = _sources(paths, collector)
@@ -91,15 +91,15 @@ async def replay(
                 if isinstance(one.source, RecordingSource) and one.source.error:
                     raise one.source.error
                 if stop.is_set() and not (one.source.finished and one is streams[-1]):
-                    raise Stopped(f"stopped in {one.stream!r}: run it again, it goes on behind what was committed")
+                    raise Stopped(f"stopped in {one.stream!r}: run it again to continue after the last commit")
 
 
 class Stopped(TicklineError):
-    """The user ended it early."""
+    """The user ended the replay early."""
 
 
 class _Stream(NamedTuple):
-    """What is replayed under one name of the ledger."""
+    """A source that is replayed under one stream name of the ledger."""
 
     collector: str
     stream: str
@@ -107,7 +107,7 @@ class _Stream(NamedTuple):
 
 
 def _consumer(one: _Stream, patient: RetryingWriter, settings: Settings, stop: asyncio.Event) -> Consumer:
-    """Return the consumer of a stream, at the place where its ledger ends."""
+    """Return the consumer of a stream, positioned where its ledger ends."""
     resume = patient.writer.ledger.resume(one.stream)
     if isinstance(one.source, RecordingSource):
         one.source.expect(patient.writer.ledger.digests(one.stream))
@@ -118,7 +118,7 @@ def _consumer(one: _Stream, patient: RetryingWriter, settings: Settings, stop: a
 
 @asynccontextmanager
 async def _stopping(patient: RetryingWriter, stop: asyncio.Event, stop_s: float) -> AsyncIterator[None]:
-    """Give up waiting for a database that is away, `stop_s` after a stop."""
+    """Stop waiting for a database that is away, `stop_s` seconds after a stop."""
 
     async def give_up() -> None:
         await stop.wait()
@@ -129,7 +129,7 @@ async def _stopping(patient: RetryingWriter, stop: asyncio.Event, stop_s: float)
     try:
         yield
     except Abandoned as exc:
-        raise Stopped("stopped while the database is away: run it again, it goes on behind what was committed") from exc
+        raise Stopped("stopped while the database is away: run it again to continue after the last commit") from exc
     finally:
         giving_up.cancel()
 
@@ -146,7 +146,7 @@ async def _show_while(consumer: Consumer, show: Callable[[Consumer], None]) -> N
 
 
 def _sources(paths: Sequence[Path], collector: str) -> list[_Stream]:
-    """Return what is replayed, collector by collector: each recording, and each stream of segments."""
+    """Return the sources, grouped by collector: one for each recording and each stream of segments."""
     sources: list[_Stream] = []
     streams: dict[tuple[str, str], list[Path]] = {}
     for path in paths:

@@ -1,11 +1,11 @@
-"""Clock: which frames have a time that cannot be theirs, judged by the frames round them. Pure.
+"""Stray frames: find frames with an impossible time by comparing them with the frames around them. Pure.
 
-A frame that was altered on its way may still parse, with another `currentTs`. Its receive time
-alone does not show that: a recording may be played years later, and faster than it was made. So a
-frame is a stray where its time departs from the frame before it and most of the next frames come
-back. Where they do not, the feed's clock has moved, and the frame is believed.
+A frame that was altered in transit may still parse, but with another `currentTs`. Its receive time
+alone does not show this, because a recording may be replayed years later and faster than it was made.
+So a frame is a stray if its time departs from the frame before it while most of the next frames agree
+with that frame. If they do not, the feed's clock has moved, and the frame is accepted.
 
-A frame that departs is held back until the next five are there; all others pass at once. The same
+A departing frame waits until the next five frames are there; all others pass at once. The same
 records give the same strays, however they were read.
 """
 
@@ -20,36 +20,36 @@ import numpy as np
 from ingest.errors import DecodeError
 from ingest.pipeline.decoded_records import DecodedRecords
 
-DEPARTS_MS = 60_000  # less does no harm that could be told from a feed that is late
-WITNESSES = 5  # frames behind one that departs; among a hundred that were altered three of five are not
+DEPARTS_MS = 60_000  # a smaller step looks like a late feed and does no more harm
+WITNESSES = 5  # frames after a departing one; even with many altered frames, three of five are good
 
 Time = tuple[int, int]  # a frame's own time and our clock at its receipt, epoch ms
 
 
 @dataclass(slots=True)
 class StrayFilter:
-    """Readings in order, given back when the time of each of their frames has been judged.
+    """Take decoded records in order; give them back once the time of each frame has been judged.
 
     Parameters
     ----------
     last
-        The last frame that was believed; None before the first: that is held against our own clock.
+        Time of the last accepted frame; None: none yet, so the first frame is compared with our own clock.
     """
 
     last: Time | None = None
     _waiting: deque[DecodedRecords] = field(default_factory=deque)
 
     def add(self, read: DecodedRecords) -> None:
-        """Take the next reading."""
+        """Add the next decoded records."""
         self._waiting.append(read)
 
     def judged(self, *, final: bool) -> DecodedRecords | None:
-        """Return the next reading, its strays among the errors; None while frames must come first.
+        """Return the next decoded records, with strays as errors; None while more frames are needed.
 
         Parameters
         ----------
         final
-            None will come any more: who is left is the witness.
+            True: no more frames will come, so judge by those that are there.
         """
         if not self._waiting:
             return None
@@ -67,13 +67,13 @@ class StrayFilter:
         return read
 
     def _is_even(self, times: Sequence[Time]) -> bool:
-        """Whether nothing departs, in one look."""
+        """Tell quickly whether no frame departs."""
         if not times or self.last is None:
             return not times
         return bool((np.abs(np.diff([self.last[0], *(time[0] for time in times)])) <= DEPARTS_MS).all())
 
     def _strays(self, times: Sequence[Time], known: Sequence[Time], *, final: bool) -> dict[int, Time] | None:
-        """Find the strays among `times`, each with the frame before it; None if that cannot be said yet."""
+        """Return index -> time of the frame before it for strays among `times`; None while witnesses are missing."""
         last, strays = self.last or (times[0][1], times[0][1]), {}
         for at, time in enumerate(times):
             if not agree(last, time):
@@ -89,13 +89,13 @@ class StrayFilter:
 
 
 def _times(read: DecodedRecords) -> tuple[list[int], list[Time]]:
-    """Return the records that have a time, and their times."""
+    """Return the indices of records that have a time, and their times."""
     indices = [index for index, ms in enumerate(read.current_ms) if ms]
     return indices, [(read.current_ms[index], read.records[index].received_us // 1000) for index in indices]
 
 
 def agree(one: Time, two: Time) -> bool:
-    """Tell whether two frames are near each other, or as far apart as our clock says."""
+    """Tell whether two frames are near each other, or as far apart as by our clock."""
     step_ms = two[0] - one[0]
     return abs(step_ms) <= DEPARTS_MS or abs(step_ms - (two[1] - one[1])) <= DEPARTS_MS
 

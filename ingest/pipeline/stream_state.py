@@ -1,7 +1,7 @@
-"""Stream state: what is known of one stream between its records, and how the next record changes it.
+"""Stream state: the state of one stream between two records, and how the next record changes it.
 
-Owns the parts that judge a stream together (normaliser, break detector, stray filter, names, opens of sessions, the
-last seq, the checksum) and their form in a checkpoint. Must not know when a batch is committed, nor on which task.
+Owns the parts that judge a stream together (normaliser, break detector, stray filter, names, session opens, last seq,
+checksum) and their form in a checkpoint. Must not know when a batch is committed or on which task.
 """
 
 from __future__ import annotations
@@ -36,14 +36,14 @@ OnStatus = Callable[[Mapping[str, int], int], None]  # segment -> `MarketStatus`
 
 @dataclass(slots=True)
 class StreamState:
-    """The state of one stream after the records that were taken.
+    """The state of one stream after the records taken so far.
 
     Parameters
     ----------
     naming
-        Which instrument each key means.
+        Names of the stream's keys.
     on_status
-        Called with what a `market_info` frame says.
+        Called with the market state of each `market_info` frame.
     """
 
     naming: Naming
@@ -52,17 +52,17 @@ class StreamState:
     listening: BreakDetector = field(default_factory=BreakDetector)
     opens: Opens = field(default_factory=Opens)
     strays: StrayFilter = field(default_factory=StrayFilter)
-    read_seq: int = 0  # of the last record that was read
-    _taken_seq: int = 0  # of the last record that this state knows
-    _crc: int = 0  # of the payloads of all committed records
+    read_seq: int = 0  # seq of the last record that was read
+    _taken_seq: int = 0  # seq of the last record in this state
+    _crc: int = 0  # CRC-32C of the payloads of all committed records
     _found_opens: list[SessionOpen] = field(default_factory=list)  # not in a batch yet
 
     @classmethod
     def load(cls, resume: Resume, writer: RetryingWriter, *, unknown_keys_max: int, on_status: OnStatus) -> StreamState:
-        """Return the state of a checkpoint, or that of a stream that begins; see `Naming` for the parameters."""
+        """Return the state in a checkpoint, or that of a new stream; see `Naming` for the parameters."""
         state: dict[str, Any] = json.loads(resume.state) if resume.state else {"seq": 0, "listening": {}}
         listening = BreakDetector(**state["listening"])
-        day = state.get("day", -1)  # an earlier version did not remember it
+        day = state.get("day", -1)  # checkpoints of an early version lack it
         return cls(
             Naming(writer, unknown_keys_max=unknown_keys_max, day=day, resumed=bool(resume.state)),
             on_status,
@@ -76,7 +76,7 @@ class StreamState:
         )
 
     def dump(self) -> bytes:
-        """Serialise it for the checkpoint."""
+        """Serialise the state for the checkpoint."""
         state = {
             "seq": self._taken_seq,
             "listening": self.listening.dump(),
@@ -87,7 +87,7 @@ class StreamState:
         return json.dumps(state).encode()
 
     def recall(self, instruments: Sequence[InstrumentRef], rows: Floats) -> None:
-        """Take up the last tick of each instrument out of records that the journal has lost; see `Ledger.recall`."""
+        """Take over the last tick of each instrument in records that the journal has lost; see `Ledger.recall`."""
         self.normaliser.states.recall(instruments, rows)
         newest = [np.nanmax(rows[:, TICK_COLUMN_NAMES.index(name)], initial=0) for name in ("ts", "received_at", "ltt")]
         self.listening.recall(*(int(us // 1000) for us in newest))
@@ -98,7 +98,7 @@ class StreamState:
         self._forget_findings()
 
     def take(self, batch: Batch, read: DecodedRecords, start: int, stop: int) -> None:
-        """Add a stretch of records to a batch: its rows, its findings, and how far it goes."""
+        """Add records `start` to `stop` to a batch: their rows, findings and end position."""
         breaks, rows = self._apply(read, start, stop)
         batch.breaks += breaks
         batch.rows.extend(rows)
@@ -129,12 +129,12 @@ class StreamState:
         self.normaliser.forget_findings()
 
     def _apply(self, read: DecodedRecords, start: int, stop: int) -> tuple[list[Break], Floats]:
-        """Take a stretch of records: an event, if it begins with one, then the frames.
+        """Apply records `start` to `stop`; an event can only be the first of them.
 
         Returns
         -------
         tuple
-            The breaks before it, and its rows.
+            Breaks before the records, and their rows, shape (rows, 28).
         """
         records = read.records[start:stop]
         self._taken_seq = records[-1].seq
@@ -149,7 +149,7 @@ class StreamState:
         return breaks, rows
 
     def _listen(self, read: DecodedRecords, start: int, stop: int) -> list[Break]:
-        """Follow the connection over a stretch; what interrupts listening is at its begin."""
+        """Follow the connection over the records; an interruption can only be at the first."""
         first, at_ms = read.records[start], self.listening.last_ms
         loss = self._loss(first)
         breaks: list[Break] = []
@@ -169,7 +169,7 @@ class StreamState:
         return breaks
 
     def _loss(self, record: Record) -> LostKeys | None:
-        """Take an event of a connection; return what nobody listens to by it. None: it is no such event."""
+        """Take an event of a connection; return the keys that it interrupts; None: it is no such event."""
         if record.kind not in INTERRUPTING:
             return None
         places = self.normaliser.states.known_places(
@@ -178,14 +178,14 @@ class StreamState:
         return self.normaliser.pair.note(record, places)
 
     def _is_unheard(self, read: DecodedRecords, index: int, loss: LostKeys | None) -> bool:
-        """Whether a record says nothing of when we listened: the other connection goes on, or is ahead."""
+        """Tell whether a record shows no break, because the other connection of the pair continues or is ahead."""
         if not self.normaliser.pair.run:
             return False
         behind = 0 < read.current_ms[index] < self.listening.last_ms
         return behind or (loss is not None and not loss.whole)
 
     def _lose(self, record: Record, loss: LostKeys, at_ms: int) -> None:
-        """Interrupt what nobody listens to any more."""
+        """Interrupt the keys that are no longer received."""
         keys = None if loss.whole else [self.normaliser.states.keys[place] for place in loss.places]
         if record.kind == RecordKind.UNSUBSCRIBED or (
             record.kind == RecordKind.DISCONNECTED and json.loads(record.payload)["reason"] == STOPPED

@@ -110,4 +110,4 @@ def test_ctrl_c_says_what_is_in_the_table(database: Database) -> None:
     assert process.returncode == 1
     told = re.search(r": ([\d,]+) frames, ([\d,]+) ticks written", out)
     assert told is not None and int(told[2].replace(",", "")) == ticks(database) < 209_928
-    assert err.splitlines()[-1].endswith(": run it again, it goes on behind what was committed")
+    assert err.splitlines()[-1].endswith(": run it again to continue after the last commit")
