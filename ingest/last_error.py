@@ -29,7 +29,7 @@ class LastError:
         When it happened, and when the part worked again; None: it has not yet.
     """
 
-    timepiece: TimeSource = field(default_factory=TimeSource)
+    time_source: TimeSource = field(default_factory=TimeSource)
     text: str = ""
     count: int = 0
     at: datetime | None = None
@@ -43,12 +43,12 @@ class LastError:
     def happened(self, error: object) -> None:
         """Note an error, or why something came to nothing."""
         self.text, self.count = redact(str(error))[:TEXT_CHARS_MAX], self.count + 1
-        self.at, self.over_at = self.timepiece.now(), None
+        self.at, self.over_at = self.time_source.now(), None
 
     def over(self) -> None:
         """Note that the part works."""
         if self.lasts:
-            self.over_at = self.timepiece.now()
+            self.over_at = self.time_source.now()
 
     def account(self) -> dict[str, Any] | None:
         """Return it for the status: `state` is `now` or `over`; None: there was none."""
@@ -66,13 +66,13 @@ class LastError:
 class LastErrors:
     """The last errors of parts, by name."""
 
-    def __init__(self, timepiece: TimeSource | None = None) -> None:
-        self._timepiece = timepiece or TimeSource()
+    def __init__(self, time_source: TimeSource | None = None) -> None:
+        self._time_source = time_source or TimeSource()
         self._parts: dict[str, LastError] = {}
 
     def of(self, name: str) -> LastError:
         """Return that of a part."""
-        return self._parts.setdefault(name, LastError(self._timepiece))
+        return self._parts.setdefault(name, LastError(self._time_source))
 
     def lasting(self) -> dict[str, str]:
         """Return the parts that do not work now, with why."""

@@ -1,6 +1,6 @@
-"""Timepiece: what time it is for what waits on the market, and how to wait for it.
+"""Time source: what time it is for what waits on the market, and how to wait for it.
 
-The feed, its tokens, the watch and the universe ask this and no clock of the machine, so that a day of the market
+The feed, its tokens, the watchdog and the universe ask this and no clock of the machine, so that a day of the market
 need not last a day. What waits on the machine, as for a disk or the database, asks the machine.
 """
 

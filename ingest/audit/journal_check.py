@@ -67,7 +67,7 @@ def verify_stream(
     report = StreamReport(collector, folder.name)
     crc: int | None = None
     before: Record | None = None
-    pair = ""  # of the last connection
+    standby_run = ""  # of the last connection
     unfinished = ""  # name of the previous segment, if its end is not committed
     with _readable():
         names = [segment_name(path) for path in segments_of(folder)]
@@ -83,12 +83,14 @@ def verify_stream(
             continue
         report.segments += 1
         with _readable():
-            segment = Segment(connection, report, name, reader, crc, before=before, pair=pair, advance=advance)
+            segment = Segment(
+                connection, report, name, reader, crc, before=before, standby_run=standby_run, advance=advance
+            )
             segment.check()
         if unfinished and segment.batches:
             report.note("ledger hole", f"{unfinished}: its last records are in no batch, later ones are")
         unfinished = segment.name if segment.unfinished else ""
-        crc, before, pair = segment.crc, segment.before, segment.pair
+        crc, before, standby_run = segment.crc, segment.before, segment.standby_run
     if before is not None and day is None:
         with _readable():
             note_lost(connection, report, before.seq + 1, SEQ_MAX)

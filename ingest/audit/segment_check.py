@@ -89,10 +89,10 @@ class Segment:
         crc: int | None,
         *,
         before: Record | None,
-        pair: str,
+        standby_run: str,
         advance: Callable[[int], None],
     ) -> None:
-        self.crc, self.before, self.pair = crc, before, pair
+        self.crc, self.before, self.standby_run = crc, before, standby_run
         self.unfinished = False
         self.name = name
         self._connection, self._report, self._reader, self._advance = connection, report, reader, advance
@@ -165,7 +165,7 @@ class Segment:
                 if self.before is not None:
                     self._check_succession(self.before, record)
                 elif record.kind == RecordKind.CONNECTED:
-                    self.pair = str(json.loads(record.payload).get("pair", ""))
+                    self.standby_run = str(json.loads(record.payload).get("pair", ""))
                 self.before = record
                 yield record
 
@@ -182,8 +182,8 @@ class Segment:
             self._holes.append((before.seq + 1, record.seq - 1, "after_seq" in facts))
         if record.kind != RecordKind.CONNECTED:
             return
-        pair, self.pair = self.pair, str(facts.get("pair", ""))
-        goes_on = self.pair and self.pair == pair  # the other connection of the same process was up
+        last_run, self.standby_run = self.standby_run, str(facts.get("pair", ""))
+        goes_on = self.standby_run and self.standby_run == last_run  # the other connection of the same process was up
         if before.kind != RecordKind.DISCONNECTED and not goes_on:
             ended, began = (utc_of_us(one.received_us) for one in (before, record))
             self._report.notes.append(

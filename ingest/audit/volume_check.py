@@ -9,11 +9,10 @@ from typing import Any
 
 import psycopg
 
+from ingest.audit.report import PROBLEMS_MAX
 from ingest.database.connections import translated
 from ingest.database.queries import query
 from ingest.market.time import moment
-
-PROBLEMS_MAX = 20  # listed; all are counted
 
 
 @dataclass(slots=True)

@@ -30,19 +30,19 @@ class ProgressLine:
         elapsed = time.monotonic() - self._at
         if elapsed < self._every_s:
             return
-        lines = running.lines
-        accounts = [line.consumer.account for line in lines]
-        ticks = sum(account.ticks for account in accounts)
+        streams = running.streams
+        counts = [stream.consumer.counts for stream in streams]
+        ticks = sum(one.ticks for one in counts)
         rate = (ticks - self._ticks) / elapsed
         self._at, self._ticks = time.monotonic(), ticks
         parts = []
-        if feeds := [feed for line in lines for feed in line.feeds if feed.keys]:
+        if feeds := [feed for stream in streams for feed in stream.feeds if feed.keys]:
             parts.append(f"received={sum(feed.stats.frames for feed in feeds)}")
             parts.append(f"connected={sum(feed.connected for feed in feeds)}/{len(feeds)}")
-        parts += [f"frames={sum(account.frames for account in accounts)}", f"ticks={ticks}", f"ticks_per_s={rate:.0f}"]
-        parts.append(f"rejected={sum(account.rejected for account in accounts)}")
-        parts.append(f"quarantined={sum(account.quarantined for account in accounts)}")
-        parts.append(f"backlog_bytes={sum(line.reader.backlog_bytes() for line in lines)}")
+        parts += [f"frames={sum(one.frames for one in counts)}", f"ticks={ticks}", f"ticks_per_s={rate:.0f}"]
+        parts.append(f"rejected={sum(one.rejected for one in counts)}")
+        parts.append(f"quarantined={sum(one.quarantined for one in counts)}")
+        parts.append(f"backlog_bytes={sum(stream.reader.backlog_bytes() for stream in streams)}")
         if running.writer.away_since is not None:
             parts.append(f"database_away_s={time.monotonic() - running.writer.away_since:.0f}")
         log.info("ingesting %s", " ".join(parts))
@@ -50,8 +50,8 @@ class ProgressLine:
 
 def show_on(line: Callable[[str], None], consumer: Consumer) -> None:
     """Show how far the replay of a stream is."""
-    account = consumer.account
-    line(f"{consumer.stream}: {account.frames + account.frames_before:,} frames, {account.ticks:,} ticks written")
+    counts = consumer.counts
+    line(f"{consumer.stream}: {counts.frames + counts.frames_before:,} frames, {counts.ticks:,} ticks written")
 
 
 def print_unnamed(database: Database, consumers: Iterable[Consumer]) -> None:
@@ -71,24 +71,24 @@ def print_unnamed(database: Database, consumers: Iterable[Consumer]) -> None:
         )
 
 
-def print_account(name: str, account: StreamCounts, counts: dict[str, int]) -> None:
+def print_account(name: str, counts: StreamCounts, updates: dict[str, int]) -> None:
     """Print what became of the frames of one stream."""
     parts = [
-        f"{account.frames + account.frames_before:,} frames",
-        f"{account.ticks:,} ticks written",
+        f"{counts.frames + counts.frames_before:,} frames",
+        f"{counts.ticks:,} ticks written",
     ]
-    if account.frames_before:
-        parts.append(f"{account.frames_before:,} frames were in the ledger already")
-    if account.rejected:
-        parts.append(f"{account.rejected:,} updates rejected (see tickline.rejected_ticks)")
-    if account.duplicates:
-        parts.append(f"{account.duplicates:,} updates brought by the other connection too")
-    if account.quarantined:
-        parts.append(f"{account.quarantined:,} frames do not parse (see tickline.quarantined_frames)")
-    if counts.get("backward"):
-        parts.append(f"{counts['backward']:,} backward updates kept as quotes")
-    if counts.get("resets"):
-        parts.append(f"{counts['resets']:,} resets of the exchange's count of volume")
-    if counts.get("empty"):
-        parts.append(f"{counts['empty']:,} empty updates")
+    if counts.frames_before:
+        parts.append(f"{counts.frames_before:,} frames were in the ledger already")
+    if counts.rejected:
+        parts.append(f"{counts.rejected:,} updates rejected (see tickline.rejected_ticks)")
+    if counts.duplicates:
+        parts.append(f"{counts.duplicates:,} updates brought by the other connection too")
+    if counts.quarantined:
+        parts.append(f"{counts.quarantined:,} frames do not parse (see tickline.quarantined_frames)")
+    if updates.get("backward"):
+        parts.append(f"{updates['backward']:,} backward updates kept as quotes")
+    if updates.get("resets"):
+        parts.append(f"{updates['resets']:,} resets of the exchange's count of volume")
+    if updates.get("empty"):
+        parts.append(f"{updates['empty']:,} empty updates")
     click.echo(f"{name}: {', '.join(parts)}")

@@ -30,12 +30,12 @@ _FEEDS, _MARKET_INFO = (_RESPONSE.fields_by_name[name].number for name in ("feed
 _FIXED64, _LENGTH, _GROUP, _GROUP_END, _FIXED32 = 1, 2, 3, 4, 5  # wire types
 
 
-def crowd_of(frame: bytes) -> str | None:
+def excess_of(frame: bytes) -> str | None:
     """Return what a frame has too much of to be read; None: nothing. Whether it is a valid frame is not checked.
 
     Examples
     --------
-    >>> crowd_of(bytes([0x12, 0]) * (KEYS_MAX + 1))
+    >>> excess_of(bytes([0x12, 0]) * (KEYS_MAX + 1))
     'more than the 5000 keys of a connection'
     """
     data = frame + bytes(PAD_BYTES)

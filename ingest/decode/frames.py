@@ -31,7 +31,7 @@ import numpy as np
 from google.protobuf.message import DecodeError as ProtobufDecodeError
 
 from ingest.decode.columns import PAD_BYTES, Text, read_columns
-from ingest.decode.frame_limits import KEYS_MAX, crowd_of
+from ingest.decode.frame_limits import KEYS_MAX, excess_of
 from ingest.decode.market_status import status_of
 from ingest.decode.message_plan import MessagePlan
 from ingest.decode.updates import read_feeds
@@ -109,8 +109,8 @@ def _plain(payload: bytes) -> bytes:
     DecodeError
         If it is not a frame, or holds too much to be given to protobuf.
     """
-    if crowd := crowd_of(payload):
-        raise DecodeError(f"frame has {crowd}")
+    if excess := excess_of(payload):
+        raise DecodeError(f"frame has {excess}")
     try:
         message = pb.FeedResponse.FromString(payload)
     except ProtobufDecodeError as exc:

@@ -63,7 +63,7 @@ class FeedConnection:
     ----------
     api, settings
         The vendor's REST API, and the settings.
-    spool
+    write_queue
         Queue for frames and connection events.
     keys
         Instrument keys to subscribe -> mode; `change` replaces them. Without keys it does not connect.
@@ -71,21 +71,21 @@ class FeedConnection:
         For log lines, if there are several connections.
     pause_s
         Returns for how many seconds a closed market will send nothing for some keys; 0: data may come.
-    timepiece
+    time_source
         The time source.
-    socket, pair
+    socket, standby_run
         Which of two connections with the same keys this is, and the name of this run's pair; "": the only one.
     """
 
     api: UpstoxApi
     settings: Settings
-    spool: WriteQueue
+    write_queue: WriteQueue
     keys: Mapping[str, str]
     name: str = "1"
     pause_s: Callable[[Iterable[str]], float] = lambda keys: 0.0
-    timepiece: TimeSource = field(default_factory=TimeSource)
+    time_source: TimeSource = field(default_factory=TimeSource)
     socket: int = 0
-    pair: str = ""
+    standby_run: str = ""
     stats: FeedStats = field(default_factory=FeedStats)
     error: LastError = field(init=False)  # cleared by the first frame
     life: Lifecycle = field(default_factory=Lifecycle)
@@ -100,7 +100,7 @@ class FeedConnection:
     _mistake: Exception | None = None  # our own bug while subscribing; it stops the process
 
     def __post_init__(self) -> None:
-        self.error = LastError(self.timepiece)
+        self.error = LastError(self.time_source)
 
     @property
     def connected(self) -> bool:
@@ -150,7 +150,7 @@ class FeedConnection:
             action = self._happen(await steps[action]())
 
     def _happen(self, event: Event) -> Action:
-        return self.life.happen(event, self.timepiece.monotonic())
+        return self.life.happen(event, self.time_source.monotonic())
 
     async def _authorise(self) -> Event:
         """Get a one-time feed address."""
@@ -209,12 +209,12 @@ class FeedConnection:
         socket = self._socket
         assert socket is not None
         self.stats.connections += 1
-        self.stats.connected_us = self.timepiece.now_us()
+        self.stats.connected_us = self.time_source.now_us()
         self._gave_up = ""
         facts: dict[str, object] = {"connection": self.stats.connections, "mode": self.settings.mode}
-        if self.pair:
-            facts["pair"] = self.pair
-        self._note(RecordKind.CONNECTED, {**facts, **self.spool.skipped()})
+        if self.standby_run:
+            facts["pair"] = self.standby_run
+        self._note(RecordKind.CONNECTED, {**facts, **self.write_queue.skipped()})
         log.info("feed connected name=%s connection=%d keys=%d", self.name, self.stats.connections, len(self.keys))
         subscribing = asyncio.create_task(self._subscribe(socket))
         try:
@@ -243,16 +243,16 @@ class FeedConnection:
         raise AssertionError("the socket is read until it ends")
 
     async def _take_all(self, socket: ClientConnection) -> None:
-        stats, life, spool = self.stats, self.life, self.spool
+        stats, life, write_queue = self.stats, self.life, self.write_queue
         while True:
             message = await socket.recv()
             if isinstance(message, str):
                 stats.text_frames += 1
                 log.warning("feed text message ignored text=%.*s", TEXT_CHARS_MAX, message)
                 continue
-            await spool.room()
-            stats.last_us = self.timepiece.now_us()
-            spool.put(RecordKind.FRAME, message, stats.last_us, self.socket)
+            await write_queue.room()
+            stats.last_us = self.time_source.now_us()
+            write_queue.put(RecordKind.FRAME, message, stats.last_us, self.socket)
             if self.error.lasts:
                 self.error.over()
             stats.frames += 1
@@ -282,10 +282,10 @@ class FeedConnection:
                         del asked[key]
                 else:
                     self._note(RecordKind.SUBSCRIBED, {"mode": mode, "instrument_keys": keys})
-                    self.states.requested(keys, self.timepiece.monotonic())
+                    self.states.requested(keys, self.time_source.monotonic())
                     asked |= dict.fromkeys(keys, str(mode))
                 await socket.send(request(method, keys, guid=uuid.uuid4().hex, mode=mode))
-                await self.timepiece.sleep(self.settings.subscribe_interval_ms / 1000)
+                await self.time_source.sleep(self.settings.subscribe_interval_ms / 1000)
         except ConnectionClosed:
             return
         except Exception as exc:
@@ -312,13 +312,13 @@ class FeedConnection:
             life.failures,
             self.error.text,
         )
-        await self.timepiece.sleep(wait_s)
+        await self.time_source.sleep(wait_s)
         return Event.DUE
 
     async def _await_market(self) -> Event:
         pause_s = self.pause_s(self.keys)
         log.info("market closed, feed left alone name=%s in_s=%.0f error=%s", self.name, pause_s, self.error.text)
-        await self.timepiece.sleep(pause_s)
+        await self.time_source.sleep(pause_s)
         return Event.DUE
 
     async def _await_token(self) -> Event:
@@ -330,9 +330,9 @@ class FeedConnection:
     async def _await_journal(self) -> Event:
         """Wait until the journal takes records; the first record then says why we did not listen."""
         self._note(RecordKind.DISCONNECTED, {"code": 0, "reason": f"journal: {self.error.text}"})
-        await self.spool.recovered()
+        await self.write_queue.recovered()
         log.info("journal can be written again")
         return Event.DUE
 
     def _note(self, kind: RecordKind, facts: dict[str, object]) -> None:
-        self.spool.put(kind, json.dumps(facts).encode(), self.timepiece.now_us(), self.socket)
+        self.write_queue.put(kind, json.dumps(facts).encode(), self.time_source.now_us(), self.socket)

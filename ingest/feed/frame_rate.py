@@ -17,7 +17,7 @@ from ingest.feed.usual_rate import SLOW_SHARE, Usual
 
 SILENCE_S = 15.0  # the recorded session pauses for up to 11 s about once in half an hour
 SILENCE_PACES = 30.0  # times the mean interval between frames; both limits must have passed
-HABIT_S = 900.0  # time constant of the usual rate
+USUAL_S = 900.0  # time constant of the usual rate
 NOW_S = 60.0  # time constant of the current rate
 KNOWN_S = 120.0  # before that, no rate is usual
 UNWATCHED_S = 10.0  # longest time between two checks
@@ -36,7 +36,7 @@ class Verdict(Enum):
 class FrameRate:
     """Frame rate of one connection. Times are seconds of any monotonic clock."""
 
-    habit: float = 0.0  # usual frames per second
+    usual: float = 0.0  # usual frames per second
     rate: float = 0.0  # current frames per second
     _frames: int = 0
     _known_s: float = 0.0  # how long the usual rate has been learnt
@@ -45,7 +45,7 @@ class FrameRate:
 
     def begin(self, frames: int, now_s: float) -> None:
         """Start again, with a new connection or a market that has opened."""
-        self.habit = self.rate = self._known_s = 0.0
+        self.usual = self.rate = self._known_s = 0.0
         self._frames, self._looked_s, self._heard_s = frames, now_s, now_s
 
     def look(self, frames: int, now_s: float, usual: Usual | None = None) -> Verdict:
@@ -57,13 +57,13 @@ class FrameRate:
         if fresh:
             since_s, self._heard_s = max(now_s - self._heard_s, passed_s), now_s
             self._known_s += since_s
-            self.habit += (fresh / since_s - self.habit) * min(since_s / min(HABIT_S, self._known_s), 1.0)
+            self.usual += (fresh / since_s - self.usual) * min(since_s / min(USUAL_S, self._known_s), 1.0)
         else:
-            allowed_s = max(SILENCE_S, SILENCE_PACES / self.habit if self.habit else math.inf)
+            allowed_s = max(SILENCE_S, SILENCE_PACES / self.usual if self.usual else math.inf)
             waited_s = now_s - self._heard_s
             if waited_s > allowed_s:  # silence does not count towards the usual rate
                 return Verdict.DEAD if waited_s > 2 * allowed_s else Verdict.QUIET
         self.rate += (fresh / passed_s - self.rate) * min(passed_s / min(NOW_S, self._known_s + passed_s), 1.0)
-        rate, slow_below = usual or Usual(self.habit, SLOW_SHARE * self.habit)
+        rate, slow_below = usual or Usual(self.usual, SLOW_SHARE * self.usual)
         slow = self._known_s > KNOWN_S and self.rate < slow_below and rate * NOW_S > SILENCE_PACES
         return Verdict.SLOW if slow else Verdict.WELL

@@ -22,7 +22,7 @@ from collections.abc import Callable, Container, Iterable
 from dataclasses import dataclass, field
 from enum import Enum
 
-HABIT_SHARE = 0.1  # weight of the newest interval in a key's usual interval: about the last 20 updates count
+USUAL_SHARE = 0.1  # weight of the newest interval in a key's usual interval: about the last 20 updates count
 
 
 class KeyState(Enum):
@@ -58,7 +58,7 @@ class Patience:
 
     confirm_s: float = 10.0  # a snapshot comes within a second or two of the request
     silent_s: float = 120.0  # no key is called silent sooner than this
-    habit_factor: float = 20.0  # times its usual interval between updates
+    usual_factor: float = 20.0  # times its usual interval between updates
     retry_s: float = 60.0  # after a failure; doubles each time
     retries_max: int = 5  # then it is left alone until the next reconnect
     unwatched_s: float = 60.0  # between two checks; after a longer pause, silence is counted from zero
@@ -68,7 +68,7 @@ class Patience:
 class _Key:
     state: KeyState
     since_s: float  # of the request or the last update; moved on while time does not count
-    habit_s: float = 0.0  # usual interval between updates; 0: not yet known
+    usual_s: float = 0.0  # usual interval between updates; 0: not yet known
     failures: int = 0
 
 
@@ -124,7 +124,7 @@ class KeyStates:
                 continue
             if known.state is KeyState.CONFIRMED:
                 interval_s = now_s - known.since_s
-                known.habit_s += (interval_s - known.habit_s) * (HABIT_SHARE if known.habit_s else 1.0)
+                known.usual_s += (interval_s - known.usual_s) * (USUAL_SHARE if known.usual_s else 1.0)
             else:
                 known.state, known.failures = TRANSITIONS[known.state, KeyEvent.UPDATE], 0
                 fresh.append(key)
@@ -172,7 +172,7 @@ class KeyStates:
     def _allowed_s(self, known: _Key) -> float:
         if known.state is KeyState.REQUESTED:
             return self.patience.confirm_s
-        return max(self.patience.silent_s, known.habit_s * self.patience.habit_factor)
+        return max(self.patience.silent_s, known.usual_s * self.patience.usual_factor)
 
     def _retry_s(self, known: _Key) -> float:
         return self.patience.retry_s * 2.0 ** (known.failures - 1)

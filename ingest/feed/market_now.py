@@ -36,14 +36,14 @@ class MarketNow:
     ----------
     calendar
         Returns the sessions as they are known now.
-    timepiece
+    time_source
         The time source.
     closed_retry_s
         How long a closed market lets a connection alone at most, seconds.
     """
 
-    def __init__(self, calendar: Callable[[], Calendar], timepiece: TimeSource, *, closed_retry_s: float) -> None:
-        self.timepiece = timepiece
+    def __init__(self, calendar: Callable[[], Calendar], time_source: TimeSource, *, closed_retry_s: float) -> None:
+        self.time_source = time_source
         self.segments = SegmentStates(calendar())
         self._calendar = calendar
         self._closed_retry_s = closed_retry_s
@@ -53,7 +53,7 @@ class MarketNow:
         """Return the feed's time now; None before it has been heard."""
         if self._ahead_ms is None:
             return None
-        return datetime.fromtimestamp(self.timepiece.now_us() / 1e6 + self._ahead_ms / 1e3, UTC)
+        return datetime.fromtimestamp(self.time_source.now_us() / 1e6 + self._ahead_ms / 1e3, UTC)
 
     def open_of(self, segments: Iterable[str]) -> set[str]:
         """Return which of the segments trade now, as far as is known."""

@@ -20,7 +20,7 @@ log = logging.getLogger(__name__)
 FILE = "habits.json"
 
 
-def load_habits(settings: Settings) -> dict[str, UsualRates]:
+def load_usual_rates(settings: Settings) -> dict[str, UsualRates]:
     """Return the known rates of each connection; nothing if the file is absent or cannot be read."""
     try:
         stored = _read(settings)[_owner(settings)]
@@ -28,11 +28,11 @@ def load_habits(settings: Settings) -> dict[str, UsualRates]:
     except (FileNotFoundError, KeyError):
         return {}
     except (OSError, ValueError, TypeError, AttributeError) as exc:
-        log.warning("habits of the feed not read, they are learnt anew path=%s error=%r", settings.home / FILE, exc)
+        log.warning("usual frame rates not read, they are learnt again path=%s error=%r", settings.home / FILE, exc)
         return {}
 
 
-def store_habits(settings: Settings, habits: Mapping[str, UsualRates]) -> None:
+def store_usual_rates(settings: Settings, rates: Mapping[str, UsualRates]) -> None:
     """Store the known rates of each connection; a failure loses only these."""
     path = settings.home / FILE
     try:
@@ -40,10 +40,10 @@ def store_habits(settings: Settings, habits: Mapping[str, UsualRates]) -> None:
             stored = dict(_read(settings))
         except (FileNotFoundError, ValueError):
             stored = {}
-        stored[_owner(settings)] = {name: habit.dump() for name, habit in habits.items()}
+        stored[_owner(settings)] = {name: usual.dump() for name, usual in rates.items()}
         replace_file(path, json.dumps(stored).encode())
     except OSError as exc:
-        log.warning("habits of the feed not stored path=%s error=%s", path, exc.strerror)
+        log.warning("usual frame rates not stored path=%s error=%s", path, exc.strerror)
 
 
 def _read(settings: Settings) -> dict[str, Any]:

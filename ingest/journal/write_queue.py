@@ -19,7 +19,7 @@ from ingest.journal.writer import JournalWriter, NewRecord
 
 log = logging.getLogger(__name__)
 
-SPOOL_BYTES_MAX = 4 * 2**20  # a tenth of a second of the largest feed; above it the socket is not read
+WRITE_QUEUE_BYTES_MAX = 4 * 2**20  # a tenth of a second of the largest feed; above it the socket is not read
 
 
 @dataclass(slots=True)
@@ -66,7 +66,7 @@ class WriteQueue:
         JournalError
             If the journal takes nothing at present. Records already put are kept, and written once it does.
         """
-        while self.error or self._bytes >= SPOOL_BYTES_MAX:
+        while self.error or self._bytes >= WRITE_QUEUE_BYTES_MAX:
             if self.error:
                 raise JournalError(self.error)
             self._moved.clear()

@@ -26,30 +26,30 @@ AWAY_POLL_S = 1.0
 REFRESH_S = 60  # a bar is a minute; fresher ones are computed from the ticks when they are read
 
 
-async def follow_along(settings: Settings, keeper: UniverseKeeper, service: Ingestion) -> None:
+async def follow_along(settings: Settings, keeper: UniverseKeeper, ingestion: Ingestion) -> None:
     """Subscribe and unsubscribe as the universe changes, and ask again what keys mean when a list was loaded."""
     await follow(
         keeper,
-        service.follow,
-        service.lines[0].feed.api,
+        ingestion.follow,
+        ingestion.streams[0].feed.api,
         every_s=settings.universe_follow_s,
-        is_away=lambda: service.writer.is_away,
-        listed=service.ask_names_again,
+        is_away=lambda: ingestion.writer.is_away,
+        listed=ingestion.ask_names_again,
     )
 
 
 async def backfill_along(
-    settings: Settings, url: str, lines: Sequence[Stream], writer: RetryingWriter, error: LastError
+    settings: Settings, url: str, streams: Sequence[Stream], writer: RetryingWriter, error: LastError
 ) -> None:
     """Repair minutes that were not heard whole, while the feed goes on; a failure costs bars, never ticks."""
-    tender = BackfillScheduler(Backfill(lines[0].feed.api, url))
+    scheduler = BackfillScheduler(Backfill(streams[0].feed.api, url))
     while settings.backfill_s:
         await asyncio.sleep(settings.backfill_s)
-        last_ms = max(line.consumer.state.listening.last_ms for line in lines)
+        last_ms = max(stream.consumer.state.break_detector.last_ms for stream in streams)
         if not last_ms or writer.is_away:
             continue
         try:
-            repair = await tender.round(datetime.fromtimestamp(last_ms / 1000, UTC))
+            repair = await scheduler.round(datetime.fromtimestamp(last_ms / 1000, UTC))
         except (FeedError, StoreError) as exc:
             log.warning("bars not repaired, trying again in_s=%g error=%s", settings.backfill_s, exc)
             error.happened(exc)

@@ -27,7 +27,7 @@ class Fence:
 
     Parameters
     ----------
-    timepiece
+    time_source
         How to wait, and for how long a failure is shown.
     errors
         Where the tasks' last errors are kept.
@@ -38,22 +38,22 @@ class Fence:
         Failures so far, by task.
     """
 
-    def __init__(self, timepiece: TimeSource, errors: LastErrors | None = None) -> None:
+    def __init__(self, time_source: TimeSource, errors: LastErrors | None = None) -> None:
         self.failures: Counter[str] = Counter()
-        self._timepiece = timepiece
-        self._errors = errors or LastErrors(timepiece)
+        self._time_source = time_source
+        self._errors = errors or LastErrors(time_source)
         self._failed_s: dict[str, float] = {}
 
     async def keep(self, name: str, work: Callable[[], Awaitable[None]]) -> None:
         """Run a task until it ends by itself or is cancelled; begin it again when it fails."""
         in_a_row = 0
         while True:
-            began = self._timepiece.monotonic()
+            began = self._time_source.monotonic()
             try:
                 await work()
                 return
             except Exception as exc:
-                now = self._timepiece.monotonic()
+                now = self._time_source.monotonic()
                 in_a_row = in_a_row + 1 if now - began < SHOWN_S else 1
                 wait_s = backoff_s(in_a_row, random.Random(), first_s=FIRST_S, max_s=MAX_S)  # noqa: S311
                 self.failures[name] += 1
@@ -68,11 +68,11 @@ class Fence:
                     exc,
                     exc_info=not isinstance(exc, TicklineError),
                 )
-            await self._timepiece.sleep(wait_s)
+            await self._time_source.sleep(wait_s)
             self._errors.of(name).over()  # it runs again; how often it failed stays
 
     def warnings(self) -> list[str]:
         """Say what has failed lately or does not work now, for `/health`."""
-        now = self._timepiece.monotonic()
+        now = self._time_source.monotonic()
         lately = {name: self._errors.of(name).text for name, at in self._failed_s.items() if now - at < SHOWN_S}
         return [f"{name} failed: {text}" for name, text in (lately | self._errors.lasting()).items()]

@@ -56,14 +56,14 @@ class _Gaps:
 class _Listed:
     """What the vendor's list of instruments holds."""
 
-    def __init__(self, service: Ingestion) -> None:
-        self._service = service
+    def __init__(self, ingestion: Ingestion) -> None:
+        self._ingestion = ingestion
 
     async def warnings(self, keys: list[str]) -> list[str]:
         """Say which keys are not in the list; the vendor ignores such a key without a word."""
-        on = market_day(self._service.watch.timepiece.now())
+        on = market_day(self._ingestion.watchdog.time_source.now())
         try:
-            found = await self._service.questions.rows("live/unlisted_keys", {"instrument_keys": keys, "on": on})
+            found = await self._ingestion.questions.rows("live/unlisted_keys", {"instrument_keys": keys, "on": on})
         except StoreError:
             return ["the database is away: whether the keys are in the vendor's list is not known"]
         missing = [key for (key,) in found]
@@ -73,12 +73,12 @@ class _Listed:
         return [f"{len(missing):,} keys are not in the vendor's list and may never be answered: {named}"]
 
 
-def make_app(service: Ingestion, host: str, token: str) -> FastAPI:
+def make_app(ingestion: Ingestion, host: str, token: str) -> FastAPI:
     """Return the application.
 
     Parameters
     ----------
-    service
+    ingestion
         What it shows and changes.
     host, token
         What it is bound to, and the secret of who may change something.
@@ -86,52 +86,52 @@ def make_app(service: Ingestion, host: str, token: str) -> FastAPI:
     app = FastAPI(title="Tickline", openapi_url=None, redirect_slashes=False)
     app.add_middleware(Guard, host=host, token=token)
     say_errors(app)
-    gaps, listed = _Gaps(service.questions, service.lines[0].settings.collector), _Listed(service)
+    gaps, listed = _Gaps(ingestion.questions, ingestion.streams[0].settings.collector), _Listed(ingestion)
     feed = "/api/v1/websocket"
 
     @app.get("/health")
     async def _health() -> JSONResponse:
-        found = health(service)
+        found = health(ingestion)
         return JSONResponse(found, status_code=200 if found["status"] == "healthy" else 503)
 
     @app.get(f"{feed}/status")
     async def _status() -> JSONResponse:
-        return JSONResponse(websocket_status(service, await gaps.today()))
+        return JSONResponse(websocket_status(ingestion, await gaps.today()))
 
     @app.get(f"{feed}/subscriptions")
     async def _subscriptions() -> JSONResponse:
-        return JSONResponse(subscriptions(service))
+        return JSONResponse(subscriptions(ingestion))
 
     @app.get(f"{feed}/latest-ticks")
     async def _latest_ticks(key: list[str] | None = Query(default=None)) -> JSONResponse:  # noqa: B008
-        return JSONResponse(latest_ticks(service, key))
+        return JSONResponse(latest_ticks(ingestion, key))
 
     @app.post(f"{feed}/subscribe")
     async def _subscribe(request: Request) -> JSONResponse:
-        names, mode = names_and_mode(await request.body(), service.lines[0].settings.mode)
-        keys = await service.keys_of(names)
-        fresh = [key for key in keys if key not in service.keys]
-        service.subscribe(keys, mode)
+        names, mode = names_and_mode(await request.body(), ingestion.streams[0].settings.mode)
+        keys = await ingestion.keys_of(names)
+        fresh = [key for key in keys if key not in ingestion.keys]
+        ingestion.subscribe(keys, mode)
         return _changed(await listed.warnings(fresh) if fresh else [])
 
     @app.post(f"{feed}/unsubscribe")
     async def _unsubscribe(request: Request) -> JSONResponse:
-        names, _ = names_and_mode(await request.body(), service.lines[0].settings.mode)
-        service.unsubscribe(await service.keys_of(names))
+        names, _ = names_and_mode(await request.body(), ingestion.streams[0].settings.mode)
+        ingestion.unsubscribe(await ingestion.keys_of(names))
         return _changed()
 
     @app.post(f"{feed}/change-mode")
     async def _change_mode(request: Request) -> JSONResponse:
-        names, mode = names_and_mode(await request.body(), service.lines[0].settings.mode)
-        service.change_mode(await service.keys_of(names), mode)
+        names, mode = names_and_mode(await request.body(), ingestion.streams[0].settings.mode)
+        ingestion.change_mode(await ingestion.keys_of(names), mode)
         return _changed()
 
     @app.post(f"{feed}/retry")
     async def _retry() -> JSONResponse:
-        return JSONResponse({"retried_keys": service.retry()})
+        return JSONResponse({"retried_keys": ingestion.retry()})
 
     def _changed(warnings: Sequence[str] = ()) -> JSONResponse:
-        return JSONResponse({"total_symbols": len(service.keys)} | ({"warnings": warnings} if warnings else {}))
+        return JSONResponse({"total_symbols": len(ingestion.keys)} | ({"warnings": warnings} if warnings else {}))
 
     return app
 
@@ -143,14 +143,14 @@ class _Server(uvicorn.Server):
         yield
 
 
-def prepare(service: Ingestion) -> uvicorn.Server | None:
+def prepare(ingestion: Ingestion) -> uvicorn.Server | None:
     """Return a server that is ready to serve; it takes a part of a second that no frame should wait for.
 
     None, which is said: there is no token, and nothing is served without.
     """
-    settings = service.lines[0].settings
+    settings = ingestion.streams[0].settings
     try:
-        app = make_app(service, settings.api_host, made_token(settings.home))
+        app = make_app(ingestion, settings.api_host, made_token(settings.home))
     except ConfigError as exc:
         log.warning("status is not served: %s", exc)
         return None

@@ -1,6 +1,6 @@
-"""Service: what is recorded now, over all connections, and how to change it while it runs.
+"""Ingestion: what is recorded now, over all connections, and how to change it while it runs.
 
-Owns the plan in force: which line carries which keys. What is wanted is the universe of the settings,
+Owns the plan in force: which stream carries which keys. What is wanted is the universe of the settings,
 without what was unsubscribed by hand and with what was subscribed by hand, until the next start.
 """
 
@@ -37,15 +37,15 @@ class Ingestion:
 
     Parameters
     ----------
-    lines
+    streams
         The connections, as many as the account may have, or more: those beyond only commit what an
         earlier run has left in their journals.
     account
         What the vendor allows.
-    watch
-        Who looks after the lines.
+    watchdog
+        Who looks after the streams.
     writer
-        Where all lines commit.
+        Where all streams commit.
     handlers
         Who is called with each tick.
     questions
@@ -65,9 +65,9 @@ class Ingestion:
 
     def __init__(
         self,
-        lines: Sequence[Stream],
+        streams: Sequence[Stream],
         account: AccountLimits,
-        watch: Watchdog,
+        watchdog: Watchdog,
         writer: RetryingWriter,
         handlers: Iterable[Handler] = (),
         *,
@@ -75,14 +75,14 @@ class Ingestion:
         universe_key: Callable[[str], str | None] = lambda name: None,
         errors: LastErrors | None = None,
     ) -> None:
-        self.lines = tuple(lines)
+        self.streams = tuple(streams)
         self.account = account
-        self.watch = watch
+        self.watchdog = watchdog
         self.writer = writer
         self.questions = questions
         self._universe_key = universe_key
-        self.errors = errors or LastErrors(watch.timepiece)
-        self.fence = Fence(watch.timepiece, self.errors)
+        self.errors = errors or LastErrors(watchdog.time_source)
+        self.fence = Fence(watchdog.time_source, self.errors)
         self.handlers: list[Handler] = []
         self.keys: dict[str, str] = {}
         self._universe: dict[str, str] = {}
@@ -94,8 +94,8 @@ class Ingestion:
         self._symbols: tuple[list[Names], dict[str, str]] = [], {}  # spelling -> key, and of which names
         for handler in handlers:
             self.add_handler(handler)
-        for line in self.lines:
-            line.consumer.listen(partial(self._hand_over, line))
+        for stream in self.streams:
+            stream.consumer.listen(partial(self._hand_over, stream))
 
     def follow(self, universe: Mapping[str, str]) -> None:
         """Want what the settings' universe is now, beside what was said by hand.
@@ -126,7 +126,7 @@ class Ingestion:
             If a name is to be looked up and the database is away.
         """
         given = list(dict.fromkeys(name.strip() for name in names))
-        on = market_day(self.watch.timepiece.now())
+        on = market_day(self.watchdog.time_source.now())
         asked = [name for name in given if not is_key(name)]
         keys: dict[str, str] = {}
         for first in range(0, len(asked), NAMES_AT_ONCE):
@@ -150,14 +150,14 @@ class Ingestion:
 
     def ask_names_again(self) -> None:
         """Have the database say again what each key means: a list of instruments was loaded."""
-        for line in self.lines:
-            line.consumer.state.naming.ask_again()
+        for stream in self.streams:
+            stream.consumer.state.naming.ask_again()
 
     def retry(self) -> list[str]:
         """Ask once more, now, for each key that the feed has not answered; return them."""
         failed: dict[str, None] = {}
-        for line in self.lines:
-            for feed in line.feeds:
+        for stream in self.streams:
+            for feed in stream.feeds:
                 keys = [key for key in feed.states.in_state(KeyState.FAILED) if key in feed.keys]
                 feed.ask_again(keys)
                 failed |= dict.fromkeys(keys)
@@ -190,37 +190,37 @@ class Ingestion:
         for handler in self.handlers:
             handler.close()
 
-    def line_of(self, key: str) -> Stream | None:
-        """Return the line that carries a key."""
-        return next((line for line in self.lines if key in line.feed.keys), None)
+    def stream_of(self, key: str) -> Stream | None:
+        """Return the stream that carries a key."""
+        return next((stream for stream in self.streams if key in stream.feed.keys), None)
 
-    def _hand_over(self, line: Stream, rows: Floats) -> None:
+    def _hand_over(self, stream: Stream, rows: Floats) -> None:
         if not self.handlers:
             return
-        names = self._names_of(line)
+        names = self._names_of(stream)
         copied = rows.copy()  # the buffer is used again
         for handler in self.handlers:
             handler.offer(copied, names.keys, names.symbols)
 
-    def _names_of(self, line: Stream) -> Names:
-        """Return what the instruments of a line are called; the same object until one is called otherwise."""
-        states, naming = line.consumer.state.normaliser.states, line.consumer.state.naming
+    def _names_of(self, stream: Stream) -> Names:
+        """Return what the instruments of a stream are called; the same object until one is called otherwise."""
+        states, naming = stream.consumer.state.normaliser.states, stream.consumer.state.naming
         said_by = states.version, naming, naming.answers
-        known = self._names.get(line.stream)
+        known = self._names.get(stream.name)
         if known is None or known[0] != said_by:
-            keys = dict(zip(states.references["instrument_id"].tolist(), states.keys, strict=True))
-            known = self._names[line.stream] = said_by, Names(keys, dict(naming.met))
+            keys = dict(zip(states.last_trades["instrument_id"].tolist(), states.keys, strict=True))
+            known = self._names[stream.name] = said_by, Names(keys, dict(naming.met))
         return known[1]
 
     def _key_of_symbol(self, spelled: str) -> str | None:
         """Return the key of a trading symbol, of what has ticked; of two with one symbol that of NSE."""
-        names = [self._names_of(line) for line in self.lines]
+        names = [self._names_of(stream) for stream in self.streams]
         of, keys = self._symbols
         if len(of) != len(names) or any(one is not other for one, other in zip(of, names, strict=True)):
             known = [
                 (key, symbol) for one in names for id_, key in one.keys.items() if (symbol := one.symbols.get(id_))
             ]
-            known.sort(key=lambda pair: pair[0].startswith("NSE_"))
+            known.sort(key=lambda known_as: known_as[0].startswith("NSE_"))
             keys = {spelling(symbol): key for key, symbol in known}
             self._symbols = names, keys
         return keys.get(spelled)
@@ -235,7 +235,7 @@ class Ingestion:
         came, went = len(keys.keys() - self.keys.keys()), len(self.keys.keys() - keys.keys())
         log.info("keys wanted keys=%d came=%d went=%d connections=%d", len(keys), came, went, len(found.connections))
         self.keys = keys
-        for number, line in enumerate(self.lines):
+        for number, stream in enumerate(self.streams):
             part = found.connections[number] if number < len(found.connections) else {}
-            if part != line.feed.keys:
-                line.change(part)
+            if part != stream.feed.keys:
+                stream.change(part)

@@ -189,7 +189,7 @@ class TickRecorder:
     def _begin(self, run: Run) -> None:
         self._run = run
         for on_tick in self._handlers:
-            self._handlers[on_tick] = self._handed_to(run.service, on_tick)
+            self._handlers[on_tick] = self._handed_to(run.ingestion, on_tick)
         self._ready(run)
         self._begun.set()
 
@@ -201,17 +201,17 @@ class TickRecorder:
     @property
     def is_healthy(self) -> bool:
         """Whether it runs and data that should flow do; `health` says why not."""
-        return self._run is not None and status.health(self._run.service)["status"] == "healthy"
+        return self._run is not None and status.health(self._run.ingestion)["status"] == "healthy"
 
     def health(self) -> dict[str, Any]:
         """Return `status` ("healthy" or "unhealthy"), `problems` and `warnings`, as `/health` does."""
         if self._run is None:
             return {"status": "unhealthy", "problems": ["recorder does not run: start it"], "warnings": []}
-        return status.health(self._run.service)
+        return status.health(self._run.ingestion)
 
     def status(self) -> dict[str, Any]:
         """Return connections, keys and what flows, as `tickline status` has them; without `gaps_today`."""
-        return {"is_running": False} if self._run is None else status.websocket_status(self._run.service)
+        return {"is_running": False} if self._run is None else status.websocket_status(self._run.ingestion)
 
     def latest_tick(self, name: str) -> dict[str, Any] | None:
         """Return `price`, `volume`, `bid`, `ask` and `timestamp` of the last tick of a symbol or key.
@@ -221,8 +221,8 @@ class TickRecorder:
         """
         if self._run is None:
             return None
-        key = self._run.service.key_of(name)
-        return None if key is None else status.latest_tick(self._run.service, key)
+        key = self._run.ingestion.key_of(name)
+        return None if key is None else status.latest_tick(self._run.ingestion, key)
 
     async def subscribe(self, names: str | Iterable[str], mode: ModeName | None = None) -> list[str]:
         """Record one or more instruments from now on, or in another mode, until `unsubscribe` or the end of the run.
@@ -248,18 +248,18 @@ class TickRecorder:
         StoreError
             If a name is to be looked up and the database is away.
         """
-        service = self._service()
+        ingestion = self._ingestion()
         if mode is not None and mode not in MODE_NAMES:
             raise ConfigError(f"mode {mode!r} is unknown: give one of {', '.join(MODE_NAMES)}")
-        keys = await service.keys_of([names] if isinstance(names, str) else names)
-        service.subscribe(keys, mode or service.lines[0].settings.mode)
+        keys = await ingestion.keys_of([names] if isinstance(names, str) else names)
+        ingestion.subscribe(keys, mode or ingestion.streams[0].settings.mode)
         return keys
 
     async def unsubscribe(self, names: str | Iterable[str]) -> list[str]:
         """Record instruments no more, until `subscribe` or the next start; returns and raises as `subscribe` does."""
-        service = self._service()
-        keys = await service.keys_of([names] if isinstance(names, str) else names)
-        service.unsubscribe(keys)
+        ingestion = self._ingestion()
+        keys = await ingestion.keys_of([names] if isinstance(names, str) else names)
+        ingestion.unsubscribe(keys)
         return keys
 
     def add_handler(self, on_tick: OnTick) -> OnTick:
@@ -272,24 +272,24 @@ class TickRecorder:
         """
         check_handler(on_tick, name_of(on_tick))
         if on_tick not in self._handlers:
-            self._handlers[on_tick] = self._handed_to(self._run.service, on_tick) if self._run else None
+            self._handlers[on_tick] = self._handed_to(self._run.ingestion, on_tick) if self._run else None
         return on_tick
 
     def remove_handler(self, on_tick: OnTick) -> None:
         """Call a function no more; ticks that wait for it still come. One that was not added is no error."""
         handler = self._handlers.pop(on_tick, None)
         if handler is not None and self._run is not None:
-            self._run.service.remove_handler(handler)
+            self._run.ingestion.remove_handler(handler)
 
-    def _service(self) -> Ingestion:
+    def _ingestion(self) -> Ingestion:
         if self._run is None:
             raise SubscriptionError("recorder does not run: start it first")
-        return self._run.service
+        return self._run.ingestion
 
     @staticmethod
-    def _handed_to(service: Ingestion, on_tick: OnTick) -> Handler:
+    def _handed_to(ingestion: Ingestion, on_tick: OnTick) -> Handler:
         handler = Handler(name_of(on_tick), on_tick)
-        service.add_handler(handler)
+        ingestion.add_handler(handler)
         return handler
 
 

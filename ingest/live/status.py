@@ -26,17 +26,18 @@ TROUBLE_S = 30.0  # a reconnect takes less; what lasts longer is said
 _BID, _ASK = CARRIED_NAMES.index("bid"), CARRIED_NAMES.index("ask")
 
 
-def websocket_status(service: Ingestion, gaps_today: int | None = None) -> dict[str, Any]:
+def websocket_status(ingestion: Ingestion, gaps_today: int | None = None) -> dict[str, Any]:
     """Return the state of the connections and what flows over them."""
-    lines = _used(service)
-    keys = {key: state for line in lines for key, state in line.key_states.items()}
+    streams = _used(ingestion)
+    keys = {key: state for stream in streams for key, state in stream.key_states.items()}
     counts = Counter(keys.values())
-    total, confirmed = len(service.keys), counts[KeyState.CONFIRMED]
-    heard = [feed.stats.last_us for line in lines for feed in line.feeds if feed.stats.last_us]
-    at = service.watch.market_time()
+    total, confirmed = len(ingestion.keys), counts[KeyState.CONFIRMED]
+    heard = [feed.stats.last_us for stream in streams for feed in stream.feeds if feed.stats.last_us]
+    at = ingestion.watchdog.market_time()
     return {
         "is_running": True,
-        "websocket_connected": bool(lines) and all(any(feed.connected for feed in line.feeds) for line in lines),
+        "websocket_connected": bool(streams)
+        and all(any(feed.connected for feed in stream.feeds) for stream in streams),
         "subscriptions": {
             "total_symbols": total,
             "subscribed_count": confirmed,
@@ -47,44 +48,45 @@ def websocket_status(service: Ingestion, gaps_today: int | None = None) -> dict[
         "confirmed_keys": confirmed,
         "silent_keys": _keys_in(keys, KeyState.SILENT),
         "failed_keys": _keys_in(keys, KeyState.FAILED),
-        "last_frame_age_s": _age_s(service, max(heard)) if heard else None,
-        "journal_lag_bytes": sum(line.reader.backlog_bytes() for line in service.lines),
-        "database_away_s": _away_s(service),
-        "is_decoding": _knows_ledger(service),
-        "errors": service.errors.account() | ({"database": away} if (away := service.writer.error.account()) else {}),
+        "last_frame_age_s": _age_s(ingestion, max(heard)) if heard else None,
+        "journal_lag_bytes": sum(stream.reader.backlog_bytes() for stream in ingestion.streams),
+        "database_away_s": _away_s(ingestion),
+        "is_decoding": _knows_ledger(ingestion),
+        "errors": ingestion.errors.account()
+        | ({"database": away} if (away := ingestion.writer.error.account()) else {}),
         "gaps_today": gaps_today,
         "market_time": at.isoformat() if at else None,
-        "segments": _segments(service, at),
-        "connections": [_connection(service, line, feed) for line in lines for feed in line.feeds],
-        "handlers": [handler.account() for handler in service.handlers],
+        "segments": _segments(ingestion, at),
+        "connections": [_connection(ingestion, stream, feed) for stream in streams for feed in stream.feeds],
+        "handlers": [handler.account() for handler in ingestion.handlers],
     }
 
 
-def subscriptions(service: Ingestion) -> dict[str, Any]:
+def subscriptions(ingestion: Ingestion) -> dict[str, Any]:
     """Return every key with its mode, its connection and what is known of it."""
     found: dict[str, dict[str, str]] = {}
-    for line in _used(service):
-        known = {key: state.value for key, state in line.key_states.items()}
-        for key, mode in line.feed.keys.items():
-            found[key] = {"mode": mode, "connection": line.stream, "state": known.get(key, "waiting its turn")}
+    for stream in _used(ingestion):
+        known = {key: state.value for key, state in stream.key_states.items()}
+        for key, mode in stream.feed.keys.items():
+            found[key] = {"mode": mode, "connection": stream.name, "state": known.get(key, "waiting its turn")}
     return {"total_symbols": len(found), "subscriptions": found}
 
 
-def latest_tick(service: Ingestion, key: str) -> dict[str, Any] | None:
+def latest_tick(ingestion: Ingestion, key: str) -> dict[str, Any] | None:
     """Return the last tick of a key, at the cost of a few look-ups; None: none has come."""
-    line = service.line_of(key)
-    return None if line is None else _latest(line, key)
+    stream = ingestion.stream_of(key)
+    return None if stream is None else _latest(stream, key)
 
 
-def latest_ticks(service: Ingestion, keys: Iterable[str] | None = None) -> dict[str, Any]:
+def latest_ticks(ingestion: Ingestion, keys: Iterable[str] | None = None) -> dict[str, Any]:
     """Return the last tick of some keys, at the cost of those, or of every key; a key that has none is left out."""
-    wanted = service.keys if keys is None else keys
-    found = {key: tick for key in wanted if (tick := latest_tick(service, key))}
-    updates = sum(line.consumer.account.ticks for line in service.lines)
+    wanted = ingestion.keys if keys is None else keys
+    found = {key: tick for key in wanted if (tick := latest_tick(ingestion, key))}
+    updates = sum(stream.consumer.counts.ticks for stream in ingestion.streams)
     return {"symbols_tracked": len(found), "price_updates": updates, "latest_ticks": found}
 
 
-def health(service: Ingestion) -> dict[str, Any]:
+def health(ingestion: Ingestion) -> dict[str, Any]:
     """Return `healthy`, or `unhealthy` with what is wrong: data that should flow do not.
 
     A universe of which nothing is wanted, and an open market without any connection, are wrong at once.
@@ -92,48 +94,50 @@ def health(service: Ingestion) -> dict[str, Any]:
     """
     problems: list[str] = []
     warnings: list[str] = []
-    for line in _used(service):
-        found = [problem for feed in line.feeds if (problem := _problem(service, line, feed))]
-        (problems if len(found) == len(line.feeds) else warnings).extend(found)
-    if left_out := service.left_out:
+    for stream in _used(ingestion):
+        found = [problem for feed in stream.feeds if (problem := _problem(ingestion, stream, feed))]
+        (problems if len(found) == len(stream.feeds) else warnings).extend(found)
+    if left_out := ingestion.left_out:
         text = f"{left_out:,} keys of the universe are unsubscribed by hand until the next start"
-        (warnings if service.keys else problems).append(text)
-    unheard = service.watch.market_time() is None  # nobody has said yet that the market is closed
-    feeds = [feed for line in _used(service) if unheard or service.watch.is_open(line) for feed in line.feeds]
+        (warnings if ingestion.keys else problems).append(text)
+    unheard = ingestion.watchdog.market_time() is None  # nobody has said yet that the market is closed
+    feeds = [
+        feed for stream in _used(ingestion) if unheard or ingestion.watchdog.is_open(stream) for feed in stream.feeds
+    ]
     if feeds and not problems and not any(feed.connected for feed in feeds):
         problems.append(f"no connection: {feeds[0].error.text or feeds[0].life.state.value}")
-    states = [state for line in _used(service) for state in line.key_states.values()]
+    states = [state for stream in _used(ingestion) for state in stream.key_states.values()]
     if failed := states.count(KeyState.FAILED):
-        warnings.append(f"{failed:,} of {len(service.keys):,} keys are not answered: run `tickline status --retry`")
-    warnings += service.fence.warnings()
-    problems += [f"journal: {line.journal_error}" for line in service.lines if line.journal_error]
-    if (away_s := _away_s(service)) is not None and (away_s > TROUBLE_S or not _knows_ledger(service)):
-        problems.append(f"database away for {away_s:.0f} s: {service.writer.error.text}")
-        if not _knows_ledger(service):
+        warnings.append(f"{failed:,} of {len(ingestion.keys):,} keys are not answered: run `tickline status --retry`")
+    warnings += ingestion.fence.warnings()
+    problems += [f"journal: {stream.journal_error}" for stream in ingestion.streams if stream.journal_error]
+    if (away_s := _away_s(ingestion)) is not None and (away_s > TROUBLE_S or not _knows_ledger(ingestion)):
+        problems.append(f"database away for {away_s:.0f} s: {ingestion.writer.error.text}")
+        if not _knows_ledger(ingestion):
             problems.append("frames are journalled and not decoded until the database is there for the first time")
     return {
         "status": "unhealthy" if problems else "healthy",
-        "environment": "production" if "upstox.com" in service.lines[0].settings.api_url else "simulator",
+        "environment": "production" if "upstox.com" in ingestion.streams[0].settings.api_url else "simulator",
         "problems": problems,
         "warnings": warnings,
     }
 
 
-def _used(service: Ingestion) -> list[Stream]:
-    return [line for line in service.lines if line.feed.keys]
+def _used(ingestion: Ingestion) -> list[Stream]:
+    return [stream for stream in ingestion.streams if stream.feed.keys]
 
 
-def _problem(service: Ingestion, line: Stream, feed: FeedConnection) -> str:
+def _problem(ingestion: Ingestion, stream: Stream, feed: FeedConnection) -> str:
     """Say why data that should flow over a connection do not; "": they do, or need not."""
-    lasted_s = service.watch.timepiece.monotonic() - feed.life.since_s
-    at = service.watch.market_time()
-    if at is not None and not service.watch.is_open(line):
+    lasted_s = ingestion.watchdog.time_source.monotonic() - feed.life.since_s
+    at = ingestion.watchdog.market_time()
+    if at is not None and not ingestion.watchdog.is_open(stream):
         return ""
     if feed.connected:
-        if service.watch.verdict(feed) in {Verdict.QUIET, Verdict.DEAD}:
+        if ingestion.watchdog.verdict(feed) in {Verdict.QUIET, Verdict.DEAD}:
             return f"connection {feed.name} is silent"
-        if service.watch.verdict(feed) is Verdict.SLOW:
-            rate, usual = service.watch.rate(feed), service.watch.usual_rate(feed)
+        if ingestion.watchdog.verdict(feed) is Verdict.SLOW:
+            rate, usual = ingestion.watchdog.rate(feed), ingestion.watchdog.usual_rate(feed)
             return f"connection {feed.name} is slow: {rate:.1f} frames/s, usually {usual:.1f} at this minute"
         if feed.life.state is State.SUBSCRIBING and lasted_s > TROUBLE_S:
             return f"connection {feed.name} is open and brings no data"
@@ -143,20 +147,22 @@ def _problem(service: Ingestion, line: Stream, feed: FeedConnection) -> str:
     return ""
 
 
-def _connection(service: Ingestion, line: Stream, feed: FeedConnection) -> dict[str, Any]:
-    alarms = service.watch.alarms[feed.name]
+def _connection(ingestion: Ingestion, stream: Stream, feed: FeedConnection) -> dict[str, Any]:
+    alarms = ingestion.watchdog.alarms[feed.name]
     return {
         "name": feed.name,
         "state": feed.life.state.value,
-        "state_s": round(service.watch.timepiece.monotonic() - feed.life.since_s, 1) if feed.life.since_s else None,
+        "state_s": round(ingestion.watchdog.time_source.monotonic() - feed.life.since_s, 1)
+        if feed.life.since_s
+        else None,
         "keys": len(feed.keys),
         "key_states": {state.value: number for state, number in feed.states.counts().items()},
         "frames": feed.stats.frames,
         "bytes": feed.stats.bytes,
-        "frames_per_s": round(service.watch.rate(feed), 2),
-        "frames_per_s_usual": round(service.watch.usual_rate(feed), 2),
-        "verdict": service.watch.verdict(feed).value,
-        "last_frame_age_s": _age_s(service, feed.stats.last_us) if feed.stats.last_us else None,
+        "frames_per_s": round(ingestion.watchdog.rate(feed), 2),
+        "frames_per_s_usual": round(ingestion.watchdog.usual_rate(feed), 2),
+        "verdict": ingestion.watchdog.verdict(feed).value,
+        "last_frame_age_s": _age_s(ingestion, feed.stats.last_us) if feed.stats.last_us else None,
         "connections": feed.stats.connections,
         "failures_in_a_row": feed.life.failures,
         "last_error": feed.error.account(),
@@ -170,11 +176,13 @@ def _connection(service: Ingestion, line: Stream, feed: FeedConnection) -> dict[
             "keys_asked_again": alarms.asked_again,
             "text_frames": feed.stats.text_frames,
         },
-        "ticks": line.consumer.account.ticks,
-        "could_go_on_alone": line.consumer.state.normaliser.pair.could_go_on(feed.socket) if feed.pair else None,
-        "rejected": line.consumer.account.rejected,
-        "duplicates": line.consumer.account.duplicates,
-        "quarantined": line.consumer.account.quarantined,
+        "ticks": stream.consumer.counts.ticks,
+        "could_go_on_alone": stream.consumer.state.normaliser.standby.could_go_on(feed.socket)
+        if feed.standby_run
+        else None,
+        "rejected": stream.consumer.counts.rejected,
+        "duplicates": stream.consumer.counts.duplicates,
+        "quarantined": stream.consumer.counts.quarantined,
     }
 
 
@@ -182,19 +190,19 @@ def _keys_in(keys: Mapping[str, KeyState], state: KeyState) -> list[str]:
     return [key for key, known in keys.items() if known is state]
 
 
-def _segments(service: Ingestion, at: datetime | None) -> Mapping[str, str]:
+def _segments(ingestion: Ingestion, at: datetime | None) -> Mapping[str, str]:
     if at is None:
         return {}
-    segments = sorted({key.partition("|")[0] for key in service.keys})
-    return {segment: service.watch.segments.state(segment, at).value for segment in segments}
+    segments = sorted({key.partition("|")[0] for key in ingestion.keys})
+    return {segment: ingestion.watchdog.segments.state(segment, at).value for segment in segments}
 
 
-def _latest(line: Stream, key: str) -> dict[str, Any] | None:
-    states = line.consumer.state.normaliser.states
+def _latest(stream: Stream, key: str) -> dict[str, Any] | None:
+    states = stream.consumer.state.normaliser.states
     place = states.place(key)
-    if place is None or not states.references["ltt_ms"][place]:
+    if place is None or not states.last_trades["ltt_ms"][place]:
         return None
-    known, carried = states.references[place], states.carried[place]
+    known, carried = states.last_trades[place], states.carried[place]
     bid, ask = (float(carried[index]) for index in (_BID, _ASK))
     at = datetime.fromtimestamp(0, UTC) + timedelta(milliseconds=int(known["ltt_ms"]))
     return {
@@ -206,15 +214,15 @@ def _latest(line: Stream, key: str) -> dict[str, Any] | None:
     }
 
 
-def _age_s(service: Ingestion, us: int) -> float:
-    return round((service.watch.timepiece.now_us() - us) / 1e6, 3)
+def _age_s(ingestion: Ingestion, us: int) -> float:
+    return round((ingestion.watchdog.time_source.now_us() - us) / 1e6, 3)
 
 
-def _knows_ledger(service: Ingestion) -> bool:
+def _knows_ledger(ingestion: Ingestion) -> bool:
     """Whether frames are decoded: that begins where the ledger ends, so a start without the database only journals."""
-    return all(line.consumer.knows_ledger for line in service.lines)
+    return all(stream.consumer.knows_ledger for stream in ingestion.streams)
 
 
-def _away_s(service: Ingestion) -> float | None:
-    since = service.writer.away_since
+def _away_s(ingestion: Ingestion) -> float | None:
+    since = ingestion.writer.away_since
     return None if since is None else round(time.monotonic() - since, 1)

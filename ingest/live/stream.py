@@ -1,8 +1,8 @@
-"""Line: one connection with all that is its own, from the socket to the consumer; or two that stand by each other.
+"""Stream: one connection with all that is its own, from the socket to the consumer; or two that stand by each other.
 
-    feeds ─put──► spool ──append──► journal/<collector>/<stream>/ ──read──► consumer ──batch──► the one writer
+    feeds ─put──► write queue ──append──► journal/<collector>/<stream>/ ──read──► consumer ──batch──► the one writer
 
-Lines share the writer and the REST session, nothing else: one that dies, or whose journal is full,
+Streams share the writer and the REST session, nothing else: one that dies, or whose journal is full,
 does not disturb the others.
 """
 
@@ -52,9 +52,9 @@ NUMBERED_SINCE_S, NUMBERS_PER_S = 1_767_225_600, 100  # 2026-01-01
 
 @dataclass(frozen=True, slots=True)
 class Stream:
-    """One connection, or a pair of them with the same keys; its stream is numbered from "1"."""
+    """One connection, or a pair of them with the same keys; streams are numbered from "1"."""
 
-    stream: str
+    name: str
     feeds: tuple[FeedConnection, ...]
     reader: JournalReader
     consumer: Consumer
@@ -63,58 +63,58 @@ class Stream:
 
     @classmethod
     async def open(
-        cls, stream: str, settings: Settings, writer: RetryingWriter, api: UpstoxApi, market: MarketNow
+        cls, name: str, settings: Settings, writer: RetryingWriter, api: UpstoxApi, market: MarketNow
     ) -> Stream:
-        """Open a line where its journal and the ledger ended; it has no keys yet.
+        """Open a stream where its journal and the ledger ended; it has no keys yet.
 
-        While the database is away the line records all the same; `consume` begins when the ledger can be read.
+        While the database is away the stream records all the same; `consume` begins when the ledger can be read.
 
         Parameters
         ----------
-        stream
+        name
             Name of its journal and of its rows in the ledger.
         settings
             How to behave.
         writer, api, market
-            Shared by all lines.
+            Shared by all streams.
 
         Raises
         ------
         JournalError
             If the journal cannot be read.
         """
-        folder = settings.journal_folder / stream
-        next_seq = max(await asyncio.to_thread(recover, folder), (int(stream) - 1) * SEQ_STEP + 1)
-        resume = await asyncio.to_thread(_resume_now, writer, stream)
+        folder = settings.journal_folder / name
+        next_seq = max(await asyncio.to_thread(recover, folder), (int(name) - 1) * SEQ_STEP + 1)
+        resume = await asyncio.to_thread(_resume_now, writer, name)
         # A journal that a power cut shortened, or that was deleted, must not use a seq again.
         is_empty = not segments_of(folder)
         first_seq = max(next_seq, resume.last_seq + 1) if resume else _unused_seq(next_seq, is_empty=is_empty)
         journal = _journal(settings, folder, first_seq)
         reader = JournalReader(journal.segments, follow=True)
-        consumer = Consumer(JournalSource(reader), writer, stream, limits_of(settings), on_status=market.hear)
+        consumer = Consumer(JournalSource(reader), writer, name, limits_of(settings), on_status=market.hear)
         after_seq = next_seq - 1 if resume is None else None
-        spool = WriteQueue(journal, consumer.arrived.set, settings.journal_retry_s, after_seq=after_seq)
+        write_queue = WriteQueue(journal, consumer.arrived.set, settings.journal_retry_s, after_seq=after_seq)
         patience = Patience(confirm_s=settings.confirm_s, silent_s=settings.key_silent_s)
-        pair = uuid.uuid4().hex if settings.standby else ""
+        standby_run = uuid.uuid4().hex if settings.standby else ""
         feeds = tuple(
             FeedConnection(
                 api,
                 settings,
-                spool,
+                write_queue,
                 {},
-                name,
+                feed_name,
                 pause_s=market.pause_s,
-                timepiece=api.timepiece,
+                time_source=api.time_source,
                 socket=socket,
-                pair=pair,
+                standby_run=standby_run,
                 states=KeyStates(patience),
             )
-            for socket, name in enumerate([stream, f"{stream} standby"] if pair else [stream])
+            for socket, feed_name in enumerate([name, f"{name} standby"] if standby_run else [name])
         )
-        line = cls(stream, feeds, reader, consumer, settings, first_seq)
+        stream = cls(name, feeds, reader, consumer, settings, first_seq)
         if resume is not None:
-            line.take_up(resume)
-        return line
+            stream.take_up(resume)
+        return stream
 
     @property
     def feed(self) -> FeedConnection:
@@ -133,7 +133,7 @@ class Stream:
     @property
     def journal_error(self) -> str:
         """Return why the journal cannot be written, or not be read, just now; "" if it can."""
-        return self.feed.spool.error or self.reader.error
+        return self.feed.write_queue.error or self.reader.error
 
     def change(self, keys: Mapping[str, str]) -> None:
         """Want other keys or modes from now on, on each connection."""
@@ -147,13 +147,13 @@ class Stream:
         """
         writer = self.consumer.writer
         if not self.consumer.knows_ledger:
-            self.take_up(await asyncio.to_thread(writer.resume, self.stream, unused_seq=self.first_seq))
+            self.take_up(await asyncio.to_thread(writer.resume, self.name, unused_seq=self.first_seq))
         while True:
             try:
                 await self.consumer.run()
             except LedgerBehindError as exc:
                 log.error("%s", exc)
-                self.take_up(await asyncio.to_thread(writer.resume, self.stream))
+                self.take_up(await asyncio.to_thread(writer.resume, self.name))
             else:
                 return
 
@@ -165,14 +165,14 @@ class Stream:
     @property
     def unwritten_records(self) -> int:
         """Records of this process that nobody has read yet, as the ledger is not known."""
-        return 0 if self.consumer.knows_ledger else self.feed.spool.journal.records
+        return 0 if self.consumer.knows_ledger else self.feed.write_queue.journal.records
 
     def finish(self) -> None:
         """Say that nothing more comes into the journal: the consumer ends when it has taken what is there."""
         try:
-            self.feed.spool.journal.close()
+            self.feed.write_queue.journal.close()
         except JournalError as exc:  # the kernel has it: what can be read is committed
-            log.error("journal not closed in order stream=%s error=%s", self.stream, exc)
+            log.error("journal not closed in order stream=%s error=%s", self.name, exc)
         self.reader.stop_following()
         self.consumer.arrived.set()
 
@@ -182,13 +182,13 @@ class Stream:
         Of a ledger that was never read nothing is known: then it is what this process has recorded.
         """
         if not self.consumer.knows_ledger:
-            return self.feed.spool.journal.bytes
+            return self.feed.write_queue.journal.bytes
         self.reader.seek(self.consumer.committed)
         return self.reader.backlog_bytes()
 
     def close(self) -> None:
         """Close the files."""
-        self.feed.spool.journal.close()
+        self.feed.write_queue.journal.close()
         self.consumer.source.close()
 
     async def keep(self, error: LastError) -> None:
@@ -200,12 +200,12 @@ class Stream:
                 try:
                     await asyncio.to_thread(
                         tidy,
-                        self.settings.journal_folder / self.stream,
+                        self.settings.journal_folder / self.name,
                         self.consumer.committed,
                         keep_days=self.settings.journal_keep_days,
                         quota_bytes=self.settings.journal_quota_bytes,
                         now=datetime.now(UTC),
-                        held=self.feed.spool.journal.segment,
+                        held=self.feed.write_queue.journal.segment,
                         stopped=stopping.is_set,
                     )
                 except OSError as exc:
@@ -220,7 +220,7 @@ class Stream:
         """Wait until it is time to tidy: every minute, and soon while the journal has no room."""
         for _ in range(KEEP_S):
             await asyncio.sleep(1.0)
-            if self.feed.spool.error:
+            if self.feed.write_queue.error:
                 return
 
 

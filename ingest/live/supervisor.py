@@ -1,9 +1,9 @@
 """Supervisor: the tasks of `start`, who owns what, and how they stop.
 
-    line "1"   feed ─► spool ─► journal ─► consumer ─┐
-    line "2"   feed ─► spool ─► journal ─► consumer ─┴──batches──► the one writer, on a thread
+    stream "1"   feed ─► write queue ─► journal ─► consumer ─┐
+    stream "2"   feed ─► write queue ─► journal ─► consumer ─┴──batches──► the one writer, on a thread
 
-With a standby each line has two feeds before its spool.
+With a standby each stream has two feeds before its write queue.
 
 Tasks start here and nowhere else, in one TaskGroup. A stop closes the feeds first, then the
 journals, and lets the consumers commit what is left.
@@ -47,25 +47,25 @@ from ingest.upstox.rest import UpstoxApi
 
 log = logging.getLogger(__name__)
 
-THREADS_PER_LINE = 4  # a spool, a consumer, a keeper; none may wait for a thread that waits for the database
+THREADS_PER_STREAM = 4  # a write queue, a consumer, a keeper; none may wait for a thread that waits for the database
 THREADS = 8  # beside them
 MEET_S = 10.0  # a database that takes longer to connect to is away: the market does not wait
 
 
 @dataclass(frozen=True, slots=True)
 class Run:
-    """What runs since `start`: all of it, and of several lines the parts of the first."""
+    """What runs since `start`: all of it, and of several streams the parts of the first."""
 
     consumer: Consumer
     feed: FeedConnection
     writer: RetryingWriter
     reader: JournalReader
-    service: Ingestion
+    ingestion: Ingestion
 
     @property
-    def lines(self) -> tuple[Stream, ...]:
+    def streams(self) -> tuple[Stream, ...]:
         """All connections."""
-        return self.service.lines
+        return self.ingestion.streams
 
 
 async def start(
@@ -77,7 +77,7 @@ async def start(
     keeper: UniverseKeeper | None = None,
     show: Callable[[Run], None] = lambda _: None,
     ready: Callable[[Run], None] = lambda _: None,
-    timepiece: TimeSource | None = None,
+    time_source: TimeSource | None = None,
     make_ready: Callable[[], None] = lambda: None,
     meet_s: float = MEET_S,
 ) -> Run:
@@ -99,7 +99,7 @@ async def start(
         Called with what runs about once a second.
     ready
         Called once, before the first connection, with what runs, to watch it.
-    timepiece
+    time_source
         What time it is; None: the machine's clocks tell it.
     make_ready
         Called before each connection of the writer; see `Writer`.
@@ -125,36 +125,36 @@ async def start(
         await asyncio.to_thread(_api)  # before the first frame, which would wait for it
     lock = JournalLock(settings.journal_folder)
     try:
-        with retrying_writer(Writer(url, settings.collector, make_ready), settings) as patient:
-            await asyncio.to_thread(patient.meet, meet_s)
-            async with UpstoxApi(settings, timepiece) as api:
-                streams = _streams(settings, account)
-                asyncio.get_running_loop().set_default_executor(_Threads(THREADS + THREADS_PER_LINE * len(streams)))
+        with retrying_writer(Writer(url, settings.collector, make_ready), settings) as writer:
+            await asyncio.to_thread(writer.meet, meet_s)
+            async with UpstoxApi(settings, time_source) as api:
+                names = _streams(settings, account)
+                asyncio.get_running_loop().set_default_executor(_Threads(THREADS + THREADS_PER_STREAM * len(names)))
                 stored = load_calendar(settings.home, settings.api_url)
                 market = MarketNow(
                     lambda: keeper.calendar if keeper else stored,
-                    api.timepiece,
+                    api.time_source,
                     closed_retry_s=settings.closed_retry_s,
                 )
-                lines = [await Stream.open(stream, settings, patient, api, market) for stream in streams]
+                streams = [await Stream.open(name, settings, writer, api, market) for name in names]
                 handlers, errors = map(load_handler, settings.handlers), keeper.errors if keeper else None
-                watch = Watchdog(lines, settings, market)
-                questions = Questions(url, lambda: patient.is_away)
-                service = Ingestion(
-                    lines,
+                watchdog = Watchdog(streams, settings, market)
+                questions = Questions(url, lambda: writer.is_away)
+                ingestion = Ingestion(
+                    streams,
                     account,
-                    watch,
-                    patient,
+                    watchdog,
+                    writer,
                     handlers,
                     questions=questions,
                     universe_key=keeper.key_of if keeper else lambda _: None,
                     errors=errors,
                 )
-                service.follow(wanted)
-                first = lines[0]
-                running = Run(first.consumer, first.feed, patient, first.reader, service)
+                ingestion.follow(wanted)
+                first = streams[0]
+                running = Run(first.consumer, first.feed, writer, first.reader, ingestion)
                 ready(running)
-                server = _api().prepare(service) if settings.api_port else None
+                server = _api().prepare(ingestion) if settings.api_port else None
                 await _run(running, settings=settings, url=url, stop=stop, keeper=keeper, show=show, server=server)
                 return running
     finally:
@@ -186,46 +186,50 @@ async def _run(
     show: Callable[[Run], None],
     server: Any,
 ) -> None:
-    service, patient = running.service, running.writer
-    lines = service.lines
+    ingestion, writer = running.ingestion, running.writer
+    streams = ingestion.streams
     try:
         async with asyncio.TaskGroup() as group:
-            consuming = [group.create_task(line.consume(), name=f"consumer {line.stream}") for line in lines]
-            spooling = [group.create_task(line.feed.spool.run(), name=f"spool {line.stream}") for line in lines]
-            feeds = [feed for line in lines for feed in line.feeds]
+            consuming = [group.create_task(stream.consume(), name=f"consumer {stream.name}") for stream in streams]
+            writing = [
+                group.create_task(stream.feed.write_queue.run(), name=f"write queue {stream.name}")
+                for stream in streams
+            ]
+            feeds = [feed for stream in streams for feed in stream.feeds]
             receiving = [group.create_task(feed.run(), name=f"feed {feed.name}") for feed in feeds]
             works: dict[str, Callable[[], Awaitable[None]]] = {
-                (name := f"journal {line.stream}"): partial(line.keep, service.errors.of(name)) for line in lines
+                (name := f"journal {stream.name}"): partial(stream.keep, ingestion.errors.of(name))
+                for stream in streams
             }
             works |= {
                 "progress": lambda: show_along(running, show),
-                "watch": service.watch.run,
-                "bars": lambda: refresh_along(url, patient, service.errors.of("bars")),
-                "backfill": lambda: backfill_along(settings, url, lines, patient, service.errors.of("backfill")),
+                "watch": ingestion.watchdog.run,
+                "bars": lambda: refresh_along(url, writer, ingestion.errors.of("bars")),
+                "backfill": lambda: backfill_along(settings, url, streams, writer, ingestion.errors.of("backfill")),
             }
             if server is not None:
                 works["status"] = lambda: _api().serve(server, settings.api_host, settings.api_port)
             if keeper is not None:
-                works["universe"] = lambda: follow_along(settings, keeper, service)
-            along = [group.create_task(service.fence.keep(name, work), name=name) for name, work in works.items()]
+                works["universe"] = lambda: follow_along(settings, keeper, ingestion)
+            along = [group.create_task(ingestion.fence.keep(name, work), name=name) for name, work in works.items()]
             await stop.wait()
             deadline = asyncio.get_running_loop().time() + settings.stop_s
             log.info("stopping: the feed is closed, what is left is committed")
             await _cancel(receiving)
-            for line in lines:
-                line.feed.spool.close()
-            await asyncio.wait(spooling)
-            for line in lines:
-                line.finish()
-            await _finish(consuming, patient, deadline)
+            for stream in streams:
+                stream.feed.write_queue.close()
+            await asyncio.wait(writing)
+            for stream in streams:
+                stream.finish()
+            await _finish(consuming, writer, deadline)
             for task in along:
                 task.cancel()
-        if not patient.failures:
+        if not writer.failures:
             try:
                 async with asyncio.timeout_at(deadline):
                     await asyncio.to_thread(refresh_touched, url)
             except TimeoutError:
-                patient.give_up()
+                writer.give_up()
                 log.warning(
                     "bars not refreshed in time stop_s=%g: the next start does it, or `tickline db refresh`",
                     settings.stop_s,
@@ -235,14 +239,14 @@ async def _run(
     except BaseExceptionGroup as group_error:
         if not isinstance(error := first_error(group_error), Abandoned):
             raise error from group_error
-        _say_what_is_left(sum(line.left_bytes() for line in lines), patient, settings.stop_s)
+        _say_what_is_left(sum(stream.left_bytes() for stream in streams), writer, settings.stop_s)
     finally:
-        service.close()
-        for line in lines:
-            line.close()
+        ingestion.close()
+        for stream in streams:
+            stream.close()
 
 
-def _say_what_is_left(left_bytes: int, patient: RetryingWriter, stop_s: float) -> None:
+def _say_what_is_left(left_bytes: int, writer: RetryingWriter, stop_s: float) -> None:
     if not left_bytes:
         log.warning("stopped before bars were made: the next start does it, or `tickline db refresh` stop_s=%g", stop_s)
         return
@@ -250,7 +254,7 @@ def _say_what_is_left(left_bytes: int, patient: RetryingWriter, stop_s: float) -
         "stopped before the database took everything: the next start commits the rest stop_s=%g left_bytes=%d error=%s",
         stop_s,
         left_bytes,
-        patient.error.text if patient.failures else "",
+        writer.error.text if writer.failures else "",
     )
 
 
@@ -260,11 +264,11 @@ async def _cancel(tasks: Iterable[asyncio.Task[None]]) -> None:
     await asyncio.wait(tasks)
 
 
-async def _finish(consuming: Iterable[asyncio.Task[None]], patient: RetryingWriter, deadline: float) -> None:
+async def _finish(consuming: Iterable[asyncio.Task[None]], writer: RetryingWriter, deadline: float) -> None:
     """Let the consumers commit what is left, but not for longer than a stop may take."""
     _, late = await asyncio.wait(consuming, timeout=deadline - asyncio.get_running_loop().time())
     if late:
-        patient.abandon()
+        writer.abandon()
         await asyncio.wait(late)
 
 

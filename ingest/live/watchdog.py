@@ -1,8 +1,8 @@
-"""Watch: whether what is recorded is alive, looked at once a second.
+"""Watchdog: whether what is recorded is alive, looked at once a second.
 
     layer        told by                                   reaction                     counter
     socket       no pong (websockets, TICKLINE_PING_*)     the connection is made anew  ping_timeouts
-    feed         frames a second against habit             said; made anew when dead    quiet, slow, reconnects
+    feed         frames a second against the usual rate    said; made anew when dead    quiet, slow, reconnects
     instrument   no update after the request, or none      named, and asked for again   failed, silent
                  for far longer than usual
 
@@ -25,7 +25,7 @@ from ingest.feed.frame_rate import FrameRate, Verdict
 from ingest.feed.lifecycle import State
 from ingest.feed.market_now import MarketNow, segments_of
 from ingest.feed.usual_rate import Usual, UsualRates
-from ingest.feed.usual_rate_file import load_habits, store_habits
+from ingest.feed.usual_rate_file import load_usual_rates, store_usual_rates
 from ingest.live.stream import Stream
 from ingest.model.ticks import Integers
 from ingest.pipeline.breaks import BreakDetector
@@ -51,9 +51,9 @@ class Alarms:
 
 @dataclass(slots=True)
 class _Looked:
-    """What is remembered of a line between two looks."""
+    """What is remembered of a stream between two looks."""
 
-    pace: FrameRate = field(default_factory=FrameRate)
+    frame_rate: FrameRate = field(default_factory=FrameRate)
     verdict: Verdict = Verdict.WELL
     connection: int = 0
     minute: datetime | None = None  # that is being learnt, and since which frame
@@ -66,39 +66,39 @@ class _Looked:
 
 
 class Watchdog:
-    """Look after the lines.
+    """Look after the streams.
 
     Parameters
     ----------
-    lines
+    streams
         The connections.
     settings
-        Where the habits of connections are stored.
+        Where the usual rates of connections are stored.
     market
         What the market does now.
     """
 
-    def __init__(self, lines: Sequence[Stream], settings: Settings, market: MarketNow) -> None:
-        self.timepiece = market.timepiece
+    def __init__(self, streams: Sequence[Stream], settings: Settings, market: MarketNow) -> None:
+        self.time_source = market.time_source
         self.segments = market.segments
         self._market = market
-        self.alarms = {feed.name: Alarms() for line in lines for feed in line.feeds}
+        self.alarms = {feed.name: Alarms() for stream in streams for feed in stream.feeds}
         self._settings = settings
-        self._lines = tuple(lines)
-        self._feeds = [(line, feed) for line in lines for feed in line.feeds]
-        self._looked = {feed.name: _Looked() for line in lines for feed in line.feeds}
-        habits = load_habits(settings)
-        self._habits = {feed.name: habits.get(feed.name, UsualRates()) for _, feed in self._feeds}
-        self._learnt = False  # since the habits were stored last
+        self._streams = tuple(streams)
+        self._feeds = [(stream, feed) for stream in streams for feed in stream.feeds]
+        self._looked = {feed.name: _Looked() for stream in streams for feed in stream.feeds}
+        usual_rates = load_usual_rates(settings)
+        self._usual_rates = {feed.name: usual_rates.get(feed.name, UsualRates()) for _, feed in self._feeds}
+        self._learnt = False  # since the usual rates were stored last
 
     async def run(self) -> None:
         """Look once a second, until cancelled."""
         while True:
-            await self.timepiece.sleep(LOOK_S)
-            self.look(self.timepiece.monotonic())
+            await self.time_source.sleep(LOOK_S)
+            self.look(self.time_source.monotonic())
             if self._learnt:
                 self._learnt = False
-                await asyncio.to_thread(store_habits, self._settings, dict(self._habits))
+                await asyncio.to_thread(store_usual_rates, self._settings, dict(self._usual_rates))
 
     def market_time(self) -> datetime | None:
         """Return the feed's time now; None before it has been heard."""
@@ -106,47 +106,51 @@ class Watchdog:
 
     def rate(self, feed: FeedConnection) -> float:
         """Return the frames a second of a connection."""
-        return self._looked[feed.name].pace.rate
+        return self._looked[feed.name].frame_rate.rate
 
     def usual_rate(self, feed: FeedConnection) -> float:
         """Return the frames a second that are usual now: by earlier days at this minute, else by the last while."""
         looked = self._looked[feed.name]
-        return looked.usual.rate if looked.usual else looked.pace.habit
+        return looked.usual.rate if looked.usual else looked.frame_rate.usual
 
     def verdict(self, feed: FeedConnection) -> Verdict:
         """Return what the last look at a connection found."""
         return self._looked[feed.name].verdict
 
-    def is_open(self, line: Stream) -> bool:
-        """Whether a segment of a line trades now, as far as is known."""
-        return bool(self._market.open_of(self._segments_of(line)))
+    def is_open(self, stream: Stream) -> bool:
+        """Whether a segment of a stream trades now, as far as is known."""
+        return bool(self._market.open_of(self._segments_of(stream)))
 
     def look(self, now_s: float) -> None:
-        """Look at every line."""
-        heard = [line.consumer.state.listening for line in self._lines if any(feed.stats.frames for feed in line.feeds)]
+        """Look at every stream."""
+        heard = [
+            stream.consumer.state.break_detector
+            for stream in self._streams
+            if any(feed.stats.frames for feed in stream.feeds)
+        ]
         newest = max(heard, key=lambda listening: listening.received_ms, default=BreakDetector())
         self._market.look(newest.last_ms, newest.received_ms)
-        for line, feed in self._feeds:
+        for stream, feed in self._feeds:
             looked = self._looked[feed.name]
             if feed.stats.connections != looked.connection:
                 looked.connection = feed.stats.connections
-                looked.pace.begin(feed.stats.frames, now_s)
+                looked.frame_rate.begin(feed.stats.frames, now_s)
             if feed.connected:
-                self._look_at_feed(line, feed, now_s)
-                self._look_at_keys(line, feed, now_s)
+                self._look_at_feed(stream, feed, now_s)
+                self._look_at_keys(stream, feed, now_s)
             else:
                 looked.verdict = Verdict.WELL  # of what is not open nothing is expected: `life` has it
 
-    def _look_at_feed(self, line: Stream, feed: FeedConnection, now_s: float) -> None:
+    def _look_at_feed(self, stream: Stream, feed: FeedConnection, now_s: float) -> None:
         looked = self._looked[feed.name]
         before = looked.verdict
-        is_open = self.is_open(line)
+        is_open = self.is_open(stream)
         self._learn(feed, is_open=is_open)
         if not is_open or not looked.was_open or feed.life.state is State.SUBSCRIBING:
-            looked.pace.begin(feed.stats.frames, now_s)
+            looked.frame_rate.begin(feed.stats.frames, now_s)
             looked.verdict = Verdict.WELL
         else:
-            looked.verdict = looked.pace.look(feed.stats.frames, now_s, looked.usual)
+            looked.verdict = looked.frame_rate.look(feed.stats.frames, now_s, looked.usual)
         looked.was_open = is_open
         if looked.verdict is before or looked.verdict is Verdict.WELL:
             return
@@ -154,7 +158,7 @@ class Watchdog:
             "feed is %s name=%s frames_per_s=%.1f usually=%.1f",
             looked.verdict.value,
             feed.name,
-            looked.pace.rate,
+            looked.frame_rate.rate,
             self.usual_rate(feed),
         )
         alarms = self.alarms[feed.name]
@@ -175,21 +179,21 @@ class Watchdog:
         minute = at.replace(second=0, microsecond=0)
         if looked.minute == minute:
             return
-        habit = self._habits[feed.name]
+        usual_rates = self._usual_rates[feed.name]
         if looked.minute is not None and minute - looked.minute == timedelta(minutes=1):
-            habit.learn(looked.minute, (frames - looked.minute_frames) / 60, len(feed.keys))
+            usual_rates.learn(looked.minute, (frames - looked.minute_frames) / 60, len(feed.keys))
             self._learnt = True
         # The first minute that is looked at began before.
         looked.minute, looked.minute_frames = minute if looked.minute or at.second <= LOOK_S else None, frames
-        looked.usual = habit.usual(at, len(feed.keys))
+        looked.usual = usual_rates.usual(at, len(feed.keys))
 
-    def _look_at_keys(self, line: Stream, feed: FeedConnection, now_s: float) -> None:
+    def _look_at_keys(self, stream: Stream, feed: FeedConnection, now_s: float) -> None:
         """Confirm keys by their updates; name those that are overdue, and ask for them again."""
         states, alarms = feed.states, self.alarms[feed.name]
-        if not line.consumer.knows_ledger or line.reader.backlog_bytes() > LAG_BYTES_MAX:
+        if not stream.consumer.knows_ledger or stream.reader.backlog_bytes() > LAG_BYTES_MAX:
             return
-        states.updated(self._heard_keys(line, feed), now_s)
-        open_ = self._market.open_of(self._segments_of(line))
+        states.updated(self._heard_keys(stream, feed), now_s)
+        open_ = self._market.open_of(self._segments_of(stream))
         found = states.check(now_s, lambda key: key.partition("|")[0] in open_)
         alarms.failed += len(found.failed)
         alarms.silent += len(found.silent)
@@ -201,19 +205,19 @@ class Watchdog:
             alarms.asked_again += len(again)
             feed.ask_again(again)
 
-    def _heard_keys(self, line: Stream, feed: FeedConnection) -> list[str]:
+    def _heard_keys(self, stream: Stream, feed: FeedConnection) -> list[str]:
         """Return the keys of which updates have come on this connection since the last look."""
         looked = self._looked[feed.name]
-        heard_us = line.consumer.state.normaliser.states.heard_us[:, feed.socket]
+        heard_us = stream.consumer.state.normaliser.states.heard_us[:, feed.socket]
         before = np.zeros(len(heard_us), np.int64)
         before[: len(looked.heard_us)] = looked.heard_us[: len(heard_us)]
         looked.heard_us = heard_us.copy()
         fresh = np.flatnonzero((heard_us > before) & (heard_us >= feed.stats.connected_us))
-        keys = line.consumer.state.normaliser.states.keys
+        keys = stream.consumer.state.normaliser.states.keys
         return [keys[place] for place in fresh.tolist()]
 
-    def _segments_of(self, line: Stream) -> frozenset[str]:
-        looked, keys = self._looked[line.feed.name], line.feed.keys
+    def _segments_of(self, stream: Stream) -> frozenset[str]:
+        looked, keys = self._looked[stream.feed.name], stream.feed.keys
         if keys is not looked.keys:  # `change` makes a new one
             looked.keys, looked.segments = keys, segments_of(keys)
         return looked.segments

@@ -23,7 +23,7 @@ from ingest.model.ticks import CARRIED, CARRIED_NAMES, NULL, TICK_COLUMN_NAMES, 
 from ingest.normalise.trade_rules import LastTrade
 
 # `LastTrade` as an array row, fields in the same order.
-REFERENCE = np.dtype(
+LAST_TRADE = np.dtype(
     [
         ("instrument_id", "<i4"), ("is_index", "?"), ("mode", "<i8"), ("day", "<i8"), ("ltt_ms", "<i8"),
         ("vtt", "<i8"), ("ltp", "<f8"), ("ltq", "<i8"), ("connected", "?"),
@@ -46,8 +46,8 @@ class InstrumentStates:
 
     Attributes
     ----------
-    references
-        Shape (instruments,), of type `REFERENCE`.
+    last_trades
+        Shape (instruments,), of type `LAST_TRADE`.
     carried
         Shape (instruments, 18), float64: the last value of each of `CARRIED_NAMES`.
     memory
@@ -60,7 +60,7 @@ class InstrumentStates:
     """
 
     def __init__(self) -> None:
-        self.references: NDArray[Any] = np.empty(0, REFERENCE)
+        self.last_trades: NDArray[Any] = np.empty(0, LAST_TRADE)
         self.carried: Floats = np.empty((0, len(CARRIED_NAMES)))
         self.memory: NDArray[Any] = np.empty(0, MEMORY)
         self.heard_us: Integers = np.empty((0, SOCKETS), np.int64)
@@ -96,10 +96,10 @@ class InstrumentStates:
             if place == len(self.keys):
                 self.keys.append(ref.instrument_key)
                 fresh.append(start)
-            elif place >= len(self.references):  # twice in this call: the last one counts
-                fresh[place - len(self.references)] = start
-            elif self.references["instrument_id"][place] != ref.instrument_id:
-                self.references[place], self.carried[place] = start, NEVER_SENT
+            elif place >= len(self.last_trades):  # twice in this call: the last one counts
+                fresh[place - len(self.last_trades)] = start
+            elif self.last_trades["instrument_id"][place] != ref.instrument_id:
+                self.last_trades[place], self.carried[place] = start, NEVER_SENT
                 self.memory[place], self.heard_us[place] = 0, 0
                 changed = True
         self._grow(fresh)
@@ -109,7 +109,7 @@ class InstrumentStates:
 
     def _grow(self, fresh: list[tuple[Any, ...]]) -> None:
         """Append rows."""
-        self.references = np.concatenate([self.references, np.array(fresh, REFERENCE)])
+        self.last_trades = np.concatenate([self.last_trades, np.array(fresh, LAST_TRADE)])
         self.carried = np.concatenate([self.carried, np.tile(NEVER_SENT, (len(fresh), 1))])
         self.memory = np.concatenate([self.memory, np.zeros(len(fresh), MEMORY)])
         self.heard_us = np.concatenate([self.heard_us, np.zeros((len(fresh), SOCKETS), np.int64)])
@@ -139,11 +139,11 @@ class InstrumentStates:
             np.nan_to_num(rows[:, TICK_COLUMN_NAMES.index(name)]) for name in ("ts", "ltp", "ltq", "ltt", "vtt")
         )
         day, ltt_day = ((us // 1000 + IST_OFFSET_MS) // DAY_MS for us in (ts, ltt))
-        known = self.references[places]
+        known = self.last_trades[places]
         known["day"], known["ltp"], known["ltq"] = day, ltp, ltq
         # The last trade is of an earlier day: the row's day has opened without a trade yet.
         known["ltt_ms"], known["vtt"] = np.where(ltt_day == day, (ltt // 1000, vtt), 0)
-        self.references[places] = known
+        self.last_trades[places] = known
         carried = rows[:, CARRIED]
         self.carried[places] = np.where(np.isnan(carried), NEVER_SENT, carried)
         self.memory["lost_ms"][places] = LISTENING
@@ -154,24 +154,24 @@ class InstrumentStates:
         Returns the ids of the instruments that we were listening to.
         """
         places = (
-            np.arange(len(self.references))
+            np.arange(len(self.last_trades))
             if keys is None
             else np.array([self._places[key] for key in keys if key in self._places], np.int64)
         )
-        self.references["connected"][places] = False
+        self.last_trades["connected"][places] = False
         lost = places[self.memory["lost_ms"][places] == LISTENING]
         self.memory["lost_ms"][lost] = at_ms
-        ids: Integers = self.references["instrument_id"][lost].astype(np.int64)
+        ids: Integers = self.last_trades["instrument_id"][lost].astype(np.int64)
         return ids
 
-    def dump(self, counts: Mapping[str, int], pair: Mapping[str, Any]) -> bytes:
+    def dump(self, counts: Mapping[str, int], standby: Mapping[str, Any]) -> bytes:
         """Serialise as JSON, the arrays as base64: 5 ms for 10,000 instruments."""
         document = {
             "counts": counts,
-            "pair": pair,
+            "pair": standby,
             "keys": self.keys,
-            "reference_fields": REFERENCE.descr,
-            "references": base64.b64encode(self.references.tobytes()).decode(),
+            "reference_fields": LAST_TRADE.descr,
+            "references": base64.b64encode(self.last_trades.tobytes()).decode(),
             "memory": {name: self.memory[name].tolist() for name in MEMORY.names or ()},
             "carried_names": CARRIED_NAMES,
             "carried": base64.b64encode(self.carried.tobytes()).decode(),
@@ -194,8 +194,8 @@ class InstrumentStates:
         fields = np.dtype([(name, kind) for name, kind in document["reference_fields"]])
         references = np.frombuffer(base64.b64decode(document["references"]), fields)
         for name in fields.names or ():
-            states.references[name] = references[name]
-        states.memory["day"] = states.references["day"]  # as assumed by versions that did not store it
+            states.last_trades[name] = references[name]
+        states.memory["day"] = states.last_trades["day"]  # as assumed by versions that did not store it
         for name, values in document.get("memory", {}).items():
             states.memory[name] = values
         names = document["carried_names"]

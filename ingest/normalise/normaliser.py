@@ -47,7 +47,7 @@ class Normaliser:
 
     def __init__(self) -> None:
         self.states = InstrumentStates()
-        self.pair = Standby()
+        self.standby = Standby()
         self.duplicates = 0  # updates that the other connection had already brought
         self.counts: Counter[str] = Counter()
         self.gaps: list[VolumeGap] = []
@@ -128,7 +128,7 @@ class Normaliser:
             assert all(key in held for key in unknown), "keys are introduced before their updates are judged"
             self.rejected += refused(dict.fromkeys(strangers.tolist(), HELD_BACK), updates, frame, self._ids(places))
             order = order[len(strangers) :]
-        if self.pair.run:
+        if self.standby.run:
             order = self._only_news(
                 updates, order, places=places, frame=frame, frames=frames, sockets=sockets, received_us=received_us
             )
@@ -150,15 +150,15 @@ class Normaliser:
         self._take_official(frames, given, current_ms, rows[:, _RECEIVED_AT])
         last = given.starts + given.sizes - 1
         self.states.memory["day"][given.owners] = given.today[last]
-        if not self.pair.run:
+        if not self.standby.run:
             self.states.heard_us[given.owners, 0] = rows[last, _RECEIVED_AT].astype(np.int64)
         return rows
 
     def _ids(self, places: Integers) -> Integers:
         """Return the instrument id of each row of the states, `NOWHERE` where there is none."""
-        if not len(self.states.references):
+        if not len(self.states.last_trades):
             return places
-        return np.where(places == NOWHERE, NOWHERE, self.states.references["instrument_id"][places])
+        return np.where(places == NOWHERE, NOWHERE, self.states.last_trades["instrument_id"][places])
 
     def _only_news(
         self,
@@ -175,15 +175,15 @@ class Normaliser:
         at, count = frame[order], len(frames)
         socket = np.broadcast_to(sockets, count)[at]
         self.states.heard_us[places[order], socket] = np.broadcast_to(received_us, count)[at]
-        others_ms = self.pair.reach(frames.current_ms, np.broadcast_to(sockets, count))[at]
-        news = self.pair.news(
+        others_ms = self.standby.reach(frames.current_ms, np.broadcast_to(sockets, count))[at]
+        news = self.standby.news(
             updates, order, places=places[order], sockets=socket, current_ms=frames.current_ms[at], others_ms=others_ms
         )
         self.duplicates += int((~news).sum())
         return order[news]
 
     def _judge(self, given: SortedUpdates, rows: Floats) -> None:
-        """Fill the columns traded to volume and move the references."""
+        """Fill the columns traded to volume and move the last trades."""
         after = given.before.copy()
         for name in ("mode", "ltp", "ltt_ms", "ltq", "vtt"):
             after[name] = getattr(given, name)[given.starts + given.sizes - 1]
@@ -194,18 +194,18 @@ class Normaliser:
         alone = ~all_plain(given)
         if alone.any():
             places = np.flatnonzero(np.repeat(alone, given.sizes))
-            references = [LastTrade(*fields) for fields in given.before[alone].tolist()]
+            last_trades = [LastTrade(*fields) for fields in given.before[alone].tolist()]
             owners = [
-                reference
-                for reference, size in zip(references, given.sizes[alone].tolist(), strict=True)
+                last_trade
+                for last_trade, size in zip(last_trades, given.sizes[alone].tolist(), strict=True)
                 for _ in range(size)
             ]
             rows[places, _JUDGED] = self._judge_each(owners, given, places)
-            after[alone] = [fields_of(reference) for reference in references]
-        self.states.references[given.owners] = after
+            after[alone] = [fields_of(last_trade) for last_trade in last_trades]
+        self.states.last_trades[given.owners] = after
 
     def _judge_each(
-        self, references: list[LastTrade], given: SortedUpdates, places: Integers
+        self, last_trades: list[LastTrade], given: SortedUpdates, places: Integers
     ) -> list[tuple[float, ...]]:
         """Judge the updates at `places` one by one; return their columns traded to volume."""
         judged: list[tuple[float, ...]] = []
@@ -213,23 +213,23 @@ class Normaliser:
             given.mode[places], given.new_mode[places], given.has_trade[places], given.ltp[places],
             given.ltt_ms[places], given.ltq[places], given.vtt[places], given.today[places],
         )  # fmt: skip
-        values = zip(references, *(column.tolist() for column in columns), strict=True)
-        for reference, mode, new_mode, has_trade, ltp, ltt_ms, ltq, vtt, today in values:
+        values = zip(last_trades, *(column.tolist() for column in columns), strict=True)
+        for last_trade, mode, new_mode, has_trade, ltp, ltt_ms, ltq, vtt, today in values:
             if new_mode:  # its first update in this mode is a snapshot
-                reference.mode, reference.connected = mode, False
+                last_trade.mode, last_trade.connected = mode, False
             if not has_trade:  # a partial frame without ltpc: the known last trade still holds
-                reference.confirm(vtt)
-                known = (reference.ltp, reference.ltq, reference.ltt_ms, reference.vtt_on(today))
+                last_trade.confirm(vtt)
+                known = (last_trade.ltp, last_trade.ltq, last_trade.ltt_ms, last_trade.vtt_on(today))
                 judged.append((False, *known, 0.0))
                 continue
-            found = reference.judge(ltp, ltt_ms, vtt, today)
-            reference.ltp, reference.ltq = ltp, ltq
+            found = last_trade.judge(ltp, ltt_ms, vtt, today)
+            last_trade.ltp, last_trade.ltq = ltp, ltq
             judged.append((found.traded, ltp, ltq, ltt_ms, found.vtt, found.volume))
             self.counts["backward"] += found.backward
             self.counts["resets"] += found.reset
             if found.gap_volume:
                 self.gaps.append(
-                    VolumeGap(reference.instrument_id, found.gap_from_ms, ltt_ms, found.gap_volume, found.began)
+                    VolumeGap(last_trade.instrument_id, found.gap_from_ms, ltt_ms, found.gap_volume, found.began)
                 )
         return judged
 
@@ -300,13 +300,13 @@ class Normaliser:
 
     def dump(self) -> bytes:
         """Serialise the state, for the checkpoint written with the rows."""
-        return self.states.dump(self.counts, self.pair.dump())
+        return self.states.dump(self.counts, self.standby.dump())
 
     @classmethod
     def load(cls, dumped: bytes) -> Normaliser:
         """Rebuild the state that `dump` wrote."""
         normaliser = cls()
-        normaliser.states, counts, pair = InstrumentStates.load(dumped)
-        normaliser.pair = Standby.load(pair) if pair else Standby()
+        normaliser.states, counts, standby = InstrumentStates.load(dumped)
+        normaliser.standby = Standby.load(standby) if standby else Standby()
         normaliser.counts.update(counts)
         return normaliser

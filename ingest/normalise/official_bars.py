@@ -100,7 +100,7 @@ def take_bars(
         if not (whole and (filler or (priced and (index or 0 < volume < QUANTITY_MAX)))):
             odd += 1
             continue
-        left = _habit_before(int(habit[own]), int(newest_ms[own]), bucket)
+        left = _usual_before(int(habit[own]), int(newest_ms[own]), bucket)
         if not filler:
             habit[own], newest_ms[own] = min(left + 1, USUAL_MAX), bucket
             found.bars.append(OfficialBar(id_, bucket, open_, high, low, close, None if index else volume, received))
@@ -111,7 +111,7 @@ def take_bars(
     return found._replace(odd=odd)
 
 
-def _habit_before(habit: int, newest_ms: int, bucket_ms: int) -> int:
+def _usual_before(habit: int, newest_ms: int, bucket_ms: int) -> int:
     """Return `habit` reduced by the minutes without a bar since the newest one; a night takes nothing."""
     if (newest_ms + IST_OFFSET_MS) // DAY_MS != (bucket_ms + IST_OFFSET_MS) // DAY_MS:
         return habit

@@ -48,7 +48,7 @@ def sort(
     """Group updates by instrument; `places` are already sorted."""
     starts = np.flatnonzero(np.diff(places, prepend=-1))
     owners = places[starts]
-    before = states.references[owners]
+    before = states.last_trades[owners]
     mode, ltp, ltt_ms, vtt = updates.mode[order], updates.ltp[order], updates.ltt_ms[order], updates.vtt[order]
     return SortedUpdates(
         order=order,

@@ -187,12 +187,12 @@ class Standby:
     @classmethod
     def load(cls, dumped: dict[str, Any]) -> Standby:
         """Rebuild what `dump` returned."""
-        pair = cls()
-        pair.run, pair._up, pair._newest_ms = dumped["run"], list(dumped["up"]), list(dumped["newest_ms"])
+        standby = cls()
+        standby.run, standby._up, standby._newest_ms = dumped["run"], list(dumped["up"]), list(dumped["newest_ms"])
         for place, one in dumped["said"].items():
             by, digest, ltt_ms, vtt = one[6:]
-            pair._said[int(place)] = _Said(one[:2], one[2:4], one[4:6], by, bytes.fromhex(digest), ltt_ms, vtt)
-        return pair
+            standby._said[int(place)] = _Said(one[:2], one[2:4], one[4:6], by, bytes.fromhex(digest), ltt_ms, vtt)
+        return standby
 
     def _connect(self, socket: int, run: str) -> bool:
         """Note a connection; return whether nobody listened before it."""

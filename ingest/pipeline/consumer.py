@@ -89,7 +89,7 @@ class Consumer:
     stream: str
     limits: ConsumerLimits = field(default_factory=ConsumerLimits)
     arrived: asyncio.Event = field(default_factory=asyncio.Event)
-    account: StreamCounts = field(default_factory=StreamCounts)
+    counts: StreamCounts = field(default_factory=StreamCounts)
     on_status: OnStatus = lambda status, at_ms: None
     knows_ledger: bool = False  # True after `resume`; nothing is read before
     state: StreamState = field(init=False)
@@ -152,7 +152,7 @@ class Consumer:
                 await asyncio.wait({self._writing}, timeout=self.limits.gather_s)
             await asyncio.sleep(0)
         await self._settle()
-        if self._committed is not None and self.account.batches:
+        if self._committed is not None and self.counts.batches:
             await asyncio.to_thread(self.writer.checkpoint, self.stream, self._committed, self.state.dump())
 
     async def _wait(self) -> None:
@@ -227,7 +227,7 @@ class Consumer:
         """Replay committed records to rebuild the state; write nothing."""
         start, stop = read.next_stretch(max(self.limits.batch_rows_max, read.next_updates))
         self.state.learn(read, start, stop)
-        self.account.frames_before += sum(record.kind == RecordKind.FRAME for record in read.records[start:stop])
+        self.counts.frames_before += sum(record.kind == RecordKind.FRAME for record in read.records[start:stop])
 
     async def _begin(self, record: Record, segment: str) -> Batch:
         if not self._spare:
@@ -244,7 +244,7 @@ class Consumer:
         start, stop = read.next_stretch(batch.rows.room(read.next_updates))
         before = batch.rows.rows
         self.state.take(batch, read, start, stop)
-        self.account.records += stop - start
+        self.counts.records += stop - start
         self._fresh = False
         if batch.rows.rows > before:
             for listener in self._listeners:
@@ -262,13 +262,13 @@ class Consumer:
 
     async def _commit(self, batch: Batch) -> None:
         await asyncio.to_thread(self.writer.write, batch, self.stream)
-        account = self.account
-        account.batches += 1
-        account.frames += batch.frames
-        account.ticks += batch.rows.rows
-        account.rejected += batch.rejected_updates
-        account.duplicates += batch.duplicates
-        account.quarantined += len(batch.quarantined)
+        counts = self.counts
+        counts.batches += 1
+        counts.frames += batch.frames
+        counts.ticks += batch.rows.rows
+        counts.rejected += batch.rejected_updates
+        counts.duplicates += batch.duplicates
+        counts.quarantined += len(batch.quarantined)
         self._committed = Position(batch.segment, batch.offset_end)
         self._spare.append(batch.rows)
 

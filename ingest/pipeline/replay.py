@@ -71,13 +71,13 @@ async def replay(
     stop = stop or asyncio.Event()
     streams = _sources(paths, collector)
     for name, sources in groupby(streams, key=lambda one: one.collector):
-        with retrying_writer(Writer(url, name), settings) as patient:
-            await asyncio.to_thread(patient.writer.reconnect)
+        with retrying_writer(Writer(url, name), settings) as writer:
+            await asyncio.to_thread(writer.writer.reconnect)
             for one in sources:
                 try:
-                    consumer, is_away = _consumer(one, patient, settings, stop), False
+                    consumer, is_away = _consumer(one, writer, settings, stop), False
                     try:
-                        async with _stopping(patient, stop, settings.stop_s):
+                        async with _stopping(writer, stop, settings.stop_s):
                             await _show_while(consumer, show)
                     except Stopped:
                         is_away = True
@@ -106,24 +106,24 @@ class _Stream(NamedTuple):
     source: Source
 
 
-def _consumer(one: _Stream, patient: RetryingWriter, settings: Settings, stop: asyncio.Event) -> Consumer:
+def _consumer(one: _Stream, writer: RetryingWriter, settings: Settings, stop: asyncio.Event) -> Consumer:
     """Return the consumer of a stream, positioned where its ledger ends."""
-    resume = patient.writer.ledger.resume(one.stream)
+    resume = writer.writer.ledger.resume(one.stream)
     if isinstance(one.source, RecordingSource):
-        one.source.expect(patient.writer.ledger.digests(one.stream))
-    consumer = Consumer(EndingSource(one.source, stop.is_set), patient, one.stream, limits_of(settings))
+        one.source.expect(writer.writer.ledger.digests(one.stream))
+    consumer = Consumer(EndingSource(one.source, stop.is_set), writer, one.stream, limits_of(settings))
     consumer.resume(resume.from_start())
     return consumer
 
 
 @asynccontextmanager
-async def _stopping(patient: RetryingWriter, stop: asyncio.Event, stop_s: float) -> AsyncIterator[None]:
+async def _stopping(writer: RetryingWriter, stop: asyncio.Event, stop_s: float) -> AsyncIterator[None]:
     """Stop waiting for a database that is away, `stop_s` seconds after a stop."""
 
     async def give_up() -> None:
         await stop.wait()
         await asyncio.sleep(stop_s)
-        patient.abandon()
+        writer.abandon()
 
     giving_up = asyncio.create_task(give_up(), name="replay stop")
     try:

@@ -49,7 +49,7 @@ class StreamState:
     naming: Naming
     on_status: OnStatus
     normaliser: Normaliser = field(default_factory=Normaliser)
-    listening: BreakDetector = field(default_factory=BreakDetector)
+    break_detector: BreakDetector = field(default_factory=BreakDetector)
     opens: Opens = field(default_factory=Opens)
     strays: StrayFilter = field(default_factory=StrayFilter)
     read_seq: int = 0  # seq of the last record that was read
@@ -61,15 +61,15 @@ class StreamState:
     def load(cls, resume: Resume, writer: RetryingWriter, *, unknown_keys_max: int, on_status: OnStatus) -> StreamState:
         """Return the state in a checkpoint, or that of a new stream; see `Naming` for the parameters."""
         state: dict[str, Any] = json.loads(resume.state) if resume.state else {"seq": 0, "listening": {}}
-        listening = BreakDetector(**state["listening"])
+        break_detector = BreakDetector(**state["listening"])
         day = state.get("day", -1)  # checkpoints of an early version lack it
         return cls(
             Naming(writer, unknown_keys_max=unknown_keys_max, day=day, resumed=bool(resume.state)),
             on_status,
             Normaliser.load(state["normaliser"].encode()) if resume.state else Normaliser(),
-            listening,
+            break_detector,
             Opens(state.get("opens")),
-            StrayFilter((listening.last_ms, listening.received_ms) if listening.last_ms else None),
+            StrayFilter((break_detector.last_ms, break_detector.received_ms) if break_detector.last_ms else None),
             read_seq=state["seq"],
             _taken_seq=state["seq"],
             _crc=int(resume.digest, 16) if resume.digest else 0,
@@ -79,7 +79,7 @@ class StreamState:
         """Serialise the state for the checkpoint."""
         state = {
             "seq": self._taken_seq,
-            "listening": self.listening.dump(),
+            "listening": self.break_detector.dump(),
             "opens": self.opens.dump(),
             "day": self.naming.day,
             "normaliser": self.normaliser.dump().decode(),
@@ -90,7 +90,7 @@ class StreamState:
         """Take over the last tick of each instrument in records that the journal has lost; see `Ledger.recall`."""
         self.normaliser.states.recall(instruments, rows)
         newest = [np.nanmax(rows[:, TICK_COLUMN_NAMES.index(name)], initial=0) for name in ("ts", "received_at", "ltt")]
-        self.listening.recall(*(int(us // 1000) for us in newest))
+        self.break_detector.recall(*(int(us // 1000) for us in newest))
 
     def learn(self, read: DecodedRecords, start: int, stop: int) -> None:
         """Replay committed records to rebuild the state; write nothing."""
@@ -150,7 +150,7 @@ class StreamState:
 
     def _listen(self, read: DecodedRecords, start: int, stop: int) -> list[Break]:
         """Follow the connection over the records; an interruption can only be at the first."""
-        first, at_ms = read.records[start], self.listening.last_ms
+        first, at_ms = read.records[start], self.break_detector.last_ms
         loss = self._loss(first)
         breaks: list[Break] = []
         for index in range(start, stop):
@@ -160,7 +160,9 @@ class StreamState:
                 self._found_opens += self.opens.hear(status, datetime.fromtimestamp(read.current_ms[index] / 1000, UTC))
             if self._is_unheard(read, index, loss if index == start else None):
                 continue
-            if found := self.listening.take(read.records[index], read.current_ms[index], read.trade_ms[index], status):
+            if found := self.break_detector.take(
+                read.records[index], read.current_ms[index], read.trade_ms[index], status
+            ):
                 breaks.append(found)
         if loss is not None:
             self._lose(first, loss, at_ms)
@@ -175,13 +177,13 @@ class StreamState:
         places = self.normaliser.states.known_places(
             json.loads(record.payload)["instrument_keys"] if record.kind == RecordKind.UNSUBSCRIBED else ()
         )
-        return self.normaliser.pair.note(record, places)
+        return self.normaliser.standby.note(record, places)
 
     def _is_unheard(self, read: DecodedRecords, index: int, loss: LostKeys | None) -> bool:
         """Tell whether a record shows no break, because the other connection of the pair continues or is ahead."""
-        if not self.normaliser.pair.run:
+        if not self.normaliser.standby.run:
             return False
-        behind = 0 < read.current_ms[index] < self.listening.last_ms
+        behind = 0 < read.current_ms[index] < self.break_detector.last_ms
         return behind or (loss is not None and not loss.whole)
 
     def _lose(self, record: Record, loss: LostKeys, at_ms: int) -> None:

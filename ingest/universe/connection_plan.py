@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from itertools import product
 from math import ceil
 from typing import Literal, NamedTuple
@@ -81,27 +81,6 @@ class ConnectionPlan:
         """Return the seconds between the first and the last request of the busiest connection."""
         requests = (sum(ceil(n / batch_keys) for n in counts.values()) for counts in self.counts())
         return max(max(requests, default=0) - 1, 0) * interval_ms / 1000
-
-
-@dataclass(frozen=True, slots=True)
-class Diff:
-    """What to ask of one connection, so that it carries other keys."""
-
-    subscribe: dict[str, str] = field(default_factory=dict)  # key -> mode
-    unsubscribe: tuple[str, ...] = ()
-    change_mode: dict[str, str] = field(default_factory=dict)  # key -> new mode
-
-    def __bool__(self) -> bool:
-        return bool(self.subscribe or self.unsubscribe or self.change_mode)
-
-
-def diff(before: Wanted, after: Wanted) -> Diff:
-    """Return what leads from one set of keys and modes to another."""
-    return Diff(
-        {key: mode for key, mode in after.items() if key not in before},
-        tuple(key for key in before if key not in after),
-        {key: mode for key, mode in after.items() if key in before and before[key] != mode},
-    )
 
 
 def fits(counts: Mapping[str, int]) -> bool:

@@ -361,11 +361,11 @@ async def follow(
     present: dict[str, str] | None = None
     said, listed_at = "", keeper.listed_at
     while True:
-        await api.timepiece.sleep(every_s)
+        await api.time_source.sleep(every_s)
         if is_away():
             continue
         try:
-            keys = (await keeper.wanted(api.timepiece.now(), api)).keys
+            keys = (await keeper.wanted(api.time_source.now(), api)).keys
             if keeper.listed_at != listed_at:
                 listed_at = keeper.listed_at
                 listed()

@@ -69,9 +69,9 @@ def user_agent() -> str:
 class UpstoxApi:
     """A REST session. Use it as an async context manager."""
 
-    def __init__(self, settings: Settings, timepiece: TimeSource | None = None) -> None:
+    def __init__(self, settings: Settings, time_source: TimeSource | None = None) -> None:
         self._settings = settings
-        self.timepiece = timepiece or TimeSource()
+        self.time_source = time_source or TimeSource()
         self._tokens: Tokens | None = None
         self._session: aiohttp.ClientSession | None = None
 
@@ -92,7 +92,7 @@ class UpstoxApi:
     def tokens(self) -> Tokens:
         """The access tokens; what needs none works without."""
         if self._tokens is None:
-            self._tokens = Tokens(self._settings, self.timepiece)
+            self._tokens = Tokens(self._settings, self.time_source)
         return self._tokens
 
     def bearer(self) -> dict[str, str]:

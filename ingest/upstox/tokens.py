@@ -30,7 +30,7 @@ class Tokens:
     ----------
     settings
         Hold the first token, and how often a new one is looked for.
-    timepiece
+    time_source
         What time it is.
 
     Raises
@@ -39,8 +39,8 @@ class Tokens:
         If there is none.
     """
 
-    def __init__(self, settings: Settings, timepiece: TimeSource) -> None:
-        self._timepiece = timepiece
+    def __init__(self, settings: Settings, time_source: TimeSource) -> None:
+        self._time_source = time_source
         self._poll_s = settings.token_poll_s
         self._file = ENV_FILE.absolute()
         self._current = settings.token().get_secret_value()
@@ -54,7 +54,7 @@ class Tokens:
 
     def refuse(self, token: str) -> None:
         """Note that the vendor refused a token."""
-        self._refused[token] = self._timepiece.monotonic()
+        self._refused[token] = self._time_source.monotonic()
 
     def is_news(self) -> bool:
         """Whether it is to be said that the token was refused: once of each, whoever asks."""
@@ -66,10 +66,10 @@ class Tokens:
         while True:
             if self._choose():
                 return
-            await self._timepiece.sleep(self._poll_s)
+            await self._time_source.sleep(self._poll_s)
 
     def _choose(self) -> bool:
-        now = self._timepiece.monotonic()
+        now = self._time_source.monotonic()
         for token in self._candidates():
             if now - self._refused.get(token, -RETRY_S) >= RETRY_S:
                 self._current = token

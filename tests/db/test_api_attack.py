@@ -1,4 +1,4 @@
-"""What an HTTP client can send, and what it gets; the feed never notices. A real service, real sockets."""
+"""What an HTTP client can send, and what it gets; the feed never notices. A real ingestion, real sockets."""
 
 from __future__ import annotations
 
@@ -126,7 +126,7 @@ def test_whatever_a_client_sends_is_answered_in_one_form_and_the_feed_goes_on(
         async with running(database, home, api_port=port) as run:
             await run.live()
             await served(port)
-            keys, feed = sorted(run.simulator.source.keys), run.service.lines[0].feed
+            keys, feed = sorted(run.simulator.source.keys), run.ingestion.streams[0].feed
             token = bearer(home)["Authorization"].encode()
 
             async def attacked(name: str, text: str | bytes, status: int) -> None:
@@ -153,7 +153,7 @@ def test_whatever_a_client_sends_is_answered_in_one_form_and_the_feed_goes_on(
                 body = text.replace(b"KEY", keys[0].encode())
                 head = f"{SUBSCRIBE}TOKEN\r\nContent-Length: {len(body)}\r\n\r\n"
                 await attacked(name, head.encode() + body, status)
-            assert run.service.keys == dict.fromkeys(keys, "full")
+            assert run.ingestion.keys == dict.fromkeys(keys, "full")
             await run.live()
             assert feed.stats.connections == 1
 
@@ -200,14 +200,14 @@ def test_thousands_of_keys_in_one_request_never_cut_the_feed(
         async with running(database, home, api_port=port, subscribe_batch_keys=2_000) as run:
             await run.live()
             await served(port)
-            own, service = bearer(home), run.service
+            own, ingestion = bearer(home), run.ingestion
             code, answer = await asked(port, f"{API}/subscribe", {"keys": many, "mode": "ltpc"}, **own)
             assert (code, answer["total_symbols"]) == (200, 5_060)
-            await until(lambda: sum(len(line.feed._asked) for line in service.lines) == 5_060)
+            await until(lambda: sum(len(stream.feed._asked) for stream in ingestion.streams) == 5_060)
             assert (await asked(port, f"{API}/unsubscribe", {"keys": many}, **own))[0] == 200
-            await until(lambda: sum(len(line.feed._asked) for line in service.lines) == 60)
+            await until(lambda: sum(len(stream.feed._asked) for stream in ingestion.streams) == 60)
             await run.live()
-            assert [line.feed.stats.connections for line in service.lines] == [1, 1]
+            assert [stream.feed.stats.connections for stream in ingestion.streams] == [1, 1]
 
     asyncio.run(run())
     assert len(sizes) > 20 and max(sizes) <= REQUEST_BYTES_MAX

@@ -104,8 +104,8 @@ def test_every_refusal_has_one_form_and_nothing_changes(database: Database, home
             for status, (got, answer, _) in refusals:
                 assert (got, set(answer)) == (status, {"error"}), answer
                 assert 0 < len(answer["error"]) < 400
-            assert run.service.keys == dict.fromkeys(run.simulator.source.keys, "full")
-            run.service.retry = lambda: 1 / 0  # type: ignore[method-assign, assignment, return-value]
+            assert run.ingestion.keys == dict.fromkeys(run.simulator.source.keys, "full")
+            run.ingestion.retry = lambda: 1 / 0  # type: ignore[method-assign, assignment, return-value]
             assert await asked(port, f"{API}/retry", {}, **own) == (
                 500,
                 {"error": "internal error: ZeroDivisionError: the log has more"},
@@ -136,12 +136,12 @@ def test_key_that_is_not_listed_is_taken_with_a_warning_and_asked_again_on_deman
             (warning,) = answer["warnings"]
             assert "2 keys" in warning and "NSE_FO|1, NSE_FO|Not listed" in warning
             assert await asked(port, f"{API}/subscribe", {"keys": keys}, **own) == (200, {"total_symbols": 63})
-            feed = run.service.lines[0].feed
+            feed = run.ingestion.streams[0].feed
             # Names mean what they mean everywhere; one that nothing has is answered with what is near.
             assert await asked(port, f"{API}/subscribe", {"keys": ["listed"]}, **own) == (200, {"total_symbols": 63})
             code, answer = await asked(port, f"{API}/unsubscribe", {"keys": [keys[1], "LISTD"]}, **own)
             assert code == 404 and "near matches are 'LISTED'" in answer["error"]
-            assert len(run.service.keys) == 63 and run.service.key_of("Listed") == keys[0]
+            assert len(run.ingestion.keys) == 63 and run.ingestion.key_of("Listed") == keys[0]
             await until(lambda: sorted(feed.states.in_state(KeyState.FAILED)) == keys)
             command = await asyncio.create_subprocess_exec(
                 *(sys.executable, "-m", "ingest.cli", "status", "health", "--retry"),

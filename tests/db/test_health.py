@@ -1,4 +1,4 @@
-"""Health: each condition that it must know, on a real service, and back to healthy when it is over."""
+"""Health: each condition that it must know, on a real ingestion, and back to healthy when it is over."""
 
 from __future__ import annotations
 
@@ -22,26 +22,26 @@ Step = Callable[[Running, pytest.MonkeyPatch], Awaitable[None]]
 
 
 async def unsubscribe_all(run: Running, _: pytest.MonkeyPatch) -> None:
-    run.service.unsubscribe(list(run.service.keys))
+    run.ingestion.unsubscribe(list(run.ingestion.keys))
 
 
 async def subscribe_all(run: Running, _: pytest.MonkeyPatch) -> None:
-    run.service.subscribe(sorted(run.simulator.source.keys), "full")
-    await until(lambda: run.confirmed == len(run.service.keys))
+    run.ingestion.subscribe(sorted(run.simulator.source.keys), "full")
+    await until(lambda: run.confirmed == len(run.ingestion.keys))
 
 
 async def unsubscribe_some(run: Running, _: pytest.MonkeyPatch) -> None:
-    run.service.unsubscribe(list(run.service.keys)[:2])
+    run.ingestion.unsubscribe(list(run.ingestion.keys)[:2])
 
 
 async def refuse(run: Running, status: int, state: State) -> None:
     run.simulator.faults.refuse = status
     run.simulator.drop_all()
-    feed = run.service.lines[0].feed
+    feed = run.ingestion.streams[0].feed
     await until(lambda: feed.life.state is state and feed.error.lasts and f"{status}" in feed.error.text)
-    subscriptions = websocket_status(run.service)["subscriptions"]
+    subscriptions = websocket_status(run.ingestion)["subscriptions"]
     assert (subscriptions["subscribed_count"], subscriptions["total_symbols"]) == (0, 12)
-    assert not websocket_status(run.service)["websocket_connected"]
+    assert not websocket_status(run.ingestion)["websocket_connected"]
 
 
 async def refused(run: Running, _: pytest.MonkeyPatch) -> None:
@@ -55,68 +55,68 @@ async def token_ended(run: Running, _: pytest.MonkeyPatch) -> None:
 async def let_in(run: Running, patch: pytest.MonkeyPatch) -> None:
     run.simulator.faults.refuse = None
     patch.setattr("ingest.upstox.tokens.RETRY_S", 0.0)
-    await until(lambda: run.confirmed == len(run.service.keys) and not run.service.lines[0].feed.error.lasts)
+    await until(lambda: run.confirmed == len(run.ingestion.keys) and not run.ingestion.streams[0].feed.error.lasts)
 
 
 async def closed_and_refused(run: Running, patch: pytest.MonkeyPatch) -> None:
     await refused(run, patch)
-    patch.setattr(run.service.watch, "is_open", lambda _: False)
+    patch.setattr(run.ingestion.watchdog, "is_open", lambda _: False)
 
 
 async def mute(run: Running, _: pytest.MonkeyPatch) -> None:
     """A key is never answered, though it is asked for once more: it stays counted."""
     key = sorted(run.simulator.source.keys)[0]
     run.simulator.faults.mute = {key}
-    feed = run.service.lines[0].feed
+    feed = run.ingestion.streams[0].feed
     while feed.states.in_state(KeyState.FAILED) != [key]:  # a frame that was on its way may answer it once more
-        run.service.unsubscribe([key])
+        run.ingestion.unsubscribe([key])
         await until(lambda: run.confirmed == 11)
-        run.service.subscribe([key], "full")
+        run.ingestion.subscribe([key], "full")
         await until(lambda: run.confirmed == 12 or feed.states.in_state(KeyState.FAILED) == [key])
-    assert run.service.retry() == [key]
+    assert run.ingestion.retry() == [key]
     await until(lambda: feed.states._keys[key].failures == 2)
-    assert websocket_status(run.service)["subscriptions"]["failed_count"] == 1
+    assert websocket_status(run.ingestion)["subscriptions"]["failed_count"] == 1
 
 
 async def unmute(run: Running, _: pytest.MonkeyPatch) -> None:
     run.simulator.faults.mute = set()
-    assert len(run.service.retry()) == 1
+    assert len(run.ingestion.retry()) == 1
     await until(lambda: run.confirmed == 12)
-    assert websocket_status(run.service)["subscriptions"]["failed_count"] == 0
+    assert websocket_status(run.ingestion)["subscriptions"]["failed_count"] == 0
 
 
 def verdict(value: Verdict) -> Step:
     async def step(run: Running, patch: pytest.MonkeyPatch) -> None:
-        patch.setattr(run.service.watch, "verdict", lambda _: value)
+        patch.setattr(run.ingestion.watchdog, "verdict", lambda _: value)
 
     return step
 
 
 async def no_data(run: Running, patch: pytest.MonkeyPatch) -> None:
-    life = run.service.lines[0].feed.life
+    life = run.ingestion.streams[0].feed.life
     patch.setattr(life, "state", State.SUBSCRIBING)
     patch.setattr(life, "since_s", life.since_s - 2 * TROUBLE_S)
 
 
 async def disk_full(run: Running, patch: pytest.MonkeyPatch) -> None:
-    patch.setattr(run.service.lines[0].feed.spool, "error", "no space left")
+    patch.setattr(run.ingestion.streams[0].feed.write_queue, "error", "no space left")
 
 
 async def database_away(run: Running, patch: pytest.MonkeyPatch) -> None:
-    run.service.writer.error.happened("refused")
-    patch.setattr(run.service.writer, "away_since", time.monotonic() - TROUBLE_S - 1)
+    run.ingestion.writer.error.happened("refused")
+    patch.setattr(run.ingestion.writer, "away_since", time.monotonic() - TROUBLE_S - 1)
 
 
 async def database_away_a_moment(run: Running, patch: pytest.MonkeyPatch) -> None:
-    patch.setattr(run.service.writer, "away_since", time.monotonic())
+    patch.setattr(run.ingestion.writer, "away_since", time.monotonic())
 
 
 async def backfill_fails(run: Running, _: pytest.MonkeyPatch) -> None:
-    run.service.errors.of("backfill").happened("the vendor answered 500")
+    run.ingestion.errors.of("backfill").happened("the vendor answered 500")
 
 
 async def backfill_works(run: Running, _: pytest.MonkeyPatch) -> None:
-    run.service.errors.of("backfill").over()
+    run.ingestion.errors.of("backfill").over()
 
 
 async def mended(run: Running, patch: pytest.MonkeyPatch) -> None:
@@ -144,7 +144,7 @@ MATRIX: list[tuple[Step, str, str, Step]] = [
 
 
 def is_well(run: Running) -> bool:
-    found = health(run.service)
+    found = health(run.ingestion)
     return (found["status"], found["problems"], found["warnings"]) == ("healthy", [], [])
 
 
@@ -157,7 +157,7 @@ def test_health_knows_each_condition_and_its_end(database: Database, home: Path)
             for begin, problem, warning, end in MATRIX:
                 with pytest.MonkeyPatch.context() as patch:
                     await begin(run, patch)
-                    found: Any = health(run.service)
+                    found: Any = health(run.ingestion)
                     name = getattr(begin, "__name__", begin)
                     assert found["status"] == ("unhealthy" if problem else "healthy"), (name, found)
                     for said, expected in (("problems", problem), ("warnings", warning)):

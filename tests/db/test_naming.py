@@ -283,7 +283,7 @@ def test_list_that_anybody_loads_is_noticed_while_the_universe_is_followed(
     async def run() -> None:
         keeper, looked = UniverseKeeper(config, database.url), asyncio.Event()
         async with UpstoxApi(config) as api, asyncio.timeout(20):
-            await keeper.wanted(api.timepiece.now(), api)
+            await keeper.wanted(api.time_source.now(), api)
             following = asyncio.create_task(
                 follow(keeper, lambda _: looked.set(), api, every_s=0.01, listed=lambda: noticed.append(True))
             )

@@ -31,13 +31,13 @@ def test_embedded_server_that_does_not_start_is_away_until_it_does(home: Path) -
     whole = conf.read_text()
     conf.write_text(whole + "\nno such line\n")
     place = Database.place(load(DatabaseSettings, home=home, database_url=None, engine="postgres"))
-    patient = RetryingWriter(Writer(place.url, "default", Readiness(place)), first_s=0.05, max_s=0.1)
-    with place, patient:
-        assert not patient.meet(WITHIN_S) and patient.is_away
-        assert "embedded database did not start" in patient.error.text
+    writer = RetryingWriter(Writer(place.url, "default", Readiness(place)), first_s=0.05, max_s=0.1)
+    with place, writer:
+        assert not writer.meet(WITHIN_S) and writer.is_away
+        assert "embedded database did not start" in writer.error.text
         conf.write_text(whole)
-        assert patient.resume("1").committed is None
-        assert not patient.is_away and not patient.error.lasts
+        assert writer.resume("1").committed is None
+        assert not writer.is_away and not writer.error.lasts
 
 
 @on_one_engine
@@ -45,11 +45,11 @@ def test_database_of_another_engine_or_schema_is_away_and_asked_again(database: 
     other = Database(database.url, None, "timescale" if database.engine == "postgres" else "postgres")
     found = Readiness(other).attempt(WITHIN_S)
     assert isinstance(found, ConfigError) and "database uses engine" in str(found)
-    patient = RetryingWriter(Writer(other.url, "default", Readiness(other)), first_s=0.05, max_s=0.1)
-    with patient:
-        assert not patient.meet(WITHIN_S) and "database uses engine" in patient.error.text
+    writer = RetryingWriter(Writer(other.url, "default", Readiness(other)), first_s=0.05, max_s=0.1)
+    with writer:
+        assert not writer.meet(WITHIN_S) and "database uses engine" in writer.error.text
         other.wanted_engine = None
-        assert patient.resume("1").committed is None
+        assert writer.resume("1").committed is None
     with database.connect(autocommit=True) as connection:
         connection.execute("update tickline.alembic_version set version_num = '9999'")
     assert isinstance(Readiness(database).attempt(WITHIN_S), SchemaError)
@@ -67,11 +67,11 @@ def test_database_that_becomes_ready_late_is_away_until_then(template: Template,
     ready = Readiness(Slow(database.url, None))
     assert isinstance(ready.attempt(0.0), Retryable)
     assert asked.wait(WITHIN_S)
-    patient = RetryingWriter(Writer(database.url, "default", ready), first_s=0.05, max_s=0.1)
-    with patient:
-        assert not patient.meet(0.0) and "did not answer" in patient.error.text
+    writer = RetryingWriter(Writer(database.url, "default", ready), first_s=0.05, max_s=0.1)
+    with writer:
+        assert not writer.meet(0.0) and "did not answer" in writer.error.text
         held.set()
-        assert patient.resume("1").committed is None
+        assert writer.resume("1").committed is None
 
 
 @on_one_engine
@@ -83,13 +83,13 @@ def test_ledger_that_has_numbers_recorded_without_it_is_no_ledger_to_go_on_with(
     )
     with database.connect(autocommit=True) as connection:
         connection.execute(insert)
-    patient = RetryingWriter(Writer(database.url, "default"), first_s=0.05, max_s=0.1)
-    with patient:
-        assert patient.meet(WITHIN_S)
-        assert patient.resume("1", unused_seq=101).last_seq == 100
-        waiting = Thread(target=lambda: [wait_until(lambda: patient.is_away), patient.abandon()])
+    writer = RetryingWriter(Writer(database.url, "default"), first_s=0.05, max_s=0.1)
+    with writer:
+        assert writer.meet(WITHIN_S)
+        assert writer.resume("1", unused_seq=101).last_seq == 100
+        waiting = Thread(target=lambda: [wait_until(lambda: writer.is_away), writer.abandon()])
         waiting.start()
         with pytest.raises(Abandoned):
-            patient.resume("1", unused_seq=100)
+            writer.resume("1", unused_seq=100)
         waiting.join(WITHIN_S)
-        assert "up to seq 100, but what was recorded without the database begins with 100" in patient.error.text
+        assert "up to seq 100, but what was recorded without the database begins with 100" in writer.error.text

@@ -61,7 +61,7 @@ def test_session_replayed_twice_is_written_once(replayed: Database) -> None:
     before = rows(replayed, "select count(*), sum(ticks), sum(frames) from tickline.ledger")
     assert before[0][1:] == (209_928, 62_913)
     (again,) = run(replayed, data_file(SESSION))
-    assert (again.account.ticks, again.account.frames_before) == (0, 62_913)
+    assert (again.counts.ticks, again.counts.frames_before) == (0, 62_913)
     assert rows(replayed, "select count(*), sum(ticks), sum(frames) from tickline.ledger") == before
     assert rows(replayed, "select count(*) from ticks") == [(209_928,)]
 
@@ -313,9 +313,9 @@ def test_truncated_recording_is_written_as_far_as_it_is_good_then_continued(
     ((partly,),) = rows(database, "select count(*) from ticks")
     assert partly > 0
     (whole,) = run(database, short)
-    assert whole.account.frames_before > 0
-    assert rows(database, "select count(*) from ticks") == [(partly + whole.account.ticks,)]
-    assert whole.account.frames_before + whole.account.frames == 3_000
+    assert whole.counts.frames_before > 0
+    assert rows(database, "select count(*) from ticks") == [(partly + whole.counts.ticks,)]
+    assert whole.counts.frames_before + whole.counts.frames == 3_000
 
 
 def test_continued_replay_gives_the_same_rows_as_one_in_one_go(
@@ -347,7 +347,7 @@ def test_another_recording_with_the_same_begin_is_refused(database: Database, sh
     with pytest.raises(JournalError, match="--collector NAME"):
         run(database, other)
     (consumer,) = run(database, other, collector="other")
-    assert consumer.account.frames == 2_999
+    assert consumer.counts.frames == 2_999
 
 
 def test_frame_that_does_not_parse_is_kept_aside_and_the_rest_goes_on(
@@ -358,13 +358,13 @@ def test_frame_that_does_not_parse_is_kept_aside_and_the_rest_goes_on(
     bad = b"\xff\xff\xff not a frame"
     write_recording(damaged, [*frames[:20], (frames[20][0], bad), *frames[20:]])
     (consumer,) = run(database, damaged)
-    assert (consumer.account.frames, consumer.account.quarantined) == (51, 1)
+    assert (consumer.counts.frames, consumer.counts.quarantined) == (51, 1)
     ((seq, payload, reason),) = rows(database, "select seq, payload, reason from tickline.quarantined_frames")
     assert (seq, bytes(payload)) == (21, bad)
     assert "not a FeedResponse" in reason
     assert rows(database, "select quarantined from tickline.ledger") == [(1,)]
     ((ticks,),) = rows(database, "select count(*) from ticks")
-    assert ticks == consumer.account.ticks > 50
+    assert ticks == consumer.counts.ticks > 50
 
 
 def test_reconcile_says_why_each_minute_differs_and_fails_below_its_threshold(

@@ -47,7 +47,7 @@ def run(
 
         monkeypatch.setattr(Writer, "write", counted)
         config = settings(batch_rows_max=1_000, **given)
-        done = lambda consumer: said.append(consumer.account)  # noqa: E731
+        done = lambda consumer: said.append(consumer.counts)  # noqa: E731
         await replay(config, url or database.url, paths, done=done, stop=stop)
 
     with pytest.MonkeyPatch.context() as monkeypatch:

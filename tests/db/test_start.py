@@ -117,12 +117,12 @@ def test_session_through_the_socket_gives_the_ticks_of_a_replay(
                 database,
                 config,
                 sorted(simulator.source.keys),
-                lambda progress: progress.consumer.account.ticks >= ticks,
+                lambda progress: progress.consumer.counts.ticks >= ticks,
             )
 
     progress = asyncio.run(through_the_socket())
     assert progress.feed is not None
-    assert progress.feed.stats.frames == progress.consumer.account.frames
+    assert progress.feed.stats.frames == progress.consumer.counts.frames
     assert rows(database, "select count(*) from ticks") == [(ticks,)]
     with Database(template.create("by_replay"), None) as other:
         asyncio.run(replay(Settings(), other.url, [path]))
@@ -141,22 +141,22 @@ def test_stop_commits_what_was_received_and_restart_goes_on(database: Database, 
             config = configured(simulator, home)
             keys = sorted(simulator.source.keys)
             first = await ingest(
-                simulator, database, config, keys, lambda progress: progress.consumer.account.ticks > 20_000
+                simulator, database, config, keys, lambda progress: progress.consumer.counts.ticks > 20_000
             )
             second = await ingest(
-                simulator, database, config, keys, lambda progress: progress.consumer.account.frames > 1_000
+                simulator, database, config, keys, lambda progress: progress.consumer.counts.frames > 1_000
             )
             return first, second
 
     first, second = asyncio.run(in_two_runs())
     assert first.feed is not None and second.feed is not None
     for progress in (first, second):
-        assert progress.feed.stats.frames == progress.consumer.account.frames
+        assert progress.feed.stats.frames == progress.consumer.counts.frames
     ledger = rows(database, "select offset_start, offset_end, segment from tickline.ledger order by batch_id")
     for one, two in zip(ledger, ledger[1:], strict=False):
         assert two[0] == (one[1] if one[2] == two[2] else 0)
     assert len({segment for *_, segment in ledger}) == 2
-    written = sum(progress.consumer.account.ticks for progress in (first, second))
+    written = sum(progress.consumer.counts.ticks for progress in (first, second))
     assert rows(database, "select count(*), count(distinct (instrument_id, seq)) from ticks") == [(written, written)]
 
 
@@ -171,13 +171,13 @@ def test_dropped_connection_is_made_again_with_a_new_code(database: Database, ho
                 if progress.feed.stats.frames > 2_000 * (dropped + 1) and dropped < 3:
                     dropped += 1
                     simulator.drop_all()
-                return progress.feed.stats.connections == 4 and progress.consumer.account.frames > 10_000
+                return progress.feed.stats.connections == 4 and progress.consumer.counts.frames > 10_000
 
             return await ingest(simulator, database, configured(simulator, home), sorted(simulator.source.keys), until)
 
     progress = asyncio.run(with_drops())
     assert progress.feed.stats.connections == 4
-    assert progress.feed.stats.frames == progress.consumer.account.frames
+    assert progress.feed.stats.frames == progress.consumer.counts.frames
     # On a busy machine this market, hours in seconds, runs away while a connection is made: a silence of the feed.
     gaps = rows(
         database,
@@ -211,7 +211,7 @@ def test_refused_token_is_said_once_and_a_new_one_in_env_file_is_taken(
                 waited += progress.feed.life.state is State.WAITING_FOR_TOKEN
                 if waited == 20:
                     (home / ".env").write_text(f"UPSTOX_ACCESS_TOKEN={simulator.token}\n")
-                return progress.consumer.account.ticks > 1_000
+                return progress.consumer.counts.ticks > 1_000
 
             return await ingest(simulator, database, config, sorted(simulator.source.keys), until)
 

@@ -122,7 +122,7 @@ def test_health_is_bad_while_data_should_flow_and_do_not(database: Database, hom
             await served(port)
             run.simulator.faults.refuse = 403
             run.simulator.drop_all()
-            feed = run.service.lines[0].feed
+            feed = run.ingestion.streams[0].feed
             await until(lambda: feed.life.failures > 2)
             code, answer = await asked(port, "/health")
             assert (code, answer["status"]) == (503, "unhealthy")
@@ -145,21 +145,21 @@ def test_health_and_counts_are_not_fooled_by_what_is_unsubscribed_or_lost(databa
         async with running(database, home) as run:
             keys = sorted(run.simulator.source.keys)
             await until(lambda: run.confirmed == 60)
-            run.service.unsubscribe(keys[:20])
-            found = health(run.service)
+            run.ingestion.unsubscribe(keys[:20])
+            found = health(run.ingestion)
             assert found["status"] == "healthy" and "20 keys of the universe" in found["warnings"][0]
-            run.service.unsubscribe(keys)
-            found = health(run.service)
+            run.ingestion.unsubscribe(keys)
+            found = health(run.ingestion)
             assert found["status"] == "unhealthy" and "60 keys of the universe" in found["problems"][0]
-            run.service.subscribe(keys, "full")
+            run.ingestion.subscribe(keys, "full")
             await until(lambda: run.confirmed == 60)
-            assert health(run.service)["problems"] == []
+            assert health(run.ingestion)["problems"] == []
             run.simulator.faults.refuse = 403
-            feed = run.service.lines[0].feed
+            feed = run.ingestion.streams[0].feed
             run.simulator.drop_all()
             await until(lambda: not feed.connected)
-            assert "no connection" in health(run.service)["problems"][0]
-            assert websocket_status(run.service)["subscriptions"]["subscribed_count"] == 0
+            assert "no connection" in health(run.ingestion)["problems"][0]
+            assert websocket_status(run.ingestion)["subscriptions"]["subscribed_count"] == 0
             run.simulator.faults.refuse = None
             await until(lambda: run.confirmed == 60)
 
@@ -170,13 +170,13 @@ def test_health_and_counts_are_not_fooled_by_what_is_unsubscribed_or_lost(databa
 def test_failed_keys_are_asked_for_again_on_demand(database: Database, home: Path) -> None:
     async def run() -> None:
         async with running(database, home, confirm_s=0.5) as run:
-            key, feed = "NSE_FO|999999999", run.service.lines[0].feed
+            key, feed = "NSE_FO|999999999", run.ingestion.streams[0].feed
             await run.live()
-            run.service.subscribe([key], "full")
+            run.ingestion.subscribe([key], "full")
             await until(lambda: feed.states.in_state(KeyState.FAILED) == [key])
-            assert run.service.retry() == [key]
+            assert run.ingestion.retry() == [key]
             await until(lambda: feed.states._keys[key].failures == 2)
-            assert websocket_status(run.service)["subscriptions"]["failed_count"] == 1
+            assert websocket_status(run.ingestion)["subscriptions"]["failed_count"] == 1
 
     asyncio.run(run())
 
@@ -223,16 +223,16 @@ def test_latest_tick_is_had_by_key_without_a_walk_over_the_others(database: Data
         async with running(database, home, api_port=port) as run:
             await run.live()
             await served(port)
-            await until(lambda: len(latest_ticks(run.service)["latest_ticks"]) > 40)
-            (one, two), service = sorted(latest_ticks(run.service)["latest_ticks"])[:2], run.service
-            line = service.lines[0]
-            feed, states = line.feed, line.consumer.state.normaliser.states
-            whole = feed.keys, service.keys, states._places
-            feed.keys, service.keys, states._places = map(LookupsOnly, whole)
-            tick = latest_tick(service, one)
+            await until(lambda: len(latest_ticks(run.ingestion)["latest_ticks"]) > 40)
+            (one, two), ingestion = sorted(latest_ticks(run.ingestion)["latest_ticks"])[:2], run.ingestion
+            stream = ingestion.streams[0]
+            feed, states = stream.feed, stream.consumer.state.normaliser.states
+            whole = feed.keys, ingestion.keys, states._places
+            feed.keys, ingestion.keys, states._places = map(LookupsOnly, whole)
+            tick = latest_tick(ingestion, one)
             assert tick is not None and tick["price"] > 0
-            assert latest_tick(service, "NSE_FO|nothing") is None
-            feed.keys, service.keys, states._places = whole
+            assert latest_tick(ingestion, "NSE_FO|nothing") is None
+            feed.keys, ingestion.keys, states._places = whole
             code, answer = await asked(port, f"{API}/latest-ticks?key={one}&key={two}&key=NSE_FO|nothing")
             assert (code, set(answer["latest_ticks"])) == (200, {one, two})
 
@@ -279,7 +279,7 @@ def test_status_that_fails_begins_again(
             assert (said["state"], said["text"], said["count"]) == ("over", "RuntimeError: ours", 1)
             assert (await asked(port, "/health"))[1]["warnings"] == ["status failed: RuntimeError: ours"]
             assert "Traceback" in caplog.text
-            assert run.service.lines[0].feed.stats.connections == 1
+            assert run.ingestion.streams[0].feed.stats.connections == 1
 
     asyncio.run(run())
 
@@ -305,7 +305,7 @@ def test_handlers_that_fail_or_block_cost_their_own_ticks_only(database: Databas
                 Handler("blocking", blocking, queue_ticks_max=50),
             ]
             for handler in handlers:
-                run.service.add_handler(handler)
+                run.ingestion.add_handler(handler)
             await until(lambda: len(seen) > 1_000 and handlers[2].dropped > 1_000)
             return *handlers, run
 

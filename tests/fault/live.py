@@ -1,6 +1,6 @@
 """`start` on a simulator in this process, and how a test waits for it.
 
-Owns what tests of the running service share; it must not know what they break.
+Owns what tests of the running ingestion share; it must not know what they break.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ class Running:
     """`start` on a simulator, in this process."""
 
     def __init__(
-        self, simulator: Simulator, database: Database, home: Path, timepiece: TimeSource | None = None, **given: Any
+        self, simulator: Simulator, database: Database, home: Path, time_source: TimeSource | None = None, **given: Any
     ) -> None:
         self.simulator, self.database = simulator, database
         values: dict[str, Any] = settings_for(simulator, home) | {
@@ -46,7 +46,7 @@ class Running:
             "backfill_s": 0,
         }
         self.config = settings(**values | given)
-        self._timepiece = timepiece
+        self._time_source = time_source
         self._stop = asyncio.Event()
         self._seen: list[Run] = []
 
@@ -58,7 +58,7 @@ class Running:
                 keys,
                 stop=self._stop,
                 ready=self._seen.append,
-                timepiece=self._timepiece,
+                time_source=self._time_source,
             )
         )
         await until(lambda: bool(self._seen) or self._task.done())
@@ -66,25 +66,25 @@ class Running:
             await self._task
 
     @property
-    def service(self) -> Ingestion:
-        service = self._seen[0].service
-        assert service is not None
-        return service
+    def ingestion(self) -> Ingestion:
+        ingestion = self._seen[0].ingestion
+        assert ingestion is not None
+        return ingestion
 
     @property
     def ticks(self) -> int:
-        return sum(line.consumer.account.ticks for line in self.service.lines)
+        return sum(stream.consumer.counts.ticks for stream in self.ingestion.streams)
 
     @property
     def confirmed(self) -> int:
-        return sum(line.feed.states.counts()[KeyState.CONFIRMED] for line in self.service.lines)
+        return sum(stream.feed.states.counts()[KeyState.CONFIRMED] for stream in self.ingestion.streams)
 
     async def live(self, connections: int = 1) -> None:
         """Wait until ticks are committed on so many connections made in all."""
         ticks = self.ticks
 
         def is_live() -> bool:
-            feeds = [line.feed for line in self.service.lines if line.feed.keys]
+            feeds = [stream.feed for stream in self.ingestion.streams if stream.feed.keys]
             made = sum(feed.stats.connections for feed in feeds)
             return made >= connections and all(feed.life.state is State.LIVE for feed in feeds) and self.ticks > ticks
 

@@ -85,9 +85,9 @@ class Dial(TimeSource):
 class Turned:
     """`start` and a simulator that share a dial, and how the time is moved on."""
 
-    def __init__(self, dial: Dial, simulator: Simulator, running: asyncio.Task[Run], service: Ingestion) -> None:
-        self.dial, self.simulator, self.service = dial, simulator, service
-        self.feed = service.lines[0].feed
+    def __init__(self, dial: Dial, simulator: Simulator, running: asyncio.Task[Run], ingestion: Ingestion) -> None:
+        self.dial, self.simulator, self.ingestion = dial, simulator, ingestion
+        self.feed = ingestion.streams[0].feed
         self._running = running
         self._lost = 0
 
@@ -106,20 +106,20 @@ class Turned:
     def _is_settled(self) -> bool:
         if self._running.done():
             self._running.result()
-        feed, line = self.feed, self.service.lines[0]
+        feed, stream = self.feed, self.ingestion.streams[0]
         on_the_way = self.simulator.frames_sent - feed.stats.frames
         if not self.simulator.player.connections:
             self._lost = on_the_way  # with the connection
         elif self.subscribed != set(feed.keys) or on_the_way != self._lost:
             return False
         sent = all(connection.is_idle for connection in self.simulator.player.connections)
-        consumer, state = line.consumer, line.consumer.state
+        consumer, state = stream.consumer, stream.consumer.state
         taken = (
             consumer._read is None
             and consumer._batch is None
             and (state.read_seq == state._taken_seq or bool(state.strays._waiting))
         )
-        written = not feed.spool._records and not line.reader.backlog_bytes()
+        written = not feed.write_queue._records and not stream.reader.backlog_bytes()
         return sent and taken and written and self.dial.sleepers >= WAITING
 
     @property
@@ -144,7 +144,7 @@ async def turned(
     **given: Any,
 ) -> AsyncIterator[Turned]:
     """Run `start` with a universe on a source, both by the dial."""
-    async with Simulator(source, port=port, settle_s=0.0, faults=faults, timepiece=dial) as simulator:
+    async with Simulator(source, port=port, settle_s=0.0, faults=faults, time_source=dial) as simulator:
         values: dict[str, Any] = settings_for(simulator, home) | {
             "subscribe_interval_ms": 0,
             "backfill_s": 0,
@@ -154,14 +154,14 @@ async def turned(
         keys = (await keeper.wanted(dial.now())).keys
         stop, seen = asyncio.Event(), list[Run]()
         running = asyncio.create_task(
-            start(config, database.url, keys, stop=stop, keeper=keeper, ready=seen.append, timepiece=dial)
+            start(config, database.url, keys, stop=stop, keeper=keeper, ready=seen.append, time_source=dial)
         )
         await until(lambda: bool(seen) or running.done())
         if running.done():
             await running
-        assert seen[0].service is not None
+        assert seen[0].ingestion is not None
         try:
-            run = Turned(dial, simulator, running, seen[0].service)
+            run = Turned(dial, simulator, running, seen[0].ingestion)
             await until(lambda: run.feed.connected and run.subscribed == set(keys))  # the clock stands until then
             yield run
         finally:

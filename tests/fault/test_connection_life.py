@@ -99,7 +99,7 @@ def test_refusal_is_survived_and_the_gap_lasts_as_long(
             await run.live()
             run.simulator.faults.refuse = status
             run.simulator.drop_all()
-            feed = run.service.lines[0].feed
+            feed = run.ingestion.streams[0].feed
             waiting = State.WAITING_FOR_TOKEN if status == 401 else State.BACKING_OFF
             await until(lambda: feed.life.state is waiting)
             await asyncio.sleep(0.5)
@@ -114,13 +114,13 @@ def test_refusal_is_survived_and_the_gap_lasts_as_long(
 def test_one_connection_that_dies_does_not_disturb_the_other(database: Database, home: Path) -> None:
     async def run() -> None:
         async with running(database, home, market(3_525, 2_000.0), subscribe_interval_ms=1) as run:
-            first, second = run.service.lines
-            assert [len(line.feed.keys) for line in (first, second)] == [2_000, 1_525]
+            first, second = run.ingestion.streams
+            assert [len(stream.feed.keys) for stream in (first, second)] == [2_000, 1_525]
             await until(lambda: run.confirmed == 3_525)
             await run.live(connections=2)
             run.simulator.drop_one()
             await run.live(connections=3)
-            assert sorted(line.feed.stats.connections for line in (first, second)) == [1, 2]
+            assert sorted(stream.feed.stats.connections for stream in (first, second)) == [1, 2]
             await until(lambda: run.confirmed == 3_525)
 
     asyncio.run(run())
@@ -140,14 +140,14 @@ def test_muted_keys_are_named_and_asked_for_again(
         async with Simulator(source, speed=1.0, faults=Faults(mute=set(mute))) as simulator:
             run = Running(simulator, database, home, confirm_s=1.0)
             await run.begin(sorted(source.keys))
-            states = run.service.lines[0].feed.states
+            states = run.ingestion.streams[0].feed.states
             await until(lambda: sorted(states.in_state(KeyState.FAILED)) == mute)
             assert all(key in caplog.text for key in mute)
             assert run.confirmed == len(source.keys) - 7
             simulator.faults.mute.clear()
-            run.service.lines[0].feed.ask_again(mute)
+            run.ingestion.streams[0].feed.ask_again(mute)
             await until(lambda: run.confirmed == len(source.keys))
-            assert run.service.watch.alarms["1"].failed == 7
+            assert run.ingestion.watchdog.alarms["1"].failed == 7
             await run.end()
 
     asyncio.run(run())
@@ -163,7 +163,7 @@ def test_156_keys_are_confirmed_within_5_s_and_a_reconnect_commits_within_2(data
             began = loop.time()
             await until(lambda: run.confirmed == 156)
             confirmed_s = loop.time() - began
-            monotonic = run.service.lines[0].feed.life
+            monotonic = run.ingestion.streams[0].feed.life
             monotonic._live_s -= 60  # as after a good minute
             await drop(run)
             began = loop.time()
@@ -198,7 +198,7 @@ def test_token_that_ends_in_mid_session_is_replaced_by_the_new_one_in_env_file(
         async with running(database, home, token_poll_s=0.05, feed_route=route) as run:
             await run.live()
             run.simulator.expire_token("tomorrow")
-            feed = run.service.lines[0].feed
+            feed = run.ingestion.streams[0].feed
             await until(lambda: feed.life.state is State.WAITING_FOR_TOKEN)
             store_token(home / ".env", "tomorrow")
             await run.live(connections=2)
@@ -221,12 +221,12 @@ def test_spoilt_frames_neither_end_the_connection_nor_count_volume_twice(
             await run.begin(sorted(simulator.source.keys))
             await until(lambda: run.ticks > 5_000)
             await run.end()
-            line = run.service.lines[0]
-            assert line.feed.stats.connections == 1
-            assert bool(line.feed.stats.text_frames) == bool(faults.text_every)
-            account = line.consumer.account
-            assert (account.rejected, account.quarantined) == (0, 0)
-            return line.feed.stats.frames, account.frames, account.ticks
+            stream = run.ingestion.streams[0]
+            assert stream.feed.stats.connections == 1
+            assert bool(stream.feed.stats.text_frames) == bool(faults.text_every)
+            counts = stream.consumer.counts
+            assert (counts.rejected, counts.quarantined) == (0, 0)
+            return stream.feed.stats.frames, counts.frames, counts.ticks
 
     received, committed, ticks = asyncio.run(run())
     assert received == committed
@@ -245,10 +245,10 @@ def test_clock_that_is_6_s_slow_moves_no_tick(database: Database, home: Path) ->
             return now_us() - 6_000_000
 
     async def run() -> None:
-        async with running(database, home, timepiece=Slow()) as run:
+        async with running(database, home, time_source=Slow()) as run:
             await until(lambda: run.confirmed == 60)
             await run.live()
-            at = run.service.watch.market_time()
+            at = run.ingestion.watchdog.market_time()
             assert at is not None
             assert abs(at.timestamp() * 1000 - run.simulator.player.current_ms) < 3_000
 
@@ -264,11 +264,11 @@ def test_keys_beyond_the_vendors_limit_are_named_within_seconds(
 
     async def run() -> None:
         async with running(database, home, market(3_525, 2_000.0), subscribe_interval_ms=1, confirm_s=3.0) as run:
-            states = run.service.lines[0].feed.states
+            states = run.ingestion.streams[0].feed.states
             await until(lambda: len(states.in_state(KeyState.FAILED)) == 1_525, within_s=30)
             carried = run.simulator.subscribed
-            assert set(states.in_state(KeyState.FAILED)) == set(run.service.keys) - carried.keys()
-            assert len(websocket_status(run.service)["failed_keys"]) == 1_525
+            assert set(states.in_state(KeyState.FAILED)) == set(run.ingestion.keys) - carried.keys()
+            assert len(websocket_status(run.ingestion)["failed_keys"]) == 1_525
 
     asyncio.run(run())
 
@@ -286,7 +286,7 @@ def test_random_disconnects_lose_only_what_was_not_sent(database: Database, home
                 await run.simulator.close_all(rng.choice([1000, 1001, 1011, 1012]))
             await run.live(connections=times + 1)
             run.simulator.faults.mute.update(run.simulator.source.keys)
-            feed = run.service.lines[0].feed
+            feed = run.ingestion.streams[0].feed
             await until(lambda: feed.stats.frames == run.simulator.frames_sent, within_s=5)
             return feed.stats.frames, times
 
@@ -308,22 +308,22 @@ def test_closed_market_is_silent_without_alarm_and_left_alone(
 
     async def run() -> None:
         async with running(database, home, short, speed=30.0, closed_retry_s=1.0, confirm_s=0.5) as run:
-            line, watch = run.service.lines[0], run.service.watch
-            await until(lambda: run.simulator.finished.is_set() and not watch.is_open(line))
-            assert health(run.service)["status"] == "healthy"
-            before = replace(watch.alarms["1"])
+            stream, watchdog = run.ingestion.streams[0], run.ingestion.watchdog
+            await until(lambda: run.simulator.finished.is_set() and not watchdog.is_open(stream))
+            assert health(run.ingestion)["status"] == "healthy"
+            before = replace(watchdog.alarms["1"])
             await asyncio.sleep(2.5)
-            assert watch.alarms["1"] == before
+            assert watchdog.alarms["1"] == before
             run.simulator.faults.refuse = 403
             run.simulator.drop_all()
-            await until(lambda: line.feed.life.state is State.MARKET_CLOSED)
+            await until(lambda: stream.feed.life.state is State.MARKET_CLOSED)
             caplog.clear()
             await asyncio.sleep(3.5)
             assert 2 <= caplog.text.count("market closed, feed left alone") <= 4
             assert "trying again" not in caplog.text
-            assert health(run.service)["status"] == "healthy"
+            assert health(run.ingestion)["status"] == "healthy"
             run.simulator.faults.refuse = None
-            await until(lambda: line.feed.stats.connections == 2)
+            await until(lambda: stream.feed.stats.connections == 2)
 
     caplog.set_level("INFO")
     asyncio.run(run())
@@ -337,21 +337,21 @@ def test_fault_of_ours_beside_the_feed_costs_no_tick_and_is_said(
     async def run() -> None:
         async with running(database, home) as run:
             await run.live()
-            watch = run.service.watch
-            look, broken = watch.look, [True]
+            watchdog = run.ingestion.watchdog
+            look, broken = watchdog.look, [True]
 
             def look_or_fail(at_s: float) -> None:
                 if broken:
                     raise RecursionError("a bug")
                 look(at_s)
 
-            monkeypatch.setattr(watch, "look", look_or_fail)
-            await until(lambda: run.service.fence.failures["watch"] >= 2)
-            assert any(text.startswith("watch failed: RecursionError") for text in health(run.service)["warnings"])
+            monkeypatch.setattr(watchdog, "look", look_or_fail)
+            await until(lambda: run.ingestion.fence.failures["watch"] >= 2)
+            assert any(text.startswith("watch failed: RecursionError") for text in health(run.ingestion)["warnings"])
             ticks = run.ticks
             await until(lambda: run.ticks > ticks)
             broken.clear()
-            looked = watch.market_time()
-            await until(lambda: watch.market_time() != looked)
+            looked = watchdog.market_time()
+            await until(lambda: watchdog.market_time() != looked)
 
     asyncio.run(run())

@@ -301,12 +301,12 @@ def test_row_that_the_database_rejects_is_kept_aside_and_the_others_are_written(
 def test_writer_is_closed_when_its_thread_has_left_it(database: Database) -> None:
     """Closed under the thread, the connection's memory was used after it was freed: a segmentation fault."""
     ended: list[BaseException] = []
-    patient = RetryingWriter(Writer(database.url, "default"), first_s=0.05, max_s=0.1)
-    assert patient.meet(WITHIN_S)
+    writer = RetryingWriter(Writer(database.url, "default"), first_s=0.05, max_s=0.1)
+    assert writer.meet(WITHIN_S)
 
     def use() -> None:
         try:
-            patient.checkpoint("1", Position("20261129-000000000000001", 100), b"{}")
+            writer.checkpoint("1", Position("20261129-000000000000001", 100), b"{}")
         except BaseException as exc:
             ended.append(exc)
 
@@ -320,6 +320,6 @@ def test_writer_is_closed_when_its_thread_has_left_it(database: Database) -> Non
         """
         with database.connect(autocommit=True) as looker:
             wait_until(lambda: looker.execute(waiting).fetchone())
-        patient.close()
+        writer.close()
         assert not thread.is_alive() or not thread.join(WITHIN_S)
     assert [type(error) for error in ended] == [Abandoned]

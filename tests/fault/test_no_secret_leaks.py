@@ -250,7 +250,7 @@ def test_reason_of_a_close_that_repeats_the_token_is_stored_without_it(database:
             for client in list(run.simulator._clients):
                 await client.response.close(code=1008, message=f"Bearer {run.simulator.token} ended".encode())
             await run.live(connections=2)
-            error = run.service.lines[0].feed.error
+            error = run.ingestion.streams[0].feed.error
             assert "1008 Bearer ***" in error.text and run.simulator.token not in error.text
 
     asyncio.run(run())

@@ -67,7 +67,7 @@ class Day:
 
 async def through_the_day(run: Turned, season: Season, database: Database, home: Path) -> None:
     day, simulator, feed = Day(run, season), run.simulator, run.feed
-    watch = run.service.watch
+    watchdog = run.ingestion.watchdog
     # Before the open: by the prices that REST has, nothing of the feed has come.
     first_window = day.wanted(26_000, EXPIRIES[0], MONTHS[:2])
     await until(lambda: run.subscribed == first_window)
@@ -76,7 +76,7 @@ async def through_the_day(run: Turned, season: Season, database: Database, home:
     assert run.attempts == 1
     # Open: each key is heard of, and the window follows the spot.
     await run.to(at(FIRST, 9, 16))
-    assert feed.life.state is State.LIVE and health(run.service)["status"] == "healthy"
+    assert feed.life.state is State.LIVE and health(run.ingestion)["status"] == "healthy"
     assert sorted(key for key in feed.states._keys) == sorted(first_window)
     await run.to(at(FIRST, 9, 50), 300.0)
     assert run.subscribed == first_window
@@ -101,11 +101,11 @@ async def through_the_day(run: Turned, season: Season, database: Database, home:
     await run.to(at(SECOND, 9, 14, 50), 30.0)
     assert run.subscribed == rolled
     await run.to(at(SECOND, 9, 16))
-    assert feed.life.state is State.LIVE and health(run.service)["status"] == "healthy"
+    assert feed.life.state is State.LIVE and health(run.ingestion)["status"] == "healthy"
     opened = day.wanted(25_900, EXPIRIES[1], MONTHS[1:3])
     assert run.subscribed == opened
     await run.to(at(SECOND, 9, 17))
-    assert astuple(watch.alarms["1"]) == (0, 0, 0, 0, 0)
+    assert astuple(watchdog.alarms["1"]) == (0, 0, 0, 0, 0)
     assert (feed.stats.reconnects, feed.stats.ping_timeouts) == (0, 0)
     assert simulator.asked["connect"] == feed.stats.connections == 3
 
@@ -118,7 +118,7 @@ async def the_night(run: Turned, home: Path, rolled: set[str]) -> None:
     simulator.faults.refuse = 403
     simulator.drop_all()
     await run.to(at(FIRST, 20, 0), 60.0)
-    assert feed.life.state is State.MARKET_CLOSED and health(run.service)["status"] == "healthy"
+    assert feed.life.state is State.MARKET_CLOSED and health(run.ingestion)["status"] == "healthy"
     assert 7 <= run.attempts - 1 <= 9  # once in 15 minutes
     simulator.faults.refuse = None
     await run.to(at(FIRST, 20, 16), 60.0)
@@ -174,7 +174,7 @@ def test_closing_auction_that_the_feed_announces_silences_the_alarm_for_shares(d
     async def run() -> None:
         dial = Dial(at(FIRST, 10, 40))
         async with turned(database, home, Season(dial.now, nifty), dial, **UNIVERSE) as run:
-            alarms = run.service.watch.alarms["1"]
+            alarms = run.ingestion.watchdog.alarms["1"]
             await run.to(at(FIRST, 10, 50), 5.0)
             run.simulator.player.say_auction("NSE_EQ", "CTS_CLOSE")
             run.simulator.faults.mute.add(SHARE)
@@ -199,22 +199,22 @@ def test_half_of_what_earlier_days_had_is_said_and_no_more_when_it_is_back(datab
 
     async def usual(run: Turned) -> None:
         await run.to(at(SECOND, 9, 18, 5), 1.0)
-        assert health(run.service)["problems"] == []
+        assert health(run.ingestion)["problems"] == []
 
     async def half(run: Turned) -> None:
-        service = run.service
-        while health(service)["status"] == "healthy" and run.dial.now() < at(SECOND, 9, 20):
+        ingestion = run.ingestion
+        while health(ingestion)["status"] == "healthy" and run.dial.now() < at(SECOND, 9, 20):
             await run.to(run.dial.now() + timedelta(seconds=5), 1.0)
-        said = health(service)
-        assert said["status"] == "unhealthy", websocket_status(service)["connections"]
+        said = health(ingestion)
+        assert said["status"] == "unhealthy", websocket_status(ingestion)["connections"]
         assert "is slow" in said["problems"][0]
-        (connection,) = websocket_status(service)["connections"]
+        (connection,) = websocket_status(ingestion)["connections"]
         assert connection["verdict"] == "slow"
         assert 0.4 < connection["frames_per_s"] / connection["frames_per_s_usual"] < 0.6
-        assert service.watch.alarms["1"].slow == 1
+        assert ingestion.watchdog.alarms["1"].slow == 1
         run.simulator.faults.skip_every = 0
         await run.to(run.dial.now() + timedelta(minutes=2), 1.0)
-        assert health(service) == {"status": "healthy", "environment": "simulator", "problems": [], "warnings": []}
+        assert health(ingestion) == {"status": "healthy", "environment": "simulator", "problems": [], "warnings": []}
         assert run.feed.stats.connections == 1
 
     asyncio.run(played(Faults(), usual))

@@ -52,7 +52,7 @@ async def played(database: Database, home: Path, *, standby: bool, minutes: int,
     async with Simulator(brief(minutes), speed=speed, settle_s=2.0) as simulator:
         run = Running(simulator, database, home, standby=standby)
         await run.begin(sorted(simulator.source.keys))
-        feeds, made = run.service.lines[0].feeds, 0
+        feeds, made = run.ingestion.streams[0].feeds, 0
         await until(lambda: len(simulator.player.connections) == len(feeds))
         await until(lambda: all(len(one.modes) == 60 for one in simulator.player.connections))
         for _ in range(cuts):
@@ -68,11 +68,13 @@ async def played(database: Database, home: Path, *, standby: bool, minutes: int,
         assert made == cuts
         simulator.player.speed = math.inf
         await until(simulator.finished.is_set, within_s=120)
-        consumer = run.service.lines[0].consumer
+        consumer = run.ingestion.streams[0].consumer
 
         def heard_ms() -> int:
             """Where the slower one is: one that has just come anew does not speak for the other yet."""
-            return min(consumer.state.normaliser.pair._newest_ms) if standby else consumer.state.listening.last_ms
+            return (
+                min(consumer.state.normaliser.standby._newest_ms) if standby else consumer.state.break_detector.last_ms
+            )
 
         await until(lambda: heard_ms() >= simulator.player.current_ms)
         await run.end()
@@ -81,15 +83,15 @@ async def played(database: Database, home: Path, *, standby: bool, minutes: int,
 
 def missed_by_nobody(run: Running) -> list[FeedConnection]:
     """The connections that may die without a gap: the other has spoken of all that they have."""
-    line = run.service.lines[0]
-    pair = line.consumer.state.normaliser.pair
-    if len(pair._said) < 60 or not all(feed.life.state is State.LIVE for feed in line.feeds):
+    stream = run.ingestion.streams[0]
+    standby = stream.consumer.state.normaliser.standby
+    if len(standby._said) < 60 or not all(feed.life.state is State.LIVE for feed in stream.feeds):
         return []
     return [
         feed
-        for feed in line.feeds
-        if pair.could_go_on(1 - feed.socket)
-        and len(line.feeds[1 - feed.socket].states.in_state(KeyState.CONFIRMED)) == 60
+        for feed in stream.feeds
+        if standby.could_go_on(1 - feed.socket)
+        and len(stream.feeds[1 - feed.socket].states.in_state(KeyState.CONFIRMED)) == 60
     ]
 
 
@@ -148,9 +150,9 @@ def test_standby_cut_at_random_leaves_no_gap_and_gives_the_rows_of_an_undisturbe
 def test_standby_alone_says_so_and_the_state_is_healthy(database: Database, home: Path) -> None:
     async def run() -> None:
         async with running(database, home, standby=True, connections_max=2) as run:
-            feeds = run.service.lines[0].feeds
+            feeds = run.ingestion.streams[0].feeds
             await until(lambda: all(feed.life.state is State.LIVE for feed in feeds) and run.confirmed == 60)
-            status = websocket_status(run.service)
+            status = websocket_status(run.ingestion)
             assert [one["name"] for one in status["connections"]] == ["1", "1 standby"]
             assert status["confirmed_keys"] == 60
             run.simulator.connections_max = 1
@@ -158,7 +160,7 @@ def test_standby_alone_says_so_and_the_state_is_healthy(database: Database, home
             await until(lambda: any(feed.life.failures > 1 for feed in feeds))
             ticks = run.ticks
             await until(lambda: run.ticks > ticks + 100)
-            said = health(run.service)
+            said = health(run.ingestion)
             assert said["status"] == "healthy"
             assert len(said["warnings"]) == 1 and "403" in said["warnings"][0]
             run.simulator.connections_max = 2

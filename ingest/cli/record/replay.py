@@ -58,7 +58,7 @@ def command(files: tuple[Path, ...], collector: str) -> None:
                 def done(consumer: Consumer) -> None:
                     line("")
                     ended.append(consumer)
-                    print_account(consumer.stream, consumer.account, consumer.state.normaliser.counts)
+                    print_account(consumer.stream, consumer.counts, consumer.state.normaliser.counts)
 
                 await replay(config, database.url, files, collector=collector, show=show, done=done, stop=stop)
 

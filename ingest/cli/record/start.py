@@ -64,7 +64,7 @@ def command(keys: tuple[str, ...], mode: str | None, for_s: float | None) -> Non
         running = asyncio.run(recorder.record(stopping))
         _report(running, config)
         if running.writer and not (running.writer.is_away or running.writer.given_up):
-            print_unnamed(database, [line.consumer for line in running.lines])
+            print_unnamed(database, [stream.consumer for stream in running.streams])
     _leave(1 if for_s is not None and time.monotonic() - began >= for_s and _say_if_never_connected(running) else 0)
 
 
@@ -72,25 +72,25 @@ def _report(running: Run, config: Settings) -> None:
     """Print what was received, and what has become of it."""
     from ingest.cli.progress import print_account
 
-    for line in running.lines:
-        stats = [feed.stats for feed in line.feeds]
+    for stream in running.streams:
+        stats = [feed.stats for feed in stream.feeds]
         frames, size, made = (sum(getattr(one, name) for one in stats) for name in ("frames", "bytes", "connections"))
-        if not made and not line.consumer.account.records:
+        if not made and not stream.consumer.counts.records:
             continue
         click.echo(f"received {frames:,} frames, {size:,} bytes, {made} connection(s)")
-        name = f"collector {config.collector} stream {line.stream}"
-        if line.consumer.knows_ledger:
-            print_account(name, line.consumer.account, line.consumer.state.normaliser.counts)
+        name = f"collector {config.collector} stream {stream.name}"
+        if stream.consumer.knows_ledger:
+            print_account(name, stream.consumer.counts, stream.consumer.state.normaliser.counts)
         else:
             click.echo(
-                f"{name}: {line.unwritten_records:,} records are in the journal and not in the database, which was "
+                f"{name}: {stream.unwritten_records:,} records are in the journal and not in the database, which was "
                 "away: the next start writes them"
             )
 
 
 def _say_if_never_connected(running: Run) -> bool:
     """Say so if the feed could not be connected the whole time; tell whether that is so."""
-    feeds = [feed for line in running.lines for feed in line.feeds if feed.keys]
+    feeds = [feed for stream in running.streams for feed in stream.feeds if feed.keys]
     if not feeds or any(feed.stats.connections for feed in feeds):
         return False
     feed = feeds[0]

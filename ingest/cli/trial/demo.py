@@ -98,7 +98,7 @@ def _report(running: Run, database: Database, elapsed_s: float) -> None:
         found = bars(name, database=database)
         click.echo(f"\n{name}: {found.height} one-minute bars, the last {BARS_SHOWN}")
         write(found.tail(BARS_SHOWN), "table", None)
-    account = running.consumer.account
+    account = running.consumer.counts
     click.echo(f"\nreceived {running.feed.stats.frames:,} frames, {running.feed.stats.bytes / 1e6:,.1f} MB")
     print_account("committed", account, running.consumer.state.normaliser.counts)
     click.echo(f"all of it in {elapsed_s:.1f} s")

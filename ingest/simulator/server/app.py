@@ -22,7 +22,7 @@ from yarl import URL
 from ingest.errors import ConfigError
 from ingest.model.frames import Mode
 from ingest.simulator.server.answers import EXCHANGES, Masters, error, holidays, timings_of
-from ingest.simulator.server.client import Connection, parse_request
+from ingest.simulator.server.client import ClientConnection, parse_request
 from ingest.simulator.server.faults import Faults
 from ingest.simulator.server.frame_faults import Spoiler
 from ingest.simulator.server.player import Player
@@ -91,7 +91,7 @@ class Simulator:
         Seconds of silence after which a WebSocket is pinged.
     faults
         Switches for faults.
-    timepiece
+    time_source
         Clock by which frames are sent at their own time; None: at `speed`.
 
     Attributes
@@ -121,7 +121,7 @@ class Simulator:
         redirect_status: int = 302,
         ping_after_s: float = PING_AFTER_S,
         faults: Faults | None = None,
-        timepiece: TimeSource | None = None,
+        time_source: TimeSource | None = None,
     ) -> None:
         assert speed > 0, speed
         self.source = source
@@ -132,7 +132,7 @@ class Simulator:
         self.redirect_status = redirect_status
         self.ping_after_s = ping_after_s
         self.faults = faults or Faults()
-        self.player = Player(source, speed=speed, settle_s=settle_s, faults=self.faults, timepiece=timepiece)
+        self.player = Player(source, speed=speed, settle_s=settle_s, faults=self.faults, time_source=time_source)
         self.rest = Rest(source, self.player, self.faults)
         # Rows as the vendor sends them; a test or a rehearsal adds its own.
         self.holidays = holidays()
@@ -296,7 +296,7 @@ class Simulator:
         if not response.can_prepare(request).ok:
             return error(403)
         client = _Client(request, response)
-        connection = Connection(client)
+        connection = ClientConnection(client)
         self._clients.add(client)
         try:
             await response.prepare(request)
@@ -314,7 +314,7 @@ class Simulator:
             self._clients.discard(client)
         return response
 
-    async def _send(self, response: web.WebSocketResponse, connection: Connection) -> None:
+    async def _send(self, response: web.WebSocketResponse, connection: ClientConnection) -> None:
         spoiler = Spoiler(self.faults)
         while True:
             for message, updates in spoiler.take(*await connection.next_frame()):

@@ -77,7 +77,7 @@ class FrameParts:
         return made
 
 
-class Connection:
+class ClientConnection:
     """One client: its keys and modes, and the frames waiting for it.
 
     Attributes

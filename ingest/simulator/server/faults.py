@@ -47,7 +47,7 @@ class Faults:
     poison_every
         Live frames with an extra update whose key is invalid.
     crowd_every
-        Live frames before which one with `ingest.simulator.server.odd_data.CROWD` unknown keys is sent.
+        Live frames before which one with `ingest.simulator.server.odd_data.UNKNOWN_KEYS` unknown keys is sent.
     clock_off_s
         Seconds by which the server time of every frame is off; negative is slow.
     odd_rows

@@ -10,7 +10,7 @@ import random
 from ingest.proto import upstox_feed_v3_pb2 as pb
 from ingest.simulator.server.faults import Faults
 from ingest.simulator.server.frame_bytes import varint
-from ingest.simulator.server.odd_data import crowd, poisonous_update
+from ingest.simulator.server.odd_data import frame_of_unknown_keys, poisonous_update
 
 _LIVE = b"\x08\x01"  # start of a frame whose first field, `type`, is live_feed
 _UNKNOWN = b"\xc2\x3e"  # tag of field 1000, bytes: as of a newer schema, skipped by every reader
@@ -47,7 +47,7 @@ class Spoiler:
             return []
         before: list[Message] = []
         if self._is_due(faults.crowd_every):
-            before.append((crowd(_current_ms(payload)), 0))
+            before.append((frame_of_unknown_keys(_current_ms(payload)), 0))
         if self._is_due(faults.text_every):
             before.append((TEXT, 0))
         payload, updates = self._altered(payload, updates)

@@ -21,8 +21,8 @@ POISONOUS_KEYS = (
     "", " ", "NSE_FO", "NSE_FO|", "|53001", "NSE_FO|53001\0", "\0", "NSE_FO|1\n2", "NSE_FO|" + "9" * 9_000, "x" * 9_000,
     "NSE_FO|\u202e53001", "'; drop table ticks; --", "\ufffd", "NSE_FO|99999999",
 )  # fmt: skip
-CROWD = 6_000  # unknown keys in one frame: more than any connection may have
-FIRST_OF_CROWD = 8_000_000  # above any token of the exchange
+UNKNOWN_KEYS = 6_000  # unknown keys in one frame: more than any connection may have
+FIRST_UNKNOWN_TOKEN = 8_000_000  # above any token of the exchange
 _LONG = "x" * 9_000
 
 
@@ -33,11 +33,13 @@ def poisonous_update(number: int) -> bytes:
     return entry(POISONOUS_KEYS[number % len(POISONOUS_KEYS)], feed)
 
 
-def crowd(current_ms: int) -> bytes:
+def frame_of_unknown_keys(current_ms: int) -> bytes:
     """Encode a live frame of unknown keys."""
     feed = pb.Feed(ltpc=pb.LTPC(ltp=100.0), requestMode=pb.ltpc)
     return feed_response(
-        FrameType.LIVE_FEED, current_ms, [entry(f"NSE_FO|{FIRST_OF_CROWD + one}", feed) for one in range(CROWD)]
+        FrameType.LIVE_FEED,
+        current_ms,
+        [entry(f"NSE_FO|{FIRST_UNKNOWN_TOKEN + one}", feed) for one in range(UNKNOWN_KEYS)],
     )
 
 

@@ -17,7 +17,7 @@ from enum import Enum
 
 from ingest.model.frames import Mode
 from ingest.proto import upstox_feed_v3_pb2 as pb
-from ingest.simulator.server.client import OUTBOX_BYTES_MAX, Connection, FrameParts, Request
+from ingest.simulator.server.client import OUTBOX_BYTES_MAX, ClientConnection, FrameParts, Request
 from ingest.simulator.server.faults import Faults
 from ingest.simulator.server.frame_bytes import market_info, project
 from ingest.simulator.source import SEGMENTS, MarketFrame, Source
@@ -55,21 +55,21 @@ class Player:
         and other clients still see the market from its beginning.
     faults
         Switches for faults.
-    timepiece
+    time_source
         Clock by which frames are sent at their own time, whatever the speed; None: one after the other.
     """
 
     def __init__(
-        self, source: Source, *, speed: float, settle_s: float, faults: Faults, timepiece: TimeSource | None = None
+        self, source: Source, *, speed: float, settle_s: float, faults: Faults, time_source: TimeSource | None = None
     ) -> None:
-        self.timepiece = timepiece
+        self.time_source = time_source
         self.source = source
         self.speed = speed
         self.settle_s = settle_s
         self.faults = faults
         self.phase = Phase.WAITING
         self.finished = asyncio.Event()
-        self.connections: list[Connection] = []
+        self.connections: list[ClientConnection] = []
         self._subscribed = asyncio.Event()  # some client has a subscription
         self._deserted = asyncio.Event()  # no client is connected
         self._opening = source.opening()
@@ -80,13 +80,13 @@ class Player:
         self._status = source.segment_status(self.current_ms)
         self._auctions: dict[str, str] = {}
 
-    def join(self, connection: Connection) -> None:
+    def join(self, connection: ClientConnection) -> None:
         """Add a client: it gets `market_info` before anything else."""
         connection.put(market_info(self.now_ms, self._status, self._auctions))
         self.connections.append(connection)
         self._deserted.clear()
 
-    def leave(self, connection: Connection) -> None:
+    def leave(self, connection: ClientConnection) -> None:
         """Remove a client that has left."""
         self.connections.remove(connection)
         connection.close()
@@ -94,7 +94,7 @@ class Player:
             self._deserted.set()
         self._note_subscriptions()
 
-    def handle(self, connection: Connection, request: Request) -> None:
+    def handle(self, connection: ClientConnection, request: Request) -> None:
         """Handle a subscription request, at once and completely."""
         known = [key for key in request.keys if key in self._keys]
         if request.method == "unsub":
@@ -109,7 +109,7 @@ class Player:
     @property
     def now_ms(self) -> int:
         """Return the market's time, epoch milliseconds; without a clock, the time of the last frame."""
-        return self.timepiece.now_us() // 1000 if self.timepiece else self.current_ms
+        return self.time_source.now_us() // 1000 if self.time_source else self.current_ms
 
     def say_auction(self, segment: str, word: str) -> None:
         """Send the state of a segment's closing auction, as `casMarketStatus`."""
@@ -154,13 +154,13 @@ class Player:
         began_ms, began = self.current_ms, loop.time()
         in_turn = 0
         for frame in self.source.frames():
-            if self.timepiece is None:
+            if self.time_source is None:
                 ahead_s = began + (frame.current_ms - began_ms) / 1000 / self.speed - loop.time()
             else:
-                ahead_s = frame.current_ms / 1000 - self.timepiece.now_us() / 1e6
+                ahead_s = frame.current_ms / 1000 - self.time_source.now_us() / 1e6
             in_turn += 1
             if ahead_s > 0:
-                await (self.timepiece.sleep if self.timepiece else asyncio.sleep)(ahead_s)
+                await (self.time_source.sleep if self.time_source else asyncio.sleep)(ahead_s)
                 in_turn = 0
             elif in_turn >= FRAMES_PER_TURN_MAX:
                 await asyncio.sleep(0)
@@ -188,7 +188,7 @@ class Player:
             else:
                 connection.offer(parts)
 
-    def _send_snapshot(self, connection: Connection, keys: list[str]) -> None:
+    def _send_snapshot(self, connection: ClientConnection, keys: list[str]) -> None:
         """Send the current state of keys, or their first updates if those are still to come."""
         now: dict[str, pb.Feed] = {}
         to_come: dict[int, list[str]] = {}
@@ -220,7 +220,7 @@ class Player:
             else:
                 return
 
-    async def _wait_until_sent(self, connections: list[Connection], *, but_part: float) -> None:
+    async def _wait_until_sent(self, connections: list[ClientConnection], *, but_part: float) -> None:
         """Wait until clients have been sent their outbox; cut those that take nothing."""
         for connection in connections:
             try:

@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 import pytest
 
 from ingest.decode import frames as decoder
-from ingest.decode.frame_limits import FIELDS_MAX, KEYS_MAX, LARGE_BYTES, OTHERS_MAX, crowd_of
+from ingest.decode.frame_limits import FIELDS_MAX, KEYS_MAX, LARGE_BYTES, OTHERS_MAX, excess_of
 from ingest.decode.frames import decode_all
 from ingest.market.calendar import SEGMENTS_MAX, Calendar
 from ingest.market.segment_states import SegmentStates
@@ -91,8 +91,8 @@ def test_frame_of_a_crowd_is_refused_without_protobuf(frame: bytes, said: str, m
 
 def test_group_hides_no_feeds_and_makes_none() -> None:
     inside = b"\x3b" + feeds(KEYS_MAX)[2:] + b"\x3c"  # protobuf takes it for one unknown field
-    assert crowd_of(inside + feeds(1)) == f"more than {OTHERS_MAX} fields beside its feeds"
-    assert crowd_of(b"\x3b" + feeds(9)[2:] + b"\x3c" + feeds(KEYS_MAX)) is None
+    assert excess_of(inside + feeds(1)) == f"more than {OTHERS_MAX} fields beside its feeds"
+    assert excess_of(b"\x3b" + feeds(9)[2:] + b"\x3c" + feeds(KEYS_MAX)) is None
 
 
 def test_name_that_is_no_segment_is_left_out() -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 
-from ingest.feed.frame_rate import HABIT_S, SILENCE_PACES, SILENCE_S, FrameRate, Verdict
+from ingest.feed.frame_rate import SILENCE_PACES, SILENCE_S, USUAL_S, FrameRate, Verdict
 
 
 def looked(pace: FrameRate, seconds: int, per_s: float, *, frames: float = 0.0, now_s: float = 0.0) -> list[Verdict]:
@@ -53,7 +53,7 @@ def test_pace_half_rate_is_slow_until_it_is_the_habit() -> None:
 def test_pace_uneven_arrivals_are_not_slow() -> None:
     rng, pace, frames = random.Random(7), begun(), 0
     found = set()
-    for second in range(1, int(4 * HABIT_S)):
+    for second in range(1, int(4 * USUAL_S)):
         frames += rng.choice([0, 0, 2, 5, 8, 15])
         found.add(pace.look(frames, second))
     assert found == {Verdict.WELL}

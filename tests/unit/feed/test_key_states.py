@@ -6,7 +6,7 @@ import pytest
 
 from ingest.feed.key_states import KeyState, KeyStates, Patience
 
-PATIENCE = Patience(confirm_s=10, silent_s=30, habit_factor=20, retry_s=60, retries_max=2)
+PATIENCE = Patience(confirm_s=10, silent_s=30, usual_factor=20, retry_s=60, retries_max=2)
 
 
 def always(key: str) -> bool:

@@ -9,7 +9,7 @@ import pytest
 
 from ingest.feed.frame_rate import FrameRate, Verdict
 from ingest.feed.usual_rate import DAYS_KNOWN, SLOW_SHARE, UsualRates
-from ingest.feed.usual_rate_file import FILE, load_habits, store_habits
+from ingest.feed.usual_rate_file import FILE, load_usual_rates, store_usual_rates
 from ingest.settings import Settings, settings
 
 OPEN = datetime(2026, 11, 18, 3, 45, tzinfo=UTC)
@@ -17,19 +17,19 @@ OPEN = datetime(2026, 11, 18, 3, 45, tzinfo=UTC)
 
 def learnt(*rates: float, keys: int = 100) -> UsualRates:
     """One rate a day, the last yesterday."""
-    habit = UsualRates()
+    usual_rates = UsualRates()
     for ago, rate in zip(range(len(rates), 0, -1), rates, strict=True):
-        habit.learn(OPEN - timedelta(days=ago), rate, keys)
-    return habit
+        usual_rates.learn(OPEN - timedelta(days=ago), rate, keys)
+    return usual_rates
 
 
 def test_usual_is_known_after_some_days_at_that_minute_and_for_alike_keys() -> None:
     assert learnt(*[6.0] * (DAYS_KNOWN - 1)).usual(OPEN, 100) is None
-    habit = learnt(*[6.0] * DAYS_KNOWN)
-    usual = habit.usual(OPEN, 110)
+    usual_rates = learnt(*[6.0] * DAYS_KNOWN)
+    usual = usual_rates.usual(OPEN, 110)
     assert usual is not None and usual.rate == pytest.approx(6.0) and usual.slow_below == pytest.approx(6 * SLOW_SHARE)
-    assert habit.usual(OPEN + timedelta(minutes=1), 100) is None
-    assert habit.usual(OPEN, 200) is None
+    assert usual_rates.usual(OPEN + timedelta(minutes=1), 100) is None
+    assert usual_rates.usual(OPEN, 200) is None
 
 
 def test_usual_of_days_that_differ_allows_more_below() -> None:
@@ -38,17 +38,17 @@ def test_usual_of_days_that_differ_allows_more_below() -> None:
 
 
 def test_usual_learns_each_day_once_and_forgets_slowly() -> None:
-    habit = learnt(*[6.0] * 5)
+    usual_rates = learnt(*[6.0] * 5)
     for _ in range(50):
-        habit.learn(OPEN, 3.0, 100)
-    usual = habit.usual(OPEN, 100)
+        usual_rates.learn(OPEN, 3.0, 100)
+    usual = usual_rates.usual(OPEN, 100)
     assert usual is not None and 5.0 < usual.rate < 6.0
 
 
 def test_usual_of_another_number_of_keys_is_learnt_anew() -> None:
-    habit = learnt(*[6.0] * 5)
-    habit.learn(OPEN, 60.0, 1_000)
-    assert habit.usual(OPEN, 100) is None
+    usual_rates = learnt(*[6.0] * 5)
+    usual_rates.learn(OPEN, 60.0, 1_000)
+    assert usual_rates.usual(OPEN, 100) is None
 
 
 def test_pace_below_what_earlier_days_had_is_slow_though_it_never_had_more() -> None:
@@ -80,11 +80,11 @@ def config(tmp_path: Path) -> Settings:
 
 
 def test_habits_are_kept_by_collector_and_address(config: Settings, tmp_path: Path) -> None:
-    store_habits(config, {"1": learnt(*[6.0] * 5)})
+    store_usual_rates(config, {"1": learnt(*[6.0] * 5)})
     other = settings(home=tmp_path, upstox_api_url="http://127.0.0.1:8787")
-    assert load_habits(other) == {}
-    store_habits(other, {"1": learnt(1.0)})
-    assert load_habits(config) == {"1": learnt(*[6.0] * 5)}
+    assert load_usual_rates(other) == {}
+    store_usual_rates(other, {"1": learnt(1.0)})
+    assert load_usual_rates(config) == {"1": learnt(*[6.0] * 5)}
 
 
 @pytest.mark.parametrize("text", ["", "[]", "{", '{"default https://api.upstox.com": {"1": {"555": [1]}}}'])
@@ -92,7 +92,7 @@ def test_habits_that_cannot_be_read_are_learnt_anew(
     config: Settings, tmp_path: Path, text: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     (tmp_path / FILE).write_text(text)
-    assert load_habits(config) == {}
-    assert "learnt anew" in caplog.text
-    store_habits(config, {"1": UsualRates()})
-    assert load_habits(config) == {"1": UsualRates()}
+    assert load_usual_rates(config) == {}
+    assert "learnt again" in caplog.text
+    store_usual_rates(config, {"1": UsualRates()})
+    assert load_usual_rates(config) == {"1": UsualRates()}

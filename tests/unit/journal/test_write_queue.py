@@ -1,4 +1,4 @@
-"""Spool: what was handed over reaches the journal in order, however long the disk takes nothing."""
+"""Write queue: what was handed over reaches the journal in order, however long the disk takes nothing."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ import pytest
 from ingest.errors import JournalError
 from ingest.journal.folder import segments_of
 from ingest.journal.reader import JournalReader
-from ingest.journal.write_queue import SPOOL_BYTES_MAX, WriteQueue
+from ingest.journal.write_queue import WRITE_QUEUE_BYTES_MAX, WriteQueue
 from ingest.journal.writer import GROUP_BYTES_MAX, JournalLimits, JournalWriter
 from ingest.model.records import RecordKind
 
 T0_US = 1_765_771_374_000_000
 
 
-def spool(folder: Path, **limits: int) -> WriteQueue:
+def write_queue(folder: Path, **limits: int) -> WriteQueue:
     journal = JournalWriter(folder, collector="default", stream="1", next_seq=1, limits=JournalLimits(**limits))
     return WriteQueue(journal, lambda: None, retry_s=0.01)
 
@@ -31,28 +31,28 @@ def payloads_of(folder: Path) -> list[bytes]:
     return found
 
 
-async def written(spool: WriteQueue, payloads: list[bytes]) -> None:
+async def written(write_queue: WriteQueue, payloads: list[bytes]) -> None:
     """Put payloads as fast as there is room, then close."""
-    running = asyncio.create_task(spool.run())
+    running = asyncio.create_task(write_queue.run())
     for payload in payloads:
-        await spool.room()
-        spool.put(RecordKind.FRAME, payload, T0_US)
-    spool.close()
+        await write_queue.room()
+        write_queue.put(RecordKind.FRAME, payload, T0_US)
+    write_queue.close()
     await running
-    spool.journal.close()
+    write_queue.journal.close()
 
 
 def test_spool_larger_than_its_bound_writes_all_in_order(tmp_path: Path) -> None:
     payloads = [b"%d" % number * 50_000 for number in range(10, 60)]
-    assert sum(map(len, payloads)) > SPOOL_BYTES_MAX > GROUP_BYTES_MAX
-    asyncio.run(written(spool(tmp_path, segment_bytes_max=700_000), payloads))
+    assert sum(map(len, payloads)) > WRITE_QUEUE_BYTES_MAX > GROUP_BYTES_MAX
+    asyncio.run(written(write_queue(tmp_path, segment_bytes_max=700_000), payloads))
     assert payloads_of(tmp_path) == payloads
     assert len(segments_of(tmp_path)) > 5
 
 
 def test_spool_before_it_runs_has_room_to_its_bound_and_no_more(tmp_path: Path) -> None:
     async def fill() -> int:
-        full, count = spool(tmp_path), 0
+        full, count = write_queue(tmp_path), 0
         with pytest.raises(TimeoutError):
             while True:
                 await asyncio.wait_for(full.room(), 0.05)
@@ -61,12 +61,12 @@ def test_spool_before_it_runs_has_room_to_its_bound_and_no_more(tmp_path: Path) 
         full.journal.close()
         return count
 
-    assert asyncio.run(fill()) == SPOOL_BYTES_MAX // 2**20
+    assert asyncio.run(fill()) == WRITE_QUEUE_BYTES_MAX // 2**20
 
 
 def test_spool_on_a_full_disk_says_so_and_keeps_what_it_was_given(tmp_path: Path) -> None:
     async def through_a_full_disk() -> None:
-        full = spool(tmp_path, quota_bytes=10_000)
+        full = write_queue(tmp_path, quota_bytes=10_000)
         (tmp_path / "20250101-000000000000001.journal").write_bytes(bytes(10_000))  # it is in the way
         running = asyncio.create_task(full.run())
         full.put(RecordKind.FRAME, b"first", T0_US)
@@ -89,7 +89,7 @@ def test_spool_on_a_full_disk_says_so_and_keeps_what_it_was_given(tmp_path: Path
 def test_spool_closed_on_a_full_disk_ends_and_says_how_much_is_lost(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    full = spool(tmp_path, free_bytes_min=2**60)
+    full = write_queue(tmp_path, free_bytes_min=2**60)
     with caplog.at_level(logging.ERROR):
         asyncio.run(asyncio.wait_for(written(full, [b"lost"]), 5))
     assert "received but not journalled records=1" in caplog.text

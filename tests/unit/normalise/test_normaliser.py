@@ -507,8 +507,8 @@ def test_key_that_means_another_instrument_begins_without_state() -> None:
     again.states.learn([InstrumentRef(7, KEY)], 20_001)
     assert again.states.version > version
     assert again.states.unnamed([KEY, INDEX], 20_001) == set()
-    assert again.states.references["instrument_id"].tolist() == [7, 2]
-    assert again.states.references["vtt"].tolist()[0] == 0 and again.states.references["ltp"][1] > 0
+    assert again.states.last_trades["instrument_id"].tolist() == [7, 2]
+    assert again.states.last_trades["vtt"].tolist()[0] == 0 and again.states.last_trades["ltp"][1] > 0
     rows.extend(again.apply(frame, seq=2, received_us=2))
     assert [gap.instrument_id for gap in again.gaps] == [7]  # its day until now, as of one that is met first
 

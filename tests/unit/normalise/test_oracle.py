@@ -43,7 +43,7 @@ def states_of(normaliser: Normaliser) -> dict[str, dict[str, Any]]:
     """The state in the oracle's words."""
     found = {}
     for place, key in enumerate(normaliser.states._places):
-        reference = normaliser.states.references[place]
+        reference = normaliser.states.last_trades[place]
         found[key] = {name: reference[name].item() for name in reference.dtype.names}
         found[key] |= dict(zip(CARRIED_NAMES, normaliser.states.carried[place].tolist(), strict=True))
     return found

@@ -58,7 +58,7 @@ class Stream:
         self.note(connected(1))
 
     def note(self, record: Record) -> LostKeys:
-        return self.normaliser.pair.note(record)
+        return self.normaliser.standby.note(record)
 
     def take(self, socket: int, *payloads: bytes) -> int:
         """Return how many rows they made."""
@@ -147,9 +147,9 @@ def test_pair_newcomer_has_joined_in_when_the_other_has_come_to_where_it_is() ->
     stream.note(lost(0))
     stream.note(connected(0))
     stream.take(0, frame(500, (KEYS[0], 5), (KEYS[1], 5), initial=True))
-    assert not stream.normaliser.pair.could_go_on(0)
+    assert not stream.normaliser.standby.could_go_on(0)
     stream.take(1, frame(500, (KEYS[1], 6)))
-    assert stream.normaliser.pair.could_go_on(0)
+    assert stream.normaliser.standby.could_go_on(0)
     assert stream.note(lost(1)) == LostKeys(False, [])
     assert stream.take(0, frame(600, (KEYS[0], 20))) == 1
     assert stream.rows.values()[-1, _VOLUME] == 15  # a trade, not a snapshot's gap
@@ -180,10 +180,10 @@ def test_pair_rejected_update_of_one_is_taken_from_the_other() -> None:
 
 
 def test_without_a_pair_nothing_is_remembered() -> None:
-    pair = Standby()
-    assert pair.note(event(RecordKind.CONNECTED, 0, connection=1)) == LostKeys(True, [])
-    assert pair.note(event(RecordKind.UNSUBSCRIBED, 0, instrument_keys=[])) == LostKeys(False, [])
-    assert not pair.run and not pair.dump()["said"]
+    standby = Standby()
+    assert standby.note(event(RecordKind.CONNECTED, 0, connection=1)) == LostKeys(True, [])
+    assert standby.note(event(RecordKind.UNSUBSCRIBED, 0, instrument_keys=[])) == LostKeys(False, [])
+    assert not standby.run and not standby.dump()["said"]
 
 
 @pytest.mark.parametrize("seed", range(20))
@@ -205,8 +205,8 @@ def test_pair_random_interleaving_and_losses_give_the_trades_of_one_feed(seed: i
         if rng.random() < 0.03:
             stream.normaliser = Normaliser.load(stream.normaliser.dump())  # as after a restart from a checkpoint
         socket = rng.randrange(2)
-        said = stream.normaliser.pair._said.values()
-        others = len(said) == len(KEYS) and stream.normaliser.pair.could_go_on(1 - socket)
+        said = stream.normaliser.standby._said.values()
+        others = len(said) == len(KEYS) and stream.normaliser.standby.could_go_on(1 - socket)
         if rng.random() < 0.2 and others:  # cut; its snapshot is of what the other has reached, or later
             cuts += 1
             stream.note(lost(socket))
@@ -219,7 +219,7 @@ def test_pair_random_interleaving_and_losses_give_the_trades_of_one_feed(seed: i
                 stream.take(socket, frame(sent[at[socket]][0], *sent[at[socket]][1]))
             at[socket] = min(at[socket] + 1, len(sent))
     one, two = alone.rows.values(), stream.rows.values()
-    assert loaded.pair.run == "run"
+    assert loaded.standby.run == "run"
     assert cuts
     for instrument in range(len(KEYS)):
         volumes = [rows[rows[:, 1] == instrument][:, _VOLUME] for rows in (one, two)]

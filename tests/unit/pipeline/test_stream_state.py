@@ -20,7 +20,7 @@ def loaded(state: bytes, digest: str = "") -> StreamState:
 
 def test_checkpoint_has_the_keys_that_earlier_versions_wrote_and_loads_as_it_was() -> None:
     state = loaded(b"")
-    state.listening.take(Record(RecordKind.FRAME, 7, 1_765_770_000_000_000, b"", 0), 1_765_770_000_000)
+    state.break_detector.take(Record(RecordKind.FRAME, 7, 1_765_770_000_000_000, b"", 0), 1_765_770_000_000)
     document = json.loads(state.dump())
     assert list(document) == ["seq", "listening", "opens", "day", "normaliser"]
     assert json.loads(loaded(state.dump()).dump()) == document

@@ -32,7 +32,7 @@ from ingest.simulator.exchange.market import GeneratedMarket
 from ingest.simulator.exchange.trading_day import TradingDay
 from ingest.simulator.recorded import RecordedMarket
 from ingest.simulator.server.app import AUTHORIZE_PATH, DIRECT_PATH, FEEDER_PATH, Simulator
-from ingest.simulator.server.client import LIMITS_ALONE, LIMITS_COMBINED, Connection, parse_request
+from ingest.simulator.server.client import LIMITS_ALONE, LIMITS_COMBINED, ClientConnection, parse_request
 from ingest.simulator.server.frame_bytes import project
 from tests.data import data_file
 
@@ -445,10 +445,10 @@ class NoSocket:
 def test_limits_keys_beyond_are_ignored_in_silence(mode: Mode) -> None:
     async def scenario() -> None:
         keys = [f"NSE_FO|{number}" for number in range(6_000)]
-        alone = Connection(NoSocket())
+        alone = ClientConnection(NoSocket())
         assert alone.subscribe(keys, mode) == keys[: LIMITS_ALONE[mode]]
         assert alone.subscribe(keys, mode) == keys[: LIMITS_ALONE[mode]]
-        beside = Connection(NoSocket())
+        beside = ClientConnection(NoSocket())
         beside.subscribe(["NSE_EQ|other"], Mode.LTPC if mode is not Mode.LTPC else Mode.FULL)
         assert beside.subscribe(keys, mode) == keys[: LIMITS_COMBINED[mode]]
         beside.unsubscribe(keys[:10])

@@ -16,7 +16,7 @@ from ingest.proto import upstox_feed_v3_pb2 as pb
 from ingest.simulator.server.faults import Act, BadDay, Episode, Faults, Turn
 from ingest.simulator.server.frame_bytes import entry, feed_response
 from ingest.simulator.server.frame_faults import TEXT, Spoiler
-from ingest.simulator.server.odd_data import CROWD, POISONOUS_KEYS, as_json, odd_rows, odd_status
+from ingest.simulator.server.odd_data import POISONOUS_KEYS, UNKNOWN_KEYS, as_json, odd_rows, odd_status
 from ingest.universe.master_rows import OddRows, read_master
 
 KEYS = frozenset({"NSE_FO|1", "NSE_FO|2"})
@@ -91,7 +91,7 @@ def test_text_and_crowd_come_before_a_frame_and_huge_is_read_like_any() -> None:
     messages = sent(Faults(text_every=6))
     assert [number for number, (one, _) in enumerate(messages) if one == TEXT] == [5, 12]
     crowded = pb.FeedResponse.FromString(sent(Faults(crowd_every=2), 2)[1][0])  # type: ignore[arg-type]
-    assert len(crowded.feeds) == CROWD and crowded.currentTs == 2000
+    assert len(crowded.feeds) == UNKNOWN_KEYS and crowded.currentTs == 2000
     huge = sent(Faults(huge_every=3), 3)[2]
     assert len(huge[0]) > 2 * 2**20 and times([huge]) == [3]
 

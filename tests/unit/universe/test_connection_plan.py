@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from ingest.errors import SubscriptionError
 from ingest.settings import Settings
-from ingest.universe.connection_plan import LIMITS, AccountLimits, ConnectionPlan, diff, fits, plan
+from ingest.universe.connection_plan import LIMITS, AccountLimits, ConnectionPlan, fits, plan
 
 NORMAL, PLUS = AccountLimits.of(plus=False), AccountLimits.of(plus=True)
 MODES = ("ltpc", "option_greeks", "full", "full_d30")
@@ -131,9 +131,3 @@ def test_plan_that_cannot_be_continued_is_made_anew() -> None:
     mixed = {**keys(full=1501), "ltpc|0": "ltpc"}
     with pytest.raises(SubscriptionError):
         plan(mixed, AccountLimits(1), old)
-
-
-def test_diff_names_what_is_new_gone_and_changed() -> None:
-    found = diff({"a": "full", "b": "full", "c": "ltpc"}, {"b": "ltpc", "c": "ltpc", "d": "full"})
-    assert (found.subscribe, found.unsubscribe, found.change_mode) == ({"d": "full"}, ("a",), {"b": "ltpc"})
-    assert not diff({"a": "full"}, {"a": "full"})
