@@ -54,7 +54,7 @@ def run(
         try:
             asyncio.run(push(monkeypatch))
         except Stopped as exc:
-            assert re.fullmatch(r"stopped (in '.*'|while the database is away): run it again, it goes on .*", str(exc))
+            assert re.fullmatch(r"stopped (in '.*'|while the database is away): run it again to continue .*", str(exc))
             assert batches is not None
     return said
 
