@@ -1,9 +1,9 @@
-"""The running ingester: tasks, start and stop, watchdog, status, HTTP, handlers of users.
+"""Run the ingester: tasks, start and stop, watchdog, status, HTTP API and user handlers.
 
     from ingest.live import TickRecorder
 
-Must not know the command line. What programs of users import is loaded when first used, so that a command that only
-asks for the status does not pay for it.
+Must not know the command line. `TickRecorder` and `Tick` are imported at first use, so that a command that only
+reads the status does not load them.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
-"""Access: the secret of who may change what runs, and what no page in a browser may reach.
+"""Access: the token of the HTTP API, and the rules that keep web pages in a browser out.
 
-The token is made at the first start and kept in the home folder, for its owner only; the commands of this machine
-read it there. A page that a browser shows has no token, but it can send requests to this machine, under a name
-of its own for it: they are told by their Host and Origin.
+The token is created at the first start and kept in the home folder, readable by its owner only; commands on this
+machine read it there. A web page has no token, but a browser lets it send requests to this machine, even under the
+page's own host name. Their Host and Origin headers give them away.
 """
 
 from __future__ import annotations
@@ -24,13 +24,13 @@ from ingest.redaction import hide
 log = logging.getLogger(__name__)
 
 TOKEN_FILE = "api-token"  # noqa: S105  in the home folder
-TOKEN_BYTES = 32  # of chance
+TOKEN_BYTES = 32  # random bytes
 _TOKEN = re.compile(r"[!-~]{16,200}")  # a shorter one could be guessed
-OTHERS = 0o077  # what a file's mode has for group and others
+OTHERS = 0o077  # mode bits of group and others
 
 
 def warn_if_shared(path: Path) -> None:
-    """Say so if others of this machine may read or write a file with secrets."""
+    """Log a warning if other users of this machine may read or write a file with secrets."""
     try:
         mode = path.stat().st_mode & 0o777
     except OSError:
@@ -42,16 +42,16 @@ def warn_if_shared(path: Path) -> None:
 
 
 def stored_token(home: Path) -> str | None:
-    """Return the token of a home, which is not shown from now on; None: there is none yet.
+    """Return the token of a home folder and redact it in all later output; None: there is no token yet.
 
     Raises
     ------
     ConfigError
-        If the file cannot be read or holds none.
+        If the file cannot be read or holds no token.
     """
     path = home / TOKEN_FILE
     try:
-        # Whatever lies there: a pipe that nobody writes into would hold us, and so would a file without an end.
+        # Non-blocking and bounded: a pipe without a writer, or an endless file, would hang us otherwise.
         fd = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
         with os.fdopen(fd, "rb") as file:
             token = (file.read(2**10) or b"").decode("utf-8", "replace").strip()
@@ -60,13 +60,15 @@ def stored_token(home: Path) -> str | None:
     except OSError as exc:
         raise ConfigError(f"file {str(path)!r} cannot be read: {exc.strerror}: see its permissions") from exc
     if not _TOKEN.fullmatch(token):
-        raise ConfigError(f"file {str(path)!r} holds no token of 16 to 200 ASCII letters: delete it, one is made")
+        raise ConfigError(
+            f"file {str(path)!r} holds no token of 16 to 200 ASCII characters: delete it to get a new one"
+        )
     hide(token)
     return token
 
 
 def made_token(home: Path) -> str:
-    """Return the token of a home; make it if there is none, at once or not at all. Raises as `stored_token` does."""
+    """Return the token of a home folder; create it atomically if there is none. Raises as `stored_token` does."""
     if (token := stored_token(home)) is None:
         path = home / TOKEN_FILE
         try:
@@ -75,7 +77,7 @@ def made_token(home: Path) -> str:
             try:
                 with os.fdopen(fd, "w", encoding="ascii") as file:
                     file.write(secrets.token_urlsafe(TOKEN_BYTES) + "\n")
-                os.link(made, path)  # the first of two starts wins
+                os.link(made, path)  # the first of two concurrent starts wins
             except FileExistsError:
                 pass
             finally:
@@ -89,19 +91,19 @@ def made_token(home: Path) -> str:
 
 
 def shows_token(headers: Mapping[str, str], token: str) -> bool:
-    """Tell whether a request has the token: `Authorization: Bearer …`. Takes as long whatever is wrong with it."""
+    """Tell in constant time whether a request has the token, as `Authorization: Bearer …`."""
     kind, _, given = headers.get("authorization", "").partition(" ")
     same = hmac.compare_digest(given.strip().encode("utf-8", "surrogateescape"), token.encode())
     return same and kind.lower() == "bearer"
 
 
 def is_of_a_page(headers: Mapping[str, str]) -> bool:
-    """Tell whether a page in a browser made a request; an address that its user typed is none."""
+    """Tell whether a web page in a browser made a request; an address typed by the user does not count."""
     return "origin" in headers or headers.get("sec-fetch-site", "none") != "none"
 
 
 def calls_loopback(headers: Mapping[str, str]) -> bool:
-    """Tell whether a request calls this machine by a name of its own, and not by one that somebody made for it."""
+    """Tell whether the Host header names this machine itself, and not a foreign name that resolves to it."""
     try:
         return is_loopback(urlsplit(f"//{headers.get('host', '')}").hostname or "")
     except ValueError:

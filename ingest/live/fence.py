@@ -1,7 +1,7 @@
-"""Fence: a task beside the feed that fails is said, counted and begun again; recording goes on.
+"""Fence: log, count and restart a failed background task while recording continues.
 
-What runs inside costs freshness or bars when it fails, never ticks, whatever the error is. What brings ticks (feed,
-journal, consumer) is outside: an error there that nobody expected stops the process.
+A failure of a task inside the fence costs freshness or bars, never ticks. The tasks that carry ticks (feed, journal,
+consumer) are outside: an unexpected error there stops the process.
 """
 
 from __future__ import annotations
@@ -18,24 +18,24 @@ from ingest.time_source import TimeSource
 
 log = logging.getLogger(__name__)
 
-FIRST_S, MAX_S = 1.0, 60.0  # of the wait before a task begins again
-SHOWN_S = 600.0  # a failure that old, with none since, is no warning any more; it stays counted
+FIRST_S, MAX_S = 1.0, 60.0  # first and longest wait before a task restarts
+SHOWN_S = 600.0  # how long a failure is shown as a warning; its count stays
 
 
 class Fence:
-    """What keeps the failures of background tasks to themselves.
+    """Contain the failures of background tasks.
 
     Parameters
     ----------
     time_source
-        How to wait, and for how long a failure is shown.
+        Clock for waits, and for the time a failure is shown.
     errors
-        Where the tasks' last errors are kept.
+        Receives the last error of each task.
 
     Attributes
     ----------
     failures
-        Failures so far, by task.
+        Number of failures so far, by task.
     """
 
     def __init__(self, time_source: TimeSource, errors: LastErrors | None = None) -> None:
@@ -45,7 +45,7 @@ class Fence:
         self._failed_s: dict[str, float] = {}
 
     async def keep(self, name: str, work: Callable[[], Awaitable[None]]) -> None:
-        """Run a task until it ends by itself or is cancelled; begin it again when it fails."""
+        """Run a task until it ends by itself or is cancelled; restart it when it fails."""
         in_a_row = 0
         while True:
             began = self._time_source.monotonic()
@@ -59,7 +59,7 @@ class Fence:
                 self.failures[name] += 1
                 self._failed_s[name] = now
                 self._errors.of(name).happened(f"{type(exc).__name__}: {exc}")
-                # The error of a foreign part has a text for people; of a fault of ours, the traceback is wanted.
+                # A TicklineError explains itself; any other error is a bug of ours and needs its traceback.
                 log.error(
                     "background task failed, trying again task=%s in_s=%.1f failures=%d error=%s",
                     name,
@@ -69,10 +69,10 @@ class Fence:
                     exc_info=not isinstance(exc, TicklineError),
                 )
             await self._time_source.sleep(wait_s)
-            self._errors.of(name).over()  # it runs again; how often it failed stays
+            self._errors.of(name).over()  # it runs again; the count stays
 
     def warnings(self) -> list[str]:
-        """Say what has failed lately or does not work now, for `/health`."""
+        """Return texts for `/health`: tasks that failed recently or do not work now."""
         now = self._time_source.monotonic()
         lately = {name: self._errors.of(name).text for name, at in self._failed_s.items() if now - at < SHOWN_S}
         return [f"{name} failed: {text}" for name, text in (lately | self._errors.lasting()).items()]

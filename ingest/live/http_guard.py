@@ -1,7 +1,7 @@
-"""Guard of the HTTP API: what every request passes before it is looked at, and the one form of every refusal.
+"""Guard of the HTTP API: check every request before the application sees it, and give all refusals one form.
 
-A refusal is `{"error": text}`, whoever refuses. A body is read here, whole and bounded, so that nobody behind the
-guard can be made to hold more.
+Every refusal is `{"error": text}`. The guard reads the whole body up to a limit, so that a request cannot make the
+application hold more.
 """
 
 from __future__ import annotations
@@ -25,21 +25,21 @@ from ingest.model.keys import is_key, is_name, shown
 from ingest.redaction import redact
 
 BODY_BYTES_MAX = 2**20  # the 25,000 keys of a Plus account with five connections are 700 KB
-DRAINED_BYTES_MAX = 16 * 2**20  # of a body that is too large are read and dropped: who still sends hears no answer
-BODY_S = 5.0  # a body that takes longer on the way is not waited for
+DRAINED_BYTES_MAX = 16 * 2**20  # of a too large body are read and dropped: a client reads no answer while it sends
+BODY_S = 5.0  # time limit for receiving a body
 READING = frozenset({"GET", "HEAD", "OPTIONS"})
 WRONG_KEYS = 'give them as {"keys": ["NSE_FO|53001", "INFY"]}'
 
 
 class Guard:
-    """What stands before the application: host, origin, token and size of a request."""
+    """ASGI middleware that checks host, origin, token and size of each request."""
 
     def __init__(self, app: ASGIApp, *, host: str, token: str) -> None:
         self._app, self._token = app, token
         self._local = is_loopback(host)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Hand a request on, or refuse it."""
+        """Pass a request on, or refuse it."""
         headers = Headers(scope=scope)
         if self._local and not calls_loopback(headers):
             answer = refused(400, f"host {shown(headers.get('host', ''))!r} is not this machine: ask 127.0.0.1")
@@ -49,7 +49,7 @@ class Guard:
             text = f"a token is needed: send 'Authorization: Bearer …' with what {TOKEN_FILE!r} in TICKLINE_HOME holds"
             answer = refused(401, text, {"WWW-Authenticate": "Bearer"})
         elif headers.get("content-encoding", "identity") != "identity":
-            answer = refused(415, "the body is packed (Content-Encoding): send it as it is")
+            answer = refused(415, "the body is compressed (Content-Encoding): send it uncompressed")
         else:
             try:
                 body = await _body(headers, receive)
@@ -66,7 +66,7 @@ class Guard:
 
 
 class _Replay:
-    """A body that was read already, and after it what still comes: that the client went away."""
+    """Receive channel that gives the body read before, then the client's later messages, such as its disconnect."""
 
     def __init__(self, body: bytes, receive: Receive) -> None:
         self._message: Message | None = {"type": "http.request", "body": body, "more_body": False}
@@ -78,7 +78,7 @@ class _Replay:
 
 
 async def _body(headers: Headers, receive: Receive) -> bytes | None:
-    """Return the body of a request; None: it is too large, or who sent it went away. Raises TimeoutError."""
+    """Return the body of a request; None: it is too large, or the client disconnected. Raises TimeoutError."""
     body, size = bytearray(), 0
     if int(headers.get("content-length", 0)) > DRAINED_BYTES_MAX:
         return None
@@ -97,12 +97,12 @@ async def _body(headers: Headers, receive: Receive) -> bytes | None:
 
 
 def refused(status: int, text: str, headers: dict[str, str] | None = None) -> JSONResponse:
-    """Return a refusal; what it repeats of the request may be a secret in the wrong place."""
+    """Return a refusal; secrets in it are redacted, since a text may repeat parts of the request."""
     return JSONResponse({"error": redact(text)}, status_code=status, headers=headers)
 
 
 def say_errors(app: FastAPI) -> None:
-    """Give every error of an application the form of a refusal."""
+    """Make an application answer every error in the form of a refusal."""
 
     @app.exception_handler(HTTPException)
     async def _http(request: Request, exc: HTTPException) -> JSONResponse:
@@ -111,7 +111,7 @@ def say_errors(app: FastAPI) -> None:
 
     @app.exception_handler(RequestValidationError)
     async def _invalid(_: Request, exc: RequestValidationError) -> JSONResponse:
-        return refused(422, f"the request is not understood: {exc.errors()[0]['msg']}")
+        return refused(422, f"the request is not valid: {exc.errors()[0]['msg']}")
 
     @app.exception_handler(WrongRequestError)
     async def _wrong(_: Request, exc: WrongRequestError) -> JSONResponse:
@@ -123,7 +123,7 @@ def say_errors(app: FastAPI) -> None:
 
     @app.exception_handler(StoreError)
     async def _away(_: Request, exc: StoreError) -> JSONResponse:
-        return refused(503, f"names are looked up in the database: {exc}: or give instrument keys")
+        return refused(503, f"names cannot be looked up: {exc}: or give instrument keys")
 
     @app.exception_handler(SubscriptionError)
     async def _does_not_fit(_: Request, exc: SubscriptionError) -> JSONResponse:
@@ -131,40 +131,40 @@ def say_errors(app: FastAPI) -> None:
 
     @app.exception_handler(Exception)
     async def _fault(_: Request, exc: Exception) -> JSONResponse:
-        return refused(500, f"internal error: {type(exc).__name__}: the log has more")  # uvicorn logs it
+        return refused(500, f"internal error: {type(exc).__name__}: see the log")  # uvicorn logs it
 
 
 class WrongRequestError(Exception):
-    """A body that cannot be meant."""
+    """A body that is not a valid request."""
 
 
 def names_and_mode(body: bytes, usual_mode: str) -> tuple[list[str], str]:
-    """Return what a body asks for: `{"keys": [...], "mode": "full"}`, the mode being optional.
+    """Return the names and the mode in a body: `{"keys": [...], "mode": "full"}`; the mode is optional.
 
-    A key is an instrument key or a name of an instrument, as INFY.
+    A key is an instrument key or a name of an instrument, such as INFY.
 
     Raises
     ------
     WrongRequestError
-        If it is of another form, or if a text in it can be neither.
+        If the body has another form, or a text in it is neither a key nor a name.
     """
     try:
         asked: Any = json.loads(body)
     except (ValueError, RecursionError):
-        raise WrongRequestError(f"the body is no JSON: {WRONG_KEYS}") from None
+        raise WrongRequestError(f"the body is not JSON: {WRONG_KEYS}") from None
     if not isinstance(asked, dict):
-        raise WrongRequestError(f"the body is no JSON object: {WRONG_KEYS}")
+        raise WrongRequestError(f"the body is not a JSON object: {WRONG_KEYS}")
     keys, mode = asked.get("keys"), asked.get("mode", usual_mode)
     if not isinstance(keys, list) or not keys:
-        raise WrongRequestError(f"'keys' is no list of instrument keys or names: {WRONG_KEYS}")
+        raise WrongRequestError(f"'keys' is not a list of instrument keys or names: {WRONG_KEYS}")
     for key in keys:
         if not isinstance(key, str) or not (is_key(key) or is_name(key)):
-            raise WrongRequestError(f"{_named(key)} is no instrument key and no name: {WRONG_KEYS}")
+            raise WrongRequestError(f"{_named(key)} is neither an instrument key nor a name: {WRONG_KEYS}")
     if not isinstance(mode, str) or mode not in MODE_NAMES:
         raise WrongRequestError(f"mode {_named(mode)} is unknown: give one of {', '.join(MODE_NAMES)}")
     return list(dict.fromkeys(keys)), mode
 
 
 def _named(value: object) -> str:
-    """Return a foreign value as an error shows it."""
+    """Return a foreign value in the form that errors show."""
     return repr(shown(value)) if isinstance(value, str) else f"a value of type {type(value).__name__}"

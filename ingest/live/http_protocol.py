@@ -1,7 +1,7 @@
-"""HTTP connections of the API, bounded: in number, in time and in what they may hold; every refusal has one form.
+"""HTTP connections of the API with limits on number, time and size; every refusal has the same form.
 
-uvicorn bounds an idle connection that has been answered. One that sends nothing, or its head a byte a minute, it
-keeps for ever, and each takes a file descriptor that the journal may need.
+uvicorn only limits idle connections after an answer. It keeps a connection that sends nothing, or one byte a minute,
+for ever, and each one takes a file descriptor that the journal may need.
 """
 
 from __future__ import annotations
@@ -15,30 +15,30 @@ from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from ingest.live.http_guard import BODY_S
 
-CONNECTIONS_MAX = 32  # at once; who watches needs one
-REQUEST_S = 3 * BODY_S  # from the first byte, or from when it was made, to the end of the answer
-LINGER_S = 1.0  # so long who was refused may still send
-HEAD_BYTES_MAX = 2**16  # of a request line with its headers
+CONNECTIONS_MAX = 32  # at once; one client needs one
+REQUEST_S = 3 * BODY_S  # from the first byte, or from the connection, to the end of the answer
+LINGER_S = 1.0  # how long a refused client may still send
+HEAD_BYTES_MAX = 2**16  # size of a request line with its headers
 
 
 class BoundedProtocol(H11Protocol):
-    """A connection that is ended when it is one too many, or when a request on it takes too long."""
+    """A connection that is closed if there are too many, or if a request on it takes too long."""
 
     _deadline: asyncio.TimerHandle | None = None
     _refused = False
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
-        """Take a connection, or say that there are too many."""
+        """Accept a connection, or refuse it if there are too many."""
         super().connection_made(transport)
         if len(self.connections) > 2 * CONNECTIONS_MAX:
-            transport.abort()  # there is no room for the answer either
+            transport.abort()  # too many even to be refused with an answer
         elif len(self.connections) > CONNECTIONS_MAX:
             self._refuse(503, f"more than {CONNECTIONS_MAX} connections: close some")
         else:
             self._await_request()
 
     def data_received(self, data: bytes) -> None:
-        """Take bytes; the first of a request start its time."""
+        """Take bytes; the first byte of a request starts its time limit."""
         if self._refused or self.transport.is_closing():
             return
         if self._deadline is None:
@@ -46,17 +46,17 @@ class BoundedProtocol(H11Protocol):
         super().data_received(data)
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """Let a connection go."""
+        """Clean up after a closed connection."""
         self._forget_deadline()
         super().connection_lost(exc)
 
     def on_response_complete(self) -> None:
-        """Let the next request have its own time; uvicorn ends a connection on which none comes."""
+        """Clear the time limit, since the next request has its own; uvicorn closes the connection if none comes."""
         self._forget_deadline()
         super().on_response_complete()
 
     def send_400_response(self, msg: str) -> None:
-        """Refuse what is no HTTP."""
+        """Refuse a request that is not HTTP."""
         self._refuse(400, "this is no HTTP/1.1 request, or its head is too long")
 
     def _await_request(self) -> None:
@@ -74,19 +74,19 @@ class BoundedProtocol(H11Protocol):
             self._refuse(408, f"the request took longer than {REQUEST_S:g} s: send it at once")
 
     def _refuse(self, status: int, text: str) -> None:
-        """Answer and end the connection, whatever state it is in."""
+        """Send a refusal and close the connection, whatever its state."""
         body = json.dumps({"error": text}).encode()
         if self.conn.our_state in {h11.IDLE, h11.SEND_RESPONSE}:
             phrase = {400: b"Bad Request", 408: b"Request Timeout", 503: b"Service Unavailable"}[status]
             head = b"content-type: application/json\r\nconnection: close\r\ncontent-length: %d" % len(body)
             self.transport.write(b"HTTP/1.1 %d %s\r\n%s\r\n\r\n%s" % (status, phrase, head, body))
             self.transport.write_eof()
-        # A socket that is closed with bytes unread is reset, and its last words are lost: they are read and dropped.
+        # Closing a socket with unread bytes resets it and loses the answer, so they are read and dropped first.
         self._refused = True
         self._forget_deadline()
         self._deadline = self.loop.call_later(LINGER_S, self.transport.close)
 
 
 def limits() -> dict[str, Any]:
-    """Return what uvicorn is configured with."""
+    """Return the limits as arguments of `uvicorn.Config`."""
     return {"http": BoundedProtocol, "h11_max_incomplete_event_size": HEAD_BYTES_MAX, "server_header": False}

@@ -268,7 +268,7 @@ class TickRecorder:
         Raises
         ------
         ConfigError
-            If it is no async function.
+            If it is not an async function.
         """
         check_handler(on_tick, name_of(on_tick))
         if on_tick not in self._handlers:

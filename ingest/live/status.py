@@ -1,8 +1,7 @@
-"""Status: what a running ingestion says of itself, as plain values.
+"""Status of a running ingestion, as plain values.
 
-The fields of the first four answers that the issue tracker's earlier program had keep their names; the
-honest ones stand beside them. A key counts as subscribed when the feed has answered it, not when it was
-asked for.
+Fields that an earlier program had in its first four answers keep their names; more precise fields stand
+beside them. A key counts as subscribed when the feed has answered it, not when it was requested.
 """
 
 from __future__ import annotations
@@ -22,12 +21,12 @@ from ingest.live.ingestion import Ingestion
 from ingest.live.stream import Stream
 from ingest.model.ticks import CARRIED_NAMES
 
-TROUBLE_S = 30.0  # a reconnect takes less; what lasts longer is said
+TROUBLE_S = 30.0  # a reconnect takes less; a longer trouble is reported
 _BID, _ASK = CARRIED_NAMES.index("bid"), CARRIED_NAMES.index("ask")
 
 
 def websocket_status(ingestion: Ingestion, gaps_today: int | None = None) -> dict[str, Any]:
-    """Return the state of the connections and what flows over them."""
+    """Return the state of connections and keys, with counters of their data."""
     streams = _used(ingestion)
     keys = {key: state for stream in streams for key, state in stream.key_states.items()}
     counts = Counter(keys.values())
@@ -63,7 +62,7 @@ def websocket_status(ingestion: Ingestion, gaps_today: int | None = None) -> dic
 
 
 def subscriptions(ingestion: Ingestion) -> dict[str, Any]:
-    """Return every key with its mode, its connection and what is known of it."""
+    """Return every key with its mode, connection and state."""
     found: dict[str, dict[str, str]] = {}
     for stream in _used(ingestion):
         known = {key: state.value for key, state in stream.key_states.items()}
@@ -73,13 +72,13 @@ def subscriptions(ingestion: Ingestion) -> dict[str, Any]:
 
 
 def latest_tick(ingestion: Ingestion, key: str) -> dict[str, Any] | None:
-    """Return the last tick of a key, at the cost of a few look-ups; None: none has come."""
+    """Return the last tick of a key, with a few look-ups; None: there is none yet."""
     stream = ingestion.stream_of(key)
     return None if stream is None else _latest(stream, key)
 
 
 def latest_ticks(ingestion: Ingestion, keys: Iterable[str] | None = None) -> dict[str, Any]:
-    """Return the last tick of some keys, at the cost of those, or of every key; a key that has none is left out."""
+    """Return the last ticks of some keys, or of all keys; keys without a tick are left out."""
     wanted = ingestion.keys if keys is None else keys
     found = {key: tick for key in wanted if (tick := latest_tick(ingestion, key))}
     updates = sum(stream.consumer.counts.ticks for stream in ingestion.streams)
@@ -87,10 +86,10 @@ def latest_ticks(ingestion: Ingestion, keys: Iterable[str] | None = None) -> dic
 
 
 def health(ingestion: Ingestion) -> dict[str, Any]:
-    """Return `healthy`, or `unhealthy` with what is wrong: data that should flow do not.
+    """Return `healthy`, or `unhealthy` with the problems that keep data from flowing.
 
-    A universe of which nothing is wanted, and an open market without any connection, are wrong at once.
-    What is wrong with one of two connections with the same keys, or not yet a failure, is a warning.
+    A universe whose keys are all unsubscribed, and an open market without any connection, are problems at once.
+    Trouble with only one connection of a pair, or trouble that has not stopped data yet, is a warning.
     """
     problems: list[str] = []
     warnings: list[str] = []
@@ -100,7 +99,7 @@ def health(ingestion: Ingestion) -> dict[str, Any]:
     if left_out := ingestion.left_out:
         text = f"{left_out:,} keys of the universe are unsubscribed by hand until the next start"
         (warnings if ingestion.keys else problems).append(text)
-    unheard = ingestion.watchdog.market_time() is None  # nobody has said yet that the market is closed
+    unheard = ingestion.watchdog.market_time() is None  # the feed has not said yet whether the market is closed
     feeds = [
         feed for stream in _used(ingestion) if unheard or ingestion.watchdog.is_open(stream) for feed in stream.feeds
     ]
@@ -114,7 +113,7 @@ def health(ingestion: Ingestion) -> dict[str, Any]:
     if (away_s := _away_s(ingestion)) is not None and (away_s > TROUBLE_S or not _knows_ledger(ingestion)):
         problems.append(f"database away for {away_s:.0f} s: {ingestion.writer.error.text}")
         if not _knows_ledger(ingestion):
-            problems.append("frames are journalled and not decoded until the database is there for the first time")
+            problems.append("frames are only journalled until the database can be reached for the first time")
     return {
         "status": "unhealthy" if problems else "healthy",
         "environment": "production" if "upstox.com" in ingestion.streams[0].settings.api_url else "simulator",
@@ -128,7 +127,7 @@ def _used(ingestion: Ingestion) -> list[Stream]:
 
 
 def _problem(ingestion: Ingestion, stream: Stream, feed: FeedConnection) -> str:
-    """Say why data that should flow over a connection do not; "": they do, or need not."""
+    """Return why data that should flow over a connection does not; "": it flows, or need not."""
     lasted_s = ingestion.watchdog.time_source.monotonic() - feed.life.since_s
     at = ingestion.watchdog.market_time()
     if at is not None and not ingestion.watchdog.is_open(stream):
@@ -140,7 +139,7 @@ def _problem(ingestion: Ingestion, stream: Stream, feed: FeedConnection) -> str:
             rate, usual = ingestion.watchdog.rate(feed), ingestion.watchdog.usual_rate(feed)
             return f"connection {feed.name} is slow: {rate:.1f} frames/s, usually {usual:.1f} at this minute"
         if feed.life.state is State.SUBSCRIBING and lasted_s > TROUBLE_S:
-            return f"connection {feed.name} is open and brings no data"
+            return f"connection {feed.name} is open but brings no data"
         return ""
     if feed.life.state is State.WAITING_FOR_TOKEN or feed.life.failures > 1 or lasted_s > TROUBLE_S:
         return f"connection {feed.name} is {feed.life.state.value}: {feed.error.text}"
@@ -219,7 +218,7 @@ def _age_s(ingestion: Ingestion, us: int) -> float:
 
 
 def _knows_ledger(ingestion: Ingestion) -> bool:
-    """Whether frames are decoded: that begins where the ledger ends, so a start without the database only journals."""
+    """Tell whether frames are decoded: that needs the end of the ledger, so before it only the journal is written."""
     return all(stream.consumer.knows_ledger for stream in ingestion.streams)
 
 

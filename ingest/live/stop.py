@@ -1,4 +1,4 @@
-"""Stopping: signals, and the time that a run may take."""
+"""Stop a run by signals or after a given time."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from contextlib import contextmanager
 def stop_signals(*, for_s: float | None = None) -> Iterator[asyncio.Event]:
     """Turn the first SIGINT, SIGTERM or SIGHUP, or the end of `for_s` seconds, into an event.
 
-    A second signal, of any kind, ends the process at once; the journal has all that was received.
+    A second signal of any kind ends the process at once; all received frames are in the journal.
     """
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
@@ -25,7 +25,7 @@ def stop_signals(*, for_s: float | None = None) -> Iterator[asyncio.Event]:
         stop.set()
         for number in before:
             loop.remove_signal_handler(number)
-            # Not Python's KeyboardInterrupt: that would wait for the thread that waits for the database.
+            # Not KeyboardInterrupt: Python would then wait for the thread that waits for the database.
             signal.signal(number, signal.SIG_DFL)
 
     for number in before:

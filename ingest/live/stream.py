@@ -1,8 +1,8 @@
-"""Stream: one connection with all that is its own, from the socket to the consumer; or two that stand by each other.
+"""Stream: one connection, or a pair of connections, with its own journal and consumer.
 
     feeds ─put──► write queue ──append──► journal/<collector>/<stream>/ ──read──► consumer ──batch──► the one writer
 
-Streams share the writer and the REST session, nothing else: one that dies, or whose journal is full,
+Streams share only the writer and the REST session: a stream that fails, or whose journal is full,
 does not disturb the others.
 """
 
@@ -38,28 +38,28 @@ from ingest.upstox.rest import UpstoxApi
 
 log = logging.getLogger(__name__)
 
-KEEP_S = 60  # segments close every few minutes at the busiest
-# Each stream counts its records from a number of its own, so that `ticks.seq` is the collector's and not
-# the stream's only. A year at full load is 10**9 records; the order of bars has room for 10**12.
+KEEP_S = 60  # segments close every few minutes at most
+# Each stream numbers its records from its own start, so that `ticks.seq` is unique in the collector, not only
+# in the stream. A year at full load has 10**9 records; the order of bars has room for 10**12.
 SEQ_STEP = 10**11
-# Without the database nobody knows which numbers the ledger has. Behind the journal's end so many are left out: more
-# than a power cut, or the loss of the newest segment, takes from a journal whose records are committed.
+# Without the database the numbers in the ledger are unknown. So this many are skipped after the end of the journal:
+# more than a power cut, or the loss of the newest segment, removes from a journal whose records are committed.
 LOST_RECORDS_MAX = 10**6
-# Where the journal is empty it may have been deleted. Its numbers then begin with the clock: a year has 3 * 10**9
-# hundredths of a second, three times the records of a year at full load.
+# An empty journal may have been deleted. Its numbers then start from the clock: a year has 3 * 10**9 hundredths of a
+# second, three times the records of a year at full load.
 NUMBERED_SINCE_S, NUMBERS_PER_S = 1_767_225_600, 100  # 2026-01-01
 
 
 @dataclass(frozen=True, slots=True)
 class Stream:
-    """One connection, or a pair of them with the same keys; streams are numbered from "1"."""
+    """One connection, or a pair with the same keys; streams are numbered from "1"."""
 
     name: str
     feeds: tuple[FeedConnection, ...]
     reader: JournalReader
     consumer: Consumer
     settings: Settings
-    first_seq: int  # of what this process records
+    first_seq: int  # seq of the first record of this process
 
     @classmethod
     async def open(
@@ -67,14 +67,14 @@ class Stream:
     ) -> Stream:
         """Open a stream where its journal and the ledger ended; it has no keys yet.
 
-        While the database is away the stream records all the same; `consume` begins when the ledger can be read.
+        While the database is away the stream still records; `consume` begins when the ledger can be read.
 
         Parameters
         ----------
         name
             Name of its journal and of its rows in the ledger.
         settings
-            How to behave.
+            Settings of the ingester.
         writer, api, market
             Shared by all streams.
 
@@ -86,7 +86,7 @@ class Stream:
         folder = settings.journal_folder / name
         next_seq = max(await asyncio.to_thread(recover, folder), (int(name) - 1) * SEQ_STEP + 1)
         resume = await asyncio.to_thread(_resume_now, writer, name)
-        # A journal that a power cut shortened, or that was deleted, must not use a seq again.
+        # A seq must not be used twice, even if the journal was deleted or cut short by a power failure.
         is_empty = not segments_of(folder)
         first_seq = max(next_seq, resume.last_seq + 1) if resume else _unused_seq(next_seq, is_empty=is_empty)
         journal = _journal(settings, folder, first_seq)
@@ -118,12 +118,12 @@ class Stream:
 
     @property
     def feed(self) -> FeedConnection:
-        """Return the first connection: what both are asked for is asked of it."""
+        """The first connection; both connections of a pair have the same keys and journal."""
         return self.feeds[0]
 
     @property
     def key_states(self) -> dict[str, KeyState]:
-        """Return what is known of each wanted key that was asked for: the better where two connections have it."""
+        """State of each wanted key that was requested; the better state if two connections carry it."""
         found: dict[str, KeyState] = {}
         for state in (KeyState.FAILED, KeyState.REQUESTED, KeyState.SILENT, KeyState.CONFIRMED):
             for feed in self.feeds:
@@ -132,18 +132,18 @@ class Stream:
 
     @property
     def journal_error(self) -> str:
-        """Return why the journal cannot be written, or not be read, just now; "" if it can."""
+        """Why the journal cannot be written or read now; "" if it can."""
         return self.feed.write_queue.error or self.reader.error
 
     def change(self, keys: Mapping[str, str]) -> None:
-        """Want other keys or modes from now on, on each connection."""
+        """Replace the wanted keys and modes on each connection."""
         for feed in self.feeds:
             feed.change(keys)
 
     async def consume(self) -> None:
-        """Run the consumer, as soon as the ledger is known.
+        """Run the consumer as soon as the ledger can be read.
 
-        If the database has lost what it had committed, it goes on from where the ledger ends now.
+        If the database has lost committed batches, continue from the new end of the ledger.
         """
         writer = self.consumer.writer
         if not self.consumer.knows_ledger:
@@ -158,28 +158,28 @@ class Stream:
                 return
 
     def take_up(self, resume: Resume) -> None:
-        """Let the consumer go on from where the ledger ends."""
+        """Continue the consumer from the end of the ledger."""
         self.reader.seek(resume.checkpoint)
         self.consumer.resume(resume)
 
     @property
     def unwritten_records(self) -> int:
-        """Records of this process that nobody has read yet, as the ledger is not known."""
+        """Number of records of this process that are not consumed because the ledger is still unknown."""
         return 0 if self.consumer.knows_ledger else self.feed.write_queue.journal.records
 
     def finish(self) -> None:
-        """Say that nothing more comes into the journal: the consumer ends when it has taken what is there."""
+        """Close the journal; the consumer ends when it has taken all its records."""
         try:
             self.feed.write_queue.journal.close()
-        except JournalError as exc:  # the kernel has it: what can be read is committed
-            log.error("journal not closed in order stream=%s error=%s", self.name, exc)
+        except JournalError as exc:  # the kernel has the bytes: all that can be read is still committed
+            log.error("journal not closed cleanly stream=%s error=%s", self.name, exc)
         self.reader.stop_following()
         self.consumer.arrived.set()
 
     def left_bytes(self) -> int:
-        """Return how much of the journal is not committed; when the consumer has ended.
+        """Return how many bytes of the journal are not committed; call it after the consumer has ended.
 
-        Of a ledger that was never read nothing is known: then it is what this process has recorded.
+        If the ledger was never read, this is all that this process has recorded.
         """
         if not self.consumer.knows_ledger:
             return self.feed.write_queue.journal.bytes
@@ -192,7 +192,7 @@ class Stream:
         self.consumer.source.close()
 
     async def keep(self, error: LastError) -> None:
-        """Compress and delete segments now and then; a failure costs room, never records."""
+        """Compress and delete segments regularly; a failure costs disk space, never records."""
         stopping = threading.Event()
         try:
             while True:
@@ -217,7 +217,7 @@ class Stream:
             stopping.set()
 
     async def _until_keeping(self) -> None:
-        """Wait until it is time to tidy: every minute, and soon while the journal has no room."""
+        """Wait until it is time to tidy: once a minute, or after a second while the journal cannot be written."""
         for _ in range(KEEP_S):
             await asyncio.sleep(1.0)
             if self.feed.write_queue.error:
@@ -225,7 +225,7 @@ class Stream:
 
 
 def _resume_now(writer: RetryingWriter, stream: str) -> Resume | None:
-    """Return where a stream goes on; None: the database is away."""
+    """Return where a stream resumes; None: the database is away."""
     if writer.is_away:
         return None
     try:
@@ -236,7 +236,7 @@ def _resume_now(writer: RetryingWriter, stream: str) -> Resume | None:
 
 
 def _unused_seq(next_seq: int, *, is_empty: bool) -> int:
-    """Return a number for the next record that the ledger cannot have, for all that the journal's files tell."""
+    """Return a seq for the next record that the ledger cannot contain, judged by the journal's files."""
     if not is_empty:
         return next_seq + LOST_RECORDS_MAX
     return next_seq + max(int((time.time() - NUMBERED_SINCE_S) * NUMBERS_PER_S), LOST_RECORDS_MAX)

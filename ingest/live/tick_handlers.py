@@ -1,10 +1,10 @@
-"""Handlers: a user's own code, called with each normalised tick.
+"""Tick handlers: call a user's own code with each normalised tick.
 
-Each has a thread, an event loop and a bounded queue of its own, so that one that is slow, blocks or
-fails costs its own ticks and nothing else: what does not fit into its queue is dropped and counted.
-The consumer hands over columns; ticks are made of them on the handler's thread.
+Each handler has its own thread, event loop and bounded queue. So a handler that is slow, blocks or
+fails loses only its own ticks: ticks that do not fit into its queue are dropped and counted.
+The consumer passes on columns; the handler's thread makes ticks of them.
 
-The last tick of each instrument needs no handler: `status.latest_ticks` reads the consumers' state.
+The last tick of each instrument needs no handler: `status.latest_ticks` reads the state of the consumers.
 """
 
 from __future__ import annotations
@@ -28,30 +28,30 @@ from ingest.model.ticks import TICK_COLUMN_NAMES, Floats
 log = logging.getLogger(__name__)
 
 QUEUE_TICKS_MAX = 20_000  # two seconds of the largest feed, 4.5 MB of columns
-_PLAIN = {"ts", "ltt", "received_at"}  # times; all else is a number
+_PLAIN = {"ts", "ltt", "received_at"}  # times; all other columns are numbers
 _WHOLE = {"seq", "ltq", "vtt", "volume", "oi", "bid_qty", "ask_qty"}
 
 
 class Tick(NamedTuple):
-    """One update of one instrument, with the vendor's field names; None: it has none, or it was not sent.
+    """One update of one instrument, with the vendor's field names; None: no value was sent.
 
-    Prices in rupees, quantities in units, times aware UTC.
+    Prices are in rupees, quantities in units, times aware UTC.
     """
 
-    ts: datetime  # of the trade it reports, else of the frame
+    ts: datetime  # time of the trade, or of the frame if the update reports no trade
     instrument_key: str
     seq: int
-    traded: bool  # it reports a trade; False: the book only
+    traded: bool  # True: it reports a trade; False: only the book changed
     ltp: float | None
     ltq: int | None
     ltt: datetime | None
     vtt: int | None
-    volume: int | None  # the step of vtt
+    volume: int | None  # increase of vtt since the last update
     oi: int | None
     atp: float | None
     tbq: float | None
     tsq: float | None
-    bidP: float | None  # noqa: N815  the vendor's name, as the next three
+    bidP: float | None  # noqa: N815  the vendor's name, like the next three
     bidQ: int | None  # noqa: N815
     askP: float | None  # noqa: N815
     askQ: int | None  # noqa: N815
@@ -61,12 +61,12 @@ class Tick(NamedTuple):
     theta: float | None
     vega: float | None
     rho: float | None
-    open: float | None  # of the day, as high and low
+    open: float | None  # open of the day, like high and low
     high: float | None
     low: float | None
     cp: float | None
     received_at: datetime | None
-    symbol: str | None  # trading symbol, as "NIFTY FUT 29 DEC 26"; None: no list of instruments has named it
+    symbol: str | None  # trading symbol, such as "NIFTY FUT 29 DEC 26"; None: it is in no list of instruments
 
 
 assert len(Tick._fields) == len(TICK_COLUMN_NAMES) + 1
@@ -76,21 +76,21 @@ OnTick = Callable[[Tick], Awaitable[None]]
 
 
 class Names(NamedTuple):
-    """What instruments are called, by instrument id; a symbol that is not known is absent or None."""
+    """Keys and trading symbols by instrument id; an unknown symbol is absent or None."""
 
     keys: Mapping[int, str]
     symbols: Mapping[int, str | None]
 
 
 def ticks_of(rows: Floats, names: Names) -> list[Tick]:
-    """Make ticks of rows.
+    """Convert rows to ticks, in the same order.
 
     Parameters
     ----------
     rows
         Shape (rows, 28), float64, columns as `TICK_COLUMNS`, NaN for NULL.
     names
-        Of all instruments in the rows.
+        Names of all instruments in the rows.
     """
     columns: list[list[object]] = []
     for name, values in zip(TICK_COLUMN_NAMES, rows.T.tolist(), strict=True):
@@ -108,23 +108,23 @@ def ticks_of(rows: Floats, names: Names) -> list[Tick]:
 
 
 class Handler:
-    """One handler and its account: offered = handled + failed + dropped + waiting.
+    """One handler with its counters: offered = handled + failed + dropped + waiting.
 
     Parameters
     ----------
     name
-        For the status.
+        Name in the status.
     call
-        Awaited for each tick, in order of arrival of each instrument.
+        Awaited for each tick; ticks of one instrument come in order of arrival.
     queue_ticks_max
-        Ticks that may wait.
+        Maximum number of ticks in the queue.
     """
 
     def __init__(self, name: str, call: OnTick, *, queue_ticks_max: int = QUEUE_TICKS_MAX) -> None:
         self.name = name
         self.dropped = self.handled = self.failed = 0
-        self.error = LastError()  # over when a tick is handled
-        self._taken = 0  # into the queue; with `handled` and `failed`, each written by one thread only
+        self.error = LastError()  # cleared when a tick is handled
+        self._taken = 0  # ticks put into the queue; like `handled` and `failed`, written by one thread only
         self._call = call
         self._ticks_max = queue_ticks_max
         self._queue: queue.SimpleQueue[tuple[Floats, Names] | None] = queue.SimpleQueue()
@@ -133,11 +133,11 @@ class Handler:
 
     @property
     def waiting(self) -> int:
-        """Ticks in the queue."""
+        """Number of ticks in the queue."""
         return self._taken - self.handled - self.failed
 
     def offer(self, rows: Floats, keys: Mapping[int, str], symbols: Mapping[int, str | None] | None = None) -> None:
-        """Hand rows over, or drop them where there is no room. What is handed over may not change after."""
+        """Queue rows, or drop them if there is no room; the caller must not change them afterwards."""
         if self.waiting + len(rows) > self._ticks_max:
             self.dropped += len(rows)
             return
@@ -145,11 +145,11 @@ class Handler:
         self._queue.put((rows, Names(keys, symbols or {})))
 
     def close(self) -> None:
-        """Let the thread end behind what waits; nobody waits for it."""
+        """End the thread after the queued ticks, without waiting for it."""
         self._queue.put(None)
 
     def account(self) -> dict[str, object]:
-        """Return the numbers for the status."""
+        """Return the counters for the status."""
         return {
             "name": self.name,
             "handled": self.handled,
@@ -168,7 +168,7 @@ class Handler:
         for tick in ticks_of(rows, names):
             try:
                 await self._call(tick)
-            except Exception as exc:  # whatever a user's code does wrong, it is told and the next tick comes
+            except Exception as exc:  # a user's code may raise anything; log it and go on with the next tick
                 self.failed += 1
                 if self.failed == 1:
                     log.exception("handler failed name=%s, further failures are counted only", self.name)
@@ -180,15 +180,15 @@ class Handler:
 
 
 def load_handler(place: str) -> Handler:
-    """Return the handler `module:function`, of a module in the current folder or on the Python path.
+    """Load the handler `module:function` from a module in the current folder or on the Python path.
 
     Raises
     ------
     ConfigError
-        If there is none, or its module fails.
+        If it does not exist, its module fails, or it is not an async function.
     """
     module, _, name = place.partition(":")
-    # The installed command's path begins with its own folder. Last, so that no file here is taken for a library.
+    # The path of an installed command lacks the current folder. It goes last, so that no file in it hides a library.
     if (here := str(Path.cwd())) not in sys.path:
         sys.path.append(here)
     try:
@@ -201,11 +201,11 @@ def load_handler(place: str) -> Handler:
 
 
 def check_handler(call: object, place: str, name: str = "on_tick") -> None:
-    """Refuse what is no async function, nor an object that is called like one; raises ConfigError."""
+    """Raise ConfigError unless `call` is an async function, or an object that can be called like one."""
     if not (inspect.iscoroutinefunction(call) or inspect.iscoroutinefunction(getattr(call, "__call__", None))):  # noqa: B004
-        raise ConfigError(f"handler {place!r} is no async function: write `async def {name}(tick)`")
+        raise ConfigError(f"handler {place!r} is not an async function: write `async def {name}(tick)`")
 
 
 def name_of(call: object) -> str:
-    """Return what a handler is called in the status."""
+    """Return the name of a handler in the status."""
     return str(getattr(call, "__qualname__", None) or type(call).__qualname__)

@@ -1,13 +1,13 @@
-"""Watchdog: whether what is recorded is alive, looked at once a second.
+"""Watchdog: check once a second whether connections, feeds and instruments are alive.
 
-    layer        told by                                   reaction                     counter
-    socket       no pong (websockets, TICKLINE_PING_*)     the connection is made anew  ping_timeouts
-    feed         frames a second against the usual rate    said; made anew when dead    quiet, slow, reconnects
-    instrument   no update after the request, or none      named, and asked for again   failed, silent
+    layer        alarm                                     reaction                     counter
+    socket       no pong (websockets, TICKLINE_PING_*)     reconnect                    ping_timeouts
+    feed         fewer frames per second than usual        warn; reconnect when dead    quiet, slow, reconnects
+    instrument   no update after the request, or none      warn, and subscribe again    failed, silent
                  for far longer than usual
 
-None fires while the segment is closed. Whether it is, is told by the feed's own `market_info` and time,
-which the consumers hear; a consumer that lags, as while the database is away, is not asked.
+No feed or instrument alarm fires while the segment is closed, as told by the feed's own `market_info` and
+time in the consumers. A consumer that lags, for example while the database is away, is not asked.
 """
 
 from __future__ import annotations
@@ -35,12 +35,12 @@ log = logging.getLogger(__name__)
 
 LOOK_S = 1.0
 NAMED_MAX = 10  # keys in one log line
-LAG_BYTES_MAX = 2**20  # a consumer that is further behind does not know what has just come
+LAG_BYTES_MAX = 2**20  # a consumer further behind has not seen the newest updates yet
 
 
 @dataclass(slots=True)
 class Alarms:
-    """How often each layer fired since the start."""
+    """Number of alarms of each kind since the start."""
 
     quiet: int = 0
     slow: int = 0
@@ -51,13 +51,13 @@ class Alarms:
 
 @dataclass(slots=True)
 class _Looked:
-    """What is remembered of a stream between two looks."""
+    """State of a connection between two checks."""
 
     frame_rate: FrameRate = field(default_factory=FrameRate)
     verdict: Verdict = Verdict.WELL
     connection: int = 0
-    minute: datetime | None = None  # that is being learnt, and since which frame
-    minute_frames: int = 0
+    minute: datetime | None = None  # the minute whose rate is being measured
+    minute_frames: int = 0  # frames received before that minute
     usual: Usual | None = None
     heard_us: Integers = field(default_factory=lambda: np.empty(0, np.int64))
     keys: Mapping[str, str] = field(default_factory=dict)
@@ -66,16 +66,16 @@ class _Looked:
 
 
 class Watchdog:
-    """Look after the streams.
+    """Check the streams and react to alarms.
 
     Parameters
     ----------
     streams
-        The connections.
+        The streams to check.
     settings
-        Where the usual rates of connections are stored.
+        Settings with the place where usual rates are stored.
     market
-        What the market does now.
+        Market state now.
     """
 
     def __init__(self, streams: Sequence[Stream], settings: Settings, market: MarketNow) -> None:
@@ -89,10 +89,10 @@ class Watchdog:
         self._looked = {feed.name: _Looked() for stream in streams for feed in stream.feeds}
         usual_rates = load_usual_rates(settings)
         self._usual_rates = {feed.name: usual_rates.get(feed.name, UsualRates()) for _, feed in self._feeds}
-        self._learnt = False  # since the usual rates were stored last
+        self._learnt = False  # a rate was learnt since the usual rates were stored
 
     async def run(self) -> None:
-        """Look once a second, until cancelled."""
+        """Check once a second, until cancelled."""
         while True:
             await self.time_source.sleep(LOOK_S)
             self.look(self.time_source.monotonic())
@@ -101,28 +101,28 @@ class Watchdog:
                 await asyncio.to_thread(store_usual_rates, self._settings, dict(self._usual_rates))
 
     def market_time(self) -> datetime | None:
-        """Return the feed's time now; None before it has been heard."""
+        """Return the feed's time now, aware UTC; None before the first frame."""
         return self._market.time()
 
     def rate(self, feed: FeedConnection) -> float:
-        """Return the frames a second of a connection."""
+        """Return the frames per second of a connection."""
         return self._looked[feed.name].frame_rate.rate
 
     def usual_rate(self, feed: FeedConnection) -> float:
-        """Return the frames a second that are usual now: by earlier days at this minute, else by the last while."""
+        """Return the usual frames per second: of earlier days at this minute, otherwise of the last minutes."""
         looked = self._looked[feed.name]
         return looked.usual.rate if looked.usual else looked.frame_rate.usual
 
     def verdict(self, feed: FeedConnection) -> Verdict:
-        """Return what the last look at a connection found."""
+        """Return the result of the last check of a connection."""
         return self._looked[feed.name].verdict
 
     def is_open(self, stream: Stream) -> bool:
-        """Whether a segment of a stream trades now, as far as is known."""
+        """Tell whether a segment of a stream trades now, as far as is known."""
         return bool(self._market.open_of(self._segments_of(stream)))
 
     def look(self, now_s: float) -> None:
-        """Look at every stream."""
+        """Check every stream; `now_s` is monotonic, seconds."""
         heard = [
             stream.consumer.state.break_detector
             for stream in self._streams
@@ -139,7 +139,7 @@ class Watchdog:
                 self._look_at_feed(stream, feed, now_s)
                 self._look_at_keys(stream, feed, now_s)
             else:
-                looked.verdict = Verdict.WELL  # of what is not open nothing is expected: `life` has it
+                looked.verdict = Verdict.WELL  # nothing is expected of a closed connection; `life` shows its state
 
     def _look_at_feed(self, stream: Stream, feed: FeedConnection, now_s: float) -> None:
         looked = self._looked[feed.name]
@@ -155,7 +155,7 @@ class Watchdog:
         if looked.verdict is before or looked.verdict is Verdict.WELL:
             return
         log.warning(
-            "feed is %s name=%s frames_per_s=%.1f usually=%.1f",
+            "feed is %s name=%s frames_per_s=%.1f usual_frames_per_s=%.1f",
             looked.verdict.value,
             feed.name,
             looked.frame_rate.rate,
@@ -171,7 +171,7 @@ class Watchdog:
             feed.reconnect("silence of the feed")
 
     def _learn(self, feed: FeedConnection, *, is_open: bool) -> None:
-        """Note what a whole minute of an open market has brought, and what is usual in this one."""
+        """Learn the rate of each full minute of an open market, and look up the usual rate of the current minute."""
         looked, at, frames = self._looked[feed.name], self.market_time(), feed.stats.frames
         if at is None or not is_open or not looked.was_open or feed.life.state is State.SUBSCRIBING:
             looked.minute = looked.usual = None
@@ -183,12 +183,12 @@ class Watchdog:
         if looked.minute is not None and minute - looked.minute == timedelta(minutes=1):
             usual_rates.learn(looked.minute, (frames - looked.minute_frames) / 60, len(feed.keys))
             self._learnt = True
-        # The first minute that is looked at began before.
+        # The first minute is incomplete, unless the check is at its start.
         looked.minute, looked.minute_frames = minute if looked.minute or at.second <= LOOK_S else None, frames
         looked.usual = usual_rates.usual(at, len(feed.keys))
 
     def _look_at_keys(self, stream: Stream, feed: FeedConnection, now_s: float) -> None:
-        """Confirm keys by their updates; name those that are overdue, and ask for them again."""
+        """Confirm keys by their updates; log overdue keys and subscribe to them again."""
         states, alarms = feed.states, self.alarms[feed.name]
         if not stream.consumer.knows_ledger or stream.reader.backlog_bytes() > LAG_BYTES_MAX:
             return
@@ -206,7 +206,7 @@ class Watchdog:
             feed.ask_again(again)
 
     def _heard_keys(self, stream: Stream, feed: FeedConnection) -> list[str]:
-        """Return the keys of which updates have come on this connection since the last look."""
+        """Return the keys that had updates on this connection since the last check."""
         looked = self._looked[feed.name]
         heard_us = stream.consumer.state.normaliser.states.heard_us[:, feed.socket]
         before = np.zeros(len(heard_us), np.int64)

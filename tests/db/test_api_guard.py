@@ -108,7 +108,7 @@ def test_every_refusal_has_one_form_and_nothing_changes(database: Database, home
             run.ingestion.retry = lambda: 1 / 0  # type: ignore[method-assign, assignment, return-value]
             assert await asked(port, f"{API}/retry", {}, **own) == (
                 500,
-                {"error": "internal error: ZeroDivisionError: the log has more"},
+                {"error": "internal error: ZeroDivisionError: see the log"},
             )
             await run.live()
 

@@ -138,7 +138,7 @@ def test_recorder_handler_that_is_removed_hears_no_more_and_what_is_none_is_refu
 
     async def run() -> None:
         async with TickRecorder(["RELIANCE"]) as recorder:
-            with pytest.raises(ConfigError, match="is no async function"):
+            with pytest.raises(ConfigError, match="is not an async function"):
                 recorder.add_handler(print)  # type: ignore[arg-type]
             recorder.add_handler(on_tick)
             await until(lambda: bool(heard))

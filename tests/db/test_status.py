@@ -339,7 +339,9 @@ def test_handler_is_found_in_the_current_folder_and_must_be_an_async_function(
     (tmp_path / "mine_here.py").write_text("async def on_tick(tick): ...\ndef plain(tick): ...\n")
     (tmp_path / "broken_here.py").write_text("async def on_tick(tick) ...\n")
     load_handler("mine_here:on_tick").close()
-    with pytest.raises(ConfigError, match=r"'mine_here:plain' is no async function: write `async def plain\(tick\)`"):
+    with pytest.raises(
+        ConfigError, match=r"'mine_here:plain' is not an async function: write `async def plain\(tick\)`"
+    ):
         load_handler("mine_here:plain")
     with pytest.raises(ConfigError, match=r"'broken_here:on_tick' cannot be loaded: SyntaxError: "):
         load_handler("broken_here:on_tick")
