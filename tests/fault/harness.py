@@ -29,6 +29,7 @@ from tests.conftest import WORKER, Template
 from tests.data import REPOSITORY
 
 WITHIN_S = 60.0  # a condition that takes longer never comes
+NEVER_S = "600"  # for a setting: a test that waits as long as this has failed
 _numbers = itertools.count(1)
 # Quick to come back, small batches' worth of state to rebuild, and no reserve on the disk of a test.
 QUICK = {
@@ -93,12 +94,10 @@ class Command:
         self.process.kill()
         self.process.wait()
 
-    def stop(self, number: int = signal.SIGTERM, *, within_s: float = WITHIN_S) -> float:
-        """Send a signal, expect exit code 0, and return the seconds it took."""
-        began = time.monotonic()
+    def stop(self, number: int = signal.SIGTERM, *, within_s: float = WITHIN_S) -> None:
+        """Send a signal, and expect the process to end by itself with exit code 0."""
         self.process.send_signal(number)
         assert self.process.wait(timeout=within_s) == 0, self.text()[-2000:]
-        return time.monotonic() - began
 
     def text(self) -> str:
         """What it has printed and logged so far."""

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import signal
 import socket
-import time
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -15,6 +14,7 @@ from ingest.database.connections import Database
 from tests.conftest import Template
 from tests.engines import on_one_engine
 from tests.fault.harness import (
+    NEVER_S,
     Ingester,
     Market,
     backlog_bytes,
@@ -27,9 +27,9 @@ from tests.fault.harness import (
 )
 from tests.fault.proxy import Proxy
 
-# On a busy machine a process takes seconds to end; the faults that these tests are for took ten (a connect) or more.
-BUSY_S = 6.0
-STOP_S_MAX = 4.0 + BUSY_S
+Within = Callable[[float], float]
+
+STOP_S_MAX = 5.0
 SIGNALS = [signal.SIGTERM, signal.SIGINT]
 
 
@@ -45,12 +45,23 @@ def proxy(database: Database, home: Path) -> Iterator[Proxy]:
         yield proxy
 
 
-def commit_the_rest(home: Path, market: Market, database: Database, template: Template) -> None:
+def patient(proxy: Proxy) -> str:
+    """The proxy's URL for a client that gives up a silent connect long after the test has failed."""
+    return f"{proxy.url}&connect_timeout={NEVER_S}"
+
+
+def check_gave_up(ingester: Ingester, stop_s: float) -> None:
+    """The deadline ended the stop, and nothing else: the database is silent still."""
+    (said,) = [line for line in ingester.text().splitlines() if "stopped before the database took everything" in line]
+    assert f"stop_s={stop_s:g} " in said
+
+
+def commit_the_rest(home: Path, market: Market, database: Database, template: Template, within: Within) -> None:
     """Start once more, and see that nothing is missing and nothing is there twice."""
-    with Ingester(home, market, database.url) as ingester:
+    with Ingester(home, market, database.url, TICKLINE_STOP_S=NEVER_S) as ingester:
         before = committed(database)
         wait_until(lambda: committed(database) > before and backlog_bytes(database, ingester.folder) < 2**18)
-        assert ingester.stop() < STOP_S_MAX
+        ingester.stop(within_s=within(STOP_S_MAX))
     check_account(database, stream_folder(home))
     check_ticks(database, template, home)
 
@@ -58,11 +69,11 @@ def commit_the_rest(home: Path, market: Market, database: Database, template: Te
 @on_one_engine
 @pytest.mark.parametrize("number", SIGNALS)
 def test_stop_commits_everything_received_and_exits_0(
-    database: Database, home: Path, market: Market, number: signal.Signals
+    database: Database, home: Path, market: Market, number: signal.Signals, within: Within
 ) -> None:
-    with Ingester(home, market, database.url) as ingester:
+    with Ingester(home, market, database.url, TICKLINE_STOP_S=NEVER_S) as ingester:
         wait_until(lambda: committed(database)[1] > 2**18)
-        assert ingester.stop(number) < STOP_S_MAX
+        ingester.stop(number, within_s=within(STOP_S_MAX))
         assert "received" in ingester.text()
     assert check_account(database, ingester.folder) > 0
 
@@ -72,43 +83,51 @@ def test_stop_commits_everything_received_and_exits_0(
     ("reconnecting", "stop_s"), [(False, 4.0), (True, 1.0)], ids=["silent", "silent_to_new_connections"]
 )
 def test_stop_while_the_database_is_silent_leaves_the_rest_to_the_next_start(
-    database: Database, template: Template, home: Path, market: Market, proxy: Proxy, reconnecting: bool, stop_s: float
+    database: Database,
+    template: Template,
+    home: Path,
+    market: Market,
+    proxy: Proxy,
+    reconnecting: bool,
+    stop_s: float,
+    within: Within,
 ) -> None:
-    with Ingester(home, market, proxy.url, TICKLINE_STOP_S=str(stop_s)) as ingester:
+    with Ingester(home, market, patient(proxy), TICKLINE_STOP_S=str(stop_s)) as ingester:
         wait_until(lambda: committed(database)[1] > 2**18)
         proxy.pause()
         if reconnecting:
             proxy.cut()
             ingester.wait_for("trying again")
         wait_until(lambda: backlog_bytes(database, ingester.folder) > 2**18)
-        assert ingester.stop() < stop_s + BUSY_S
-        assert "stopped before the database took everything" in ingester.text()
+        ingester.stop(within_s=within(stop_s + 1.0))
+        check_gave_up(ingester, stop_s)
     assert backlog_bytes(database, ingester.folder) > 2**18
     proxy.cut()
-    commit_the_rest(home, market, database, template)
+    commit_the_rest(home, market, database, template, within)
 
 
 @on_one_engine
 def test_stop_while_neither_feed_nor_database_answers_still_ends_in_time(
-    database: Database, home: Path, market: Market, proxy: Proxy
+    database: Database, home: Path, market: Market, proxy: Proxy, within: Within
 ) -> None:
-    with Ingester(home, market, proxy.url, TICKLINE_STOP_S="2.5") as ingester:
+    with Ingester(home, market, patient(proxy), TICKLINE_STOP_S="2.5") as ingester:
         wait_until(lambda: committed(database)[1] > 2**18)
         proxy.pause()
         wait_until(lambda: backlog_bytes(database, ingester.folder) > 2**18)
         market.process.send_signal(signal.SIGSTOP)
-        assert ingester.stop() < 2.5 + BUSY_S
+        ingester.stop(within_s=within(3.5))
+        check_gave_up(ingester, 2.5)
 
 
 def test_stop_with_little_time_and_a_feed_that_does_not_answer_commits_all_and_makes_bars(
-    database: Database, home: Path, market: Market
+    database: Database, home: Path, market: Market, within: Within
 ) -> None:
     """To wait for the feed's goodbye took all of the time, and what was committed long ago was said to be left."""
     with Ingester(home, market, database.url, TICKLINE_STOP_S="2") as ingester:
         wait_until(lambda: committed(database)[1] > 2**18)
         market.process.send_signal(signal.SIGSTOP)
         wait_until(lambda: backlog_bytes(database, ingester.folder) == 0)
-        assert ingester.stop() < 2.0 + BUSY_S
+        ingester.stop(within_s=within(3.0))
         assert "received" in ingester.text()
         assert not any(word in ingester.text() for word in ("stopped before", "not refreshed"))
     check_account(database, ingester.folder)
@@ -126,33 +145,32 @@ def test_second_signal_exits_at_once_and_loses_nothing(
     proxy: Proxy,
     first: signal.Signals,
     second: signal.Signals,
+    within: Within,
 ) -> None:
-    with Ingester(home, market, proxy.url) as ingester:
+    with Ingester(home, market, patient(proxy), TICKLINE_STOP_S=NEVER_S) as ingester:
         wait_until(lambda: committed(database)[1] > 2**18)
         proxy.pause()
         wait_until(lambda: backlog_bytes(database, ingester.folder) > 2**18)
         ingester.process.send_signal(first)
         ingester.wait_for("stopping: the feed is closed")
-        began = time.monotonic()
         ingester.process.send_signal(second)
-        assert ingester.process.wait(timeout=10) != 0
-        assert time.monotonic() - began < 1.0
+        assert ingester.process.wait(timeout=within(1.0)) != 0
     proxy.cut()
-    commit_the_rest(home, market, database, template)
+    commit_the_rest(home, market, database, template, within)
 
 
 @on_one_engine
 def test_stop_does_not_wait_for_a_question_that_a_silent_database_was_asked(
-    database: Database, template: Template, home: Path, market: Market, proxy: Proxy
+    database: Database, template: Template, home: Path, market: Market, proxy: Proxy, within: Within
 ) -> None:
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
-    with Ingester(home, market, proxy.url, TICKLINE_STOP_S="2", TICKLINE_API_PORT=str(port)) as ingester:
+    with Ingester(home, market, patient(proxy), TICKLINE_STOP_S="2", TICKLINE_API_PORT=str(port)) as ingester:
         wait_until(lambda: committed(database)[1] > 2**18)
         proxy.pause()
         with pytest.raises(TimeoutError):  # it counts the gaps of the day
             urllib.request.urlopen(f"http://127.0.0.1:{port}/api/v1/websocket/status", timeout=0.5)
-        assert ingester.stop() < 2.0 + BUSY_S
+        ingester.stop(within_s=within(3.5))
     proxy.cut()
-    commit_the_rest(home, market, database, template)
+    commit_the_rest(home, market, database, template, within)
