@@ -83,6 +83,7 @@ def test_status_answers_with_the_fields_that_are_promised(database: Database, ho
             printed, _ = await process.communicate()
             return *answers, process.returncode, json.loads(printed), run
 
+    began = time.monotonic()
     (said, status, subscriptions, latest, code, printed, ran) = asyncio.run(run())
     assert said == (200, {"status": "healthy", "environment": "simulator", "problems": [], "warnings": []})
     found = status[1]
@@ -95,7 +96,8 @@ def test_status_answers_with_the_fields_that_are_promised(database: Database, ho
     }
     keys = sorted(ran.simulator.source.keys)
     assert sorted(found["subscribed_symbols"]) == keys
-    assert found["silent_keys"] == [] and found["gaps_today"] == 0 and found["last_frame_age_s"] < 5
+    assert found["silent_keys"] == [] and found["gaps_today"] == 0
+    assert 0 <= found["last_frame_age_s"] <= time.monotonic() - began  # no frame is older than the run
     assert found["segments"]["NSE_FO"] == "open"
     assert [one["state"] for one in found["connections"]] == ["live"]
     assert subscriptions[1]["subscriptions"][keys[0]] == {"mode": "full", "connection": "1", "state": "confirmed"}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 import random
 from collections.abc import Awaitable, Callable
 from dataclasses import replace
@@ -154,7 +155,9 @@ def test_muted_keys_are_named_and_asked_for_again(
 
 
 @pytest.mark.soak  # a measured time
-def test_156_keys_are_confirmed_within_5_s_and_a_reconnect_commits_within_2(database: Database, home: Path) -> None:
+def test_156_keys_are_confirmed_within_5_s_and_a_reconnect_commits_within_2(
+    database: Database, home: Path, record_property: Callable[[str, object], None]
+) -> None:
     async def run() -> tuple[float, float]:
         loop = asyncio.get_running_loop()
         async with running(
@@ -171,6 +174,8 @@ def test_156_keys_are_confirmed_within_5_s_and_a_reconnect_commits_within_2(data
             return confirmed_s, loop.time() - began
 
     confirmed_s, live_s = asyncio.run(run())
+    record_property("confirmed_s", round(confirmed_s, 2))
+    record_property("reconnected_s", round(live_s, 2))
     assert confirmed_s < 5.0
     assert live_s < 2.0
 
@@ -239,6 +244,11 @@ def test_spoilt_frames_neither_end_the_connection_nor_count_volume_twice(
         assert connection.execute("select count(*) from ticks").fetchone() == (ticks,)
 
 
+def market_ms(run: Running) -> float:
+    at = run.ingestion.watchdog.market_time()
+    return at.timestamp() * 1000 if at is not None else math.nan
+
+
 def test_clock_that_is_6_s_slow_moves_no_tick(database: Database, home: Path) -> None:
     class Slow(TimeSource):
         def now_us(self) -> int:
@@ -248,9 +258,8 @@ def test_clock_that_is_6_s_slow_moves_no_tick(database: Database, home: Path) ->
         async with running(database, home, time_source=Slow()) as run:
             await until(lambda: run.confirmed == 60)
             await run.live()
-            at = run.ingestion.watchdog.market_time()
-            assert at is not None
-            assert abs(at.timestamp() * 1000 - run.simulator.player.current_ms) < 3_000
+            # By our clock it would be six seconds off for ever.
+            await until(lambda: abs(market_ms(run) - run.simulator.player.current_ms) < 3_000)
 
     asyncio.run(run())
     with database.connect() as connection:
@@ -265,7 +274,7 @@ def test_keys_beyond_the_vendors_limit_are_named_within_seconds(
     async def run() -> None:
         async with running(database, home, market(3_525, 2_000.0), subscribe_interval_ms=1, confirm_s=3.0) as run:
             states = run.ingestion.streams[0].feed.states
-            await until(lambda: len(states.in_state(KeyState.FAILED)) == 1_525, within_s=30)
+            await until(lambda: len(states.in_state(KeyState.FAILED)) == 1_525)
             carried = run.simulator.subscribed
             assert set(states.in_state(KeyState.FAILED)) == set(run.ingestion.keys) - carried.keys()
             assert len(websocket_status(run.ingestion)["failed_keys"]) == 1_525
@@ -287,7 +296,7 @@ def test_random_disconnects_lose_only_what_was_not_sent(database: Database, home
             await run.live(connections=times + 1)
             run.simulator.faults.mute.update(run.simulator.source.keys)
             feed = run.ingestion.streams[0].feed
-            await until(lambda: feed.stats.frames == run.simulator.frames_sent, within_s=5)
+            await until(lambda: feed.stats.frames == run.simulator.frames_sent)
             return feed.stats.frames, times
 
     frames, _ = asyncio.run(run())

@@ -85,9 +85,21 @@ def mortal(server: EmbeddedServer, engine: Engine) -> Iterator[Database]:
     template.drop("mortal")
 
 
+Record = Callable[[str, object], None]
+
+
+def forget(name: str, value: object) -> None:
+    """Record nothing."""
+
+
 @contextmanager
-def recording(url: str, database: Database, template: Template, home: Path, market: Market) -> Iterator[Ingester]:
-    """Record while the block does its harm; catch up, stop, and hold everything against everything."""
+def recording(
+    url: str, database: Database, template: Template, home: Path, market: Market, record: Record = forget
+) -> Iterator[Ingester]:
+    """Record while the block does its harm; catch up, stop, and hold everything against everything.
+
+    `record` takes the figures of it, for the table of the long run.
+    """
     # The stop commits what a busy machine is behind by then.
     with Ingester(home, market, url, TICKLINE_STOP_S="60") as ingester:
         wait_until(lambda: committed(database)[1] > 2**20)
@@ -99,7 +111,8 @@ def recording(url: str, database: Database, template: Template, home: Path, mark
         assert "Traceback" not in ingester.text()
     ticks = check_account(database, stream_folder(home))
     assert check_ticks(database, template, home) == ticks
-    print(f"{home.name}: ticks={ticks} backlog_bytes={behind} catch_up_s={took_s:.2f}")
+    for name, figure in (("ticks", ticks), ("backlog_bytes", behind), ("catch_up_s", round(took_s, 1))):
+        record(name, figure)
 
 
 def journal_end(ingester: Ingester) -> Position:
@@ -140,8 +153,9 @@ def test_server_away_loses_and_doubles_nothing(
     market: Market,
     killed: bool,
     away_s: float,
+    record_property: Record,
 ) -> None:
-    with recording(mortal.url, mortal, template, home, market) as ingester:
+    with recording(mortal.url, mortal, template, home, market, record_property) as ingester:
         if killed:
             server.kill()
         else:

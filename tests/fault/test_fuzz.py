@@ -137,7 +137,7 @@ def at(payload: bytes, current_ms: int) -> bytes:
 @pytest.mark.timeout(7200)
 @pytest.mark.parametrize("frames", FRAMES)
 def test_mutated_frames_make_no_wrong_row_and_are_all_accounted_for(
-    database: Database, home: Path, session: Path, frames: int
+    database: Database, home: Path, session: Path, frames: int, record_property: Callable[[str, object], None]
 ) -> None:
     """What was altered is refused, or a value within the bounds of judgement; nothing can tell that from a true one.
 
@@ -181,7 +181,9 @@ def test_mutated_frames_make_no_wrong_row_and_are_all_accounted_for(
     assert counted.total() + said_empty == sum(len(found.updates) for found in believed)
     assert rows(database, f"select * from ticks where not ({SANE}) limit 5") == []
     strays = sum(1 for seq in bad if said[seq])
-    print(f"fuzz: frames={frames} quarantined={len(bad)} strays={strays} rejected={sum(dict(rejected).values())}")
+    figures = {"frames": frames, "quarantined": len(bad), "strays": strays, "rejected": sum(dict(rejected).values())}
+    for name, figure in figures.items():
+        record_property(name, figure)
 
 
 def check_rows(written: list[tuple[Any, ...]], said: dict[int, Said | None], bad: set[int]) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 import time
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -82,6 +83,7 @@ def test_start_killed_again_and_again_commits_each_frame_once(
     kills: int,
     recording: str,
     batch_rows: int,
+    record_property: Callable[[str, object], None],
 ) -> None:
     rng = random.Random(SEED)
     with Market(home, "--frames", str(request.getfixturevalue(recording)), "--speed", "max") as market:
@@ -96,14 +98,21 @@ def test_start_killed_again_and_again_commits_each_frame_once(
             ingester.stop()
     ticks = check_account(database, stream_folder(home))
     assert check_ticks(database, template, home) == ticks > 0
-    print(f"start: kills={kills} ticks={ticks}")
+    record_property("kills", kills)
+    record_property("ticks", ticks)
 
 
 @on_one_engine
 @pytest.mark.timeout(3600)
 @pytest.mark.parametrize(("kills", "recording", "batch_rows"), KILLS)
 def test_replay_killed_again_and_again_writes_the_recording_once(
-    template: Template, home: Path, request: pytest.FixtureRequest, kills: int, recording: str, batch_rows: int
+    template: Template,
+    home: Path,
+    request: pytest.FixtureRequest,
+    kills: int,
+    recording: str,
+    batch_rows: int,
+    record_property: Callable[[str, object], None],
 ) -> None:
     rng, path = random.Random(SEED), request.getfixturevalue(recording)
     expected = replayed(template, home, [path])
@@ -126,4 +135,6 @@ def test_replay_killed_again_and_again_writes_the_recording_once(
             check_bars(database)
         template.drop(name)
         rounds += 1
-    print(f"replay: kills={done} rounds={rounds} ticks={len(expected)}")
+    record_property("kills", done)
+    record_property("rounds", rounds)
+    record_property("ticks", len(expected))
