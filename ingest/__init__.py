@@ -1,1 +1,1 @@
-"""Ingest: feed, journal, decode, normalise, write. The entry point is `ingest.cli`."""
+"""Record the feed: receive, journal, decode, normalise, write. The entry point is `ingest.cli`."""

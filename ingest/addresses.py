@@ -1,7 +1,7 @@
-"""Addresses: which ones may be connected to, and told a secret. Pure.
+"""Check addresses before we connect to them or send them a secret. Pure.
 
-The access token and the one-time code of a feed address open the account's feed to whoever reads them. They travel
-over TLS only, or to this machine.
+Anyone who reads the access token or the one-time code of a feed address can open the account's feed. Both travel only
+over TLS or within this machine.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ URI_CHARS_MAX = 4_000  # the vendor's has 200
 
 
 def is_loopback(host: str) -> bool:
-    """Tell whether a host is this machine: what is sent to it is on no wire.
+    """Return whether a host is this machine, so that nothing sent to it travels over a network.
 
     Examples
     --------
@@ -27,34 +27,34 @@ def is_loopback(host: str) -> bool:
 
 
 def feed_uri(uri: str) -> str:
-    """Return a feed address if it may be connected to.
+    """Return a feed address if it is safe to connect to.
 
     Raises
     ------
     ValueError
-        If it is none, or if what is sent there could be read on the way. The text does not repeat the address:
-        its code opens the feed.
+        If it is not a WebSocket address, or leads to another machine without encryption. The text does not repeat
+        the address, because its code opens the feed.
     """
     if len(uri) > URI_CHARS_MAX or not uri.isascii() or not uri.isprintable() or " " in uri:
-        raise ValueError(f"no address of up to {URI_CHARS_MAX} characters")
+        raise ValueError(f"not an address of at most {URI_CHARS_MAX} characters")
     parts = urlsplit(uri)  # raises ValueError for "ws://[::1/"
     host, port = parts.hostname or "", parts.port  # raises ValueError beyond 65535
     if parts.scheme not in {"ws", "wss"} or port == 0 or parts.username is not None:
-        raise ValueError("no WebSocket address")
+        raise ValueError("not a WebSocket address")
     if not all(0 < len(label) <= 63 for label in host.removesuffix(".").split(".")) or len(host) > 253:
-        raise ValueError("no host name in it")
+        raise ValueError("its host name is missing or invalid")
     if parts.scheme == "ws" and not is_loopback(host):
         raise ValueError(f"host {host!r} is not this machine, and ws:// is not encrypted")
     return uri
 
 
 def redirected(url: str, location: str) -> str:
-    """Return where a redirect leads, if that is as safe as where it comes from.
+    """Return the target of a redirect if it is as safe as its origin.
 
     Raises
     ------
     ValueError
-        If it is no HTTP address, or one to which requests would travel readable.
+        If it is not an HTTP address, or requests would travel there unencrypted.
 
     Examples
     --------
@@ -67,7 +67,7 @@ def redirected(url: str, location: str) -> str:
     parts = urlsplit(found)
     if parts.scheme not in {"http", "https"} or not parts.hostname or parts.port == 0:
         raise ValueError("it names no HTTP address")
-    # From TLS nothing leads out of it; without TLS we are on this machine, and stay.
+    # A redirect never leaves TLS; without TLS it never leaves this machine.
     if parts.scheme == "http" and (urlsplit(url).scheme == "https" or not is_loopback(parts.hostname)):
         raise ValueError(f"it leads to host {parts.hostname!r} without encryption")
     return found

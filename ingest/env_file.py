@@ -1,7 +1,7 @@
-"""The settings file `.env`: its text, in any encoding that says what it is, and what it sets.
+"""Read and change the settings file `.env`, in UTF-8 or a detectable UTF-16 or UTF-32.
 
-No error tells a value of it: they name the file, the line and the remedy. `docker compose` and editors write this
-file too, so what we do not know stays as it is.
+Errors name the file, the line and the remedy, never a value. `docker compose` and editors use this file too, so
+everything unknown in it stays as it is.
 """
 
 from __future__ import annotations
@@ -18,21 +18,21 @@ from ingest.errors import ConfigError
 
 log = logging.getLogger(__name__)
 
-ENV_FILE = Path(".env")  # of the current folder
-BYTES_MAX = 2**20  # a hundred settings are some kilobytes; a file that is larger is another file
+ENV_FILE = Path(".env")  # in the current folder
+BYTES_MAX = 2**20  # a hundred settings take a few kilobytes; a larger file is something else
 
-_named: set[tuple[Path, int]] = set()  # lines that a warning has named; the file is read several times
+_named: set[tuple[Path, int]] = set()  # lines already warned about; the file is read several times
 
 
 def read_text(path: Path) -> tuple[str, str]:
-    """Return the text of a settings file and its encoding; ("", "utf-8") where there is no such file.
+    """Return the text of a settings file and its encoding; ("", "utf-8") if there is no such file.
 
-    UTF-8 and, where they say so, UTF-16 and UTF-32 are read, as Windows' editors and shells write them.
+    Reads UTF-8 and also UTF-16 and UTF-32, which editors and shells on Windows write.
 
     Raises
     ------
     ConfigError
-        If it cannot be read, or is in another encoding.
+        If the file cannot be read, is too large, or has another encoding.
     """
     if not path.is_file():
         return "", "utf-8"
@@ -40,33 +40,39 @@ def read_text(path: Path) -> tuple[str, str]:
         with path.open("rb") as file:
             data = file.read(BYTES_MAX + 1)
     except OSError as exc:
-        raise ConfigError(f"settings file {str(path)!r} cannot be read: {exc.strerror}: see its permissions") from None
+        raise ConfigError(
+            f"settings file {str(path)!r} cannot be read: {exc.strerror}: check its permissions"
+        ) from None
     if len(data) > BYTES_MAX:
-        raise ConfigError(f"settings file {str(path)!r} has more than {BYTES_MAX} bytes: it is no settings file")
+        raise ConfigError(
+            f"settings file {str(path)!r} has more than {BYTES_MAX} bytes: replace it with a settings file"
+        )
     encoding = json.detect_encoding(data)
     try:
         return data.decode(encoding), encoding
-    except UnicodeDecodeError as exc:  # which holds the whole file
+    except UnicodeDecodeError as exc:  # not chained: it contains the whole file
         line = data[: exc.start].decode(encoding, "replace").count("\n") + 1
         raise ConfigError(
             f"settings file {str(path)!r} line {line} is not {encoding.removesuffix('-sig').upper()}: save the file "
-            "as UTF-8, or take the letter with an accent out"
+            "as UTF-8, or remove accented letters"
         ) from None
 
 
 def read_env(path: Path = ENV_FILE) -> dict[str, str | None]:
-    """Return what a settings file sets; nothing where there is none. Raises as `read_text` does.
+    """Return the settings in a file; empty if there is no file. Raises as `read_text` does.
 
-    A line that sets nothing is named once, and skipped.
+    Skips a line that does not parse and warns about it once.
     """
     text, _ = read_text(path)
     for part in parse_stream(io.StringIO(text)):
-        blank = part.original.string[: -len(part.original.string.lstrip())].count("\n")  # lines before it are its own
+        blank = part.original.string[: -len(part.original.string.lstrip())].count(
+            "\n"
+        )  # the part includes blank lines before it
         place = path.absolute(), part.original.line + blank
         if part.error and place not in _named:
             _named.add(place)
             log.warning(
-                "settings file '%s' line %d is not understood and is skipped: write NAME=value, and close its quotes",
+                "settings file '%s' line %d does not parse and is skipped: write NAME=value and close all quotes",
                 path,
                 place[1],
             )
@@ -74,7 +80,7 @@ def read_env(path: Path = ENV_FILE) -> dict[str, str | None]:
 
 
 def with_setting(text: str, name: str, value: str) -> str:
-    """Return the text of a settings file with one setting, all else as it was.
+    """Return the text of a settings file with one setting changed or added, everything else unchanged.
 
     Examples
     --------

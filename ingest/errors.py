@@ -1,26 +1,26 @@
-"""The error tree. Foreign errors are translated into it once, in the shell that met them.
+"""The error tree. The shell that catches a foreign error translates it into this tree, once.
 
 TicklineError                      one line for the user: what, the value, the remedy
 ├── ConfigError                    a setting or an argument is wrong
-│   └── UnknownNameError           no instrument has a name, or several have
+│   └── UnknownNameError           a name means no instrument, or several
 ├── FeedError                      the vendor's side
 │   ├── AuthorizationError         401: the token is wrong or has expired
-│   ├── DecodeError                a frame that does not parse
-│   └── SubscriptionError          keys that cannot be subscribed
+│   ├── DecodeError                a frame does not parse
+│   └── SubscriptionError          keys cannot be subscribed
 ├── StoreError                     the database's side
 │   ├── Retryable                  try again later; nothing else may be retried
 │   ├── Rejected                   these rows will never be accepted
 │   └── SchemaError                the schema is absent, too old or too new
 └── JournalError                   our own files
-    ├── CorruptionError            bytes that are not what was written
-    └── VersionError               written by a newer program
+    ├── CorruptionError            a file does not contain what we wrote
+    └── VersionError               a newer program wrote the file
 """
 
 from __future__ import annotations
 
 
 def first_error(group: BaseExceptionGroup[BaseException]) -> BaseException:
-    """Return the error that a user should read: one of ours if there is one."""
+    """Return the error to show the user: one of ours if the group has one."""
     ours = group.subgroup(TicklineError)
     error: BaseException = ours or group
     while isinstance(error, BaseExceptionGroup):
@@ -29,7 +29,7 @@ def first_error(group: BaseExceptionGroup[BaseException]) -> BaseException:
 
 
 class TicklineError(Exception):
-    """Base of every error that a user may see; its text names the remedy."""
+    """Base of all errors meant for the user; the text names the remedy."""
 
 
 class ConfigError(TicklineError):
@@ -37,11 +37,11 @@ class ConfigError(TicklineError):
 
 
 class UnknownNameError(ConfigError):
-    """No instrument has a name, or several have it and nothing tells which is meant."""
+    """A name means no instrument, or several and nothing tells which."""
 
 
 class FeedError(TicklineError):
-    """The vendor's service refused or misbehaved; `status` is its HTTP answer, 0 where there was none."""
+    """The vendor's service refused or misbehaved; `status` is its HTTP status, 0 if there was none."""
 
     def __init__(self, text: str, status: int = 0) -> None:
         super().__init__(text)
@@ -53,15 +53,15 @@ class AuthorizationError(FeedError):
 
 
 class DecodeError(FeedError):
-    """A frame is not a FeedResponse, or says something impossible."""
+    """A frame is not a FeedResponse, or has impossible values."""
 
 
 class SubscriptionError(FeedError):
-    """A subscription cannot be made as asked."""
+    """Keys cannot be subscribed as requested."""
 
 
 class StoreError(TicklineError):
-    """The database refused or is away."""
+    """The database refused a request or is away."""
 
 
 class Retryable(StoreError):
@@ -81,15 +81,15 @@ class JournalError(TicklineError):
 
 
 class CorruptionError(JournalError):
-    """Bytes in a journal or recording are not what was written."""
+    """A journal or recording does not contain what was written."""
 
 
 class VersionError(JournalError):
-    """A segment has a format that this program does not read."""
+    """A segment has a format version that this program cannot read."""
 
 
 def lower_first(text: str) -> str:
-    """Return a foreign text as a clause of ours: its first word in lower case, unless that is COPY, URL or the like.
+    """Return a foreign message with its first word in lower case, unless that is COPY, URL or similar.
 
     Examples
     --------

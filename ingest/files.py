@@ -1,6 +1,6 @@
-"""Files that are replaced as a whole: a reader, a kill and a power cut meet the old one or the new one.
+"""Replace files atomically: readers, kills and power cuts find the old file or the new one, never a part.
 
-Owns how that is done. Must not know what a file holds, nor what to say when it cannot be written.
+Must not know what a file contains, nor what to tell the user when writing fails.
 """
 
 from __future__ import annotations
@@ -10,39 +10,48 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-PRIVATE = 0o600  # for its owner only
+PRIVATE = 0o600  # read and write for the owner only
 
 
 @contextmanager
 def replaced(path: Path) -> Iterator[Path]:
-    """Give a path beside a file to write to; at the end what is there takes the file's place.
+    """Yield a temporary path beside `path` to write to; on success it replaces `path`.
 
-    After an error the old file stays as it was, and nothing is left beside it.
+    After an error the old file is unchanged and the temporary file is gone.
 
     Raises
     ------
     OSError
-        If the file cannot be put in its place.
+        If the file cannot be replaced.
     """
     beside = path.with_name(f".{path.name}.{os.getpid()}")
     try:
         yield beside
         beside.replace(path)
     finally:
-        with suppress(OSError):  # it took the file's place, or was never made
+        with suppress(OSError):  # already renamed, or never created
             beside.unlink()
 
 
 def replace_file(path: Path, content: bytes, *, mode: int = 0o666) -> None:
-    """Put a file with other content in the place of one, on disk when this returns; see `replaced`.
+    """Replace a file's content atomically; the bytes are on disk when this returns.
 
     Parameters
     ----------
+    path
+        The file; it need not exist.
+    content
+        All bytes of the new file.
     mode
-        Permissions of the new file, less those that the umask takes away.
+        Permissions of the new file, before the umask.
+
+    Raises
+    ------
+    OSError
+        If the file cannot be written or replaced.
     """
     with replaced(path) as beside:
-        beside.unlink(missing_ok=True)  # of a process that was killed: its permissions may be others
+        beside.unlink(missing_ok=True)  # left by a killed process, maybe with other permissions
         fd = os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode)
         with os.fdopen(fd, "wb") as file:
             file.write(content)

@@ -1,6 +1,6 @@
-"""Last errors: what went wrong with a part, when, and whether it is over. One form for all that a status shows.
+"""The last error of each part, as the status shows it: text, time, count, and whether it is over.
 
-An error lasts until its part works again, which the part itself says; it stays as the last one, with the time it ended.
+An error lasts until its part reports that it works again. Then it stays as the last error, with the time it ended.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from typing import Any
 from ingest.redaction import redact
 from ingest.time_source import TimeSource
 
-TEXT_CHARS_MAX = 500  # of an error whose text holds what came from outside
+TEXT_CHARS_MAX = 500  # error texts may contain input of any length
 
 
 @dataclass(slots=True)
@@ -22,11 +22,11 @@ class LastError:
     Attributes
     ----------
     text
-        What it says, without secrets; "": there was none.
+        Its message without secrets; "" if there was none.
     count
         Errors so far.
     at, over_at
-        When it happened, and when the part worked again; None: it has not yet.
+        Time of the error, and of the part's recovery, aware UTC; None: not yet.
     """
 
     time_source: TimeSource = field(default_factory=TimeSource)
@@ -37,21 +37,21 @@ class LastError:
 
     @property
     def lasts(self) -> bool:
-        """Whether the part has not worked since."""
+        """Whether the part has not recovered yet."""
         return self.at is not None and self.over_at is None
 
     def happened(self, error: object) -> None:
-        """Note an error, or why something came to nothing."""
+        """Record an error or the reason of a failure."""
         self.text, self.count = redact(str(error))[:TEXT_CHARS_MAX], self.count + 1
         self.at, self.over_at = self.time_source.now(), None
 
     def over(self) -> None:
-        """Note that the part works."""
+        """Record that the part works again."""
         if self.lasts:
             self.over_at = self.time_source.now()
 
     def account(self) -> dict[str, Any] | None:
-        """Return it for the status: `state` is `now` or `over`; None: there was none."""
+        """Return the error for the status, with `state` `now` or `over`; None if there was none."""
         if self.at is None:
             return None
         return {
@@ -71,13 +71,13 @@ class LastErrors:
         self._parts: dict[str, LastError] = {}
 
     def of(self, name: str) -> LastError:
-        """Return that of a part."""
+        """Return the last error of a part, created on first use."""
         return self._parts.setdefault(name, LastError(self._time_source))
 
     def lasting(self) -> dict[str, str]:
-        """Return the parts that do not work now, with why."""
+        """Return the parts that do not work now, with their errors' texts."""
         return {name: error.text for name, error in self._parts.items() if error.lasts}
 
     def account(self) -> dict[str, dict[str, Any]]:
-        """Return those that there were, for the status."""
+        """Return the errors of all parts that had one, for the status."""
         return {name: found for name, error in self._parts.items() if (found := error.account())}

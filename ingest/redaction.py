@@ -1,9 +1,8 @@
-"""Redaction: what keeps secret values out of everything that is printed. The second fence.
+"""Redaction: keep secret values out of everything that is printed. The second line of defence.
 
-The first is that no error is raised with such a value in its text. This one knows the values that the settings
-hold, and the forms in which a secret is written: a password in a URL, a one-time code, an authorisation header.
-Whatever is printed passes through it (logs, errors, tracebacks, reports), and so does what a status says of errors.
-Rows that a reader asked for are data, and pass as they are.
+The first is that no error is raised with a secret in its text. This module knows the secrets in the settings and the
+forms in which secrets appear: a password in a URL, a one-time code, an authorisation header. All output passes
+through it (logs, errors, tracebacks, reports), and so do the errors in the status. Data rows are not filtered.
 """
 
 from __future__ import annotations
@@ -17,20 +16,20 @@ from urllib.parse import quote, unquote
 
 HIDDEN = "***"
 KNOWN_CHARS_MIN = 6  # a shorter value would hide ordinary words; the forms below still find it
-KNOWN_MAX = 256  # values, the oldest go first: a token each morning is one
+KNOWN_MAX = 256  # spellings; the oldest is dropped first; each morning's token adds some
 
 _VALUE = r"""("(?:[^"\\]|\\.)*"|'(?:[^'\\]|\\.)*'|[^\s&,;)\]}]+)"""
 _FORMS: tuple[tuple[re.Pattern[str], str], ...] = (
-    # scheme://user:password@host, up to the last @: a password that is not percent-encoded may hold one.
+    # scheme://user:password@host, up to the last @: a password that is not percent-encoded may contain one.
     (re.compile(r"(\b[a-z][a-z0-9+.-]*://[^\s/@:'\"]*):[^\s'\"]*@", re.I), rf"\1:{HIDDEN}@"),
-    # ?code=…&requestId=… of a feed URI and of the login.
+    # ?code=…&requestId=… in a feed URI or a login address.
     (re.compile(r"([?&](?:code|requestId|state|client_id)=)[^&\s'\"#]+", re.I), rf"\1{HIDDEN}"),
     # password=…, client_secret=…, UPSTOX_ACCESS_TOKEN=…
     (re.compile(rf"([\w-]*(?:password|passwd|secret|token|api_?key)\s*=\s*){_VALUE}", re.I), rf"\1{HIDDEN}"),
     # {"access_token": "…"}
     (re.compile(rf"([\"'][\w-]*(?:password|secret|token|api_?key)[\"']\s*:\s*){_VALUE}", re.I), rf"\1{HIDDEN}"),
     (re.compile(r"\b((?:bearer|basic)\s+)[\w.~+/=-]{6,}", re.I), rf"\1{HIDDEN}"),
-    (re.compile(r"\beyJ[\w-]{8,}(?:\.[\w-]*){1,2}"), HIDDEN),  # a JSON Web Token, which the vendor's tokens are
+    (re.compile(r"\beyJ[\w-]{8,}(?:\.[\w-]*){1,2}"), HIDDEN),  # a JSON Web Token, such as the vendor's tokens
 )
 _PASSWORDS = re.compile(
     r"""://[^\s/@:]*:(?P<in_url>.+)@|\b(?:ssl)?password\s*=\s*(?P<word>'(?:[^'\\]|\\.)*'|[^\s&]+)""", re.I
@@ -40,8 +39,8 @@ _known_form: re.Pattern[str] | None = None
 
 
 def hide(*values: str) -> None:
-    """Keep values out of everything that is printed from now on, in the spellings that texts have."""
-    global _known_form  # noqa: PLW0603  one fence for the process, as stderr is one
+    """Hide values in all output from now on, also URL-encoded, as repr and as JSON."""
+    global _known_form  # noqa: PLW0603  one filter per process, as there is one stderr
     for value in values:
         if len(value) >= KNOWN_CHARS_MIN:
             for spelling in (value, quote(value, safe=""), repr(value)[1:-1], json.dumps(value)[1:-1]):
@@ -54,9 +53,10 @@ def hide(*values: str) -> None:
 
 
 def hide_all(secret: str) -> None:
-    """Keep a secret out of everything that is printed; of a database URL the passwords, too, in each of libpq's forms.
+    """Hide a secret in all output; for a database URL also its passwords, in each of libpq's forms.
 
-    A password that is a name as well, of the user or the database, would hide that word everywhere.
+    Does not hide a password that also occurs elsewhere in the URL, such as the user's name: every use of that word
+    would disappear.
     """
     found = [match["in_url"] or match["word"].strip("'") for match in _PASSWORDS.finditer(secret)]
     hide(secret, *(spelling for one in found if secret.count(one) == 1 for spelling in (one, unquote(one))))
@@ -80,21 +80,21 @@ def redact(text: str) -> str:
 
 
 class FencedStream:
-    """A text stream that writes what it is given without secrets; otherwise the stream that it stands for.
+    """A text stream that removes secrets from everything written; otherwise like the stream it wraps.
 
-    It has no `buffer`: what goes there is not looked at, and libraries go there by themselves.
+    It has no `buffer`: bytes written there would bypass the filter, and libraries use it if it exists.
     """
 
     def __init__(self, stream: TextIO) -> None:
         self.unfenced = stream
 
     def write(self, text: str) -> int:
-        """Write a text, which should be whole lines: a secret that is cut in two is not seen."""
+        """Write whole lines without their secrets; a secret split over two calls is not found."""
         self.unfenced.write(redact(text))
         return len(text)
 
     def writelines(self, lines: list[str]) -> None:
-        """Write texts."""
+        """Write texts without their secrets."""
         for line in lines:
             self.write(line)
 
@@ -105,15 +105,15 @@ class FencedStream:
 
 
 def fence_output() -> None:
-    """Let nothing be printed from now on, but on purpose, that is a secret."""
+    """Replace stdout and stderr by filters that remove secrets."""
     for name in ("stdout", "stderr"):
         stream = getattr(sys, name)
-        if stream is not None:  # closed by who called
+        if stream is not None:  # the caller may have closed it
             if isinstance(stream, TextIOWrapper) and stream.errors == "strict":
-                stream.reconfigure(errors="replace")  # a terminal of ASCII shows the rest of the line
+                stream.reconfigure(errors="replace")  # an ASCII terminal then still shows the rest of the line
             setattr(sys, name, FencedStream(stream))
 
 
 def unfenced_stdout() -> TextIO:
-    """Return where goes what its reader must have as it is: rows, and the few secrets printed on purpose."""
+    """Return the unfiltered stdout, for data rows and the few secrets printed on purpose."""
     return getattr(sys.stdout, "unfenced", sys.stdout)

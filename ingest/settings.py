@@ -1,7 +1,7 @@
 """Settings of the ingester, from the environment and `.env` (pydantic-settings).
 
-The vendor's settings keep the vendor's names; ours begin with `TICKLINE_`. `.env.example` lists
-them all, and a test holds the two together.
+The vendor's settings keep the vendor's names; ours begin with `TICKLINE_`. `.env.example` lists all of them, and a
+test keeps the two equal.
 """
 
 from __future__ import annotations
@@ -19,20 +19,22 @@ from ingest.errors import ConfigError
 
 ModeName = Literal["ltpc", "option_greeks", "full", "full_d30"]
 Positive = Annotated[float, Field(gt=0)]
-COLLECTOR = r"^[A-Za-z0-9_.-]{1,40}$"  # also the name of a folder
+COLLECTOR = r"^[A-Za-z0-9_.-]{1,40}$"  # also a folder name
 PositiveInt = Annotated[int, Field(gt=0)]
 
 
 def clean_token(text: str) -> str:
-    """Return a token as a header carries it; a library that is given another shows it in its error.
+    """Return a token without surrounding blanks, valid in an HTTP header.
+
+    Checked here because HTTP libraries put an invalid header value into their error text.
 
     Raises
     ------
     ValueError
-        If it is none.
+        If the token has other characters than ASCII letters, digits and punctuation.
     """
     if not re.fullmatch(r"[!-~]*", token := text.strip()):
-        raise ValueError("a token is one word of ASCII letters: copy it again, or use `tickline login`")
+        raise ValueError("a token is one word of ASCII characters: copy it again, or use `tickline login`")
     return token
 
 
@@ -41,7 +43,7 @@ def _vendor(name: str) -> AliasChoices:
 
 
 class Settings(DatabaseSettings):
-    """All settings. Units are in the names; limits say in a comment why they are what they are."""
+    """All settings. Units are in the names; a comment gives the reason for each limit."""
 
     knows_all_names: ClassVar[bool] = True
 
@@ -69,8 +71,8 @@ class Settings(DatabaseSettings):
     spot_mode: ModeName | None = None
     futures_mode: ModeName | None = None
     options_mode: ModeName | None = None
-    atm_hysteresis: float = Field(0.25, ge=0, le=0.5)  # a spot that swings by half a strike moves nothing
-    universe_follow_s: Positive = 5.0  # a window of options that is late by this is not late
+    atm_hysteresis: float = Field(0.25, ge=0, le=0.5)  # a spot that swings by half a strike moves no window
+    universe_follow_s: Positive = 5.0  # an option window may lag the spot by this
     plus: bool = False
     standby: bool = False
     connections_max: PositiveInt | None = None
@@ -78,67 +80,67 @@ class Settings(DatabaseSettings):
 
     # The feed.
     feed_route: Literal["authorize", "direct"] = "authorize"
-    subscribe_batch_keys: int = Field(50, gt=0, le=2000)  # 2,000 are 34 KB, which was taken; few are confirmed sooner
-    subscribe_interval_ms: int = Field(1000, ge=0)  # no limit is documented; be gentle
+    subscribe_batch_keys: int = Field(50, gt=0, le=2000)  # 2,000 (34 KB) also work; small requests are confirmed sooner
+    subscribe_interval_ms: int = Field(1000, ge=0)  # the vendor documents no limit; this is cautious
     ping_interval_s: Positive = 30.0
     ping_timeout_s: Positive = 10.0
-    http_timeout_s: Positive = 10.0  # also the longest silence in a list of instruments
+    http_timeout_s: Positive = 10.0  # also the longest silence while a list of instruments arrives
     master_timeout_s: Positive = 180.0  # a list of 10 MB at 60 kB/s
     answer_bytes_max: PositiveInt = 16 * 2**20  # a month of minute bars of one key is under 1 MiB
-    master_bytes_max: PositiveInt = 64 * 2**20  # the list of all exchanges is under 10 MB, packed
-    master_unpacked_bytes_max: PositiveInt = 256 * 2**20  # and that of NSE 38 MB of JSON
-    # A snapshot of 2,000 full keys nears 1 MiB. The journal's format holds no larger record.
+    master_bytes_max: PositiveInt = 64 * 2**20  # the list of all exchanges is under 10 MB compressed
+    master_unpacked_bytes_max: PositiveInt = 256 * 2**20  # the list of NSE is 38 MB of JSON
+    # A snapshot of 2,000 full keys is almost 1 MiB. The journal's format allows no larger record than 16 MiB.
     frame_bytes_max: int = Field(16 * 2**20, gt=0, le=16 * 2**20)
     backoff_first_s: Positive = 2.0
     backoff_max_s: Positive = 60.0
-    closed_retry_s: Positive = 900.0  # while the market is closed; a calendar that errs costs no session
+    closed_retry_s: Positive = 900.0  # while the market is closed; short enough that a wrong calendar costs little
     confirm_s: Positive = 10.0  # a snapshot comes within a second or two of the request
-    key_silent_s: Positive = 120.0  # and 20 times its usual interval: only then a key is called silent
-    token_poll_s: Positive = 5.0  # how often a new token is looked for; a look reads one small file
+    key_silent_s: Positive = 120.0  # a key counts as silent only after this and 20 times its usual interval
+    token_poll_s: Positive = 5.0  # how often to look for a new token; each look reads one small file
 
-    # New keys in frames that no list of instruments has. An account may have as many keys on a connection; a key
-    # takes 280 bytes of each checkpoint.
+    # New keys in frames that no list of instruments has. A connection may have as many keys; a key takes 280 bytes
+    # in each checkpoint.
     unknown_keys_per_day_max: int = Field(5_000, ge=0)
 
     # Repair of bars.
-    backfill_s: float = Field(
-        15.0, ge=0
-    )  # how often what was not heard is looked after; 0: only by `tickline backfill`
+    backfill_s: float = Field(15.0, ge=0)  # how often to repair missed minutes; 0: only by `tickline backfill`
 
     # The journal.
-    journal_segment_bytes_max: PositiveInt = 256 * 2**20  # a day of 2,000 keys is some tens of these
-    journal_fsync_ms: int = Field(100, ge=0)  # what a power cut may cost; 0 syncs every frame
-    journal_quota_bytes: int = Field(50 * 2**30, ge=0)  # two weeks of full market data uncommitted
-    journal_free_bytes_min: int = Field(2 * 2**30, ge=0)  # the database on the same disk needs air
-    journal_keep_days: int = Field(7, ge=0)  # to replay a week after a bug in our own code
+    journal_segment_bytes_max: PositiveInt = 256 * 2**20  # a day of 2,000 keys fills a few dozen
+    journal_fsync_ms: int = Field(100, ge=0)  # longest time that a power cut may cost; 0 syncs every frame
+    journal_quota_bytes: int = Field(50 * 2**30, ge=0)  # two weeks of uncommitted full market data
+    journal_free_bytes_min: int = Field(2 * 2**30, ge=0)  # the database may need space on the same disk
+    journal_keep_days: int = Field(7, ge=0)  # lets us replay a week after a bug in our own code
     journal_retry_s: Positive = 1.0
 
     # Who may watch.
-    api_host: Annotated[str, Field(pattern=r"^[A-Za-z0-9_.:-]+$")] = "127.0.0.1"  # elsewhere all need the token
-    api_port: int = Field(8788, ge=0, le=65535)  # beside the simulator's 8787
+    api_host: Annotated[str, Field(pattern=r"^[A-Za-z0-9_.:-]+$")] = (
+        "127.0.0.1"  # elsewhere every request needs the token
+    )
+    api_port: int = Field(8788, ge=0, le=65535)  # next to the simulator's 8787
     handlers: Annotated[tuple[str, ...], NoDecode] = ()
 
     # The writer.
     batch_rows_max: PositiveInt = 10_000  # 2.2 MB of rows, two at a time; larger batches gain little
-    checkpoint_s: Positive = 10.0  # what a restart may have to decode again
+    checkpoint_s: Positive = 10.0  # a restart decodes at most this much again
     database_backoff_first_s: Positive = 0.2
     database_backoff_max_s: Positive = 10.0
-    stop_s: Positive = 4.0  # what is not committed by then stays in the journal for the next start
+    stop_s: Positive = 4.0  # the rest stays in the journal for the next start
 
     @field_validator("exchanges", "universe", "underlyings", "underlyings_exclude", "handlers", mode="before")
     @classmethod
     def _split_list(cls, value: object) -> object:
-        """Read a comma-separated list, as an environment variable holds it."""
+        """Split the comma-separated list of an environment variable."""
         return tuple(part.strip() for part in value.split(",") if part.strip()) if isinstance(value, str) else value
 
     @field_validator("upstox_api_url", "upstox_assets_url")
     @classmethod
     def _encrypted(cls, value: HttpUrl) -> HttpUrl:
-        """Refuse an address to which the token would travel readable."""
+        """Refuse an address to which the token would travel unencrypted."""
         if value.scheme != "https" and not is_loopback(value.host or ""):
-            raise ValueError("http:// is for this machine only, as the token is sent there: use https://")
+            raise ValueError("http:// would send the token unencrypted to another machine: use https://")
         if value.username or value.password:
-            raise ValueError("an address of the vendor has no user and no password: take them out")
+            raise ValueError("the vendor's address must have no user and no password: remove them")
         return value
 
     @field_validator("upstox_access_token")
@@ -153,12 +155,12 @@ class Settings(DatabaseSettings):
 
     @property
     def api_url(self) -> str:
-        """REST base without a slash at the end."""
+        """Base URL of the REST API without a trailing slash."""
         return str(self.upstox_api_url).rstrip("/")
 
     @property
     def assets_url(self) -> str:
-        """Base of the instrument master without a slash at the end."""
+        """Base URL of the instrument lists without a trailing slash."""
         return str(self.upstox_assets_url).rstrip("/")
 
     def token(self) -> SecretStr:
@@ -171,16 +173,23 @@ class Settings(DatabaseSettings):
         """
         if self.upstox_access_token is None or not self.upstox_access_token.get_secret_value():
             raise ConfigError(
-                "no access token: set UPSTOX_ACCESS_TOKEN, in the environment or in .env (a token ends at 03:30 IST)"
+                "no access token: run `tickline login`, or set UPSTOX_ACCESS_TOKEN in the environment or in .env "
+                "(a token expires at 03:30 IST)"
             )
         return self.upstox_access_token
 
 
 def settings(**overrides: Any) -> Settings:
-    """Read the settings; raise `ConfigError` with one line if a value is wrong."""
+    """Read the settings; `overrides` win over environment and `.env`.
+
+    Raises
+    ------
+    ConfigError
+        If a value is wrong.
+    """
     return load(Settings, **overrides)
 
 
 def check_setting_names() -> None:
-    """Refuse mistyped names of settings; every command does, whatever it reads itself."""
+    """Refuse unknown setting names; every command calls this, whatever settings it uses."""
     check_names(Settings)

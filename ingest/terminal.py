@@ -1,4 +1,4 @@
-"""One line of progress on a terminal, written over itself; in a pipe or a file there is none."""
+"""Show one line of progress on a terminal, overwritten in place; write nothing to a pipe or file."""
 
 from __future__ import annotations
 
@@ -8,15 +8,15 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
-EVERY_S = 0.2  # an eye sees no more
-CLEAR = "\r\x1b[2K"  # to the beginning of the line, and erase it
+EVERY_S = 0.2  # fast enough for an eye
+CLEAR = "\r\x1b[2K"  # return to the start of the line and erase it
 
 
 @contextmanager
 def progress_line() -> Iterator[Callable[[str], None]]:
-    """Yield who shows a text in place of the one before, as often as it is worth it; an empty one takes the line away.
+    """Yield a function that shows a text in place of the previous one; an empty text removes the line.
 
-    In the end the line goes by itself.
+    Skips texts that come faster than every `EVERY_S` seconds. Removes the line at the end.
     """
     is_terminal = sys.stderr.isatty()
     shown_at: float | None = None

@@ -12,7 +12,7 @@ from datetime import UTC, datetime
 
 
 def now_us() -> int:
-    """Our clock, epoch microseconds."""
+    """Return the machine's time, epoch microseconds."""
     return time.time_ns() // 1000
 
 
@@ -24,11 +24,11 @@ class TimeSource:
         return now_us()
 
     def monotonic(self) -> float:
-        """Return seconds of a clock that only goes forward."""
+        """Return the seconds of a clock that never goes back."""
         return time.monotonic()
 
     async def sleep(self, seconds: float) -> None:
-        """Wait."""
+        """Wait for so many seconds."""
         await asyncio.sleep(seconds)
 
     def now(self) -> datetime:

@@ -1,1 +1,1 @@
-"""The commands that read."""
+"""Commands that read: bars, ticks, SQL, export, reconcile, spikes."""

@@ -1,7 +1,6 @@
-"""Options shared by the reading commands: a range of time, and how and where a frame is written.
+"""Options shared by the reading commands: time range, output format, output file.
 
-Owns how their values are checked, before a database is opened. Slow imports are done when needed, so that
-help is instant.
+Checks their values before a database is opened. Imports slow modules only when needed, so that help is instant.
 """
 
 from __future__ import annotations
@@ -18,30 +17,30 @@ from ingest.errors import ConfigError
 from ingest.market.shown_time import ist
 
 F = TypeVar("F", bound=Callable[..., Any])
-# Written out, because the modules that own them import Polars; a test keeps them equal.
+# Repeated here because the modules that own them import Polars; a test keeps them equal.
 FORMATS = ("table", "csv", "json", "parquet")
 SOURCES = ("best", "ticks", "official")
-TIME_HELP = "As 2025-12-15 or '2025-12-15 09:15', in IST unless it has an offset."
+TIME_HELP = "Write 2025-12-15 or '2025-12-15 09:15'; IST unless it has an offset."
 
 
 class OutputFile(click.Path):
-    """A file that can be written, checked before its content is made."""
+    """A writable output file, checked before the work starts."""
 
     def __init__(self) -> None:
         super().__init__(dir_okay=False, path_type=Path)
 
     def convert(self, value: str | os.PathLike[str], param: click.Parameter | None, ctx: click.Context | None) -> Path:
-        """Return the path."""
+        """Return the path; fail if its folder is missing or read-only."""
         path = Path(os.fsdecode(super().convert(value, param, ctx)))
         if not path.parent.is_dir():
-            self.fail(f"{str(path)!r} cannot be written, as there is no folder {str(path.parent)!r}", param, ctx)
+            self.fail(f"{str(path)!r} cannot be written: folder {str(path.parent)!r} does not exist", param, ctx)
         if not os.access(path.parent, os.W_OK):
-            self.fail(f"{str(path)!r} cannot be written, as folder {str(path.parent)!r} is read only", param, ctx)
+            self.fail(f"{str(path)!r} cannot be written: folder {str(path.parent)!r} is read-only", param, ctx)
         return path
 
 
 def _parse_moment(ctx: click.Context, param: click.Parameter, value: str | None) -> datetime | None:
-    """Return a day or a time as aware UTC; without an offset it is market-local."""
+    """Return a day or time as aware UTC; without an offset it is read as IST."""
     from analytics.market_time import parse_moment
 
     try:
@@ -61,15 +60,15 @@ def parse_interval(ctx: click.Context, param: click.Parameter, value: str) -> in
 
 
 def output_options(function: F) -> F:
-    """Add the options that say how and where a frame is written."""
+    """Add the options for format, file and length of the output."""
     for option in (
-        click.option("--all", "all_rows", is_flag=True, help="Show all rows of a table, not only both ends."),
-        click.option("--output", type=OutputFile(), help="File; without it stdout."),
+        click.option("--all", "all_rows", is_flag=True, help="Show every row of a long table, not only both ends."),
+        click.option("--output", type=OutputFile(), help="Write to this file.  [default: stdout]"),
         click.option(
             "--format",
             "form",
             type=click.Choice(FORMATS),
-            help="[default: as --output ends, .csv, .json or .parquet, else table]",
+            help="[default: by the suffix of --output, .csv, .json or .parquet; otherwise table]",
         ),
     ):
         function = option(function)
@@ -77,17 +76,17 @@ def output_options(function: F) -> F:
 
 
 def range_options(function: F) -> F:
-    """Add the options of a range of time."""
+    """Add the options for a time range."""
     for option in (
         click.option(
             "--to",
             "end",
             callback=_parse_moment,
             metavar="TIME",
-            help="First time that is not read. A day means its midnight.",
+            help="End of the range, exclusive. A day means its midnight.",
         ),
         click.option(
-            "--from", "start", callback=_parse_moment, metavar="TIME", help=f"First time that is read. {TIME_HELP}"
+            "--from", "start", callback=_parse_moment, metavar="TIME", help=f"Start of the range. {TIME_HELP}"
         ),
     ):
         function = option(function)
@@ -95,9 +94,9 @@ def range_options(function: F) -> F:
 
 
 def check_range(start: datetime | None, end: datetime | None) -> None:
-    """Refuse a range that ends before it begins, with the options' names and market times."""
+    """Refuse a range that ends before it starts; name the options and show times in IST."""
     if start is not None and end is not None and start >= end:
         first, last = (f"'{ist(at)}'" for at in (start, end))
         raise click.UsageError(
-            f"--to {last} is not after --from {first}: the range does not include its end, so a day ends with the next"
+            f"--to {last} is not after --from {first}: --to is exclusive, so give the day after the last one"
         )

@@ -1,8 +1,8 @@
-"""Frames for people and for programs: table, CSV, JSON, Parquet; to stdout or a file.
+"""Write frames as table, CSV, JSON or Parquet to stdout or a file.
 
-Owns how a frame is written, and the format implied by a file name. A table is for people:
-market-local times, named in the header. The others are for programs: UTC times in ISO 8601, Parquet
-with the frame's own types. Must not know what is in the frame.
+Owns the output formats and the choice by file suffix. Tables are for people: times in IST, said in the header. The
+others are for programs: CSV and JSON with UTC times in ISO 8601, Parquet with the frame's own types. Must not know
+what the frame contains.
 """
 
 from __future__ import annotations
@@ -21,11 +21,11 @@ from ingest.redaction import unfenced_stdout
 
 Format = Literal["table", "csv", "json", "parquet"]
 FORMATS: tuple[str, ...] = get_args(Format)
-TABLE_ROWS_MAX = 40  # about a screen; the first and last half of it
+TABLE_ROWS_MAX = 40  # about a screen: the first 20 and the last 20
 DECIMALS_MIN = 2  # of rupees
 DECIMALS_MAX = 6  # greeks need this many
 CELL_CHARS_MAX = 60
-PLAIN_MAX = 1e15  # from here on a float has no decimals, and its trailing zeros are not exact
+PLAIN_MAX = 1e15  # larger floats are shown as Python writes them: fixed decimals would not be exact
 _SUFFIXES: dict[str, Format] = {".csv": "csv", ".json": "json", ".parquet": "parquet"}
 
 
@@ -35,15 +35,15 @@ def write(frame: pl.DataFrame, form: Format | None, output: Path | None, *, all_
     Parameters
     ----------
     frame
-        Any frame; times with a zone are shown in India's in a table, in UTC else.
+        Any frame; times with a zone are shown in IST in a table, otherwise in UTC.
     form
-        table: of a long frame the beginning and the end, with a note on stderr; csv: with a
-        header; json: one array of objects; parquet: refused on a terminal. None: as the name of the
-        file says (.csv, .json, .parquet), else a table.
+        table: a long frame is cut in the middle, with a note on stderr; csv: with a header; json: one array of
+        objects; parquet: refused on a terminal. None: by the suffix of the file (.csv, .json, .parquet),
+        otherwise a table.
     output
-        The file, replaced as a whole when all is written; None: stdout.
+        The file, replaced atomically; None: stdout.
     all_rows
-        Show all rows of a table.
+        Show every row of a table.
 
     Raises
     ------
@@ -84,7 +84,7 @@ def _replace(path: Path, content: bytes) -> None:
 
 
 def _iso_times(frame: pl.DataFrame) -> list[pl.Expr]:
-    """Return the columns of times as ISO 8601 text, those with a zone in UTC, as 2025-12-15T04:02:00Z."""
+    """Return time columns as ISO 8601 text such as 2025-12-15T04:02:00Z; those with a zone in UTC."""
     columns = []
     for name, dtype in frame.schema.items():
         if isinstance(dtype, pl.Datetime):
@@ -94,12 +94,12 @@ def _iso_times(frame: pl.DataFrame) -> list[pl.Expr]:
 
 
 def _table(frame: pl.DataFrame, rows_max: int | None, *, cell_chars_max: int | None) -> str:
-    """Return a frame as aligned text; of more than rows_max rows the beginning and the end."""
+    """Return a frame as aligned text; cut the middle out if it has more than `rows_max` rows."""
     hidden = 0 if rows_max is None else max(0, frame.height - rows_max)
     shown = frame
     if hidden and rows_max is not None:
         shown = pl.concat([frame.head(rows_max // 2), frame.tail(rows_max - rows_max // 2)])
-        print(f"{hidden} of {frame.height} rows are not shown: add --all, or --output FILE", file=sys.stderr)
+        print(f"{hidden} of {frame.height} rows not shown: add --all, or --output FILE", file=sys.stderr)
     columns = [_cells(shown[name], cell_chars_max) for name in shown.columns]
     if hidden and rows_max is not None:
         for cells in columns:
@@ -117,7 +117,7 @@ def _table(frame: pl.DataFrame, rows_max: int | None, *, cell_chars_max: int | N
 
 
 def _cells(column: pl.Series, chars_max: int | None) -> list[str]:
-    """Return a column's header and its values as text; null is a hyphen."""
+    """Return a column's header and values as text; null is a hyphen."""
     dtype = column.dtype
     header = column.name
     if isinstance(dtype, pl.Datetime):
@@ -138,7 +138,7 @@ def _cells(column: pl.Series, chars_max: int | None) -> list[str]:
 
 
 def _decimals(column: pl.Series) -> int:
-    """Return how many decimals show all of a column's values, within the limit."""
+    """Return how many decimals a column's values need, within the limits."""
     for decimals in range(DECIMALS_MIN, DECIMALS_MAX):
         if ((column.round(decimals) - column).abs() < 10.0 ** -(DECIMALS_MAX + 1)).all():
             return decimals
@@ -146,6 +146,6 @@ def _decimals(column: pl.Series) -> int:
 
 
 def _short(text: str, chars_max: int | None) -> str:
-    """Return a value on one line, cut where it is too long for a terminal; a pipe or a file takes all of it."""
+    """Return a value as one line of at most `chars_max` characters; None: of any length."""
     line = " ".join(text.split("\n"))
     return line if chars_max is None or len(line) <= chars_max else f"{line[: chars_max - 3]}..."

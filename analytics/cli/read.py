@@ -1,6 +1,6 @@
-"""The commands that read: `tickline bars`, `ticks`, `sql` and `reconcile`.
+"""The commands `tickline bars`, `ticks`, `sql`, `export` and `reconcile`.
 
-Owns their arguments. What takes long to import is imported by the commands, so that help is instant.
+Owns their arguments. Each command imports slow modules itself, so that help is instant.
 """
 
 from __future__ import annotations
@@ -27,12 +27,12 @@ if TYPE_CHECKING:
 def _say_absent(
     keys: tuple[str, ...], frame: pl.DataFrame, start: datetime | None, end: datetime | None, database: Database
 ) -> None:
-    """Name the instruments that have no row, where others have."""
+    """Print which instruments have no row, if others have rows."""
     from analytics.read.bars_and_ticks import without_rows
 
     if not frame.is_empty():
         for name, key in without_rows(keys, frame, start=start, end=end, database=database):
-            click.echo(f"no rows of {name!r} ({key}): it was not recorded in this range", err=True)
+            click.echo(f"no rows for {name!r} ({key}): it was not recorded in this range", err=True)
 
 
 @click.command("bars")
@@ -59,10 +59,10 @@ def bars_command(
     output: Path | None,
     all_rows: bool,
 ) -> None:
-    """Show the bars of instruments.
+    """Print OHLCV bars of instruments.
 
-    A KEY is an instrument key, or a name: INFY, "NIFTY FUT", "BANKNIFTY 59400 CE 30 DEC 25".
-    Buckets begin at the open of the session. A table has times in IST, all else in UTC.
+    A KEY is an instrument key or a name: INFY, "NIFTY FUT", "BANKNIFTY 59400 CE 30 DEC 25".
+    Buckets start at the session's open. Times are IST in a table, UTC in other formats.
     """
     from analytics.cli.output import write
     from analytics.read.bars_and_ticks import bars
@@ -90,9 +90,9 @@ def ticks_command(
     output: Path | None,
     all_rows: bool,
 ) -> None:
-    """Show the ticks of instruments: one row per update.
+    """Print ticks of instruments, one row per update.
 
-    A KEY is an instrument key, or a name: INFY, "NIFTY FUT", "BANKNIFTY 59400 CE 30 DEC 25".
+    A KEY is an instrument key or a name: INFY, "NIFTY FUT", "BANKNIFTY 59400 CE 30 DEC 25".
     """
     from analytics.cli.output import write
     from analytics.read.bars_and_ticks import ticks
@@ -106,12 +106,12 @@ def ticks_command(
     write(frame, cast("Format | None", form), output, all_rows=all_rows)
 
 
-# A statement may begin with a comment, which looks like an option.
+# A statement may start with a comment, which looks like an option.
 @click.command("sql", context_settings={"ignore_unknown_options": True})
 @click.argument("statement", metavar='"SELECT ..."')
 @output_options
 def sql_command(*, statement: str, form: str | None, output: Path | None, all_rows: bool) -> None:
-    """Run one statement that reads; "-" takes it from stdin. Nothing can be written with it.
+    """Run one read-only SQL statement; "-" reads it from stdin.
 
     The relations are instruments, ticks, bars_1m, bars_5m, best_bars_1m, best_bars_5m,
     official_bars_1m, latest_ticks, feed_gaps, unheard_minutes, days and signals.
@@ -128,11 +128,11 @@ def sql_command(*, statement: str, form: str | None, output: Path | None, all_ro
 
 
 def _stdin() -> str:
-    """Return the statement that is piped in."""
+    """Return the statement from stdin."""
     try:
         return sys.stdin.buffer.read().decode()
     except UnicodeDecodeError as exc:
-        raise click.UsageError(f"what comes by stdin is not UTF-8 at byte {exc.start}: save it as UTF-8") from None
+        raise click.UsageError(f"stdin is not UTF-8 at byte {exc.start}: convert it to UTF-8") from None
 
 
 @click.command("export")
@@ -142,13 +142,13 @@ def _stdin() -> str:
 @click.option(
     "--folder",
     type=click.Path(file_okay=False, path_type=Path),
-    help="Root of the partitions.  [default: TICKLINE_HOME/archive]",
+    help="Folder to write to.  [default: TICKLINE_HOME/archive]",
 )
 def export_command(*, days: tuple[datetime, ...], folder: Path | None) -> None:
-    """Write the ticks of days to Parquet: FOLDER/ticks/date=YYYY-MM-DD/ticks.parquet.
+    """Write ticks to Parquet, one file per day: FOLDER/ticks/date=YYYY-MM-DD/ticks.parquet.
 
-    A UTC day holds one session. Without --day: every day before today that has ticks and was not exported
-    yet. When `tickline db retain` has dropped a day, `tickline ticks` and analytics.ticks read its file.
+    A UTC day contains one session. Without --day, exports every day before today that has ticks and was not exported
+    yet. After `tickline db retain` has dropped a day, `tickline ticks` and analytics.ticks read its file.
     """
     from analytics.read.export import days_to_export, export_day
     from ingest.database.connections import Database
@@ -167,29 +167,30 @@ def export_command(*, days: tuple[datetime, ...], folder: Path | None) -> None:
             size = file.stat().st_size
             click.echo(f"{day}  {rows:,} ticks  {size / 1e6:.1f} MB  {size / rows:.1f} bytes/tick  {file}")
     if not wanted:
-        click.echo("no day to export: all complete days are", err=True)
+        click.echo("no day to export: all complete days are exported", err=True)
 
 
 @click.command("reconcile")
-@click.option("--day", type=click.DateTime(["%Y-%m-%d"]), help="Market-local day.  [default: today]")
-@click.option("--minutes", is_flag=True, help="A row for each minute that differs, not for each instrument.")
+@click.option("--day", type=click.DateTime(["%Y-%m-%d"]), help="Indian day.  [default: today]")
+@click.option("--minutes", is_flag=True, help="Print a row per minute that differs, not per instrument.")
 @click.option(
     "--threshold",
     type=click.FloatRange(0, 100),
     default=90.0,
     show_default=True,
-    help="Percent of the minutes heard whole whose closes must be within one tick.",
+    help="Percent of completely heard minutes whose closes must agree within one price tick.",
 )
 @output_options
 def reconcile_command(
     *, day: datetime | None, minutes: bool, threshold: float, form: str | None, output: Path | None, all_rows: bool
 ) -> None:
-    """Compare our bars with the vendor's own, and both with the day's volume, for each instrument.
+    """Compare our minute bars with the vendor's, and both with the day's volume, per instrument.
 
-    Equal means to the paisa and to the unit. Shares and errors are of minutes that were heard whole and of
-    which both bars are there; the others are counted. On stderr stands how many minutes differ, by reason.
+    Equal means equal to the paisa and to the unit. Shares and errors cover the minutes that we heard completely and
+    that both sides have; the others are only counted. Stderr shows how many minutes differ, by reason.
 
-    Exit code 1: fewer closes than the threshold are within one tick, or a day's volume is not in bars and gaps.
+    Exit code 1: too few closes agree within one price tick (--threshold), or bars and gaps do not add up to the day's
+    volume.
     """
     import polars as pl
 
@@ -215,10 +216,10 @@ def reconcile_command(
     write(frame, cast("Format | None", form), output, all_rows=all_rows)
     for reason, count, share, meaning in found.reasons().iter_rows():
         click.echo(f"{reason:>10} {count:8,} minutes {share:7.2%}  {meaning}", err=True)
-    click.echo(f"closes within one tick: {found.close_share:.2%} of the minutes heard whole", err=True)
+    click.echo(f"closes within one price tick: {found.close_share:.2%} of completely heard minutes", err=True)
     if not found.volumes_add_up:
-        click.echo("tickline: volume is missing or there twice: see the column unaccounted", err=True)
+        click.echo("tickline: volume is missing or counted twice: see column unaccounted", err=True)
     elif not agrees:
-        click.echo(f"tickline: fewer closes than --threshold ({threshold:g} %) are within one tick", err=True)
+        click.echo(f"tickline: fewer closes than --threshold ({threshold:g} %) agree within one price tick", err=True)
     if not agrees:
         sys.exit(1)

@@ -1,6 +1,6 @@
-"""`tickline spikes`: find spikes in bars, store them, and judge the detector.
+"""`tickline spikes`: find spikes in bars, store them as signals, evaluate the detector.
 
-Owns the arguments and what is printed. What takes long to import is imported by the commands.
+Owns the arguments and the output. Each command imports slow modules itself, so that help is instant.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ RULES_FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
 
 
 def _parse_url(ctx: click.Context, param: click.Parameter, value: str | None) -> str | None:
-    """Return a URL that can be posted to."""
+    """Return a valid webhook URL."""
     from analytics.signals.notify import check_webhook
     from ingest.errors import ConfigError
 
@@ -39,10 +39,10 @@ def _parse_url(ctx: click.Context, param: click.Parameter, value: str | None) ->
 
 
 class _DefaultGroup(click.Group):
-    """A group whose command `find` need not be named: `tickline spikes INFY` means `tickline spikes find INFY`."""
+    """A group with a default command: `tickline spikes INFY` means `tickline spikes find INFY`."""
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
-        """Name the default command where none is named."""
+        """Insert the default command if none is named."""
         if not args or (args[0] not in self.commands and args[0] not in ctx.help_option_names):
             args = ["find", *args]
         return super().parse_args(ctx, args)
@@ -50,18 +50,20 @@ class _DefaultGroup(click.Group):
 
 @click.group("spikes", cls=_DefaultGroup)
 def command() -> None:
-    """Find spikes of price and volume, store them as signals, and judge the detector.
+    """Find spikes of price and volume, store them as signals, evaluate the detector.
 
-    `tickline spikes INFY --from 2026-11-20` finds; `tickline spikes find --help` has its options.
+    `tickline spikes INFY --from 2026-11-20` finds spikes; `tickline spikes find --help` lists the options.
     """
 
 
 @command.command("find")
 @click.argument("keys", metavar="[KEY]...", nargs=-1)
 @range_options
-@click.option("--follow", "is_follow", is_flag=True, help="Go on with each minute that is completed, until Ctrl-C.")
-@click.option("--for", "for_s", type=click.FloatRange(min=0, min_open=True), help="Stop following after SECONDS.")
-@click.option("--rules", "rules_file", type=RULES_FILE, help="TOML; else the default.")
+@click.option("--follow", "is_follow", is_flag=True, help="Continue with each completed minute until Ctrl-C.")
+@click.option(
+    "--for", "for_s", type=click.FloatRange(min=0, min_open=True), help="Stop following after this many seconds."
+)
+@click.option("--rules", "rules_file", type=RULES_FILE, help="TOML file of rules.  [default: built-in rules]")
 @click.option(
     "--log",
     "log_file",
@@ -74,7 +76,7 @@ def command() -> None:
     callback=_parse_url,
     help="With --follow: post each minute's new signals as a JSON array.",
 )
-@click.option("--chart", type=OutputFile(), help="Draw the one KEY's bars and spikes, HTML; needs tickline[chart].")
+@click.option("--chart", type=OutputFile(), help="Draw bars and spikes of one KEY as HTML; needs tickline[chart].")
 @output_options
 def find_command(
     *,
@@ -93,8 +95,8 @@ def find_command(
 ) -> None:
     """Find spikes, store them in the relation signals, and print them.
 
-    Without KEY all instruments that have bars are judged, without a range the newest day. What is found
-    again is stored once. With --follow also the minutes to come; NOTIFY tickline_signals tells of each.
+    Without KEY, searches all instruments that have bars; without a range, the newest day. Stores each spike once,
+    however often it is found. With --follow, searches new minutes too. Each new signal sends NOTIFY tickline_signals.
     """
     from analytics.cli.output import write
     from analytics.signals.find import Scope
@@ -102,14 +104,14 @@ def find_command(
     from ingest.database.settings import DatabaseSettings, load
 
     if chart is not None and (len(keys) != 1 or is_follow):
-        raise click.UsageError("--chart draws one KEY, and not with --follow")
+        raise click.UsageError("--chart needs exactly one KEY and no --follow")
     if is_follow and (start or end or output or form):
-        raise click.UsageError("--follow begins with the newest day and prints lines: leave out range and output")
+        raise click.UsageError("--follow starts with the newest day and prints lines: omit range, format and output")
     if not is_follow and (webhook or log_file or for_s):
-        raise click.UsageError("--webhook, --log and --for go with --follow")
+        raise click.UsageError("--webhook, --log and --for need --follow")
     check_range(start, end)
     if chart is not None:
-        from analytics.signals.chart import draw, write_html  # before the search: it says what is not installed
+        from analytics.signals.chart import draw, write_html  # before the search, because it may not be installed
     rules = _rules(rules_file)
     settings = load(DatabaseSettings)
     with Database.open(settings) as database:
@@ -131,7 +133,7 @@ def _find(
     *,
     with_bars: bool,
 ) -> tuple[pl.DataFrame, pl.DataFrame]:
-    """Return the signals of a range, and the bars of it where they are wanted."""
+    """Return the signals of a range, and its bars if `with_bars`."""
     from datetime import timedelta
 
     import polars as pl
@@ -140,7 +142,7 @@ def _find(
     from analytics.read.bars_and_ticks import bars
     from analytics.signals.find import Scope, empty_signals, find, newest_day
 
-    if start is None:  # a range that has an end only is the day of it
+    if start is None:  # with only an end: the day in which it lies
         start = newest_day(database) if end is None else day_start(end - timedelta(microseconds=1))
     last = day_start(start) + timedelta(days=1) if end is None else end
     days = list(find(database, Scope(rules, keys), start, last))
@@ -150,7 +152,7 @@ def _find(
 
 
 def _follow(database: Database, scope: Scope, log_file: Path, webhook: str | None, for_s: float | None) -> None:
-    """Follow until a signal of the system, or the time given."""
+    """Follow until SIGINT, SIGTERM or `for_s` seconds have passed."""
     import signal
     import threading
     import time
@@ -184,7 +186,7 @@ def _follow(database: Database, scope: Scope, log_file: Path, webhook: str | Non
 
 
 def _shown(found: pl.DataFrame) -> pl.DataFrame:
-    """Return what is printed of signals."""
+    """Return the printed columns of signals."""
     import polars as pl
 
     return found.select(
@@ -199,15 +201,15 @@ def _shown(found: pl.DataFrame) -> pl.DataFrame:
 
 @command.command("evaluate")
 @click.argument("file", type=click.Path(exists=True, dir_okay=False, path_type=Path))
-@click.option("--rules", "rules_file", type=RULES_FILE, help="TOML; else the default.")
-@click.option("--cross-validate", is_flag=True, help="Also fit on all other events for each event; curve, calibration.")
+@click.option("--rules", "rules_file", type=RULES_FILE, help="TOML file of rules.  [default: built-in rules]")
+@click.option("--cross-validate", is_flag=True, help="Also judge each event by weights fitted on the others.")
 @click.option("--format", "form", type=click.Choice(["table", "json"]), default="table", show_default=True)
 def evaluate_command(*, file: Path, rules_file: Path | None, cross_validate: bool, form: str) -> None:
-    """Judge the rules on labelled events, beside simple baselines.
+    """Evaluate the rules on labelled events, next to simple baselines.
 
-    FILE is Parquet: event, bucket, open, high, low, close, volume, announced_at; trades where known. An
-    alarm from 5 minutes before to 10 minutes after announced_at is a hit. Alarms within 60 minutes of
-    one another are one. Those up to 180 minutes after the announcement are no false alarms.
+    FILE is Parquet with columns event, bucket, open, high, low, close, volume, announced_at, and trades if known. An
+    alarm from 5 minutes before to 10 minutes after announced_at is a hit. Alarms within 60 minutes of each other
+    count as one. Alarms up to 180 minutes after the announcement are not false alarms.
     """
     import polars as pl
 
@@ -218,7 +220,7 @@ def evaluate_command(*, file: Path, rules_file: Path | None, cross_validate: boo
     try:
         frame = pl.read_parquet(file)
     except (pl.exceptions.PolarsError, OSError) as exc:
-        raise ConfigError(f"file {str(file)!r} is no Parquet: {str(exc).splitlines()[0]}: name another") from exc
+        raise ConfigError(f"file {str(file)!r} is not Parquet: {str(exc).splitlines()[0]}: name another") from exc
     events = read_events(frame)
     bars = scored(events, rules)
     alarms = bars.filter(1 / (1 + (-pl.col("score")).exp()) >= rules.confidence_min)
@@ -231,7 +233,7 @@ def evaluate_command(*, file: Path, rules_file: Path | None, cross_validate: boo
 
 
 def _cross_validation(bars: pl.DataFrame, events: pl.DataFrame, rules: Rules) -> dict[str, Any]:
-    """Return what comes out when no event is judged by weights that have seen it."""
+    """Return curve, calibration and fitted weights, with each event judged by weights fitted on the others."""
     from analytics.signals.evaluation import calibrated, calibration, cross_validated, curve, fit, reliability
 
     raw = cross_validated(bars, rules)
@@ -247,7 +249,7 @@ def _cross_validation(bars: pl.DataFrame, events: pl.DataFrame, rules: Rules) ->
 
 
 def _rules(path: Path | None) -> Rules:
-    """Return the rules of a file, or the default ones."""
+    """Return the rules in a file, or the default ones."""
     from analytics.signals.rules import DEFAULT, load_rules
 
     return DEFAULT if path is None else load_rules(path)
@@ -269,7 +271,7 @@ def _as_text(report: dict[str, Any]) -> str:
 
 
 def _reliability(found: dict[str, Any]) -> list[str]:
-    """Return how often alarms of a confidence are right, as lines."""
+    """Return how often alarms are right, by confidence, as lines."""
     lines = ["alarms by confidence   mean  right  (90 % range)  number"]
     for row in found["bins"]:
         span, allowed = f"{row['from']:g} to {row['to']:g}", f"({row['right_from']:.2f} to {row['right_to']:.2f})"
@@ -278,7 +280,7 @@ def _reliability(found: dict[str, Any]) -> list[str]:
 
 
 def _line(name: str, found: dict[str, Any]) -> str:
-    """Return one detector's outcome on a line."""
+    """Return one detector's results as a line."""
     precision, delay = found["precision"], found["median_delay_minutes"]
     return (
         f"{name:52}  {'-' if precision is None else f'{precision:.3f}':>9}  {found['recall']:6.3f}"

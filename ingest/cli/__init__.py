@@ -1,7 +1,7 @@
-"""The command `tickline`: one file a subcommand, loaded when it is asked for.
+"""The `tickline` command: one file per subcommand, imported only when it runs.
 
-Owns logging, exit codes and how an error looks: one line on stderr, no traceback without
-`--debug`. All that is printed, rows aside, passes a fence that no secret value gets through.
+Owns logging, exit codes and the form of errors: one line on stderr, with a traceback only under
+`--debug`. Everything printed, except data rows, passes a filter that removes secret values.
 Exit codes: 0 done, 1 failed, 2 wrong usage.
 """
 
@@ -23,7 +23,7 @@ from ingest.errors import TicklineError
 from ingest.market.shown_time import ist
 from ingest.redaction import fence_output
 
-ERROR_CHARS_MAX = 500  # of an internal error, whose text may hold what was being read
+ERROR_CHARS_MAX = 500  # of an internal error, whose text may contain the input
 # Subcommand -> module:object. A module is imported only for its own command.
 COMMANDS = {
     "backfill": "ingest.cli.record.backfill:command",
@@ -48,25 +48,25 @@ COMMANDS = {
 }
 READ_NO_SETTINGS = {"simulate"}
 SUMMARIES = {
-    "backfill": "Repair bars with the vendor's own, where the feed was not heard.",
-    "bars": "Print OHLCV bars of instruments.",
-    "bench": "Measure this machine: ingest and its parts, against a reference.",
-    "config": "Print every setting with its default: a settings file to begin with.",
-    "db": "Create or migrate the schema; show its state.",
-    "demo": "Run the whole path on this machine, nothing to set up.",
+    "backfill": "Fetch the vendor's bars for minutes that the feed missed.",
+    "bars": "Print OHLCV bars.",
+    "bench": "Measure how fast this machine ingests.",
+    "config": "Print all settings with their defaults, ready for .env.",
+    "db": "Create, migrate and maintain the database.",
+    "demo": "Run the whole path on this machine; needs no set-up.",
     "login": "Get an access token from the vendor and store it.",
-    "quarantine": "List frames that were not understood, and replay them after a fix.",
-    "export": "Write the ticks of days to Parquet.",
-    "reconcile": "Compare our bars with the vendor's, and both with the day's volume.",
-    "replay": "Push recorded frames through the path of live ingestion.",
-    "simulate": "Serve an Upstox-compatible V3 feed on loopback.",
-    "spikes": "Find spikes in bars, store them as signals, judge the detector.",
+    "quarantine": "List frames that could not be used; replay them after a fix.",
+    "export": "Write ticks to Parquet, one file per day.",
+    "reconcile": "Compare our bars with the vendor's.",
+    "replay": "Ingest recordings or journal segments.",
+    "simulate": "Serve a simulated Upstox V3 feed on this machine.",
+    "spikes": "Find price and volume spikes; evaluate the detector.",
     "sql": "Run one read-only SQL statement.",
-    "start": "Ingest the live feed until stopped.",
-    "status": "Show what the running ingester says of itself.",
-    "ticks": "Print ticks of instruments.",
-    "universe": "Show, plan and refresh what is recorded.",
-    "verify": "Compare the journal with the ledger and the table, frame by frame.",
+    "start": "Record the live feed until stopped.",
+    "status": "Show the status of the running ingester.",
+    "ticks": "Print ticks.",
+    "universe": "Show and plan what is recorded; load the instrument list.",
+    "verify": "Check that journal, database and exchange volumes agree.",
 }
 
 
@@ -74,11 +74,11 @@ class LazyGroup(click.Group):
     """A group that knows its commands by name and imports them when they run."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
-        """Return the names, in alphabetical order."""
+        """Return the names in alphabetical order."""
         return sorted(COMMANDS)
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
-        """Import and return a command."""
+        """Import and return a command; None if there is none of that name."""
         if cmd_name not in COMMANDS:
             return None
         module, _, name = COMMANDS[cmd_name].partition(":")
@@ -88,7 +88,7 @@ class LazyGroup(click.Group):
     def resolve_command(
         self, ctx: click.Context, args: list[str]
     ) -> tuple[str | None, click.Command | None, list[str]]:
-        """Find the command; an argument of it that is empty is nobody's wish."""
+        """Find the command; refuse empty arguments, which come from unset shell variables."""
         found = super().resolve_command(ctx, args)
         check_texts(ctx, args[1:])
         return found
@@ -100,10 +100,10 @@ class LazyGroup(click.Group):
 
 
 class IndianFormatter(logging.Formatter):
-    """Lines of the log with India's time, wherever the machine stands."""
+    """Format log lines with Indian time, whatever the machine's time zone."""
 
     def formatTime(self, record: logging.LogRecord, datefmt: str | None = None) -> str:  # noqa: N802 - the library's
-        """Return the time of a record, to the millisecond."""
+        """Return the time of a record in IST, to the millisecond."""
         return ist(datetime.fromtimestamp(round(record.created, 3), UTC))
 
 
@@ -117,7 +117,7 @@ class IndianFormatter(logging.Formatter):
 def group(ctx: click.Context, debug: bool, log_level: str) -> None:
     """Record ticks of Indian futures and options, and read them as bars.
 
-    Settings come from the environment and from .env; `tickline config` prints them all.
+    Settings come from the environment and from .env in the current folder; `tickline config` lists them all.
     """
     ctx.obj = {"debug": debug}
     handler = logging.StreamHandler(sys.stderr)
@@ -125,8 +125,9 @@ def group(ctx: click.Context, debug: bool, log_level: str) -> None:
     logging.basicConfig(level=logging.DEBUG if debug else log_level.upper(), handlers=[handler])
     for chatty in ("websockets", "asyncio", "aiohttp", "alembic", "psycopg"):
         logging.getLogger(chatty).setLevel(logging.INFO if debug else logging.WARNING)
-    logging.getLogger("dotenv").setLevel(logging.ERROR)  # names no file, at each look; `ingest.env_file` does
-    # Its warnings are of what clients sent, a line for each: who can reach the port could fill the disk with them.
+    # It warns at each read without the file's name; `ingest.env_file` warns once, with it.
+    logging.getLogger("dotenv").setLevel(logging.ERROR)
+    # It warns about each bad request: anyone who reaches the port could fill the disk with warnings.
     logging.getLogger("uvicorn.error").setLevel(logging.INFO if debug else logging.ERROR)
     if ctx.invoked_subcommand not in READ_NO_SETTINGS and not {"-h", "--help"} & set(sys.argv):
         from ingest.settings import check_setting_names
@@ -139,14 +140,15 @@ def main() -> None:
     debug = "--debug" in sys.argv
     fence_output()
     stdout = sys.stdout
-    # As Ctrl-C: a command that is ended leaves no server behind. What the caller ignores, as nohup does, stays ignored.
+    # Like Ctrl-C, so that a terminated command leaves no server behind. A signal that the caller ignores (nohup) stays
+    # ignored.
     for number in (signal.SIGTERM, signal.SIGHUP):
         if signal.getsignal(number) is signal.SIG_DFL:
             signal.signal(number, _stop)
     try:
         group.main(prog_name="tickline", standalone_mode=False)
     except click.exceptions.NoArgsIsHelpError as exc:
-        if exc.ctx is None or exc.ctx.parent is None:  # a bare `tickline` asks what there is
+        if exc.ctx is None or exc.ctx.parent is None:  # a bare `tickline` prints the help
             exc.show()
             sys.exit(2)
         _fail(usage_line(exc), exit_code=2)
@@ -157,14 +159,14 @@ def main() -> None:
     except (click.Abort, KeyboardInterrupt):
         _fail("stopped", debug=debug)
     except (BrokenPipeError, SystemExit) as exc:
-        # click puts a stream of its own in the place of a broken one, rich exits out of the error; both with code 1.
+        # click replaces the broken stream with its own; rich exits while handling the error. Both exit with code 1.
         if isinstance(exc, SystemExit) and sys.stdout is stdout and not isinstance(exc.__context__, BrokenPipeError):
             raise
         _leave_quietly()
     except TicklineError as exc:
         _fail(str(exc), debug=debug)
     except Exception as exc:
-        # Not its repr, which may hold a whole file: its text names what is wrong, and goes through the fence.
+        # Not its repr, which may contain a whole file.
         what = f"{type(exc).__name__}: {exc}".splitlines()[0][:ERROR_CHARS_MAX]
         _fail(f"internal error: {what}: run it again with --debug and report what it prints", debug=debug)
 
@@ -182,7 +184,7 @@ def _fail(text: str, *, debug: bool = False, exit_code: int = 1) -> None:
 
 
 def _leave_quietly() -> None:
-    """End after the reader of the output went away, as `| head` does; Python would complain of what it cannot flush."""
+    """Exit quietly when the reader of the output has gone (`| head`); otherwise Python reports a failed flush."""
     nowhere = os.open(os.devnull, os.O_WRONLY)
     for number in (1, 2):
         os.dup2(nowhere, number)

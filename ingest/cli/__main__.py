@@ -1,4 +1,4 @@
-"""`python -m ingest.cli` is `tickline`."""
+"""Run `tickline` as `python -m ingest.cli`."""
 
 from ingest.cli import main
 

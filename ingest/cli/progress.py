@@ -1,4 +1,4 @@
-"""What long commands show: one line now and then, and the account at the end."""
+"""Output of long commands: a progress line now and then, and totals at the end."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ log = logging.getLogger(__name__)
 
 
 class ProgressLine:
-    """Log how far an ingestion is, every `every_s` seconds."""
+    """Log the progress of an ingestion every `every_s` seconds."""
 
     def __init__(self, every_s: float) -> None:
         self._every_s = every_s
@@ -26,7 +26,7 @@ class ProgressLine:
         self._ticks = 0
 
     def __call__(self, running: Run) -> None:
-        """Log a line if it is time to."""
+        """Log a line if it is due."""
         elapsed = time.monotonic() - self._at
         if elapsed < self._every_s:
             return
@@ -49,46 +49,46 @@ class ProgressLine:
 
 
 def show_on(line: Callable[[str], None], consumer: Consumer) -> None:
-    """Show how far the replay of a stream is."""
+    """Show the progress of a stream's replay."""
     counts = consumer.counts
     line(f"{consumer.stream}: {counts.frames + counts.frames_before:,} frames, {counts.ticks:,} ticks written")
 
 
 def print_unnamed(database: Database, consumers: Iterable[Consumer]) -> None:
-    """Print how many instruments of some streams no list has named, and what to do; nothing if all have a name."""
+    """Print how many instruments of these streams have no name, and the remedy; print nothing if all have one."""
     ids = {id_ for consumer in consumers for id_ in consumer.state.naming.met}
     try:
         with database.connect(autocommit=True) as connection:
             count, key = unnamed(connection, ids)
-    except StoreError as exc:  # what was to be done is done
+    except StoreError as exc:  # the command's own work is already done
         log.warning("instruments without a name not counted error=%s", exc)
         return
     if count:
         click.echo(
-            f"{count:,} of {len(ids):,} instruments have no name, {key} among them: no list that is loaded has them on "
-            "these days, and a later one may have given their keys to others: load the list of these days, "
+            f"{count:,} of {len(ids):,} instruments have no name, for example {key}: no loaded list has them on these "
+            "days, and a later list may use their keys for other contracts: load a list of these days with "
             "`tickline universe refresh --file FILE`"
         )
 
 
 def print_account(name: str, counts: StreamCounts, updates: dict[str, int]) -> None:
-    """Print what became of the frames of one stream."""
+    """Print the totals of one stream: frames, ticks, and everything rejected or set aside."""
     parts = [
         f"{counts.frames + counts.frames_before:,} frames",
         f"{counts.ticks:,} ticks written",
     ]
     if counts.frames_before:
-        parts.append(f"{counts.frames_before:,} frames were in the ledger already")
+        parts.append(f"{counts.frames_before:,} frames already in the ledger")
     if counts.rejected:
         parts.append(f"{counts.rejected:,} updates rejected (see tickline.rejected_ticks)")
     if counts.duplicates:
-        parts.append(f"{counts.duplicates:,} updates brought by the other connection too")
+        parts.append(f"{counts.duplicates:,} updates also received on the other connection")
     if counts.quarantined:
-        parts.append(f"{counts.quarantined:,} frames do not parse (see tickline.quarantined_frames)")
+        parts.append(f"{counts.quarantined:,} frames in quarantine (see `tickline quarantine list`)")
     if updates.get("backward"):
         parts.append(f"{updates['backward']:,} backward updates kept as quotes")
     if updates.get("resets"):
-        parts.append(f"{updates['resets']:,} resets of the exchange's count of volume")
+        parts.append(f"{updates['resets']:,} resets of the exchange's volume counter")
     if updates.get("empty"):
         parts.append(f"{updates['empty']:,} empty updates")
     click.echo(f"{name}: {', '.join(parts)}")

@@ -1,6 +1,6 @@
-"""One line for each wrong use of the command line: the option or argument, the value, the remedy. Pure.
+"""Turn each usage error into one line: the option or argument, the value, the remedy. Pure.
 
-Owns how such an error reads, whatever raised it. Must not know any command.
+Owns the wording, whatever raised the error. Must not know any command.
 """
 
 from __future__ import annotations
@@ -13,12 +13,12 @@ import click
 
 from ingest.errors import lower_first
 
-NEAR_MAX = 2  # names that are offered
-VALUE = re.compile(r"""(['"]).*?\1(?= is | does )|[-+.\w]+(?= is )""")  # that a message of the library begins with
+NEAR_MAX = 2  # names to suggest
+VALUE = re.compile(r"""(['"]).*?\1(?= is | does )|[-+.\w]+(?= is )""")  # at the start of click's messages
 
 
 def usage_line(error: click.UsageError) -> str:
-    """Return what is wrong, the value and the remedy, in one line."""
+    """Return a usage error as one line: what is wrong, the value, the remedy."""
     ctx = error.ctx
     see = f"see `{ctx.command_path} --help`" if ctx else "see the command's --help"
     if isinstance(error, click.exceptions.NoSuchOption):
@@ -40,24 +40,24 @@ def usage_line(error: click.UsageError) -> str:
 
 
 def check_texts(ctx: click.Context, arguments: list[str]) -> None:
-    """Refuse arguments that are empty, as an unset variable of a shell leaves them, or that are no text.
+    """Refuse empty arguments, as an unset shell variable leaves them, and arguments that are not UTF-8.
 
     Raises
     ------
     click.UsageError
-        With the option's name, or the argument's place.
+        With the option's name, or the argument's position.
     """
     for place, text in enumerate(arguments, 1):
         if any("\ud800" <= letter <= "\udfff" for letter in text):
-            raise click.UsageError(f"argument {place} is not UTF-8, {text!r}: write it so, or set LC_ALL=C.UTF-8", ctx)
+            raise click.UsageError(f"argument {place} is not UTF-8, {text!r}: convert it, or set LC_ALL=C.UTF-8", ctx)
         name, _, value = text.rpartition("=") if text.startswith("--") else ("", "", text)
         if value.strip():
             continue
         before = arguments[place - 2] if place > 1 else ""
         option = name or (before if before.startswith("-") and before != "--" else "")
         if option:
-            raise click.UsageError(f"option {option} has the empty value {value!r}: write one, or leave it out", ctx)
-        raise click.UsageError(f"argument {place} is empty, {value!r}: write it, or leave it out", ctx)
+            raise click.UsageError(f"option {option} has the empty value {value!r}: give a value, or omit it", ctx)
+        raise click.UsageError(f"argument {place} is empty, {value!r}: give a value, or omit it", ctx)
 
 
 def _said(message: str) -> str:
@@ -65,14 +65,14 @@ def _said(message: str) -> str:
 
 
 def _name(param: click.Parameter | None) -> str:
-    """Return how a user writes a parameter."""
+    """Return a parameter as the user writes it."""
     if isinstance(param, click.Option):
         return max(param.opts, key=len)
     return "argument" if param is None else param.make_metavar(click.Context(click.Command(None))).strip("[].")
 
 
 def _write(ctx: click.Context | None) -> str:
-    """Return the remedy for a command line that lacks something, or has too much."""
+    """Return the remedy for a command line with too few or too many words."""
     if ctx is None:
         return "see `tickline --help`"
     if isinstance(ctx.command, click.Group):
@@ -81,14 +81,14 @@ def _write(ctx: click.Context | None) -> str:
 
 
 def _near(name: str, known: Iterable[str]) -> str:
-    """Return the remedy for a mistyped name, empty if none is near."""
-    words = {one.lstrip("-"): one for one in known}  # dashes would be half of the likeness of short options
+    """Return the remedy for a mistyped name; "" if no known name is similar."""
+    words = {one.lstrip("-"): one for one in known}  # otherwise dashes dominate the similarity of short options
     near = difflib.get_close_matches(name.lstrip("-"), words, n=NEAR_MAX)
     return f"write {' or '.join(words[word] for word in near)}" if near else ""
 
 
 def _judged(error: click.BadParameter) -> str:
-    """Say what a value is not, and what to write; a callback of ours says both by itself."""
+    """Say why a value is wrong and what to write; our own callbacks already say both."""
     said, kind = _said(error.message), None if error.param is None else error.param.type
     value = VALUE.match(said)
     if isinstance(kind, click.Choice):
@@ -96,10 +96,10 @@ def _judged(error: click.BadParameter) -> str:
     if isinstance(kind, click.Path):
         return f"{said}: name another {'folder' if kind.dir_okay and not kind.file_okay else 'file'}"
     if isinstance(kind, click.DateTime) and value:
-        return f"{value[0]} is no day: write it as 2025-12-15"
+        return f"{value[0]} is not a date: write it as 2025-12-15"
     if isinstance(kind, click.IntRange | click.FloatRange) and value:
         least = "" if kind.min is None else f" {'above' if kind.min_open else 'from'} {kind.min}"
         most = "" if kind.max is None else f" to {kind.max}"
         number = f"{'whole ' if isinstance(kind, click.IntRange) else ''}number{least}{most}"
-        return f"{value[0]} is no {number}: write one"
+        return f"{value[0]} is not a {number}: write one"
     return said

@@ -151,7 +151,7 @@ def test_key_that_is_not_listed_is_taken_with_a_warning_and_asked_again_on_deman
                 stderr=asyncio.subprocess.PIPE,
             )
             _, said = await command.communicate()
-            assert b"asked again for 3 keys" in said and command.returncode == 0
+            assert b"3 keys requested again" in said and command.returncode == 0
 
     asyncio.run(run())
 

@@ -87,7 +87,7 @@ def test_replay_into_an_empty_database_makes_the_schema(empty_database: Database
     assert ran.returncode == 0, ran.stderr
     assert "500 frames" in ran.stdout
     again = tickline("replay", str(short), TICKLINE_DATABASE_URL=empty_database.url)
-    assert "0 ticks written, 500 frames were in the ledger already" in again.stdout
+    assert "0 ticks written, 500 frames already in the ledger" in again.stdout
     bars = tickline("bars", "NSE_EQ|INE118H01025", "--format", "csv", TICKLINE_DATABASE_URL=empty_database.url)
     header, *lines = bars.stdout.splitlines()
     assert header == "instrument_key,bucket,open,high,low,close,volume,oi,source,quality,iv,delta,gamma"

@@ -171,7 +171,7 @@ def test_late_ticks_that_a_crash_left_are_moved_by_the_next_writer(
         pass
     monkeypatch.setenv("TICKLINE_DATABASE_URL", database.url)
     done = CliRunner().invoke(group, ["db", "refresh"], catch_exceptions=False)
-    assert done.output == "bars of all touched minutes made anew\n"
+    assert done.output == "all unfinished bars rebuilt\n"
     assert conn.execute("select count(*) from ticks").fetchone() == before
     found = conn.execute(
         "select volume from bars_1m join instruments using (instrument_id) where instrument_key = %s and bucket = %s",

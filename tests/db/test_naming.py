@@ -261,11 +261,11 @@ def test_replay_says_what_stayed_without_a_name(
     stream.journal.close()
     paths = [str(path) for path in segments_of(stream.folder)]
     said = CliRunner().invoke(group, ["replay", *paths], catch_exceptions=False).output
-    assert f"2 of 2 instruments have no name, {SHARE} among them" in said and "universe refresh --file" in said
+    assert f"2 of 2 instruments have no name, for example {SHARE}" in said and "universe refresh --file" in said
     load(conn, TUESDAY, ("SBIN FUT 27 JAN 26", date(2026, 1, 27)))
     assert ticks(conn) == [(None, [500])]
     said = CliRunner().invoke(group, ["replay", *paths], catch_exceptions=False).output
-    assert f"1 of 2 instruments have no name, {KEY} among them" in said
+    assert f"1 of 2 instruments have no name, for example {KEY}" in said
     with database.connect(autocommit=True) as connection:
         load(connection, TUESDAY - timedelta(days=60), ("NIFTY FUT 18 NOV 25", date(2025, 11, 18)))
     assert ticks(conn) == [("NIFTY FUT 18 NOV 25", [500])]

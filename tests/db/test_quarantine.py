@@ -178,7 +178,7 @@ def test_quarantine_commands_list_and_replay(
     listed = run.invoke(group, ["quarantine", "list", "--limit", "3"])
     assert listed.exit_code == 0, listed.output
     assert f"default 1/20251215-000000000000001 seq {REFUSED.start}" in listed.output
-    assert f"{len(REFUSED) + 2} frames in quarantine, the oldest 3 are shown" in listed.output
+    assert f"{len(REFUSED) + 2} frames in quarantine; showing the oldest 3" in listed.output
     as_json = json.loads(run.invoke(group, ["quarantine", "list", "--format", "json"]).stdout)
     assert {frame["seq"] for frame in as_json} == {*REFUSED, STRAY, BROKEN}
     replayed = run.invoke(group, ["quarantine", "replay"])

@@ -147,8 +147,8 @@ def test_wrong_option_is_named_and_wrong_usage(command: click.Command, arguments
 def test_bars_of_several_names_the_one_that_was_not_recorded(market: Any) -> None:
     result = run(cli.bars_command, "INFY", "tcs", "--format", "csv")
     assert len(result.stdout.splitlines()) == 3
-    assert result.stderr == "no rows of 'tcs' (NSE_EQ|INE467B01029): it was not recorded in this range\n"
-    assert "no rows of 'TCS'" in run(cli.ticks_command, "TCS", "INFY", "--format", "csv").stderr
+    assert result.stderr == "no rows for 'tcs' (NSE_EQ|INE467B01029): it was not recorded in this range\n"
+    assert "no rows for 'TCS'" in run(cli.ticks_command, "TCS", "INFY", "--format", "csv").stderr
     assert run(cli.bars_command, "INFY", "--format", "csv").stderr == ""
 
 
@@ -193,7 +193,7 @@ def test_ticks_parquet_keeps_the_types(market: Any, tmp_path: Path) -> None:
 
 def test_ticks_long_table_shows_both_ends(market: Any) -> None:
     result = run(cli.ticks_command, "INFY")
-    assert result.stderr == "10 of 50 rows are not shown: add --all, or --output FILE\n"
+    assert result.stderr == "10 of 50 rows not shown: add --all, or --output FILE\n"
     lines = result.stdout.splitlines()
     assert len(lines) == 42
     assert "2025-12-15 10:30:00.250" in lines[1]

@@ -384,6 +384,6 @@ def test_reconcile_says_why_each_minute_differs_and_fails_below_its_threshold(
     }  # fmt: skip
     failed = CliRunner().invoke(reconcile_command, [*day, "--threshold", "95"])
     assert failed.exit_code == 1
-    assert "tickline: fewer closes than --threshold (95 %) are within one tick" in failed.stderr
+    assert "tickline: fewer closes than --threshold (95 %) agree within one price tick" in failed.stderr
     differing = CliRunner().invoke(reconcile_command, [*day, "--minutes"])
     assert pl.read_csv(io.StringIO(differing.stdout)).height == 95 + 8 + 6 + 8 + 354 + 1_028 + 71

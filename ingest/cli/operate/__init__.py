@@ -1,1 +1,1 @@
-"""Commands for whoever runs the recorder: its state, its proofs, its database."""
+"""Commands to operate the recorder: status, verification, database."""

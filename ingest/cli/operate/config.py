@@ -1,4 +1,4 @@
-"""`tickline config`: every setting, as a file to begin with."""
+"""`tickline config`: print all settings as a .env file to start from."""
 
 from __future__ import annotations
 
@@ -9,15 +9,17 @@ import click
 from ingest.redaction import unfenced_stdout
 
 NAME = ".env.example"
-PACKAGE = Path(__file__).parents[2]  # where a wheel has the file; in a source tree it lies beside the package
+PACKAGE = Path(__file__).parents[2]  # a wheel has the file here, a source tree has it beside the package
 
 
 @click.command("config")
 def command() -> None:
-    """Print every setting with what it means, its unit and its default.
+    """Print every setting with its meaning, unit and default.
 
-    It is a settings file: `tickline config > .env` begins one, and `tickline config | grep JOURNAL` finds a setting.
+    The output is a settings file: create yours with `tickline config > .env`, find a setting with
+    `tickline config | grep JOURNAL`.
     """
     installed = PACKAGE / NAME
     path = installed if installed.is_file() else PACKAGE.parent / NAME
-    click.echo(path.read_text(encoding="utf-8"), nl=False, file=unfenced_stdout())  # words like PASSWORD are meant
+    # Unfiltered: the filter would change lines such as PASSWORD=.
+    click.echo(path.read_text(encoding="utf-8"), nl=False, file=unfenced_stdout())

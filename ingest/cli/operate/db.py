@@ -1,4 +1,4 @@
-"""`tickline db`: create or migrate the schema, and look at it."""
+"""`tickline db`: create, migrate, inspect and maintain the database."""
 
 from __future__ import annotations
 
@@ -23,12 +23,12 @@ UNITS = ("B", "kB", "MB", "GB", "TB")
 
 @click.group("db")
 def command() -> None:
-    """Create, migrate and inspect the database."""
+    """Create, migrate, inspect and maintain the database."""
 
 
 @command.command()
 def upgrade() -> None:
-    """Create or migrate the schema. Safe to repeat, and safe when two start at once."""
+    """Create or migrate the schema. Safe to repeat and to run twice at once."""
     from ingest.database import upgrade
     from ingest.database.connections import HEAD, Database
     from ingest.database.settings import DatabaseSettings, load
@@ -42,7 +42,7 @@ def upgrade() -> None:
 @command.command()
 @click.option("--format", "output_format", type=click.Choice(["table", "json"]), default="table", show_default=True)
 def status(output_format: str) -> None:
-    """Show engine, versions, revision, sizes and jobs."""
+    """Show engine, versions, schema revision, sizes and background jobs."""
     from ingest.database import upgrade
     from ingest.database.connections import Database
     from ingest.database.settings import DatabaseSettings, load
@@ -61,16 +61,16 @@ def status(output_format: str) -> None:
     type=click.IntRange(min=1),
     default=30,
     show_default=True,
-    help="Days before today (UTC) whose ticks stay, whatever was done with them.",
+    help="Keep the ticks of this many days before today (UTC).",
 )
-@click.option("--dry-run", is_flag=True, help="Say what would go and what is missing; drop no ticks.")
+@click.option("--dry-run", is_flag=True, help="Show which days may go and what the others lack; drop no ticks.")
 @click.option("--format", "output_format", type=click.Choice(["table", "json"]), default="table", show_default=True)
 def retain(*, keep_days: int, dry_run: bool, output_format: str) -> None:
-    """Drop the ticks of old days, where nothing is lost with them. Their bars stay.
+    """Drop the ticks of old days if nothing is lost. Bars stay.
 
-    Bars that a run left are made first. A day may go when its bars are kept and made of all of its ticks, and it
-    was reconciled (`tickline reconcile`) or is in a file with every tick (`tickline export`). Exit code 1: a day
-    had to stay.
+    Builds unfinished bars first. Drops a day only if its bars are stored and include all of its ticks, and if it was
+    reconciled (`tickline reconcile`) or exported in full (`tickline export`). Exit code 1: an old day had to
+    stay.
     """
     from ingest.database.connections import Database
     from ingest.database.retention import retain as retain_days
@@ -81,7 +81,7 @@ def retain(*, keep_days: int, dry_run: bool, output_format: str) -> None:
     with Database.open(load(DatabaseSettings)) as database:
         assert database.engine  # checks the schema
         with progress_line() as line:
-            line("bars that were left")
+            line("building unfinished bars")
             refresh_touched(database.url)
         before = datetime.now(UTC).date() - timedelta(days=keep_days)
         days = retain_days(database, before, dry_run=dry_run)
@@ -93,24 +93,24 @@ def retain(*, keep_days: int, dry_run: bool, output_format: str) -> None:
     if output_format == "json":
         click.echo(json.dumps([report.as_dict() for report in reports], default=jsonable, indent=2))
     elif not reports:
-        click.echo("no day is that old", err=True)
+        click.echo(f"no ticks are older than {keep_days} days", err=True)
     if any(report.missing for report in reports):
         sys.exit(1)
 
 
 def _next_day(days: Iterator[DayReport], seen: int) -> DayReport | None:
-    """Return what became of the next day, None behind the last; a terminal shows that one is looked at."""
+    """Return the report of the next day, None after the last; show progress on a terminal."""
     with progress_line() as line:
-        line(f"looking at day {seen + 1}")
+        line(f"checking day {seen + 1}")
         return next(days, None)
 
 
 @command.command()
 @click.option(
-    "--day", "days", type=click.DateTime(["%Y-%m-%d"]), multiple=True, help="A whole UTC day; may be repeated."
+    "--day", "days", type=click.DateTime(["%Y-%m-%d"]), multiple=True, help="Rebuild this UTC day; may be repeated."
 )
 def refresh(days: tuple[datetime, ...]) -> None:
-    """Rebuild bars from ticks: those of the minutes that a run left unfinished, or of whole days.
+    """Rebuild bars from ticks; without --day only unfinished ones.
 
     `start` and `replay` do this by themselves.
     """
@@ -123,13 +123,13 @@ def refresh(days: tuple[datetime, ...]) -> None:
         if not days:
             with progress_line() as line:
                 refresh_touched(database.url, show=lambda number, of: line(f"bars of range {number:,} of {of:,}"))
-            click.echo("bars of all touched minutes made anew")
+            click.echo("all unfinished bars rebuilt")
         for day in days:
             start = day.replace(tzinfo=UTC)
             with progress_line() as line:
                 line(f"bars of {start:%Y-%m-%d}")
                 refresh_bars(database.url, start, start + timedelta(days=1))
-            click.echo(f"{start:%Y-%m-%d}  bars made anew")
+            click.echo(f"{start:%Y-%m-%d}  bars rebuilt")
 
 
 def _show(found: Status) -> None:
@@ -158,7 +158,7 @@ def _show(found: Status) -> None:
 
 
 def _size(size_bytes: int) -> str:
-    """Return a size as a person reads it."""
+    """Return a size in bytes with a readable unit."""
     size = float(size_bytes)
     for unit in UNITS[:-1]:
         if size < 1000:

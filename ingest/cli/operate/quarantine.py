@@ -1,4 +1,4 @@
-"""`tickline quarantine`: frames that were not understood."""
+"""`tickline quarantine`: list frames that could not be used, and replay them after a fix."""
 
 from __future__ import annotations
 
@@ -9,17 +9,17 @@ import click
 
 @click.group("quarantine")
 def command() -> None:
-    """List frames that were not understood, and replay them after a fix.
+    """List frames that could not be used, and replay them after a fix.
 
-    A frame is kept aside when it does not parse, or when its time is not that of the frames round it.
+    A frame goes into quarantine if it does not parse, or if its time does not fit the frames around it.
     """
 
 
 @command.command("list")
-@click.option("--limit", type=click.IntRange(min=1), default=100, show_default=True, help="The oldest so many.")
+@click.option("--limit", type=click.IntRange(min=1), default=100, show_default=True, help="Show at most this many.")
 @click.option("--format", "form", type=click.Choice(["table", "json"]), default="table", show_default=True)
 def list_command(limit: int, form: str) -> None:
-    """Show frames in quarantine, oldest first, each with the reason."""
+    """List quarantined frames, oldest first, with the reason for each."""
     from ingest.database.readiness import ready_database
     from ingest.market.shown_time import ist, jsonable
     from ingest.repair.quarantine import quarantined
@@ -35,15 +35,15 @@ def list_command(limit: int, form: str) -> None:
             f"{ist(frame.received_at)}  {frame.collector} {frame.segment} seq {frame.seq}  "
             f"{frame.bytes:,} bytes: {frame.reason}"
         )
-    click.echo(f"{total:,} frames in quarantine" + (f", the oldest {limit:,} are shown" if total > limit else ""))
+    click.echo(f"{total:,} frames in quarantine" + (f"; showing the oldest {limit:,}" if total > limit else ""))
 
 
 @command.command("replay")
 def replay_command() -> None:
-    """Write the frames that can be decoded by now, each exactly once; the others stay.
+    """Write the frames that can now be decoded, each exactly once; the others stay.
 
-    Their updates come late and are written as quotes, without volume: the update behind each has
-    counted it. May run beside `tickline start`.
+    Their updates are stored as quotes without volume, because the update after each has already counted it.
+    May run beside `tickline start`.
     """
     from ingest.database.readiness import ready_database
     from ingest.repair.quarantine import replay_quarantined

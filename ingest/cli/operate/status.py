@@ -1,4 +1,4 @@
-"""`tickline status`: what the ingester that runs on this machine says of itself."""
+"""`tickline status`: ask the ingester that runs on this machine for its status."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Any
 import click
 
 TIMEOUT_S = 5.0
-ANSWER_BYTES_MAX = 64 * 2**20  # of whatever listens there; 25,000 keys are 5 MB
+ANSWER_BYTES_MAX = 64 * 2**20  # another program may listen there; 25,000 keys take 5 MB
 PATHS = {
     "status": "/api/v1/websocket/status",
     "subscriptions": "/api/v1/websocket/subscriptions",
@@ -18,20 +18,19 @@ PATHS = {
     "health": "/health",
 }
 RETRY_PATH = "/api/v1/websocket/retry"
-ANSWERED = frozenset({200, 503})  # 503: unhealthy
-EVERYWHERE = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104  bound to all addresses: the nearest of them
+ANSWERED = frozenset({200, 503})  # 503 means unhealthy
+EVERYWHERE = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104  an ingester on all addresses is asked on loopback
 
 
 @click.command("status")
 @click.argument("what", type=click.Choice(list(PATHS)), default="status")
 @click.option("--format", "form", type=click.Choice(["table", "json"]), default="table", show_default=True)
-@click.option("--retry", is_flag=True, help="Ask the feed again for keys that failed.")
+@click.option("--retry", is_flag=True, help="First request again the keys that the feed has not answered.")
 def command(what: str, form: str, retry: bool) -> None:
-    """Ask the running ingester: status (default), subscriptions, ticks or health.
+    """Show status (default), subscriptions, ticks or health of the running ingester.
 
-    It answers on TICKLINE_API_HOST, port TICKLINE_API_PORT. Exit code 1 if none answers, or if it is
-    unhealthy: data that should flow do not. --retry asks the feed once more, now, for the keys that it has not
-    answered.
+    Asks on TICKLINE_API_HOST, port TICKLINE_API_PORT. Exit code 1: no ingester answers, or it is unhealthy, that is,
+    data that should flow do not.
     """
     from ingest.addresses import is_loopback
     from ingest.errors import TicklineError
@@ -40,7 +39,7 @@ def command(what: str, form: str, retry: bool) -> None:
 
     config = settings()
     host, port = EVERYWHERE.get(config.api_host, config.api_host), config.api_port
-    # Who only looks, on this machine, need not be who records.
+    # Reading on this machine needs no token: the reader may be another user than the recorder.
     token = stored_token(config.home) if retry or not is_loopback(config.api_host) else None
     try:
         retried = _ask(host, port, token, RETRY_PATH, "POST")["retried_keys"] if retry else []
@@ -52,16 +51,16 @@ def command(what: str, form: str, retry: bool) -> None:
             f"no ingester answers on port {port}: run `tickline start`, or set TICKLINE_API_PORT"
         ) from exc
     except (http.client.HTTPException, ValueError, KeyError, TypeError, AttributeError, RecursionError) as exc:
-        raise TicklineError(f"what answers on port {port} is no ingester: set TICKLINE_API_PORT") from exc
+        raise TicklineError(f"another program answers on port {port}: set TICKLINE_API_PORT") from exc
     if retry:
-        click.echo(f"asked again for {len(retried):,} keys", err=True)
+        click.echo(f"{len(retried):,} keys requested again", err=True)
     click.echo(json.dumps(answer, indent=2) if form == "json" else _table(what, answer))
     if problems:
         raise TicklineError("unhealthy: " + "; ".join(problems))
 
 
 def _ask(host: str, port: int, token: str | None, path: str, method: str = "GET") -> dict[str, Any]:
-    """Return an answer. Raises OSError if there is none, TicklineError if it is a refusal, others if it is odd."""
+    """Return the answer; raise OSError if none comes, TicklineError if it is a refusal, others if it is malformed."""
     from ingest.errors import TicklineError
 
     connection = http.client.HTTPConnection(host, port, timeout=TIMEOUT_S)
@@ -78,7 +77,7 @@ def _ask(host: str, port: int, token: str | None, path: str, method: str = "GET"
 
 
 def _table(what: str, answer: dict[str, Any]) -> str:
-    """Return the answer for a reader: one line a fact, and one a connection, key or handler."""
+    """Return the answer as text: one line per fact, connection, key and handler."""
     rows = {"subscriptions": "subscriptions", "ticks": "latest_ticks"}.get(what)
     lines = []
     for name, value in answer.items():
@@ -103,13 +102,13 @@ def _facts(row: dict[str, Any]) -> str:
 
 
 def _error(error: dict[str, Any]) -> str:
-    """Return a last error for a reader: what it says, when it was, and whether it is over."""
+    """Return a last error as text: message, time, and whether it is over."""
     until = "lasts" if error["state"] == "now" else f"over since {_shown(error['over_at'])}"
     return f"{error['text']!r} ({_shown(error['at'])}, {until}; {error['count']:,} in all)"
 
 
 def _shown(value: Any) -> Any:
-    """Return a value as a person reads it: a time in India's."""
+    """Return a value for people: times in IST."""
     from ingest.market.shown_time import ist
 
     try:

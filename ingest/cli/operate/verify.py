@@ -1,4 +1,4 @@
-"""`tickline verify`: does it all add up?"""
+"""`tickline verify`: check that journal, ledger, ticks and bars add up."""
 
 from __future__ import annotations
 
@@ -25,12 +25,14 @@ log = logging.getLogger(__name__)
 @click.option("--day", type=click.DateTime(["%Y-%m-%d"]), help="Only this Indian day.  [default: all of the journal]")
 @click.option("--format", "form", type=click.Choice(["table", "json"]), default="table", show_default=True)
 def command(day: datetime | None, form: str) -> None:
-    """Compare the journal with the ledger and the table, frame by frame, and each day's volumes with each other.
+    """Check that nothing was lost or stored twice.
 
-    May run while an ingester records: what came after it began is pending, and minutes whose bars still form are
-    judged by their ticks. Exit code 0: everything that was journalled is committed once, or waits to be, and of
-    every instrument the volume of the bars and of the gaps is what the exchange counted. Exit code 1: it does not
-    add up, and the lines say where; or nothing is there, which nobody may take for a day that adds up.
+    Compares the journal with the ledger and the table of ticks, frame by frame, and for each instrument the volume of
+    bars and gaps with the day's volume of the exchange. May run while an ingester records: frames received meanwhile
+    are pending, and minutes whose bars are not complete are judged by their ticks.
+
+    Exit code 0: every journalled frame is committed exactly once or pending, and the volumes agree. Exit code 1:
+    something does not add up, and the output says where; or there is nothing to verify.
     """
     from ingest.database.readiness import ready_database
     from ingest.settings import settings
@@ -49,8 +51,8 @@ def command(day: datetime | None, form: str) -> None:
     if not any(one.frames for one in reports) and not volumes:
         where = f"on {wanted}" if wanted else "here"
         click.echo(
-            f"tickline: nothing to verify {where}: no frame in the journal and no tick in the database: look at "
-            "TICKLINE_HOME, TICKLINE_DATABASE_URL and the day",
+            f"tickline: nothing to verify {where}: no frame in the journal and no tick in the database: check "
+            "TICKLINE_HOME, TICKLINE_DATABASE_URL and --day",
             err=True,
         )
         sys.exit(1)
@@ -70,7 +72,7 @@ def _verify(database: Database, journal: Path, day: date | None) -> tuple[list[V
 
     with database.connect() as connection, _progress(journal) as advance:
         connection.read_only = True
-        # One snapshot for ledger and table: what an ingester commits meanwhile is pending here.
+        # One snapshot for ledger and table: commits made meanwhile count as pending.
         connection.isolation_level = IsolationLevel.REPEATABLE_READ
         with bars_at_rest(database.url):
             volumes = list(verify_volumes(connection, day))
@@ -90,7 +92,7 @@ def _verify(database: Database, journal: Path, day: date | None) -> tuple[list[V
 
 @contextmanager
 def _progress(journal: Path) -> Iterator[Callable[[int], None]]:
-    """Show how far it is on a terminal; yield who is told of bytes that were read."""
+    """Show progress on a terminal; yield a function to call with the number of bytes read."""
     from rich.console import Console
     from rich.progress import Progress
 
@@ -109,7 +111,7 @@ def _show_stream(report: StreamReport) -> None:
         f"{report.collector}/{report.stream}: {report.segments} segments, {report.frames:,} frames journalled = "
         f"{report.committed:,} committed + {report.pending:,} pending; {report.ticks:,} ticks, "
         f"{report.rejected:,} rejected, {report.quarantined:,} frames quarantined"
-        + (f", {report.duplicates:,} updates brought twice" if report.duplicates else "")
+        + (f", {report.duplicates:,} duplicate updates" if report.duplicates else "")
     )
     for note in report.notes:
         click.echo(f"  {note}")
@@ -127,6 +129,6 @@ def _show_volumes(volume: VolumeReport) -> None:
         f"{volume.gap_volume:,} in gaps; {volume.day_volume:,} traded"
     )
     if volume.unsettled:
-        click.echo(f"  {volume.unsettled:,} minutes still form or wait for their bars: judged by their ticks")
+        click.echo(f"  {volume.unsettled:,} minutes without complete bars, judged by their ticks")
     for problem in volume.problems:
         click.echo(f"  volume: {problem}", err=True)

@@ -1,1 +1,1 @@
-"""Commands that record: the feed, recordings, what is wanted of it, and what was missed."""
+"""Commands that record: login, universe, live feed, replay, backfill."""

@@ -1,4 +1,4 @@
-"""`tickline backfill`: the vendor's own bars for the minutes that the feed did not bring whole."""
+"""`tickline backfill`: fetch the vendor's bars for minutes that the feed missed in whole or in part."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import click
 
 from ingest.terminal import progress_line
 
-LEFT_MAX = 40  # that are listed; all are counted, and JSON has them all
+LEFT_MAX = 40  # lines listed; all are counted, and JSON lists all
 
 
 @click.command("backfill")
@@ -20,13 +20,13 @@ LEFT_MAX = 40  # that are listed; all are counted, and JSON has them all
 @click.option("--day", type=click.DateTime(["%Y-%m-%d"]), help="Only this Indian day.  [default: all]")
 @click.option("--format", "form", type=click.Choice(["table", "json"]), default="table", show_default=True)
 def command(keys: tuple[str, ...], day: datetime | None, form: str) -> None:
-    """Fetch the vendor's own minute bars by REST for what the feed did not bring whole.
+    """Fetch the vendor's minute bars by REST for minutes that the feed missed in whole or in part.
 
-    What is to be repaired is in the database (unheard_minutes), so it may be stopped and begun again.
-    Each instrument and day is one request; the vendor allows 2,000 in half an hour, and this waits.
-    Bars that are there are not overwritten: those that REST has otherwise are counted.
+    The database lists these minutes (unheard_minutes), so you may stop the command and run it again. It sends one
+    request per instrument and day and waits when the vendor's limit of 2,000 in half an hour is reached. It
+    overwrites no bar; it counts the stored bars that differ from the vendor's.
 
-    Exit code 0: all is repaired. Exit code 1: something is left, and the lines say what and why.
+    Exit code 0: everything is repaired. Exit code 1: minutes are left, and the output says which and why.
     """
     from ingest.database.readiness import ready_database
     from ingest.market.shown_time import ist, jsonable
@@ -62,7 +62,7 @@ def command(keys: tuple[str, ...], day: datetime | None, form: str) -> None:
     else:
         click.echo(
             f"{found.repaired:,} minutes and {found.gaps:,} gaps repaired with {found.requests:,} requests; "
-            f"{found.added:,} bars are new, {found.differing:,} were there with other values and stay"
+            f"{found.added:,} bars added, {found.differing:,} stored bars differ from the vendor's and stay"
         )
     for left in found.left[:LEFT_MAX] if form == "table" else ():
         click.echo(

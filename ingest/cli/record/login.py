@@ -1,6 +1,6 @@
-"""`tickline login`: the vendor's OAuth dialog, and the token into `.env`.
+"""`tickline login`: run the vendor's OAuth dialog and store the token in `.env`.
 
-Owns the dialog and the file. The token is printed nowhere, and no page but the dialog's own can end the wait for it.
+Owns the dialog and the file. Never prints the token; only the dialog's own redirect ends the wait for it.
 """
 
 from __future__ import annotations
@@ -22,18 +22,17 @@ from ingest.redaction import unfenced_stdout
 
 NAME = "UPSTOX_ACCESS_TOKEN"
 HEAD_BYTES_MAX = 2**16  # of a browser's request; its cookies for this machine are a few KB
-PAGE_S = 1.0  # for the last page to reach the browser; whoever does not read is not waited for
+PAGE_S = 1.0  # longest wait for the browser to read the last page
 PAGE_HEADERS = {"Cache-Control": "no-store", "Connection": "close"}
-UNSAID = logging.Logger(
-    __name__, logging.CRITICAL + 1
-)  # who sends nonsense here is no concern of the log, nor is a code
-REMEDY = "it is the app's in the vendor's developer console"
+# Logs nothing: a line could contain a login code, and any local program can send nonsense.
+UNSAID = logging.Logger(__name__, logging.CRITICAL + 1)
+REMEDY = "the vendor's developer console shows it with your app"
 
 
 def _parse_uri(ctx: click.Context, param: click.Parameter, value: str | None) -> str | None:
-    """Return an address that a browser can be sent to."""
+    """Return an absolute URL."""
     if value is not None and not (urlsplit(value).scheme and urlsplit(value).netloc):
-        raise click.BadParameter(f"{value!r} is no address: write it as http://127.0.0.1:8789/", ctx, param)
+        raise click.BadParameter(f"{value!r} is not a URL: write it as http://127.0.0.1:8789/", ctx, param)
     return value
 
 
@@ -41,15 +40,15 @@ def _parse_uri(ctx: click.Context, param: click.Parameter, value: str | None) ->
 @click.option(
     "--redirect-uri",
     callback=_parse_uri,
-    help="The redirect URI of your app, exactly as registered.  [default: UPSTOX_REDIRECT_URI]",
+    help="Redirect URI of your app, exactly as registered.  [default: UPSTOX_REDIRECT_URI]",
 )
 def command(redirect_uri: str | None) -> None:
     """Get an access token from the vendor and store it in .env, readable by you only.
 
-    Opens nothing by itself: it prints the address of the vendor's dialog. Log in there with a
-    browser; it then goes to your app's redirect URI, whose address holds a code. Paste that address
-    here, or, where the URI is http://127.0.0.1:PORT or http://localhost:PORT, it is taken by itself. A running
-    ingester that waits for a token takes the new one within seconds.
+    Prints the address of the vendor's login page: open it in a browser and log in. The browser then goes to your
+    app's redirect URI with a code in the address. If the URI is http://127.0.0.1:PORT or http://localhost:PORT,
+    this command receives the code itself; otherwise paste the address here. A running ingester that waits for a
+    token takes the new one within seconds.
     """
     from ingest.settings import settings
 
@@ -61,7 +60,7 @@ def command(redirect_uri: str | None) -> None:
         ("UPSTOX_REDIRECT_URI", redirect_uri),
     ):
         if not value:
-            raise ConfigError(f"no {name}: set it in the environment or in .env; {REMEDY}")
+            raise ConfigError(f"{name} is not set: set it in the environment or in .env; {REMEDY}")
     assert config.upstox_api_key and config.upstox_api_secret and redirect_uri
     state = secrets.token_urlsafe(16)
     query = {
@@ -71,7 +70,8 @@ def command(redirect_uri: str | None) -> None:
         "state": state,
     }
     dialog = f"{config.api_url}/v2/login/authorization/dialog?{urlencode(query)}"
-    click.echo(f"open this address in a browser and log in:\n{dialog}", file=unfenced_stdout())  # it has the app's key
+    # Unfiltered: the address contains the app's key.
+    click.echo(f"open this address in a browser and log in:\n{dialog}", file=unfenced_stdout())
     code = asyncio.run(_code(redirect_uri, state))
 
     async def fetch() -> str:
@@ -84,12 +84,12 @@ def command(redirect_uri: str | None) -> None:
     click.echo(f"token stored in {ENV_FILE.resolve()}; it ends at 03:30 IST")
     if os.environ.get(NAME):
         click.echo(
-            f"note: {NAME} is set in the environment, which wins over .env at the next start: unset it", err=True
+            f"note: {NAME} is also set in the environment, which overrides .env at the next start: unset it", err=True
         )
 
 
 async def _code(redirect_uri: str, state: str) -> str:
-    """Return the code of the dialog's answer: from a listener on this machine, or as the user pastes it."""
+    """Return the code of the dialog's answer: from a listener on this machine, or pasted by the user."""
     parts = urlsplit(redirect_uri)
     if parts.scheme == "http" and parts.hostname in {"127.0.0.1", "localhost"} and parts.port:
         click.echo(f"waiting for the browser on port {parts.port}; Ctrl-C stops")
@@ -98,7 +98,7 @@ async def _code(redirect_uri: str, state: str) -> str:
 
 
 def _pasted(state: str) -> Callable[[str], str]:
-    """Return what takes the code out of a pasted address; click says why it does not, and asks again."""
+    """Return a parser of the pasted address; when it raises, click prints the reason and asks again."""
 
     def code(address: str) -> str:
         try:
@@ -110,10 +110,10 @@ def _pasted(state: str) -> Callable[[str], str]:
 
 
 async def _listen(port: int, path: str, state: str) -> str:
-    """Serve the redirect URI until the browser comes with the answer of our dialog; return its code.
+    """Serve the redirect URI until the browser brings the answer of our dialog; return its code.
 
-    Any page can send a browser here. What does not belong to our dialog is answered with an error page, and the
-    wait goes on.
+    Any web page can send a browser here. A request that does not belong to our dialog gets an error page, and the
+    wait continues.
     """
     from aiohttp import web
 
@@ -138,36 +138,36 @@ async def _listen(port: int, path: str, state: str) -> str:
 
 
 def _answer(target: str, path: str, state: str, came: asyncio.Future[str]) -> tuple[int, str]:
-    """Return status and text of the page for a request; pass its code on if it is ours."""
+    """Return HTTP status and page text for a request; set `came` if the request has our code."""
     try:
         if urlsplit(target).path != path:
-            return 404, "Tickline: this is not the address of the login."
+            return 404, "Tickline: this is not the login address."
         code = code_of(target, state)
     except (FeedError, ValueError) as exc:
-        return 400, f"Tickline: {exc if isinstance(exc, FeedError) else 'this is no address'}."
+        return 400, f"Tickline: {exc if isinstance(exc, FeedError) else 'this is not a valid address'}."
     if not came.done():
         came.set_result(code)
     return 200, "Tickline has the code; close this page."
 
 
 def code_of(address: str, state: str) -> str:
-    """Return the code in the address that the dialog led to.
+    """Return the code in the address that the dialog redirected to.
 
     Raises
     ------
     FeedError
-        If it has none, or answers another dialog than ours.
+        If the address has no code, or belongs to another dialog than ours.
     """
     answer = parse_qs(urlsplit(address.strip()).query)
     if answer.get("state", [""]) != [state]:
         raise FeedError("the answer belongs to another dialog (its state differs): use the address printed last")
     if "code" not in answer:
-        raise FeedError("the address has no code: log in again, and give the whole address")
+        raise FeedError("the address has no code: log in again and paste the whole address")
     return answer["code"][0]
 
 
 def store_token(path: Path, token: str) -> None:
-    """Put the token into a settings file, all else kept, readable by its owner only; at once or not at all.
+    """Set the token in a settings file, atomically; keep everything else and make the file private to its owner.
 
     Raises
     ------

@@ -1,4 +1,4 @@
-"""`tickline replay`: recorded frames through the path of live ingestion."""
+"""`tickline replay`: ingest recorded frames through the same code as the live feed."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from ingest.terminal import progress_line
 
 
 def _parse_collector(ctx: click.Context, param: click.Parameter, value: str) -> str:
-    """Return a name that the ledger takes."""
+    """Return a valid collector name."""
     from ingest.settings import COLLECTOR
 
     if re.fullmatch(COLLECTOR, value) is None:
-        raise click.BadParameter(f"{value!r} is no name: write 1 to 40 of A-Z, a-z, 0-9, _, . and -", ctx, param)
+        raise click.BadParameter(f"{value!r} is not a name: write 1 to 40 of A-Z, a-z, 0-9, _, . and -", ctx, param)
     return value
 
 
@@ -28,14 +28,14 @@ def _parse_collector(ctx: click.Context, param: click.Parameter, value: str) -> 
     callback=_parse_collector,
     default="recording",
     show_default=True,
-    help="Ledger name of recordings.",
+    help="Name of recordings in the ledger.",
 )
 def command(files: tuple[Path, ...], collector: str) -> None:
-    """Push recorded FILES through decode, normalise and write, then refresh their bars.
+    """Ingest FILES through the same code as the live feed, then build their bars.
 
-    A file is a recording (.frames.gz) or a segment of the journal. What the ledger already has is
-    not written again, so a replay may be repeated, or continued, at any time. Ctrl-C ends it: what was
-    read is committed, and what that is is said (exit code 1); the same command goes on there.
+    A file is a recording (.frames.gz) or a journal segment. Nothing that is already stored is written twice, so
+    you may repeat a replay at any time. Ctrl-C commits what was read, prints the totals and exits with code 1; the
+    same command continues from there.
     """
     from ingest.cli.progress import print_account, print_unnamed, show_on
     from ingest.database.readiness import ready_database
@@ -44,7 +44,7 @@ def command(files: tuple[Path, ...], collector: str) -> None:
     from ingest.pipeline.replay import replay
     from ingest.settings import settings
 
-    files = tuple({path.resolve(): path for path in files}.values())  # one that is named twice is one
+    files = tuple({path.resolve(): path for path in files}.values())  # a file named twice is replayed once
     config, ended = settings(), list[Consumer]()
 
     with ready_database(config) as database:

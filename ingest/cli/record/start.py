@@ -1,4 +1,4 @@
-"""`tickline start`: ingest the live feed until stopped."""
+"""`tickline start`: record the live feed until stopped."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from ingest.live.supervisor import Run
     from ingest.settings import Settings
 
-LEAVE_S = 0.3  # threads that are done end within it
+LEAVE_S = 0.3  # enough for idle threads to end
 
 
 @click.command("start")
@@ -26,14 +26,16 @@ LEAVE_S = 0.3  # threads that are done end within it
 @click.option(
     "--mode",
     type=click.Choice(["ltpc", "option_greeks", "full", "full_d30"]),
-    help="How much the feed says of each instrument.  [default: TICKLINE_MODE, full]",
+    help="How much data the feed sends per instrument.  [default: TICKLINE_MODE, full]",
 )
-@click.option("--for", "for_s", type=click.FloatRange(min=0, min_open=True), metavar="SECONDS", help="Stop by itself.")
+@click.option(
+    "--for", "for_s", type=click.FloatRange(min=0, min_open=True), metavar="SECONDS", help="Stop after this time."
+)
 def command(keys: tuple[str, ...], mode: str | None, for_s: float | None) -> None:
-    """Ingest the live feed of KEYS until Ctrl-C, SIGTERM or --for SECONDS.
+    """Record the live feed of KEYS until Ctrl-C, SIGTERM or --for SECONDS.
 
-    KEY is an instrument key or a name as a trader types it: INFY, "NIFTY FUT",
-    "BANKNIFTY 59400 CE 29 DEC 26". Without KEYS the universe of the settings is recorded.
+    A KEY is an instrument key or a name as a trader types it: INFY, "NIFTY FUT",
+    "BANKNIFTY 59400 CE 29 DEC 26". Without KEYS, records the universe of the settings.
     """
     from ingest.cli.progress import ProgressLine, print_unnamed
     from ingest.database.connections import Database
@@ -69,7 +71,7 @@ def command(keys: tuple[str, ...], mode: str | None, for_s: float | None) -> Non
 
 
 def _report(running: Run, config: Settings) -> None:
-    """Print what was received, and what has become of it."""
+    """Print the totals of each stream: frames received, ticks written, frames left in the journal."""
     from ingest.cli.progress import print_account
 
     for stream in running.streams:
@@ -83,13 +85,13 @@ def _report(running: Run, config: Settings) -> None:
             print_account(name, stream.consumer.counts, stream.consumer.state.normaliser.counts)
         else:
             click.echo(
-                f"{name}: {stream.unwritten_records:,} records are in the journal and not in the database, which was "
+                f"{name}: {stream.unwritten_records:,} records are only in the journal, because the database was "
                 "away: the next start writes them"
             )
 
 
 def _say_if_never_connected(running: Run) -> bool:
-    """Say so if the feed could not be connected the whole time; tell whether that is so."""
+    """Return whether no connection was ever made; if so, print why."""
     feeds = [feed for stream in running.streams for feed in stream.feeds if feed.keys]
     if not feeds or any(feed.stats.connections for feed in feeds):
         return False
@@ -99,13 +101,13 @@ def _say_if_never_connected(running: Run) -> bool:
 
 
 def _settle() -> None:
-    """Take what was loaded out of the garbage collector's rounds: it stays, and there is much of it."""
+    """Exclude everything loaded so far from garbage collection: it is large and stays until the end."""
     gc.collect()
     gc.freeze()
 
 
 def _leave(code: int) -> None:
-    """End the process; at once if a thread still waits for a database that says nothing; Python would wait for it."""
+    """Exit; without waiting for a thread that still waits for a silent database, as Python would."""
     deadline = time.monotonic() + LEAVE_S
     for thread in threading.enumerate():
         if not thread.daemon and thread is not threading.current_thread():

@@ -1,4 +1,4 @@
-"""`tickline universe`: what is recorded, how it is subscribed, and the list of instruments behind it."""
+"""`tickline universe`: show what is recorded, plan its connections, load the instrument list."""
 
 from __future__ import annotations
 
@@ -16,17 +16,17 @@ log = logging.getLogger(__name__)
 
 @click.group("universe")
 def command() -> None:
-    """Show, plan and refresh what is recorded.
+    """Show and plan what is recorded; load the instrument list.
 
-    The settings say it: single instruments in TICKLINE_UNIVERSE, whole underlyings by
-    TICKLINE_UNDERLYINGS and the settings that follow it in `tickline config`.
+    The settings choose it: single instruments in TICKLINE_UNIVERSE, whole underlyings in
+    TICKLINE_UNDERLYINGS and the settings after it in `tickline config`.
     """
 
 
 @command.command()
 @click.option("--format", "form", type=click.Choice(["table", "csv", "json"]), default="table", show_default=True)
 def show(form: str) -> None:
-    """List the instruments that are wanted now, with their modes."""
+    """List the instruments to record now, with their modes."""
     from ingest.database.readiness import ready_database
     from ingest.database.resolve import look_up
     from ingest.settings import settings
@@ -55,7 +55,10 @@ def show(form: str) -> None:
 
 @command.command()
 def plan() -> None:
-    """Show how the keys go into connections; exit code 1, with the numbers, if they do not fit."""
+    """Show how the keys are spread over connections.
+
+    Fails and prints the limits when the keys do not fit: Upstox silently ignores extra keys.
+    """
     from ingest.database.readiness import ready_database
     from ingest.settings import settings
     from ingest.universe.connection_plan import LIMITS, AccountLimits
@@ -90,10 +93,10 @@ def plan() -> None:
     "--file",
     "path",
     type=click.Path(exists=True, dir_okay=False, path_type=Path),
-    help="Load a master from disk (JSON or gzip of it) instead of the vendor's.",
+    help="Load this list (JSON, also gzipped); fetch nothing from the vendor.",
 )
 def refresh(path: Path | None) -> None:
-    """Load the instrument master into the database, and fetch the market calendar."""
+    """Load the vendor's instrument list and market calendar."""
     from ingest.database.readiness import ready_database
     from ingest.errors import FeedError
     from ingest.settings import settings

@@ -1,1 +1,1 @@
-"""Commands to try the recorder without the vendor: a simulated market, a demonstration, measurements."""
+"""Commands to try the recorder without the vendor: simulator, demo, benchmarks."""

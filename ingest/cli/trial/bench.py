@@ -1,4 +1,4 @@
-"""`tickline bench`: what this machine can do, always beside a reference in the same run."""
+"""`tickline bench`: measure how fast this machine ingests, next to a reference from the same run."""
 
 from __future__ import annotations
 
@@ -16,21 +16,21 @@ ENGINES: tuple[Engine, ...] = get_args(Engine)
 
 @click.group("bench")
 def command() -> None:
-    """Measure this machine: each figure comes with a reference from the same run."""
+    """Measure how fast this machine ingests, next to a reference from the same run."""
 
 
 @command.command("ingest")
-@click.option("--ticks", type=click.IntRange(min=1000), default=300_000, show_default=True, help="How many to ingest.")
+@click.option("--ticks", type=click.IntRange(min=1000), default=300_000, show_default=True, help="Ticks to ingest.")
 @click.option("--instruments", type=click.IntRange(1, 5000), default=500, show_default=True)
 @click.option(
-    "--engine", "engines", type=click.Choice(ENGINES), multiple=True, help="Measure this one only.  [default: both]"
+    "--engine", "engines", type=click.Choice(ENGINES), multiple=True, help="Measure only this engine.  [default: both]"
 )
 @click.option("--format", "form", type=click.Choice(["table", "json"]), default="table", show_default=True)
 def ingest(ticks: int, instruments: int, engines: tuple[Engine, ...], form: str) -> None:
-    """From the socket to committed rows, against a pre-encoded COPY of the same rows.
+    """Measure ticks per second from the socket to committed rows.
 
-    A made-up market is sent as fast as the ingester takes it, each in a process of its own. The
-    reference is a binary COPY of the very rows that were ingested, into the same table.
+    A made-up market and the ingester run as separate processes; the market sends as fast as the ingester reads. The
+    reference is a binary COPY of the same rows, already encoded, into the same table.
     """
     from ingest.bench.ingest import bench_ingest
 
@@ -58,7 +58,7 @@ def ingest(ticks: int, instruments: int, engines: tuple[Engine, ...], form: str)
 @click.argument("recording", type=click.Path(exists=True, dir_okay=False, path_type=Path))
 @click.option("--format", "form", type=click.Choice(["table", "json"]), default="table", show_default=True)
 def journal(recording: Path, form: str) -> None:
-    """What the journal costs, with the frames of a RECORDING, and what share of ingestion that is."""
+    """Measure the cost of the journal with the frames of RECORDING, and its share of ingestion."""
     from ingest.bench.journal import bench_journal
 
     results, share = bench_journal(recording, say=lambda text: click.echo(text, err=True))
@@ -71,5 +71,5 @@ def journal(recording: Path, form: str) -> None:
         click.echo(f"{result.fsync:<14} {result.frames:>8,} {result.us_per_frame:>9.1f} {rate:>8.1f}")
     click.echo(
         f"journal {share.write_s + share.read_s:.2f} s of {share.write_s + share.read_s + share.rest_s:.2f} s: "
-        f"{share.share:.1%} of the way from frame to committed row"
+        f"{share.share:.1%} of the time from frame to committed row"
     )

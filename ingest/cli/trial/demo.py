@@ -1,4 +1,4 @@
-"""`tickline demo`: the whole path on this machine, nothing to set up."""
+"""`tickline demo`: run the whole path on this machine, without set-up."""
 
 from __future__ import annotations
 
@@ -22,20 +22,20 @@ if TYPE_CHECKING:
 INDIA = ZoneInfo("Asia/Kolkata")
 SEED = 7
 INSTRUMENTS = 40
-RATE = 60.0  # ticks a second of the market's own time
-CLOSES = dt.time(9, 45)  # half an hour of market is enough to see, and takes some seconds
+RATE = 60.0  # ticks per market second
+CLOSES = dt.time(9, 45)  # half an hour of market is enough to show, and takes a few seconds
 SHOWN = ("NIFTY FUT", "RELIANCE", "NIFTY")
 BARS_SHOWN = 5
-FOR_S_MAX = 120.0  # a machine that has not done it by then never will
+FOR_S_MAX = 120.0  # far above any normal run: by then something is broken
 
 
 @click.command("demo")
-@click.option("--keep", is_flag=True, help="Use the database of the settings, and keep what was ingested.")
+@click.option("--keep", is_flag=True, help="Use the database of the settings and keep the data.")
 def command(keep: bool) -> None:
     """Run the whole path: embedded database, simulated market, ingester, bars.
 
-    A made-up NSE session is served by the simulator over a real WebSocket, ingested by the same
-    code as `tickline start`, and read back as bars. Nothing is kept unless --keep is given.
+    The simulator serves a made-up NSE session over a real WebSocket; the same code as `tickline start` ingests it;
+    the bars are read back. Deletes all data at the end unless --keep is given.
     """
     from ingest.database.readiness import ready_database
     from ingest.settings import settings
@@ -54,7 +54,7 @@ def command(keep: bool) -> None:
 
 
 async def _ingest(config: Settings, database: Database) -> Run:
-    """Serve the market and ingest it until its end."""
+    """Serve a made-up market and ingest it to its end."""
     from ingest.cli.progress import ProgressLine
     from ingest.live.recorder import TickRecorder
     from ingest.live.stop import stop_signals
@@ -89,7 +89,7 @@ async def _ingest(config: Settings, database: Database) -> Run:
 
 
 def _report(running: Run, database: Database, elapsed_s: float) -> None:
-    """Print bars of a few instruments, the account, and where to look next."""
+    """Print bars of a few instruments, the totals, and what to try next."""
     from analytics import bars
     from analytics.cli.output import write
     from ingest.cli.progress import print_account
@@ -101,7 +101,7 @@ def _report(running: Run, database: Database, elapsed_s: float) -> None:
     account = running.consumer.counts
     click.echo(f"\nreceived {running.feed.stats.frames:,} frames, {running.feed.stats.bytes / 1e6:,.1f} MB")
     print_account("committed", account, running.consumer.state.normaliser.counts)
-    click.echo(f"all of it in {elapsed_s:.1f} s")
+    click.echo(f"done in {elapsed_s:.1f} s")
     click.echo(
         "\nNext: tickline demo --keep, then\n"
         "  tickline sql 'select * from bars_5m order by bucket desc limit 10'\n"

@@ -1,6 +1,6 @@
-"""Options of `tickline simulate` for what goes wrong, how they are written, and their place in `--help`.
+"""Fault options of `tickline simulate`: their syntax and their sections in `--help`.
 
-One table holds them all. What they make is a plan, `ingest.simulator.server.faults.BadDay`.
+One table defines all of them. Their values become a plan, `ingest.simulator.server.faults.BadDay`.
 """
 
 from __future__ import annotations
@@ -18,18 +18,18 @@ if TYPE_CHECKING:
 
 WHEN = re.compile(r"(?P<value>.*?)(@(?P<start>\d{1,6}(\.\d+)?)(\+(?P<length>\d{1,6}(\.\d+)?))?)?")
 NUMBER = re.compile(r"[+-]?[0-9]{1,9}(\.[0-9]{1,9})?")
-EVERY_S_MIN = 0.1  # oftener nobody gets connected
+EVERY_S_MIN = 0.1  # more often, no client gets connected
 SECONDS_MAX = 86_400.0
 ROWS_MAX = 100_000
 TIMED = "[@START[+LENGTH]]"
-# RFC 6455, section 7.4: what may be in a close frame. 1005, 1006 and 1015 are for when there is none.
+# Codes that a close frame may carry (RFC 6455, section 7.4); 1005, 1006 and 1015 are never sent.
 CLOSE_CODES = frozenset({*range(1000, 1004), *range(1007, 1015), *range(3000, 5000)})
 
-CONNECTIONS = "Faults of connections (cut is without a word, 1006)"
-REQUESTS = "Faults of login and requests"
-FRAMES = "Faults of the feed"
-LISTS = "Faults of clock, status and list of instruments"
-# Options whose value is an attribute of the plan; those of the others are episodes.
+CONNECTIONS = "Connection faults (a cut sends no close frame; the client sees 1006)"
+REQUESTS = "Login and request faults"
+FRAMES = "Feed faults"
+LISTS = "Faults of clock, market status and instrument list"
+# Options whose value is an attribute of the plan; all others become episodes.
 PLAIN = {
     "drop_every": "drop_every_s",
     "drop_random": "drop_random_s",
@@ -39,15 +39,15 @@ PLAIN = {
 }
 Function = TypeVar("Function", bound=Callable[..., Any])
 NOTE = (
-    "Seconds of faults are real ones, whatever --speed, and count from the first client. VALUE@START+LENGTH lasts from "
-    "second START for LENGTH seconds, VALUE@START to the end, VALUE alone all the time. What has an @ can be given "
-    "several times. What happens is printed. The same --seed gives the same faults."
+    "Fault times are real seconds at any --speed, counted from the first client. VALUE@START+LENGTH applies from "
+    "second START for LENGTH seconds, VALUE@START until the end, VALUE alone the whole time. Options with an @ may be "
+    "repeated. Each fault is printed when it happens. The same --seed gives the same faults."
 )
 
 
 @dataclass(frozen=True, slots=True)
 class Fault:
-    """One option: what it is called, how its value is read, and what is said of it."""
+    """One fault option: its name, syntax, help and parser."""
 
     name: str
     section: str
@@ -59,27 +59,27 @@ class Fault:
 
     @property
     def parameter(self) -> str:
-        """Its name as an argument."""
+        """Name of the function argument."""
         return self.name.lstrip("-").replace("-", "_")
 
 
 class FaultOption(click.Option):
-    """An option that has a section of `--help`, and is shown there as one writes it."""
+    """An option with a section of its own in `--help`, shown with an example value."""
 
     def __init__(self, *given: Any, section: str, example: str, **more: Any) -> None:
         super().__init__(*given, **more)
         self.section, self.example = section, example
 
     def get_help_record(self, ctx: click.Context) -> tuple[str, str] | None:
-        """Return the example and what it does."""
+        """Return the option with its example value, and its help."""
         return f"{self.opts[0]} {self.example}", self.help or ""
 
 
 class FaultyCommand(click.Command):
-    """A command whose `--help` has the options of faults in sections of their own."""
+    """A command whose `--help` groups the fault options in sections."""
 
     def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        """Write the usual options first."""
+        """Write the usual options, then a section for each group of faults, then a note on times."""
         sections: dict[str, list[tuple[str, str]]] = {}
         for option in self.get_params(ctx):
             if (record := option.get_help_record(ctx)) is not None:
@@ -92,7 +92,7 @@ class FaultyCommand(click.Command):
 
 
 def _number(text: str, low: float, high: float, *, whole: bool = False) -> float:
-    """Read a number; raise ValueError."""
+    """Return a number from `low` to `high`; raise ValueError otherwise."""
     number = float(text) if NUMBER.fullmatch(text) else math.nan
     if not low <= number <= high or (whole and number != int(number)):
         raise ValueError
@@ -148,58 +148,58 @@ def _rows(text: str) -> Episode:
 
 
 def _of_frames(switch: str, what: str, example: str) -> Fault:
-    """Return an option for one of so many frames."""
+    """Return an option for a fault of every Nth frame."""
     read = _timed(f"{switch}_every", _every)
     return Fault(f"--{switch}-every", FRAMES, f"FRAMES{TIMED}", example, what, read, multiple=True)
 
 
 FAULTS = (
-    Fault("--drop-every", CONNECTIONS, "SECONDS", "30", "All are cut every so many seconds.", _seconds),
-    Fault("--drop-random", CONNECTIONS, "SECONDS", "45", "All are cut at random, so many seconds apart on average.",
+    Fault("--drop-every", CONNECTIONS, "SECONDS", "30", "Cut all connections at this interval.", _seconds),
+    Fault("--drop-random", CONNECTIONS, "SECONDS", "45", "Cut all connections at random, on average at this interval.",
           _seconds),
-    Fault("--close", CONNECTIONS, "CODE@SECOND", "1011@60", "All are closed with this code at this second.", _close,
-          True),
+    Fault("--close", CONNECTIONS, "CODE@SECOND", "1011@60", "Close all connections with this code at this second.",
+          _close, True),
     Fault(
         "--refuse", REQUESTS, f"STATUS{TIMED}", "429@60+20",
-        "Requests for a connection are answered with this HTTP status (401, 403, 429, 503 …).",
+        "Answer connection requests with this HTTP status (401, 403, 429, 503 …).",
         _timed("refuse", _status), True,
     ),
     Fault(
         "--token-expires", REQUESTS, "SECOND", "60",
-        "The token is good until this second; all connections are cut, and the token with -2 behind it is taken.",
+        "Expire the token at this second: cut all connections and accept only the token with -2 appended.",
         _seconds,
     ),
     Fault(
         "--busy-every", REQUESTS, f"REQUESTS{TIMED}", "5@60",
-        "One of so many requests for candles and prices is answered with 429.", _timed("busy_every", _every), True,
+        "Answer every Nth request for candles or prices with 429.", _timed("busy_every", _every), True,
     ),
     Fault(
         "--mute", FRAMES, f"KEY|all{TIMED}", "'NSE_FO|35000@60+30'",
-        "Nothing of this key is sent; of all: nothing at all.", _timed("mute", _key), True,
+        "Send nothing for this key; all mutes every key.", _timed("mute", _key), True,
     ),
-    _of_frames("skip", "One of so many frames is left out: 2 is half the rate.", "2@60+120"),
-    _of_frames("repeat", "One of so many frames is sent twice.", "10@60"),
-    _of_frames("swap", "One of so many frames is sent behind the next.", "10@60"),
-    _of_frames("text", "A text message is sent before one of so many frames.", "100@60"),
-    _of_frames("huge", "One of so many frames is 2 MiB larger.", "500@60"),
-    _of_frames("truncate", "One of so many frames lacks its end.", "100@60"),
-    _of_frames("poison", "One of so many frames has one more update, whose key is none.", "50@60"),
-    _of_frames("crowd", "A frame of 6,000 unknown keys is sent before one of so many.", "500@60"),
+    _of_frames("skip", "Leave out every Nth frame: 2 halves the rate.", "2@60+120"),
+    _of_frames("repeat", "Send every Nth frame twice.", "10@60"),
+    _of_frames("swap", "Send every Nth frame after the next one.", "10@60"),
+    _of_frames("text", "Send a text message before every Nth frame.", "100@60"),
+    _of_frames("huge", "Make every Nth frame 2 MiB larger.", "500@60"),
+    _of_frames("truncate", "Cut off the end of every Nth frame.", "100@60"),
+    _of_frames("poison", "Add an update with an invalid key to every Nth frame.", "50@60"),
+    _of_frames("crowd", "Send a frame of 6,000 unknown keys before every Nth frame.", "500@60"),
     Fault(
         "--clock-off", LISTS, f"SECONDS{TIMED}", "-6@60+30",
-        "The server time of frames is off by so many seconds; below 0 it is slow.", _timed("clock_off_s", _off), True,
+        "Shift the server time of frames by this many seconds; negative is slow.", _timed("clock_off_s", _off), True,
     ),
     Fault(
         "--odd-status-every", LISTS, "SECONDS", "20",
-        "An odd market_info (closed, unknown segments, numbers, times) is sent every so many seconds, the true one "
-        "half of it later.", _seconds,
+        "Send an odd market_info (closed, unknown segments, odd numbers or times) at this interval, the true one half "
+        "an interval later.", _seconds,
     ),
-    Fault("--odd-rows", LISTS, "ROWS", "20", "So many odd rows are added to the list of instruments.", _rows),
+    Fault("--odd-rows", LISTS, "ROWS", "20", "Add this many odd rows to the instrument list.", _rows),
 )  # fmt: skip
 
 
 def fault_options(command: Function) -> Function:
-    """Give a command an option for each fault."""
+    """Add an option for each fault to a command."""
     for fault in reversed(FAULTS):
         command = click.option(
             fault.name,
@@ -215,7 +215,7 @@ def fault_options(command: Function) -> Function:
 
 
 def bad_day(given: dict[str, Any], *, seed: int) -> BadDay:
-    """Return the plan that the values of the options make."""
+    """Return the plan given by the options' values."""
     from ingest.simulator.server.faults import BadDay, Episode
 
     values = {PLAIN[name]: value for name, value in given.items() if name in PLAIN and value}

@@ -1,6 +1,6 @@
-"""`tickline simulate`: an Upstox-compatible V3 server on loopback.
+"""`tickline simulate`: serve a simulated Upstox V3 feed on this machine.
 
-Owns the options and what is printed. The market and the server are `ingest.simulator`'s.
+Owns the options and the output. `ingest.simulator` owns the market and the server.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
 
 
 def _parse_speed(ctx: click.Context, param: click.Parameter, value: str) -> float:
-    """Return a speed; `max` is infinite."""
+    """Return a speed; `max` means infinite."""
     if value == "max":
         return math.inf
     try:
@@ -42,28 +42,28 @@ def _parse_speed(ctx: click.Context, param: click.Parameter, value: str) -> floa
     except ValueError:
         speed = math.nan
     if not 0 < speed < math.inf:
-        raise click.BadParameter(f"{value!r} is no speed: give a positive number, or max", ctx, param)
+        raise click.BadParameter(f"{value!r} is not a speed: give a positive number, or max", ctx, param)
     return speed
 
 
 def _parse_host(ctx: click.Context, param: click.Parameter, value: str) -> str:
-    """Return a host that can be looked up."""
+    """Return a valid host name or address."""
     try:
         value.encode("idna")
     except UnicodeError:
-        raise click.BadParameter(f"{value!r} is no host: write an address, as 127.0.0.1", ctx, param) from None
+        raise click.BadParameter(f"{value!r} is not a host: write an address such as 127.0.0.1", ctx, param) from None
     return value
 
 
 def _parse_spikes(ctx: click.Context, param: click.Parameter, values: tuple[str, ...]) -> list[PlantedSpike]:
-    """Return spikes to plant, from texts as 'NSE_FO|35000@36:2.5x20'."""
+    """Return spikes to plant, parsed from texts such as 'NSE_FO|35000@36:2.5x20'."""
     from ingest.simulator.exchange.prices import PlantedSpike
 
     spikes = []
     for value in values:
         found = SPIKE.fullmatch(value)
         if found is None:
-            raise click.BadParameter(f"{value!r} is no spike: write it as 'NSE_FO|35000@36:2.5x20'", ctx, param)
+            raise click.BadParameter(f"{value!r} is not a spike: write it as 'NSE_FO|35000@36:2.5x20'", ctx, param)
         volume = float(found["volume"] or SPIKE_VOLUME)
         spikes.append(PlantedSpike(found["key"], int(found["minute"]), float(found["percent"]), volume))
     return spikes
@@ -78,36 +78,42 @@ def _parse_spikes(ctx: click.Context, param: click.Parameter, values: tuple[str,
     callback=_parse_speed,
     default="1",
     show_default=True,
-    help="Market seconds per second, or max: as fast as clients take it.",
+    help="Market seconds per second, or max: as fast as the clients read.",
 )
-@click.option("--port", type=click.IntRange(0, 65535), default=8787, show_default=True, help="0 takes a free one.")
+@click.option(
+    "--port",
+    type=click.IntRange(0, 65535),
+    default=8787,
+    show_default=True,
+    help="Port to listen on; 0: any free port.",
+)
 @click.option("--host", callback=_parse_host, default="127.0.0.1", show_default=True, help="Address to listen on.")
 @click.option("--token", default="simulated-token", show_default=True, help="Access token to accept.")
 @click.option(
     "--instruments-file",
     type=FILE,
-    help="Instrument master to serve beside a recording (the vendor's NSE.json.gz).",
+    help="Instrument list to serve with a recording (the vendor's NSE.json.gz).",
 )
 @click.option(
     "--seed",
     type=click.IntRange(min=0),
     default=1,
     show_default=True,
-    help="The same seed and date give the same made-up session, and the same faults.",
+    help="The same seed and date give the same made-up session and the same faults.",
 )
 @click.option(
     "--instruments",
     type=click.IntRange(1, 5000),
     default=50,
     show_default=True,
-    help="Made-up session: how many instruments.",
+    help="Made-up session: number of instruments.",
 )
 @click.option(
     "--rate",
     type=click.FloatRange(min=0, min_open=True),
     default=500,
     show_default=True,
-    help="Made-up session: ticks (updates) per market second, of all instruments together.",
+    help="Made-up session: ticks per market second, all instruments together.",
 )
 @click.option(
     "--spike",
@@ -115,8 +121,8 @@ def _parse_spikes(ctx: click.Context, param: click.Parameter, values: tuple[str,
     metavar="KEY@MINUTE:PERCENT[xVOLUME]",
     multiple=True,
     callback=_parse_spikes,
-    help="Made-up session: in this minute after the open KEY's price goes so far and stays there, at so many times "
-    "its usual volume (20). Can be given several times.",
+    help="Made-up session: in this minute after the open, move KEY's price by PERCENT, where it stays, at VOLUME times "
+    "its usual volume (default 20). May be repeated.",
 )
 @click.option(
     "--date", type=click.DateTime(["%Y-%m-%d"]), help="Made-up session: its date.  [default: the latest weekday]"
@@ -138,10 +144,10 @@ def command(
     date: datetime | None,
     **faults: Any,
 ) -> None:
-    """Serve a recorded or made-up market as Upstox V3 does, REST and WebSocket on one port.
+    """Serve a recorded or made-up market as Upstox V3 does, with REST and WebSocket on one port.
 
-    Point the ingester at it with the settings that are printed. The market begins when the first
-    client has subscribed, and again when all have gone after its end.
+    Prints the settings that point the ingester at it. The market starts when the first client subscribes. After
+    its end it starts again once all clients have left.
 
     \b
     Examples:
@@ -151,11 +157,11 @@ def command(
       tickline simulate --generate --drop-every 30 --refuse 429@60+20 --mute "NSE_FO|35000@90+30"
     """
     if generate and frames is not None:
-        raise click.UsageError("--generate and --frames exclude each other: give one of them")
+        raise click.UsageError("--generate and --frames exclude each other: give only one")
     if instruments_file is not None and generate:
-        raise click.UsageError("--instruments-file goes with --frames: a made-up session has its own instruments")
+        raise click.UsageError("--instruments-file needs --frames: a made-up session has its own instruments")
     if spikes and not generate:
-        raise click.UsageError("--spike goes with --generate: a recording has the spikes it has")
+        raise click.UsageError("--spike needs --generate: a recording cannot be changed")
     if generate:
         source = _generated(date, seed=seed, instruments=instruments, rate=rate, spikes=spikes)
     elif frames is not None:
@@ -227,12 +233,12 @@ async def _serve(source: Source, day: BadDay, *, host: str, port: int, token: st
 
 
 def _say(text: str) -> None:
-    """Print a line that may name a token: it opens nothing but this simulator."""
+    """Print a line that may contain a token; it opens only this simulator."""
     click.echo(text, file=unfenced_stdout())
 
 
 async def _report(simulator: Simulator) -> None:
-    """Print a line of progress now and then, as long as there is any."""
+    """Print a progress line now and then, if it has changed."""
     said = ""
     while True:
         await asyncio.sleep(PROGRESS_EVERY_S)

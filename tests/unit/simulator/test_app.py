@@ -480,7 +480,7 @@ def test_projection_of_an_index_has_its_price_in_every_mode() -> None:
         (["--generate", "--spike", "NSE_FO|35000"], "write it as"),
         (["--generate", "--spike", "NSE_FO|35000@36:2.5x"], "write it as"),
         (["--generate", "--spike", "NSE_FO|1@36:2.5"], "is not in the market"),
-        (["--frames", __file__, "--spike", "NSE_FO|35000@36:2.5"], "goes with --generate"),
+        (["--frames", __file__, "--spike", "NSE_FO|35000@36:2.5"], "needs --generate"),
     ],
 )
 def test_simulate_spike_that_cannot_be_planted_is_refused(arguments: list[str], complaint: str) -> None:
