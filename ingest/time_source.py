@@ -1,7 +1,7 @@
-"""Time source: what time it is for what waits on the market, and how to wait for it.
+"""The clock of everything that follows the market: feed, tokens, watchdog and universe.
 
-The feed, its tokens, the watchdog and the universe ask this and no clock of the machine, so that a day of the market
-need not last a day. What waits on the machine, as for a disk or the database, asks the machine.
+They use this instead of the machine's clock, so that a test can play a market day in less than a day. Code that waits
+for the machine, such as a disk or the database, uses the machine's clock.
 """
 
 from __future__ import annotations

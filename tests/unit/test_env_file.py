@@ -155,5 +155,5 @@ def test_line_that_sets_nothing_is_named_once_and_skipped(tmp_path: Path, caplog
     assert read_env(file) == read_env(file) == {"A": "1", "B": "2"}
     said = [record.getMessage() for record in caplog.records if record.name == "ingest.env_file"]
     assert said == [
-        f"settings file '{file}' line 3 is not understood and is skipped: write NAME=value, and close its quotes"
+        f"settings file '{file}' line 3 does not parse and is skipped: write NAME=value and close all quotes"
     ]

@@ -69,7 +69,7 @@ def test_redact_hides_a_secret_by_its_form(text: str) -> None:
     "text",
     [
         "setting TICKLINE_TOKEN_POLL_S=5 is fine: set UPSTOX_ACCESS_TOKEN",
-        "no access token: set UPSTOX_ACCESS_TOKEN, in the environment or in .env (a token ends at 03:30 IST)",
+        "no access token: run `tickline login`, or set UPSTOX_ACCESS_TOKEN in the environment or in .env",
         "feed closed the connection (code=1006 no close frame)",
         "database at 'db:5432' cannot be reached: start it, or correct TICKLINE_DATABASE_URL",
         "status is served url=http://127.0.0.1:8788",
