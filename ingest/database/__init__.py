@@ -1,4 +1,4 @@
-"""The database: its address, engine, schema and connections.
+"""Find, start, upgrade and connect to the database.
 
-Owns everything that names an engine, and the loader of `sql/`. Must not know ticks, frames or the feed.
+Owns everything that depends on the engine, and the loader of `sql/`. Must not know ticks, frames or the feed.
 """

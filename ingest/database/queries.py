@@ -1,7 +1,7 @@
-"""The loader of `sql/`: the text of a query, and the files of a revision.
+"""Load queries and revisions from `sql/`.
 
-In a checkout `sql/` lies at the top, where a DBA reads and runs its files; an installed package has a copy beside
-this module.
+A checkout has `sql/` in its top folder, where a DBA can read and run the files; an installed package has a copy
+beside this module.
 """
 
 from __future__ import annotations
@@ -16,19 +16,21 @@ ENGINES = ("timescale", "postgres")
 
 @lru_cache(maxsize=256)
 def query(name: str) -> str:
-    """Return the text of `sql/queries/<name>.sql`, as `store/refresh_bars`; its header says parameters and columns."""
+    """Return the text of `sql/queries/<name>.sql`, such as `store/refresh_bars`; its header lists its parameters."""
     return (ROOT / "queries" / f"{name}.sql").read_text(encoding="utf-8")
 
 
 def ddl_files(revision: str, engine: str) -> list[Path]:
     """Return the files of a revision for an engine, in the order to run them.
 
-    `NNN_object.sql` is for both engines, `NNN_object.<engine>.sql` for that one.
+    `NNN_object.sql` is for both engines, `NNN_object.<engine>.sql` for one engine.
 
     Raises
     ------
     FileNotFoundError
-        If there is no folder of that revision: the installation is broken.
+        If the revision has no folder, which means that the installation is broken.
+    ValueError
+        If the engine is unknown.
     """
     folder = ROOT / "ddl" / revision
     if engine not in ENGINES:

@@ -105,7 +105,7 @@ def _retain_day(connection: psycopg.Connection[Any], found: Any, *, dry_run: boo
 def _missing(found: Any, bars: Any) -> Iterator[str]:
     """Yield what must be done before the ticks of a day may be dropped."""
     if found.dropped_at is not None:
-        yield f"{bars.ticks} ticks came after the day was dropped and are in no bar: look at them, delete them by hand"
+        yield f"{bars.ticks} ticks came after the day was dropped and are in no bar: check and delete them by hand"
         return
     again = f"run `tickline export --day {found.day}`"
     if unmade := bars.not_kept + bars.stale + bars.stale_5m:

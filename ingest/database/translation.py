@@ -52,7 +52,7 @@ def translate(exc: psycopg.Error) -> StoreError:
     if exc.sqlstate is None:
         if isinstance(exc, (errors.OperationalError, errors.InterfaceError)):
             return Retryable(f"database connection lost: {first_line(exc)}: see `tickline db status`")
-        return StoreError(f"database was not understood: {first_line(exc)}: see `tickline db status`")
+        return StoreError(f"answer of the database is not understood: {first_line(exc)}: see `tickline db status`")
     prefixes = sorted((prefix for prefix in _CLASSES if exc.sqlstate.startswith(prefix)), key=len)
     kind = _CLASSES[prefixes[-1]] if prefixes else StoreError
     text = f"database refused: {first_line(exc)} (sqlstate {exc.sqlstate!r})"

@@ -236,7 +236,7 @@ def _choose_engine(conn: psycopg.Connection[Any], wanted: Engine | None) -> Engi
         return "timescale"
     if wanted == "timescale":
         raise ConfigError(
-            f"engine 'timescale' cannot be had: {lack}: install TimescaleDB's Community edition, "
+            f"engine 'timescale' is not available: {lack}: install TimescaleDB's Community edition, "
             "or set TICKLINE_ENGINE=postgres"
         )
     return "postgres"

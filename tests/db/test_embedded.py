@@ -96,7 +96,7 @@ def test_variables_of_libpq_lead_nobody_elsewhere(home: Path, tmp_path: Path, mo
     with plain(home) as server:
         assert read_frame(server.url(), "select 1 as x")["x"].to_list() == [1]
         monkeypatch.setenv("PGSERVICE", "nosuch")
-        with pytest.raises(Retryable, match='embedded database cannot be used: .*"nosuch" not found: look at the PG'):
+        with pytest.raises(Retryable, match='embedded database cannot be used: .*"nosuch" not found: check the PG'):
             plain(home)
         for name in ("PGSERVICE", "PGPORT"):
             monkeypatch.delenv(name)

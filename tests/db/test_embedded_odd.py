@@ -145,7 +145,7 @@ def test_socket_folder_that_is_a_lost_link_is_made_new_and_that_of_others_refuse
     assert link.is_dir()
     assert not link.is_symlink()
     (home / "file").touch()
-    with pytest.raises(ConfigError, match="is no folder of ours: remove it"):
+    with pytest.raises(ConfigError, match="is not our folder: remove it"):
         server_user.own_folder(home / "file")
 
 
@@ -153,7 +153,7 @@ def test_socket_folder_that_is_a_lost_link_is_made_new_and_that_of_others_refuse
 def test_link_that_leads_nowhere_is_said_and_no_database_is_made_there(home: Path, name: str) -> None:
     (home / "postgres").mkdir() if "/" in name else None
     (home / name).symlink_to(home / "mnt" / "disk")
-    with pytest.raises(ConfigError, match=r"is a link to '.*/mnt/disk', which is not there: mount it"):
+    with pytest.raises(ConfigError, match=r"is a link to '.*/mnt/disk', which does not exist: mount it"):
         plain(home)
     assert not (home / "mnt").exists()
 
@@ -162,7 +162,7 @@ def test_data_folder_that_is_none_is_said_and_left_alone(kept: Path) -> None:
     data = kept / "postgres" / "data"
     (data / "PG_VERSION").rename(data / "away")
     try:
-        with pytest.raises(ConfigError, match=r"is no database of PostgreSQL .*: put back what it lacks, or move it"):
+        with pytest.raises(ConfigError, match=r"is not a PostgreSQL database .*: restore the missing files, or move it"):
             plain(kept)
     finally:
         (data / "away").rename(data / "PG_VERSION")

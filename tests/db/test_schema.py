@@ -265,7 +265,7 @@ def test_engine_other_than_recorded_is_refused(database_to_read: Database, engin
 
 @pytest.mark.parametrize("engine", ["postgres"], indirect=True)
 def test_upgrade_timescale_where_it_is_not_loaded_says_what_is_missing(empty_database: Database) -> None:
-    with pytest.raises(ConfigError, match="engine 'timescale' cannot be had"):
+    with pytest.raises(ConfigError, match="engine 'timescale' is not available"):
         apply.upgrade(Database(empty_database.url, None), "timescale")
 
 

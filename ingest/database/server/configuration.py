@@ -1,4 +1,4 @@
-"""The settings of the embedded server, and the file that they are written to."""
+"""Settings of the embedded server, and the file that holds them."""
 
 from __future__ import annotations
 
@@ -11,18 +11,18 @@ from ingest.database import timescaledb
 FILE = "tickline.conf"  # included by `postgresql.conf`
 SETTINGS: Mapping[str, str] = {
     "listen_addresses": "",
-    "port": "5432",  # the socket's name; PGPORT of whoever starts it would be taken otherwise
+    "port": "5432",  # part of the socket's name; otherwise PGPORT of the environment would set it
     "unix_socket_permissions": "0700",
     "timezone": "UTC",
     "log_timezone": "UTC",
     "max_connections": "60",
     "shared_buffers": "256MB",
-    "work_mem": "32MB",  # an hour of ticks is grouped into bars in memory, and sessions are few
+    "work_mem": "32MB",  # groups an hour of ticks into bars in memory; there are few sessions
     "max_wal_size": "2GB",
     "wal_compression": "pglz",  # the package is built without lz4
-    "wal_level": "minimal",  # nobody replicates it, and the log of a bulk load is smaller
+    "wal_level": "minimal",  # there is no replication, and bulk loads write less log
     "max_wal_senders": "0",
-    "jit": "off",  # compiling costs more than it saves on queries of milliseconds
+    "jit": "off",  # compiling costs more than it saves for queries of a few milliseconds
     "log_checkpoints": "off",
     "log_autovacuum_min_duration": "-1",
 }
@@ -34,7 +34,7 @@ TIMESCALEDB_SETTINGS: Mapping[str, str] = {
 
 
 def ours(socket_dir: Path, files: timescaledb.Files | None) -> dict[str, str]:
-    """Return the settings of a server with its socket in a folder, and with TimescaleDB where its files are given."""
+    """Return the settings of a server with its socket in `socket_dir`; `files` loads TimescaleDB."""
     settings = {**SETTINGS, "unix_socket_directories": str(socket_dir)}
     if files is not None:
         settings |= {
@@ -57,6 +57,6 @@ def write(data: Path, settings: Mapping[str, str]) -> None:
 
 
 def include(data: Path) -> None:
-    """Let `postgresql.conf` include the settings file."""
+    """Make `postgresql.conf` include the settings file."""
     with (data / "postgresql.conf").open("a") as conf:
         conf.write(f"\ninclude_if_exists = '{FILE}'  # rewritten at every cold start\n")

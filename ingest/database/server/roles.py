@@ -1,10 +1,10 @@
-"""The roles of the embedded server: who owns its database, and who reads.
+"""Roles of the embedded server: the owner of its database, and the reader.
 
-The bootstrap superuser makes roles, the database and extensions, and nothing else. The database belongs to a role that
-is no superuser; what reads logs in as another, which has no right to give back: whatever its SQL calls, it can neither
-become somebody else nor reach the server's files. Both log in without a password, through a socket that only the user
-who runs the server can reach; that user could log in as the superuser, too, but SQL cannot: it has no way to another
-session (no `dblink`, no `copy ... from program`).
+The bootstrap superuser creates roles, the database and extensions, and does nothing else. The owner is not a superuser.
+Readers log in as a third role without further rights, so their SQL can neither become another role nor reach the
+server's files. Owner and reader log in without a password through a socket that only the user who runs the server can
+open. That user could also log in as the superuser, but SQL cannot: it has no way into another session (no `dblink`, no
+`copy ... from program`).
 Must not know the relations.
 """
 
@@ -19,12 +19,12 @@ OWNER, READER = "tickline_owner", "tickline_reader"
 
 
 def make(connection: psycopg.Connection[tuple[object, ...]], database: str) -> bool:
-    """Make the roles and the database where they are missing; return whether the database is its owner's already.
+    """Create missing roles and the database; return whether the owner already owns the database.
 
     Parameters
     ----------
     connection
-        A superuser's, in autocommit, to another database.
+        A superuser's connection to another database, in autocommit mode.
     database
         Name of the database.
     """
@@ -40,12 +40,12 @@ def make(connection: psycopg.Connection[tuple[object, ...]], database: str) -> b
 
 
 def give(connection: psycopg.Connection[tuple[object, ...]]) -> None:
-    """Give a database to its owner, and to the reader the right to read, all or nothing.
+    """Give the database to its owner and the right to read to the reader, in one transaction.
 
     Parameters
     ----------
     connection
-        A superuser's, to the database.
+        A superuser's connection to the database.
     """
     with connection.transaction():
         connection.execute(queries.query("database/give_to_owner"))

