@@ -162,7 +162,9 @@ def test_data_folder_that_is_none_is_said_and_left_alone(kept: Path) -> None:
     data = kept / "postgres" / "data"
     (data / "PG_VERSION").rename(data / "away")
     try:
-        with pytest.raises(ConfigError, match=r"is not a PostgreSQL database .*: restore the missing files, or move it"):
+        with pytest.raises(
+            ConfigError, match=r"is not a PostgreSQL database .*: restore the missing files, or move it"
+        ):
             plain(kept)
     finally:
         (data / "away").rename(data / "PG_VERSION")
