@@ -6,12 +6,12 @@ Decides when a schema is created or migrated without a command. Must not know wh
 from __future__ import annotations
 
 import threading
-from concurrent.futures import Future
 
 from ingest.database.connections import HEAD, Database, revision, translated
 from ingest.database.settings import DatabaseSettings
 from ingest.database.upgrade import upgrade
 from ingest.errors import ConfigError, Retryable, StoreError, TicklineError
+from ingest.worker_thread import in_background
 
 
 class SlowError(Retryable):
@@ -64,19 +64,8 @@ class Readiness:
 
     def attempt(self, within_s: float) -> TicklineError | None:
         """Make it ready; return why it is not. An attempt that takes longer continues in the background."""
-        attempt: Future[None] = Future()
-
-        def work() -> None:
-            try:
-                self()
-            except BaseException as exc:
-                attempt.set_exception(exc)
-            else:
-                attempt.set_result(None)
-
-        threading.Thread(target=work, name="readiness", daemon=True).start()
         try:
-            attempt.result(within_s)
+            in_background("readiness", self).result(within_s)
         except TimeoutError:
             return SlowError(f"database is not ready after {within_s:g} s: see `tickline db status`")
         except (StoreError, ConfigError) as exc:

@@ -7,12 +7,10 @@ run is the supervisor's; what is recorded and how that is changed is `Ingestion`
 from __future__ import annotations
 
 import asyncio
-import threading
 from collections.abc import Callable, Iterable
-from concurrent.futures import Future
 from contextlib import AbstractContextManager, nullcontext
 from types import TracebackType
-from typing import Any, Self, TypeVar
+from typing import Any, Self
 
 from ingest.database.connections import Database
 from ingest.database.readiness import Readiness
@@ -26,10 +24,9 @@ from ingest.settings import ModeName, Settings
 from ingest.settings import settings as settings_of_environment
 from ingest.universe.first_universe import universe_to_record
 from ingest.universe.keeper import UniverseKeeper
+from ingest.worker_thread import in_background
 
 AWAY_S = 1.0  # a database that was found to be away is not waited for once more
-
-Found = TypeVar("Found")
 
 
 class TickRecorder:
@@ -167,7 +164,9 @@ class TickRecorder:
         try:
             readiness = Readiness(database)
             keeper = UniverseKeeper(config, database.url, may_be_empty=self._names == ())
-            wanted, is_there = await _beside(lambda: universe_to_record(keeper, readiness))
+            wanted, is_there = await asyncio.wrap_future(
+                in_background("universe", universe_to_record, keeper, readiness)
+            )
             with stopping() as stop:
                 return await start(
                     config,
@@ -291,21 +290,3 @@ class TickRecorder:
         handler = Handler(name_of(on_tick), on_tick)
         ingestion.add_handler(handler)
         return handler
-
-
-async def _beside(work: Callable[[], Found]) -> Found:
-    """Return what a function returns, on a thread that nobody waits for when it is cancelled, nor at the end."""
-    found: Future[Found] = Future()
-
-    def run() -> None:
-        try:
-            result = work()
-        except BaseException as exc:
-            if found.set_running_or_notify_cancel():
-                found.set_exception(exc)
-        else:
-            if found.set_running_or_notify_cancel():
-                found.set_result(result)
-
-    threading.Thread(target=run, name="universe", daemon=True).start()
-    return await asyncio.wrap_future(found)

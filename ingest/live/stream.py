@@ -85,7 +85,7 @@ class Stream:
         """
         folder = settings.journal_folder / name
         next_seq = max(await asyncio.to_thread(recover, folder), (int(name) - 1) * SEQ_STEP + 1)
-        resume = await asyncio.to_thread(_resume_now, writer, name)
+        resume = await writer.run(_resume_now, writer, name)
         # A seq must not be used twice, even if the journal was deleted or cut short by a power failure.
         is_empty = not segments_of(folder)
         first_seq = max(next_seq, resume.last_seq + 1) if resume else _unused_seq(next_seq, is_empty=is_empty)
@@ -147,13 +147,13 @@ class Stream:
         """
         writer = self.consumer.writer
         if not self.consumer.knows_ledger:
-            self.take_up(await asyncio.to_thread(writer.resume, self.name, unused_seq=self.first_seq))
+            self.take_up(await writer.run(writer.resume, self.name, unused_seq=self.first_seq))
         while True:
             try:
                 await self.consumer.run()
             except LedgerBehindError as exc:
                 log.error("%s", exc)
-                self.take_up(await asyncio.to_thread(writer.resume, self.name))
+                self.take_up(await writer.run(writer.resume, self.name))
             else:
                 return
 

@@ -1,7 +1,7 @@
 """Supervisor: the tasks of `start`, who owns what, and how they stop.
 
     stream "1"   feed ─► write queue ─► journal ─► consumer ─┐
-    stream "2"   feed ─► write queue ─► journal ─► consumer ─┴──batches──► the one writer, on a thread
+    stream "2"   feed ─► write queue ─► journal ─► consumer ─┴──batches──► the one writer, on its thread
 
 With a standby each stream has two feeds before its write queue.
 
@@ -47,7 +47,7 @@ from ingest.upstox.rest import UpstoxApi
 
 log = logging.getLogger(__name__)
 
-THREADS_PER_STREAM = 4  # a write queue, a consumer, a keeper; none may wait for a thread that waits for the database
+THREADS_PER_STREAM = 3  # a write queue, a keeper; none may wait for a thread that waits for the database
 THREADS = 8  # beside them
 MEET_S = 10.0  # a database that takes longer to connect to is away: the market does not wait
 
@@ -126,7 +126,7 @@ async def start(
     lock = JournalLock(settings.journal_folder)
     try:
         with retrying_writer(Writer(url, settings.collector, make_ready), settings) as writer:
-            await asyncio.to_thread(writer.meet, meet_s)
+            await writer.run(writer.meet, meet_s)
             async with UpstoxApi(settings, time_source) as api:
                 names = _streams(settings, account)
                 asyncio.get_running_loop().set_default_executor(_Threads(THREADS + THREADS_PER_STREAM * len(names)))

@@ -153,7 +153,7 @@ class Consumer:
             await asyncio.sleep(0)
         await self._settle()
         if self._committed is not None and self.counts.batches:
-            await asyncio.to_thread(self.writer.checkpoint, self.stream, self._committed, self.state.dump())
+            await self.writer.run(self.writer.checkpoint, self.stream, self._committed, self.state.dump())
 
     async def _wait(self) -> None:
         """Wait for records, or for the batch in flight."""
@@ -195,7 +195,7 @@ class Consumer:
         state, the volume in them would be counted twice.
         """
         await self._settle()
-        instruments, rows = await asyncio.to_thread(self.writer.recall, self.stream, first_seq, last_seq)
+        instruments, rows = await self.writer.run(self.writer.recall, self.stream, first_seq, last_seq)
         if not instruments:
             return
         self.state.recall(instruments, rows)
@@ -261,7 +261,7 @@ class Consumer:
         self._writing = asyncio.create_task(self._commit(batch))
 
     async def _commit(self, batch: Batch) -> None:
-        await asyncio.to_thread(self.writer.write, batch, self.stream)
+        await self.writer.run(self.writer.write, batch, self.stream)
         counts = self.counts
         counts.batches += 1
         counts.frames += batch.frames

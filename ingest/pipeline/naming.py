@@ -11,7 +11,6 @@ updates are rejected with the reason, and they have no state.
 
 from __future__ import annotations
 
-import asyncio
 import logging
 from datetime import date, timedelta
 
@@ -94,7 +93,7 @@ class Naming:
             Whether the keys come from committed records: a key without an instrument was held back then.
         """
         day, unknown_max = EPOCH + timedelta(days=self.day), 0 if committed else self._unknown_keys_max
-        refs = await asyncio.to_thread(self._writer.register, keys, day, unknown_max)
+        refs = await self._writer.run(self._writer.register, keys, day, unknown_max)
         version = states.version
         states.learn(refs, self.day)
         self.met |= {ref.instrument_id: ref.trading_symbol for ref in refs}

@@ -72,10 +72,10 @@ async def replay(
     streams = _sources(paths, collector)
     for name, sources in groupby(streams, key=lambda one: one.collector):
         with retrying_writer(Writer(url, name), settings) as writer:
-            await asyncio.to_thread(writer.writer.reconnect)
+            await writer.run(writer.writer.reconnect)
             for one in sources:
                 try:
-                    consumer, is_away = _consumer(one, writer, settings, stop), False
+                    consumer, is_away = await _consumer(one, writer, settings, stop), False
                     try:
                         async with _stopping(writer, stop, settings.stop_s):
                             await _show_while(consumer, show)
@@ -106,11 +106,11 @@ class _Stream(NamedTuple):
     source: Source
 
 
-def _consumer(one: _Stream, writer: RetryingWriter, settings: Settings, stop: asyncio.Event) -> Consumer:
+async def _consumer(one: _Stream, writer: RetryingWriter, settings: Settings, stop: asyncio.Event) -> Consumer:
     """Return the consumer of a stream, positioned where its ledger ends."""
-    resume = writer.writer.ledger.resume(one.stream)
+    resume = await writer.run(writer.writer.ledger.resume, one.stream)
     if isinstance(one.source, RecordingSource):
-        one.source.expect(writer.writer.ledger.digests(one.stream))
+        one.source.expect(await writer.run(writer.writer.ledger.digests, one.stream))
     consumer = Consumer(EndingSource(one.source, stop.is_set), writer, one.stream, limits_of(settings))
     consumer.resume(resume.from_start())
     return consumer

@@ -1,8 +1,8 @@
 """Patient writer: a writer that is tried again for as long as the database is away.
 
-Owns the patience: what is retried, how long is waited, what is said. It blocks, so the consumer
-calls it on a thread. While it waits nothing is lost: the records are in the journal, and the
-consumer stands still with at most two batches.
+Owns the patience: what is retried, how long is waited, what is said. Owns the writer's thread too: the methods block,
+so coroutines call them through `run`. While it waits nothing is lost: the records are in the
+journal, and the consumer stands still with at most two batches.
 """
 
 from __future__ import annotations
@@ -16,8 +16,9 @@ import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future, wait
 from datetime import date
+from functools import partial
 from types import TracebackType
-from typing import Self, TypeVar
+from typing import ParamSpec, Self, TypeVar
 
 from ingest.backoff import backoff_s
 from ingest.errors import ConfigError, Retryable, StoreError, TicklineError
@@ -28,6 +29,7 @@ from ingest.settings import Settings
 from ingest.store.batch import Batch, Resume
 from ingest.store.ledger import Values
 from ingest.store.writer import CollectorInUseError, Writer
+from ingest.worker_thread import WorkerThread, in_background
 
 
 def retrying_writer(writer: Writer, settings: Settings) -> RetryingWriter:
@@ -43,6 +45,7 @@ STOP_POLL_S = 0.1  # how soon a stop is noticed while a connection is being made
 
 _NUMBERS = re.compile(r"\d+")
 
+P = ParamSpec("P")
 T = TypeVar("T")
 
 
@@ -56,7 +59,8 @@ class RetryingWriter:
     Parameters
     ----------
     writer
-        A writer, connected or not; nobody else may use it. Several streams may share this one: they take turns.
+        A writer, connected or not; nobody else may use it. Several streams may share this one: they take turns, and
+        through `run` in the order in which they ask.
     first_s, max_s
         Wait after the first failure and the longest, seconds.
 
@@ -77,10 +81,10 @@ class RetryingWriter:
         self._rng = random.Random()  # noqa: S311  jitter is no secret
         self._abandoned = threading.Event()
         self.given_up = False  # the database was not waited for any longer
-        self._turn = threading.Lock()  # of several streams, one at a time
-        self._reconnecting = threading.Event()  # by a thread that a stop leaves behind
+        self._thread = WorkerThread("writer")
+        self._turn = threading.RLock()  # whoever has it uses the writer, on the thread or not
         self._said, self._said_at = "", 0.0  # the error that was logged last, by the monotonic clock
-        self._attempt: Future[None] | None = None  # what that thread will have found
+        self._attempt: Future[None] | None = None  # to connect, on a thread that a stop leaves behind
 
     def __enter__(self) -> Self:
         return self
@@ -93,13 +97,22 @@ class RetryingWriter:
     def close(self) -> None:
         """Close the writer when nobody uses it: its connection is freed memory to a thread that still waits on it."""
         self._abandoned.set()
+        self._thread.close()
         if not self._turn.acquire(blocking=False):
             self.writer.abort()
             if not self._turn.acquire(timeout=CLOSE_S):
                 log.error("writer is still in use, its connection ends with the process within_s=%g", CLOSE_S)
                 return
-        if not self._reconnecting.is_set():
+        if self._attempt is None or self._attempt.done():
             self.writer.close()
+
+    async def run(self, call: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+        """Call a function that uses the writer on the writer's thread, after earlier calls; return its result.
+
+        If the wait is cancelled, a call that has begun is still finished before the next one; one that has not begun
+        is dropped.
+        """
+        return await self._thread.run(self._in_turn, partial(call, *args, **kwargs))
 
     def write(self, batch: Batch, stream: str) -> None:
         """Commit a batch, however long it takes; see `Writer.write`."""
@@ -172,10 +185,13 @@ class RetryingWriter:
 
     def _insist(self, action: Callable[[], T]) -> T:
         """Do it until it succeeds; only an error that is not the store's ends it."""
-        with self._turn:
-            return self._insist_in_turn(action)
+        return self._in_turn(lambda: self._until_it_succeeds(action))
 
-    def _insist_in_turn(self, action: Callable[[], T]) -> T:
+    def _in_turn(self, call: Callable[[], T]) -> T:
+        with self._turn:
+            return call()
+
+    def _until_it_succeeds(self, action: Callable[[], T]) -> T:
         while not self._abandoned.is_set():
             try:
                 if self.failures or not self.writer.connected:
@@ -193,7 +209,7 @@ class RetryingWriter:
 
         It cannot be broken off, so a stop leaves it behind, on a thread that ends with the process.
         """
-        attempt = self._attempt = self._attempt or self._begin_attempt()
+        attempt = self._attempt = self._attempt or in_background("reconnect", self.writer.reconnect)
         deadline = time.monotonic() + within_s
         while not wait([attempt], timeout=min(STOP_POLL_S, within_s)).done:
             if self._abandoned.is_set():
@@ -202,22 +218,6 @@ class RetryingWriter:
                 raise Retryable(f"database did not answer within {within_s:g} s: see `tickline db status`")
         self._attempt = None
         attempt.result()
-
-    def _begin_attempt(self) -> Future[None]:
-        attempt: Future[None] = Future()
-        self._reconnecting.set()
-
-        def connect() -> None:
-            try:
-                self.writer.reconnect()
-            except BaseException as exc:
-                attempt.set_exception(exc)
-            else:
-                attempt.set_result(None)
-            self._reconnecting.clear()
-
-        threading.Thread(target=connect, name="reconnect", daemon=True).start()
-        return attempt
 
     def _wait(self, error: TicklineError) -> None:
         if self._abandoned.is_set():
