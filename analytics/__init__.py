@@ -1,4 +1,4 @@
-"""Analytics: ticks and bars out of the database into Polars, and what can be found in them.
+"""Analytics: read ticks and bars into Polars, compute indicators, and find spikes.
 
     bars(keys, interval="15m", start=..., end=...)   OHLCV bars of instruments
     ticks(keys, start=..., end=...)                  their ticks, one row per update
@@ -6,8 +6,8 @@
     spikes(features)                                 the bars that fire, with confidence and reasons
     chains.with_spot, chains.exposures               option chains: delta and gamma exposure
 
-Reads the public relations of the database and nothing else of it; of `ingest` it knows the database and the errors.
-The functions are loaded when first used, so that importing this package costs no Polars.
+Reads only the public relations of the database; from `ingest` it uses the database, the errors and a few helpers.
+Functions are loaded at first use, so that importing this package does not import Polars.
 """
 
 from __future__ import annotations

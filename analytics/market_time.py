@@ -1,4 +1,4 @@
-"""Market time: the zone, when a session usually opens, and what a day or a time of a caller means. Pure."""
+"""Market time: the time zone, the usual opens of sessions, and conversion of a caller's days and times. Pure."""
 
 from __future__ import annotations
 
@@ -9,16 +9,16 @@ from zoneinfo import ZoneInfo
 from ingest.errors import ConfigError
 
 MARKET_ZONE = ZoneInfo("Asia/Kolkata")
-# Usual start of continuous trading after local midnight, by the segment of the instrument key: currencies
-# and commodities; all others (equities, their derivatives, the indices) open at EQUITY_OPEN. The database says
-# the same, `tickline.session_open`, and knows the days on which it is another: see `SpecialSession`.
+# OPENS has the usual start of continuous trading after local midnight, by the segment of the instrument key, for
+# currencies and commodities; all others (equities, their derivatives, indices) open at EQUITY_OPEN. The database
+# has the same in `tickline.session_open`, and also the days with another open: see `SpecialSession`.
 EQUITY_OPEN = timedelta(hours=9, minutes=15)
-MARKET_OFFSET = timedelta(hours=5, minutes=30)  # of MARKET_ZONE from UTC, the whole year
+MARKET_OFFSET = timedelta(hours=5, minutes=30)  # offset of MARKET_ZONE from UTC, all year
 OPENS = dict.fromkeys(("NCD_FO", "BCD_FO", "MCX_FO", "MCX_INDEX", "NSE_COM"), timedelta(hours=9))
 
 
 class SpecialSession(NamedTuple):
-    """A segment's session that opens at another time than the usual."""
+    """A session of a segment that opens at an unusual time."""
 
     segment: str
     day: date  # market-local
@@ -31,7 +31,7 @@ def moment(value: date | datetime | None, name: str) -> datetime | None:
     Raises
     ------
     ConfigError
-        If it has no time zone, or is no time. `name` is what the caller calls it.
+        If it has no time zone, or is not a time; the text calls the value `name`.
     """
     if value is None:
         return None
@@ -41,7 +41,7 @@ def moment(value: date | datetime | None, name: str) -> datetime | None:
         return value.astimezone(UTC)
     if isinstance(value, date):
         return datetime.combine(value, time(), MARKET_ZONE).astimezone(UTC)
-    raise ConfigError(f"{name} {value!r} is no time: pass a date, or a datetime with a time zone")
+    raise ConfigError(f"{name} {value!r} is not a time: pass a date, or a datetime with a time zone")
 
 
 def parse_moment(text: str) -> datetime:
@@ -50,7 +50,7 @@ def parse_moment(text: str) -> datetime:
     Raises
     ------
     ConfigError
-        If the text is not one.
+        If the text is not an ISO 8601 date or time.
 
     Examples
     --------

@@ -1,6 +1,6 @@
-"""Compare our bars with the vendor's, minute by minute, and both with the day's volume.
+"""Compare our bars with the vendor's minute by minute, and both with the day's volume.
 
-Owns the definition of equal, and the reasons for differences. Reads only the public relations.
+Owns the definition of equal bars and the reasons for differences. Reads only the public relations.
 """
 
 from __future__ import annotations
@@ -19,36 +19,36 @@ from ingest.database.connections import Database, check_schema, connect
 from ingest.database.queries import query
 
 PRICES = ("open", "high", "low", "close")
-TICK_SIZE = 0.05  # rupees, where the master does not say
-SAME = 1e-6  # prices nearer than this are equal: they are decimals in binary
-MOVED_REST = 0.1  # of a difference in volume may be left when the neighbour's is added
-# Columns of the queries that have a row for each instrument.
+TICK_SIZE = 0.05  # rupees, if the master has none
+SAME = 1e-6  # prices closer than this are equal: binary floats cannot hold all decimals
+MOVED_REST = 0.1  # share of a volume difference that may remain after adding the neighbour's
+# Columns of the queries with one row for each instrument.
 FEW: dict[str, pl.DataType] = {"instrument_id": pl.Int32(), "instrument_key": pl.String(), "tick_size": pl.Float64()}
 FEW |= dict.fromkeys(("bar_volume", "gap_volume", "day_volume"), pl.Int64())
-# Why a minute differs, in the order in which it is asked; the first that holds is the reason.
+# Reasons why a minute differs, in the order of the checks; the first that applies is the reason.
 REASONS = {
-    "equal": "all five figures are the vendor's",
-    "gap": "we were not listening for a part of it",
-    "partial": "we began or stopped in it",
-    "no candle": "the feed did not carry the vendor's bar of this minute",
-    "no tick": "no update of ours reports a trade in it",
-    "auction": "of the opening auction, or the vendor's bar holds its volume",
-    "moved": "volume of a trade at the minute's edge, in the neighbour's bar",
-    "skipped": "the feed skipped trades: volume is right, a price was not shown",
-    "other": "none of these",
+    "equal": "all five figures equal the vendor's",
+    "gap": "the feed was not received for a part of the minute",
+    "partial": "recording began or stopped in the minute",
+    "no candle": "the feed did not send the vendor's bar of this minute",
+    "no tick": "none of our updates reports a trade in the minute",
+    "auction": "bar of the opening auction, or the vendor's bar includes its volume",
+    "moved": "a trade at the edge of the minute is counted in the next or previous bar",
+    "skipped": "the feed skipped trades: volume is right, a price was not sent",
+    "other": "none of these reasons",
 }
 
 
 @dataclass(frozen=True, slots=True)
 class Reconciliation:
-    """What a day's comparison found.
+    """The result of a day's comparison.
 
     Attributes
     ----------
     minutes
-        One row for each instrument and minute: both bars, `reason` (see `REASONS`), and where both are
-        there `price_error_ticks` (largest of the four prices), `price_error_bp` (the same in hundredths
-        of a percent of the close) and `volume_error` (ours less the vendor's, units).
+        One row for each instrument and minute: both bars, `reason` (see `REASONS`), and if both bars
+        exist `price_error_ticks` (largest of the four prices), `price_error_bp` (the same in hundredths
+        of a percent of the close) and `volume_error` (ours minus the vendor's, units).
     instruments
         One row for each instrument, see `summarise`.
     """
@@ -58,13 +58,13 @@ class Reconciliation:
 
     @property
     def close_share(self) -> float:
-        """Share of the minutes heard whole, with both bars, whose closes are within one tick; 1 if there are none."""
+        """Share of completely received minutes with both bars whose closes are within one tick; 1 if there are none."""
         both = self.minutes.filter(pl.col("heard") & pl.col("volume_error").is_not_null())
         return float((both["close_error_ticks"] <= 1 + SAME).mean() or 0.0) if both.height else 1.0  # type: ignore[arg-type]
 
     @property
     def volumes_add_up(self) -> bool:
-        """Whether bars + gaps are what the exchange counted, for every instrument."""
+        """Whether bars + gaps equal the volume that the exchange counted, for every instrument."""
         return bool((self.instruments["unaccounted"].fill_null(0) == 0).all())
 
     def reasons(self) -> pl.DataFrame:
@@ -103,20 +103,20 @@ def reconcile(day: date, database: Database) -> Reconciliation:
 
 
 def _few(connection: psycopg.Connection[Any], name: str, span: dict[str, datetime]) -> pl.DataFrame:
-    """Return the result of a query of few rows."""
+    """Return the result of a query with few rows."""
     cursor = connection.execute(query(name), span)
     schema = {column.name: FEW[column.name] for column in cursor.description or ()}
     return pl.DataFrame(cursor.fetchall(), schema=schema, orient="row")
 
 
 def judge(bars: pl.DataFrame) -> pl.DataFrame:
-    """Measure each minute's errors and give them a reason.
+    """Measure the errors of each minute and find their reason.
 
     Parameters
     ----------
     bars
-        Columns of `sql/queries/reconcile/minutes_side_by_side.sql`, but `unheard` (gap, partial or null) for
-        is_gap, and instrument_key, tick_size (rupees).
+        Columns of `sql/queries/reconcile/minutes_side_by_side.sql`, with `unheard` (gap, partial or null)
+        instead of is_gap, and with instrument_key and tick_size (rupees).
     """
     errors = {name: (pl.col(name) - pl.col(f"official_{name}")).abs() for name in PRICES}
     tick = pl.col("tick_size").fill_null(TICK_SIZE)
@@ -156,11 +156,11 @@ def judge(bars: pl.DataFrame) -> pl.DataFrame:
 def summarise(minutes: pl.DataFrame, volumes: pl.DataFrame) -> pl.DataFrame:
     """Return a row for each instrument.
 
-    Columns: instrument_key; minutes (either bar), both (and heard whole); the share of those that is equal in
-    `open_equal` to `close_equal` and `volume_equal`, and in all five, `all_equal`; `price_error_ticks` and
-    `price_error_bp`, mean and of the largest price; `volume_error`, the sum of differences of either sign as a share
-    of the volume; `no_tick`, `no_candle`, `unheard` minutes; bar_volume, gap_volume, day_volume and what of the last
-    is in neither of the others, `unaccounted` (units).
+    Columns: instrument_key; minutes (with any bar) and both (with both bars, completely received). Of the latter:
+    `open_equal` to `close_equal`, `volume_equal` and `all_equal`, the shares that are equal; `price_error_ticks` and
+    `price_error_bp`, means of the largest price error; `volume_error`, the sum of absolute differences as a share of
+    the volume. Then `no_tick`, `no_candle` and `unheard` (minutes); bar_volume, gap_volume, day_volume, and
+    `unaccounted`, the part of day_volume in neither of the others (units).
     """
     whole = pl.col("heard") & pl.col("volume_error").is_not_null()
     equal = {name: ((pl.col(name) - pl.col(f"official_{name}")).abs() < SAME) for name in PRICES}

@@ -1,7 +1,7 @@
-"""Option chains from the bars of their options: the price of the underlying, and exposures. Pure.
+"""Combine the bars of options to option chains: price of the underlying, and exposures. Pure.
 
-Owns how options are grouped. Must not know where bars come from; the relation `instruments` says which option belongs
-to which underlying.
+Owns how options are grouped; the relation `instruments` says which option belongs to which underlying. Must not know
+where bars come from.
 """
 
 from __future__ import annotations
@@ -18,25 +18,25 @@ SPOT_BARS: dict[str, Kind] = {KEY: "text", "bucket": "time", "close": "number"}
 CHAIN_BARS: dict[str, Kind] = SPOT_BARS | dict.fromkeys(("oi", "delta", "gamma", "spot"), "number")
 TERMS_KINDS: dict[str, Kind] = {KEY: "text", UNDERLYING: "text", "instrument_type": "text", "strike": "number"}
 BARS_REMEDY = "give the bars of analytics.bars()"
-CHAIN_REMEDY = "give what analytics.factors.chains.with_spot() returns of the bars of analytics.bars()"
+CHAIN_REMEDY = "give the result of analytics.factors.chains.with_spot() for the bars of analytics.bars()"
 TERMS_REMEDY = f"give {', '.join(TERMS)} of the relation instruments"
 
 
 def with_spot(bars: pl.LazyFrame | pl.DataFrame, terms: pl.DataFrame) -> pl.LazyFrame:
-    """Add the price of the underlying, so that `analytics.factors.frame.features` can tell gamma exposure.
+    """Add the price of the underlying, so that `analytics.factors.frame.features` can compute gamma exposure.
 
     Parameters
     ----------
     bars
-        Of options and of their underlyings together, as `analytics.bars` returns them.
+        Bars of options and of their underlyings together, as `analytics.bars` returns them.
     terms
-        instrument_key and underlying_key of the options, as the relation `instruments` has them.
+        instrument_key and underlying_key of the options, from the relation `instruments`.
 
     Returns
     -------
     polars.LazyFrame
-        The rows of `bars` in their order, with spot (rupees): the close of the underlying's last bar that began no
-        later, of the same minute where there is one. Null before its first, and where there is no underlying.
+        The rows of `bars` in their order, with spot (rupees): the close of the underlying's bar of the same minute,
+        or of its last bar before. Null before the underlying's first bar, and without an underlying.
     """
     lazy = checked(bars, SPOT_BARS, BARS_REMEDY)
     of_options = checked(terms, {name: TERMS_KINDS[name] for name in TERMS[:2]}, TERMS_REMEDY)
@@ -52,19 +52,24 @@ def exposures(bars: pl.LazyFrame | pl.DataFrame, terms: pl.DataFrame) -> pl.Lazy
     Parameters
     ----------
     bars
-        Of options: instrument_key, bucket, close, oi (units), delta, gamma, spot (rupees; of `with_spot`).
+        Bars of options: instrument_key, bucket, close, oi (units), delta, gamma, spot (rupees; from `with_spot`).
     terms
-        `TERMS` of the options, CE and PE in instrument_type.
+        `TERMS` of the options, with CE or PE in instrument_type.
 
     Returns
     -------
     polars.LazyFrame
-        One row for each underlying_key and bucket that has options, sorted so: options (number with a bar or one
-        before it the same day), delta_exposure (units of the underlying), gamma_exposure (rupees for a
-        percent; calls minus puts, for market makers who are long calls and short puts), put_call_oi (oi of
-        puts over that of calls), gamma_strike (the strike that has most gamma, where prices are held), and of the
-        bar before delta_exposure_change and gamma_flips (Boolean: gamma_exposure changed its sign).
-        An option without a bar in the minute counts with its last one of the day; unknown greeks count for nothing.
+        One row for each underlying_key and bucket with options, sorted by both: options (number of options with a
+        bar so far that day), delta_exposure (units of the underlying), gamma_exposure (rupees per percent; calls
+        minus puts, which assumes market makers long calls and short puts), put_call_oi (oi of puts over oi of
+        calls), gamma_strike (strike with the most gamma, which tends to hold prices), and relative to the bar
+        before delta_exposure_change and gamma_flips (Boolean: gamma_exposure changed its sign).
+        An option without a bar in the minute counts with its last bar of the day; unknown greeks are ignored.
+
+    Raises
+    ------
+    ConfigError
+        If an argument is not a frame, or a column is absent or of another kind.
     """
     of_options = checked(terms, TERMS_KINDS, TERMS_REMEDY).select(TERMS)
     lazy = checked(bars, CHAIN_BARS, CHAIN_REMEDY).join(of_options, on=KEY)

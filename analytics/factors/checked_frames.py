@@ -45,10 +45,10 @@ def checked(
     Raises
     ------
     ConfigError
-        If it is no frame of Polars, or a column is absent or of another kind.
+        If it is not a Polars frame, or a column is absent or of another kind.
     """
     if not isinstance(frame, pl.DataFrame | pl.LazyFrame):
-        raise ConfigError(f"{type(frame).__name__!r} is no frame of Polars: {remedy}")
+        raise ConfigError(f"{type(frame).__name__!r} is not a Polars frame: {remedy}")
     schema = frame.collect_schema()
     if absent := [name for name in columns if name not in schema]:
         raise ConfigError(f"frame has no column {', '.join(map(repr, absent))}: {remedy}")

@@ -1,12 +1,12 @@
-"""Quantities of a bar that spike detection uses, and their usual values for the instrument. Pure.
+"""Measure the quantities of a bar that spike detection uses, and their usual values for the instrument. Pure.
 
 Owns the quantities and their exponential averages, for a whole history and bar by bar: `factors` and
 `LiveDetector.advance` give the same figures. All are independent of scale, so that one rule set fits
-instruments of any price and size. Must not know weights.
+instruments of any price and size. Must not know the weights.
 
 A spike is judged over the last few bars of a run. A run is an uninterrupted sequence of bars: it ends
-at a bar of quality gap or partial, or when no bar came for long. At the start of a session the move is
-measured from the close before it, and compared only with the same minutes of earlier days.
+at a bar of quality gap or partial, or after a long time without a bar. At the start of a session the move
+is measured from the close before it, and compared only with the same minutes of earlier days.
 """
 
 from __future__ import annotations
@@ -33,10 +33,10 @@ def quantities(bars: pl.LazyFrame, windows: Windows, minutes: int | None = None)
     Parameters
     ----------
     bars
-        instrument_key, bucket, open, high, low, close (rupees), and where known volume, trades, iv, oi and
+        instrument_key, bucket, open, high, low, close (rupees), and if known volume, trades, iv, oi and
         quality; sorted by instrument_key and bucket.
     minutes
-        Interval of the bars; None: the smallest step there is.
+        Interval of the bars; None: the smallest step between bars.
 
     Returns
     -------
@@ -45,7 +45,7 @@ def quantities(bars: pl.LazyFrame, windows: Windows, minutes: int | None = None)
         since a session began), window_bars (bars of the run in the window), rising (Boolean), and
         volume_x, trades_x (mean of the window), move_x (log of the high or the low over the price
         before the window, whichever is farther), iv_x, oi_x (absolute change over the window), and oi_rising
-        (Boolean, null where it did not change). A bar of quality gap or partial has null in all.
+        (Boolean, null where it did not change). All are null in a bar of quality gap or partial.
     """
     known = set(bars.collect_schema().names())
     is_bad = pl.col("quality").cast(pl.String).is_in(BAD).fill_null(False) if "quality" in known else pl.lit(False)
@@ -80,12 +80,12 @@ def within(series: str, expr: pl.Expr, rows: int) -> pl.Expr:
 
 
 def local_day() -> pl.Expr:
-    """Return the market-local day of a bar as a number. In integers: a time zone takes ten times as long."""
+    """Return the market-local day of a bar as a number; integers are ten times faster than a time zone."""
     return (pl.col("bucket").dt.epoch("us") + MARKET_OFFSET // _US) // (timedelta(days=1) // _US)
 
 
 def _interval() -> pl.Expr:
-    """Return the interval of the bars: the smallest step there is, a minute where there is none."""
+    """Return the interval of the bars: the smallest step between them, or a minute if there is none."""
     step = (pl.col("bucket") - pl.col("_priorbucket")).filter(pl.col("_priorbucket").is_not_null())
     return step.min().fill_null(pl.duration(minutes=1))
 
@@ -126,9 +126,9 @@ def _moves() -> list[pl.Expr]:
 
 
 def samples(known: set[str]) -> dict[str, pl.Expr]:
-    """Return the input of each average: single bars of volume, windows of moves within a session.
+    """Return the input of each average: volume of single bars, moves of windows within a session.
 
-    Only of the quantities whose columns are known.
+    Only for quantities whose columns are known.
     """
     good = pl.col("move_x").is_not_null()
     found = {
@@ -185,9 +185,9 @@ def scores(bars: pl.LazyFrame, windows: Windows) -> pl.LazyFrame:
     Returns
     -------
     polars.LazyFrame
-        With volume_score, trades_score, move_score, iv_score and oi_score. Null: not known, as before the
-        warm-up, in a bar of quality gap or partial, or where a session starts and no earlier days say
-        what is usual then. Volume and moves are first divided by what the time of day makes of them.
+        With volume_score, trades_score, move_score, iv_score and oi_score. Null: not known, as before the end
+        of the warm-up, in a bar of quality gap or partial, or at the start of a session without enough earlier
+        days. Volume and moves are first divided by how much larger than average they usually are at this time of day.
     """
     busy = _ratio("volume")
     excess = {
@@ -207,17 +207,17 @@ def scores(bars: pl.LazyFrame, windows: Windows) -> pl.LazyFrame:
 
 
 def _ratio(name: str) -> pl.Expr:
-    """Return how much more than on average is usual at this time of day, at least 1."""
+    """Return the ratio of usual at this time of day to the average, at least 1."""
     ratio = pl.col(f"{name}_usual") / pl.col(f"{name}_mean")
     return pl.when(ratio > 1).then(ratio).otherwise(1.0)
 
 
 def _score(name: str, x: pl.Expr, scale: pl.Expr, windows: Windows) -> pl.Expr:
-    """Return log(1 + z) of a quantity, 0 below the average; null where nothing ever varied."""
+    """Return log(1 + z) of a quantity, 0 below the average; null if it never varied."""
     mean = pl.col(f"{name}_mean")
     variance = pl.col(f"{name}_square") - mean**2
     least = windows.iv_deviation_min if name == "iv" else 0.0
-    # A variance is a difference of two averages: below this part of them it is rounding.
+    # A variance is a difference of two averages: a smaller fraction of them is only rounding.
     varied = variance > 1e-12 * pl.col(f"{name}_square")
     known = pl.col(f"{name}_count") / (pl.col(f"{name}_count") + windows.doubt_bars)
     z = (x - mean) / pl.max_horizontal(variance.sqrt(), pl.lit(least)) * scale * known

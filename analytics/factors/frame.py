@@ -1,4 +1,4 @@
-"""All indicators of bars in one lazy frame, with the columns that spike detection needs. Pure.
+"""Compute all indicators of bars in one lazy frame, with the columns that spike detection needs. Pure.
 
 Owns the scope of each window: a run of bars not interrupted by a gap, session break or long silence; a
 session (VWAP); or the same time of earlier days. So no window spans a break, and every run warms up again.
@@ -17,12 +17,12 @@ from analytics.schema import KEY
 
 RUN = "run"
 REMEDY = "give the bars of analytics.bars(): instrument_key, bucket, open, high, low, close, and volume where known"
-# Of bars, where they are there.
+# Optional columns of bars.
 KNOWN: dict[str, Kind] = {
     **dict.fromkeys(("volume", "oi", "trades", "iv", "delta", "gamma", "spot"), "number"),
     "quality": "text",
 }
-_SCRATCH = [name for name in STATE[1:] if name != "volume_mean"]  # of the scores; nobody else has a use for them
+_SCRATCH = [name for name in STATE[1:] if name != "volume_mean"]  # only the scores need them
 
 
 def features(bars: pl.LazyFrame | pl.DataFrame, windows: Windows | None = None) -> pl.LazyFrame:
@@ -32,26 +32,26 @@ def features(bars: pl.LazyFrame | pl.DataFrame, windows: Windows | None = None) 
     ----------
     bars
         Sorted by instrument_key and bucket, as `analytics.bars` returns them: instrument_key, bucket,
-        open, high, low, close; and where known volume, oi, trades, quality, iv, delta, gamma, spot (the
+        open, high, low, close; and if known volume, oi, trades, quality, iv, delta, gamma, spot (the
         price of the underlying). A bar of quality gap or partial has no indicators and ends the run.
     windows
-        Of spike detection; None: those of the default rules.
+        Windows of spike detection; None: those of the default rules.
 
     Returns
     -------
     polars.LazyFrame
-        The columns of `bars`; run; all Float64 unless said: sma_N and ema_N (20, 50, 200), rsi_14,
+        The columns of `bars`; run; and as Float64 unless noted: sma_N and ema_N (20, 50, 200), rsi_14,
         true_range, atr_14, roc_10, momentum_10, bollinger_lower, bollinger_middle, bollinger_upper, vwap,
         volume_ratio_20, volume_ratio_same_time, volume_zscore_20, close_zscore_20, close_robust_zscore_20;
-        and where their inputs are there iv_change, oi_change, build_up (String), delta_exposure,
-        delta_exposure_change, gamma_exposure (of a chain: `analytics.factors.chains`); and what
-        `analytics.factors.factors.factors` adds, without its averages save volume_mean. A row before the end of a
-        warm-up is null. The rows of a bar of bad quality are null in all of these.
+        if their inputs are there iv_change, oi_change, build_up (String), delta_exposure,
+        delta_exposure_change, gamma_exposure (of a chain: `analytics.factors.chains`); and the columns that
+        `analytics.factors.factors.factors` adds, of its averages only volume_mean. Rows before the end of a
+        warm-up are null. All these columns are null for a bar of bad quality.
 
     Raises
     ------
     ConfigError
-        If `bars` is no frame, or a column is absent or of another kind.
+        If `bars` is not a frame, or a column is absent or of another kind.
     """
     windows = windows or Windows()
     lazy = checked(bars, PRICES, REMEDY, known=KNOWN)
@@ -96,7 +96,7 @@ def _steps(known: set[str]) -> list[dict[str, pl.Expr]]:
         "atr_14": ta.wilder("true_range", 14),
     }
     return [
-        # Exact windows over all rows, whatever their runs: what they give is masked when it is used.
+        # Windows over all rows regardless of runs: values that cross a run are masked where they are used.
         {"_median": pl.col("close").rolling_median(20)},
         {"_robust_spread": ta.absolute_deviation("close", "_median", 20)},
         {"_session": _session()} | {name: within(RUN, expr, reach) for name, (expr, reach) in bars_back.items()},

@@ -1,11 +1,11 @@
-"""Indicators as Polars expressions: pure, lazy, one value a bar, nothing looks ahead.
+"""Indicators as Polars expressions: pure, lazy, one value per bar, without look-ahead.
 
-Owns the formulas. Must not know where bars come from, nor what a session or a gap is: wrap an expression
+Owns the formulas. Must not know where bars come from, or sessions and gaps: wrap an expression
 in `.over("instrument_key")`, or over `analytics.factors.frame.RUN` so that no window spans a gap.
 
-Every function takes expressions or names of columns and returns an expression of the same length. A row
-before the end of the warm-up is null, and so is a row with a null in its window. "TA-Lib" below says that
-the values after the warm-up equal TA-Lib's; where conventions differ in the literature, TA-Lib's is meant.
+Every function takes expressions or column names and returns a Float64 expression of the same length, unless noted. A
+row before the end of the warm-up is null, and so is a row with a null in its window. "TA-Lib" below means that the
+values after the warm-up equal TA-Lib's; where conventions differ in the literature, TA-Lib's is used.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ def _expr(column: Column) -> pl.Expr:
 
 
 def _smoothed(x: pl.Expr, bars: int, alpha: float) -> pl.Expr:
-    """Return exponential smoothing that begins with the mean of the first values that are not null."""
+    """Return exponential smoothing that starts with the mean of the first `bars` values that are not null."""
     count = x.is_not_null().cum_sum()
     seeded = pl.when(count == bars).then(x.rolling_mean(bars)).when(count > bars).then(x)
     return seeded.ewm_mean(alpha=alpha, adjust=False)
@@ -34,16 +34,16 @@ def sma(column: Column, bars: int) -> pl.Expr:
 
 
 def ema(column: Column, bars: int) -> pl.Expr:
-    """Return the exponential moving average, alpha = 2 / (bars + 1), begun with the mean of the first `bars`.
+    """Return the exponential moving average, alpha = 2 / (bars + 1), started with the mean of the first `bars`.
 
     EMA = before + alpha * (value - before). Null for bars - 1 rows. TA-Lib EMA; a charting package that
-    begins with the first price differs until that price has faded.
+    starts with the first price differs until that price has faded.
     """
     return _smoothed(_expr(column), bars, 2 / (bars + 1))
 
 
 def wilder(column: Column, bars: int) -> pl.Expr:
-    """Return Wilder's smoothing, alpha = 1 / bars, begun with the mean of the first `bars`.
+    """Return Wilder's smoothing, alpha = 1 / bars, started with the mean of the first `bars`.
 
     Null for bars - 1 rows. Source: J. W. Wilder, New Concepts in Technical Trading Systems, 1978.
     """
@@ -53,7 +53,7 @@ def wilder(column: Column, bars: int) -> pl.Expr:
 def rsi(column: Column, bars: int = 14) -> pl.Expr:
     """Return Wilder's relative strength index, 0 to 100: 100 * up / (up + down), both smoothed.
 
-    Null for `bars` rows. 0 where nothing has moved at all, as TA-Lib RSI has it. Source: Wilder, 1978.
+    Null for `bars` rows. 0 if nothing has moved, like TA-Lib RSI. Source: Wilder, 1978.
     """
     step = change(column)
     return strength(rise(step, bars), fall(step, bars))
@@ -70,13 +70,13 @@ def fall(step: Column, bars: int) -> pl.Expr:
 
 
 def strength(up: Column, down: Column) -> pl.Expr:
-    """Return 100 * up / (up + down), 0 where both are: what `rsi` makes of `rise` and `fall`."""
+    """Return 100 * up / (up + down), 0 where both are 0: the last step of `rsi`, after `rise` and `fall`."""
     rises, both = _expr(up), _expr(up) + _expr(down)
     return pl.when(both < TINY).then(0.0 * rises).otherwise(100 * rises / both)
 
 
 def true_range(high: Column = "high", low: Column = "low", close: Column = "close") -> pl.Expr:
-    """Return the range of the bar and the close before it, in rupees. Null for one row. TA-Lib TRANGE.
+    """Return the range of the bar including the close before it, in rupees. Null for one row. TA-Lib TRANGE.
 
     max(high, close before) - min(low, close before). Source: Wilder, 1978.
     """
@@ -124,7 +124,7 @@ def bollinger(column: Column, bars: int = 20, width: float = 2.0) -> tuple[pl.Ex
 
 
 def bands(middle: Column, spread: Column, width: float = 2.0) -> tuple[pl.Expr, pl.Expr, pl.Expr]:
-    """Return middle - width * spread, middle, middle + width * spread: what `bollinger` makes of its windows."""
+    """Return middle - width * spread, middle, middle + width * spread: the last step of `bollinger`."""
     reach = width * _expr(spread)
     return _expr(middle) - reach, _expr(middle), _expr(middle) + reach
 
@@ -132,8 +132,8 @@ def bands(middle: Column, spread: Column, width: float = 2.0) -> tuple[pl.Expr, 
 def vwap(high: Column = "high", low: Column = "low", close: Column = "close", volume: Column = "volume") -> pl.Expr:
     """Return the volume-weighted mean of typical prices (high + low + close) / 3 since the first row.
 
-    Take it over instrument and session. In rupees; null until there is volume. An unknown volume counts
-    for none. Source: Berkowitz, Logue and Noser, The total cost of transactions on the NYSE, 1988.
+    Use it over instrument and session. In rupees; null until there is volume. An unknown volume counts
+    as 0. Source: Berkowitz, Logue and Noser, The total cost of transactions on the NYSE, 1988.
     """
     traded = _expr(volume).fill_null(0)
     typical = (_expr(high) + _expr(low) + _expr(close)) / 3
@@ -142,7 +142,7 @@ def vwap(high: Column = "high", low: Column = "low", close: Column = "close", vo
 
 
 def volume_ratio(volume: Column = "volume", bars: int = 20) -> pl.Expr:
-    """Return the volume over the mean of the `bars` before it, this bar not counted. Null for `bars` rows.
+    """Return the volume over the mean of the `bars` before this bar. Null for `bars` rows.
 
     Null where that mean is 0.
     """
@@ -150,22 +150,22 @@ def volume_ratio(volume: Column = "volume", bars: int = 20) -> pl.Expr:
 
 
 def ratio(column: Column, usual: Column) -> pl.Expr:
-    """Return value / usual, null where the usual is 0: what the volume ratios make of their windows."""
+    """Return value / usual, null where usual is 0: the last step of the volume ratios."""
     return pl.when(_expr(usual) > 0).then(_expr(column) / _expr(usual))
 
 
 def same_time_ratio(volume: Column = "volume", days: int = 5, days_min: int = 3) -> pl.Expr:
     """Return the volume over its median in the same minute of up to `days` earlier days.
 
-    Take it over instrument and time of day. Null for `days_min` days, or where the median is 0.
+    Use it over instrument and time of day. Null for `days_min` days, or where the median is 0.
     """
     return ratio(volume, _expr(volume).rolling_median(days, min_samples=days_min).shift(1))
 
 
 def zscore(column: Column, bars: int) -> pl.Expr:
-    """Return how many deviations (population) the value is from the mean of the `bars` before it.
+    """Return the distance from the mean of the `bars` before this bar, in their (population) deviations.
 
-    Null for `bars` rows, and where those did not move.
+    Null for `bars` rows, and where those bars did not move.
     """
     return distance(column, sma(column, bars).shift(1), deviation(column, bars).shift(1))
 
@@ -196,19 +196,19 @@ def absolute_deviation(column: Column, middle: Column, bars: int) -> pl.Expr:
 
 
 def change(column: Column, bars: int = 1) -> pl.Expr:
-    """Return the difference to `bars` before: of `iv` in its own unit, of `oi` in units. Null for `bars` rows."""
+    """Return the change over `bars`, in the column's unit. Null for `bars` rows."""
     return _expr(column).diff(bars)
 
 
 def relative_change(column: Column, bars: int = 1) -> pl.Expr:
-    """Return the change over `bars` as a part of what was there before. Null for `bars` rows, and after a 0."""
+    """Return the change over `bars` as a fraction of the value before. Null for `bars` rows, and after a 0."""
     x = _expr(column)
     before = x.shift(bars)
     return pl.when(before != 0).then(x / before - 1)
 
 
 def build_up(price_change: Column, oi_change: Column) -> pl.Expr:
-    """Return what open interest says of a move: long, short, covering or unwinding (String).
+    """Classify a price move by open interest: long, short, covering or unwinding (String).
 
     long: price and oi rise; short: price falls, oi rises; covering: price rises, oi falls; unwinding: both
     fall. Null where either is unknown or did not change.
@@ -227,14 +227,14 @@ def build_up(price_change: Column, oi_change: Column) -> pl.Expr:
 
 
 def delta_exposure(delta: Column = "delta", oi: Column = "oi") -> pl.Expr:
-    """Return delta * oi: units of the underlying that all open contracts of an option stand for. Null where one is."""
+    """Return delta * oi: units of the underlying that the open contracts equal. Null where an input is null."""
     return _expr(delta) * _expr(oi)
 
 
 def gamma_exposure(spot: Column, gamma: Column = "gamma", oi: Column = "oi") -> pl.Expr:
     """Return gamma * oi * spot^2 / 100: rupees of the underlying to trade when it moves by one percent.
 
-    For a market maker who is long all calls and short all puts, add up calls minus puts: `analytics.factors.chains`.
-    Null where an input is. Source: A. Barbon and A. Buraschi, Gamma fragility, 2021.
+    For a market maker long all calls and short all puts, use calls minus puts: `analytics.factors.chains`.
+    Null where an input is null. Source: A. Barbon and A. Buraschi, Gamma fragility, 2021.
     """
     return _expr(gamma) * _expr(oi) * _expr(spot) ** 2 / 100

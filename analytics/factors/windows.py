@@ -1,4 +1,4 @@
-"""Windows of features: how many bars each looks back on, with their limits."""
+"""Windows of features: how many bars each feature looks back, with limits."""
 
 from __future__ import annotations
 
@@ -10,19 +10,17 @@ class Limited(BaseModel):
 
 
 class Windows(Limited):
-    """What a bar is compared with. Counts are bars, of whatever interval the bars have."""
+    """Lengths of the windows that a bar is compared with, in bars of any interval unless noted."""
 
     spike_bars: int = Field(
         default=5, ge=1, le=60, description="a spike is judged over this many bars, the newest last"
     )
-    span_bars: int = Field(default=2880, ge=20, description="span of the exponential memory of what is usual")
-    warmup_bars: int = Field(
-        default=30, ge=10, description="no judgement before an instrument has shown this many bars"
-    )
+    span_bars: int = Field(default=2880, ge=20, description="span of the exponential averages that define usual")
+    warmup_bars: int = Field(default=30, ge=10, description="an instrument is judged only after this many bars")
     doubt_bars: int = Field(default=120, ge=0, description="history of n bars counts n / (n + this)")
-    usual_days: int = Field(default=20, ge=1, description="earlier days that say what is usual at a time of day")
-    usual_days_min: int = Field(default=3, ge=1, description="fewer earlier days say nothing")
+    usual_days: int = Field(default=20, ge=1, description="earlier days that define usual at a time of day")
+    usual_days_min: int = Field(default=3, ge=1, description="with fewer earlier days, usual is not known")
     iv_deviation_min: float = Field(
-        default=0.002, ge=0, description="implied volatility never counts as steadier than this; 0.002: 0.2 points"
+        default=0.002, ge=0, description="smallest deviation assumed for implied volatility; 0.002: 0.2 points"
     )
-    step_bars_max: int = Field(default=15, ge=1, description="no bar for longer than this ends a run of bars")
+    step_bars_max: int = Field(default=15, ge=1, description="a longer time without a bar ends a run of bars")

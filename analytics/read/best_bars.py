@@ -1,4 +1,4 @@
-"""Bars with source and quality, from the vendor's bars, ours, and the minutes not heard completely.
+"""Combine the vendor's bars, ours, and the incompletely received minutes to bars with source and quality.
 
 Pure. The rules are those of the views `best_bars_1m` and `best_bars_5m`, by column: for 2,000 instruments
 the database takes ten times as long to join the relations. A test keeps the two equal.
@@ -19,7 +19,7 @@ _GREEKS = ("iv", "delta", "gamma")  # only from our ticks: the vendor's bars hav
 
 
 def official_bars(official: pl.DataFrame) -> pl.DataFrame:
-    """Return the vendor's bars, of `sql/queries/read/bars_official_1m.sql`, with source and quality."""
+    """Return the vendor's bars (rows of `sql/queries/read/bars_official_1m.sql`) with source and quality."""
     quality = pl.when("auction").then(_quality("auction")).otherwise(_quality("complete"))
     return _without_greeks(official).select(
         *_KEY, *_FIGURES, _official_source().alias("source"), quality.alias("quality"), *_GREEKS
@@ -27,12 +27,12 @@ def official_bars(official: pl.DataFrame) -> pl.DataFrame:
 
 
 def tick_bars(ticks: pl.DataFrame, unheard: pl.DataFrame, minutes: int) -> pl.DataFrame:
-    """Return our bars, of `sql/queries/read/bars_ticks_1m.sql` or `_5m.sql`, with source and quality.
+    """Return our bars (rows of `sql/queries/read/bars_ticks_1m.sql` or `_5m.sql`) with source and quality.
 
     Parameters
     ----------
     unheard
-        Of `sql/queries/read/unheard_of_instruments.sql`: of several minutes in a bar, the worst counts.
+        Rows of `sql/queries/read/unheard_of_instruments.sql`; the worst of several minutes in a bar counts.
     minutes
         Width of the bars.
     """

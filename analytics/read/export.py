@@ -1,8 +1,8 @@
-"""Export a day of ticks as a Parquet file: smaller than in the database, and readable by any tool.
+"""Export a day of ticks as a Parquet file, which is smaller than the database and readable by any tool.
 
 Owns the layout: FOLDER/ticks/date=YYYY-MM-DD/ticks.parquet, hive partitions by UTC day, which holds one
 session. The columns are those of `analytics.schema.TICKS`, preceded by `instrument_id` and `expiry`
-(a key is reused after its expiry). Rows are sorted by instrument_id, ts and seq, so that an
+(a key is reused after its expiry). Rows are sorted by instrument_id, ts and seq, so that each
 instrument is in few row groups. `analytics.ticks` reads the file once the day has been dropped.
 """
 
@@ -27,13 +27,13 @@ from ingest.database.retention import note_day
 from ingest.errors import ConfigError
 from ingest.files import replaced
 
-ROW_GROUP_ROWS = 200_000  # 40 MB in memory; an instrument of 20,000 ticks is in one or two
-LEVEL, PART_LEVEL = 9, 1  # of zstd: a file is written once and kept, a part is read back at once
+ROW_GROUP_ROWS = 200_000  # 40 MB in memory; an instrument with 20,000 ticks is in one or two groups
+LEVEL, PART_LEVEL = 9, 1  # zstd levels: the file is kept for long, a part is read back at once
 COLUMNS: dict[str, pl.DataType] = {"instrument_id": pl.Int32(), "expiry": pl.Date()} | TICKS
 
 
 def days_to_export(database: Database, before: date) -> list[date]:
-    """Return the UTC days before a day that have ticks and were not exported yet, oldest first."""
+    """Return the UTC days before a day that have ticks and are not exported yet, oldest first."""
     with connect(database) as connection:
         check_schema(connection)
         found = connection.execute(query("shared/retainable_days"), {"before": before}).fetchall()
@@ -43,17 +43,17 @@ def days_to_export(database: Database, before: date) -> list[date]:
 def export_day(
     day: date, folder: Path, database: Database, *, show: Callable[[int], None] = lambda _: None
 ) -> tuple[Path, int]:
-    """Write the ticks of a UTC day to Parquet and note it in `days`; return the file and its rows.
+    """Write the ticks of a UTC day to Parquet and record it in `days`; return the file and its number of rows.
 
-    The file is there as a whole or not at all, and is synced before it is noted. A file of an earlier
-    export is replaced. Memory: a few row groups. Disk: the file twice while it is made.
+    The file appears complete or not at all, and is synced before it is recorded. It replaces the file of an
+    earlier export. Memory: a few row groups. Disk: twice the file while it is written.
 
     Parameters
     ----------
     folder
         Root of the partitions.
     show
-        Called with the rows written so far.
+        Called with the number of rows written so far.
 
     Raises
     ------
@@ -83,7 +83,7 @@ def export_day(
                 f"file {str(file)!r} cannot be written: {getattr(exc, 'strerror', None) or exc}: name another --folder"
             ) from exc
         finally:
-            with suppress(OSError):  # one that holds something stays
+            with suppress(OSError):  # a folder that is not empty stays
                 for path in new_folders:
                     path.rmdir()
         note_day(connection, [day], exported_at=datetime.now(UTC), exported_to=str(file), exported_ticks=rows)
@@ -100,17 +100,17 @@ def _instruments(connection: psycopg.Connection[Any]) -> pl.DataFrame:
 
 
 def _named(ticks: pl.DataFrame, names: pl.DataFrame) -> pl.DataFrame:
-    """Add what the file says of instruments; the order of the rows stays."""
+    """Add key and expiry of the instruments; the order of rows stays."""
     return ticks.join(names, on="instrument_id", how="left", maintain_order="left").select(
         pl.col(name).cast(dtype) for name, dtype in COLUMNS.items()
     )
 
 
 def _write(file: Path, database: Database, text: str, names: pl.DataFrame, show: Callable[[int], None]) -> int:
-    """Write the result of a query to a file as it comes, and sync it; return the rows, 0 without a file if none.
+    """Write the result of a query to a file in pieces, and sync it; return the number of rows; 0: no file is written.
 
-    Polars writes a whole file at once. To keep memory small, each frame first goes to a file of its own, and Polars
-    streams these into one. They lie in the root of the partitions, where a reader of the ticks does not look.
+    Polars writes a whole file at once. To keep memory small, each frame first goes to its own file, and Polars
+    streams these into one. They lie in the root of the partitions, where readers of the ticks do not look.
     """
     rows = 0
     parts: list[Path] = []

@@ -1,6 +1,6 @@
-"""Ticks of days that the database has dropped, read from the files that have them.
+"""Read the ticks of days that the database has dropped, from their exported files.
 
-Owns where such a file is and what its absence means. Files are made by `analytics.read.export`.
+Owns how such a file is found, and the error if it is absent. `analytics.read.export` writes the files.
 """
 
 from __future__ import annotations
@@ -30,11 +30,11 @@ def with_exported(
     Parameters
     ----------
     rows
-        Of `sql/queries/read/ticks_of_instruments.sql`.
+        Rows of `sql/queries/read/ticks_of_instruments.sql`.
     days
-        Of `sql/queries/shared/dropped_days.sql`.
+        Rows of `sql/queries/shared/dropped_days.sql`.
     instrument_ids, start, end
-        What was asked for; half-open.
+        Instruments and half-open range of the request.
 
     Raises
     ------
@@ -47,7 +47,7 @@ def with_exported(
             log.warning("ticks dropped without an export, only bars are left day=%s", day)
             continue
         if not Path(file).is_file():
-            raise StoreError(f"ticks of {day} are in {file!r}, which is absent: put it back, or read other days")
+            raise StoreError(f"ticks of {day} are in {file!r}, which is absent: restore it, or read other days")
         asked = pl.col("instrument_id").is_in(list(instrument_ids))
         if start is not None:
             asked &= pl.col("ts") >= start

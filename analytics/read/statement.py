@@ -1,11 +1,11 @@
-"""One statement of a user, run so that it can only read.
+"""Run one statement of a user so that it can only read.
 
-Owns what `tickline sql` may do. Four fences, each enough for what it is there for:
-the statement goes through the extended protocol, so there is only one; it must yield columns, so
-`commit`, `set`, `do` and `copy` are refused before they run; its transaction is read only, and cannot
-be changed any more because a query has run in it; and what the functions that it calls may do is what the
-user may do: on the embedded server that is a role that reads and has no right to give back, on another the user
-of the URL. If that is a superuser it reads as another role, which a statement that means to can leave: this is said.
+Owns the limits of `tickline sql`. There are four:
+the statement goes through the extended protocol, so there is only one; it must return columns, so
+`commit`, `set`, `do` and `copy` are refused before they run; its transaction is read only, which cannot
+be changed because a query has already run in it; and functions that it calls have only the rights of the
+user. On the embedded server that is a role that may only read, on another server the user of the URL. A superuser
+reads as another role, but a statement can leave that role on purpose, so a warning is logged.
 Must not know the relations.
 """
 
@@ -27,9 +27,9 @@ from ingest.errors import ConfigError, StoreError, lower_first
 log = logging.getLogger(__name__)
 
 BATCH_ROWS = 50_000  # rows are Python objects until a batch of them is columns: 100 MB of 28 columns
-FETCH_ROWS = 1_000  # what libpq hands over at a time; larger gains nothing
+FETCH_ROWS = 1_000  # rows per chunk from libpq; more gains nothing
 PREPARED = b"tickline_statement"
-READS = "`tickline sql` only reads: write a select; --output FILE writes what it finds"
+READS = "`tickline sql` only reads: write a select; --output FILE writes the result to a file"
 EXECUTE = "execute tickline_statement"
 
 _DTYPES: dict[str, pl.DataType] = {
@@ -41,7 +41,7 @@ _DTYPES: dict[str, pl.DataType] = {
     "float4": pl.Float32(),
     "float8": pl.Float64(),
 }
-# Of the session's UTC; what is before year 1, after 9999 or infinite is written otherwise.
+# Times are in the session's UTC; times before year 1, after year 9999 or infinite have other forms.
 _TIMES: dict[str, tuple[pl.Date | pl.Datetime, str]] = {
     "date": (pl.Date(), "%Y-%m-%d"),
     "timestamp": (pl.Datetime("us"), "%Y-%m-%d %H:%M:%S%.f"),
@@ -55,9 +55,9 @@ def select(statement: str, database: Database) -> pl.DataFrame:
     Returns
     -------
     polars.DataFrame
-        The statement's columns in its order; a name that is there twice gets `_2`. Integers,
-        floats and booleans keep their type; `numeric` is Int64 where all values are whole, else Float64; dates
-        and times, in UTC, keep their type where all values are of the years 1 to 9999. Everything else is text
+        The statement's columns in its order; a repeated name gets `_2`. Integers, floats and
+        booleans keep their type; `numeric` is Int64 if all values are whole, otherwise Float64; dates
+        and times, in UTC, keep their type if all values are in the years 1 to 9999. Everything else is text
         as PostgreSQL writes it.
 
     Raises
@@ -70,7 +70,7 @@ def select(statement: str, database: Database) -> pl.DataFrame:
     if not statement.strip():
         raise ConfigError('no statement is given: write it as tickline sql "select ..."')
     if "\0" in statement:  # where libpq would end it
-        raise ConfigError(f"statement {_first_words(statement)!r} has a NUL in it: take it out")
+        raise ConfigError(f"statement {_first_words(statement)!r} contains a NUL: remove it")
     connection = connect(database.reader_url)
     try:
         connection.read_only = True
@@ -107,7 +107,7 @@ def _prepare(connection: psycopg.Connection[Any], statement: str) -> dict[str, i
         raise error
     described = server.describe_prepared(PREPARED)
     if described.nparams:
-        raise ConfigError(f"statement {_first_words(statement)!r} has places for values, as $1: write the values")
+        raise ConfigError(f"statement {_first_words(statement)!r} has placeholders such as $1: write the values")
     columns: dict[str, int] = {}
     for index in range(described.nfields):
         name = (described.fname(index) or b"").decode()
@@ -147,14 +147,14 @@ def _number(texts: pl.Series) -> pl.Series:
 
 
 def _time(texts: pl.Series, kind: str) -> pl.Series:
-    """Return dates or times as such; as they are written where one is beyond what a calendar has."""
+    """Return dates or times with their type, or as text if one is beyond the calendar."""
     dtype, form = _TIMES[kind]
     times = texts.str.strptime(dtype, form, strict=False)
     return times if times.null_count() == texts.null_count() else texts
 
 
 def _refused(exc: psycopg.Error, statement: str) -> StoreError:
-    """Return an error that states, on one line, what the database objects to, and where."""
+    """Return an error with the database's objection and its position, on one line."""
     if exc.sqlstate == "25006":
         return StoreError(f"statement {_first_words(statement)!r} would write: {READS}")
     if not (exc.sqlstate or "").startswith(("22", "25", "26", "42", "54")):
@@ -169,10 +169,10 @@ def _refused(exc: psycopg.Error, statement: str) -> StoreError:
 
 
 def _message(exc: psycopg.Error) -> str:
-    """Return what the server says, without a period."""
+    """Return the server's message without a period."""
     return lower_first((exc.diag.message_primary or str(exc)).strip().rstrip("."))
 
 
 def _first_words(statement: str) -> str:
-    """Return the beginning of a statement, to name it by."""
+    """Return the beginning of a statement, for error texts."""
     return " ".join(statement.split())[:40]

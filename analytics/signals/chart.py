@@ -1,7 +1,7 @@
-"""A chart of one instrument's day: candles, volume and the spikes, as one HTML file that needs nothing else.
+"""Draw one instrument's day with bars, volume and spikes as one self-contained HTML file.
 
-Owns the drawing. Must not know where bars and signals come from. Times are India's.
-Importing it raises ConfigError where the extra `chart` is not installed.
+Owns the drawing. Must not know where bars and signals come from. Times are market-local (IST).
+Importing it raises ConfigError if the extra `chart` is not installed.
 """
 
 from __future__ import annotations
@@ -21,12 +21,12 @@ try:
 except ModuleNotFoundError as exc:
     raise ConfigError("charts need Plotly, which is not installed: run `pip install 'tickline[chart]'`") from exc
 
-SILENCE = timedelta(minutes=15)  # without a bar, longer than this: the axis leaves it out, as it does nights
+SILENCE = timedelta(minutes=15)  # the axis leaves out longer times without a bar, such as nights
 COLOURS = {"up": "#1a7f37", "down": "#cf222e"}
 
 
 def draw(bars: pl.DataFrame, signals: pl.DataFrame, title: str) -> go.Figure:
-    """Return the figure of one instrument: bars as of `schema.BARS`, signals as of `detection.SIGNALS`."""
+    """Return the figure of one instrument; columns of bars as `schema.BARS`, of signals as `detection.SIGNALS`."""
     local = pl.col("bucket").dt.convert_time_zone(MARKET_ZONE.key).dt.replace_time_zone(None)
     bars, signals = bars.with_columns(local), signals.with_columns(local)
     figure = make_subplots(rows=2, shared_xaxes=True, row_heights=[0.75, 0.25], vertical_spacing=0.03)

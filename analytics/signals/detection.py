@@ -1,6 +1,6 @@
 """Spike detection: turn the factors of bars into signals with confidence, direction and reasons. Pure.
 
-Owns how scores are combined and when a bar fires. Must not know where bars come from, nor where signals go.
+Owns how scores are combined and when a bar fires. Must not know where bars come from or where signals go.
 """
 
 from __future__ import annotations
@@ -13,13 +13,13 @@ from analytics.signals.rules import DEFAULT, Rules
 
 SIGNALS: dict[str, pl.DataType] = {
     KEY: pl.String(),
-    "bucket": TIME,  # start of the bar that shows it
+    "bucket": TIME,  # start of the bar that fired
     "direction": pl.Enum(["up", "down"]),
     "confidence": pl.Float64(),  # 0 to 1
     "score": pl.Float64(),  # log-odds
-    "close": pl.Float64(),  # of the bar, rupees
+    "close": pl.Float64(),  # close of the bar, rupees
     "move": pl.Float64(),  # over the window, fraction, negative when falling
-    "volume_ratio": pl.Float64(),  # volume of the window over the average; null where volume is not known
+    "volume_ratio": pl.Float64(),  # volume of the window over the average; null if volume is not known
     "price_score": pl.Float64(),
     "volume_score": pl.Float64(),
     "trades_score": pl.Float64(),
@@ -29,7 +29,7 @@ SIGNALS: dict[str, pl.DataType] = {
     "reasons": pl.String(),
 }
 
-# Of features, what a signal is made of.
+# Columns of features that a signal is made of.
 NEEDED: dict[str, Kind] = {
     KEY: "text",
     "bucket": "time",
@@ -37,14 +37,14 @@ NEEDED: dict[str, Kind] = {
     **dict.fromkeys((f"{name}_score" for name in ("volume", "trades", "move", "iv", "oi")), "number"),
     **dict.fromkeys(("rising", "oi_rising"), "flag"),
 }
-REMEDY = "give what analytics.features() returns, as analytics.spikes(analytics.features(bars))"
+REMEDY = "give the result of analytics.features(), as analytics.spikes(analytics.features(bars))"
 
 
 def log_odds(rules: Rules) -> pl.Expr:
     """Return the weighted sum of the scores.
 
-    Null where the price, or both volume and implied volatility, are not above the average or not known. Where
-    the number of trades is not known, volume speaks for it. Unknown oi counts for nothing.
+    Null if the price, or both volume and implied volatility, are not above the average or not known. Volume replaces
+    an unknown number of trades. Unknown oi is ignored.
     """
     weights = rules.weights
     volume = pl.col("volume_score")
@@ -70,20 +70,20 @@ def spikes(features: pl.LazyFrame | pl.DataFrame, rules: Rules = DEFAULT) -> pl.
     Parameters
     ----------
     features
-        Of `analytics.features` or `analytics.factors.factors.factors`, sorted by instrument_key and bucket.
+        Result of `analytics.features` or `analytics.factors.factors.factors`, sorted by instrument_key and bucket.
     rules
         Weights and limits.
 
     Returns
     -------
     polars.DataFrame
-        Columns and dtypes of `SIGNALS`, one row a bar that fires, sorted as given. A spike that lasts fires
-        in several bars: the first has onset. Bars of quality gap or partial have no scores and cannot fire.
+        Columns and dtypes of `SIGNALS`, one row per bar that fires, sorted as given. A long spike fires in
+        several bars; the first has onset. Bars of quality gap or partial have no scores and cannot fire.
 
     Raises
     ------
     ConfigError
-        If `features` is no frame, or a column is absent or of another kind.
+        If `features` is not a frame, or a column is absent or of another kind.
     """
     since = pl.col("bucket").diff().over(KEY)
     fired = firing(checked(features, NEEDED, REMEDY), rules).with_columns(onset=is_onset(since, rules))
@@ -91,8 +91,8 @@ def spikes(features: pl.LazyFrame | pl.DataFrame, rules: Rules = DEFAULT) -> pl.
 
 
 def with_reasons(fired: pl.DataFrame) -> pl.DataFrame:
-    """Return bars that fire, with their onset, as signals: the columns of `SIGNALS`, the reasons among them."""
-    # In one piece: Polars 2.1 panics where it puts text together out of pieces of which some are empty.
+    """Return bars that fire, with their onset, as signals: the columns of `SIGNALS` including reasons."""
+    # Rechunk, because Polars 2.1 panics when it concatenates text from chunks of which some are empty.
     return fired.rechunk().with_columns(reasons=_reasons()).select(*SIGNALS)
 
 
@@ -120,7 +120,7 @@ def firing(features: pl.LazyFrame, rules: Rules) -> pl.LazyFrame:
 
 
 def _reasons() -> pl.Expr:
-    """Return what speaks for a signal in words and numbers: 'price +2.1 % in 5 bars, 14 sd; volume 22 times ...'."""
+    """Return the reasons of a signal as text: 'price 2.1 % in 5 bars (14 sd); volume 22 times the average ...'."""
     z = {name: (pl.col(f"{name}_score").exp() - 1).round(1) for name in ("price", "volume", "trades", "iv", "oi")}
     parts = [
         pl.format("price {} % in {} bars ({} sd)", (pl.col("move") * 100).round(2), pl.col("window_bars"), z["price"]),

@@ -1,8 +1,8 @@
 """Evaluate spike detection: labelled events, matching, baselines, fitting and cross-validation. Pure.
 
 Owns the rules of matching. An event is one instrument with one announcement. An alarm is a bar that fires;
-alarms within `TOGETHER` of one another count as one. It is a hit if one of them is from 5 minutes before to
-10 minutes after the announcement, and not a false alarm if it begins within 180 minutes after it.
+alarms within `TOGETHER` minutes of one another count as one. The alarm is a hit if one of its bars is between
+5 minutes before and 10 minutes after the announcement, and not a false alarm if it begins within 180 minutes after it.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from analytics.signals.rules import Rules
 from ingest.errors import ConfigError
 
 Floats = npt.NDArray[np.float64]
-EARLY, LATE, AFTERMATH, TOGETHER = -5, 10, 180, 60  # minutes, relative to the announcement; the last: apart
+EARLY, LATE, AFTERMATH, TOGETHER = -5, 10, 180, 60  # minutes after the announcement; TOGETHER: apart
 COLUMNS = ("event", "bucket", "open", "high", "low", "close", "volume", "announced_at")
 FACTORS = ("volume_score", "trades_score", "move_score")
 SCORE_MIN = -5.0  # log-odds; lower scores cannot become an alarm
@@ -32,7 +32,7 @@ RIDGE = 5.0  # on standardised scores; 1 and 5 give the same curve on the traini
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """Result of a detector on labelled events."""
+    """The result of a detector on labelled events."""
 
     precision: float | None
     recall: float
@@ -53,8 +53,8 @@ def read_events(frame: pl.DataFrame) -> pl.DataFrame:
     Parameters
     ----------
     frame
-        event String; bucket, announced_at Datetime (UTC where they have no zone); open, high, low, close,
-        volume; trades where known.
+        event String; bucket, announced_at Datetime (UTC if they have no zone); open, high, low, close,
+        volume; trades if known.
 
     Raises
     ------
@@ -78,14 +78,14 @@ def read_events(frame: pl.DataFrame) -> pl.DataFrame:
 
 
 def judge(alarms: pl.DataFrame, events: pl.DataFrame) -> Outcome:
-    """Return how alarms match events.
+    """Match alarms with events and return the outcome.
 
     Parameters
     ----------
     alarms
         instrument_key and minute of the bars that fired.
     events
-        All bars, of `read_events`.
+        All bars, from `read_events`.
     """
     episodes = (
         alarms.sort(KEY, "minute")
@@ -134,14 +134,14 @@ def baselines(events: pl.DataFrame) -> dict[str, pl.DataFrame]:
 
 
 def fit(bars: pl.DataFrame, rules: Rules) -> Rules:
-    """Return the rules with the weights that labelled bars call for: ridge logistic regression.
+    """Return rules with weights fitted to labelled bars by ridge logistic regression.
 
     Parameters
     ----------
     bars
-        Of `scored`. The bars from 2 minutes before to 1 after an announcement are the positive ones, each
-        event counting once; those outside of hits and aftermath the negative ones. Only bars with a volume
-        score above log 2 take part: no other can be a spike.
+        Bars from `scored`. Those from 2 minutes before to 1 after an announcement are positive, and each
+        event counts once; those outside of hits and aftermath are negative. Only bars with a volume score
+        above log 2 are used, because no other bar can be a spike.
     """
     known = bars.with_columns(trades_score=pl.coalesce("trades_score", "volume_score")).filter(
         pl.all_horizontal(pl.col(FACTORS).is_not_null()) & (pl.col("volume_score") > np.log(2))
@@ -169,11 +169,11 @@ def cross_validated(bars: pl.DataFrame, rules: Rules) -> pl.DataFrame:
 
 
 def calibration(bars: pl.DataFrame) -> tuple[float, float]:
-    """Return slope and shift that turn cross-validated scores into log-odds of an alarm being right.
+    """Return slope and shift that convert cross-validated scores to log-odds of a right alarm.
 
-    Platt's way, with his prior that keeps few and well separated alarms from looking certain: J. Platt,
-    Probabilistic outputs for support vector machines, 1999. A curve with more freedom (isotonic) would be 0
-    below the gap between wrong and right alarms and 1 above it: the events are too few for it.
+    Uses Platt scaling with its prior, which keeps few and well separated alarms from looking certain: J. Platt,
+    Probabilistic outputs for support vector machines, 1999. There are too few events for a freer (isotonic) curve,
+    which would be 0 below the gap between wrong and right alarms and 1 above it.
     """
     alarms = _alarms(bars)
     right = alarms["right"].to_numpy()
@@ -184,7 +184,7 @@ def calibration(bars: pl.DataFrame) -> tuple[float, float]:
 
 
 def calibrated(unseen: pl.DataFrame) -> pl.DataFrame:
-    """Return cross-validated bars with scores that are log-odds, those of each event by the alarms of the others."""
+    """Return cross-validated bars with scores as log-odds, calibrated for each event by the alarms of the others."""
     parts = []
     for event in unseen[KEY].unique(maintain_order=True):
         slope, shift = calibration(unseen.filter(pl.col(KEY) != event))
@@ -193,17 +193,17 @@ def calibrated(unseen: pl.DataFrame) -> pl.DataFrame:
 
 
 def reliability(bars: pl.DataFrame, edges: Sequence[float] = (0.05, 0.25, 0.5, 0.75, 0.9)) -> dict[str, Any]:
-    """Return how often alarms of a confidence are right.
+    """Return how often alarms of each range of confidence are right.
 
-    Alarms are taken down to a confidence of 0.7 %, far below any threshold, so that there are wrong ones among
-    them; each counts with its highest confidence.
+    Alarms count down to a confidence of 0.7 %, far below any threshold, so that some are wrong; each counts with its
+    highest confidence.
 
     Returns
     -------
     dict
-        brier (mean squared error of the confidence), brier_of_base_rate (of saying the share of right ones
-        always), and bins: from, to, confidence (mean), right (share), alarms (number), and right_from, right_to,
-        the range of shares that so few alarms allow with 90 % (Wilson's interval).
+        brier (mean squared error of the confidence), brier_of_base_rate (the same if the confidence were always the
+        share of right alarms), and bins: from, to, confidence (mean), right (share), alarms (number), and right_from,
+        right_to, the 90 % range of the share for this number of alarms (Wilson's interval).
     """
     alarms = _alarms(bars).with_columns(confidence=1 / (1 + (-pl.col("score")).exp()))
     bounds = (0.0, *edges, 1.0)
@@ -224,7 +224,7 @@ def reliability(bars: pl.DataFrame, edges: Sequence[float] = (0.05, 0.25, 0.5, 0
 
 
 def _wilson(share: float, count: int, z: float = 1.645) -> tuple[float, float]:
-    """Return the range of a share that was seen in so many cases: E. B. Wilson, 1927."""
+    """Return the confidence interval of a share observed in `count` cases: E. B. Wilson, 1927."""
     middle = (share + z**2 / (2 * count)) / (1 + z**2 / count)
     reach = z / (1 + z**2 / count) * np.sqrt(share * (1 - share) / count + z**2 / (4 * count**2))
     return float(max(middle - reach, 0.0)), float(min(middle + reach, 1.0))
@@ -240,9 +240,9 @@ def curve(bars: pl.DataFrame, events: pl.DataFrame, thresholds: Sequence[float])
 
 
 def _alarms(bars: pl.DataFrame) -> pl.DataFrame:
-    """Return score (the highest) and right of each spell of bars within TOGETHER of one another.
+    """Return the highest score of each alarm, and whether it is right.
 
-    What begins in the aftermath of an announcement is neither right nor wrong and left out.
+    An alarm that begins in the aftermath of an announcement is neither right nor wrong and is left out.
     """
     rows = bars.filter(pl.col("score") >= SCORE_MIN)
     number = (pl.col("minute").diff().over(KEY) > TOGETHER).fill_null(True).cum_sum().over(KEY)

@@ -73,12 +73,12 @@ def find(database: Database, scope: Scope, start: datetime, end: datetime) -> It
                 yield store(connection, scope.rules, found.filter(pl.col("bucket") >= max(start, begin)))
             begin += timedelta(days=1)
             if has_day:
-                # Of a day that goes on, as far as its bars reach; one that is over has no more to come.
+                # A running day is settled up to its last bar; a finished day as a whole.
                 settle(connection, start, _last(bars) + MINUTE if until > datetime.now(UTC) else until)
 
 
 def newest_day(database: Database) -> datetime:
-    """Return the start of the newest market day that has ticks, today's where there are none."""
+    """Return the start of the newest market day with ticks, or of today if there are none."""
     with closing(database.connect(autocommit=True)) as connection:
         check_schema(connection)
         return day_start(_rows(connection, "signals/newest_tick")[0][0] or datetime.now(UTC))
@@ -93,8 +93,8 @@ def follow(database: Database, scope: Scope, found: Found, stop: Callable[[], bo
     """Find and store signals as minutes are completed, until stopped.
 
     A minute is over when a later one has begun and `SETTLE_S` have passed, or when it has not grown for
-    `IDLE_S`. Begins with the whole newest day, so that nothing is missed while nobody followed; what is
-    stored already is not found again.
+    `IDLE_S`. Begins with the whole newest day, so that spikes from before the start are found too;
+    stored signals are not reported again.
 
     Parameters
     ----------
@@ -130,8 +130,8 @@ def follow(database: Database, scope: Scope, found: Found, stop: Callable[[], bo
 def store(connection: psycopg.Connection[Any], rules: Rules, fired: pl.DataFrame) -> pl.DataFrame:
     """Store the bars that begin a spike; return them with trading_symbol and is_new.
 
-    Found again, a signal is replaced, not doubled. Those that are new are told on the channel
-    tickline_signals, when the row is committed.
+    A signal found again replaces the stored one. New signals are announced on the channel
+    tickline_signals when their row is committed.
     """
     onsets = fired.filter("onset")
     empty = onsets.with_columns(trading_symbol=pl.lit(None, pl.String), is_new=pl.lit(False))

@@ -1,4 +1,4 @@
-"""Spike detection minute by minute: continues the figures of `factors` one minute at a time. Pure.
+"""Detect spikes minute by minute, by continuing the figures of `factors` one minute at a time. Pure.
 
 Owns the state of a live run: the last bars of each instrument, its averages, the usual values at each
 time of day, and when it fired. The cost of a minute depends on its own bars, however long the history is; the
@@ -29,12 +29,12 @@ class LiveDetector:
     Parameters
     ----------
     rules
-        What is a spike.
+        Rules of detection.
     history
-        Minute bars as of `analytics.schema.BARS`, sorted, of the days before and of the minutes of
-        the day that are over.
+        Minute bars with the columns of `analytics.schema.BARS`, sorted, of earlier days and of the completed
+        minutes of the day.
     day
-        The market day, India's.
+        The market-local day.
     """
 
     def __init__(self, rules: Rules, history: pl.DataFrame, day: date) -> None:
@@ -55,7 +55,7 @@ class LiveDetector:
         Raises
         ------
         ValueError
-            If the bars are of several minutes, or not later than what was taken before.
+            If the bars are of several minutes, or not later than the bars taken before.
         """
         if bars.is_empty():
             return pl.DataFrame(schema=SIGNALS)
@@ -86,7 +86,7 @@ class LiveDetector:
 
 
 def _carried_on(windows: Windows, known: set[str]) -> list[pl.Expr]:
-    """Return the averages after a bar from those before it, as `ewm_mean(adjust=True)` has them."""
+    """Return the averages after a bar from those before it, equal to `ewm_mean(adjust=True)`."""
     alpha = 2 / (windows.span_bars + 1)
     columns = []
     for name, sample in samples(known).items():

@@ -18,7 +18,7 @@ import polars as pl
 from ingest.errors import ConfigError
 
 log = logging.getLogger(__name__)
-WEBHOOK_S = 3.0  # a minute has 60, and the next one is waiting
+WEBHOOK_S = 3.0  # seconds; a small part of a minute, because the next minute waits
 FIELDS = ("instrument_key", "trading_symbol", "bucket", "direction", "confidence", "close", "move", "reasons")
 
 
@@ -50,15 +50,15 @@ def check_webhook(url: str) -> str:
     Raises
     ------
     ConfigError
-        If it is none of http or https.
+        If it is not an http or https URL.
     """
     if urlsplit(url).scheme not in ("http", "https") or not urlsplit(url).netloc:
-        raise ConfigError(f"{url!r} is no URL to post to: write it as 'https://host/path'")
+        raise ConfigError(f"{url!r} is not a URL to post to: write it as 'https://host/path'")
     return url
 
 
 def post(url: str, signals: pl.DataFrame) -> bool:
-    """Post the signals of a minute as one JSON array; False, and a warning, where nobody took it."""
+    """Post the signals of a minute as one JSON array; on failure log a warning and return False."""
     body = f"[{','.join(as_json(signals))}]".encode()
     request = urllib.request.Request(url, body, {"Content-Type": "application/json"})  # noqa: S310 - see check_webhook
     try:

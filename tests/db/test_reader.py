@@ -217,7 +217,7 @@ def test_reader_takes_a_url_and_the_settings(
         ({"interval": "90s"}, "interval '90s' is not a multiple of a minute"),
         ({"source": "exchange"}, "source 'exchange' is none of"),
         ({"start": OPEN.replace(tzinfo=None)}, "start '2025-12-15T03:45:00' has no time zone: add tzinfo"),
-        ({"end": "2025-12-15"}, "end '2025-12-15' is no time: pass a date"),
+        ({"end": "2025-12-15"}, "end '2025-12-15' is not a time: pass a date"),
         ({"end": DAY}, "end '2025-12-15' is not after start '2025-12-15'"),
     ],
 )

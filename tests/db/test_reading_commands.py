@@ -353,11 +353,11 @@ def _state(conn: psycopg.Connection[Any]) -> list[Any]:
         ("select 1/0", "statement refused: division by zero"),
         ("delete from ticks returning 1", "statement 'delete from ticks returning 1' would write: `tickline sql` only"),
         ("with a as (delete from ticks returning 1) table a", "would write: `tickline sql` only reads: write a select"),
-        ("select $1::int", "statement 'select $1::int' has places for values, as $1: write the values"),
+        ("select $1::int", "statement 'select $1::int' has placeholders such as $1: write the values"),
         ("select 1; select 2", "there is more than one statement in 'select 1; select 2': give one at a time"),
         ("COPY ticks to stdout", "statement 'COPY ticks to stdout' returns no columns: `tickline sql` only reads"),
         ("select chr(0)", "statement refused: null character not permitted"),
-        ("select 1\0; drop table ticks", "has a NUL in it: take it out"),
+        ("select 1\0; drop table ticks", "contains a NUL: remove it"),
     ],
 )
 def test_sql_error_is_one_line_with_the_place(market: Any, statement: str, message: str) -> None:

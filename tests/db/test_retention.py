@@ -171,7 +171,7 @@ def test_ticks_of_a_dropped_day_are_read_from_its_file(market: Connection, datab
     with pytest.raises(ConfigError, match="day 2025-12-15 was dropped: its ticks are in"):
         export_day(FIRST, archive, database)
     file.unlink()
-    with pytest.raises(StoreError, match="absent: put it back"):
+    with pytest.raises(StoreError, match="absent: restore it"):
         analytics.ticks(KEYS, database=database)
     assert analytics.ticks(KEYS, start=midnight(FIRST) + timedelta(days=1), database=database).height == 2 * 2 * TICKS
 
