@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from ingest.market.time import DAY_MS, IST_OFFSET_MS
+from ingest.market.time import day_number
 from ingest.model.keys import is_segment
 from ingest.proto import upstox_feed_v3_pb2 as pb
 
@@ -52,4 +52,4 @@ def _going_on(statuses: Mapping[str, pb.StatusInfo], words: frozenset[str], curr
 
 def _is_of_today(updated_ms: int, current_ms: int) -> bool:
     """Return whether a status word belongs to the frame's Indian day; one without a time does."""
-    return not updated_ms or (updated_ms + IST_OFFSET_MS) // DAY_MS == (current_ms + IST_OFFSET_MS) // DAY_MS
+    return not updated_ms or day_number(updated_ms) == day_number(current_ms)

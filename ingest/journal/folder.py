@@ -23,7 +23,7 @@ import zstandard
 from ingest.errors import CorruptionError, JournalError
 from ingest.journal.format import MAGIC, MARKER_BYTES, SegmentHeader, decode_segment_header, parse_records
 from ingest.market.shown_time import ist
-from ingest.market.time import IST_OFFSET_MS
+from ingest.market.time import market_day, utc_of_us
 from ingest.model.records import SEGMENT_NAME, order_of
 
 log = logging.getLogger(__name__)
@@ -38,7 +38,7 @@ HEADER_BYTES_MAX = 64 * 2**10  # of a segment; the meta takes a few hundred byte
 
 def day_of(received_us: int) -> str:
     """Return the IST day of a receive time, as used in segment names: `20251215`."""
-    return datetime.fromtimestamp(received_us / 1e6 + IST_OFFSET_MS / 1000, UTC).strftime("%Y%m%d")
+    return market_day(utc_of_us(received_us)).strftime("%Y%m%d")
 
 
 def name_of_segment(received_us: int, first_seq: int) -> str:

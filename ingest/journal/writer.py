@@ -21,7 +21,7 @@ from typing import NamedTuple
 from ingest.errors import JournalError
 from ingest.journal.folder import SUFFIX, bytes_of, is_bare, name_of_segment, segment_name, segments_of, sync_folder
 from ingest.journal.format import SegmentHeader, encode_record, encode_segment_header
-from ingest.market.time import DAY_MS, IST_OFFSET_MS
+from ingest.market.time import day_number
 from ingest.model.records import order_of
 
 log = logging.getLogger(__name__)
@@ -133,7 +133,7 @@ class JournalWriter:
             if self._until_check <= 0:
                 self.check_room()
             first = records[0]
-            day = (first.received_us // 1000 + IST_OFFSET_MS) // DAY_MS
+            day = day_number(first.received_us // 1000)
             if self._fd < 0 or self._size >= self._limits.segment_bytes_max or day != self._day:
                 self._rotate(day, first.received_us)
             count = self._write_group(records)
@@ -153,7 +153,7 @@ class JournalWriter:
         size = 0
         for index in range(len(records)):  # not an iterator: the queue may grow meanwhile
             record = records[index]
-            if data and (size >= room or (record.received_us // 1000 + IST_OFFSET_MS) // DAY_MS != self._day):
+            if data and (size >= room or day_number(record.received_us // 1000) != self._day):
                 break
             seq = self.next_seq + len(data)
             data.append(encode_record(record.kind, seq, record.received_us, record.payload, record.socket))

@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ingest.market.time import DAY_MS, IST_OFFSET_MS
+from ingest.market.time import day_number
 from ingest.model.keys import is_key
 from ingest.model.records import SOCKETS
 from ingest.model.ticks import CARRIED, CARRIED_NAMES, NULL, TICK_COLUMN_NAMES, Floats, InstrumentRef, Integers
@@ -138,7 +138,7 @@ class InstrumentStates:
         ts, ltp, ltq, ltt, vtt = (
             np.nan_to_num(rows[:, TICK_COLUMN_NAMES.index(name)]) for name in ("ts", "ltp", "ltq", "ltt", "vtt")
         )
-        day, ltt_day = ((us // 1000 + IST_OFFSET_MS) // DAY_MS for us in (ts, ltt))
+        day, ltt_day = (day_number(us // 1000) for us in (ts, ltt))
         known = self.last_trades[places]
         known["day"], known["ltp"], known["ltq"] = day, ltp, ltq
         # The last trade is of an earlier day: the row's day has opened without a trade yet.

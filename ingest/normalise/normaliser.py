@@ -17,7 +17,7 @@ from collections.abc import Container, Iterable
 
 import numpy as np
 
-from ingest.market.time import DAY_MS, IST_OFFSET_MS, MINUTE_MS
+from ingest.market.time import MINUTE_MS, day_number
 from ingest.model.findings import HELD_BACK, OfficialBar, RejectedUpdate, Unheard, VolumeGap
 from ingest.model.frames import Frames, Updates
 from ingest.model.ticks import CARRIED, CARRIED_NAMES, NULL, TICK_COLUMN_NAMES, Floats, InstrumentRef, Integers
@@ -136,7 +136,7 @@ class Normaliser:
             return np.empty((0, len(TICK_COLUMN_NAMES)))
         frame = frame[order]
         current_ms = current_ms[order]
-        given = sort(updates, order, places[order], self.states, (current_ms + IST_OFFSET_MS) // DAY_MS)
+        given = sort(updates, order, places[order], self.states, day_number(current_ms))
         rows = np.empty((len(order), len(TICK_COLUMN_NAMES)))
         self._find_unheard(given, current_ms)
         self._judge(given, rows)
@@ -277,7 +277,7 @@ class Normaliser:
         order, states = given.order, self.states
         carried[:] = updates.carried[order]
         before = states.carried[given.owners]
-        is_today = (updates.day_start_ms[order] + IST_OFFSET_MS) // DAY_MS == given.today
+        is_today = day_number(updates.day_start_ms[order]) == given.today
         new_mode, new_figures = given.new_mode, given.new_mode | given.new_day
         for columns, sent, forgotten in (
             (_OI, carried[:, _OI.start] != 0, new_mode),

@@ -16,7 +16,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from ingest.market.time import DAY_MS, IST_OFFSET_MS, MINUTE_MS
+from ingest.market.time import MINUTE_MS, day_number
 from ingest.model.findings import OfficialBar
 from ingest.model.frames import Candles
 from ingest.model.ticks import PRICE_MAX, QUANTITY_MAX, Integers, Mask
@@ -113,6 +113,6 @@ def take_bars(
 
 def _usual_before(habit: int, newest_ms: int, bucket_ms: int) -> int:
     """Return `habit` reduced by the minutes without a bar since the newest one; a night takes nothing."""
-    if (newest_ms + IST_OFFSET_MS) // DAY_MS != (bucket_ms + IST_OFFSET_MS) // DAY_MS:
+    if day_number(newest_ms) != day_number(bucket_ms):
         return habit
     return max(habit - LACK * max((bucket_ms - newest_ms) // MINUTE_MS - 1, 0), 0)

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ingest.market.time import DAY_MS, IST_OFFSET_MS
+from ingest.market.time import day_number
 from ingest.model.frames import Mode, Updates
 from ingest.model.ticks import Floats, Integers, Mask
 from ingest.normalise.instrument_states import InstrumentStates
@@ -88,7 +88,7 @@ def all_plain(given: SortedUpdates) -> Mask:
     These are the rows "vtt up" and "vtt same" of the table in `trade_rules`.
     """
     plain = (given.ltt_ms >= given.above("ltt_ms")) & (given.vtt >= given.above("vtt")) & (given.vtt > 0)
-    plain &= (given.ltt_ms + IST_OFFSET_MS) // DAY_MS == given.today
+    plain &= day_number(given.ltt_ms) == given.today
     plain &= np.repeat(given.before["day"], given.sizes) == given.today
     plain &= ~given.new_mode & (given.mode != Mode.LTPC)
     together: Mask = np.logical_and.reduceat(plain, given.starts)

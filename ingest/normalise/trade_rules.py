@@ -35,7 +35,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from ingest.market.time import DAY_MS, IST_OFFSET_MS, MINUTE_MS
+from ingest.market.time import MINUTE_MS, day_number, day_start_ms
 from ingest.model.frames import Mode
 from ingest.model.ticks import NULL
 
@@ -81,8 +81,7 @@ class LastTrade:
         if not ltt_ms:
             self.confirm(vtt)
             return Judgement(False, 0.0, self.vtt_on(today))
-        day = (ltt_ms + IST_OFFSET_MS) // DAY_MS
-        midnight_ms = day * DAY_MS - IST_OFFSET_MS
+        day = day_number(ltt_ms)
         was_connected = self.connected and self.day >= 0
         if by_price:
             return self._judge_by_price(ltp, ltt_ms, day, today, was_connected=was_connected)
@@ -98,7 +97,7 @@ class LastTrade:
             return Judgement(False, 0.0, shown, backward=self.vtt > 0)
         if day > self.day and not was_connected:  # we began after today's first trade
             self._set(day, ltt_ms, vtt)
-            return Judgement(False, NULL, vtt, gap_volume=vtt, gap_from_ms=midnight_ms, began=True)
+            return Judgement(False, NULL, vtt, gap_volume=vtt, gap_from_ms=day_start_ms(day), began=True)
         before_ms, before = (self.ltt_ms, self.vtt) if day == self.day else (0, 0)
         if vtt < before:
             return self._judge_low(ltt_ms, vtt, shown)
@@ -110,7 +109,7 @@ class LastTrade:
         if day < today:  # an older day's trades during our absence are not known up to its last trade either
             self._set(today, ltt_ms, 0)
             return Judgement(False, NULL, NULL)
-        return Judgement(False, NULL, vtt, gap_volume=vtt - before, gap_from_ms=max(before_ms, midnight_ms))
+        return Judgement(False, NULL, vtt, gap_volume=vtt - before, gap_from_ms=max(before_ms, day_start_ms(day)))
 
     def confirm(self, vtt: int) -> None:
         """Take an update without a time of trade: the same `vtt` confirms the reference."""

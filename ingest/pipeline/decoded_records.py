@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from ingest.errors import DecodeError
-from ingest.market.time import DAY_MS, IST_OFFSET_MS
+from ingest.market.time import day_number
 from ingest.model.frames import Frames, FrameType
 from ingest.model.records import Record, RecordKind
 from ingest.pipeline.breaks import SILENCE_MS
@@ -51,7 +51,7 @@ class DecodedRecords:
             for index in np.flatnonzero(np.diff(seqs) > 1).tolist()
         }
         timed = np.flatnonzero(times)
-        self._days = timed[1:][np.diff((times[timed] + IST_OFFSET_MS) // DAY_MS) != 0].tolist()
+        self._days = timed[1:][np.diff(day_number(times[timed])) != 0].tolist()
         self._turns = sorted({*(np.flatnonzero(jumps) + 1).tolist(), *events, *self.holes, *self._days})
         self.current_ms, self.trade_ms = times.tolist(), trades.tolist()
 
@@ -69,7 +69,7 @@ class DecodedRecords:
         turn = bisect_right(self._days, self.at)
         stop = min([stop, *self._days[turn : turn + 1]])
         ms = next((ms for ms in self.current_ms[self.at : stop] if ms), 0)
-        return stop, (ms + IST_OFFSET_MS) // DAY_MS if ms else -1
+        return stop, day_number(ms) if ms else -1
 
     @property
     def next_updates(self) -> int:

@@ -11,12 +11,11 @@ import numpy as np
 from google.protobuf.message import DecodeError as ProtobufDecodeError
 
 from ingest.errors import DecodeError
-from ingest.market.time import CURRENT_MS_MAX, CURRENT_MS_MIN, MINUTE_MS
+from ingest.market.time import CURRENT_MS_MAX, CURRENT_MS_MIN, DAY_MS, IST_OFFSET_MS, MINUTE_MS
 from ingest.model.findings import VolumeGap
 from ingest.model.frames import Candles, DayCandle, Depth, Frames, FrameType, Greeks, Mode, Update, Updates
 from ingest.model.ticks import CARRIED_NAMES, NULL, InstrumentRef
 from ingest.normalise.rejection import LTT_AHEAD_MS_MAX, PRICE_MAX, QUANTITY_MAX
-from ingest.normalise.trade_rules import DAY_MS, IST_OFFSET_MS
 from ingest.proto import upstox_feed_v3_pb2 as pb
 
 _ABSENT = float("nan")

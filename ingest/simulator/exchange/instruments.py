@@ -8,11 +8,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from datetime import UTC, date, datetime, time, timedelta
+from datetime import date, time, timedelta
 from itertools import chain, count, islice
 from typing import NamedTuple
 
-from ingest.simulator.exchange.trading_day import IST
+from ingest.market.time import moment
 from ingest.simulator.source import Instrument
 
 TICK_PAISE = 5
@@ -195,7 +195,7 @@ def _contract(
 ) -> Contract:
     of = UNDERLYINGS[position]
     of_index = position < len(INDICES)
-    expires = datetime.combine(expiry, time(23, 59, 59), UTC) - IST
+    expires = moment(expiry, time(23, 59, 59))
     what = "FUT" if kind == "FUT" else f"{strike:g} {kind}"
     key = f"NSE_FO|{token}"
     row: Instrument = {

@@ -12,10 +12,11 @@ from typing import NamedTuple
 
 import numpy as np
 
+from ingest.market.time import MINUTE_MS
 from ingest.simulator.exchange.bars import PAISE, Ints
 from ingest.simulator.exchange.instruments import TICK_PAISE, UNDERLYINGS, VIX, Contract
 from ingest.simulator.exchange.option_pricing import Floats, OptionGreeks, forward, option_greeks, option_price, smile
-from ingest.simulator.exchange.trading_day import MINUTE_MS, TradingDay
+from ingest.simulator.exchange.trading_day import TradingDay
 
 MARKET_VOLATILITY = 0.11  # of the common factor, a fraction per year
 TRADING_MS_PER_YEAR = 252 * 375 * MINUTE_MS

@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sequence
 
 import numpy as np
 
+from ingest.market.time import DAY_MS, MINUTE_MS
 from ingest.simulator.exchange.bars import (  # fmt: skip
     HIGH,
     LOW,
@@ -27,7 +28,7 @@ from ingest.simulator.exchange.option_pricing import Floats
 from ingest.simulator.exchange.prices import PlantedSpike, Prices
 from ingest.simulator.exchange.snapshots import Snapshots
 from ingest.simulator.exchange.trade_tape import BLOCK_MS, Tape, Trades, Updates
-from ingest.simulator.exchange.trading_day import DAY_MS, MINUTE_MS, TradingDay, latest_weekday
+from ingest.simulator.exchange.trading_day import TradingDay, latest_weekday
 from ingest.simulator.source import MarketFrame
 
 PRICE_MAX = 1 << 39  # paise, above any price

@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sequence
 
 import numpy as np
 
+from ingest.market.time import day_number, day_start_ms
 from ingest.proto import upstox_feed_v3_pb2 as pb
 from ingest.simulator.exchange.bars import HIGH, LOW, LTP, LTQ, LTT, OI, OPEN, PAISE, TURNOVER, VTT, Bars, Ints
 from ingest.simulator.exchange.feed_messages import Candle, Greeks, Level, UpdateValues, index_feed, market_feed
@@ -13,7 +14,6 @@ from ingest.simulator.exchange.instruments import Contract
 from ingest.simulator.exchange.option_pricing import Floats
 from ingest.simulator.exchange.prices import Fair, Prices
 from ingest.simulator.exchange.trade_tape import Updates
-from ingest.simulator.exchange.trading_day import midnights_ms
 from ingest.simulator.source import MarketFrame
 
 ROWS_PER_SLICE = 4096  # updates built at a time: limits memory at high rates
@@ -102,7 +102,7 @@ class Snapshots:
         ltp, opened, high, low = ((known[row] / PAISE).tolist() for row in (LTP, OPEN, HIGH, LOW))
         columns = zip(
             who.tolist(), ltp, known[LTT].tolist(), known[LTQ].tolist(), vtt.tolist(), known[OI].tolist(),
-            atp.tolist(), iv.tolist(), *book.tolist(), opened, high, low, midnights_ms(known[LTT]).tolist(),
+            atp.tolist(), iv.tolist(), *book.tolist(), opened, high, low, day_start_ms(day_number(known[LTT])).tolist(),
             strict=True,
         )  # fmt: skip
         for position, price, ltt, ltq, total, oi, average, vol, tbq, tsq, day_open, day_high, day_low, day in columns:

@@ -3,18 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from datetime import UTC, date, datetime, time, timedelta
+from datetime import date, time, timedelta
 
-import numpy as np
-import numpy.typing as npt
-
+from ingest.market.time import moment
 from ingest.proto import upstox_feed_v3_pb2 as pb
 from ingest.simulator.source import SEGMENTS
 
-IST = timedelta(hours=5, minutes=30)  # India has one zone and no summer time
-IST_MS = 19_800_000
-DAY_MS = 86_400_000
-MINUTE_MS = 60_000
 SATURDAY = 5
 # A segment is reported closed once the feed has reported its last trades.
 CLOSE_DELAY_MS = 2_000
@@ -51,7 +45,7 @@ class TradingDay:
 
     def at_ms(self, at: time) -> int:
         """Return a time of this day as epoch milliseconds."""
-        return int((datetime.combine(self.day, at, UTC) - IST).timestamp()) * 1000
+        return int(moment(self.day, at).timestamp()) * 1000
 
     def status(self, current_ms: int) -> dict[str, int]:
         """Return the `MarketStatus` of each segment."""
@@ -71,8 +65,3 @@ def latest_weekday(today: date, *, before: bool = False) -> date:
     """Return the latest weekday up to a date, or strictly `before` it."""
     today -= timedelta(days=before)
     return today - timedelta(days=max(0, today.weekday() - SATURDAY + 1))
-
-
-def midnights_ms(at_ms: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
-    """Return the Indian midnight before each time, all in epoch milliseconds."""
-    return np.asarray((at_ms + IST_MS) // DAY_MS * DAY_MS - IST_MS)

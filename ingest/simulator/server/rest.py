@@ -10,12 +10,13 @@ import math
 import time
 from collections import deque
 from collections.abc import Iterable, Mapping
-from datetime import date, datetime, timedelta, timezone
+from datetime import date, datetime
 from typing import Any
 
 from aiohttp import web
 
-from ingest.simulator.exchange.trading_day import MINUTE_MS
+from ingest.market.shown_time import INDIA
+from ingest.market.time import MINUTE_MS
 from ingest.simulator.server.faults import Faults
 from ingest.simulator.server.player import Phase, Player
 from ingest.simulator.source import MinuteBar, Source
@@ -27,7 +28,6 @@ PRICES_PATH = "/v3/market-quote/ltp"
 QUOTES_KEYS_MAX = 500
 CANDLE_LAG_MS = 150_000  # two to three minutes
 LIMITS = ((50, 1.0), (500, 60.0), (2_000, 1_800.0))  # requests, seconds
-INDIA = timezone(timedelta(hours=5, minutes=30))
 
 
 class Rest:

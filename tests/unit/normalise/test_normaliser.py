@@ -10,11 +10,11 @@ from typing import Any
 import numpy as np
 import pytest
 
+from ingest.market.time import DAY_MS
 from ingest.model.findings import HELD_BACK
 from ingest.model.frames import FrameType, Mode, Update
 from ingest.model.ticks import TICK_COLUMN_NAMES, InstrumentRef
 from ingest.normalise.normaliser import Normaliser
-from ingest.normalise.trade_rules import DAY_MS
 from ingest.store.copy_format import nullify
 from ingest.store.row_buffer import RowBuffer
 from tests.unit.oracle import Frame, frames_of

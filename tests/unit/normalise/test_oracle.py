@@ -14,10 +14,10 @@ from upstox_client.feeder.proto import MarketDataFeedV3_pb2 as vendor
 from ingest.decode.frames import decode_all
 from ingest.errors import DecodeError
 from ingest.journal.recording import read_recording
+from ingest.market.time import DAY_MS
 from ingest.model.frames import FrameType, Mode, Update
 from ingest.model.ticks import CARRIED_NAMES, InstrumentRef
 from ingest.normalise.normaliser import Normaliser
-from ingest.normalise.trade_rules import DAY_MS
 from ingest.store.row_buffer import RowBuffer
 from tests.data import data_file
 from tests.unit import oracle
