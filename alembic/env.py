@@ -1,6 +1,6 @@
-"""Alembic's entry: runs the revisions on the connection that `ingest.database.upgrade.upgrade` hands over.
+"""Run the revisions on the connection that `ingest.database.upgrade.upgrade` passes.
 
-Owns nothing: there is no `alembic.ini` and no offline mode, `tickline db upgrade` is the way in.
+Entry point of Alembic. There is no `alembic.ini` and no offline mode: use `tickline db upgrade`.
 """
 
 from __future__ import annotations

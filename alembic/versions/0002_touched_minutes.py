@@ -1,4 +1,4 @@
-"""Touched minutes: whose bars are to be made anew. The SQL is in `sql/ddl/0002`."""
+"""Touched minutes: minutes whose bars must be rebuilt. The SQL is in `sql/ddl/0002`."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""One refreshes bars: the policies that did it beside this program go. The SQL is in `sql/ddl/0004`."""
+"""One refresher of bars: drop the policies that refreshed beside this program. The SQL is in `sql/ddl/0004`."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Which instrument is meant: old terms have their expiry. The SQL is in `sql/ddl/0005`."""
+"""Identity of instruments: old terms keep their expiry. The SQL is in `sql/ddl/0005`."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Keys that are held back: what is rejected has a number of updates. The SQL is in `sql/ddl/0006`."""
+"""Keys that are held back: a rejected tick has a number of updates. The SQL is in `sql/ddl/0006`."""
 
 from __future__ import annotations
 

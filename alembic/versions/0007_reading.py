@@ -1,4 +1,4 @@
-"""Readers: who may read the public relations needs no right to the schema beside it. The SQL is in `sql/ddl/0007`."""
+"""Readers: reading the public relations needs no right to the schema `tickline`. The SQL is in `sql/ddl/0007`."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
--- What the ledger has of a range of records. Parameters: collector, stream text; first_seq, last_seq int8.
+-- The ledger's batches that overlap a range of records. Parameters: collector, stream text; first_seq, last_seq int8.
 -- Columns: batches, first_seq, last_seq int8 (of them that are in the range); first_ts, last_ts timestamptz.
 -- Expect: one row.
 select

@@ -1,4 +1,4 @@
--- The committed batches of a journal segment, in the order of the journal.
+-- Committed batches of a journal segment, in the order of the journal.
 -- Parameters: collector text, segment text. Columns: batch_id, offset_start, offset_end int8; frames, ticks,
 -- rejected, quarantined, duplicates int4; first_ts, last_ts timestamptz; digest text.
 select

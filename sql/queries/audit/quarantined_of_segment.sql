@@ -1,4 +1,4 @@
--- The frames of a segment that are in quarantine. Parameters: collector, segment text. Columns: seq int8.
+-- Frames of a segment that are in quarantine. Parameters: collector, segment text. Columns: seq int8.
 select seq
 from tickline.quarantined_frames
 where

@@ -1,4 +1,4 @@
--- The market's days of which the ledger has ticks, and how many collectors recorded each. Expect: a scan of the ledger.
+-- Market days with ticks in the ledger, and the number of collectors of each. Expect: a scan of the ledger.
 -- Columns: day date (market-local), collectors int8.
 select
     day,

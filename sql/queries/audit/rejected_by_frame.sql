@@ -1,5 +1,5 @@
--- Updates of which their frame alone does not say that they make no row, by frame: those that the database itself
--- rejected, and those of keys that were held back. Parameters: collector, segment text. Columns: seq, updates int8.
+-- Rejected updates that cannot be told from their frame alone, by frame: those that the database itself rejected, and
+-- those of keys that were held back. Parameters: collector, segment text. Columns: seq, updates int8.
 select
     seq,
     sum(updates) as updates

@@ -1,8 +1,8 @@
--- How many ticks each frame of a range has. Parameters: first_ts, last_ts timestamptz, both inclusive.
--- Columns: seq int8, received_us int8 (epoch microseconds), ticks int8, instruments int8. A frame is its seq and
--- its receive time: two collectors may use the same seq. Expect: a scan of the range.
--- As `ticks_by_frame`, in binary: a market has a million frames.
--- Those that wait for a transaction of their own are among them.
+-- Number of ticks of each frame in a range. Parameters: first_ts, last_ts timestamptz, both inclusive.
+-- Columns: seq int8, received_us int8 (epoch microseconds), ticks int8, instruments int8. A frame is identified by seq
+-- and receive time, because two collectors may use the same seq. Expect: a scan of the range.
+-- Like `ticks_by_frame`, but in binary, because a market day has a million frames.
+-- Includes ticks that wait for their own transaction.
 copy (
     select
         seq,

@@ -1,7 +1,7 @@
--- What of TimescaleDB this server and this database have.
--- Rows: one. default_version: version in the files, null: no files; installed_version: version in
--- this database, null: none; loaded: the server started with it, told by a setting that its loader
--- brings (shared_preload_libraries is for superusers to read).
+-- TimescaleDB on this server and in this database.
+-- Rows: one. default_version: version of the server's files, null: no files; installed_version: version in this
+-- database, null: none; loaded: whether the server started with it. A setting of its loader tells, since only
+-- superusers may read shared_preload_libraries.
 select
     current_setting('timescaledb.disable_load', true) is not null as loaded,
     (select default_version from pg_available_extensions where name = 'timescaledb') as default_version,

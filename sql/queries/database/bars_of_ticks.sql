@@ -1,7 +1,7 @@
--- Whether the bars that are kept of a range are all that its ticks make. Expect: a scan of the range's ticks; one row.
+-- Check that the stored bars of a range equal those that its ticks make. Expect: a scan of the range's ticks; one row.
 -- Parameters: start, end timestamptz, half-open, of ts: whole days.
--- Columns int8: ticks; bars: minutes with a trade; not_kept: minutes whose bar is not kept but computed when it
--- is read; stale: minutes whose bar was made of other ticks; stale_5m: five minutes that are no roll-up of theirs.
+-- Columns int8: ticks; bars: minutes with a trade; not_kept: minutes whose bar is not stored but computed when read;
+-- stale: minutes whose bar was made from other ticks; stale_5m: five-minute bars that differ from their minutes.
 with made as (
     select
         instrument_id,

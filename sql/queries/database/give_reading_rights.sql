@@ -1,6 +1,6 @@
--- Let tickline_reader read the embedded server's database, and do nothing else: what its functions could do to a server
--- process, to those who wait for a lock or a notice, or to the log is for tickline_owner alone.
--- Run by a superuser, in one transaction. Nothing is changed where it was done before.
+-- Let tickline_reader read the embedded server's database and do nothing else. Functions that could affect a server
+-- process, sessions that wait for a lock or a notice, or the log are for tickline_owner only.
+-- Run by a superuser, in one transaction. Repeating it changes nothing.
 do $$
 declare
     taken record;

@@ -1,6 +1,6 @@
--- Give the embedded server's database, and all that is ours in it, to tickline_owner, who is no superuser. Of a database
--- that has them already nothing is changed.
--- Run by a superuser, in one transaction. Locks each relation that it gives away.
+-- Give the embedded server's database, and all our objects in it, to tickline_owner, who is not a superuser. Repeating
+-- it changes nothing.
+-- Run by a superuser, in one transaction. Locks each relation whose owner changes.
 do $$
 declare
     given record;
@@ -13,7 +13,7 @@ begin
             from timescaledb_information.continuous_aggregates
         $aggregates$ into aggregates;
     end if;
-    -- TimescaleDB gives away what is behind a hypertable or an aggregate.
+    -- TimescaleDB changes the owner of the tables behind a hypertable or an aggregate.
     for given in
         select
             case

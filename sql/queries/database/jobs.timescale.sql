@@ -1,4 +1,4 @@
--- What the database does by itself.
+-- Background jobs of the database.
 -- Rows: one per job: relation; job; every: its interval; runs and failures, counted; last_run, next_run.
 select
     coalesce(view.view_name, jobs.hypertable_name)::text as relation,

@@ -1,3 +1,3 @@
--- Keep writers away from the ticks of a day until the transaction ends. Lock: share, on the day's part of `ticks`.
+-- Block writers to the ticks of a day until the transaction ends. Lock: share, on the day's part of `ticks`.
 -- Parameters: day date, UTC.
 select tickline.lock_day(%(day)s)

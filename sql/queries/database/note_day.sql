@@ -1,4 +1,4 @@
--- Note what was done with the ticks of days: what is null stays as it was.
+-- Record what was done with the ticks of days; a null value leaves its column unchanged.
 -- Parameters: days date[]; reconciled_at, exported_at, dropped_at timestamptz; exported_to text; exported_ticks int8.
 insert into days (day, reconciled_at, exported_at, exported_to, exported_ticks, dropped_at)
 select

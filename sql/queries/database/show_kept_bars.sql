@@ -1,2 +1,2 @@
--- Make bars visible that an older revision has kept; outside a transaction. No parameters.
+-- Make bars visible that an older revision has stored; outside a transaction. No parameters.
 call tickline.show_kept_bars()

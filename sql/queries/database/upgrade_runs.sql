@@ -1,4 +1,4 @@
--- Whether somebody holds the lock of `db upgrade`, looked at without taking it: a reader may take none.
+-- Whether a session holds the lock of `db upgrade`, without taking it: a reader must not.
 -- Parameters: lock text. Columns: runs bool. Expect: one row.
 select
     exists (

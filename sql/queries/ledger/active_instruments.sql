@@ -1,4 +1,4 @@
--- Instruments that this database has ever had a tick of.
+-- Instruments with at least one tick in this database.
 -- Columns: instrument_id int4. Expect: thousands of rows at most.
 select instrument_id
 from tickline.active_instruments

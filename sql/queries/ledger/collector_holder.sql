@@ -1,4 +1,4 @@
--- Who holds a collector's write lock, found by the name its connection goes by.
+-- The session that holds a collector's write lock, found by the name of its connection.
 -- Parameters: application_name text. Columns: pid int4, backend_start timestamptz (UTC).
 select
     activity.pid,

@@ -1,4 +1,4 @@
--- Whether a batch is in the ledger as it is. Parameters: collector, segment, digest text;
+-- Whether exactly this batch is in the ledger. Parameters: collector, segment, digest text;
 -- offset_start, offset_end int8. Columns: batch_id int8. Expect: one row or none.
 select batch_id
 from tickline.ledger

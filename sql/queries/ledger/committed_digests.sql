@@ -1,4 +1,4 @@
--- Where each committed batch of a stream ends, and the running checksum there.
+-- End of each committed batch of a stream, and the running checksum there.
 -- Parameters: collector text, stream text. Columns: offset_end int8, digest text.
 select
     offset_end,

@@ -1,4 +1,4 @@
--- Where a stream's committed batches end. Segments of a stream are named 'stream/segment'.
+-- End of a stream's committed batches. Segments of a stream are named 'stream/segment'.
 -- Parameters: collector text, stream text. Columns: segment text, offset_end int8, digest text, last_seq int8.
 -- Expect: one row, or none for a new stream. Example: collector = 'default', stream = '1'
 select

@@ -1,7 +1,6 @@
--- End the server process of our own broken connection, should the server not have noticed yet, and wait for its end: its
--- locks go with it.
--- A pooler may have given it to the new connection, which lives.
--- Parameters: pid int4, application_name text. Columns: ended bool. Expect: no row, or one.
+-- End the server process of our own broken connection, which the server may not have noticed, and wait until it has
+-- ended, since that releases its locks. A pooler may have given the process to our new connection; that one is spared.
+-- Parameters: pid int4, application_name text. Columns: ended bool. Expect: one row or none.
 select pg_terminate_backend(activity.pid, 5000) as ended
 from pg_stat_activity as activity
 where

@@ -1,10 +1,10 @@
--- What the table knows of the end of a range of records: the last tick of each instrument in it.
--- Last is by day of the market, then by trade, then by arrival: the tick that later ones are judged by. A row
--- without a volume count, such as one out of quarantine, is not that where there is another; nor is a quote whose
--- count is below the day's largest, which is a glitch, or a quote behind a reset.
+-- The last tick of each instrument in a range of committed records, from the table.
+-- Ordered by market day, then trade, then arrival: the tick that later ticks are compared with. Skipped if there is
+-- another: a row without a volume count, such as one from quarantine; and a quote whose count is below the day's
+-- largest, which is a glitch or comes after a reset.
 -- Parameters: collector, stream text; first_seq, last_seq int8. Columns: instrument_key text, then those of ticks,
 -- times in epoch microseconds (int8). Of a long range only the last day counts.
--- Expect: a scan of the ticks of the batches; one row for each instrument, none where the ledger has no such batch.
+-- Expect: a scan of the ticks of the batches; one row for each instrument, none if the ledger has no such batch.
 with batches as (
     select
         first_ts,

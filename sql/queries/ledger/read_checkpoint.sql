@@ -1,4 +1,4 @@
--- The newest state of a stream's normaliser, and the place in the journal that it stands for.
+-- Newest state of a stream, and its position in the journal.
 -- Parameters: collector text, stream text. Columns: segment text, end_offset int8, state bytea.
 select
     segment,

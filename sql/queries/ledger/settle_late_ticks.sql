@@ -1,5 +1,5 @@
--- Move the ticks that wait for a transaction of their own to `ticks`; two sessions may do it at once.
--- No parameters. Rows: one, of no meaning; the minutes are noted as touched. Expect: a few ticks, mostly none.
+-- Move ticks that wait for their own transaction to `ticks`; two sessions may do it at once.
+-- No parameters. Rows: one, without meaning; the minutes are recorded as touched. Expect: a few ticks, usually none.
 with late as (
     delete from tickline.late_ticks
     returning

@@ -1,4 +1,4 @@
--- Account for one batch, in the transaction that copies its ticks.
+-- Write the ledger row of a batch, in the transaction that copies its ticks.
 -- Parameters: collector, segment text; offset_start, offset_end int8 (bytes); first_seq, last_seq int8;
 -- frames, ticks, rejected, quarantined, duplicates int4; first_ts, last_ts timestamptz; digest text.
 insert into tickline.ledger (

@@ -1,4 +1,4 @@
--- How many breaks of whole connections a collector has had since the Indian midnight. Parameters: collector text.
+-- Number of breaks of whole connections of a collector since midnight in India. Parameters: collector text.
 -- Columns: gaps int8. Expect: one row, by the index on started_at.
 select count(*) as gaps
 from feed_gaps

@@ -1,7 +1,7 @@
--- Names that resemble one that no instrument has, of what is listed: they begin with its first letters, or hold it.
+-- Listed names similar to an unknown one: they begin with its first letters, or contain it.
 -- Parameters: spelling text (the name in upper case without spaces), on date (market-local),
--- candidates_max int4. Columns: name text, a trading symbol or, where there is none, an instrument key.
--- Expect: at most candidates_max rows, those that hold it and the nearest expiries first.
+-- candidates_max int4. Columns: name text, a trading symbol or, without one, an instrument key.
+-- Expect: at most candidates_max rows, first those that contain it and the nearest expiries.
 -- Example: spelling => 'INFI', on => '2025-12-15', candidates_max => 500
 with living_instruments as (
     select

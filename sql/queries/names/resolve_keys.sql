@@ -1,6 +1,6 @@
--- The instruments that instrument keys mean on a day. By the index of (instrument_key, expiry).
--- In order of preference: what has not expired; what the vendor's list still held on that day; what was known then,
--- else what was known soonest after; what it holds now; the nearest expiry.
+-- Instruments that instrument keys mean on a day. By the index of (instrument_key, expiry).
+-- In order of preference: not expired; still in the vendor's list on that day; known on that day, otherwise known
+-- soonest after; in the list now; nearest expiry.
 -- Parameters: instrument_keys text[], on date (market-local).
 -- Columns: spelling text (the key), then those of an instrument. Expect: at most one row per key.
 -- Example: instrument_keys => '{NSE_FO|53001}', on => '2025-12-15'

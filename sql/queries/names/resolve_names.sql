@@ -1,11 +1,11 @@
--- The instruments that names mean on a day. A spelling is a name in upper case without spaces. In order of
--- preference it is that of an instrument key, a trading symbol, an underlying with FUT (the living future
--- nearest to expiry), or the full name of what does not expire, as 'Nifty Bank'. Among several: what has not expired;
--- what the vendor's list still held on that day; NSE before BSE before others; an index, a share by its series, others;
--- the nearest expiry; what was known then, else what was known soonest after; what the list holds now; the newest.
+-- Instruments that names mean on a day. A spelling is a name in upper case without spaces. In order of preference it
+-- is an instrument key, a trading symbol, an underlying with FUT (its unexpired future nearest to expiry), or the full
+-- name of an instrument without expiry, such as 'Nifty Bank'. Among several: not expired; still in the vendor's list
+-- on that day; NSE before BSE before others; an index, then a share by its series, then others; nearest expiry; known
+-- on that day, otherwise known soonest after; in the list now; the newest.
 -- Parameters: spellings text[], on date (market-local).
--- Columns: spelling text, then those of an instrument. Expect: one row per spelling; several where nothing tells
--- which of them is meant.
+-- Columns: spelling text, then those of an instrument. Expect: one row per spelling; several if nothing distinguishes
+-- them.
 -- Example: spellings => '{INFY,NIFTYFUT,BANKNIFTY59400CE30DEC25}', on => '2025-12-15'
 with spelled_instruments as (
     select
@@ -55,7 +55,7 @@ ranked_instruments as (
                 coalesce((instrument.valid_to at time zone 'Asia/Kolkata')::date <= %(on)s, false),
                 spelled.preference,
                 array_position(array['NSE', 'NCD', 'BSE', 'BCD'], left(instrument.segment, 3)) nulls last,
-                -- Shares: traded freely, for delivery only, under watch; then those of small companies; then BSE's groups.
+                -- Shares by series: freely traded, delivery only, under watch; then small companies; then BSE's groups.
                 array_position(
                     array[
                         'INDEX', 'EQ', 'BE', 'BZ', 'SM', 'ST', 'SZ',

@@ -1,7 +1,7 @@
--- The vendor's own minute bars, in no order. Expect: 375 rows per instrument and session.
+-- The vendor's own minute bars, unordered. Expect: 375 rows per instrument and session.
 -- Parameters: instrument_ids int4[], null for all; start, end timestamptz, half-open, of the bucket ('-infinity', 'infinity').
--- Columns: instrument_id, bucket, open, high, low, close (rupees), volume, oi (units); backfilled bool: it came by REST, not by the feed;
--- auction bool: of the opening auction.
+-- Columns: instrument_id, bucket, open, high, low, close (rupees), volume, oi (units); backfilled bool: it came from REST, not
+-- from the feed; auction bool: it is of the opening auction.
 -- Example: instrument_ids => '{1,2}', start => '2025-12-15 03:45+00', end => '2025-12-15 10:00+00'
 select
     instrument_id,

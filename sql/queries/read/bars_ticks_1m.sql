@@ -1,7 +1,7 @@
--- The minute bars made from ticks, in no order. Expect: 375 rows per instrument and session.
+-- Minute bars made from ticks, unordered. Expect: 375 rows per instrument and session.
 -- Parameters: instrument_ids int4[], null for all; start, end timestamptz, half-open, of the bucket ('-infinity', 'infinity').
 -- Columns: instrument_id, bucket, open, high, low, close (rupees), volume, oi (units); thin bool: made from one trade;
--- auction bool: of the opening auction; iv, delta, gamma: the last of the bar, null for what is no option.
+-- auction bool: of the opening auction; iv, delta, gamma: last values in the bar, null unless it is an option.
 -- Example: instrument_ids => '{1,2}', start => '2025-12-15 03:45+00', end => '2025-12-15 10:00+00'
 select
     instrument_id,

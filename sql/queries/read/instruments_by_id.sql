@@ -1,4 +1,4 @@
--- What instruments are called. Expect: one row for each. Parameters: instrument_ids int4[].
+-- Keys of instruments. Expect: one row for each. Parameters: instrument_ids int4[].
 -- Columns: instrument_id, instrument_key.
 select
     instrument_id,

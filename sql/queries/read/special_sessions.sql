@@ -1,4 +1,4 @@
--- Sessions that do not open at the usual time. Expect: a row for each segment of one day in a year or two.
+-- Sessions that open at an unusual time. Expect: one row per segment for one day in a year or two.
 -- Parameters: start, end timestamptz, half-open, of the open ('-infinity', 'infinity').
 -- Columns: segment text, day date (market-local), opens_at timestamptz.
 select

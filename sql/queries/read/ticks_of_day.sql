@@ -1,4 +1,4 @@
--- All ticks of a UTC day, in the order of the export. Expect: up to 20 million rows; read them as they come.
+-- All ticks of a UTC day, in the order of the export. Expect: up to 20 million rows; read them in pieces.
 -- Parameters: start, end timestamptz, half-open, of ts.
 -- Columns: those of ticks, by instrument_id, ts, seq.
 select

@@ -1,4 +1,4 @@
--- The ticks of instruments, in no order. Expect: 20,000 rows per instrument and session.
+-- Ticks of instruments, unordered. Expect: 20,000 rows per instrument and session.
 -- Parameters: instrument_ids int4[]; start, end timestamptz, half-open, of ts ('-infinity', 'infinity').
 -- Columns: those of ticks.
 -- Example: instrument_ids => '{1,2}', start => '2025-12-15 03:45+00', end => '2025-12-15 10:00+00'

@@ -1,6 +1,6 @@
--- The minutes of instruments of which we did not hear all. Expect: few rows.
+-- Minutes of instruments that were not completely received. Expect: few rows.
 -- Parameters: instrument_ids int4[], null for all; start, end timestamptz, half-open, of the bucket ('-infinity', 'infinity').
--- Columns: instrument_id, bucket; is_gap bool: whether the minute is a gap or partial.
+-- Columns: instrument_id, bucket; is_gap bool: true: a gap, false: partial.
 -- Example: instrument_ids => '{1,2}', start => '2025-12-15 03:45+00', end => '2025-12-15 10:00+00'
 select
     instrument_id,

@@ -1,9 +1,9 @@
--- Our bar and the vendor's of every minute of a day, side by side, in no order.
+-- Our bar and the vendor's for every minute of a day, side by side, unordered.
 -- Parameters: start, end timestamptz, half-open, of the bucket; instrument_ids int4[], null: all.
 -- Columns: instrument_id, bucket; open, high, low, close, volume, trades of our bar, and official_open ...
--- official_volume, official_backfilled (bool: it came by REST) of the vendor's: null where there is none;
--- is_gap bool: of a minute not heard whole whether it is a gap or partial, else null; auction bool: of the opening
--- auction; at_open bool: the first minute behind it.
+-- official_volume, official_backfilled (bool: from REST) of the vendor's, null if there is none; is_gap bool: true: a
+-- gap, false: partial, null: completely received; auction bool: of the opening auction; at_open bool: the first minute
+-- after it.
 -- Expect: 375 rows for each instrument that was traded.
 with bars as (
     select

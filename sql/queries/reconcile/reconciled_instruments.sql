@@ -1,4 +1,4 @@
--- What reconciling must know of instruments. Columns: instrument_id int4, instrument_key text, tick_size float8 (rupees).
+-- Instruments for the comparison. Columns: instrument_id int4, instrument_key text, tick_size float8 (rupees).
 select
     instrument_id,
     instrument_key,

@@ -1,4 +1,4 @@
--- Account for a frame that left the quarantine, in the transaction that writes its ticks.
+-- Correct the ledger for a frame that left the quarantine, in the transaction that writes its ticks.
 -- Parameters: collector, segment text; end_offset int8; ticks, rejected int4; first_ts, last_ts timestamptz, null
 -- without ticks. Columns: batch_id int8; no row: the ledger has no such batch.
 update tickline.ledger

@@ -1,7 +1,7 @@
--- Store bars that REST brought where there is none yet: what is there stays, whoever brought it.
+-- Store official bars from REST where there is none yet; existing bars stay, whatever their source.
 -- Parameters: instrument_id int4; source text (ohlc, intraday, historical); arrays of one length: buckets
 -- timestamptz[]; open, high, low, close float8[] (rupees); volumes int8[] (units; null: an index); ois int8[].
--- Columns: added, differing int8: bars that are new, and bars that are there with other values.
+-- Columns: added, differing int8: number of new bars, and of existing bars with other values.
 with bars as (
     select
         bucket,

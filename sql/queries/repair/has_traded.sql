@@ -1,4 +1,4 @@
--- Whether we know of a trade of an instrument in a range: a bar, or volume in a gap.
+-- Whether a trade of an instrument in a range is known: a bar, or volume in a gap.
 -- Parameters: instrument_id int4; start, end timestamptz, half-open. Columns: traded bool.
 select
     exists (

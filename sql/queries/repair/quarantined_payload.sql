@@ -1,8 +1,7 @@
--- A frame in quarantine, and the quote nearest to it of the batch that it came with, by order of arrival: what the
--- feed's time was then.
+-- A frame in quarantine, and the quote of its batch that arrived nearest to it, which shows the feed's time.
 -- Parameters: collector, segment text; end_offset int8.
--- Columns: payload bytea; received_at timestamptz; near_ts, near_received_at timestamptz, null where there is none.
--- Expect: one row, or none when it has been replayed meanwhile.
+-- Columns: payload bytea; received_at timestamptz; near_ts, near_received_at timestamptz, null if there is none.
+-- Expect: one row, or none if it was replayed meanwhile.
 select
     frame.payload,
     frame.received_at,

@@ -1,5 +1,5 @@
 -- Take a frame out of quarantine, in the transaction that writes its ticks.
--- Parameters: collector, segment text; end_offset int8. Columns: end_offset int8; no row: it was not there.
+-- Parameters: collector, segment text; end_offset int8. Columns: end_offset int8; no row: it was not in quarantine.
 delete from tickline.quarantined_frames
 where
     collector = %(collector)s

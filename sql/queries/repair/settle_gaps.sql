@@ -1,5 +1,5 @@
--- Note gaps as repaired that touch no unheard minute any more. Parameters: start, end timestamptz, half-open, of
--- the gap's end. A volume that was traded before we began is repaired when nothing of its instrument's day is left.
+-- Mark gaps as repaired that no longer touch an unheard minute. Parameters: start, end timestamptz, half-open, of
+-- the gap's end. Volume traded before we began is repaired when its instrument has no unheard minute left that day.
 update feed_gaps
 set repaired_at = now()
 where

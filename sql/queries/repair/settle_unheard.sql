@@ -1,8 +1,8 @@
--- Forget the unheard minutes that are repaired: those with an official bar, and those of which the vendor was
--- asked and knows no trade, if we know none either.
+-- Delete repaired unheard minutes: those with an official bar, and those without a trade, as far as we and the vendor
+-- know.
 -- Parameters: instrument_ids int4[], null: all; start, end timestamptz, half-open; asked bool: the vendor's bars
--- of the whole range are there.
--- Columns: instrument_id int4, bucket timestamptz: what was forgotten.
+-- of the whole range are stored.
+-- Columns: instrument_id int4, bucket timestamptz: the deleted minutes.
 delete from unheard_minutes as unheard
 where
     unheard.bucket >= %(start)s

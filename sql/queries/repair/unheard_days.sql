@@ -1,9 +1,9 @@
--- What is to be repaired: instruments and days with minutes of which we did not hear all, most hidden volume first.
+-- Instruments and days to repair: those with minutes that were not completely received, most hidden volume first.
 -- Parameters: start, end timestamptz, half-open; instrument_ids int4[], null: all.
 -- Columns: instrument_id int4, instrument_key text, day date (market-local), last_day date (after it the key means
--- another instrument, or none, or that cannot be known), first_bucket, last_bucket timestamptz, minutes int8.
--- The key of a contract without a name is known to be its own on the day itself only: it may have expired since.
--- What left the list ends the day before, if the list has another instrument with its key.
+-- another instrument, none, or is uncertain), first_bucket, last_bucket timestamptz, minutes int8.
+-- The key of a contract without a name is certain only on the day itself, because it may have expired since.
+-- If an instrument left the list and the list gives its key to another, last_day is the day before it left.
 with minutes as (
     select
         instrument_id,

@@ -1,4 +1,4 @@
--- The unheard minutes of an instrument that are left. Parameters: instrument_id int4; start, end timestamptz, half-open.
+-- Remaining unheard minutes of an instrument. Parameters: instrument_id int4; start, end timestamptz, half-open.
 -- Columns: bucket timestamptz.
 select bucket
 from unheard_minutes

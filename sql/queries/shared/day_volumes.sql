@@ -1,10 +1,10 @@
--- What each instrument traded on a day: the volume of its bars, the volume that gaps hid, and the last count
--- of the exchange. bar_volume + gap_volume = day_volume, or something is missing or there twice. That count is the
--- day's largest vtt, but where it was reset: there each run of it counts from the first update to its largest.
--- Of minutes whose bars still form or wait to be made, `tickline.touched_minutes`, the ticks count, not the bars.
+-- Volume of each instrument on a day: of its bars, of its gaps, and as the exchange counted it. If
+-- bar_volume + gap_volume differs from day_volume, something is missing or counted twice. The exchange's count is the
+-- day's largest vtt; if vtt was reset, the sum over all runs of vtt, each from its first update to its largest.
+-- Minutes whose bars still form or wait to be made (`tickline.touched_minutes`) are counted from ticks, not bars.
 -- Parameters: start, end timestamptz, half-open: one day of the market.
 -- Columns: instrument_id int4, instrument_key text, bar_volume, gap_volume, day_volume int8 (units).
--- Expect: a scan of the day's ticks; one row for each instrument that has a volume.
+-- Expect: a scan of the day's ticks; one row for each instrument with a volume.
 with traded as (
     select
         instrument_id,
@@ -48,7 +48,7 @@ accounts as (
     where traded.day_volume is not null
 ),
 
--- Only of what does not add up: the updates that moved the reference, and which of them began a new run.
+-- Updates that moved the reference, only of instruments whose volumes differ; vtt_before shows where a run begins.
 moves as (
     select
         ticks.instrument_id,

@@ -1,4 +1,4 @@
--- The days of a range whose ticks were dropped, and the file that has them.
+-- Days of a range whose ticks were dropped, and the file that has them.
 -- Parameters: start, end timestamptz, half-open ('-infinity', 'infinity'). Columns: day date, UTC; exported_to text, null: none.
 select
     day,

@@ -1,4 +1,4 @@
--- Note instruments that tick for the first time in this database.
+-- Record instruments that tick for the first time in this database.
 -- Parameters: instrument_ids int4[], first_seen timestamptz.
 insert into tickline.active_instruments (instrument_id, first_seen)
 select

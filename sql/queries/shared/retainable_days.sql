@@ -1,4 +1,4 @@
--- The days that have ticks and are old enough to go, oldest first, with what was done with them.
+-- Days with ticks that are old enough to be dropped, oldest first, and what was done with them.
 -- Parameters: before date, UTC; the first day that stays.
 -- Columns: day date; reconciled_at, exported_at, dropped_at timestamptz; exported_to text; exported_ticks int8.
 select

@@ -1,5 +1,5 @@
--- The newest minute that has bars of ticks, and how much we heard in it, to see whether it still grows.
--- Expect: one row, null without bars. Parameters: since timestamptz, where to begin to look.
+-- Newest minute with bars from ticks, and counts that show whether it still grows.
+-- Expect: one row, null without bars. Parameters: since timestamptz, where the search begins.
 -- Columns: bucket, ticks, bars.
 select
     bucket,

@@ -1,5 +1,5 @@
--- Note what became of signals: the price 5, 15 and 60 minutes after the end of the minute, as far as the bars
--- reach by now. The price is the close of the last bar of the same day that had ended by then.
+-- Store the outcome of signals: the price 5, 15 and 60 minutes after the end of the minute, as far as bars exist. The
+-- price is the close of the last bar of the same day that had ended by then.
 -- Expect: the signals of a day. Parameters: since, until timestamptz (of the newest bar's end).
 with waiting as (
     select

@@ -1,5 +1,5 @@
--- Store what detection found, once for each instrument, minute and rule set; found again, the figures are
--- replaced. Whoever listens to tickline_signals is told of new ones. Expect: a few rows.
+-- Store detected signals, one for each instrument, minute and rule set; a signal found again replaces its figures.
+-- New signals are sent to listeners of tickline_signals. Expect: a few rows.
 -- Parameters, arrays of one length: instrument_ids int4[]; buckets timestamptz[]; directions text[];
 -- confidences, scores, prices (rupees) float8[]; reasons text[] (JSON); and rule_set text.
 -- Columns: instrument_id, bucket of the new ones.

@@ -1,4 +1,4 @@
--- The time from which on bars still form: behind the newest touched minute's newest tick, while a collector writes.
+-- Time from which bars still form while a collector writes: after the newest tick of the newest touched minute.
 -- Parameters: ended text, a collector that writes nothing more, or null. Columns: form_from timestamptz, null: none forms.
 select max(last_ts) + interval '1 microsecond' as form_from
 from tickline.touched_minutes

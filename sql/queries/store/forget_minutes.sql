@@ -1,8 +1,8 @@
--- Forget minutes whose bars were made, but for those that ticks were committed in meanwhile.
--- Parameters: minutes timestamptz[], touched_by text[], as `touched_ranges` gave them; made_until timestamptz, the end
--- of the refresh. The minute that this is in still forms, unless its bars are below the watermark: it stays, and by it
--- the refresh that comes next makes its five minutes too.
--- What a session is about to touch again is locked by it, and stays.
+-- Delete touched minutes whose bars were made, unless ticks were committed in them meanwhile.
+-- Parameters: minutes timestamptz[], touched_by text[], from `touched_ranges`; made_until timestamptz, the end of the
+-- refresh. The minute that contains made_until still forms, unless its bars are below the watermark: it stays, and
+-- makes the next refresh complete its five-minute bar too.
+-- A minute that a session is about to touch again is locked by it, and stays.
 with unchanged as (
     select touched.minute
     from tickline.touched_minutes as touched

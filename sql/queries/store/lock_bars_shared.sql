@@ -1,3 +1,3 @@
--- Wait until nobody makes bars, and keep everybody from it until the session ends. No parameters.
--- The watermark of an aggregate is read outside of a reader's snapshot: a refresh in between would hide bars.
+-- Wait until no session makes bars, then keep all from it until this session ends. No parameters.
+-- An aggregate's watermark is read outside of a reader's snapshot, so a refresh in between would hide bars.
 select pg_advisory_lock_shared(hashtextextended('tickline.refresh_bars', 0))

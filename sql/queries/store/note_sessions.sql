@@ -1,4 +1,4 @@
--- Note when sessions open, where that is not the usual time or was noted otherwise.
+-- Record when sessions open, if that is not the usual time or differs from the record.
 -- Parameters, arrays of one length: segments text[]; days date[] (market-local); opens_at timestamptz[].
 insert into tickline.special_sessions (segment, day, opens_at)
 select

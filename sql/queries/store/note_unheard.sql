@@ -1,6 +1,6 @@
--- Note the minutes that times touch in which we did not listen: the first and the last three of each time.
+-- Record the minutes touched by times when the feed was not received: the first and the last three of each time.
 -- Parameters, arrays of one length: instrument_ids int4[]; started, ended timestamptz[]; gaps bool[] (false:
--- we began or stopped there on purpose).
+-- recording began or stopped there on purpose).
 insert into unheard_minutes (instrument_id, bucket, quality)
 select
     unheard.instrument_id,

@@ -1,4 +1,4 @@
--- Note that we were not listening to an instrument, and the volume that this hid.
+-- Record that an instrument was not received for a time, and the volume that this hid.
 -- Parameters: collector, connection, reason text; instrument_id int4; started_at, ended_at timestamptz; volume int8.
 insert into feed_gaps (collector, connection, instrument_id, started_at, ended_at, reason, volume)
 values (

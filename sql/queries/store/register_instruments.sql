@@ -1,11 +1,11 @@
--- The instruments that keys mean on a day; a key that no instrument has gets a row of its own, if there is room.
--- A key is reused after expiry: the one that has not expired on that day is meant, if it can be known to have had the
--- key then: it was known days later at most (known_within_days), or does not expire. In order of preference: what the
--- vendor's list still held on that day; what was known then, else what was known soonest after; the nearest expiry.
--- There is room on a day for unknown_max keys that no list has had ever, in the order in which they are given; of a
--- day that is to come they are counted with today's, as they are known since today.
+-- Instruments that keys mean on a day; create an instrument for an unknown key, if the day's limit allows it.
+-- Keys are reused after expiry: a key means the instrument that has not expired on that day, if it surely had the key
+-- then: it became known at most known_within_days later, or does not expire. In order of preference: still in the
+-- vendor's list on that day; known on that day, otherwise known soonest after; nearest expiry.
+-- A day may add unknown_max keys that were never in a list, in the order given; those of a future day count as
+-- today's, because they are known since today.
 -- Parameters: instrument_keys text[], each once; day date (market-local); known_within_days, unknown_max int4.
--- Columns: instrument_id int4, instrument_key text, trading_symbol text (null: no list has named it).
+-- Columns: instrument_id int4, instrument_key text, trading_symbol text (null: it is in no list).
 -- Expect: at most one row per key; 2,000 new ones in 40 ms.
 with wanted as (
     select

@@ -1,5 +1,5 @@
--- Store official bars that the feed brought. One is there once: a bar that REST brought first gives way to
--- the feed's, and of two from the feed the first stays.
+-- Store official bars from the feed, each once: a bar from the feed replaces one from REST, and of two from the feed
+-- the first stays.
 -- Parameters, arrays of one length: instrument_ids int4[]; buckets timestamptz[]; open, high, low, close
 -- float8[] (rupees); volumes int8[] (units; null: an index); received timestamptz[].
 insert into official_bars_1m (

@@ -1,6 +1,7 @@
--- The minutes whose bars are to be made anew, neighbours in one range, oldest first.
--- No parameters. Columns: from_ts, to_ts timestamptz, half-open, behind the newest tick; minutes timestamptz[] and
--- touched_by text[], for `forget_minutes`. Expect: a row or two while recording, a year's minutes after a replay of one.
+-- Minutes whose bars must be rebuilt, adjacent ones as one range, oldest first.
+-- No parameters. Columns: from_ts, to_ts timestamptz, half-open, to_ts after the newest tick; minutes timestamptz[] and
+-- touched_by text[], for `forget_minutes`. Expect: a row or two while recording; after a replay of a year, all its
+-- minutes.
 with numbered as (
     select
         minute,

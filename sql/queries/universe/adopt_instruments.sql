@@ -1,7 +1,7 @@
--- A contract that was met in the feed before any master named it has a row without expiry: give it the expiry
--- of the contract that has its key now, if that can be known to be the same: it was met days before the master at
--- most, and not after that expiry. Reads `master_rows`.
--- Parameters: known_at timestamptz, of which day the master is; known_within_days int4. Expect: few rows.
+-- Give the expiry of a listed contract to an instrument that was met in the feed before any master had it. It is the
+-- same contract if it has the key, was met at most known_within_days before the master, and not after that expiry.
+-- Reads `master_rows`.
+-- Parameters: known_at timestamptz, the day of the master; known_within_days int4. Expect: few rows.
 update instruments as instrument
 set expiry = master.expiry
 from (

@@ -1,4 +1,4 @@
--- A place for the rows of a master file while they are merged; goes with the transaction.
+-- Temporary table for the rows of a master file while they are merged; dropped with the transaction.
 create temporary table master_rows (
     instrument_key text not null,
     segment text,

@@ -1,6 +1,6 @@
--- What the master no longer has, of the segments that it does have, ends with it. Reads `master_rows`.
--- Parameters: listed_keys text[]: keys of rows that could not be read otherwise; these are listed all the same;
--- known_at timestamptz, of which day the master is: what was known later only is not judged by it.
+-- End instruments that the master no longer has, if the master has their segment. Reads `master_rows`.
+-- Parameters: listed_keys text[]: keys of unreadable rows, which count as listed; known_at timestamptz, the day of the
+-- master: instruments that became known later are left alone.
 update instruments as instrument
 set valid_to = %(known_at)s
 where

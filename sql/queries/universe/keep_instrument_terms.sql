@@ -1,5 +1,5 @@
--- Keep the terms that `master_rows` is about to change. A term that was not known yet is no change.
--- Expect: few rows; some thousands on a day that lots are revised.
+-- Keep the old terms that `master_rows` is about to change. A term that was unknown before is no change.
+-- Expect: few rows; thousands on a day when lots are revised.
 insert into tickline.instrument_terms (instrument_id, trading_symbol, lot_size, tick_size, expiry)
 select distinct
     instrument.instrument_id,

@@ -1,6 +1,6 @@
 -- Last traded prices of instruments that do not expire. By the index of each.
 -- Parameters: instrument_keys text[]. Columns: instrument_key text, ltp float8 (rupees).
--- Expect: at most one row per key; none for what has never ticked.
+-- Expect: at most one row per key; none for an instrument that has never ticked.
 select
     instrument.instrument_key,
     last_tick.ltp

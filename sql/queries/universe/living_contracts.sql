@@ -1,5 +1,5 @@
--- Futures and options that live on a day, as the newest master has them.
--- Parameters: on date (market-local); segments text[], as NSE_FO.
+-- Futures and options that trade on a day, by the newest master.
+-- Parameters: on date (market-local); segments text[], such as NSE_FO.
 -- Columns: instrument_key text, instrument_type text, trading_symbol text, underlying_key text, expiry date,
 -- strike float8 (rupees). Expect: 40,000 rows.
 select

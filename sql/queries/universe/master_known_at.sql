@@ -1,5 +1,5 @@
--- When the master in `master_rows` was in force: when it is loaded, but not after its nearest expiry, since a list of an
--- earlier day may be loaded later. Of a thousand contracts one may have an expiry that is wrong.
+-- Time of the master in `master_rows`: when it is loaded, but not after its nearest expiry, since the list of an earlier
+-- day may be loaded later. One contract in a thousand may have a wrong expiry and is ignored.
 -- Parameters: loaded_at timestamptz (null: now). Columns: known_at timestamptz. Expect: one row.
 select
     least(

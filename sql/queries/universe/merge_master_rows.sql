@@ -1,6 +1,6 @@
--- Merge `master_rows` into `instruments`: what changed is changed, what is new is added.
--- Parameters: known_at timestamptz, of which day the master is.
--- Expect: 80,000 rows, seconds; no lock that a reader would feel.
+-- Merge `master_rows` into `instruments`: update changed rows and add new ones.
+-- Parameters: known_at timestamptz, the day of the master.
+-- Expect: 80,000 rows, seconds; no lock that delays readers.
 merge into instruments as instrument
 using (
     select distinct on (instrument_key, expiry)

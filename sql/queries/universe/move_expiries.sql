@@ -1,7 +1,8 @@
--- The exchange moves the expiry of a contract, as for a holiday: the contract stays the same and its old terms are kept.
--- It is one where the key, the underlying, the type and the strike are the same, the old expiry is not over yet, and
--- the new one is days away. Another contract with the key comes after the old expiry. Reads `master_rows`.
--- Parameters: known_at timestamptz, of which day the master is; moved_within_days int4. Expect: few rows.
+-- Move the expiry of contracts that the exchange has moved, for example for a holiday; the contract stays the same and
+-- its old terms are kept. It is the same contract if key, underlying, type and strike are equal, the old expiry has not
+-- passed, and the new one is days away. Otherwise another contract uses the key after the old expiry.
+-- Reads `master_rows`.
+-- Parameters: known_at timestamptz, the day of the master; moved_within_days int4. Expect: few rows.
 with moved as (
     select distinct on (instrument.instrument_key)
         instrument.instrument_id,

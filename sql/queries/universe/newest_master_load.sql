@@ -1,4 +1,4 @@
--- When a master from this source was loaded last. Parameters: source text. Columns: loaded_at timestamptz, rows int4.
+-- Time of the newest load of a master from a source. Parameters: source text. Columns: loaded_at timestamptz, rows int4.
 select
     loaded_at,
     rows

@@ -1,6 +1,7 @@
--- Which names were underlyings with futures once: such a name is no slip of the pen, it has left the list.
--- Parameters: names text[], in upper case (a symbol, as INFY, or an underlying's key); segments text[], as NSE_FO.
--- Columns: name text. Expect: one row for each that was, by a scan of the futures. Example: names = '{INFY}'
+-- Names that were underlyings with futures once: such a name is not mistyped, it has left the list.
+-- Parameters: names text[], in upper case (a symbol such as INFY, or the key of an underlying); segments text[], such
+-- as NSE_FO.
+-- Columns: name text. Expect: one row for each such name, by a scan of the futures. Example: names = '{INFY}'
 select distinct names.name
 from unnest(%(names)s::text []) as names (name)
 inner join instruments on

@@ -1,4 +1,4 @@
--- What was met in the feed under a key that the master has now, too long before it to be known as the same contract.
+-- Instruments met in the feed with a key that the master has now, but too long ago to be surely the same contract.
 -- Reads `master_rows`. Columns: instruments int8, instrument_key text, one of them. Expect: one row.
 select
     count(*) as instruments,

@@ -1,4 +1,4 @@
--- How many of some instruments no list has named. Parameters: instrument_ids int4[].
+-- Number of the given instruments that are in no list. Parameters: instrument_ids int4[].
 -- Columns: instruments int8, instrument_key text, the first of them. Expect: one row.
 select
     count(*) as instruments,
