@@ -2,39 +2,39 @@
 PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
-# Much of a test is waiting, so there are more workers than cores; tests/workers.py says who gets what.
+# More workers than cores, because tests mostly wait; tests/workers.py assigns the tests.
 WORKERS ?= 5
 PYTEST := $(BIN)/python -m pytest
 SPREAD := --numprocesses $(WORKERS) --dist loadscope
 
 .PHONY: help demo test coverage lint bench soak proto clean
 
-help: ## this list
+help: ## show this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-9s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
-demo: $(VENV)/.installed ## record a made-up market and read it: no account, no settings
+demo: $(VENV)/.installed ## record and read a made-up market; needs no account and no settings
 	$(BIN)/tickline demo
 
-test: $(VENV)/.installed ## all tests on both engines, but the long ones (WORKERS=5)
+test: $(VENV)/.installed ## run all tests but the long ones, on both engines (WORKERS=5)
 	$(PYTEST) $(SPREAD)
 
-coverage: $(VENV)/.installed ## the same, with the lines and branches that each room's tests reach
+coverage: $(VENV)/.installed ## run them and print line and branch coverage by room
 	$(PYTEST) $(SPREAD) --cov ingest --cov analytics --cov-branch --cov-report=
 	$(BIN)/python -m tests.coverage_by_room
 
-lint: $(VENV)/.installed ## style and types
+lint: $(VENV)/.installed ## check style and types (ruff, mypy)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
-bench: $(VENV)/.installed ## measurements
+bench: $(VENV)/.installed ## run the benchmarks
 	$(PYTEST) -m bench -s tests/perf
 
-soak: $(VENV)/.installed ## the long forms: hours; one table at the end
+soak: $(VENV)/.installed ## run the long tests: hours; prints one table at the end
 	$(PYTEST) -m soak --timeout 7200 tests
 
-# The generated classes are checked in; run this after a change of the .proto.
-proto: $(VENV)/.installed ## the classes of the feed's messages, out of the .proto
+# The generated classes are in the repository; run this after you change the .proto file.
+proto: $(VENV)/.installed ## generate the protobuf classes of the feed
 	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python -m grpc_tools.protoc -I. --python_out=. --mypy_out=. ingest/proto/upstox_feed_v3.proto
 
 $(VENV)/.installed: pyproject.toml
@@ -43,5 +43,5 @@ $(VENV)/.installed: pyproject.toml
 	$(BIN)/python -m pip install --quiet --editable '.[dev]'
 	touch $@
 
-clean: ## remove what is made here, the virtual environment too
+clean: ## remove all generated files and .venv
 	rm -rf $(VENV) .coverage* dist build .mypy_cache .ruff_cache .pytest_cache .hypothesis

@@ -46,7 +46,13 @@ def _say_absent(
     help="1m, 5m, 15m, 30m, 1h, 75m, 1d, or any Nm.",
 )
 @range_options
-@click.option("--source", type=click.Choice(SOURCES), default="best", show_default=True)
+@click.option(
+    "--source",
+    type=click.Choice(SOURCES),
+    default="best",
+    show_default=True,
+    help="ticks: our bars; official: the vendor's; best: the vendor's if there is one, otherwise ours.",
+)
 @output_options
 def bars_command(
     *,

@@ -1,1 +1,1 @@
-"""Measurements of the real commands, beside a reference in the same run."""
+"""Benchmarks of the real commands, each next to a reference from the same run."""

@@ -1,7 +1,7 @@
 """Blaster: a feed that sends a recording's frames as fast as the socket takes them, for benches.
 
-Unlike the simulator it looks at nothing, so that what is measured is the ingester. Runs as a
-process: `python -m ingest.bench.flood_server RECORDING` prints its URL, serves one client and exits.
+Unlike the simulator it does no work per frame, so that a bench measures the ingester. Runs as a process:
+`python -m ingest.bench.flood_server RECORDING` prints its URL, serves one client and exits.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from ingest.upstox.rest import AUTHORIZE_PATH
 
 
 async def blast(payloads: list[bytes]) -> None:
-    """Serve one client: authorise it, wait for its subscription, send everything, wait for its leave."""
+    """Serve one client: authorise it, wait for its subscription, send everything, wait until it leaves."""
     done = asyncio.Event()
 
     async def feed(connection: ServerConnection) -> None:

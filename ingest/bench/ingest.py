@@ -1,7 +1,7 @@
-"""Bench: the real commands as processes, timed from the outside.
+"""Measure ingestion: run the real commands as processes and time them from outside.
 
-Owns what is measured and against what. Uses nothing of the ingester but its command line and its
-tables, so that what is measured is what users run.
+Owns the measured figures and their reference. Uses only the ingester's command line and tables, so that it measures
+what users run.
 """
 
 from __future__ import annotations
@@ -30,25 +30,25 @@ from ingest.database.upgrade import upgrade
 from ingest.errors import TicklineError
 from ingest.universe.instrument_master import load_master
 
-WAIT_S_MAX = 600.0  # a machine that has not ingested the ticks by then is not measured but broken
+WAIT_S_MAX = 600.0  # far above any normal run: by then something is broken
 POLL_S = 0.02
 COPY_BYTES = 256 * 2**10
-COPIES = 3  # of the reference: one takes a second or two, and a machine has its moments
+COPIES = 3  # of the reference: one takes only a second or two, so single runs scatter
 
 
 @dataclass(frozen=True, slots=True)
 class IngestResult:
-    """What `bench_ingest` measured; rates are ticks a second."""
+    """Result of `bench_ingest`; rates are ticks per second."""
 
     engine: str
     ticks: int
     ingest_per_s: float
     copy_per_s: float
-    memory_mb: float  # largest resident size of the ingester that was seen
+    memory_mb: float  # largest resident size seen of the ingester
 
     @property
     def ratio(self) -> float:
-        """Ingest as a share of the reference."""
+        """Ingest rate divided by the reference rate."""
         return self.ingest_per_s / self.copy_per_s
 
     def as_dict(self) -> dict[str, Any]:
@@ -57,10 +57,25 @@ class IngestResult:
 
 
 def bench_ingest(engine: Engine, *, ticks: int, instruments: int, say: Callable[[str], None]) -> IngestResult | None:
-    """Measure one engine; None where it is not to be had."""
+    """Measure one engine; return None if its files are not installed.
+
+    Parameters
+    ----------
+    engine
+        The engine to measure, in an embedded server of its own.
+    ticks, instruments
+        Approximate number of ticks, and number of instruments.
+    say
+        Called with each step, as a line of text.
+
+    Raises
+    ------
+    TicklineError
+        If the ingester stops or does not finish in time.
+    """
     settings = load(DatabaseSettings)
     if engine == "timescale" and timescaledb.find(settings.timescaledb_dir) is None:
-        say("timescale: TimescaleDB's files are not found, not measured")
+        say("timescale: not measured: TimescaleDB is not installed: set TIMESCALEDB_DIR")
         return None
     with tempfile.TemporaryDirectory(prefix="tickline-", ignore_cleanup_errors=True) as folder:
         home = Path(folder)
@@ -77,8 +92,8 @@ def bench_ingest(engine: Engine, *, ticks: int, instruments: int, say: Callable[
 
 
 def _make_recording(path: Path, *, ticks: int, instruments: int, say: Callable[[str], None]) -> tuple[list[str], int]:
-    """Write a made-up market with about so many ticks as a recording; return its keys and exact count."""
-    from datetime import date  # noqa: PLC0415  only a bench wants the market
+    """Write a made-up market of about `ticks` ticks as a recording; return its keys and the exact count."""
+    from datetime import date  # noqa: PLC0415  only this function needs the market
     from datetime import time as clock  # noqa: PLC0415
 
     from ingest.journal.recording import write_recording  # noqa: PLC0415
@@ -107,7 +122,7 @@ def _make_recording(path: Path, *, ticks: int, instruments: int, say: Callable[[
 def _time_ingest(
     database: Database, recording: Path, *, home: Path, engine: Engine, keys: list[str], ticks: int
 ) -> tuple[float, float]:
-    """Return seconds from the first frame received to the last commit, and the ingester's peak MB."""
+    """Return the seconds from the first received frame to the last commit, and the ingester's peak memory in MB."""
     environment = os.environ | {
         "TICKLINE_HOME": str(home),
         "TICKLINE_ENGINE": engine,
@@ -125,7 +140,7 @@ def _time_ingest(
             with database.connect(autocommit=True) as connection:
                 deadline = time.monotonic() + WAIT_S_MAX
                 committed = memory = 0
-                # Not ru_maxrss: what this process holds when it starts another counts there too.
+                # Not ru_maxrss: a child's value starts with this process's memory at the fork.
                 watched = psutil.Process(ingester.pid)
                 while committed < ticks:
                     if ingester.poll() is not None or time.monotonic() > deadline:
@@ -147,7 +162,7 @@ def _time_ingest(
 
 @contextlib.contextmanager
 def _blaster(recording: Path) -> Iterator[dict[str, str]]:
-    """Run the feed as a process; yield the settings that point at it."""
+    """Run the feed as a process; yield the settings for an ingester to use it."""
     process = subprocess.Popen(  # noqa: S603  our own program
         [sys.executable, "-m", "ingest.bench.flood_server", str(recording)], stdout=subprocess.PIPE, text=True
     )
@@ -163,7 +178,7 @@ def _blaster(recording: Path) -> Iterator[dict[str, str]]:
 
 
 def _time_copy(database: Database) -> float:
-    """Return seconds of a binary COPY of all ticks, already encoded, into the emptied table: the median of some."""
+    """Return the median seconds of a binary COPY of all ticks, already encoded, into the emptied table."""
     with database.connect(autocommit=True) as connection:
         connection.execute("set synchronous_commit = on")  # as the writer does
         with connection.cursor().copy("copy (select * from ticks) to stdout (format binary)") as copy:

@@ -1,4 +1,4 @@
-"""Bench of the journal: what a frame costs on its way through the file, and what share of the whole that is."""
+"""Measure the journal: its cost per frame, and its share of the time from frame to committed row."""
 
 from __future__ import annotations
 
@@ -21,15 +21,15 @@ from ingest.model.records import RecordKind
 from ingest.pipeline.replay import replay
 from ingest.settings import settings
 
-NEVER_MS = 3_600_000  # a window so long that no fsync falls into the run
-GROUP_MS = 100  # the default
-EACH_FRAMES_MAX = 2_000  # an fsync for every frame takes a millisecond or so
+NEVER_MS = 3_600_000  # so long that no fsync happens during the run
+GROUP_MS = 100  # default of TICKLINE_JOURNAL_FSYNC_MS
+EACH_FRAMES_MAX = 2_000  # one fsync per frame takes about a millisecond each
 READ_BYTES = 2**18
 
 
 @dataclass(frozen=True, slots=True)
 class JournalResult:
-    """What one way of syncing costs."""
+    """Cost of appending with one fsync policy."""
 
     fsync: str
     frames: int
@@ -39,7 +39,7 @@ class JournalResult:
 
 @dataclass(frozen=True, slots=True)
 class JournalShare:
-    """What the journal takes of the way from frame to committed row."""
+    """The journal's share of the time from frame to committed row."""
 
     write_s: float
     read_s: float
@@ -47,7 +47,7 @@ class JournalShare:
 
     @property
     def share(self) -> float:
-        """Part of the whole that is the journal's."""
+        """Journal time divided by total time, 0 to 1."""
         return (self.write_s + self.read_s) / (self.write_s + self.read_s + self.rest_s)
 
     def as_dict(self) -> dict[str, Any]:
@@ -61,14 +61,14 @@ def bench_journal(recording: Path, say: Callable[[str], None]) -> tuple[list[Jou
     Parameters
     ----------
     recording
-        Where the frames come from.
+        Source of the frames.
     say
-        Called with what is being done.
+        Called with each step, as a line of text.
 
     Raises
     ------
     JournalError
-        If there are no frames, or they cannot be read.
+        If the recording has no frames or cannot be read.
     """
     payloads = [frame.payload for frame in read_recording(recording)]
     if not payloads:

@@ -1,4 +1,4 @@
-"""A recorded market: a `.frames.gz` file or a journal segment as a source. Knows files, not clients."""
+"""A recorded market: play a `.frames.gz` file or a journal segment. Knows files, not clients."""
 
 from __future__ import annotations
 
@@ -14,15 +14,18 @@ from ingest.journal.sources import frames_of
 from ingest.proto import upstox_feed_v3_pb2 as pb
 from ingest.simulator.source import SEGMENTS, Instrument, MarketFrame, MinuteBar
 
-_INSTRUMENT_TYPES = {"EQ": "EQ", "INDEX": "INDEX"}  # by the end of the segment name; a contract does not show its type
+_INSTRUMENT_TYPES = {
+    "EQ": "EQ",
+    "INDEX": "INDEX",
+}  # by the end of the segment name; a contract's key does not show its type
 
 
 class RecordedMarket:
     """Play a recording as it was received.
 
-    The file is read once at the start, for the keys and their first updates: a recording holds no
-    snapshots, so the first update of a key stands in for one. After that it is read while it is played,
-    and never held as a whole. A damaged file is played up to the damage, which is kept in `error`.
+    Reads the file once at the start, for the keys and their first updates: a recording has no snapshots, so the first
+    update of a key serves as one. Then reads it again while it plays, never the whole file into memory. Plays a
+    damaged file up to the damage, and keeps the damage in `error`.
 
     Parameters
     ----------
@@ -34,7 +37,7 @@ class RecordedMarket:
     Raises
     ------
     JournalError
-        If the recording cannot be read or holds no update.
+        If the recording cannot be read or has no update.
     ConfigError
         If the instruments file does not exist.
     """
@@ -55,7 +58,7 @@ class RecordedMarket:
                 seen.update(first)
                 self._opening.append(MarketFrame(frame.current_ms, first))
         if not seen:
-            raise self.error or JournalError(f"recording {path.name!r} holds no update: there is nothing to play")
+            raise self.error or JournalError(f"recording {path.name!r} has no update to play: give another")
         self.keys = frozenset(seen)
 
     @property
@@ -81,7 +84,9 @@ class RecordedMarket:
                 f"cannot read instruments file {str(self.instruments_file)!r}: {exc}: give the vendor's NSE.json.gz"
             ) from exc
         if not isinstance(rows, list):
-            raise ConfigError(f"instruments file {str(self.instruments_file)!r} is no JSON array of rows")
+            raise ConfigError(
+                f"instruments file {str(self.instruments_file)!r} is not a JSON array: give the vendor's NSE.json.gz"
+            )
         return rows
 
     def opening(self) -> Sequence[MarketFrame]:
@@ -89,7 +94,7 @@ class RecordedMarket:
         return self._opening
 
     def frames(self) -> Iterator[MarketFrame]:
-        """Yield the recorded frames in order, without `market_info`: the player makes its own."""
+        """Yield the recorded frames in order, without `market_info`, which the player generates."""
         try:
             for payload in frames_of(self.path):
                 try:
@@ -105,7 +110,7 @@ class RecordedMarket:
             self.error = exc
 
     def minute_bars(self, key: str) -> Sequence[MinuteBar]:
-        """Return the bars of a key that the whole recording carries, in order."""
+        """Return all bars of a key in the recording, in order of time."""
         if self._minutes is None:
             self._minutes = {}
             for frame in self.frames():
@@ -118,7 +123,7 @@ class RecordedMarket:
         return sorted(self._minutes.get(key, {}).values())
 
     def segment_status(self, current_ms: int) -> dict[str, int]:
-        """Return "open" for every segment: a recording does not say."""
+        """Return "open" for every segment, because a recording has no status."""
         return dict.fromkeys(SEGMENTS, pb.NORMAL_OPEN)
 
 

@@ -72,7 +72,7 @@ class GeneratedMarket:
         self.keys = frozenset(contract.key for contract in self.contracts)
         self._positions = {contract.key: position for position, contract in enumerate(self.contracts)}
         if strangers := [spike.instrument_key for spike in plant if spike.instrument_key not in self.keys]:
-            raise ConfigError(f"planted key {strangers[0]!r} is not in the market: take one of its {instruments}")
+            raise ConfigError(f"planted key {strangers[0]!r} is not in the market: use one of its {instruments} keys")
         self._play = self._new_play()
 
     @property

@@ -100,7 +100,6 @@ class Simulator:
         Number of requests for a feed URI and for a WebSocket, granted or not.
     called
         Set once the first of these has come.
-        Set since the first of these.
 
     Examples
     --------
@@ -162,13 +161,13 @@ class Simulator:
         return len(self._clients)
 
     async def serve(self) -> None:
-        """Wait for ever; raise what makes the play fail."""
+        """Wait forever; raise the error if the play fails."""
         assert self._playing is not None
         await asyncio.shield(self._playing)
 
     @property
     def subscribed(self) -> dict[str, Mode]:
-        """Return what is sent to any client: key -> mode."""
+        """Keys that any client has subscribed, each with its mode."""
         return {key: mode for connection in self.player.connections for key, mode in connection.modes.items()}
 
     def drop_all(self) -> None:
@@ -244,7 +243,7 @@ class Simulator:
         return web.Response(status=self.redirect_status, headers={"Location": self._new_uri(request)})
 
     async def _dialog(self, request: web.Request) -> web.StreamResponse:
-        """Log in anybody who asks, and send the browser back with a code."""
+        """Log in anyone who asks; send the browser back with a code."""
         asked = request.query
         if asked.get("response_type") != "code" or not asked.get("client_id") or not asked.get("redirect_uri"):
             return error(400)

@@ -165,7 +165,7 @@ class ClientConnection:
         self._moved.set()
 
     def close(self) -> None:
-        """Drop the outbox: nobody will read it any more."""
+        """Drop the outbox, which nobody will read now."""
         self.modes.clear()
         self._waiting.clear()
         self._waiting_bytes = 0

@@ -1,7 +1,6 @@
 """Odd data that a vendor should not send, but has been seen to or could. Pure.
 
-Invalid keys, rows of the instrument list, `market_info` frames, of several kinds each. A receiver loses such an
-item and nothing else.
+Invalid keys, instrument rows and `market_info` frames, several kinds of each. A receiver must lose only the odd item.
 """
 
 from __future__ import annotations
@@ -99,5 +98,5 @@ def _odd_row(odd: Any, number: int) -> Any:
 
 
 def as_json(rows: list[Any]) -> bytes:
-    """Return rows as JSON; values that JSON lacks are written as often seen (NaN, Infinity)."""
+    """Return rows as JSON, with NaN and Infinity, which JSON lacks but many programs write."""
     return json.dumps(rows).encode()

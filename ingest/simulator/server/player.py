@@ -1,4 +1,4 @@
-"""The single clock of the simulated market, and what each client is sent when.
+"""Play a market by one clock: decide which client gets which frame, and when.
 
     waiting ── first subscription, settle time ──► playing ── last frame ──► ended
        ▲                                                                      │
@@ -26,7 +26,7 @@ from ingest.time_source import TimeSource
 logger = logging.getLogger(__name__)
 
 STATUS_EVERY_MS = 1_000  # market time between two checks of the segment status
-# A client that takes nothing for this long would hold up all others at full speed: it is cut.
+# A client that reads nothing for this long is cut; at full speed it would hold up all others.
 CLIENT_STALL_S_MAX = 30.0
 # Late frames are sent without waiting, but the loop must still get time to read requests.
 FRAMES_PER_TURN_MAX = 64
@@ -112,7 +112,7 @@ class Player:
         return self.time_source.now_us() // 1000 if self.time_source else self.current_ms
 
     def say_auction(self, segment: str, word: str) -> None:
-        """Send the state of a segment's closing auction, as `casMarketStatus`."""
+        """Send the state of a segment's closing auction as `casMarketStatus`."""
         self._auctions[segment] = word
         self.say_status()
 
@@ -133,7 +133,7 @@ class Player:
         return None if feed is None else project(feed, Mode.LTPC).ltpc
 
     async def run(self) -> None:
-        """Play for ever: wait for a client, play to the end, start again for new clients."""
+        """Play forever: wait for a client, play to the end, start again for new clients."""
         while True:
             await self._subscribed.wait()
             await asyncio.sleep(self.settle_s)
@@ -221,7 +221,7 @@ class Player:
                 return
 
     async def _wait_until_sent(self, connections: list[ClientConnection], *, but_part: float) -> None:
-        """Wait until clients have been sent their outbox; cut those that take nothing."""
+        """Wait until clients have been sent their outbox; cut those that read nothing."""
         for connection in connections:
             try:
                 async with asyncio.timeout(CLIENT_STALL_S_MAX):

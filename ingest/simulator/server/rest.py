@@ -1,4 +1,4 @@
-"""The vendor's minute bars over HTTP, with the truth of the market being played.
+"""The vendor's minute bars over HTTP, computed from the market being played.
 
 Owns the endpoints of candles and quotes, their delay and their limits. Intraday candles appear later
 than the feed's, like the vendor's; once the play has ended they are all available.

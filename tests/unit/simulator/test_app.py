@@ -401,7 +401,7 @@ def test_recording_cut_short_is_played_up_to_the_cut(tmp_path: Any) -> None:
     assert 0 < sum(1 for _ in source.frames()) < len(frames)
     empty = tmp_path / "empty.frames.gz"
     write_recording(empty, [])
-    with pytest.raises(JournalError, match="nothing to play"):
+    with pytest.raises(JournalError, match="no update to play"):
         RecordedMarket(empty)
     with pytest.raises(ConfigError, match="no instruments file"):
         RecordedMarket(whole, instruments_file=tmp_path / "absent")
