@@ -1,4 +1,4 @@
-"""Ingestion: what is recorded now, over all connections, and how to change it while it runs.
+"""Ingestion: the keys recorded over all connections, and how to change them while it runs.
 
 Owns the plan in force: which stream carries which keys. What is wanted is the universe of the settings,
 without what was unsubscribed by hand and with what was subscribed by hand, until the next start.
@@ -29,38 +29,38 @@ from ingest.universe.connection_plan import AccountLimits, ConnectionPlan, plan
 log = logging.getLogger(__name__)
 
 NAMED_MAX = 10  # keys in one error
-NAMES_AT_ONCE = 100  # are looked up; near matches of as many that are unknown take a second
+NAMES_AT_ONCE = 100  # names per look-up; near matches of 100 unknown names take a second
 
 
 class Ingestion:
-    """A running ingestion, for who watches or changes it.
+    """A running ingestion, as commands, HTTP and user programs see and change it.
 
     Parameters
     ----------
     streams
-        The connections, as many as the account may have, or more: those beyond only commit what an
-        earlier run has left in their journals.
+        The streams: one per connection of the account, and possibly more, which only commit the journals
+        that an earlier run has left.
     account
-        What the vendor allows.
+        Limits of the vendor.
     watchdog
-        Who looks after the streams.
+        Checks the streams.
     writer
-        Where all streams commit.
+        Commits the batches of all streams.
     handlers
-        Who is called with each tick.
+        Called with each tick.
     questions
-        What asks the database, for names.
+        Asks the database, for names.
     universe_key
-        Returns the key that a name of the universe means now; None: it is none of them.
+        Returns the key that a name of the universe means now; None: the name is not in it.
     errors
-        Where what is done beside the feed notes its errors; None: nothing has noted one yet.
+        Receives the errors of background tasks; None: a new store.
 
     Attributes
     ----------
     keys
-        What is wanted: instrument key -> mode.
+        Wanted keys: instrument key -> mode.
     fence
-        Round the tasks beside the feed: what fails there ends nothing else.
+        Contains failures of the background tasks.
     """
 
     def __init__(
@@ -88,42 +88,42 @@ class Ingestion:
         self._universe: dict[str, str] = {}
         self._by_hand: dict[str, str | None] = {}  # key -> mode; None: not wanted
         self._plan: ConnectionPlan | None = None
-        # Of each stream: instrument id -> key and -> trading symbol, and what says so.
+        # Stream name -> version of its names, and keys and trading symbols by instrument id.
         self._names: dict[str, tuple[tuple[int, Naming, int], Names]] = {}
-        self._looked_up: dict[str, str] = {}  # spelling -> key, of names that were asked for
-        self._symbols: tuple[list[Names], dict[str, str]] = [], {}  # spelling -> key, and of which names
+        self._looked_up: dict[str, str] = {}  # spelling -> key, of names looked up in the database
+        self._symbols: tuple[list[Names], dict[str, str]] = [], {}  # spelling -> key, with the names it was made from
         for handler in handlers:
             self.add_handler(handler)
         for stream in self.streams:
             stream.consumer.listen(partial(self._hand_over, stream))
 
     def follow(self, universe: Mapping[str, str]) -> None:
-        """Want what the settings' universe is now, beside what was said by hand.
+        """Replace the universe of the settings; keys subscribed or unsubscribed by hand stay so.
 
         Raises
         ------
         SubscriptionError
-            If it does not fit into the connections; nothing has changed then.
+            If the keys do not fit into the connections; nothing has changed then.
         """
         self._apply(universe, self._by_hand)
 
     def subscribe(self, keys: Iterable[str], mode: str) -> None:
-        """Want more keys, or some in another mode. Raises as `follow` does."""
+        """Add keys, or change their mode. Raises as `follow` does."""
         self._apply(self._universe, self._by_hand | dict.fromkeys(keys, mode))
 
     def unsubscribe(self, keys: Iterable[str]) -> None:
-        """Want keys no more. Raises as `follow` does."""
+        """Remove keys. Raises as `follow` does."""
         self._apply(self._universe, self._by_hand | dict.fromkeys(keys))
 
     async def keys_of(self, names: Iterable[str]) -> list[str]:
-        """Return the instrument keys that names mean today, each once; what is a key already stays as it is.
+        """Return the instrument keys that names mean today, each once; keys are returned unchanged.
 
         Raises
         ------
         UnknownNameError
-            If a name means nothing, with near matches, or several instruments.
+            If a name means no instrument (the text has near matches) or several.
         StoreError
-            If a name is to be looked up and the database is away.
+            If a name must be looked up and the database is away.
         """
         given = list(dict.fromkeys(name.strip() for name in names))
         on = market_day(self.watchdog.time_source.now())
@@ -139,9 +139,10 @@ class Ingestion:
         return list(dict.fromkeys(keys.get(name, name) for name in given))
 
     def key_of(self, name: str) -> str | None:
-        """Return a key, or the key of what has a trading symbol and ticked, or of a name that was looked up.
+        """Return the key of a name without asking the database; None: the name is not known.
 
-        The database is not asked; None: the name is not known.
+        A name is a key, a name of the universe, a name looked up before, or the trading symbol of an instrument that
+        has ticked.
         """
         if is_key(name):
             return name
@@ -149,12 +150,12 @@ class Ingestion:
         return self._universe_key(name) or self._looked_up.get(spelled) or self._key_of_symbol(spelled)
 
     def ask_names_again(self) -> None:
-        """Have the database say again what each key means: a list of instruments was loaded."""
+        """Ask the database again what each key means; call it after a list of instruments was loaded."""
         for stream in self.streams:
             stream.consumer.state.naming.ask_again()
 
     def retry(self) -> list[str]:
-        """Ask once more, now, for each key that the feed has not answered; return them."""
+        """Subscribe again, at once, to each key that the feed has not answered; return these keys."""
         failed: dict[str, None] = {}
         for stream in self.streams:
             for feed in stream.feeds:
@@ -165,11 +166,11 @@ class Ingestion:
 
     @property
     def left_out(self) -> int:
-        """How many keys of the settings' universe are not wanted, as they were unsubscribed by hand."""
+        """Number of keys of the settings' universe that were unsubscribed by hand."""
         return len(self._universe.keys() - self.keys.keys())
 
     def change_mode(self, keys: Iterable[str], mode: str) -> None:
-        """Want keys in another mode. Raises as `follow` does, and if one is not wanted at all."""
+        """Change the mode of keys. Raises as `follow` does, and if a key is not subscribed."""
         keys = list(keys)
         if unknown := [key for key in keys if key not in self.keys]:
             named = ", ".join(map(repr, unknown[:NAMED_MAX])) + (" …" if len(unknown) > NAMED_MAX else "")
@@ -177,16 +178,16 @@ class Ingestion:
         self.subscribe(keys, mode)
 
     def add_handler(self, handler: Handler) -> None:
-        """Call one more handler with each tick from now on."""
+        """Add a handler, which gets each tick from now on."""
         self.handlers.append(handler)
 
     def remove_handler(self, handler: Handler) -> None:
-        """Call a handler with what waits in its queue, and no more."""
+        """Remove a handler; it still gets the ticks in its queue."""
         self.handlers.remove(handler)
         handler.close()
 
     def close(self) -> None:
-        """Let the handlers end."""
+        """End the handlers."""
         for handler in self.handlers:
             handler.close()
 
@@ -198,12 +199,12 @@ class Ingestion:
         if not self.handlers:
             return
         names = self._names_of(stream)
-        copied = rows.copy()  # the buffer is used again
+        copied = rows.copy()  # the buffer is reused
         for handler in self.handlers:
             handler.offer(copied, names.keys, names.symbols)
 
     def _names_of(self, stream: Stream) -> Names:
-        """Return what the instruments of a stream are called; the same object until one is called otherwise."""
+        """Return the names of a stream's instruments; the same object until a name changes."""
         states, naming = stream.consumer.state.normaliser.states, stream.consumer.state.naming
         said_by = states.version, naming, naming.answers
         known = self._names.get(stream.name)
@@ -213,7 +214,7 @@ class Ingestion:
         return known[1]
 
     def _key_of_symbol(self, spelled: str) -> str | None:
-        """Return the key of a trading symbol, of what has ticked; of two with one symbol that of NSE."""
+        """Return the key of a trading symbol among instruments that have ticked; NSE wins over other exchanges."""
         names = [self._names_of(stream) for stream in self.streams]
         of, keys = self._symbols
         if len(of) != len(names) or any(one is not other for one, other in zip(of, names, strict=True)):

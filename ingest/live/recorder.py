@@ -1,7 +1,7 @@
-"""Recorder: one object that records, for the commands and for programs of users.
+"""Recorder: one object that records, for commands and user programs.
 
-Owns the life of a recording as a program sees it: started, changed, watched, stopped, and started again. How it is
-run is the supervisor's; what is recorded and how that is changed is `Ingestion`'s, which HTTP uses too.
+Owns the life of a recording as a program sees it: start, change, watch, stop, and start again. The supervisor runs
+its tasks; `Ingestion`, which HTTP also uses, owns the recorded keys and their changes.
 """
 
 from __future__ import annotations
@@ -26,39 +26,39 @@ from ingest.universe.first_universe import universe_to_record
 from ingest.universe.keeper import UniverseKeeper
 from ingest.worker_thread import in_background
 
-AWAY_S = 1.0  # a database that was found to be away is not waited for once more
+AWAY_S = 1.0  # a short wait, because the database was already found to be away
 
 
 class TickRecorder:
     """Record the live feed of Upstox: journal, database, bars, status and handlers, as `tickline start` does.
 
-    Methods are called on the event loop that `start` was called on. A handler runs on a thread and an event loop of
-    its own, so that one that blocks delays nothing. Recording never waits for the database: it may be away.
+    Call its methods on the event loop on which `start` was called. Each handler has its own thread and event loop, so
+    a blocking handler delays nothing else. Recording never waits for the database, which may be away.
 
     Parameters
     ----------
     names
-        What to record from the start: instrument keys, or names as a trader types them, as "INFY" or "NIFTY FUT".
+        Instruments to record from the start: instrument keys, or names such as "INFY" or "NIFTY FUT".
         None: the universe of the settings. Empty: nothing, until `subscribe` is called.
     settings
-        How to behave; None: as the environment and `.env` say.
+        Settings; None: those of the environment and `.env`.
     database
-        A database that is open already, and stays so; None: that of the settings, embedded or of a URL, which is
-        opened by `start` and closed when the recording has ended.
+        An open database, which stays open; None: that of the settings, embedded or of a URL, which `start` opens and
+        the end of the recording closes.
     show
-        Called with what runs about once a second.
+        Called about once a second with the running parts.
     ready
-        Called once, before the first connection, with what runs.
+        Called once with the running parts, before the first connection.
 
     Examples
     --------
     >>> import asyncio
     >>> from ingest.live import Tick, TickRecorder
     >>> async def main():
-    ...     recorder = TickRecorder([])  # of nothing at first
+    ...     recorder = TickRecorder([])  # records nothing yet
     ...     loop, heard = asyncio.get_running_loop(), asyncio.Queue()
     ...
-    ...     async def on_tick(tick: Tick):  # on a thread of its own
+    ...     async def on_tick(tick: Tick):  # runs on its own thread
     ...         loop.call_soon_threadsafe(heard.put_nowait, tick)
     ...
     ...     async with recorder:
@@ -86,7 +86,7 @@ class TickRecorder:
         ready: Callable[[Run], None] = lambda _: None,
     ) -> None:
         if isinstance(names, str):
-            raise ConfigError(f"names {names!r} are one text: give a list, as [{names!r}]")
+            raise ConfigError(f"names {names!r} is one text: give a list, such as [{names!r}]")
         self._names = None if names is None else tuple(names)
         self._settings, self._given_database = settings, database
         self._show, self._ready = show, ready
@@ -106,16 +106,16 @@ class TickRecorder:
         await self.stop()
 
     async def start(self) -> None:
-        """Begin to record; return when the journal is open and connections are being made.
+        """Start recording; return when the journal is open and connections are being made.
 
         Raises
         ------
         ConfigError
-            If it runs already, there is no token, nothing to record, or a name means nothing.
+            If it runs already, there is no token or nothing to record, or a name means no instrument.
         SubscriptionError
             If the keys do not fit into the connections.
         StoreError
-            If the database is away and it is not known what to record, or if another process records under this
+            If the database is away and the keys to record are not known, or if another process records under this
             collector's name.
         JournalError
             If the journal is in use or cannot be written.
@@ -136,15 +136,15 @@ class TickRecorder:
             await self.wait()
 
     async def stop(self) -> None:
-        """Stop, and return when what was received is committed, or stays in the journal for the next start.
+        """Stop; return when all received ticks are committed, or left in the journal for the next start.
 
-        Does nothing if nothing runs; raises what the recording has failed with, once.
+        Do nothing if nothing runs. If the recording has failed, raise its error, once.
         """
         self._stop.set()
         await self.wait()
 
     async def wait(self) -> Run | None:
-        """Wait until the recording has ended, by `stop` or a failure, which is raised; return what ran."""
+        """Wait until the recording ends by `stop` or a failure, which is raised; return the parts that ran."""
         if (recording := self._recording) is None:
             return None
         await asyncio.wait({recording})
@@ -152,9 +152,9 @@ class TickRecorder:
         return recording.result()
 
     async def record(self, stopping: Callable[[], AbstractContextManager[asyncio.Event]]) -> Run:
-        """Record until an event is set, for who has one of its own; return what ran; raises as `start` does.
+        """Record until the event of the caller is set; return the parts that ran. Raises as `start` does.
 
-        The event is made, as by `stop_signals`, when it is known what to record: until then Ctrl-C cancels.
+        `stopping` makes the event, as `stop_signals` does, once the keys to record are known; before, Ctrl-C cancels.
         """
         config = self._settings or settings_of_environment()
         config.token()  # say so at once if there is none
@@ -194,12 +194,12 @@ class TickRecorder:
 
     @property
     def is_running(self) -> bool:
-        """Whether it records: from the start until what was received is committed, or until it fails."""
+        """Whether it records: from the start until all received ticks are committed, or until it fails."""
         return self._run is not None
 
     @property
     def is_healthy(self) -> bool:
-        """Whether it runs and data that should flow do; `health` says why not."""
+        """Whether it runs and all data that should flow does; `health` says why not."""
         return self._run is not None and status.health(self._run.ingestion)["status"] == "healthy"
 
     def health(self) -> dict[str, Any]:
@@ -209,14 +209,14 @@ class TickRecorder:
         return status.health(self._run.ingestion)
 
     def status(self) -> dict[str, Any]:
-        """Return connections, keys and what flows, as `tickline status` has them; without `gaps_today`."""
+        """Return the state of connections and keys and counters, as `tickline status` does, without `gaps_today`."""
         return {"is_running": False} if self._run is None else status.websocket_status(self._run.ingestion)
 
     def latest_tick(self, name: str) -> dict[str, Any] | None:
         """Return `price`, `volume`, `bid`, `ask` and `timestamp` of the last tick of a symbol or key.
 
-        It costs a few look-ups and asks no database. None: none has come, nothing runs, or no instrument that is
-        recorded has the name.
+        It costs a few look-ups and does not ask the database. None: there is no tick yet, nothing runs, or no recorded
+        instrument has the name.
         """
         if self._run is None:
             return None
@@ -231,21 +231,23 @@ class TickRecorder:
         names
             Instrument keys, or names as a trader types them.
         mode
-            "ltpc", "option_greeks", "full" or "full_d30"; None: that of the settings.
+            "ltpc", "option_greeks", "full" or "full_d30"; None: the mode of the settings.
 
         Returns
         -------
         list of str
-            The instrument keys that are meant.
+            The instrument keys of the names.
 
         Raises
         ------
+        ConfigError
+            If the mode is unknown.
         UnknownNameError
-            If a name means nothing, with near matches, or several instruments.
+            If a name means no instrument (the text has near matches) or several.
         SubscriptionError
             If nothing runs, or the keys do not fit into the connections; nothing has changed then.
         StoreError
-            If a name is to be looked up and the database is away.
+            If a name must be looked up and the database is away.
         """
         ingestion = self._ingestion()
         if mode is not None and mode not in MODE_NAMES:
@@ -255,7 +257,7 @@ class TickRecorder:
         return keys
 
     async def unsubscribe(self, names: str | Iterable[str]) -> list[str]:
-        """Record instruments no more, until `subscribe` or the next start; returns and raises as `subscribe` does."""
+        """Stop recording instruments until `subscribe` or the next start; returns and raises as `subscribe` does."""
         ingestion = self._ingestion()
         keys = await ingestion.keys_of([names] if isinstance(names, str) else names)
         ingestion.unsubscribe(keys)
@@ -275,7 +277,7 @@ class TickRecorder:
         return on_tick
 
     def remove_handler(self, on_tick: OnTick) -> None:
-        """Call a function no more; ticks that wait for it still come. One that was not added is no error."""
+        """Stop calling a function; it still gets its waiting ticks. Removing one that was not added is no error."""
         handler = self._handlers.pop(on_tick, None)
         if handler is not None and self._run is not None:
             self._run.ingestion.remove_handler(handler)
