@@ -18,6 +18,7 @@ from analytics.market_time import MARKET_ZONE
 from ingest.errors import ConfigError
 from ingest.files import replace_file
 from ingest.redaction import unfenced_stdout
+from ingest.terminal import aligned, print_table
 
 Format = Literal["table", "csv", "json", "parquet"]
 FORMATS: tuple[str, ...] = get_args(Format)
@@ -53,11 +54,18 @@ def write(frame: pl.DataFrame, form: Format | None, output: Path | None, *, all_
     form = form or _SUFFIXES.get(output.suffix.lower() if output else "", "table")
     if form == "parquet" and output is None and sys.stdout.isatty():
         raise ConfigError("format 'parquet' is not for a terminal: add --output FILE")
+    if frame.is_empty():
+        print("no rows", file=sys.stderr)
     if form == "table":
         is_person = output is None and sys.stdout.isatty()
-        content = _table(
+        columns = _columns(
             frame, None if all_rows or output else TABLE_ROWS_MAX, cell_chars_max=CELL_CHARS_MAX if is_person else None
-        ).encode()
+        )
+        numeric = [dtype.is_numeric() for dtype in frame.dtypes]
+        if is_person:
+            print_table(columns, numeric, unfenced_stdout())
+            return
+        content = aligned(columns, numeric).encode()
     elif form == "parquet":
         buffer = io.BytesIO()
         frame.write_parquet(buffer)
@@ -65,8 +73,6 @@ def write(frame: pl.DataFrame, form: Format | None, output: Path | None, *, all_
     else:
         texts = frame.with_columns(_iso_times(frame))
         content = texts.write_csv().encode() if form == "csv" else texts.write_json().encode() + b"\n"
-    if frame.is_empty():
-        print("no rows", file=sys.stderr)
     if output is None:
         stdout = unfenced_stdout()
         stdout.flush()
@@ -93,8 +99,8 @@ def _iso_times(frame: pl.DataFrame) -> list[pl.Expr]:
     return columns
 
 
-def _table(frame: pl.DataFrame, rows_max: int | None, *, cell_chars_max: int | None) -> str:
-    """Return a frame as aligned text; cut the middle out if it has more than `rows_max` rows."""
+def _columns(frame: pl.DataFrame, rows_max: int | None, *, cell_chars_max: int | None) -> list[list[str]]:
+    """Return each column's header and cells; cut the middle out if there are more than `rows_max` rows."""
     hidden = 0 if rows_max is None else max(0, frame.height - rows_max)
     shown = frame
     if hidden and rows_max is not None:
@@ -104,16 +110,7 @@ def _table(frame: pl.DataFrame, rows_max: int | None, *, cell_chars_max: int | N
     if hidden and rows_max is not None:
         for cells in columns:
             cells.insert(1 + rows_max // 2, "...")
-    widths = [max(map(len, cells)) for cells in columns]
-    numeric = [dtype.is_numeric() for dtype in shown.dtypes]
-    lines = (
-        "  ".join(
-            cell.rjust(width) if right else cell.ljust(width)
-            for cell, width, right in zip(line, widths, numeric, strict=True)
-        ).rstrip()
-        for line in zip(*columns, strict=True)
-    )
-    return "\n".join(lines) + "\n"
+    return columns
 
 
 def _cells(column: pl.Series, chars_max: int | None) -> list[str]:

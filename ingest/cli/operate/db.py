@@ -10,13 +10,13 @@ from typing import TYPE_CHECKING
 import click
 
 from ingest.market.shown_time import ist, jsonable
-from ingest.terminal import progress_line
+from ingest.terminal import print_table, progress_line
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
 
     from ingest.database.retention import DayReport
-    from ingest.database.upgrade import Status
+    from ingest.database.upgrade import JobStatus, Status
 
 UNITS = ("B", "kB", "MB", "GB", "TB")
 
@@ -134,27 +134,31 @@ def refresh(days: tuple[datetime, ...]) -> None:
 
 def _show(found: Status) -> None:
     """Print a status as text and tables."""
-    from rich.console import Console
-    from rich.table import Table
-
     revision = found.revision or "none: run `tickline db upgrade`"
-    console = Console(highlight=False)
-    console.print(f"database   {found.database} ({found.place})", markup=False, soft_wrap=True)
-    console.print(f"engine     {found.engine or 'not chosen yet'}")
-    console.print(f"server     PostgreSQL {found.server_version}, TimescaleDB {found.timescaledb_version or 'none'}")
-    console.print(f"revision   {revision} (this program: {found.head})", markup=False)
-    console.print(f"size       {_size(found.bytes)}")
+    click.echo(f"database   {found.database} ({found.place})")
+    click.echo(f"engine     {found.engine or 'not chosen yet'}")
+    click.echo(f"server     PostgreSQL {found.server_version}, TimescaleDB {found.timescaledb_version or 'none'}")
+    click.echo(f"revision   {revision} (this program: {found.head})")
+    click.echo(f"size       {_size(found.bytes)}")
     if found.relations:
-        table = Table("relation", "rows, about", "size", "parts")
-        for relation in found.relations:
-            table.add_row(relation.name, f"{relation.rows:,}", _size(relation.bytes), str(relation.parts))
-        console.print(table)
+        click.echo()
+        rows = [(one.name, f"{one.rows:,}", _size(one.bytes), str(one.parts)) for one in found.relations]
+        _print_rows([("relation", "rows, about", "size", "parts"), *rows], numbers=(1, 2, 3))
     if found.jobs:
-        table = Table("job", "on", "every", "runs", "failures", "last run")
-        for job in found.jobs:
-            last_run = ist(job.last_run.replace(microsecond=0)) if job.last_run else "never"
-            table.add_row(job.job, job.relation, job.every, str(job.runs), str(job.failures), last_run)
-        console.print(table)
+        click.echo()
+        jobs = [
+            (one.job, one.relation, one.every, str(one.runs), str(one.failures), _last_run(one)) for one in found.jobs
+        ]
+        _print_rows([("job", "on", "every", "runs", "failures", "last run"), *jobs], numbers=(3, 4))
+
+
+def _print_rows(rows: Sequence[tuple[str, ...]], numbers: tuple[int, ...]) -> None:
+    """Print a table of which the first row is the header; `numbers` are the columns that hold some."""
+    print_table(list(zip(*rows, strict=True)), [column in numbers for column in range(len(rows[0]))], sys.stdout)
+
+
+def _last_run(job: JobStatus) -> str:
+    return ist(job.last_run.replace(microsecond=0)) if job.last_run else "never"
 
 
 def _size(size_bytes: int) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import http.client
 import json
+import sys
 from datetime import datetime
 from typing import Any
 
@@ -17,6 +18,7 @@ PATHS = {
     "ticks": "/api/v1/websocket/latest-ticks",
     "health": "/health",
 }
+ROWS = {"subscriptions": "subscriptions", "ticks": "latest_ticks"}  # answers that hold a row for each key
 RETRY_PATH = "/api/v1/websocket/retry"
 ANSWERED = frozenset({200, 503})  # 503 means unhealthy
 EVERYWHERE = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104  an ingester on all addresses is asked on loopback
@@ -54,7 +56,10 @@ def command(what: str, form: str, retry: bool) -> None:
         raise TicklineError(f"another program answers on port {port}: set TICKLINE_API_PORT") from exc
     if retry:
         click.echo(f"{len(retried):,} keys requested again", err=True)
-    click.echo(json.dumps(answer, indent=2) if form == "json" else _table(what, answer))
+    if form == "json" or not sys.stdout.isatty() or what not in ROWS:
+        click.echo(json.dumps(answer, indent=2) if form == "json" else _table(what, answer))
+    else:
+        _print_rows(what, answer)
     if problems:
         raise TicklineError("unhealthy: " + "; ".join(problems))
 
@@ -78,7 +83,7 @@ def _ask(host: str, port: int, token: str | None, path: str, method: str = "GET"
 
 def _table(what: str, answer: dict[str, Any]) -> str:
     """Return the answer as text: one line per fact, connection, key and handler."""
-    rows = {"subscriptions": "subscriptions", "ticks": "latest_ticks"}.get(what)
+    rows = ROWS.get(what)
     lines = []
     for name, value in answer.items():
         if name == rows:
@@ -92,6 +97,23 @@ def _table(what: str, answer: dict[str, Any]) -> str:
         else:
             lines.append(f"{name}: {_facts(value) if isinstance(value, dict) else _shown(value)}")
     return "\n".join(lines)
+
+
+def _print_rows(what: str, answer: dict[str, Any]) -> None:
+    """Print an answer that holds a row for each key on a terminal: its other facts, then a table."""
+    from ingest.terminal import print_table
+
+    rows: dict[str, dict[str, Any]] = answer[ROWS[what]]
+    click.echo(_table(what, answer | {ROWS[what]: {}}))
+    names = list(dict.fromkeys(name for row in rows.values() for name in row))
+    values = [[row.get(name) for row in rows.values()] for name in names]
+    columns = [["instrument_key", *rows]]
+    columns += [
+        [name, *("-" if value is None else f"{_shown(value)}" for value in column)]
+        for name, column in zip(names, values, strict=True)
+    ]
+    numeric = [all(isinstance(value, int | float | None) for value in column) for column in values]
+    print_table(columns, [False, *numeric], sys.stdout)
 
 
 def _facts(row: dict[str, Any]) -> str:
