@@ -38,7 +38,7 @@ def checked(
     columns
         Name -> kind of the required columns.
     remedy
-        What to pass instead.
+        Remedy for the error text: the frame to pass instead.
     known
         Name -> kind of optional columns; they must have that kind if present.
 

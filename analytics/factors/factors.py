@@ -180,7 +180,7 @@ def usual(bars: pl.LazyFrame, windows: Windows) -> pl.LazyFrame:
 
 
 def scores(bars: pl.LazyFrame, windows: Windows) -> pl.LazyFrame:
-    """Add the scores, log(1 + z) of what is above the average, from the averages *before* each bar.
+    """Add the scores, log(1 + z) of the excess over the average, from the averages *before* each bar.
 
     Returns
     -------

@@ -60,8 +60,8 @@ def tick_bars(ticks: pl.DataFrame, unheard: pl.DataFrame, minutes: int) -> pl.Da
 def best_minutes(official: pl.DataFrame, ticks: pl.DataFrame, unheard: pl.DataFrame) -> pl.DataFrame:
     """Return the official bar if there is one, otherwise ours, with source and quality.
 
-    What the official bar lacks, such as open interest and greeks, comes from ours. A minute of which we only know
-    that it was not heard completely has a row without a close: it counts for the quality of wider bars.
+    Values that the official bar lacks, such as open interest and greeks, come from ours. A minute without any bar that
+    was not completely received has a row without a close, which counts for the quality of wider bars.
     """
     if official.is_empty():
         both = ticks.with_columns(backfilled=pl.lit(None, pl.Boolean))
@@ -100,7 +100,7 @@ def _key(bucket: pl.Expr = pl.col("bucket")) -> pl.Expr:  # noqa: B008 - express
 
 
 def unheard_quality() -> pl.Expr:
-    """Return the quality of minutes not heard completely, from `is_gap`; null if that is null."""
+    """Return the quality of minutes not completely received, from `is_gap`; null if that is null."""
     return pl.when("is_gap").then(_quality("gap")).when(~pl.col("is_gap")).then(_quality("partial"))
 
 

@@ -1,7 +1,7 @@
 """Read the best minute bars of many instruments for detection: of whole days, or of each minute as it completes.
 
 Owns the connections kept open for it: opening one takes longer than reading a minute. The vendor's bars, ours
-and the minutes not heard completely are read in parallel and combined by `analytics.read.best_bars`; the view that
+and the minutes not completely received are read in parallel and combined by `analytics.read.best_bars`; the view that
 does the same takes several times as long. Must not know what the bars are used for.
 """
 

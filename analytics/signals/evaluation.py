@@ -68,7 +68,7 @@ def read_events(frame: pl.DataFrame) -> pl.DataFrame:
         for name in ("bucket", "announced_at")
     ]
     if frame.group_by("event").agg(pl.col("announced_at").n_unique()).filter(pl.col("announced_at") != 1).height:
-        raise ConfigError("column 'announced_at' has several values in one event: give each event a name of its own")
+        raise ConfigError("column 'announced_at' has several values in one event: give each event its own name")
     return (
         frame.with_columns(times)
         .sort("event", "bucket")

@@ -75,7 +75,7 @@ def retain(database: Database, before: date, *, dry_run: bool = False) -> Iterat
     Raises
     ------
     Retryable
-        If somebody reads a day for longer than 10 s: its ticks are kept.
+        If a session reads a day for longer than 10 s; its ticks are kept.
     StoreError
         If the database cannot be read or written.
     """

@@ -16,7 +16,7 @@ from typing import Any
 import psycopg
 from psycopg.rows import tuple_row
 
-# Not pinned, because whoever sets it means it: default_transaction_read_only.
+# default_transaction_read_only is not pinned, because it is set on purpose.
 PINS = {
     "client_encoding": "UTF8",  # for instrument names; asyncpg supports nothing else
     "datestyle": "ISO, MDY",  # the only form in which psycopg reads times

@@ -18,7 +18,7 @@ GRANT = "reading needs `grant select on all tables in schema public, tickline` t
 # SQLSTATE, by the longest matching prefix (PostgreSQL manual, appendix A).
 _CLASSES: dict[str, Callable[[str], StoreError]] = {
     "08": Retryable,  # the connection broke
-    "53": Retryable,  # out of disk, memory or connections: somebody can free some
+    "53": Retryable,  # out of disk, memory or connections, which can become free
     "57P0": Retryable,  # the server is stopping or starting, or ended the session
     "57014": Retryable,  # a time limit ended the statement
     "40001": Retryable,  # serialization failure

@@ -57,7 +57,7 @@ class BoundedProtocol(H11Protocol):
 
     def send_400_response(self, msg: str) -> None:
         """Refuse a request that is not HTTP."""
-        self._refuse(400, "this is no HTTP/1.1 request, or its head is too long")
+        self._refuse(400, "this is not an HTTP/1.1 request, or its head is too long")
 
     def _await_request(self) -> None:
         self._deadline = self.loop.call_later(REQUEST_S, self._too_slow)
@@ -69,7 +69,7 @@ class BoundedProtocol(H11Protocol):
 
     def _too_slow(self) -> None:
         if self.cycle is not None and self.cycle.response_started and not self.cycle.response_complete:
-            self.transport.abort()  # an answer that nobody reads
+            self.transport.abort()  # the client does not read its answer
         else:
             self._refuse(408, f"the request took longer than {REQUEST_S:g} s: send it at once")
 

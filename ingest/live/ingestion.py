@@ -233,8 +233,10 @@ class Ingestion:
         self._universe, self._by_hand, self._plan = dict(universe), dict(by_hand), found
         if keys == self.keys:
             return
-        came, went = len(keys.keys() - self.keys.keys()), len(self.keys.keys() - keys.keys())
-        log.info("keys wanted keys=%d came=%d went=%d connections=%d", len(keys), came, went, len(found.connections))
+        added, removed = len(keys.keys() - self.keys.keys()), len(self.keys.keys() - keys.keys())
+        log.info(
+            "keys changed keys=%d added=%d removed=%d connections=%d", len(keys), added, removed, len(found.connections)
+        )
         self.keys = keys
         for number, stream in enumerate(self.streams):
             part = found.connections[number] if number < len(found.connections) else {}
