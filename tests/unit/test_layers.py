@@ -111,15 +111,30 @@ def test_import_that_no_row_allows_is_found(module: str, line: str, room: str) -
     assert forbidden(path, f"{path.read_text(encoding='utf-8')}\n{line}\n") == {room}
 
 
-def test_rooms_have_no_circle_and_few_floors() -> None:
-    floors: dict[str, int] = {}
+@cache
+def floors() -> dict[str, int]:
+    """Room -> its floor: one above the highest room that it may import."""
+    found: dict[str, int] = {}
     left = {room: others & set(allowed()) for room, others in allowed().items()}
     while left:
-        ready = {room for room, others in left.items() if others <= set(floors)}
+        ready = {room for room, others in left.items() if others <= set(found)}
         assert ready, f"a circle among {sorted(left)}"
-        floors |= {room: 1 + max((floors[other] for other in left[room]), default=0) for room in ready}
+        found |= {room: 1 + max((found[other] for other in left[room]), default=0) for room in ready}
         left = {room: others for room, others in left.items() if room not in ready}
-    assert max(floors.values()) <= FLOORS_MAX
+    return found
+
+
+def test_rooms_have_no_circle_and_few_floors() -> None:
+    assert max(floors().values()) <= FLOORS_MAX
+
+
+@pytest.mark.parametrize("path", modules(), ids=lambda path: str(path.relative_to(REPOSITORY)))
+def test_module_imports_point_one_way(path: Path) -> None:
+    """Down: no room has a later one's code, whoever may import whom."""
+    own = room_of(".".join(path.relative_to(REPOSITORY).with_suffix("").parts))
+    if own in floors():  # not the front of a package
+        rooms = foreign_rooms(path, path.read_text(encoding="utf-8"))
+        assert [room for room in sorted(rooms & set(floors())) if floors()[room] >= floors()[own]] == []
 
 
 def test_modules_of_a_room_have_no_circle() -> None:
