@@ -13,7 +13,7 @@ from typing import Any
 
 from ingest.model.records import RecordKind
 from ingest.model.ticks import TICK_COLUMN_NAMES, InstrumentRef
-from tests.unit import oracle
+from tests.unit import decode_oracle, oracle
 
 MINUTE_US = 60_000_000
 NORMAL_OPEN = 2
@@ -41,7 +41,7 @@ class Expected:
     def take(self, seq: int, kind: RecordKind, payload: bytes) -> None:
         """Take a record."""
         if kind == RecordKind.FRAME:
-            self._take_frame(seq, oracle.decode(payload))
+            self._take_frame(seq, decode_oracle.decode(payload))
         elif kind == RecordKind.CONNECTED:
             self.is_new = True
             self._interrupt()
@@ -60,7 +60,7 @@ class Expected:
             self.lost_ms.setdefault(key, self.last_ms)
         self.normaliser.interrupt()
 
-    def _listen(self, frame: oracle.Frame) -> None:
+    def _listen(self, frame: decode_oracle.Frame) -> None:
         """Note a frame, and the break before it: of a connection, or of a feed that was dense and then silent."""
         pause_ms = frame.current_ms - self.last_ms
         dense = self.frames >= 50 and pause_ms >= 30 * self.pace_ms
@@ -78,7 +78,7 @@ class Expected:
             self.is_closed = NORMAL_OPEN not in frame.segment_status.values()
         self.is_new, self.reason, self.last_ms = False, "", frame.current_ms
 
-    def _take_frame(self, seq: int, frame: oracle.Frame) -> None:
+    def _take_frame(self, seq: int, frame: decode_oracle.Frame) -> None:
         self._listen(frame)
         for key in self.normaliser.unknown(frame):
             self.keys.append(key)

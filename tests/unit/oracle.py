@@ -1,4 +1,4 @@
-"""Oracle: decode and normalise by the rules, update by update. Slow, plain, and what the columns must equal."""
+"""Oracle of normalising: the rules, update by update. Slow, plain, and what the columns must equal."""
 
 from __future__ import annotations
 
@@ -8,33 +8,15 @@ from dataclasses import dataclass, field
 from typing import NamedTuple
 
 import numpy as np
-from google.protobuf.message import DecodeError as ProtobufDecodeError
 
-from ingest.errors import DecodeError
-from ingest.market.time import CURRENT_MS_MAX, CURRENT_MS_MIN, DAY_MS, IST_OFFSET_MS, MINUTE_MS
+from ingest.market.time import DAY_MS, IST_OFFSET_MS, MINUTE_MS
 from ingest.model.findings import VolumeGap
-from ingest.model.frames import Candles, DayCandle, Depth, Frames, FrameType, Greeks, Mode, Update, Updates
+from ingest.model.frames import Candles, Depth, Frames, Greeks, Mode, Update, Updates
 from ingest.model.ticks import CARRIED_NAMES, NULL, InstrumentRef
 from ingest.normalise.rejection import LTT_AHEAD_MS_MAX, PRICE_MAX, QUANTITY_MAX
-from ingest.proto import upstox_feed_v3_pb2 as pb
+from tests.unit.decode_oracle import NO_DAY, NO_DEPTH, NO_GREEKS, Frame
 
-_ABSENT = float("nan")
-_parse = pb.FeedResponse.FromString
-# What the constructor of a named tuple calls in the end, without its frame: 0.5 µs less.
-_new_update = tuple.__new__
-_NO_DEPTH: Depth = (NULL, NULL, NULL, NULL, NULL, NULL)  # type: ignore[assignment]
-_NO_GREEKS: Greeks = (NULL, NULL, NULL, NULL, NULL)
-_NO_DAY = (NULL, NULL, NULL)
 NEVER = -1  # the day of a reference that there is not
-
-
-class Frame(NamedTuple):
-    """One decoded FeedResponse."""
-
-    type: int
-    current_ms: int
-    updates: list[Update]
-    segment_status: dict[str, int]
 
 
 class Rows:
@@ -46,117 +28,6 @@ class Rows:
     def append(self, *row: float) -> None:
         """Add one row: a value for each column of `ticks`, NaN for NULL."""
         self.made.append(row)
-
-
-def decode(payload: bytes) -> Frame:
-    """Decode one message of the feed.
-
-    Parameters
-    ----------
-    payload
-        The whole binary message: one serialised FeedResponse.
-
-    Returns
-    -------
-    Frame
-        Its updates as sent, nothing merged and nothing judged.
-
-    Raises
-    ------
-    DecodeError
-        If the bytes are not a FeedResponse or its time is impossible.
-    """
-    try:
-        message = _parse(payload)
-    except ProtobufDecodeError as exc:
-        raise DecodeError(f"frame of {len(payload)} bytes is not a FeedResponse: {exc}") from exc
-    current_ms = message.currentTs
-    if not CURRENT_MS_MIN <= current_ms <= CURRENT_MS_MAX:
-        raise DecodeError(f"frame has impossible currentTs {current_ms!r}")
-    kind = int(message.type)
-    if kind == FrameType.MARKET_INFO:
-        return Frame(kind, current_ms, [], dict(message.marketInfo.segmentStatus))
-    return Frame(kind, current_ms, [_update(key, feed) for key, feed in message.feeds.items()], {})
-
-
-def _update(key: str, feed: pb.Feed) -> Update:
-    """Read one feed. Nearly all are `fullFeed.marketFF` with a price, so that way has no question on it.
-
-    Reading an absent sub-message gives an empty one, and each read costs 0.1 to 0.2 µs.
-    """
-    market = feed.fullFeed.marketFF
-    ltpc = market.ltpc
-    ltp = ltpc.ltp
-    if not ltp:
-        return _other_update(key, feed)
-    levels = market.marketLevel.bidAskQuote
-    depth: Depth | None = None
-    if levels:
-        best = levels[0]
-        depth = (best.bidP, best.bidQ, best.askP, best.askQ, market.tbq, market.tsq)
-    return _new_update(
-        Update,
-        (
-            key, feed.requestMode, ltp, ltpc.ltt, ltpc.ltq, ltpc.cp,
-            market.vtt, market.oi, market.atp, market.iv,
-            depth, _greeks(market.optionGreeks), _day_candle(market.marketOHLC.ohlc),
-        ),
-    )  # fmt: skip
-
-
-def _other_update(key: str, feed: pb.Feed) -> Update:
-    """Read a feed that is an index, of another mode, or says no price."""
-    kind = feed.WhichOneof("FeedUnion")
-    if kind == "firstLevelWithGreeks":
-        first = feed.firstLevelWithGreeks
-        depth: Depth | None = None
-        if first.HasField("firstDepth"):
-            best = first.firstDepth
-            # This mode does not have the totals of the book.
-            depth = (best.bidP, best.bidQ, best.askP, best.askQ, _ABSENT, _ABSENT)
-        ltpc = first.ltpc
-        return Update(
-            key, Mode.OPTION_GREEKS, ltpc.ltp, ltpc.ltt, ltpc.ltq, ltpc.cp,
-            first.vtt, first.oi, 0.0, first.iv, depth, _greeks(first.optionGreeks), None,
-        )  # fmt: skip
-    if kind != "fullFeed":
-        ltpc = feed.ltpc
-        return Update(key, Mode.LTPC, ltpc.ltp, ltpc.ltt, ltpc.ltq, ltpc.cp, 0, 0.0, 0.0, 0.0, None, None, None)
-    full = feed.fullFeed
-    if full.WhichOneof("FullFeedUnion") == "indexFF":
-        index = full.indexFF
-        ltpc = index.ltpc
-        return Update(
-            key, feed.requestMode, ltpc.ltp, ltpc.ltt, ltpc.ltq, ltpc.cp,
-            0, 0.0, 0.0, 0.0, None, None, _day_candle(index.marketOHLC.ohlc),
-        )  # fmt: skip
-    market = full.marketFF
-    depth = None
-    if levels := market.marketLevel.bidAskQuote:
-        best = levels[0]
-        depth = (best.bidP, best.bidQ, best.askP, best.askQ, market.tbq, market.tsq)
-    ltpc = market.ltpc
-    return Update(
-        key, feed.requestMode, 0.0, ltpc.ltt, ltpc.ltq, ltpc.cp,
-        market.vtt, market.oi, market.atp, market.iv,
-        depth, _greeks(market.optionGreeks), _day_candle(market.marketOHLC.ohlc),
-    )  # fmt: skip
-
-
-def _greeks(greeks: pb.OptionGreeks) -> Greeks | None:
-    """Greeks of an option; None for what has none: there the vendor sends an empty message."""
-    vega, delta = greeks.vega, greeks.delta
-    if not vega and not delta:
-        return None
-    return delta, greeks.gamma, greeks.theta, vega, greeks.rho
-
-
-def _day_candle(candles: Sequence[pb.OHLC]) -> DayCandle | None:
-    """The candle "1d", found by its interval: positions are not to be relied on."""
-    for candle in candles:
-        if candle.interval == "1d":
-            return candle.ts, candle.open, candle.high, candle.low
-    return None
 
 
 class RejectedUpdate(NamedTuple):
@@ -187,9 +58,9 @@ class InstrumentState:
     oi: float = 0.0
     atp: float = 0.0
     iv: float = 0.0
-    depth: Depth = _NO_DEPTH
-    greeks: Greeks = _NO_GREEKS
-    day_candle: tuple[float, float, float] = _NO_DAY
+    depth: Depth = NO_DEPTH
+    greeks: Greeks = NO_GREEKS
+    day_candle: tuple[float, float, float] = NO_DAY
 
 
 @dataclass(slots=True)
@@ -404,13 +275,13 @@ def _impossible(update: Update, current_ms: int) -> str | None:
 def _begin(state: InstrumentState, mode: int, today: int) -> None:
     """Forget what a new day, or a new mode, does not carry; the first update of a mode is a snapshot."""
     if today != state.seen_day:
-        state.seen_day, state.day_candle, state.atp = today, _NO_DAY, 0.0
+        state.seen_day, state.day_candle, state.atp = today, NO_DAY, 0.0
     if mode == state.mode:
         return
     state.mode = mode
     state.connected = False
     state.oi = state.atp = state.iv = 0.0
-    state.depth, state.greeks, state.day_candle = _NO_DEPTH, _NO_GREEKS, _NO_DAY
+    state.depth, state.greeks, state.day_candle = NO_DEPTH, NO_GREEKS, NO_DAY
 
 
 def frames_of(given: Sequence[Frame]) -> Frames:

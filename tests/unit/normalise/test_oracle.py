@@ -20,14 +20,14 @@ from ingest.model.ticks import CARRIED_NAMES, InstrumentRef
 from ingest.normalise.normaliser import Normaliser
 from ingest.store.row_buffer import RowBuffer
 from tests.data import data_file
-from tests.unit import oracle
+from tests.unit import decode_oracle, oracle
 
 OPEN_MS = 1_765_770_300_000  # 15 Dec 2025 09:15 IST
 KEYS = ["NSE_FO|60166", "NSE_FO|51414", "NSE_EQ|INE118H01025", "NSE_INDEX|Nifty 50"]
 RECEIVED_US = 1_765_770_300_123_456
 
 Interrupt = list[str] | None  # keys, or all of them
-Item = oracle.Frame | tuple[Interrupt]
+Item = decode_oracle.Frame | tuple[Interrupt]
 
 
 def learn(*normalisers: Any) -> None:
@@ -111,7 +111,7 @@ def streams(draw: st.DrawFn) -> list[Item]:
             if draw(st.integers(0, 19)) == 0:
                 update = update._replace(**draw(impossible))
             updates.append(update)
-        items.append(oracle.Frame(FrameType.LIVE_FEED, now, updates, {}))
+        items.append(decode_oracle.Frame(FrameType.LIVE_FEED, now, updates, {}))
     return items
 
 
@@ -121,7 +121,7 @@ def test_normalise_by_column_equals_the_oracle(items: list[Item], rng: random.Ra
     slow, fast, rows, buffer = oracle.Normaliser(), Normaliser(), oracle.Rows(), RowBuffer(200)
     learn(slow, fast)
     rejected: list[tuple[int, str, Update]] = []
-    pending: list[tuple[int, oracle.Frame]] = []
+    pending: list[tuple[int, decode_oracle.Frame]] = []
 
     def flush() -> None:
         nonlocal fast
@@ -138,7 +138,7 @@ def test_normalise_by_column_equals_the_oracle(items: list[Item], rng: random.Ra
 
     want_rejected: list[tuple[int, str, Update]] = []
     for number, item in enumerate(items, 1):
-        if isinstance(item, oracle.Frame):
+        if isinstance(item, decode_oracle.Frame):
             slow.apply(item, seq=number, received_us=RECEIVED_US + number, out=rows)
             want_rejected.extend((number, one.reason, one.update) for one in slow.rejected)
             slow.rejected.clear()
@@ -169,7 +169,7 @@ def check_decoded(payloads: list[bytes]) -> int:
     for index, payload in enumerate(payloads):
         start, end = frames.ends[index : index + 2]
         try:
-            want = oracle.decode(payload)
+            want = decode_oracle.decode(payload)
         except DecodeError:
             # Unknown fields are skipped more leniently than protobuf does; such a frame is then read.
             assert index not in frames.errors or start == end
@@ -289,7 +289,7 @@ def test_real_session_by_column_equals_the_oracle() -> None:
         slow.learn(refs)
         out.extend(fast.apply(frames, seq=np.arange(start, end), received_us=RECEIVED_US))
         for seq, frame in enumerate(recorded[start:end], start):
-            slow.apply(oracle.decode(frame.payload), seq=seq, received_us=RECEIVED_US, out=rows)
+            slow.apply(decode_oracle.decode(frame.payload), seq=seq, received_us=RECEIVED_US, out=rows)
     np.testing.assert_array_equal(sorted_rows(out.values()), sorted_rows(np.array(rows.made)))
     assert (fast.counts, sorted(fast.gaps), fast.rejected) == (slow.counts, sorted(slow.gaps), slow.rejected)
     assert out.rows == 209_928

@@ -2,94 +2,35 @@
 
 from __future__ import annotations
 
-import asyncio
 import gzip
 import json
 import math
 from collections import Counter
-from collections.abc import AsyncIterator, Callable, Coroutine, Iterable
-from contextlib import asynccontextmanager
-from datetime import date, time
-from itertools import islice
-from pathlib import Path
-from typing import Any
 
 import aiohttp
 import pytest
 import websockets
-import zstandard
-from click.testing import CliRunner
 
-from ingest.cli.trial.simulate import command as simulate_command
-from ingest.errors import ConfigError, JournalError
-from ingest.journal.folder import segments_of
-from ingest.journal.recording import read_recording, write_recording
-from ingest.journal.writer import JournalLimits, JournalWriter
+from ingest.errors import ConfigError
 from ingest.model.frames import MODE_NAMES, Mode
-from ingest.model.records import RecordKind
 from ingest.proto import upstox_feed_v3_pb2 as pb
-from ingest.simulator.exchange.market import GeneratedMarket
-from ingest.simulator.exchange.trading_day import TradingDay
-from ingest.simulator.recorded import RecordedMarket
 from ingest.simulator.server.app import AUTHORIZE_PATH, DIRECT_PATH, FEEDER_PATH, Simulator
 from ingest.simulator.server.client import LIMITS_ALONE, LIMITS_COMBINED, ClientConnection, parse_request
 from ingest.simulator.server.frame_bytes import project
-from tests.data import data_file
-
-SESSION = "session-20251215-open.frames.gz"
-BEARER = {"Authorization": "Bearer simulated-token"}
-SHORT = TradingDay(date(2026, 1, 5), cash_closes=time(9, 16), derivatives_close=time(9, 16))
-NIFTY, FUTURE, INFY = "NSE_INDEX|Nifty 50", "NSE_FO|35000", "NSE_EQ|INE009A01021"
-# So slow that nothing but the first frame comes during a test.
-STILL = 1e-6
-
-
-def market(**options: Any) -> GeneratedMarket:
-    return GeneratedMarket(SHORT, **({"instruments": 50, "rate": 100.0} | options))
-
-
-def run(scenario: Callable[[], Coroutine[Any, Any, None]], *, within_s: float = 60.0) -> None:
-    async def limited() -> None:
-        async with asyncio.timeout(within_s):
-            await scenario()
-
-    asyncio.run(limited())
-
-
-async def authorize(simulator: Simulator) -> str:
-    async with aiohttp.ClientSession(headers=BEARER) as http, http.get(simulator.url + AUTHORIZE_PATH) as answer:
-        assert answer.status == 200
-        document = await answer.json()
-    assert document["data"]["authorizedRedirectUri"] == document["data"]["authorized_redirect_uri"]
-    return document["data"]["authorized_redirect_uri"]
-
-
-@asynccontextmanager
-async def connected(simulator: Simulator) -> AsyncIterator[websockets.ClientConnection]:
-    """A client that is connected and has been told the market's status."""
-    async with websockets.connect(await authorize(simulator), max_size=2**24, compression=None) as socket:
-        assert (await receive(socket)).type == pb.market_info
-        yield socket
-
-
-async def receive(socket: websockets.ClientConnection) -> pb.FeedResponse:
-    return pb.FeedResponse.FromString(await socket.recv(decode=False))
-
-
-async def request(
-    socket: websockets.ClientConnection, method: str, keys: Iterable[str], mode: str | None = "full"
-) -> None:
-    data = {"instrumentKeys": list(keys)} | ({"mode": mode} if mode else {})
-    await socket.send(json.dumps({"guid": "g", "method": method, "data": data}).encode())
-
-
-async def until_close(socket: websockets.ClientConnection) -> list[pb.FeedResponse]:
-    """Everything up to the market's close."""
-    frames = []
-    while True:
-        frames.append(await receive(socket))
-        if frames[-1].type == pb.market_info and set(frames[-1].marketInfo.segmentStatus.values()) == {pb.NORMAL_CLOSE}:
-            return frames
+from tests.unit.simulator.clients import (
+    BEARER,
+    FUTURE,
+    INFY,
+    NIFTY,
+    STILL,
+    authorize,
+    connected,
+    market,
+    receive,
+    request,
+    run,
+    until_close,
+)
 
 
 def test_authorize_wrong_token_is_401_with_vendor_envelope() -> None:
@@ -285,145 +226,6 @@ def test_faults_drop_and_close_reach_the_client() -> None:
     run(scenario)
 
 
-def test_client_that_joins_late_gets_the_latest_state() -> None:
-    async def scenario() -> None:
-        async with Simulator(market(), speed=math.inf) as simulator, connected(simulator) as early:
-            await request(early, "sub", [FUTURE])
-            last = [frame for frame in await until_close(early) if frame.feeds][-1]
-            async with connected(simulator) as late:
-                await request(late, "sub", [FUTURE])
-                snapshot = await receive(late)
-                assert snapshot.type == pb.initial_feed
-                assert snapshot.feeds[FUTURE] == last.feeds[FUTURE]
-                assert snapshot.currentTs >= last.currentTs
-
-    run(scenario)
-
-
-def test_market_begins_again_for_new_clients_after_its_end() -> None:
-    async def scenario() -> None:
-        async with Simulator(market(), speed=math.inf) as simulator:
-            plays = []
-            for _ in range(2):
-                async with connected(simulator) as socket:
-                    await request(socket, "sub", [FUTURE, NIFTY])
-                    frames = await until_close(socket)
-                    await simulator.finished.wait()
-                    plays.append([frame.SerializeToString(deterministic=True) for frame in frames])
-            assert plays[0] == plays[1]
-
-    run(scenario)
-
-
-def test_full_speed_waits_for_a_client_that_comes_back() -> None:
-    async def scenario() -> None:
-        async with Simulator(market(rate=300), speed=math.inf) as simulator:
-            async with connected(simulator) as socket:
-                await request(socket, "sub", simulator.source.keys)
-                await receive(socket)
-                socket.transport.abort()
-            assert not simulator.finished.is_set()
-            async with connected(simulator) as socket:
-                await request(socket, "sub", simulator.source.keys)
-                await until_close(socket)
-            await simulator.finished.wait()
-
-    run(scenario)
-
-
-def test_full_speed_waits_for_frames_that_are_few_and_large() -> None:
-    async def scenario() -> None:
-        source = market(instruments=1_500, rate=1_000.0)
-        async with Simulator(source, speed=math.inf) as simulator, connected(simulator) as socket:
-            await request(socket, "sub", source.keys)
-            updates = sum(len(frame.feeds) for frame in await until_close(socket))
-            assert updates == simulator.updates_sent == sum(len(frame.feeds) for frame in source.frames())
-
-    run(scenario)
-
-
-def test_speed_factor_sets_the_pace() -> None:
-    async def scenario() -> None:
-        async with Simulator(market(), speed=30.0, settle_s=0.0) as simulator, connected(simulator) as socket:
-            await request(socket, "sub", [FUTURE])
-            await receive(socket)
-            loop = asyncio.get_running_loop()
-            began = loop.time()
-            await until_close(socket)
-            assert loop.time() - began > 1.0  # a minute at 30 times; without a pace it takes milliseconds
-
-    run(scenario)
-
-
-def test_recording_at_full_speed_delivers_every_update_once() -> None:
-    path = data_file(SESSION)
-    recorded = Counter()
-    for frame in read_recording(path):
-        message = pb.FeedResponse.FromString(frame.payload)
-        recorded.update((message.currentTs, key) for key in message.feeds)
-    assert recorded.total() == 209_928
-
-    async def scenario() -> None:
-        source = RecordedMarket(path)
-        async with Simulator(source, speed=math.inf) as simulator, connected(simulator) as socket:
-            await request(socket, "sub", source.keys)
-            received = Counter()
-            kinds = Counter()
-            for frame in await until_close(socket):
-                received.update((frame.currentTs, key) for key in frame.feeds)
-                kinds[frame.type] += 1
-            assert received == recorded
-            assert kinds[pb.initial_feed] == 2
-            assert simulator.updates_sent == 209_928
-
-    run(scenario, within_s=60)
-
-
-def test_recording_without_instruments_file_has_a_bare_row_for_each_key() -> None:
-    source = RecordedMarket(data_file(SESSION))
-    rows = {row["instrument_key"]: row for row in source.instruments()}
-    assert rows.keys() == source.keys
-    assert rows["NSE_FO|60166"]["trading_symbol"] == "60166"
-
-
-def test_recording_cut_short_is_played_up_to_the_cut(tmp_path: Any) -> None:
-    frames = []
-    for frame in market().frames():
-        message = pb.FeedResponse(type=pb.live_feed, currentTs=frame.current_ms)
-        for key, feed in frame.feeds.items():
-            message.feeds[key].CopyFrom(feed)
-        frames.append((frame.current_ms, message.SerializeToString()))
-    whole, cut = tmp_path / "whole.frames.gz", tmp_path / "cut.frames.gz"
-    write_recording(whole, frames)
-    cut.write_bytes(whole.read_bytes()[: whole.stat().st_size // 2])
-    source = RecordedMarket(cut)
-    assert source.error is not None
-    assert 0 < sum(1 for _ in source.frames()) < len(frames)
-    empty = tmp_path / "empty.frames.gz"
-    write_recording(empty, [])
-    with pytest.raises(JournalError, match="no update to play"):
-        RecordedMarket(empty)
-    with pytest.raises(ConfigError, match="no instruments file"):
-        RecordedMarket(whole, instruments_file=tmp_path / "absent")
-
-
-def test_segment_of_a_journal_is_played_like_the_recording_of_its_frames(tmp_path: Path) -> None:
-    frames = list(islice(read_recording(data_file(SESSION)), 2_000))
-    journal = JournalWriter(tmp_path / "1", collector="default", stream="1", next_seq=1, limits=JournalLimits())
-    journal.append(RecordKind.CONNECTED, b"{}", frames[0].received_ms * 1000)
-    for frame in frames:
-        journal.append(RecordKind.FRAME, frame.payload, frame.received_ms * 1000)
-    journal.append(RecordKind.FRAME, b"\xff no frame", frames[-1].received_ms * 1000)
-    journal.close()
-    [segment] = segments_of(tmp_path / "1")
-    packed = tmp_path / (segment.name + ".zst")
-    packed.write_bytes(zstandard.compress(segment.read_bytes()))
-    for path in (segment, packed):
-        source = RecordedMarket(path)
-        assert source.error is None
-        assert [frame.payload for frame in source.frames()] == [frame.payload for frame in frames]
-
-
 def test_port_in_use_is_one_line_with_the_remedy() -> None:
     async def scenario() -> None:
         async with Simulator(market()) as simulator:
@@ -472,17 +274,3 @@ def test_projection_of_an_index_has_its_price_in_every_mode() -> None:
     assert project(feed, Mode.OPTION_GREEKS).firstLevelWithGreeks.ltpc.ltp == 26_000.5
     assert project(feed, Mode.FULL) is feed
     assert project(feed, Mode.FULL_D30).fullFeed.indexFF.ltpc.ltp == 26_000.5
-
-
-@pytest.mark.parametrize(
-    ("arguments", "complaint"),
-    [
-        (["--generate", "--spike", "NSE_FO|35000"], "write it as"),
-        (["--generate", "--spike", "NSE_FO|35000@36:2.5x"], "write it as"),
-        (["--generate", "--spike", "NSE_FO|1@36:2.5"], "is not in the market"),
-        (["--frames", __file__, "--spike", "NSE_FO|35000@36:2.5"], "needs --generate"),
-    ],
-)
-def test_simulate_spike_that_cannot_be_planted_is_refused(arguments: list[str], complaint: str) -> None:
-    ran = CliRunner().invoke(simulate_command, [*arguments, "--port", "0"])
-    assert ran.exit_code != 0 and complaint in f"{ran.output}{ran.exception}"
