@@ -1,4 +1,4 @@
--- The start of the bucket that a time is in.
+-- Start of the bucket that contains a time.
 create function tickline.bucket_1m(at timestamptz) returns timestamptz
 language sql immutable strict parallel safe
 return date_bin('1 minute', at, timestamptz '2000-01-01 00:00:00+00');

@@ -1,5 +1,5 @@
--- The start of the bucket that a time is in. The planner puts the body in place of the call and
--- then knows which chunks a condition on it needs.
+-- Start of the bucket that contains a time. The planner inlines the body, and then a condition on the bucket excludes
+-- chunks.
 create function tickline.bucket_1m(at timestamptz) returns timestamptz
 language sql immutable strict parallel safe
 return time_bucket('1 minute', at);

@@ -1,4 +1,4 @@
--- What can be traded. Keys are reused after expiry: identity is (instrument_key, expiry).
+-- Instruments that can be traded. Keys are reused after expiry: identity is (instrument_key, expiry).
 create table public.instruments (
     instrument_id integer generated always as identity,
     instrument_key text not null,

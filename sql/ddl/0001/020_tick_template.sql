@@ -1,4 +1,4 @@
--- The columns of a tick, written once: both engines make `ticks` like this table, which stays empty.
+-- Columns of a tick, written once: both engines create `ticks` like this table, which stays empty.
 create table tickline.tick_template (
     ts timestamptz not null,
     instrument_id integer not null,

@@ -3,8 +3,8 @@ create table public.ticks (like tickline.tick_template including comments) parti
 
 create index ticks_instrument_id_ts_idx on public.ticks (instrument_id, ts desc);
 
--- The days of a range without a partition. It reads the catalog, not `to_regclass`: that may answer
--- from the session's cache, which waiting for an advisory lock does not bring up to date.
+-- Days of a range without a partition. Reads the catalog, not `to_regclass`, which may answer from the session's
+-- cache: waiting for an advisory lock does not refresh that cache.
 create function tickline.days_without_partition(first_day date, last_day date) returns setof date
 language sql stable
 begin atomic
@@ -18,9 +18,9 @@ where not exists (
 );
 end;
 
--- Make the partitions of the days from first_ts to last_ts; returns how many were made.
--- Two sessions may call it at once. Readers and writers of other days are not held up: attaching
--- takes a weaker lock than `create table ... partition of`.
+-- Create the partitions of the days from first_ts to last_ts; return the number of new ones.
+-- Two sessions may call it at once. Readers and writers of other days do not wait: attaching takes
+-- a weaker lock than `create table ... partition of`.
 create function tickline.ensure_partitions(first_ts timestamptz, last_ts timestamptz) returns integer
 language plpgsql
 as $$

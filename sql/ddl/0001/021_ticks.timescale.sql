@@ -3,7 +3,7 @@ create table public.ticks (like tickline.tick_template including comments);
 
 select create_hypertable('public.ticks', by_range('ts', interval '1 day'), create_default_indexes => false);
 
--- The only index: it halves the speed of COPY already.
+-- The only index: even this one halves the speed of COPY.
 create index ticks_instrument_id_ts_idx on public.ticks (instrument_id, ts desc);
 
 alter table public.ticks set (
@@ -15,7 +15,7 @@ alter table public.ticks set (
 -- A day after its end a session is complete and repaired.
 call add_columnstore_policy('public.ticks', after => interval '1 day');
 
--- Chunks make themselves; the function is there so that a writer calls the same on both engines.
+-- TimescaleDB creates chunks itself; the function exists so that a writer calls the same on both engines.
 create function tickline.ensure_partitions(first_ts timestamptz, last_ts timestamptz) returns integer
 language sql
 return 0;

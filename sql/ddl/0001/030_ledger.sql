@@ -1,4 +1,4 @@
--- What was committed from which journal segment: the ledger row and its ticks are one transaction.
+-- Committed batches, each a range of a journal segment: the ledger row and its ticks are one transaction.
 create table tickline.ledger (
     batch_id bigint generated always as identity,
     collector text not null,
@@ -21,7 +21,7 @@ create table tickline.ledger (
     constraint ledger_offsets_check check (offset_start >= 0 and offset_end >= offset_start)
 );
 
--- Where a stream of a collector goes on after a restart.
+-- Position and state from which a stream of a collector resumes after a restart.
 create table tickline.checkpoints (
     collector text not null,
     stream text not null,
@@ -32,7 +32,7 @@ create table tickline.checkpoints (
     constraint checkpoints_pkey primary key (collector, stream)
 );
 
--- Rows that the database will never accept, kept with the reason.
+-- Updates that were not stored, with the reason.
 create table tickline.rejected_ticks (
     rejected_id bigint generated always as identity,
     collector text not null,
@@ -47,7 +47,7 @@ create table tickline.rejected_ticks (
     constraint rejected_ticks_pkey primary key (rejected_id)
 );
 
--- Frames that do not parse, kept as they came.
+-- Frames that do not parse, unchanged.
 create table tickline.quarantined_frames (
     collector text not null,
     segment text not null,
@@ -60,7 +60,7 @@ create table tickline.quarantined_frames (
     constraint quarantined_frames_pkey primary key (collector, segment, end_offset)
 );
 
--- Instruments that have ever ticked: what `latest_ticks` goes through.
+-- Instruments with at least one tick; `latest_ticks` goes through them.
 create table tickline.active_instruments (
     instrument_id integer not null,
     first_seen timestamptz not null default now(),

@@ -1,4 +1,4 @@
--- When the vendor's instrument master was loaded, and from where.
+-- Loads of the vendor's instrument master, with time and source.
 create table tickline.master_loads (
     loaded_at timestamptz not null default now(),
     source text not null,

@@ -1,4 +1,4 @@
--- Terms of an instrument that a newer master changed: what they were, until when.
+-- Old terms of instruments that a newer master has changed, and until when they were valid.
 create table tickline.instrument_terms (
     instrument_id integer not null,
     valid_to timestamptz not null default now(),

@@ -1,4 +1,4 @@
--- When we were not listening, to what, and whether it was repaired.
+-- Times when the feed, or one instrument, was not received, and whether they are repaired.
 create table public.feed_gaps (
     gap_id bigint generated always as identity,
     collector text not null,

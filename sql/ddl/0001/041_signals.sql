@@ -1,4 +1,4 @@
--- What spike detection found, one row for each spike and rule set, and what became of it.
+-- Detected spikes, one row for each spike and rule set, with their outcome.
 create table public.signals (
     instrument_id integer not null,
     bucket timestamptz not null,

@@ -1,6 +1,6 @@
--- Minutes of which we did not hear all that an instrument had to say, and that are not repaired: what
--- `quality` of the best bars is made of. Of a break there are the first minute and the last three
--- at most: between them we have nothing of our own, and what fills it is the vendor's and whole.
+-- Minutes in which an instrument was not completely received, and which are not repaired yet: they give the best bars
+-- their `quality`. A break has its first minute and at most its last three here: between them there is no data of our
+-- own, and bars that fill it are the vendor's and complete.
 create table public.unheard_minutes (
     instrument_id integer not null,
     bucket timestamptz not null,

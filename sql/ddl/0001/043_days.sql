@@ -18,9 +18,9 @@ comment on column public.days.exported_to is 'the file, on the machine that expo
 comment on column public.days.exported_ticks is 'rows of the file';
 comment on column public.days.dropped_at is 'when its ticks were dropped; null: they are here';
 
--- Refreshing a range makes its bars anew out of the ticks: those of a day whose ticks are dropped would be
--- deleted, and late ticks would make them of a rest. This trigger on the tables that hold bars keeps such
--- a day as it is, whoever refreshes: this program, a policy, or a DBA by hand.
+-- Refreshing a range rebuilds its bars from the ticks: for a day whose ticks are dropped it would delete the bars, or
+-- build them from a few late ticks. This trigger on the tables that hold bars keeps such a day unchanged, whoever
+-- refreshes: this program, a policy, or a DBA by hand.
 create function tickline.keep_final_bars() returns trigger
 language plpgsql
 as $$

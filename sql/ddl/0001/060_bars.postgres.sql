@@ -1,4 +1,4 @@
--- One-minute and five-minute bars: kept below a watermark, computed above it.
+-- One-minute and five-minute bars: stored below a watermark, computed above it.
 -- `tickline.refresh_bars` moves the watermarks.
 create table tickline.bar_watermarks (
     bars text not null,

@@ -1,9 +1,9 @@
--- One-minute bars out of the rows that report a trade; a minute without one is no bar.
--- volume: the hull of the traded ranges (vtt - volume, vtt]: exact without a look at the neighbours,
--- and a row that is there twice cannot change it.
--- high, low: also the day's extreme where it moved inside the minute, which proves a trade that the feed skipped.
--- All aggregates have one order, so the rows are sorted once. The planner puts the body in place of
--- the call: conditions on the result reach the ticks.
+-- One-minute bars from rows that report a trade; a minute without a trade has no bar.
+-- volume: the hull of the traded ranges (vtt - volume, vtt], which is exact without reading neighbouring bars, and
+-- which a repeated row cannot change.
+-- high, low: include the day's extreme if it moved within the minute, which proves a trade that the feed skipped.
+-- All aggregates have one order, so the rows are sorted once. The planner inlines the body, so conditions on the
+-- result reach the ticks.
 create function tickline.compute_bars_1m(from_ts timestamptz, to_ts timestamptz)
 returns setof tickline.bars_1m_stored
 language sql stable

@@ -1,9 +1,9 @@
--- One-minute bars out of the rows that report a trade; a minute without one is no bar.
--- volume: the hull of the traded ranges (vtt - volume, vtt]: exact without a look at the neighbours,
--- and a row that is there twice cannot change it.
--- high, low: also the day's extreme where it moved inside the minute, which proves a trade that the feed skipped.
+-- One-minute bars from rows that report a trade; a minute without a trade has no bar.
+-- volume: the hull of the traded ranges (vtt - volume, vtt], which is exact without reading neighbouring bars, and
+-- which a repeated row cannot change.
+-- high, low: include the day's extreme if it moved within the minute, which proves a trade that the feed skipped.
 -- Event time, then order of arrival, as one number: rows and arrays cannot travel between parallel workers.
--- A microsecond is 10^12 steps, more than seq ever counts.
+-- A microsecond has 10^12 steps, more than seq ever reaches.
 create function tickline.tick_order(ts timestamptz, seq bigint) returns numeric
 language sql immutable strict parallel safe
 return extract(epoch from ts - timestamptz '1970-01-01 00:00:00+00') * 1e18 + seq;

@@ -1,4 +1,4 @@
--- Five-minute bars out of the one-minute bars.
+-- Five-minute bars from the one-minute bars.
 create function tickline.compute_bars_5m(from_bucket timestamptz, to_bucket timestamptz)
 returns setof tickline.bars_5m_stored
 language sql stable

@@ -1,4 +1,4 @@
--- Five-minute bars out of the one-minute bars.
+-- Five-minute bars from the one-minute bars.
 create materialized view public.bars_5m
 with (timescaledb.continuous, timescaledb.materialized_only = false) as
 select

@@ -1,12 +1,12 @@
--- The time below which the bars of a view are kept, not computed.
+-- Time below which the bars of a view are stored, not computed.
 create function tickline.bar_watermark(bars text) returns timestamptz
 language sql stable
 begin atomic
 select bar_watermarks.watermark from tickline.bar_watermarks where bar_watermarks.bars = bar_watermark.bars;
 end;
 
--- Make the bars that [from_ts, to_ts) touches anew out of the ticks, one-minute then five-minute, and
--- move the watermarks up to, never beyond, to_ts: a bucket that is still forming stays computed.
+-- Rebuild the bars that [from_ts, to_ts) touches from the ticks, one-minute then five-minute, and
+-- move the watermarks up to, never beyond, to_ts: a bucket that still forms stays computed.
 -- Call it outside a transaction, as on the other engine. Two calls at once take turns.
 create procedure tickline.refresh_bars(from_ts timestamptz, to_ts timestamptz)
 language plpgsql

@@ -1,4 +1,4 @@
--- The time below which the bars of a view are kept, not computed.
+-- Time below which the bars of a view are stored, not computed.
 create function tickline.bar_watermark(bars text) returns timestamptz
 language sql stable
 begin atomic
@@ -15,9 +15,9 @@ select coalesce(
 );
 end;
 
--- Make the bars that [from_ts, to_ts) touches anew out of the ticks, one-minute then five-minute, and
--- move the watermarks up to, never beyond, to_ts: a bucket that is still forming stays computed.
--- Call it outside a transaction: each refresh is transactions of its own.
+-- Rebuild the bars that [from_ts, to_ts) touches from the ticks, one-minute then five-minute, and
+-- move the watermarks up to, never beyond, to_ts: a bucket that still forms stays computed.
+-- Call it outside a transaction, because each refresh has its own transactions.
 create procedure tickline.refresh_bars(from_ts timestamptz, to_ts timestamptz)
 language plpgsql
 as $$

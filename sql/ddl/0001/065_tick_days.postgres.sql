@@ -1,4 +1,4 @@
--- The UTC days that `ticks` has a partition for.
+-- UTC days with a partition of `ticks`.
 create function tickline.tick_days() returns setof date
 language sql stable
 begin atomic
@@ -8,7 +8,7 @@ inner join pg_class on pg_class.oid = pg_inherits.inhrelid
 where pg_inherits.inhparent = 'public.ticks'::regclass;
 end;
 
--- Keep writers away from a day until the transaction ends; readers go on.
+-- Block writers to a day until the transaction ends; readers continue.
 create function tickline.lock_day(day date) returns void
 language plpgsql
 as $$
@@ -17,7 +17,7 @@ begin
 end
 $$;
 
--- Drop the ticks of a day. Nobody asks here whether they may go: `tickline db retain` does.
+-- Drop the ticks of a day without any check: `tickline db retain` checks whether they may be dropped.
 create function tickline.drop_day(day date) returns void
 language plpgsql
 as $$

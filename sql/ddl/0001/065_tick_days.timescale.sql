@@ -1,4 +1,4 @@
--- The UTC days that `ticks` has a chunk for.
+-- UTC days with a chunk of `ticks`.
 create function tickline.tick_days() returns setof date
 language sql stable
 begin atomic
@@ -7,7 +7,7 @@ from timescaledb_information.chunks
 where hypertable_schema = 'public' and hypertable_name = 'ticks';
 end;
 
--- Keep writers away from a day until the transaction ends; readers go on.
+-- Block writers to a day until the transaction ends; readers continue.
 create function tickline.lock_day(day date) returns void
 language plpgsql
 as $$
@@ -26,7 +26,7 @@ begin
 end
 $$;
 
--- Drop the ticks of a day. Nobody asks here whether they may go: `tickline db retain` does.
+-- Drop the ticks of a day without any check: `tickline db retain` checks whether they may be dropped.
 create function tickline.drop_day(day date) returns void
 language sql
 begin atomic

@@ -1,10 +1,10 @@
--- Whether a minute is of the opening auction: shares and their derivatives match orders before the session
--- opens. Its volume has bars of its own, so that it can be counted or left out.
+-- Whether a minute belongs to the opening auction, in which shares and their derivatives match orders before the
+-- session opens. The auction has its own bars, so that its volume can be counted or left out.
 create function tickline.is_before_open(bucket timestamptz) returns boolean
 language sql immutable strict parallel safe
 return (bucket at time zone 'Asia/Kolkata')::time >= '09:00' and (bucket at time zone 'Asia/Kolkata')::time < '09:15';
 
--- Currencies and commodities trade from 09:00 on. Asked only for the few minutes before the open.
+-- Currencies and commodities trade from 09:00 on. Evaluated only for the few minutes before the open.
 create function tickline.opens_early(id integer) returns boolean
 language sql stable strict parallel safe
 return exists (
@@ -13,10 +13,10 @@ return exists (
     where instrument_id = id and segment in ('NCD_FO', 'BCD_FO', 'MCX_FO', 'MCX_INDEX', 'NSE_COM')
 );
 
--- The official bar where there is one, else the tick-built one. There is at most one of each per
--- bucket, so the aggregates only put the two side by side, and beside them whether we heard all of the
--- minute. It is a union under a grouping, not a join, because conditions on instrument_id and bucket
--- then reach the tables on all sides. A minute that has a row here and no close has no bar.
+-- The official bar if there is one, otherwise the bar made from ticks. There is at most one of each per bucket, so the
+-- aggregates only put the two side by side, and add whether the minute was completely received. It is a union under a
+-- grouping, not a join, so that conditions on instrument_id and bucket reach the tables on all sides. A minute with a
+-- row here but without a close has no bar.
 create view tickline.minutes as
 with candidate_bars as (
     select
@@ -118,8 +118,8 @@ select
 from tickline.minutes
 where close is not null;
 
--- The same in five minutes. source: that of its minutes, 'mixed' where they differ. quality: the worst of
--- its minutes, also of those that have no bar.
+-- The same for five minutes. source: that of its minutes, 'mixed' if they differ. quality: the worst of its minutes,
+-- including those without a bar.
 create view public.best_bars_5m as
 select
     instrument_id,

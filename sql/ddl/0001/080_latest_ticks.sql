@@ -1,4 +1,4 @@
--- The last tick of each instrument that has ever ticked: one look into the index for each.
+-- The last tick of each instrument that has ticked, with one index look-up for each.
 create view public.latest_ticks as
 select
     last_tick.ts,

@@ -1,4 +1,4 @@
--- What the public views hold, with units; the tables' comments are with the tables.
+-- Comments of the public views, with units; comments of tables are with the tables.
 comment on table public.ticks is 'one row per update of one instrument';
 
 comment on view public.bars_1m is 'one-minute bars built from ticks; a minute without a trade has none';

@@ -1,5 +1,5 @@
--- The minutes that ticks were committed in since their bars were made. The transaction that commits the ticks
--- notes them, so that a process killed before its refresh leaves to the next one what it had to do.
+-- Minutes in which ticks were committed since their bars were made. The transaction that commits the ticks records
+-- them, so that a process killed before its refresh leaves the work to the next one.
 create table tickline.touched_minutes (
     minute timestamptz not null,
     last_ts timestamptz not null,
@@ -11,7 +11,7 @@ comment on table tickline.touched_minutes is 'minutes whose bars are to be made 
 comment on column tickline.touched_minutes.last_ts is 'the newest ts that was committed in it';
 comment on column tickline.touched_minutes.touched_by is 'the last transaction that committed ticks in it';
 
--- Note the minutes of ticks, in the transaction that commits them. In order, so that two sessions take turns.
+-- Record the minutes of ticks, in the transaction that commits them. Ordered, so that two sessions take turns.
 create function tickline.touch_minutes(times timestamptz[]) returns void
 language sql volatile
 begin atomic

@@ -1,7 +1,7 @@
--- The volume of a bar whose rows are not one plain run: some are there twice, of two collectors, or the exchange's
--- count was reset among them. Along time each row adds what is beyond the row before; one whose count is below
--- begins a new run, for `vtt` falls among trades at a reset only. The arrays are of one length, of the rows that
--- report a trade: time, vtt, and the step of vtt that it brought.
+-- Volume of a bar whose rows are not one plain run: some are repeated, by two collectors, or the exchange's count was
+-- reset between them. In order of time each row adds its volume beyond the row before; a lower count begins a new
+-- run, because among trades `vtt` falls only at a reset. The arrays have one length and hold the rows that report a
+-- trade: time, vtt, and the row's step of vtt.
 create function tickline.counted_volume(times timestamptz[], counts bigint[], steps bigint[]) returns bigint
 language sql immutable strict parallel safe
 return (

@@ -1,9 +1,9 @@
--- One-minute bars out of the rows that report a trade, and five-minute bars out of them. As in revision 0001, but
--- for the volume.
--- volume: the sum of the steps of vtt, where it is the hull of the traded ranges (vtt - volume, vtt]: exact without
--- a look at the neighbours. Where the two differ, `tickline.counted_volume` looks at the rows.
--- A continuous aggregate cannot be altered: new ones take the place of the old, and the bars that those kept, for
--- the ticks of many days may be dropped. `tickline.show_kept_bars` makes them visible, outside of this transaction.
+-- One-minute bars from rows that report a trade, and five-minute bars from them. As in revision 0001, except for the
+-- volume.
+-- volume: the sum of the steps of vtt, if it equals the hull of the traded ranges (vtt - volume, vtt]; this is exact
+-- without reading neighbouring bars. If the two differ, `tickline.counted_volume` reads the rows.
+-- A continuous aggregate cannot be altered: new ones replace the old and take over their stored bars, because the
+-- ticks of many days may be dropped. `tickline.show_kept_bars` makes these visible, outside of this transaction.
 alter materialized view public.bars_1m rename to bars_1m_before_0003;
 alter materialized view public.bars_5m rename to bars_5m_before_0003;
 
@@ -64,7 +64,7 @@ from public.bars_1m
 group by instrument_id, time_bucket('5 minutes', bucket)
 with no data;
 
--- Take the kept bars over, then make those of dropped days final: see tickline.keep_final_bars.
+-- Take over the stored bars, then make those of dropped days final: see tickline.keep_final_bars.
 do $$
 declare
     old_bars regclass;

@@ -1,10 +1,10 @@
--- One-minute bars out of the rows that report a trade; a minute without one is no bar. As in revision 0001, but
--- for the volume.
--- volume: the sum of the steps of vtt, where it is the hull of the traded ranges (vtt - volume, vtt]: exact without
--- a look at the neighbours. Where the two differ, `tickline.counted_volume` looks at the rows.
--- high, low: also the day's extreme where it moved inside the minute, which proves a trade that the feed skipped.
--- Aggregates in order have one order, so the rows are sorted once. The planner puts the body in place of
--- the call: conditions on the result reach the ticks. Bars that are kept stay as they were made.
+-- One-minute bars from rows that report a trade; a minute without a trade has no bar. As in revision 0001, except for
+-- the volume.
+-- volume: the sum of the steps of vtt, if it equals the hull of the traded ranges (vtt - volume, vtt]; this is exact
+-- without reading neighbouring bars. If the two differ, `tickline.counted_volume` reads the rows.
+-- high, low: include the day's extreme if it moved within the minute, which proves a trade that the feed skipped.
+-- Ordered aggregates have one order, so the rows are sorted once. The planner inlines the body, so conditions on the
+-- result reach the ticks. Stored bars stay as they were made.
 create or replace function tickline.compute_bars_1m(from_ts timestamptz, to_ts timestamptz)
 returns setof tickline.bars_1m_stored
 language sql stable

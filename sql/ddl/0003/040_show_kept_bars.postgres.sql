@@ -1,4 +1,4 @@
--- Bars that are kept are visible: there is nothing to do on this engine.
+-- Stored bars are visible on this engine, so there is nothing to do.
 create procedure tickline.show_kept_bars()
 language sql
 begin atomic

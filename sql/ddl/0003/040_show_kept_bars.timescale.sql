@@ -1,7 +1,7 @@
--- Bars that are kept are read below the watermark only. Only a refresh that makes a bar moves it: behind the newest
--- bar from the refreshed bucket on. After the upgrade to this revision no bar is below it, and there may be
--- no ticks any more to make one of. So a tick of no instrument, of a day long ago, is there for a moment.
--- Does nothing where bars are shown. Call it outside a transaction.
+-- Make stored bars visible: they are read only below the watermark, and only a refresh that makes a bar moves it,
+-- behind the newest bar from the refreshed bucket on. After the upgrade to this revision no bar is below it, and there
+-- may be no ticks left to make one from. So a tick of no instrument, on a day long ago, exists for a moment.
+-- Does nothing if bars are visible. Call it outside a transaction.
 create procedure tickline.show_kept_bars()
 language plpgsql
 as $$

@@ -1,9 +1,9 @@
--- As in revision 0001, but that an opening auction, which is one match, is `auction` before it is `thin`, and which
--- minutes are of one.
--- The official bar where there is one, else the tick-built one. There is at most one of each per
--- bucket, so the aggregates only put the two side by side, and beside them whether we heard all of the
--- minute. It is a union under a grouping, not a join, because conditions on instrument_id and bucket
--- then reach the tables on all sides. A minute that has a row here and no close has no bar.
+-- As in revision 0001, except that an opening auction, which is one match, is `auction` before it is `thin`, and for
+-- the minutes that belong to one.
+-- The official bar if there is one, otherwise the bar made from ticks. There is at most one of each per bucket, so the
+-- aggregates only put the two side by side, and add whether the minute was completely received. It is a union under a
+-- grouping, not a join, so that conditions on instrument_id and bucket reach the tables on all sides. A minute with a
+-- row here but without a close has no bar.
 create view tickline.minutes as
 with candidate_bars as (
     select
@@ -111,8 +111,8 @@ select
 from tickline.minutes
 where close is not null;
 
--- The same in five minutes. source: that of its minutes, 'mixed' where they differ. quality: the worst of
--- its minutes, also of those that have no bar.
+-- The same for five minutes. source: that of its minutes, 'mixed' if they differ. quality: the worst of its minutes,
+-- including those without a bar.
 create view public.best_bars_5m as
 select
     instrument_id,

@@ -1,4 +1,4 @@
--- What the views made in this revision hold, with units: on one engine all of them are new.
+-- Comments of the views of this revision, with units: on one engine all of them are new.
 comment on view public.bars_1m is 'one-minute bars built from ticks; a minute without a trade has none';
 comment on column public.bars_1m.instrument_id is 'of instruments';
 comment on column public.bars_1m.bucket is 'start of the minute; the bar is [bucket, bucket + minute)';

@@ -1,7 +1,7 @@
--- Which instrument is meant: the exchange may move an expiry, and what was met in the feed is known since it was met.
+-- Identity of instruments: the exchange may move an expiry, and an instrument met in the feed is known since then.
 alter table tickline.instrument_terms add column expiry date;
 
--- When a row without a name was made says nothing of whose ticks it has: a recording may be years old.
+-- The creation of an unnamed row does not date its ticks: a recording may be years old.
 update public.instruments as instrument
 set valid_from = active.first_seen
 from tickline.active_instruments as active

@@ -1,6 +1,6 @@
--- The volume of a bar whose rows are not one plain run, as in revision 0003, in one order of rows: of those with the
--- same time and the same vtt, which two collectors bring, the one that reaches back furthest comes first and the
--- others add nothing. Without it the volume depends on the order in which the rows are read.
+-- Volume of a bar whose rows are not one plain run, as in revision 0003, but with one order of rows. Two collectors
+-- may bring rows with the same time and the same vtt: the one that reaches back furthest comes first and the others
+-- add nothing. Without this, the volume depends on the order in which the rows are read.
 create or replace function tickline.counted_volume(times timestamptz[], counts bigint[], steps bigint[]) returns bigint
 language sql immutable strict parallel safe
 return (
