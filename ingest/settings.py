@@ -10,7 +10,7 @@ import re
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal
 
-from pydantic import AliasChoices, Field, HttpUrl, SecretStr, field_validator
+from pydantic import AliasChoices, Field, HttpUrl, SecretStr, ValidationInfo, field_validator
 from pydantic_settings import NoDecode
 
 from ingest.addresses import is_loopback
@@ -105,6 +105,11 @@ class Settings(DatabaseSettings):
     # Repair of bars.
     backfill_s: float = Field(15.0, ge=0)  # how often to repair missed minutes; 0: only by `tickline backfill`
 
+    # The pool of database connections, which serves all but the writer.
+    pool_min: int = Field(0, ge=0)  # that stay open when nobody needs them
+    pool_max: PositiveInt = 4  # universe, bars, backfill and one question of a client: nobody waits
+    pool_wait_s: Positive = 10.0  # for a free connection; longer than any question, shorter than a large refresh
+
     # The journal.
     journal_segment_bytes_max: PositiveInt = 256 * 2**20  # a day of 2,000 keys fills a few dozen
     journal_fsync_ms: int = Field(100, ge=0)  # longest time that a power cut may cost; 0 syncs every frame
@@ -132,6 +137,13 @@ class Settings(DatabaseSettings):
     def _split_list(cls, value: object) -> object:
         """Split the comma-separated list of an environment variable."""
         return tuple(part.strip() for part in value.split(",") if part.strip()) if isinstance(value, str) else value
+
+    @field_validator("pool_max")
+    @classmethod
+    def _at_least_the_smallest(cls, value: int, info: ValidationInfo) -> int:
+        if value < info.data.get("pool_min", 0):
+            raise ValueError(f"it must not be below TICKLINE_POOL_MIN, {info.data['pool_min']}")
+        return value
 
     @field_validator("upstox_api_url", "upstox_assets_url")
     @classmethod

@@ -21,6 +21,7 @@ from functools import partial
 from types import ModuleType
 from typing import Any
 
+from ingest.database.pool import Pool
 from ingest.database.questions import Questions
 from ingest.errors import StoreError, first_error
 from ingest.feed.connection import FeedConnection
@@ -127,7 +128,7 @@ async def start(
     try:
         with retrying_writer(Writer(url, settings.collector, make_ready), settings) as writer:
             await writer.run(writer.meet, meet_s)
-            async with UpstoxApi(settings, time_source) as api:
+            async with _pool(settings, url) as pool, UpstoxApi(settings, time_source) as api:
                 names = _streams(settings, account)
                 asyncio.get_running_loop().set_default_executor(_Threads(THREADS + THREADS_PER_STREAM * len(names)))
                 stored = load_calendar(settings.home, settings.api_url)
@@ -139,7 +140,7 @@ async def start(
                 streams = [await Stream.open(name, settings, writer, api, market) for name in names]
                 handlers, errors = map(load_handler, settings.handlers), keeper.errors if keeper else None
                 watchdog = Watchdog(streams, settings, market)
-                questions = Questions(url, lambda: writer.is_away)
+                questions = Questions(pool, url, lambda: writer.is_away)
                 ingestion = Ingestion(
                     streams,
                     account,
@@ -167,6 +168,10 @@ class _Threads(ThreadPoolExecutor):
     def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:
         """Let the idle ones go; `wait` is not listened to."""
         super().shutdown(wait=False, cancel_futures=True)
+
+
+def _pool(settings: Settings, url: str) -> Pool:
+    return Pool(url, size_min=settings.pool_min, size_max=settings.pool_max, wait_s=settings.pool_wait_s)
 
 
 def _streams(settings: Settings, account: VendorAccount) -> list[str]:

@@ -22,7 +22,7 @@ from typing import Any, Self
 import numpy as np
 import psycopg
 
-from ingest.database.connections import check_schema, connect, translated
+from ingest.database.connections import NOTICE_A_DEAD_PEER, check_schema, connect, translated
 from ingest.database.queries import query
 from ingest.errors import StoreError, TicklineError
 from ingest.market.shown_time import ist
@@ -40,13 +40,6 @@ from ingest.store.tick_tables import COPY_LATE_TICKS, COPY_TICKS, copy_rows, mak
 
 log = logging.getLogger(__name__)
 
-# Notice a peer that vanished without closing the connection in half a minute, not in the default two hours.
-_NOTICE_A_DEAD_PEER: dict[str, Any] = {
-    "keepalives_idle": 10,
-    "keepalives_interval": 5,
-    "keepalives_count": 3,
-    "tcp_user_timeout": 25_000,
-}
 # The server releases the lock of a writer that ended only a moment later; a running writer holds its lock longer.
 LOCK_SECONDS_MAX, LOCK_POLL_S = 3.0, 0.05
 # A row this far behind the rows before it is late and committed apart. The live feed is at most seconds behind,
@@ -154,7 +147,7 @@ class Writer:
 
     def _connect(self, broken_pid: int | None = None) -> psycopg.Connection[tuple[Any, ...]]:
         connection = connect(
-            self._url, autocommit=True, application_name=f"tickline {self.collector}", **_NOTICE_A_DEAD_PEER
+            self._url, autocommit=True, application_name=f"tickline {self.collector}", **NOTICE_A_DEAD_PEER
         )
         try:
             with translated():

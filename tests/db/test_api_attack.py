@@ -226,7 +226,7 @@ def test_database_that_hangs_holds_one_thread_and_no_answer(
         hangs.wait()
         raise psycopg.OperationalError("gone")
 
-    monkeypatch.setattr("ingest.database.questions.connect", hanging)
+    monkeypatch.setattr("ingest.database.pool.connect", hanging)
 
     async def run() -> None:
         async with running(database, home, api_port=port) as run:

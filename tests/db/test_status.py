@@ -100,6 +100,8 @@ def test_status_answers_with_the_fields_that_are_promised(database: Database, ho
     assert 0 <= found["last_frame_age_s"] <= time.monotonic() - began  # no frame is older than the run
     assert found["segments"]["NSE_FO"] == "open"
     assert [one["state"] for one in found["connections"]] == ["live"]
+    pool = found["database_pool"]
+    assert pool["size_max"] == 4 and 1 <= pool["size"] <= 4 and pool["waiting"] == 0 and pool["idle"] <= pool["size"]
     assert subscriptions[1]["subscriptions"][keys[0]] == {"mode": "full", "connection": "1", "state": "confirmed"}
     ticks = latest[1]
     # What has not traded has no last price.

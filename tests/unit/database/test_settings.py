@@ -77,3 +77,10 @@ def test_every_command_refuses_a_mistyped_name(
     for asked in (["--help"], [*command, "--help"]):
         monkeypatch.setattr("sys.argv", ["tickline", *asked])
         assert CliRunner().invoke(group, asked).exit_code == 0
+
+
+def test_pool_is_not_larger_at_rest_than_at_most(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TICKLINE_POOL_MIN", "5")
+    with pytest.raises(ConfigError, match="TICKLINE_POOL_MAX has the wrong value 4: .*TICKLINE_POOL_MIN, 5"):
+        settings()
+    assert settings(pool_max=5).pool_min == 5

@@ -1,0 +1,204 @@
+"""The pool: the connections of a running program, apart from the writer's.
+
+Owns how many there are, how they are opened, checked and given back, and how a wait for one ends. Must not know
+what is asked over them.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import select
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager, suppress
+from types import TracebackType
+from typing import Any, Self, TypeVar
+
+import psycopg
+from psycopg.waiting import wait_async
+from psycopg_pool import AsyncConnectionPool, PoolClosed, PoolTimeout
+
+from ingest.database.connections import NOTICE_A_DEAD_PEER, connect, translated
+from ingest.database.queries import query
+from ingest.errors import Retryable, StoreError
+from ingest.worker_thread import in_background
+
+# Whoever asks for a connection gets the error; the library's log would repeat it, without the remedy.
+logging.getLogger("psycopg.pool").setLevel(logging.CRITICAL)
+
+CANCEL_S = 1.0  # a server that hangs is not told for longer that nobody waits for an answer any more
+CLOSE_S = 1.0  # what takes longer at the end is left behind
+
+T = TypeVar("T")
+
+
+class PoolConnection(psycopg.AsyncConnection[tuple[Any, ...]]):
+    """A connection of a pool: in autocommit, with our session settings; a wait that is cancelled closes it."""
+
+    @classmethod
+    async def connect(cls, conninfo: str = "", **parameters: Any) -> Self:
+        """Open a connection as `ingest.database.connections.connect` does, on a thread that nobody waits for.
+
+        Parameters
+        ----------
+        conninfo
+            libpq URL.
+        parameters
+            `refused`, which is called with the error of a failure.
+        """
+        try:
+            connection = cls(await asyncio.wrap_future(in_background("pool connect", _opened, conninfo)))
+        except Exception as exc:
+            parameters["refused"](exc)
+            raise
+        await connection.set_autocommit(True)
+        connection.prepare_threshold = None  # a plan is made for the values of each call, as ranges differ much
+        return connection
+
+    async def wait(self, gen: Any, *args: Any, **kwargs: Any) -> Any:
+        """Wait for the server; a cancelled wait closes the connection, whatever the server says to it.
+
+        The library would wait ten seconds for a server that hangs.
+        """
+        try:
+            return await wait_async(gen, self.pgconn.socket, *args, **{"interval": CANCEL_S} | kwargs)
+        except asyncio.CancelledError:
+            try:
+                with suppress(psycopg.Error):
+                    await self.cancel_safe(timeout=CANCEL_S)
+            finally:
+                self.pgconn.finish()
+            raise
+
+
+class Pool:
+    """Connections that are opened when they are needed, and used again.
+
+    Parameters
+    ----------
+    url
+        libpq URL of the database.
+    size_min, size_max
+        How many connections stay open when nobody needs them, and how many there may be.
+    wait_s
+        How long a connection is waited for while others use all.
+    """
+
+    def __init__(self, url: str, *, size_min: int = 0, size_max: int = 1, wait_s: float = 10.0) -> None:
+        self._wait_s = wait_s
+        self._error: Exception = StoreError("database was not asked yet")  # of the last connection that failed
+        self._waits: set[asyncio.Timeout] = set()
+        self._pool = AsyncConnectionPool(
+            url,
+            connection_class=PoolConnection,
+            kwargs={"refused": self._refused},
+            min_size=size_min,
+            max_size=size_max,
+            timeout=wait_s,
+            reconnect_timeout=0,  # who asks again has the connection made again
+            open=False,
+            name="tickline",
+        )
+
+    async def __aenter__(self) -> Self:
+        await self._pool.open()
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self._pool.close(timeout=CLOSE_S)
+
+    @asynccontextmanager
+    async def connection(self) -> AsyncIterator[PoolConnection]:
+        """Lend a connection, in autocommit. Whoever takes a lock of the session releases it.
+
+        Raises
+        ------
+        ConfigError
+            If the URL is not one.
+        Retryable
+            If the database is away, or no connection becomes free in time.
+        StoreError
+            If the server refuses us; also what the database refuses while the connection is lent.
+        """
+        connection = await self._working()
+        try:
+            with translated():
+                yield connection
+        finally:
+            await self._pool.putconn(connection)
+
+    async def rows(self, name: str, parameters: dict[str, Any]) -> list[tuple[Any, ...]]:
+        """Return the rows of a query of `sql/queries/`; raises as `connection` does."""
+        async with self.connection() as connection:
+            return await (await connection.execute(query(name), parameters)).fetchall()
+
+    def account(self) -> dict[str, int]:
+        """Return how many connections there are and may be, how many are idle, and how many calls wait for one."""
+        stats = self._pool.get_stats()
+        return {
+            "size": stats["pool_size"],
+            "size_max": stats["pool_max"],
+            "idle": stats["pool_available"],
+            "waiting": stats["requests_waiting"],
+        }
+
+    async def _working(self) -> PoolConnection:
+        """Return a connection; idle ones that the server has closed are put away, without asking it."""
+        for _ in range(self._pool.max_size):
+            connection = await self._taken()
+            if not _has_ended(connection):
+                return connection
+            await connection.close()
+            await self._pool.putconn(connection)
+        return await self._taken()
+
+    async def _taken(self) -> PoolConnection:
+        try:
+            async with asyncio.timeout(None) as wait:
+                self._waits.add(wait)
+                return await self._pool.getconn()
+        except TimeoutError:
+            raise self._error from None
+        except PoolTimeout:
+            raise Retryable(
+                f"no database connection was free within {self._wait_s:g} s, of {self._pool.max_size}: "
+                "set TICKLINE_POOL_MAX higher, or see `tickline db status`"
+            ) from None
+        except PoolClosed:
+            raise StoreError("database is not asked any more: the program stops") from None
+        finally:
+            self._waits.discard(wait)
+
+    def _refused(self, error: Exception) -> None:
+        """End all waits with the error of a connection that failed: the library would let them wait."""
+        self._error = error
+        for wait in self._waits:
+            if not wait.expired():
+                wait.reschedule(0.0)
+
+
+def run_with_pool(url: str, work: Callable[[Pool], Awaitable[T]]) -> T:
+    """Return what a coroutine function returns, called with a pool of one connection, for commands without a loop."""
+
+    async def run() -> T:
+        async with Pool(url) as pool:
+            return await work(pool)
+
+    return asyncio.run(run())
+
+
+def _opened(url: str) -> psycopg.pq.abc.PGconn:
+    """Return what is behind a connection that was opened and pinned as all ours are."""
+    connection = connect(url, application_name="tickline pool", **NOTICE_A_DEAD_PEER)
+    opened = connection.pgconn
+    del connection.pgconn  # the object has given it away
+    return opened
+
+
+def _has_ended(connection: PoolConnection) -> bool:
+    """Return whether the server has closed an idle connection, or said something that nobody asked for."""
+    poll = select.poll()
+    poll.register(connection.fileno(), select.POLLIN)
+    return bool(poll.poll(0))
