@@ -35,6 +35,7 @@ from ingest.database.queries import ENGINES
 from ingest.database.settings import DatabaseSettings, Engine
 from ingest.journal.recording import read_recording, write_recording
 from tests.data import data_file
+from tests.outcomes import KINDS, table_of
 
 TIMESCALE_IMAGE = "timescale/timescaledb:2.29.2-pg18"
 NO_TIMESCALE = "TimescaleDB not found"
@@ -223,22 +224,15 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 def pytest_terminal_summary(terminalreporter: Any) -> None:
     """Say in one line how many tests ran on one engine only; print the table of a soak."""
     if terminalreporter.config.option.markexpr == "soak":
-        _print_outcomes(terminalreporter)
+        kinds = [kind for kind in KINDS if kind in terminalreporter.stats]
+        lines = table_of((kind, report) for kind in kinds for report in terminalreporter.stats[kind])
+        for line in ["outcomes of the long run:", *lines] if lines else []:
+            terminalreporter.write_line(line)
     skipped = [report for report in terminalreporter.stats.get("skipped", []) if NO_TIMESCALE in str(report.longrepr)]
     if skipped:
         terminalreporter.write_line(
             f"{len(skipped)} tests skipped on the timescale engine: set TIMESCALEDB_DIR or start Docker"
         )
-
-
-def _print_outcomes(reporter: Any) -> None:
-    """Print a line for each test: outcome, seconds, name, and what it has recorded (`record_property`)."""
-    kinds = ("passed", "failed", "error", "skipped")
-    reports = [(kind, report) for kind in kinds for report in reporter.stats.get(kind, [])]
-    reporter.section("outcomes")
-    for kind, report in sorted(reports, key=lambda pair: pair[1].nodeid):
-        recorded = " ".join(f"{name}={value}" for name, value in report.user_properties)
-        reporter.write_line(f"{kind:8} {report.duration:9.1f} s  {report.nodeid}  {recorded}".rstrip())
 
 
 def _sendable(value: Any) -> Any:

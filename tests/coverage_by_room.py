@@ -13,7 +13,7 @@ from collections.abc import Mapping
 from pathlib import PurePath
 
 from rich import print as rich_print
-from rich.table import Table
+from rich.table import Column, Table
 
 FIELDS = ("num_statements", "covered_lines", "num_branches", "covered_branches")
 FILES_MAX = 10
@@ -38,16 +38,20 @@ def share(covered: int, of: int) -> str:
     return f"{100 * covered // of} %" if of else "-"
 
 
+def _figure(header: str) -> Column:
+    return Column(header, justify="right")
+
+
 def main() -> None:
     """Read the data that coverage has left, and print both tables."""
     command = [sys.executable, "-m", "coverage", "json", "-q", "-o", "-"]
     files = json.loads(subprocess.run(command, check=True, capture_output=True).stdout)["files"]
     summaries = {path: file["summary"] for path, file in files.items()}
-    rooms = Table("room", *(f"{what}" for what in ("lines", "covered", "branches", "covered")), box=None)
+    rooms = Table("room", *map(_figure, ("lines", "of them reached", "branches", "of them reached")), box=None)
     for name, room in by_room(summaries).items():
         lines, covered, branches, taken = (room[field] for field in FIELDS)
         rooms.add_row(name, str(lines), share(covered, lines), str(branches), share(taken, branches))
-    worst = Table("file", "lines missed", box=None)
+    worst = Table("file", _figure("lines missed"), box=None)
     for path in sorted(summaries, key=lambda path: -summaries[path]["missing_lines"])[:FILES_MAX]:
         worst.add_row(path, str(summaries[path]["missing_lines"]))
     rich_print(rooms, worst, sep="\n\n")
