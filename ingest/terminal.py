@@ -1,4 +1,4 @@
-"""Show one line of progress on a terminal, overwritten in place; write nothing to a pipe or file."""
+"""Output for a terminal: a progress line, overwritten in place, and tables that fit its width."""
 
 from __future__ import annotations
 
@@ -19,7 +19,8 @@ CLEAR = "\r\x1b[2K"  # return to the start of the line and erase it
 def progress_line() -> Iterator[Callable[[str], None]]:
     """Yield a function that shows a text in place of the previous one; an empty text removes the line.
 
-    Skips texts that come faster than every `EVERY_S` seconds. Removes the line at the end.
+    Skips texts that come faster than every `EVERY_S` seconds. Removes the line at the end. Writes nothing to a pipe
+    or file.
     """
     is_terminal = sys.stderr.isatty()
     shown_at: float | None = None
@@ -41,18 +42,18 @@ def progress_line() -> Iterator[Callable[[str], None]]:
 
 
 def print_table(columns: Sequence[Sequence[str]], numeric: Sequence[bool], stream: TextIO) -> None:
-    """Print a table: numbers to the right; whole lines in a pipe or a file, on a terminal what fits its width.
+    """Print a table with right-aligned numbers, fitted to a terminal; in a pipe or file one line per row.
 
-    A terminal that is too narrow gets the columns in several tables, one below the other, and no number is cut.
+    On a narrow terminal, splits the columns into several tables, one below the other, and never cuts a number.
 
     Parameters
     ----------
     columns
         Header and cells of each column, all of one length, each cell one line.
     numeric
-        Whether a column holds numbers.
+        Whether each column has numbers.
     stream
-        Where it is printed.
+        The stream to print to.
     """
     if stream.isatty() and columns and len(columns[0]) <= FITTED_ROWS_MAX:
         _print_fitted(columns, numeric, stream)
@@ -62,7 +63,7 @@ def print_table(columns: Sequence[Sequence[str]], numeric: Sequence[bool], strea
 
 
 def aligned(columns: Sequence[Sequence[str]], numeric: Sequence[bool]) -> str:
-    """Return a table as text, one line a row, however wide."""
+    """Return a table as text, one line per row, of any width."""
     widths = [max(map(len, cells)) for cells in columns]
     lines = (
         (" " * GAP)
@@ -77,7 +78,7 @@ def aligned(columns: Sequence[Sequence[str]], numeric: Sequence[bool]) -> str:
 
 
 def _print_fitted(columns: Sequence[Sequence[str]], numeric: Sequence[bool], stream: TextIO) -> None:
-    from rich.cells import cell_len  # noqa: PLC0415  a twentieth of a second, which a pipe need not wait
+    from rich.cells import cell_len  # noqa: PLC0415  takes 50 ms to import, which a pipe need not wait
     from rich.console import Console  # noqa: PLC0415
     from rich.table import Table  # noqa: PLC0415
     from rich.text import Text  # noqa: PLC0415
@@ -97,7 +98,7 @@ def _print_fitted(columns: Sequence[Sequence[str]], numeric: Sequence[bool], str
 
 
 def _blocks(widths: Sequence[int], numeric: Sequence[bool], room: int) -> list[list[int]]:
-    """Return the columns of each table. All begin with the texts at the left, which name the row, if there is room.
+    """Return the columns of each table. Each repeats the leading text columns, which name the row, if there is room.
 
     >>> _blocks([6, 5, 5, 5], [False, True, True, True], 20)
     [[0, 1, 2], [0, 3]]

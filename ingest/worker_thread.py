@@ -1,7 +1,7 @@
-"""Worker thread: blocking calls, one after another, on a thread that never holds up the end of the process.
+"""Worker thread: run blocking calls, one after another, on a thread that never delays the exit of the process.
 
-The threads of `concurrent.futures`, which `asyncio.to_thread` uses, are joined when the event loop and the process
-end: one that waits for a silent server holds both. This one is a daemon. Must not know what is called.
+The event loop and the interpreter join the threads of `concurrent.futures`, which `asyncio.to_thread` uses, before
+they end: a thread that waits for a silent server blocks both. This thread is a daemon. Must not know what it calls.
 """
 
 from __future__ import annotations
@@ -19,12 +19,12 @@ T = TypeVar("T")
 
 
 class WorkerThread:
-    """One thread that makes the calls it is given, in their order.
+    """One thread that runs the calls submitted to it, in order.
 
     Parameters
     ----------
     name
-        Of the thread.
+        Name of the thread.
     """
 
     def __init__(self, name: str) -> None:
@@ -34,7 +34,7 @@ class WorkerThread:
     def submit(self, call: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> Future[T]:
         """Call a function after all earlier calls; return the future of its result.
 
-        A call that is cancelled before its turn is dropped. One that has begun is not interrupted, and the next one
+        A call that is cancelled before its turn is dropped. A call that has begun is not interrupted; the next one
         waits for it.
         """
         future: Future[T] = Future()
@@ -46,7 +46,7 @@ class WorkerThread:
         return await asyncio.wrap_future(self.submit(call, *args, **kwargs))
 
     def close(self) -> None:
-        """Let the thread end after the calls it has; give it no more."""
+        """End the thread after the calls submitted so far; submit no more."""
         self._calls.put(None)
 
     def _work(self) -> None:
@@ -56,7 +56,7 @@ class WorkerThread:
 
 
 def in_background(name: str, call: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> Future[T]:
-    """Call one function on a thread of its own; return the future of its result."""
+    """Call one function on its own thread; return the future of its result."""
     thread = WorkerThread(name)
     future = thread.submit(call, *args, **kwargs)
     thread.close()
@@ -64,13 +64,13 @@ def in_background(name: str, call: Callable[P, T], *args: P.args, **kwargs: P.kw
 
 
 def _settle(future: Future[T], call: Callable[[], T]) -> None:
-    """Give a future the result or the error of a call, unless it was cancelled."""
+    """Run a call and set its result or error in the future, unless the future was cancelled."""
     if not future.set_running_or_notify_cancel():
         return
     try:
         result = call()
     except BaseException as exc:
         future.set_exception(exc)
-        del future  # the error's traceback has this frame, and so would have itself
+        del future  # the error's traceback refers to this frame: otherwise a reference cycle
     else:
         future.set_result(result)

@@ -68,7 +68,7 @@ def output_options(function: F) -> F:
             "--format",
             "form",
             type=click.Choice(FORMATS),
-            help="[default: by the suffix of --output, .csv, .json or .parquet; otherwise table]",
+            help="Output format.  [default: by the suffix of --output; otherwise table]",
         ),
     ):
         function = option(function)

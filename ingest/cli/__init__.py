@@ -110,7 +110,11 @@ class IndianFormatter(logging.Formatter):
 @click.group(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"]})
 @click.option("--debug", is_flag=True, help="Log everything and show tracebacks.")
 @click.option(
-    "--log-level", type=click.Choice(["debug", "info", "warning", "error"]), default="info", show_default=True
+    "--log-level",
+    type=click.Choice(["debug", "info", "warning", "error"]),
+    default="info",
+    show_default=True,
+    help="Log this level and above to stderr.",
 )
 @click.version_option(package_name="tickline")
 @click.pass_context

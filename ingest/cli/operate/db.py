@@ -42,7 +42,7 @@ def upgrade() -> None:
 @command.command()
 @click.option("--format", "output_format", type=click.Choice(["table", "json"]), default="table", show_default=True)
 def status(output_format: str) -> None:
-    """Show engine, versions, schema revision, sizes and background jobs."""
+    """Show engine, versions, revision, sizes and jobs."""
     from ingest.database import upgrade
     from ingest.database.connections import Database
     from ingest.database.settings import DatabaseSettings, load
@@ -143,7 +143,7 @@ def _show(found: Status) -> None:
     if found.relations:
         click.echo()
         rows = [(one.name, f"{one.rows:,}", _size(one.bytes), str(one.parts)) for one in found.relations]
-        _print_rows([("relation", "rows, about", "size", "parts"), *rows], numbers=(1, 2, 3))
+        _print_rows([("relation", "rows (approx.)", "size", "parts"), *rows], numbers=(1, 2, 3))
     if found.jobs:
         click.echo()
         jobs = [
@@ -153,7 +153,7 @@ def _show(found: Status) -> None:
 
 
 def _print_rows(rows: Sequence[tuple[str, ...]], numbers: tuple[int, ...]) -> None:
-    """Print a table of which the first row is the header; `numbers` are the columns that hold some."""
+    """Print a table; the first row is the header, `numbers` are the numeric columns."""
     print_table(list(zip(*rows, strict=True)), [column in numbers for column in range(len(rows[0]))], sys.stdout)
 
 

@@ -40,10 +40,10 @@ def list_command(limit: int, form: str) -> None:
 
 @command.command("replay")
 def replay_command() -> None:
-    """Write the frames that can now be decoded, each exactly once; the others stay.
+    """Write the frames that can now be decoded; the others stay.
 
-    Their updates are stored as quotes without volume, because the update after each has already counted it.
-    May run beside `tickline start`.
+    Writes each exactly once. Stores their updates as quotes without volume, because the update after each has
+    already counted it. May run beside `tickline start`.
     """
     from ingest.database.readiness import ready_database
     from ingest.repair.quarantine import replay_quarantined

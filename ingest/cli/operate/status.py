@@ -18,7 +18,7 @@ PATHS = {
     "ticks": "/api/v1/websocket/latest-ticks",
     "health": "/health",
 }
-ROWS = {"subscriptions": "subscriptions", "ticks": "latest_ticks"}  # answers that hold a row for each key
+ROWS = {"subscriptions": "subscriptions", "ticks": "latest_ticks"}  # answers with a row per key
 RETRY_PATH = "/api/v1/websocket/retry"
 ANSWERED = frozenset({200, 503})  # 503 means unhealthy
 EVERYWHERE = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104  an ingester on all addresses is asked on loopback
@@ -100,7 +100,7 @@ def _table(what: str, answer: dict[str, Any]) -> str:
 
 
 def _print_rows(what: str, answer: dict[str, Any]) -> None:
-    """Print an answer that holds a row for each key on a terminal: its other facts, then a table."""
+    """Print an answer with a row per key on a terminal: first the other facts, then a table."""
     from ingest.terminal import print_table
 
     rows: dict[str, dict[str, Any]] = answer[ROWS[what]]

@@ -21,7 +21,9 @@ def command() -> None:
 
 @command.command("ingest")
 @click.option("--ticks", type=click.IntRange(min=1000), default=300_000, show_default=True, help="Ticks to ingest.")
-@click.option("--instruments", type=click.IntRange(1, 5000), default=500, show_default=True)
+@click.option(
+    "--instruments", type=click.IntRange(1, 5000), default=500, show_default=True, help="Instruments in the market."
+)
 @click.option(
     "--engine", "engines", type=click.Choice(ENGINES), multiple=True, help="Measure only this engine.  [default: both]"
 )
@@ -58,7 +60,10 @@ def ingest(ticks: int, instruments: int, engines: tuple[Engine, ...], form: str)
 @click.argument("recording", type=click.Path(exists=True, dir_okay=False, path_type=Path))
 @click.option("--format", "form", type=click.Choice(["table", "json"]), default="table", show_default=True)
 def journal(recording: Path, form: str) -> None:
-    """Measure the cost of the journal with the frames of RECORDING, and its share of ingestion."""
+    """Measure the journal's cost and its share of ingestion.
+
+    Uses the frames of RECORDING.
+    """
     from ingest.bench.journal import bench_journal
 
     results, share = bench_journal(recording, say=lambda text: click.echo(text, err=True))

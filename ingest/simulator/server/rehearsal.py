@@ -51,7 +51,7 @@ class Rehearsal:
                 await simulator.close_all(turn.value)
             case Act.EXPIRE:
                 token = f"{simulator.token}-2"
-                self._tell(turn.at_s, f"token expired, {clients} connections cut; give UPSTOX_ACCESS_TOKEN={token}")
+                self._tell(turn.at_s, f"token expired, {clients} connections cut; now set UPSTOX_ACCESS_TOKEN={token}")
                 simulator.expire_token(token)
             case Act.ODD_STATUS:
                 simulator.player.say(odd_status(turn.value, simulator.player.now_ms))
