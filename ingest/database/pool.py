@@ -26,8 +26,9 @@ from ingest.worker_thread import in_background
 # Whoever asks for a connection gets the error; the library's log would repeat it, without the remedy.
 logging.getLogger("psycopg.pool").setLevel(logging.CRITICAL)
 
-CANCEL_S = 1.0  # a server that hangs is not told for longer that nobody waits for an answer any more
-CLOSE_S = 1.0  # what takes longer at the end is left behind
+WAKE_S = 1.0  # how often a wait looks again for what the loop did not say
+CANCEL_S = 0.5  # a server that hangs is not told for longer that nobody waits for an answer any more
+CLOSE_S = 0.5  # what takes longer at the end is left behind
 
 T = TypeVar("T")
 
@@ -61,7 +62,7 @@ class PoolConnection(psycopg.AsyncConnection[tuple[Any, ...]]):
         The library would wait ten seconds for a server that hangs.
         """
         try:
-            return await wait_async(gen, self.pgconn.socket, *args, **{"interval": CANCEL_S} | kwargs)
+            return await wait_async(gen, self.pgconn.socket, *args, **{"interval": WAKE_S} | kwargs)
         except asyncio.CancelledError:
             try:
                 with suppress(psycopg.Error):

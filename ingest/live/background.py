@@ -10,11 +10,13 @@ import logging
 from collections.abc import Sequence
 from datetime import UTC, datetime
 
+from ingest.database.pool import Pool
 from ingest.errors import FeedError, StoreError
 from ingest.last_error import LastError
 from ingest.live.ingestion import Ingestion
 from ingest.live.stream import Stream
 from ingest.repair.backfill import Backfill, BackfillScheduler
+from ingest.repair.backfill_store import Store
 from ingest.settings import Settings
 from ingest.store.bar_refresh import refresh_touched
 from ingest.store.retrying_writer import RetryingWriter
@@ -39,10 +41,10 @@ async def follow_along(settings: Settings, keeper: UniverseKeeper, ingestion: In
 
 
 async def backfill_along(
-    settings: Settings, url: str, streams: Sequence[Stream], writer: RetryingWriter, error: LastError
+    settings: Settings, pool: Pool, streams: Sequence[Stream], writer: RetryingWriter, error: LastError
 ) -> None:
     """Repair minutes that were not heard whole, while the feed goes on; a failure costs bars, never ticks."""
-    scheduler = BackfillScheduler(Backfill(streams[0].feed.api, url))
+    scheduler = BackfillScheduler(Backfill(streams[0].feed.api, Store(pool)))
     while settings.backfill_s:
         await asyncio.sleep(settings.backfill_s)
         last_ms = max(stream.consumer.state.break_detector.last_ms for stream in streams)
@@ -66,7 +68,7 @@ async def backfill_along(
             )
 
 
-async def refresh_along(url: str, writer: RetryingWriter, error: LastError) -> None:
+async def refresh_along(pool: Pool, writer: RetryingWriter, error: LastError) -> None:
     """Keep the bars up to date while ticks arrive, first those that an earlier run left.
 
     A failure costs freshness, never ticks. While the database is away, as the writer finds, it is let alone.
@@ -76,7 +78,7 @@ async def refresh_along(url: str, writer: RetryingWriter, error: LastError) -> N
             await asyncio.sleep(AWAY_POLL_S)
             continue
         try:
-            await asyncio.to_thread(refresh_touched, url)
+            await refresh_touched(pool)
         except StoreError as exc:
             log.warning("bars not refreshed, trying again in_s=%d error=%s", REFRESH_S, exc)
             error.happened(exc)

@@ -156,7 +156,7 @@ async def start(
                 running = Run(first.consumer, first.feed, writer, first.reader, ingestion)
                 ready(running)
                 server = _api().prepare(ingestion) if settings.api_port else None
-                await _run(running, settings=settings, url=url, stop=stop, keeper=keeper, show=show, server=server)
+                await _run(running, settings=settings, pool=pool, stop=stop, keeper=keeper, show=show, server=server)
                 return running
     finally:
         lock.release()
@@ -185,7 +185,7 @@ async def _run(
     running: Run,
     *,
     settings: Settings,
-    url: str,
+    pool: Pool,
     stop: asyncio.Event,
     keeper: UniverseKeeper | None,
     show: Callable[[Run], None],
@@ -209,8 +209,8 @@ async def _run(
             works |= {
                 "progress": lambda: show_along(running, show),
                 "watch": ingestion.watchdog.run,
-                "bars": lambda: refresh_along(url, writer, ingestion.errors.of("bars")),
-                "backfill": lambda: backfill_along(settings, url, streams, writer, ingestion.errors.of("backfill")),
+                "bars": lambda: refresh_along(pool, writer, ingestion.errors.of("bars")),
+                "backfill": lambda: backfill_along(settings, pool, streams, writer, ingestion.errors.of("backfill")),
             }
             if server is not None:
                 works["status"] = lambda: _api().serve(server, settings.api_host, settings.api_port)
@@ -232,7 +232,7 @@ async def _run(
         if not writer.failures:
             try:
                 async with asyncio.timeout_at(deadline):
-                    await asyncio.to_thread(refresh_touched, url)
+                    await refresh_touched(pool)
             except TimeoutError:
                 writer.give_up()
                 log.warning(

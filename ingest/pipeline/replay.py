@@ -10,6 +10,7 @@ from itertools import groupby
 from pathlib import Path
 from typing import NamedTuple
 
+from ingest.database.pool import Pool
 from ingest.errors import TicklineError, first_error
 from ingest.journal.reader import JournalReader
 from ingest.journal.sources import (
@@ -85,13 +86,18 @@ async def replay(
                     finally:
                         done(consumer)
                         if not is_away:
-                            await asyncio.to_thread(refresh_touched, url, ended=name)
+                            await _refresh(url, name)
                 finally:
                     one.source.close()
                 if isinstance(one.source, RecordingSource) and one.source.error:
                     raise one.source.error
                 if stop.is_set() and not (one.source.finished and one is streams[-1]):
                     raise Stopped(f"stopped in {one.stream!r}: run it again to continue after the last commit")
+
+
+async def _refresh(url: str, collector: str) -> None:
+    async with Pool(url) as pool:
+        await refresh_touched(pool, ended=collector)
 
 
 class Stopped(TicklineError):

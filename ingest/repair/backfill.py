@@ -7,41 +7,21 @@ differs from REST is counted. What cannot be repaired stays marked and is listed
 
 from __future__ import annotations
 
-import asyncio
 import logging
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict, dataclass, field
-from datetime import UTC, date, datetime, timedelta
+from datetime import date, datetime, timedelta
 from typing import Any, NamedTuple
 
-from ingest.database.connections import connect, translated
-from ingest.database.queries import query
 from ingest.errors import AuthorizationError, FeedError
 from ingest.market.time import IST, MINUTE_MS
-from ingest.upstox.answers import Candle
+from ingest.repair.backfill_store import Store, Task, day_span, time_of
 from ingest.upstox.rest import QUOTES_KEYS_MAX, UpstoxApi, chunks
 
 log = logging.getLogger(__name__)
 
 CANDLE_LAG = timedelta(minutes=4)  # candles appear 2 to 3 minutes late; after this, a minute without one had no trade
-_ALWAYS = datetime(1970, 1, 1, tzinfo=UTC), datetime(2100, 1, 1, tzinfo=UTC)
-
-
-class Task(NamedTuple):
-    """One day of an instrument that needs repair."""
-
-    instrument_id: int
-    instrument_key: str
-    day: date  # market-local
-    last_day: date | None  # last day on which the key is known to mean this instrument; None: the key is not reused
-    first: datetime  # unheard minutes: first, last, number
-    last: datetime
-    minutes: int
-
-    def has_expired(self, now: datetime) -> bool:
-        """Return whether the key means another contract now, or none, or may do so."""
-        return self.last_day is not None and self.last_day < (now + IST).date()
 
 
 class Unrepaired(NamedTuple):
@@ -68,82 +48,20 @@ class Repair:
         return asdict(self)
 
 
-class Store:
-    """Database access of backfill; each call is a connection and a transaction of its own."""
-
-    def __init__(self, url: str) -> None:
-        self._url = url
-
-    def _run(self, *statements: tuple[str, dict[str, Any]]) -> list[list[Any]]:
-        with connect(self._url, application_name="tickline backfill") as connection:
-            with translated():
-                cursors = [connection.execute(query(name), parameters) for name, parameters in statements]
-                found = [cursor.fetchall() if cursor.description else [(cursor.rowcount,)] for cursor in cursors]
-                connection.commit()
-            return found
-
-    def tasks(self, start: datetime, end: datetime, instrument_ids: Sequence[int] | None = None) -> list[Task]:
-        """Return what needs repair in a range, most hidden volume first."""
-        given = {"start": start, "end": end, "instrument_ids": None if instrument_ids is None else list(instrument_ids)}
-        return [Task(*row) for row in self._run(("repair/unheard_days", given))[0]]
-
-    def settle(self, start: datetime, end: datetime) -> tuple[int, int]:
-        """Clear minutes that have their official bar, and note repaired gaps; return the number of both."""
-        span = {"start": start, "end": end}
-        forgotten, [[gaps]] = self._run(
-            ("repair/settle_unheard", span | {"instrument_ids": None, "asked": False}), ("repair/settle_gaps", span)
-        )
-        return len(forgotten), int(gaps)
-
-    def fill(
-        self, task: Task, candles: Sequence[Candle], source: str, start: datetime, asked_until: datetime | None
-    ) -> tuple[int, int, int]:
-        """Store bars and clear the minutes that they repair; return how many are new, differ, are repaired.
-
-        `asked_until`: a minute before it without a candle had no trade; None: a missing candle means nothing.
-        """
-        is_index = task.instrument_key.partition("|")[0].endswith("_INDEX")
-        bars = [candle for candle in candles if is_index or candle.volume]
-        columns = {
-            "buckets": [_time(bar.bucket_ms) for bar in bars],
-            **{name: [getattr(bar, name) for bar in bars] for name in ("open", "high", "low", "close")},
-            "volumes": [None if is_index else bar.volume for bar in bars],
-            "ois": [bar.oi or None for bar in bars],
-        }
-        settle = {"instrument_ids": [task.instrument_id], "asked": asked_until is not None, "start": start}
-        [[counts], forgotten] = self._run(
-            ("repair/fill_official_bars", {"instrument_id": task.instrument_id, "source": source} | columns),
-            ("repair/settle_unheard", settle | {"end": asked_until or _ALWAYS[1]}),
-        )
-        return int(counts[0]), int(counts[1]), len(forgotten)
-
-    def has_traded(self, task: Task) -> bool:
-        """Return whether we know of a trade of the instrument on that day."""
-        start, end = day_span(task.day)
-        given = {"instrument_id": task.instrument_id, "start": start, "end": end}
-        return bool(self._run(("repair/has_traded", given))[0][0][0])
-
-    def unheard(self, task: Task) -> list[datetime]:
-        """Return the remaining minutes of a task."""
-        start, end = day_span(task.day)
-        given = {"instrument_id": task.instrument_id, "start": start, "end": end}
-        return [row[0] for row in self._run(("repair/unheard_minutes", given))[0]]
-
-
 @dataclass(slots=True)
 class Backfill:
     """Repair of unheard minutes.
 
     Parameters
     ----------
-    api, url
+    api, store
         The vendor's REST API, and the database.
     show
         Called with each task before its request, and the number of tasks.
     """
 
     api: UpstoxApi
-    url: str
+    store: Store
     show: Callable[[Task, int], None] = lambda task, count: None
 
     async def run(self, tasks: Sequence[Task], now: datetime) -> Repair:
@@ -166,12 +84,12 @@ class Backfill:
         repair = Repair()
         if not tasks:
             return repair
-        store = Store(self.url)
+        store = self.store
         span = day_span(min(task.day for task in tasks))[0], day_span(max(task.day for task in tasks))[1]
-        repair.repaired, repair.gaps = await asyncio.to_thread(store.settle, *span)
+        repair.repaired, repair.gaps = await store.settle(*span)
         for task in tasks:
             self.show(task, len(tasks))
-            if not await asyncio.to_thread(store.unheard, task):
+            if not await store.unheard(task):
                 continue  # the feed has brought it
             reason = ""
             if task.has_expired(now):
@@ -185,9 +103,9 @@ class Backfill:
                     raise
                 except FeedError as exc:
                     reason = str(exc)
-            if buckets := await asyncio.to_thread(store.unheard, task):
+            if buckets := await store.unheard(task):
                 repair.left.append(Unrepaired(task.instrument_key, buckets, reason or self._why(buckets, now)))
-        forgotten, gaps = await asyncio.to_thread(store.settle, *span)
+        forgotten, gaps = await store.settle(*span)
         repair.repaired += forgotten
         repair.gaps += gaps
         return repair
@@ -203,12 +121,10 @@ class Backfill:
             candles = await self.api.historical_candles(task.instrument_key, task.day, task.day)
         # There may be candles of another day too: on a holiday the vendor answers with the last session.
         # The newest may still be forming.
-        candles = [candle for candle in candles if start <= _time(candle.bucket_ms) < until]
+        candles = [candle for candle in candles if start <= time_of(candle.bucket_ms) < until]
         # An answer without candles is also believed if we know of no trade: most options have none in a day.
-        believed = bool(candles) or not await asyncio.to_thread(store.has_traded, task)
-        added, differing, repaired = await asyncio.to_thread(
-            store.fill, task, candles, source, start, until if believed else None
-        )
+        believed = bool(candles) or not await store.has_traded(task)
+        added, differing, repaired = await store.fill(task, candles, source, start, until if believed else None)
         repair.added += added
         repair.differing += differing
         repair.repaired += repaired
@@ -221,9 +137,9 @@ class Backfill:
     async def last_minute(self, tasks: Sequence[Task], now: datetime) -> Repair:
         """Repair the last completed minute with quotes: one request per 500 instruments."""
         repair = Repair()
-        store = Store(self.url)
+        store = self.store
         minute_ms = (int(now.timestamp() * 1000) // MINUTE_MS - 1) * MINUTE_MS
-        minute = _time(minute_ms)
+        minute = time_of(minute_ms)
         wanted = {
             task.instrument_key: task
             for task in tasks
@@ -233,7 +149,7 @@ class Backfill:
             repair.requests += 1
             for key, candle in (await self.api.minute_quotes(keys)).items():
                 if (task := wanted.get(key)) and candle.bucket_ms == minute_ms:
-                    counts = await asyncio.to_thread(store.fill, task, [candle], "ohlc", minute, None)
+                    counts = await store.fill(task, [candle], "ohlc", minute, None)
                     repair.added += counts[0]
                     repair.differing += counts[1]
                     repair.repaired += counts[2]
@@ -263,10 +179,10 @@ class BackfillScheduler:
         Minutes that the feed has brought meanwhile need no request; the last completed minute needs one per
         500 instruments; older, published minutes need one per instrument.
         """
-        store = Store(self.backfill.url)
+        store = self.backfill.store
         start, end = day_span((now + IST).date())
-        forgotten, gaps = await asyncio.to_thread(store.settle, start, end)
-        tasks = await asyncio.to_thread(store.tasks, start, end)
+        forgotten, gaps = await store.settle(start, end)
+        tasks = await store.tasks(start, end)
         tasks = [task for task in tasks if self._tries[task.instrument_id, task.day] < self.tries_max]
         quick = await self.backfill.last_minute(tasks, now)
         due = [task for task in tasks if task.last < now - CANDLE_LAG][: self.keys_max]
@@ -277,13 +193,3 @@ class BackfillScheduler:
         repair.added += quick.added
         repair.requests += quick.requests
         return repair if repair.repaired or repair.left else None
-
-
-def day_span(day: date) -> tuple[datetime, datetime]:
-    """Return a market-local day as a half-open range of aware UTC."""
-    start = datetime(day.year, day.month, day.day, tzinfo=UTC) - IST
-    return start, start + timedelta(days=1)
-
-
-def _time(epoch_ms: int) -> datetime:
-    return datetime.fromtimestamp(epoch_ms / 1000, UTC)

@@ -8,9 +8,10 @@ when they are read, and their minute stays noted. When none writes they are made
 
 from __future__ import annotations
 
+import asyncio
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import asynccontextmanager, contextmanager
 from datetime import UTC, datetime
 from typing import Any
 
@@ -19,6 +20,7 @@ import psycopg
 from numpy.typing import NDArray
 
 from ingest.database.connections import connect, translated
+from ingest.database.pool import Pool, PoolConnection
 from ingest.database.queries import query
 from ingest.market.time import MINUTE_US, utc_of_us
 
@@ -27,10 +29,9 @@ FIVE_MINUTES_S = 300
 BUSY = (psycopg.errors.LockNotAvailable, psycopg.errors.DeadlockDetected, psycopg.errors.SerializationFailure)
 BUSY_S_MAX = 30.0
 BUSY_POLL_S = 0.2
-Connection = psycopg.Connection[tuple[Any, ...]]
 
 
-def touch(connection: Connection, times_us: NDArray[np.float64]) -> None:
+def touch(connection: psycopg.Connection[tuple[Any, ...]], times_us: NDArray[np.float64]) -> None:
     """Note the minutes of ticks, in the transaction that commits them.
 
     Parameters
@@ -57,15 +58,15 @@ def newest_of_minutes(times_us: NDArray[np.float64]) -> NDArray[np.float64]:
     return times_us[np.flatnonzero(np.diff(times_us // MINUTE_US, append=np.inf))]
 
 
-def refresh_touched(
-    url: str, *, ended: str | None = None, show: Callable[[int, int], None] = lambda _, __: None
+async def refresh_touched(
+    pool: Pool, *, ended: str | None = None, show: Callable[[int, int], None] = lambda _, __: None
 ) -> None:
     """Make the bars of touched minutes anew; what a failure leaves, and what still forms, stays noted.
 
     Parameters
     ----------
-    url
-        Where.
+    pool
+        Of the database.
     ended
         A collector that writes nothing more, though it has not gone yet.
     show
@@ -76,20 +77,20 @@ def refresh_touched(
     StoreError
         If the database cannot be written.
     """
-    with _refreshing(url) as connection:
-        is_written = _form_from(connection, ended) is not None
-        ranges = connection.execute(query("store/touched_ranges")).fetchall()
+    async with _refreshing(pool) as connection:
+        is_written = await _form_from(connection, ended) is not None
+        ranges = await (await connection.execute(query("store/touched_ranges"))).fetchall()
         for number, (start, end, minutes, touched_by) in enumerate(ranges, 1):
             show(number, len(ranges))
             until = end if is_written or number < len(ranges) else _end_of_bars(end)
-            _refresh(connection, start, until)
-            _forget(connection, minutes, touched_by, until)
+            await _refresh(connection, start, until)
+            await _forget(connection, minutes, touched_by, until)
         if len(ranges) > 1:  # the last minute of a range is made by the range after it
             minutes, touched_by = ([one for row in ranges for one in row[column]] for column in (2, 3))
-            _forget(connection, minutes, touched_by, until)
+            await _forget(connection, minutes, touched_by, until)
 
 
-def refresh_bars(url: str, start: datetime, end: datetime) -> None:
+async def refresh_bars(pool: Pool, start: datetime, end: datetime) -> None:
     """Make the bars of the half-open range [start, end) anew, one-minute then five-minute; not those that still form.
 
     Raises
@@ -97,8 +98,8 @@ def refresh_bars(url: str, start: datetime, end: datetime) -> None:
     StoreError
         If the database cannot be written.
     """
-    with _refreshing(url) as connection:
-        _refresh(connection, start, min(end, _form_from(connection) or end))
+    async with _refreshing(pool) as connection:
+        await _refresh(connection, start, min(end, await _form_from(connection) or end))
 
 
 @contextmanager
@@ -116,15 +117,15 @@ def bars_at_rest(url: str) -> Iterator[None]:
         yield
 
 
-def _forget(connection: Connection, minutes: list[datetime], touched_by: list[str], until: datetime) -> None:
+async def _forget(connection: PoolConnection, minutes: list[datetime], touched_by: list[str], until: datetime) -> None:
     """Note no more that bars are to be made, which were made up to a time."""
     made = {"minutes": minutes, "touched_by": touched_by, "made_until": until}
-    connection.execute(query("store/forget_minutes"), made)
+    await connection.execute(query("store/forget_minutes"), made)
 
 
-def _form_from(connection: Connection, ended: str | None = None) -> datetime | None:
+async def _form_from(connection: PoolConnection, ended: str | None = None) -> datetime | None:
     """Return the time from which on bars still form; None: no collector writes."""
-    row = connection.execute(query("store/bars_form_from"), {"ended": ended}).fetchone()
+    row = await (await connection.execute(query("store/bars_form_from"), {"ended": ended})).fetchone()
     return row[0] if row else None
 
 
@@ -133,21 +134,25 @@ def _end_of_bars(end: datetime) -> datetime:
     return datetime.fromtimestamp(-(-end.timestamp() // FIVE_MINUTES_S) * FIVE_MINUTES_S, UTC)
 
 
-@contextmanager
-def _refreshing(url: str) -> Iterator[Connection]:
-    with connect(url, autocommit=True, application_name="tickline bars") as connection, translated():
-        connection.execute(query("store/lock_bars"))
-        yield connection
+@asynccontextmanager
+async def _refreshing(pool: Pool) -> AsyncIterator[PoolConnection]:
+    async with pool.connection() as connection:
+        await connection.execute(query("store/lock_bars"))
+        try:
+            yield connection
+        finally:
+            if not connection.closed:  # the end of the session releases the lock too
+                await connection.execute("select pg_advisory_unlock_all()")
 
 
-def _refresh(connection: Connection, start: datetime, end: datetime) -> None:
+async def _refresh(connection: PoolConnection, start: datetime, end: datetime) -> None:
     deadline = time.monotonic() + BUSY_S_MAX
     while True:
         try:
-            connection.execute(query("store/refresh_bars"), {"from_ts": start, "to_ts": end})
+            await connection.execute(query("store/refresh_bars"), {"from_ts": start, "to_ts": end})
         except BUSY:
             if time.monotonic() > deadline:
                 raise
-            time.sleep(BUSY_POLL_S)
+            await asyncio.sleep(BUSY_POLL_S)
         else:
             return

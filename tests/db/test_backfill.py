@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import random
+from collections.abc import Awaitable, Callable
 from datetime import UTC, date, datetime, time, timedelta
 from pathlib import Path
 from typing import Any
@@ -15,9 +16,11 @@ from click.testing import CliRunner
 from ingest.audit.volume_check import verify_volumes
 from ingest.cli.record.backfill import command as backfill_command
 from ingest.database.connections import Database
+from ingest.database.pool import Pool, run_with_pool
 from ingest.errors import AuthorizationError
 from ingest.live.supervisor import Run, start
-from ingest.repair.backfill import Backfill, Repair, Store, Task, day_span
+from ingest.repair.backfill import Backfill, Repair
+from ingest.repair.backfill_store import Store, Task, day_span
 from ingest.settings import Settings, settings
 from ingest.simulator.exchange.market import GeneratedMarket
 from ingest.simulator.exchange.trading_day import TradingDay
@@ -73,9 +76,9 @@ async def record(simulator: Simulator, database: Database, config: Settings, *, 
 
 def repaired(simulator: Simulator, database: Database, config: Settings, now: datetime) -> Any:
     async def run() -> Repair:
-        async with UpstoxApi(config) as api:
-            store = Store(database.url)
-            return await Backfill(api, database.url).run(store.tasks(*day_span(DAY)), now)
+        async with UpstoxApi(config) as api, Pool(database.url) as pool:
+            store = Store(pool)
+            return await Backfill(api, store).run(await store.tasks(*day_span(DAY)), now)
 
     return run()
 
@@ -164,21 +167,24 @@ def candle(minute: int, price: float) -> Candle:
     return Candle(SESSION.open_ms + minute * 60_000, price, price, price, price, 7, 0)
 
 
+def stored(database: Database, work: Callable[[Store], Awaitable[Any]]) -> Any:
+    return run_with_pool(database.url, lambda pool: work(Store(pool)))
+
+
 def test_fill_keeps_what_is_there_counts_what_differs_and_believes_what_it_is_told(
     database: Database, conn: psycopg.Connection[Any], task: Task
 ) -> None:
-    store = Store(database.url)
     start, end = day_span(DAY)
-    assert store.tasks(start, end) == [task]
+    assert stored(database, lambda store: store.tasks(start, end)) == [task]
     # Minute 0 is there otherwise, 1 is ours and the vendor has none, 2 is new, in 3 nobody traded.
     candles = [candle(0, 9.0), candle(2, 3.0)]
-    assert store.fill(task, candles, "intraday", start, end) == (1, 1, 3)
-    assert store.fill(task, candles, "intraday", start, end) == (0, 1, 0)
+    for counts in ((1, 1, 3), (0, 1, 0)):
+        assert stored(database, lambda store: store.fill(task, candles, "intraday", start, end)) == counts
     assert conn.execute("select close, source from official_bars_1m order by bucket").fetchall() == [
         (1.0, "I1"),
         (3.0, "intraday"),
     ]
-    assert store.unheard(task) == [SESSION_OPEN + timedelta(minutes=1)]
+    assert stored(database, lambda store: store.unheard(task)) == [SESSION_OPEN + timedelta(minutes=1)]
     assert conn.execute("select source, quality from best_bars_1m order by bucket").fetchall() == [
         ("official", "complete"),
         ("ticks", "gap"),
@@ -187,16 +193,16 @@ def test_fill_keeps_what_is_there_counts_what_differs_and_believes_what_it_is_to
 
 
 def test_fill_without_an_end_says_nothing_of_minutes_that_are_not_there(database: Database, task: Task) -> None:
-    store = Store(database.url)
-    assert store.fill(task, [candle(2, 3.0)], "ohlc", day_span(DAY)[0], None) == (1, 0, 2)
-    assert len(store.unheard(task)) == 2
+    start = day_span(DAY)[0]
+    assert stored(database, lambda store: store.fill(task, [candle(2, 3.0)], "ohlc", start, None)) == (1, 0, 2)
+    assert len(stored(database, lambda store: store.unheard(task))) == 2
 
 
 def test_expired_contract_is_not_asked_for(database: Database, task: Task, home: Path) -> None:
     async def run() -> Repair:
         async with Simulator(GeneratedMarket(SESSION, instruments=5, rate=20)) as simulator:
-            async with UpstoxApi(configured(simulator, home)) as api:
-                found = await Backfill(api, database.url).run([task], datetime(2026, 2, 1, tzinfo=UTC))
+            async with UpstoxApi(configured(simulator, home)) as api, Pool(database.url) as pool:
+                found = await Backfill(api, Store(pool)).run([task], datetime(2026, 2, 1, tzinfo=UTC))
             assert simulator.rest.requests == 0
             return found
 
@@ -208,8 +214,11 @@ def test_expired_contract_is_not_asked_for(database: Database, task: Task, home:
 def test_wrong_token_ends_the_backfill(database: Database, task: Task, home: Path) -> None:
     async def run() -> None:
         async with Simulator(GeneratedMarket(SESSION, instruments=5, rate=20)) as simulator:
-            async with UpstoxApi(configured(simulator, home, upstox_access_token="wrong")) as api:
-                await Backfill(api, database.url).last_minute([task], SESSION_OPEN + timedelta(seconds=90))
+            async with (
+                UpstoxApi(configured(simulator, home, upstox_access_token="wrong")) as api,
+                Pool(database.url) as pool,
+            ):
+                await Backfill(api, Store(pool)).last_minute([task], SESSION_OPEN + timedelta(seconds=90))
 
     with pytest.raises(AuthorizationError, match="401"):
         asyncio.run(run())
@@ -224,9 +233,9 @@ def test_last_minute_is_asked_for_many_at_once(database: Database, task: Task, h
             pass
         async with Simulator(market) as simulator:
             simulator.player.current_ms = SESSION.open_ms + 90_000
-            async with UpstoxApi(configured(simulator, home)) as api:
+            async with UpstoxApi(configured(simulator, home)) as api, Pool(database.url) as pool:
                 now = datetime.fromtimestamp(simulator.player.current_ms / 1000, UTC)
-                return await Backfill(api, database.url).last_minute([task._replace(instrument_key=key)], now)
+                return await Backfill(api, Store(pool)).last_minute([task._replace(instrument_key=key)], now)
 
     repair = asyncio.run(run())
     assert (repair.requests, repair.differing, repair.repaired) == (1, 1, 1)

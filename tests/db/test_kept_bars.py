@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, date, datetime, timedelta
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -14,6 +15,7 @@ from click.testing import CliRunner
 
 from ingest.cli import group
 from ingest.database.connections import Database
+from ingest.database.pool import run_with_pool
 from ingest.database.retention import retain
 from ingest.store.bar_refresh import refresh_touched, touch
 from ingest.store.writer import Writer
@@ -89,12 +91,12 @@ def test_bars_that_form_stay_noted_and_are_kept_when_nobody_writes(
 ) -> None:
     trades.add(*(OPEN + n * MINUTE for n in range(8)))
     for _ in range(2):  # what is noted still is not made twice
-        refresh_touched(database.url)
+        run_with_pool(database.url, refresh_touched)
         assert trades.minutes_left == [7]
         assert trades.are_in_all_bars
     assert "3 of 8 bars not kept" in not_kept(database)[0]
     leave(writer, trades.conn)
-    refresh_touched(database.url)
+    run_with_pool(database.url, refresh_touched)
     assert trades.minutes_left == [] and not_kept(database) == []
     assert trades.are_in_all_bars
 
@@ -105,7 +107,7 @@ def test_restart_in_the_same_minute_shows_each_trade_at_once(database: Database,
             for microsecond in range(2):
                 trades.add(OPEN + 6 * MINUTE + timedelta(seconds=second, microseconds=microsecond))
                 assert trades.are_in_all_bars
-                refresh_touched(database.url)
+                run_with_pool(database.url, refresh_touched)
                 assert trades.are_in_all_bars
             leave(writer, trades.conn)
     assert trades.minutes_left == [6]
@@ -114,10 +116,10 @@ def test_restart_in_the_same_minute_shows_each_trade_at_once(database: Database,
 def test_replay_of_an_old_day_leaves_what_forms_to_form(database: Database, trades: Trades, writer: Writer) -> None:
     newest = OPEN + 6 * MINUTE
     trades.add(OPEN, newest)
-    refresh_touched(database.url, ended="recording")
+    run_with_pool(database.url, partial(refresh_touched, ended="recording"))
     trades.add(newest + timedelta(seconds=1))
     assert trades.are_in_all_bars
-    refresh_touched(database.url, ended="live")
+    run_with_pool(database.url, partial(refresh_touched, ended="live"))
     assert trades.minutes_left == [] and not_kept(database) == []
 
 
@@ -149,12 +151,12 @@ def test_refresh_that_a_deadlock_ends_is_tried_again(database: Database, templat
     row = "select from tickline.bar_watermarks where bars = %s for update"
     waiting = """
         select 1 from pg_stat_activity
-        where datname = current_database() and wait_event_type = 'Lock' and application_name = 'tickline bars'
+        where datname = current_database() and wait_event_type = 'Lock' and application_name = 'tickline pool'
     """
     with ThreadPoolExecutor() as threads, database.connect(user=template.superuser) as holder:
         holder.execute("set deadlock_timeout = '10min'")  # the refresh finds it, and is ended
         holder.execute(row, ("bars_5m",))
-        refreshing = threads.submit(refresh_touched, database.url)
+        refreshing = threads.submit(run_with_pool, database.url, refresh_touched)
         wait_until(lambda: trades.conn.execute(waiting).fetchone())
         holder.execute(row, ("bars_1m",))
         holder.rollback()

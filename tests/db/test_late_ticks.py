@@ -16,6 +16,7 @@ from click.testing import CliRunner
 
 from ingest.cli import group
 from ingest.database.connections import Database
+from ingest.database.pool import run_with_pool
 from ingest.database.queries import query
 from ingest.journal.recording import write_recording
 from ingest.pipeline.replay import replay
@@ -75,7 +76,7 @@ def test_late_ticks_over_a_day_cost_what_they_touch(conn: Connection, database: 
         for instrument in range(1, INSTRUMENTS + 1)
     ]
     commit(conn, day)
-    refresh_touched(database.url)
+    run_with_pool(database.url, refresh_touched)
     assert minutes_left(conn) == 0
     whole = rewritten(conn, database.engine)
     assert whole >= INSTRUMENTS * (MINUTES - 1 + 74)
@@ -89,7 +90,7 @@ def test_late_ticks_over_a_day_cost_what_they_touch(conn: Connection, database: 
     before = bars(conn)
     commit(conn, [(*row, True, 500.0, 400_000 + n, 1) for n, row in enumerate(late)])
     assert minutes_left(conn) == len(minutes)
-    refresh_touched(database.url)
+    run_with_pool(database.url, refresh_touched)
     assert minutes_left(conn) == 0
 
     after = bars(conn)
@@ -197,5 +198,5 @@ def test_minute_that_ticks_are_committed_in_during_its_refresh_is_made_again(
     left = conn.execute("select minute, last_ts from tickline.touched_minutes order by minute").fetchall()
     minutes = [OPEN + timedelta(minutes=n) for n in (1, 2)]
     assert left == [(minute, minute + timedelta(microseconds=1)) for minute in minutes]
-    refresh_touched(database.url)
+    run_with_pool(database.url, refresh_touched)
     assert minutes_left(conn) == 0

@@ -19,6 +19,7 @@ from ingest.audit.journal_check import verify_stream
 from ingest.audit.volume_check import verify_volumes
 from ingest.cli import group
 from ingest.database.connections import Database
+from ingest.database.pool import run_with_pool
 from ingest.journal.folder import segment_name, segments_of
 from ingest.journal.reader import JournalReader
 from ingest.journal.sources import JournalSource
@@ -28,7 +29,7 @@ from ingest.model.records import Position, RecordKind
 from ingest.pipeline.consumer import Consumer, ConsumerLimits
 from ingest.pipeline.replay import replay
 from ingest.proto import upstox_feed_v3_pb2 as pb
-from ingest.repair.backfill import Store
+from ingest.repair.backfill_store import Store
 from ingest.settings import settings
 from ingest.store.retrying_writer import retrying_writer
 from ingest.store.writer import Writer
@@ -236,7 +237,8 @@ def test_minutes_of_a_key_that_may_mean_another_are_not_asked_for(
             "insert into unheard_minutes (instrument_id, bucket, quality) values (%s, '2025-12-30 12:00+05:30', 'gap')",
             (number,),
         )
-    tasks = Store(database.url).tasks(moment(TUESDAY, time()), moment(WEDNESDAY, time()))
+    span = moment(TUESDAY, time()), moment(WEDNESDAY, time())
+    tasks = run_with_pool(database.url, lambda pool: Store(pool).tasks(*span))
     names = dict(enumerate(keys, 1))
     found = {names[task.instrument_id]: task.last_day for task in tasks}
     assert found == {

@@ -25,6 +25,7 @@ from analytics.read.copy_way import Way
 from ingest.cli import group
 from ingest.database import upgrade as apply
 from ingest.database.connections import Database, connect
+from ingest.database.pool import run_with_pool
 from ingest.database.queries import query
 from ingest.database.server.user import ROOT_RUNS_AS
 from ingest.database.sessions import PINS, TIME_LIMITS, options_named
@@ -135,7 +136,7 @@ def test_refresh_outlasts_the_time_limits_of_a_role(
         where usename = 'odd' and wait_event_type = 'Lock' and clock_timestamp() - query_start > interval '200 ms'
     """
     with ThreadPoolExecutor(1) as pool, template.admin() as admin:
-        refreshed = pool.submit(refresh_touched, odd_url)
+        refreshed = pool.submit(run_with_pool, odd_url, refresh_touched)
         try:
             wait_until(lambda: refreshed.done() or bool(admin.execute(waits).fetchall()))
         finally:

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 import os
 import socket
 from collections.abc import Awaitable, Callable
+from pathlib import Path
 from typing import Any
 
 import psycopg
@@ -13,12 +15,20 @@ import pytest
 
 from ingest.database.connections import Database
 from ingest.database.pool import Pool, run_with_pool
+from ingest.database.queries import query
 from ingest.errors import ConfigError, Retryable, StoreError
+from tests.db.test_status import API, asked, served
 from tests.engines import on_one_engine
 from tests.fault.harness import wait_until
+from tests.fault.live import running
+from tests.simulated import free_port
 
 BACKEND = "select pg_backend_pid()"
 LOCK = "select pg_advisory_lock(7)"
+ACTIVITY = """
+    select pid, query from pg_stat_activity
+    where datname = current_database() and application_name like 'tickline%' and query <> ''
+"""
 OURS = "select pid from pg_stat_activity where datname = current_database() and application_name = 'tickline pool'"
 
 
@@ -168,3 +178,33 @@ def test_silent_server_holds_neither_a_wait_nor_the_end(database: Database, monk
                     await connection.execute(BACKEND)
 
     used(database.url, ask_on)
+
+
+@on_one_engine
+def test_running_ingester_uses_the_connections_of_its_pool_again(
+    database: Database, home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Status, bars and backfill ask all the time; beside the writer's there are never more than two backends."""
+    monkeypatch.setattr("ingest.live.http_api.GAPS_KEPT_S", 0.0)
+    monkeypatch.setattr("ingest.live.background.REFRESH_S", 0.01)
+    port = free_port()
+    asked_for = ("live/gaps_today", "store/touched_ranges", "repair/unheard_days")
+    unseen = {query(name).splitlines()[0] for name in asked_for}
+    backends: set[int] = set()
+
+    async def run() -> None:
+        async with running(database, home, api_port=port, backfill_s=0.01, pool_max=2) as run:
+            await run.live()
+            await served(port)
+            with database.connect(autocommit=True, application_name="looks on") as looks:
+                for number in itertools.count():
+                    await asyncio.gather(*(asked(port, f"{API}/status") for _ in range(2)))
+                    for pid, text in looks.execute(ACTIVITY):
+                        backends.add(pid)
+                        unseen.discard(text.splitlines()[0])
+                    if number >= 50 and not unseen:
+                        break
+            assert run.ingestion.errors.account() == {}
+
+    asyncio.run(run())
+    assert 2 <= len(backends) <= 3

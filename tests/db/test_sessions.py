@@ -12,11 +12,12 @@ import pytest
 import analytics
 from analytics.market_time import EQUITY_OPEN, OPENS
 from ingest.database.connections import Database
+from ingest.database.pool import Pool, run_with_pool
 from ingest.journal.recording import write_recording
 from ingest.market.calendar import EXCHANGES, usual_hours
 from ingest.pipeline.replay import replay
 from ingest.proto import upstox_feed_v3_pb2 as pb
-from ingest.repair.backfill import Store, day_span
+from ingest.repair.backfill_store import Store, day_span
 from ingest.settings import settings
 from ingest.universe.keeper import UniverseKeeper
 from ingest.upstox.answers import Candle, calendar_of
@@ -97,11 +98,16 @@ def test_filler_marks_minutes_until_bars_come_for_them(database: Database, conn:
     asyncio.run(replay(settings(), database.url, [tmp_path / "day.frames.gz"]))
     marked = "select to_char(bucket at time zone 'Asia/Kolkata', 'HH24:MI'), quality from unheard_minutes order by 1"
     assert conn.execute(marked).fetchall() == [("10:01", "partial"), ("10:03", "partial"), ("10:04", "partial")]
-    store, day = Store(database.url), date.fromisoformat(FRIDAY)
-    [task] = store.tasks(*day_span(day))
+    day = date.fromisoformat(FRIDAY)
     candle = Candle(ms(FRIDAY, "10:04"), 1500.0, 1500.0, 1500.0, 1500.0, 100, 0)
-    store.settle(*day_span(day))
-    assert store.fill(task, [candle], "intraday", day_span(day)[0], None)[0] == 1
+
+    async def repair(pool: Pool) -> None:
+        store = Store(pool)
+        [task] = await store.tasks(*day_span(day))
+        await store.settle(*day_span(day))
+        assert (await store.fill(task, [candle], "intraday", day_span(day)[0], None))[0] == 1
+
+    run_with_pool(database.url, repair)
     assert conn.execute(marked).fetchall() == []
 
 

@@ -6,6 +6,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 from ingest.database.connections import Database
+from ingest.database.pool import run_with_pool
 from ingest.database.retention import retain
 from ingest.journal.folder import segments_of
 from ingest.store.bar_refresh import refresh_touched
@@ -49,7 +50,7 @@ def test_bars_equal_ticks_after_a_kill_a_restart_a_stop_of_two_collectors_and_a_
             beside.stop()
     volume = check_bars(database)
     assert volume > 0
-    refresh_touched(database.url)
+    run_with_pool(database.url, refresh_touched)
     assert check_bars(database) == volume and not_kept(database) == []
     with Database(template.create("replayed_bars"), None) as replayed:
         segments = [path for name in ("default", "other") for path in segments_of(home / "journal" / name / "1")]

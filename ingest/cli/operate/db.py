@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import sys
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from typing import TYPE_CHECKING
 
 import click
@@ -13,7 +14,7 @@ from ingest.market.shown_time import ist, jsonable
 from ingest.terminal import print_table, progress_line
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Callable, Iterator, Sequence
 
     from ingest.database.retention import DayReport
     from ingest.database.upgrade import JobStatus, Status
@@ -73,6 +74,7 @@ def retain(*, keep_days: int, dry_run: bool, output_format: str) -> None:
     stay.
     """
     from ingest.database.connections import Database
+    from ingest.database.pool import run_with_pool
     from ingest.database.retention import retain as retain_days
     from ingest.database.settings import DatabaseSettings, load
     from ingest.store.bar_refresh import refresh_touched
@@ -82,7 +84,7 @@ def retain(*, keep_days: int, dry_run: bool, output_format: str) -> None:
         assert database.engine  # checks the schema
         with progress_line() as line:
             line("building unfinished bars")
-            refresh_touched(database.url)
+            run_with_pool(database.url, refresh_touched)
         before = datetime.now(UTC).date() - timedelta(days=keep_days)
         days = retain_days(database, before, dry_run=dry_run)
         while (report := _next_day(days, len(reports))) is not None:
@@ -115,6 +117,7 @@ def refresh(days: tuple[datetime, ...]) -> None:
     `start` and `replay` do this by themselves.
     """
     from ingest.database.connections import Database
+    from ingest.database.pool import run_with_pool
     from ingest.database.settings import DatabaseSettings, load
     from ingest.store.bar_refresh import refresh_bars, refresh_touched
 
@@ -122,14 +125,19 @@ def refresh(days: tuple[datetime, ...]) -> None:
         assert database.engine  # checks the schema
         if not days:
             with progress_line() as line:
-                refresh_touched(database.url, show=lambda number, of: line(f"bars of range {number:,} of {of:,}"))
+                show = partial(_show_range, line)
+                run_with_pool(database.url, partial(refresh_touched, show=show))
             click.echo("all unfinished bars rebuilt")
         for day in days:
             start = day.replace(tzinfo=UTC)
             with progress_line() as line:
                 line(f"bars of {start:%Y-%m-%d}")
-                refresh_bars(database.url, start, start + timedelta(days=1))
+                run_with_pool(database.url, partial(refresh_bars, start=start, end=start + timedelta(days=1)))
             click.echo(f"{start:%Y-%m-%d}  bars rebuilt")
+
+
+def _show_range(line: Callable[[str], None], number: int, count: int) -> None:
+    line(f"bars of range {number:,} of {count:,}")
 
 
 def _show(found: Status) -> None:

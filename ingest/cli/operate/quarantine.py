@@ -45,6 +45,7 @@ def replay_command() -> None:
     Writes each exactly once. Stores their updates as quotes without volume, because the update after each has
     already counted it. May run beside `tickline start`.
     """
+    from ingest.database.pool import run_with_pool
     from ingest.database.readiness import ready_database
     from ingest.repair.quarantine import replay_quarantined
     from ingest.settings import settings
@@ -54,7 +55,7 @@ def replay_command() -> None:
     with ready_database(config) as database:
         with database.connect(autocommit=True, application_name="tickline quarantine") as connection:
             outcome = replay_quarantined(connection, unknown_keys_max=config.unknown_keys_per_day_max)
-        refresh_touched(database.url)
+        run_with_pool(database.url, refresh_touched)
     click.echo(
         f"{outcome.replayed:,} frames replayed, {outcome.ticks:,} ticks written, {outcome.rejected:,} updates "
         f"rejected; {outcome.refused:,} frames stay in quarantine"

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
 import sys
 from collections.abc import Callable
 from datetime import UTC, datetime
+from functools import partial
 
 import click
 
@@ -28,9 +28,11 @@ def command(keys: tuple[str, ...], day: datetime | None, form: str) -> None:
 
     Exit code 0: everything is repaired. Exit code 1: minutes are left, and the output says which and why.
     """
+    from ingest.database.pool import Pool, run_with_pool
     from ingest.database.readiness import ready_database
     from ingest.market.shown_time import ist, jsonable
-    from ingest.repair.backfill import Backfill, Repair, Store, Task, day_span
+    from ingest.repair.backfill import Backfill, Repair
+    from ingest.repair.backfill_store import Store, Task, day_span
     from ingest.settings import settings
     from ingest.universe.first_universe import known_keys
     from ingest.upstox.rest import UpstoxApi
@@ -42,21 +44,21 @@ def command(keys: tuple[str, ...], day: datetime | None, form: str) -> None:
         start, end = (
             day_span(day.date()) if day else (datetime(1970, 1, 1, tzinfo=UTC), datetime(2100, 1, 1, tzinfo=UTC))
         )
-        tasks = Store(database.url).tasks(start, end)
-        tasks = [task for task in tasks if named is None or task.instrument_key in named]
         done = 0
 
-        async def repair(line: Callable[[str], None]) -> Repair:
+        async def repair(line: Callable[[str], None], pool: Pool) -> Repair:
             def show(task: Task, count: int) -> None:
                 nonlocal done
                 done += 1
                 line(f"repairing {done:,} of {count:,}: {task.instrument_key} on {task.day}")
 
+            store = Store(pool)
+            tasks = [task for task in await store.tasks(start, end) if named is None or task.instrument_key in named]
             async with UpstoxApi(config) as api:
-                return await Backfill(api, database.url, show).run(tasks, datetime.now(UTC))
+                return await Backfill(api, store, show).run(tasks, datetime.now(UTC))
 
         with progress_line() as line:
-            found = asyncio.run(repair(line))
+            found = run_with_pool(database.url, partial(repair, line))
     if form == "json":
         click.echo(json.dumps(found.as_dict(), indent=2, default=jsonable))
     else:
