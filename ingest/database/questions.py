@@ -1,4 +1,4 @@
-"""Questions that a running program asks of the database beside its work: one at a time, and none while it is away."""
+"""Ask the database during a run: one question at a time, and none while the database is away."""
 
 from __future__ import annotations
 
@@ -14,20 +14,20 @@ from ingest.database.pool import Pool
 from ingest.errors import StoreError
 from ingest.worker_thread import in_background
 
-ANSWERED_S = 3.0  # so long an answer is waited for
+ANSWERED_S = 3.0  # time limit of an answer, including the wait for earlier questions
 
 Found = TypeVar("Found")
 
 
 class Questions:
-    """What asks a database.
+    """Ask questions of one database.
 
     Parameters
     ----------
     pool, url
-        The database.
+        Pool of connections to the database, and its URL.
     is_away
-        Whether it is known to be away.
+        Returns whether the database is known to be away.
     """
 
     def __init__(self, pool: Pool, url: str, is_away: Callable[[], bool]) -> None:
@@ -36,7 +36,7 @@ class Questions:
         self._turn = asyncio.Lock()
 
     async def rows(self, name: str, parameters: dict[str, Any]) -> list[tuple[Any, ...]]:
-        """Return the rows of a query of ours.
+        """Return the rows of a query of `sql/queries/`.
 
         Raises
         ------
@@ -47,7 +47,7 @@ class Questions:
             return await self.pool.rows(name, parameters)
 
     async def ask(self, question: Callable[[psycopg.Connection[Any]], Found]) -> Found:
-        """Return what a function finds with a connection, on a thread; raises as `rows` does."""
+        """Return the result of a function that uses a connection, run on a thread; raises as `rows` does."""
         async with self._answered():
             return await asyncio.wrap_future(in_background("question", self._answer, question))
 

@@ -1,7 +1,7 @@
-"""API: the status over HTTP, and subscriptions at run time; who may ask is the guard's to say.
+"""HTTP API: serve the status and change subscriptions at run time; the guard decides who may.
 
-This module is imported when the ingester runs and has a port for it. A request is answered
-on the event loop between two batches; nothing of the hot path waits for it.
+This module is imported only if the ingester runs and has a port for it. Requests are answered
+on the event loop between two batches; the hot path never waits for them.
 """
 
 from __future__ import annotations
@@ -29,13 +29,13 @@ from ingest.market.time import market_day
 
 log = logging.getLogger(__name__)
 
-GAPS_KEPT_S = 10.0  # so often at most the database is asked
-PORT_RETRY_S = 15.0  # how often a port is asked for that another program has, perhaps the last run
+GAPS_KEPT_S = 10.0  # the database is asked at most this often
+PORT_RETRY_S = 15.0  # how often to retry a port that another program holds, perhaps the last run
 NAMED_MAX = 10  # keys in one warning
 
 
 class _Gaps:
-    """The gaps of today, as the database has them."""
+    """Today's number of gaps, from the database."""
 
     def __init__(self, questions: Questions, collector: str) -> None:
         self._questions, self._collector = questions, collector
@@ -43,7 +43,7 @@ class _Gaps:
         self._asked_s = -GAPS_KEPT_S
 
     async def today(self) -> int | None:
-        """Return how many there are; None while the database is away."""
+        """Return today's number of gaps; None while the database is away."""
         if time.monotonic() - self._asked_s >= GAPS_KEPT_S:
             self._asked_s = time.monotonic()
             try:
@@ -54,18 +54,18 @@ class _Gaps:
 
 
 class _Listed:
-    """What the vendor's list of instruments holds."""
+    """The vendor's list of instruments, from the database."""
 
     def __init__(self, ingestion: Ingestion) -> None:
         self._ingestion = ingestion
 
     async def warnings(self, keys: list[str]) -> list[str]:
-        """Say which keys are not in the list; the vendor ignores such a key without a word."""
+        """Return warnings about keys that are not in the list, because the vendor silently ignores them."""
         on = market_day(self._ingestion.watchdog.time_source.now())
         try:
             found = await self._ingestion.questions.rows("live/unlisted_keys", {"instrument_keys": keys, "on": on})
         except StoreError:
-            return ["the database is away: whether the keys are in the vendor's list is not known"]
+            return ["the database is away: the keys could not be checked against the vendor's list"]
         missing = [key for (key,) in found]
         if not missing:
             return []
@@ -74,14 +74,14 @@ class _Listed:
 
 
 def make_app(ingestion: Ingestion, host: str, token: str) -> FastAPI:
-    """Return the application.
+    """Return the FastAPI application.
 
     Parameters
     ----------
     ingestion
-        What it shows and changes.
+        Running ingestion to show and change.
     host, token
-        What it is bound to, and the secret of who may change something.
+        Host that it is bound to, and the token for requests that change something.
     """
     app = FastAPI(title="Tickline", openapi_url=None, redirect_slashes=False)
     app.add_middleware(Guard, host=host, token=token)
@@ -144,9 +144,9 @@ class _Server(uvicorn.Server):
 
 
 def prepare(ingestion: Ingestion) -> uvicorn.Server | None:
-    """Return a server that is ready to serve; it takes a part of a second that no frame should wait for.
+    """Return a server that is ready to serve; this takes a fraction of a second, which no frame should wait for.
 
-    None, which is said: there is no token, and nothing is served without.
+    None, after a warning: the token cannot be read or made, and nothing is served without it.
     """
     settings = ingestion.streams[0].settings
     try:
@@ -160,7 +160,7 @@ def prepare(ingestion: Ingestion) -> uvicorn.Server | None:
 
 
 async def serve(server: uvicorn.Server, host: str, port: int) -> None:
-    """Serve until cancelled; while an address cannot be had that is said once, and costs the status, never ticks."""
+    """Serve until cancelled; while the address is not available, log it once and retry. It never costs ticks."""
     said = False
     while (listening := _listening(host, port, said=said)) is None:
         said = True
@@ -169,7 +169,7 @@ async def serve(server: uvicorn.Server, host: str, port: int) -> None:
     with listening:
         try:
             await server.serve(sockets=[listening])
-        finally:  # the loop must not watch the number of a file that is closed: the next file has it
+        finally:  # the loop must stop watching the descriptor before it is closed and reused
             for one in server.servers:
                 one.close()
 
@@ -177,15 +177,15 @@ async def serve(server: uvicorn.Server, host: str, port: int) -> None:
 def _listening(host: str, port: int, *, said: bool) -> socket.socket | None:
     try:
         return socket.create_server((host, port), family=socket.AF_INET6 if ":" in host else socket.AF_INET)
-    except (OSError, UnicodeError) as exc:  # of a host that is no name
+    except (OSError, UnicodeError) as exc:  # UnicodeError: the host is not a valid name
         in_use = isinstance(exc, OSError) and exc.errno == errno.EADDRINUSE
         log.log(
             logging.DEBUG if said else logging.WARNING,
-            "status is not served, trying again in_s=%g: port %d of %s %s: set %s",
+            "status is not served, retrying in_s=%g: port %d of %s %s: set %s",
             PORT_RETRY_S,
             port,
             host,
-            "is in use" if in_use else f"cannot be had ({getattr(exc, 'strerror', None) or 'it is no host'})",
+            "is in use" if in_use else f"is not available ({getattr(exc, 'strerror', None) or 'not a valid host'})",
             "TICKLINE_API_PORT to another, or to 0" if in_use else "TICKLINE_API_HOST to an address of this machine",
         )
         return None

@@ -1,12 +1,12 @@
-"""Supervisor: the tasks of `start`, who owns what, and how they stop.
+"""Supervisor: start the tasks of a recording, and stop them in order.
 
     stream "1"   feed ─► write queue ─► journal ─► consumer ─┐
     stream "2"   feed ─► write queue ─► journal ─► consumer ─┴──batches──► the one writer, on its thread
 
 With a standby each stream has two feeds before its write queue.
 
-Tasks start here and nowhere else, in one TaskGroup. A stop closes the feeds first, then the
-journals, and lets the consumers commit what is left.
+Tasks start only here, in one TaskGroup. A stop closes the feeds first, then the journals, and lets
+the consumers commit the remaining records.
 """
 
 from __future__ import annotations
@@ -49,13 +49,13 @@ from ingest.upstox.rest import UpstoxApi
 log = logging.getLogger(__name__)
 
 THREADS_PER_STREAM = 3  # a write queue, a keeper; none may wait for a thread that waits for the database
-THREADS = 8  # beside them
-MEET_S = 10.0  # a database that takes longer to connect to is away: the market does not wait
+THREADS = 8  # further threads
+MEET_S = 10.0  # a database that takes longer to connect counts as away, because the market does not wait
 
 
 @dataclass(frozen=True, slots=True)
 class Run:
-    """What runs since `start`: all of it, and of several streams the parts of the first."""
+    """The running parts since `start`; `consumer`, `feed` and `reader` are those of the first stream."""
 
     consumer: Consumer
     feed: FeedConnection
@@ -65,7 +65,7 @@ class Run:
 
     @property
     def streams(self) -> tuple[Stream, ...]:
-        """All connections."""
+        """All streams."""
         return self.ingestion.streams
 
 
@@ -82,35 +82,35 @@ async def start(
     make_ready: Callable[[], None] = lambda: None,
     meet_s: float = MEET_S,
 ) -> Run:
-    """Ingest the live feed until told to stop; what has been received by then is committed.
+    """Ingest the live feed until told to stop; commit all frames received by then.
 
-    A database that is away is waited for, however long: meanwhile frames go into the journal.
+    While the database is away, for however long, frames go into the journal.
 
     Parameters
     ----------
     settings, url
-        How to behave, and the database.
+        Settings, and URL of the database.
     keys
         Instrument keys to subscribe in the settings' mode, or keys -> modes.
     stop
         Set it to stop; see `stop_signals`.
     keeper
-        Who knows what is wanted from then on; None: the keys stay as they are.
+        Provides the wanted keys from then on; None: the keys stay as they are.
     show
-        Called with what runs about once a second.
+        Called about once a second with the running parts.
     ready
-        Called once, before the first connection, with what runs, to watch it.
+        Called once with the running parts, before the first connection.
     time_source
-        What time it is; None: the machine's clocks tell it.
+        Clock and waits; None: the machine's clocks.
     make_ready
         Called before each connection of the writer; see `Writer`.
     meet_s
-        How long the database is waited for before the first connection, seconds.
+        How long to wait for the database before the first connection, seconds.
 
     Raises
     ------
     ConfigError
-        If there is no token. One that the vendor refuses is waited out: a new one may come.
+        If there is no token. If the vendor refuses the token, recording waits for a new one instead.
     SubscriptionError
         If the keys do not fit into the connection.
     CollectorInUseError
@@ -118,12 +118,12 @@ async def start(
     JournalError
         If the journal is in use or cannot be written.
     """
-    settings.token()  # say so at once if there is none
+    settings.token()  # fail at once if there is none
     wanted = keys if isinstance(keys, Mapping) else dict.fromkeys(keys, settings.mode)
     account = VendorAccount.of(plus=settings.plus, connections_max=settings.connections_max, standby=settings.standby)
-    plan(wanted, account)  # the vendor would ignore what is too many
+    plan(wanted, account)  # fail at once if there are too many keys: the vendor would ignore them silently
     if settings.api_port:
-        await asyncio.to_thread(_api)  # before the first frame, which would wait for it
+        await asyncio.to_thread(_api)  # a slow import, which the first frame must not wait for
     lock = JournalLock(settings.journal_folder)
     try:
         with retrying_writer(Writer(url, settings.collector, make_ready), settings) as writer:
@@ -163,10 +163,10 @@ async def start(
 
 
 class _Threads(ThreadPoolExecutor):
-    """Threads that the loop's end does not wait for: one may wait for a database that says nothing."""
+    """Threads that the end of the loop does not wait for, because one may wait for a silent database."""
 
     def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:
-        """Let the idle ones go; `wait` is not listened to."""
+        """End idle threads; `wait` is ignored."""
         super().shutdown(wait=False, cancel_futures=True)
 
 
@@ -175,7 +175,7 @@ def _pool(settings: Settings, url: str) -> Pool:
 
 
 def _streams(settings: Settings, account: VendorAccount) -> list[str]:
-    """Return the streams to open: one for each connection, and those that earlier runs have used."""
+    """Return the names of the streams to open: one per connection, and those that earlier runs used."""
     folder = settings.journal_folder
     used = {int(path.name) for path in folder.iterdir() if is_stream(path.name) and path.is_dir()}
     return [str(number) for number in sorted(used | set(range(1, account.connections_max + 1)))]
@@ -219,7 +219,7 @@ async def _run(
             along = [group.create_task(ingestion.fence.keep(name, work), name=name) for name, work in works.items()]
             await stop.wait()
             deadline = asyncio.get_running_loop().time() + settings.stop_s
-            log.info("stopping: the feed is closed, what is left is committed")
+            log.info("stopping: the feed is closed, remaining records are being committed")
             await _cancel(receiving)
             for stream in streams:
                 stream.feed.write_queue.close()
@@ -239,7 +239,7 @@ async def _run(
                     "bars not refreshed in time stop_s=%g: the next start does it, or `tickline db refresh`",
                     settings.stop_s,
                 )
-            except StoreError as exc:  # the ticks are committed, and their minutes noted
+            except StoreError as exc:  # the ticks are committed, and their minutes recorded as touched
                 log.warning("bars not refreshed: the next start does it, or `tickline db refresh` error=%s", exc)
     except BaseExceptionGroup as group_error:
         if not isinstance(error := first_error(group_error), Abandoned):
@@ -253,10 +253,10 @@ async def _run(
 
 def _say_what_is_left(left_bytes: int, writer: RetryingWriter, stop_s: float) -> None:
     if not left_bytes:
-        log.warning("stopped before bars were made: the next start does it, or `tickline db refresh` stop_s=%g", stop_s)
+        log.warning("stopped before bars were made: the next start or `tickline db refresh` does it stop_s=%g", stop_s)
         return
     log.warning(
-        "stopped before the database took everything: the next start commits the rest stop_s=%g left_bytes=%d error=%s",
+        "stopped before everything was committed: the next start commits the rest stop_s=%g left_bytes=%d error=%s",
         stop_s,
         left_bytes,
         writer.error.text if writer.failures else "",
@@ -270,7 +270,7 @@ async def _cancel(tasks: Iterable[asyncio.Task[None]]) -> None:
 
 
 async def _finish(consuming: Iterable[asyncio.Task[None]], writer: RetryingWriter, deadline: float) -> None:
-    """Let the consumers commit what is left, but not for longer than a stop may take."""
+    """Let the consumers commit the remaining records, but not longer than a stop may take."""
     _, late = await asyncio.wait(consuming, timeout=deadline - asyncio.get_running_loop().time())
     if late:
         writer.abandon()
@@ -278,5 +278,5 @@ async def _finish(consuming: Iterable[asyncio.Task[None]], writer: RetryingWrite
 
 
 def _api() -> ModuleType:
-    """Return what serves the status; nobody else pays 9 MB and half a second for its imports."""
+    """Return the module of the HTTP API, imported at first use: it costs 9 MB and half a second."""
     return importlib.import_module("ingest.live.http_api")

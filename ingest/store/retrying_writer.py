@@ -1,8 +1,8 @@
-"""Patient writer: a writer that is tried again for as long as the database is away.
+"""Retrying writer: repeat the calls of a writer for as long as the database is away.
 
-Owns the patience: what is retried, how long is waited, what is said. Owns the writer's thread too: the methods block,
+Owns which errors are retried, the waits, and the log lines. Owns the writer's thread too: the methods block,
 so coroutines call them through `run`. While it waits nothing is lost: the records are in the
-journal, and the consumer stands still with at most two batches.
+journal, and the consumer pauses with at most two batches.
 """
 
 from __future__ import annotations
@@ -33,15 +33,15 @@ from ingest.worker_thread import WorkerThread, in_background
 
 
 def retrying_writer(writer: Writer, settings: Settings) -> RetryingWriter:
-    """Return the writer with the patience that the settings have."""
+    """Return a retrying writer with the waits of the settings."""
     return RetryingWriter(writer, first_s=settings.database_backoff_first_s, max_s=settings.database_backoff_max_s)
 
 
 log = logging.getLogger(__name__)
 
-CLOSE_S = 5.0  # a thread whose connection was broken off ends at once
-SAY_AGAIN_S = 60.0  # an outage of a day is some thousand tries
-STOP_POLL_S = 0.1  # how soon a stop is noticed while a connection is being made
+CLOSE_S = 5.0  # a thread whose connection was aborted ends at once
+SAY_AGAIN_S = 60.0  # how often a lasting error is logged; an outage of a day has thousands of attempts
+STOP_POLL_S = 0.1  # how soon a stop is noticed while connecting
 
 _NUMBERS = re.compile(r"\d+")
 
@@ -50,26 +50,26 @@ T = TypeVar("T")
 
 
 class Abandoned(StoreError):
-    """The process stops and will not wait for the database any longer."""
+    """The process is stopping and no longer waits for the database."""
 
 
 class RetryingWriter:
-    """The methods of a `Writer`, each tried until it succeeds.
+    """The methods of a `Writer`, each repeated until it succeeds.
 
     Parameters
     ----------
     writer
-        A writer, connected or not; nobody else may use it. Several streams may share this one: they take turns, and
-        through `run` in the order in which they ask.
+        A writer, connected or not, for the exclusive use of this object. Several streams may share this object: they
+        take turns, and through `run` in the order of their calls.
     first_s, max_s
-        Wait after the first failure and the longest, seconds.
+        Wait after the first failure, and the longest wait, seconds.
 
     Attributes
     ----------
     away_since
-        When the database was lost, or not found, by the monotonic clock; None while it is there.
+        When the database was lost or not found, by the monotonic clock, seconds; None while it is there.
     failures
-        Failed tries in a row.
+        Failed attempts in a row.
     """
 
     def __init__(self, writer: Writer, *, first_s: float, max_s: float) -> None:
@@ -78,11 +78,11 @@ class RetryingWriter:
         self.failures = 0
         self.error = LastError()
         self._first_s, self._max_s = first_s, max_s
-        self._rng = random.Random()  # noqa: S311  jitter is no secret
+        self._rng = random.Random()  # noqa: S311  jitter is not a secret
         self._abandoned = threading.Event()
-        self.given_up = False  # the database was not waited for any longer
+        self.given_up = False  # a stop no longer waits for the database
         self._thread = WorkerThread("writer")
-        self._turn = threading.RLock()  # whoever has it uses the writer, on the thread or not
+        self._turn = threading.RLock()  # its holder uses the writer, on the writer's thread or another
         self._said, self._said_at = "", 0.0  # the error that was logged last, by the monotonic clock
         self._attempt: Future[None] | None = None  # to connect, on a thread that a stop leaves behind
 
@@ -95,7 +95,7 @@ class RetryingWriter:
         self.close()
 
     def close(self) -> None:
-        """Close the writer when nobody uses it: its connection is freed memory to a thread that still waits on it."""
+        """Close the writer once no thread uses it: closing frees the connection that a thread may still wait on."""
         self._abandoned.set()
         self._thread.close()
         if not self._turn.acquire(blocking=False):
@@ -115,7 +115,7 @@ class RetryingWriter:
         return await self._thread.run(self._in_turn, partial(call, *args, **kwargs))
 
     def write(self, batch: Batch, stream: str) -> None:
-        """Commit a batch, however long it takes; see `Writer.write`."""
+        """Commit a batch, no matter how long it takes; see `Writer.write`."""
         self._insist(lambda: self.writer.write(batch, stream))
 
     def register(self, instrument_keys: Sequence[str], day: date, unknown_max: int) -> list[InstrumentRef]:
@@ -128,18 +128,18 @@ class RetryingWriter:
 
     @property
     def is_away(self) -> bool:
-        """Whether the database is away, as far as the writer has seen."""
+        """Whether the database is away, as far as the writer knows."""
         return self.away_since is not None
 
     def meet(self, within_s: float) -> bool:
-        """Connect for the first time; tell whether the database is there.
+        """Connect for the first time, within `within_s` seconds; return whether the database is there.
 
-        If it is not, that is an outage like any other: who needs the database waits until it comes.
+        If it is not, later calls wait for it, as in any other outage.
 
         Raises
         ------
         CollectorInUseError
-            If another process writes under this name.
+            If another process writes under this collector name.
         """
         with self._turn:
             try:
@@ -148,22 +148,23 @@ class RetryingWriter:
                 raise
             except (StoreError, ConfigError) as exc:
                 self._note_failure(exc)
-                log.log(_level(exc), "database is away, recording goes on without it error=%s", exc)
+                log.log(_level(exc), "database is away, recording continues without it error=%s", exc)
                 return False
             return True
 
     def resume(self, stream: str, *, unused_seq: int | None = None) -> Resume:
-        """Return where a stream goes on; see `Ledger.resume`.
+        """Return where a stream resumes; see `Ledger.resume`.
 
-        A ledger that has records from `unused_seq` on, which were numbered without it, is waited for to be another.
+        Records from `unused_seq` on were numbered without the ledger. If the ledger already has such records, it
+        belongs to another journal, and this waits until another database answers.
         """
 
         def resume() -> Resume:
             found = self.writer.ledger.resume(stream)
             if unused_seq is not None and found.last_seq >= unused_seq:
                 raise StoreError(
-                    f"ledger has records of stream {stream!r} up to seq {found.last_seq}, but what was recorded "
-                    f"without the database begins with {unused_seq}: replay it with another TICKLINE_COLLECTOR"
+                    f"ledger has records of stream {stream!r} up to seq {found.last_seq}, but records written "
+                    f"without the database begin with {unused_seq}: replay them with another TICKLINE_COLLECTOR"
                 )
             return found
 
@@ -174,17 +175,17 @@ class RetryingWriter:
         self._insist(lambda: self.writer.checkpoint(stream, position, state))
 
     def give_up(self) -> None:
-        """Note that the database is not waited for any longer."""
+        """Record that a stop no longer waits for the database."""
         self.given_up = True
 
     def abandon(self) -> None:
-        """End what is being tried, from another thread: it raises `Abandoned`."""
+        """End the running call from another thread; the call raises `Abandoned`."""
         self.give_up()
         self._abandoned.set()
         self.writer.abort()
 
     def _insist(self, action: Callable[[], T]) -> T:
-        """Do it until it succeeds; only an error that is not the store's ends it."""
+        """Repeat an action until it succeeds; only errors that are not the store's end it."""
         return self._in_turn(lambda: self._until_it_succeeds(action))
 
     def _in_turn(self, call: Callable[[], T]) -> T:
@@ -202,12 +203,12 @@ class RetryingWriter:
             else:
                 self._note_success()
                 return result
-        raise Abandoned("stopped before the database took everything: the rest is in the journal, start again")
+        raise Abandoned("stopped before everything was committed: the rest is in the journal, start again")
 
     def _reconnect(self, within_s: float = math.inf) -> None:
-        """Connect, or wait for the connection that is being made; what takes longer than `within_s` is away.
+        """Connect, or wait for the running attempt; after `within_s` seconds the database counts as away.
 
-        It cannot be broken off, so a stop leaves it behind, on a thread that ends with the process.
+        An attempt cannot be aborted, so a stop leaves it behind, on a thread that ends with the process.
         """
         attempt = self._attempt = self._attempt or in_background("reconnect", self.writer.reconnect)
         deadline = time.monotonic() + within_s
@@ -226,7 +227,7 @@ class RetryingWriter:
         wait_s = backoff_s(self.failures, self._rng, first_s=self._first_s, max_s=self._max_s)
         log.log(
             _level(error) if self._is_news(error) else logging.DEBUG,
-            "database refuses, trying again in_s=%.1f failures=%d error=%s",
+            "database refuses, retrying in_s=%.1f failures=%d error=%s",
             wait_s,
             self.failures,
             error,
@@ -234,8 +235,8 @@ class RetryingWriter:
         self._abandoned.wait(wait_s)
 
     def _is_news(self, error: TicklineError) -> bool:
-        """Whether an error is to be said: one that lasts is, now and then."""
-        now, text = time.monotonic(), _NUMBERS.sub("", str(error))  # the server's own lines hold times and process ids
+        """Tell whether to log an error: a lasting error is logged only now and then."""
+        now, text = time.monotonic(), _NUMBERS.sub("", str(error))  # the server's lines contain times and process ids
         if text == self._said and now - self._said_at < SAY_AGAIN_S:
             return False
         self._said, self._said_at = text, now
@@ -256,5 +257,5 @@ class RetryingWriter:
 
 
 def _level(error: TicklineError) -> int:
-    """Return how loud an error is: what only a person can mend is tried again too, and recording goes on meanwhile."""
+    """Return the log level: ERROR if only a person can fix it; it is retried too, and recording continues meanwhile."""
     return logging.WARNING if isinstance(error, Retryable) else logging.ERROR

@@ -92,4 +92,4 @@ def test_ledger_that_has_numbers_recorded_without_it_is_no_ledger_to_go_on_with(
         with pytest.raises(Abandoned):
             writer.resume("1", unused_seq=100)
         waiting.join(WITHIN_S)
-        assert "up to seq 100, but what was recorded without the database begins with 100" in writer.error.text
+        assert "up to seq 100, but records written without the database begin with 100" in writer.error.text

@@ -52,7 +52,7 @@ def patient(proxy: Proxy) -> str:
 
 def check_gave_up(ingester: Ingester, stop_s: float) -> None:
     """The deadline ended the stop, and nothing else: the database is silent still."""
-    (said,) = [line for line in ingester.text().splitlines() if "stopped before the database took everything" in line]
+    (said,) = [line for line in ingester.text().splitlines() if "stopped before everything was committed" in line]
     assert f"stop_s={stop_s:g} " in said
 
 
