@@ -192,7 +192,8 @@ def run_with_pool(url: str, work: Callable[[Pool], Awaitable[T]]) -> T:
 
 def _opened(url: str) -> psycopg.pq.abc.PGconn:
     """Return what is behind a connection that was opened and pinned as all ours are."""
-    connection = connect(url, application_name="tickline pool", **NOTICE_A_DEAD_PEER)
+    with translated():
+        connection = connect(url, application_name="tickline pool", **NOTICE_A_DEAD_PEER)
     opened = connection.pgconn
     del connection.pgconn  # the object has given it away
     return opened
