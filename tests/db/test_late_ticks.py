@@ -164,10 +164,11 @@ def test_late_ticks_that_a_crash_left_are_moved_by_the_next_writer(
         (LATE_AFTER_S + 1,),
     )
     conn.execute("call tickline.refresh_bars(%s, %s)", (OPEN, OPEN + timedelta(minutes=1)))
-    counted = conn.execute(
-        query("audit/ticks_by_frame"), {"first_ts": OPEN, "last_ts": OPEN + timedelta(hours=1)}
-    ).fetchall()
-    assert sum(row[2] for row in counted) == (before or (0,))[0]
+    span = {"first_ts": OPEN, "last_ts": OPEN + timedelta(hours=1)}
+    with conn.cursor().copy(query("audit/ticks_by_frame_copied"), span) as copy:
+        copy.set_types(["int8"] * 4)
+        counted = [row[2] for row in copy.rows()]
+    assert sum(counted) == (before or (0,))[0]
     with Writer(database.url, "another"):
         pass
     monkeypatch.setenv("TICKLINE_DATABASE_URL", database.url)

@@ -77,8 +77,8 @@ ANSWERS: dict[str, Callable[[web.Request], Awaitable[web.StreamResponse]]] = {
 }
 
 
-class Hostile:
-    """The server, on a thread of its own."""
+class ThreadedServer:
+    """A server on loopback, on a thread of its own."""
 
     def __init__(self) -> None:
         self.url = ""
@@ -107,6 +107,13 @@ class Hostile:
         await runner.setup()
         await web.TCPSite(runner, "127.0.0.1", 0).start()
         self.url = f"http://127.0.0.1:{runner.addresses[0][1]}"
+
+    async def _answer(self, request: web.Request) -> web.StreamResponse:
+        raise NotImplementedError
+
+
+class Hostile(ThreadedServer):
+    """Answers each request as the first part of its path says."""
 
     async def _answer(self, request: web.Request) -> web.StreamResponse:
         return await ANSWERS[request.path.split("/")[1]](request)

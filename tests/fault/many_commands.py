@@ -8,14 +8,30 @@ from __future__ import annotations
 import importlib
 import json
 import os
+import subprocess
 import sys
 import threading
 from pathlib import Path
 from typing import Any
 
 import ingest.cli
+from tests.data import REPOSITORY
 
 TIMEOUT_S = 60  # of a command, by SIGALRM
+
+
+def run_commands(cases: list[dict[str, Any]]) -> list[int]:
+    """Run commands by this program; return their exit codes in order."""
+    done = subprocess.run(
+        [sys.executable, "-m", "tests.fault.many_commands"],
+        check=True,
+        cwd=REPOSITORY,
+        input=json.dumps(cases),
+        capture_output=True,
+        text=True,
+    )
+    codes: list[int] = json.loads(done.stdout)
+    return codes
 
 
 def main() -> None:

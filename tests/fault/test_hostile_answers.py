@@ -3,11 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-import json
 import os
 import re
-import subprocess
-import sys
 import threading
 import time
 import tracemalloc
@@ -27,6 +24,7 @@ from tests.data import REPOSITORY
 from tests.engines import on_one_engine
 from tests.fault.harness import QUICK
 from tests.fault.hostile import ANSWERS, Hostile
+from tests.fault.many_commands import run_commands
 from tests.simulated import free_port
 
 BYTES_MAX = 2**20
@@ -122,16 +120,8 @@ def test_commands_end_with_one_line_whatever_is_answered(database: Database, ven
             if line == "login":
                 ports[out] = port
     threading.Thread(target=browse, args=(ports,), daemon=True).start()
-    done = subprocess.run(
-        [sys.executable, "-m", "tests.fault.many_commands"],
-        check=True,
-        cwd=REPOSITORY,
-        input=json.dumps(asked),
-        capture_output=True,
-        text=True,
-    )
     wrong = []
-    for case, code in zip(asked, json.loads(done.stdout), strict=True):
+    for case, code in zip(asked, run_commands(asked), strict=True):
         said = Path(case["out"]).read_text()
         if code != 1 or "internal error" in said or not re.search(r"(?m)^tickline: .", said):
             wrong.append(f"{case['out']}: exit code {code}\n{said[-1000:]}")

@@ -5,11 +5,9 @@ Each table says what is sent; what must happen is the same for all: the process 
 
 from __future__ import annotations
 
-import asyncio
 import gzip
 import json
 import re
-import threading
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -22,7 +20,7 @@ from ingest.database.connections import Database
 from tests.data import data_file
 from tests.engines import on_one_engine
 from tests.fault.harness import Ingester, Market, committed, wait_until
-from tests.fault.hostile import ANSWERS, Hostile
+from tests.fault.hostile import ANSWERS, Hostile, ThreadedServer
 
 RSS_BYTES_MAX = 300 * 2**20
 DEEP = b"[" * 200_000
@@ -67,7 +65,7 @@ ODD_ROWS: list[Any] = [
 ]
 
 
-class Vendor:
+class Vendor(ThreadedServer):
     """A server on loopback between the ingester and a simulator: it alters what it hands over.
 
     The feed itself is the simulator's. Each authorise answer of the tables is given once, and the address of a feed
@@ -75,43 +73,18 @@ class Vendor:
     """
 
     def __init__(self, market: Market, master: bytes, hostile: Hostile) -> None:
-        self.url = ""
+        super().__init__()
         self.asked: dict[str, int] = {}
         self._upstream = market.settings["UPSTOX_API_URL"]
         self._master = master
         places = [hostile.url.replace("http", "ws") + f"/{name}?code=secret-code" for name in ANSWERS]
         feeds = [{"data": {"authorized_redirect_uri": place}} for place in places]
         self._authorize = [*AUTHORIZE.values(), *ANSWERS.values(), *feeds]
-        self._loop = asyncio.new_event_loop()
-        self._ready = threading.Event()
-        self._thread = threading.Thread(target=self._serve, daemon=True)
-
-    def __enter__(self) -> Vendor:
-        self._thread.start()
-        assert self._ready.wait(60)
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._loop.call_soon_threadsafe(self._loop.stop)
-        self._thread.join(60)
 
     @property
     def spent(self) -> bool:
         """Whether all odd authorise answers were given."""
         return not self._authorize
-
-    def _serve(self) -> None:
-        self._loop.run_until_complete(self._listen())
-        self._ready.set()
-        self._loop.run_forever()
-
-    async def _listen(self) -> None:
-        app = web.Application()
-        app.router.add_route("*", "/{path:.*}", self._answer)
-        runner = web.AppRunner(app)
-        await runner.setup()
-        await web.TCPSite(runner, "127.0.0.1", 0).start()
-        self.url = f"http://127.0.0.1:{runner.addresses[0][1]}"
 
     async def _answer(self, request: web.Request) -> web.StreamResponse:
         kinds = {"authorize": self._authorize, "holidays": HOLIDAYS, "timings": TIMINGS}

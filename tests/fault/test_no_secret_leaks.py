@@ -9,8 +9,6 @@ import asyncio
 import gzip
 import json
 import os
-import subprocess
-import sys
 import threading
 import urllib.error
 import urllib.request
@@ -27,6 +25,7 @@ from tests.data import REPOSITORY
 from tests.engines import on_one_engine
 from tests.fault.harness import QUICK, Command, Ingester, Market, committed, records_of, rows, stream_folder, wait_until
 from tests.fault.live import running
+from tests.fault.many_commands import run_commands
 from tests.simulated import free_port
 
 TOKEN, KEY, SECRET, PASSWORD, CODE = "tok.LEAKED-1", "key-LEAKED-2", "sec-LEAKED-3", "pw$d/LEAKED-4", "once-LEAKED-5"
@@ -192,16 +191,8 @@ def run_all(cases: list[Case], folder: Path, usual: dict[str, str]) -> list[str]
         argv = [part.replace("+", " ") for part in case.line.split(" ")]
         stdin, out = str(folder / "stdin"), str(cwd / "out")
         asked.append({"argv": argv, "env": env, "cwd": str(cwd), "stdin": stdin, "out": out})
-    done = subprocess.run(
-        [sys.executable, "-m", "tests.fault.many_commands"],
-        check=True,
-        cwd=REPOSITORY,
-        input=json.dumps(asked),
-        capture_output=True,
-        text=True,
-    )
     found = []
-    for number, (case, code) in enumerate(zip(cases, json.loads(done.stdout), strict=True)):
+    for number, (case, code) in enumerate(zip(cases, run_commands(asked), strict=True)):
         place = f"{case.line} {case.env} {case.env_file[:200]!r}"
         out = folder / f"case-{number}" / "out"
         if case.code is not None and code != case.code:

@@ -1,7 +1,7 @@
 -- Number of ticks of each frame in a range. Parameters: first_ts, last_ts timestamptz, both inclusive.
 -- Columns: seq int8, received_us int8 (epoch microseconds), ticks int8, instruments int8. A frame is identified by seq
 -- and receive time, because two collectors may use the same seq. Expect: a scan of the range.
--- Like `ticks_by_frame`, but in binary, because a market day has a million frames.
+-- In binary, because a market day has a million frames.
 -- Includes ticks that wait for their own transaction.
 copy (
     select
