@@ -181,7 +181,7 @@ def _listening(host: str, port: int, *, said: bool) -> socket.socket | None:
         in_use = isinstance(exc, OSError) and exc.errno == errno.EADDRINUSE
         log.log(
             logging.DEBUG if said else logging.WARNING,
-            "status is not served, retrying in_s=%g: port %d of %s %s: set %s",
+            "status is not served, trying again in_s=%g: port %d of %s %s: set %s",
             PORT_RETRY_S,
             port,
             host,

@@ -227,7 +227,7 @@ class RetryingWriter:
         wait_s = backoff_s(self.failures, self._rng, first_s=self._first_s, max_s=self._max_s)
         log.log(
             _level(error) if self._is_news(error) else logging.DEBUG,
-            "database refuses, retrying in_s=%.1f failures=%d error=%s",
+            "database refuses, trying again in_s=%.1f failures=%d error=%s",
             wait_s,
             self.failures,
             error,
