@@ -242,7 +242,7 @@ def _revision_when_made(conn: psycopg.Connection[Any]) -> str | None:
         runs = conn.execute(query("database/upgrade_runs"), {"lock": UPGRADE_LOCK}).fetchone()
         limit_s = UPGRADE_SECONDS_MAX if runs == (True,) else UPGRADE_GRACE_S
         if not conn.autocommit:
-            conn.rollback()  # the next look sees what was committed meanwhile
+            conn.rollback()  # so that the next check sees new commits
         if time.monotonic() - began > limit_s:
             break
         time.sleep(UPGRADE_POLL_S)

@@ -1,7 +1,7 @@
-"""The pool: the connections of a running program, apart from the writer's.
+"""Pool: the connections of a running program, except the writer's.
 
-Owns how many there are, how they are opened, checked and given back, and how a wait for one ends. Must not know
-what is asked over them.
+Owns their number, how they are opened, checked and returned, and how a wait for one ends. Must not know the
+queries.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from ingest.database.queries import query
 from ingest.errors import Retryable, StoreError
 from ingest.worker_thread import in_background
 
-# Whoever asks for a connection gets the error; the library's log would repeat it, without the remedy.
+# The caller gets the error; the library's log would repeat it without the remedy.
 logging.getLogger("psycopg.pool").setLevel(logging.CRITICAL)
 
 WAKE_S = 1.0  # how often a wait looks again for what the loop did not say
@@ -34,11 +34,11 @@ T = TypeVar("T")
 
 
 class PoolConnection(psycopg.AsyncConnection[tuple[Any, ...]]):
-    """A connection of a pool: in autocommit, with our session settings; a wait that is cancelled closes it."""
+    """A connection of a pool: in autocommit, with our session settings; cancelling a wait closes it."""
 
     @classmethod
     async def connect(cls, conninfo: str = "", **parameters: Any) -> Self:
-        """Open a connection as `ingest.database.connections.connect` does, on a thread that nobody waits for.
+        """Open a connection as `ingest.database.connections.connect` does, on a thread that no exit waits for.
 
         Parameters
         ----------
@@ -53,13 +53,13 @@ class PoolConnection(psycopg.AsyncConnection[tuple[Any, ...]]):
             parameters["refused"](exc)
             raise
         await connection.set_autocommit(True)
-        connection.prepare_threshold = None  # a plan is made for the values of each call, as ranges differ much
+        connection.prepare_threshold = None  # plan each call for its own values, since ranges differ much
         return connection
 
     async def wait(self, gen: Any, *args: Any, **kwargs: Any) -> Any:
-        """Wait for the server; a cancelled wait closes the connection, whatever the server says to it.
+        """Wait for the server; a cancelled wait closes the connection, even if the server hangs.
 
-        The library would wait ten seconds for a server that hangs.
+        The library itself would wait ten seconds for such a server.
         """
         try:
             return await wait_async(gen, self.pgconn.socket, *args, **{"interval": WAKE_S} | kwargs)
@@ -73,16 +73,16 @@ class PoolConnection(psycopg.AsyncConnection[tuple[Any, ...]]):
 
 
 class Pool:
-    """Connections that are opened when they are needed, and used again.
+    """Connections that are opened when needed, and reused.
 
     Parameters
     ----------
     url
         libpq URL of the database.
     size_min, size_max
-        How many connections stay open when nobody needs them, and how many there may be.
+        How many connections stay open when idle, and how many there may be.
     wait_s
-        How long a connection is waited for while others use all.
+        How long a call waits for a connection while all are in use, seconds.
     """
 
     def __init__(self, url: str, *, size_min: int = 0, size_max: int = 1, wait_s: float = 10.0) -> None:
@@ -96,7 +96,7 @@ class Pool:
             min_size=size_min,
             max_size=size_max,
             timeout=wait_s,
-            reconnect_timeout=0,  # who asks again has the connection made again
+            reconnect_timeout=0,  # the next call tries to connect again
             open=False,
             name="tickline",
         )
@@ -112,16 +112,16 @@ class Pool:
 
     @asynccontextmanager
     async def connection(self) -> AsyncIterator[PoolConnection]:
-        """Lend a connection, in autocommit. Whoever takes a lock of the session releases it.
+        """Lend a connection, in autocommit. A caller that takes a session lock must release it.
 
         Raises
         ------
         ConfigError
-            If the URL is not one.
+            If the URL is not a libpq URL.
         Retryable
             If the database is away, or no connection becomes free in time.
         StoreError
-            If the server refuses us; also what the database refuses while the connection is lent.
+            If the server refuses us, or the database refuses a statement while the connection is lent.
         """
         connection = await self._working()
         try:
@@ -136,7 +136,7 @@ class Pool:
             return await (await connection.execute(query(name), parameters)).fetchall()
 
     def account(self) -> dict[str, int]:
-        """Return how many connections there are and may be, how many are idle, and how many calls wait for one."""
+        """Return the number of connections and its limit, and how many are idle and how many calls wait."""
         stats = self._pool.get_stats()
         return {
             "size": stats["pool_size"],
@@ -146,7 +146,7 @@ class Pool:
         }
 
     async def _working(self) -> PoolConnection:
-        """Return a connection; idle ones that the server has closed are put away, without asking it."""
+        """Return a connection; discard idle ones that the server has closed, without asking the server."""
         for _ in range(self._pool.max_size):
             connection = await self._taken()
             if not _has_ended(connection):
@@ -168,12 +168,12 @@ class Pool:
                 "set TICKLINE_POOL_MAX higher, or see `tickline db status`"
             ) from None
         except PoolClosed:
-            raise StoreError("database is not asked any more: the program stops") from None
+            raise StoreError("database pool is closed: the program is stopping") from None
         finally:
             self._waits.discard(wait)
 
     def _refused(self, error: Exception) -> None:
-        """End all waits with the error of a connection that failed: the library would let them wait."""
+        """End all waits with the error of a failed connection; the library would let them wait."""
         self._error = error
         for wait in self._waits:
             if not wait.expired():
@@ -181,7 +181,7 @@ class Pool:
 
 
 def run_with_pool(url: str, work: Callable[[Pool], Awaitable[T]]) -> T:
-    """Return what a coroutine function returns, called with a pool of one connection, for commands without a loop."""
+    """Run a coroutine function with a pool of one connection and return its result, for commands without a loop."""
 
     async def run() -> T:
         async with Pool(url) as pool:
@@ -191,16 +191,16 @@ def run_with_pool(url: str, work: Callable[[Pool], Awaitable[T]]) -> T:
 
 
 def _opened(url: str) -> psycopg.pq.abc.PGconn:
-    """Return what is behind a connection that was opened and pinned as all ours are."""
+    """Return the libpq connection of a connection opened and pinned like all ours."""
     with translated():
         connection = connect(url, application_name="tickline pool", **NOTICE_A_DEAD_PEER)
     opened = connection.pgconn
-    del connection.pgconn  # the object has given it away
+    del connection.pgconn  # so that the object does not close it
     return opened
 
 
 def _has_ended(connection: PoolConnection) -> bool:
-    """Return whether the server has closed an idle connection, or said something that nobody asked for."""
+    """Return whether the server has closed an idle connection, or sent something unrequested."""
     poll = select.poll()
     poll.register(connection.fileno(), select.POLLIN)
     return bool(poll.poll(0))

@@ -1,6 +1,6 @@
-"""What is done along with recording: the universe is followed, bars are made anew and repaired.
+"""Background tasks of a recording: follow the universe, refresh bars, repair bars.
 
-Each is a task that the supervisor starts. What fails here costs freshness or bars, never ticks.
+The supervisor starts each as a task. A failure here costs freshness or bars, never ticks.
 """
 
 from __future__ import annotations
@@ -25,11 +25,11 @@ from ingest.universe.keeper import UniverseKeeper, follow
 log = logging.getLogger(__name__)
 
 AWAY_POLL_S = 1.0
-REFRESH_S = 60  # a bar is a minute; fresher ones are computed from the ticks when they are read
+REFRESH_S = 60  # once per bar; newer bars are computed from ticks when read
 
 
 async def follow_along(settings: Settings, keeper: UniverseKeeper, ingestion: Ingestion) -> None:
-    """Subscribe and unsubscribe as the universe changes, and ask again what keys mean when a list was loaded."""
+    """Subscribe and unsubscribe as the universe changes; after a new list, ask again what keys mean."""
     await follow(
         keeper,
         ingestion.follow,
@@ -43,7 +43,7 @@ async def follow_along(settings: Settings, keeper: UniverseKeeper, ingestion: In
 async def backfill_along(
     settings: Settings, pool: Pool, streams: Sequence[Stream], writer: RetryingWriter, error: LastError
 ) -> None:
-    """Repair minutes that were not heard whole, while the feed goes on; a failure costs bars, never ticks."""
+    """Repair incompletely received minutes while the feed continues; a failure costs bars, never ticks."""
     scheduler = BackfillScheduler(Backfill(streams[0].feed.api, Store(pool)))
     while settings.backfill_s:
         await asyncio.sleep(settings.backfill_s)
@@ -69,9 +69,9 @@ async def backfill_along(
 
 
 async def refresh_along(pool: Pool, writer: RetryingWriter, error: LastError) -> None:
-    """Keep the bars up to date while ticks arrive, first those that an earlier run left.
+    """Keep the bars up to date while ticks arrive, beginning with those that an earlier run left.
 
-    A failure costs freshness, never ticks. While the database is away, as the writer finds, it is let alone.
+    A failure costs freshness, never ticks. While the writer finds the database away, no bars are refreshed.
     """
     while True:
         if writer.is_away:

@@ -1,7 +1,7 @@
 """Ingestion: the keys recorded over all connections, and how to change them while it runs.
 
 Owns the plan in force: which stream carries which keys. What is wanted is the universe of the settings,
-without what was unsubscribed by hand and with what was subscribed by hand, until the next start.
+without keys unsubscribed by hand and with keys subscribed by hand, until the next start.
 """
 
 from __future__ import annotations

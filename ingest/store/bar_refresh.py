@@ -1,9 +1,9 @@
-"""Which minutes have new ticks, and their bars made anew: the work is in proportion to the minutes touched.
+"""Rebuild the bars of minutes that have new ticks; the work is proportional to these minutes.
 
-A range from the first touched minute to the last would be the whole day as soon as one row is late.
-The minutes are in the database, noted by the transaction that commits their ticks: whoever comes next
-makes the bars that a killed process left. While a collector writes, the newest bars form: they are computed
-when they are read, and their minute stays noted. When none writes they are made too.
+A single range from the first touched minute to the last would be the whole day after one late row.
+The transaction that commits ticks records their minutes in the database, so the next process makes the bars
+that a killed one left. While a collector writes, the newest bars still form: they are computed when read, and
+their minute stays recorded. When no collector writes, they are made too.
 """
 
 from __future__ import annotations
@@ -25,19 +25,19 @@ from ingest.database.queries import query
 from ingest.market.time import MINUTE_US, utc_of_us
 
 FIVE_MINUTES_S = 300
-# Who works on the same bars ends ours with an error: a refresh by hand, or the columnstore policy. So long it is tried.
+# Errors while another session works on the same bars, a refresh by hand or the columnstore policy; retried for 30 s.
 BUSY = (psycopg.errors.LockNotAvailable, psycopg.errors.DeadlockDetected, psycopg.errors.SerializationFailure)
 BUSY_S_MAX = 30.0
 BUSY_POLL_S = 0.2
 
 
 def touch(connection: psycopg.Connection[tuple[Any, ...]], times_us: NDArray[np.float64]) -> None:
-    """Note the minutes of ticks, in the transaction that commits them.
+    """Record the minutes of ticks as touched, in the transaction that commits the ticks.
 
     Parameters
     ----------
     connection
-        In that transaction.
+        Connection in that transaction.
     times_us
         Event times of the rows, microseconds since the epoch; at least one.
     """
@@ -47,7 +47,7 @@ def touch(connection: psycopg.Connection[tuple[Any, ...]], times_us: NDArray[np.
 
 
 def newest_of_minutes(times_us: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Return the newest time of each minute, oldest first.
+    """Return the newest time of each minute, oldest first, in microseconds.
 
     Examples
     --------
@@ -61,16 +61,16 @@ def newest_of_minutes(times_us: NDArray[np.float64]) -> NDArray[np.float64]:
 async def refresh_touched(
     pool: Pool, *, ended: str | None = None, show: Callable[[int, int], None] = lambda _, __: None
 ) -> None:
-    """Make the bars of touched minutes anew; what a failure leaves, and what still forms, stays noted.
+    """Rebuild the bars of touched minutes; minutes that fail or still form stay recorded.
 
     Parameters
     ----------
     pool
-        Of the database.
+        Pool of connections to the database.
     ended
-        A collector that writes nothing more, though it has not gone yet.
+        Name of a collector that writes nothing more, although it is still connected.
     show
-        Called with the number of each range of minutes before its bars are made, and how many there are.
+        Called before each range of minutes with its number and the number of ranges.
 
     Raises
     ------
@@ -85,13 +85,13 @@ async def refresh_touched(
             until = end if is_written or number < len(ranges) else _end_of_bars(end)
             await _refresh(connection, start, until)
             await _forget(connection, minutes, touched_by, until)
-        if len(ranges) > 1:  # the last minute of a range is made by the range after it
+        if len(ranges) > 1:  # the next range makes the last minute of a range
             minutes, touched_by = ([one for row in ranges for one in row[column]] for column in (2, 3))
             await _forget(connection, minutes, touched_by, until)
 
 
 async def refresh_bars(pool: Pool, start: datetime, end: datetime) -> None:
-    """Make the bars of the half-open range [start, end) anew, one-minute then five-minute; not those that still form.
+    """Rebuild the bars of the half-open range [start, end), one-minute then five-minute; skip those that still form.
 
     Raises
     ------
@@ -104,7 +104,7 @@ async def refresh_bars(pool: Pool, start: datetime, end: datetime) -> None:
 
 @contextmanager
 def bars_at_rest(url: str) -> Iterator[None]:
-    """Let nobody make bars meanwhile; who begins to waits.
+    """Keep all sessions from making bars during the block; they wait for its end.
 
     Raises
     ------
@@ -118,19 +118,19 @@ def bars_at_rest(url: str) -> Iterator[None]:
 
 
 async def _forget(connection: PoolConnection, minutes: list[datetime], touched_by: list[str], until: datetime) -> None:
-    """Note no more that bars are to be made, which were made up to a time."""
+    """Delete touched minutes whose bars are made up to `until`."""
     made = {"minutes": minutes, "touched_by": touched_by, "made_until": until}
     await connection.execute(query("store/forget_minutes"), made)
 
 
 async def _form_from(connection: PoolConnection, ended: str | None = None) -> datetime | None:
-    """Return the time from which on bars still form; None: no collector writes."""
+    """Return the time from which bars still form; None: no collector writes."""
     row = await (await connection.execute(query("store/bars_form_from"), {"ended": ended})).fetchone()
     return row[0] if row else None
 
 
 def _end_of_bars(end: datetime) -> datetime:
-    """Return the end of the five minutes that a time is in."""
+    """Return the end of the five minutes that contain a time."""
     return datetime.fromtimestamp(-(-end.timestamp() // FIVE_MINUTES_S) * FIVE_MINUTES_S, UTC)
 
 
