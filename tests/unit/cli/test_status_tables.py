@@ -1,10 +1,12 @@
-"""`tickline status` for people: on a terminal what there is for each key is a table."""
+"""`tickline status` and `db status` for people: a table for each key on a terminal, whole lines in a pipe."""
 
 from __future__ import annotations
 
 import pytest
 
+from ingest.cli.operate.db import _show
 from ingest.cli.operate.status import _print_rows
+from ingest.database.upgrade import JobStatus, RelationStatus, Status
 
 TICKS = {
     "latest_ticks": {
@@ -28,3 +30,21 @@ def test_status_of_keys_is_a_table_after_the_other_facts(capsys: pytest.CaptureF
 def test_status_without_a_key_is_an_empty_table(capsys: pytest.CaptureFixture[str]) -> None:
     _print_rows("subscriptions", {"subscriptions": {}})
     assert capsys.readouterr().out.split() == ["instrument_key"]
+
+
+def test_db_status_in_a_pipe_is_whole_however_narrow(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "30")
+    relations = [RelationStatus("ticks", 1_234_567, 900, 12), RelationStatus("bars_1m", 5, 2_000_000, 1)]
+    job = JobStatus("a_relation_with_a_long_name", "job of " + "a name " * 20, "1 hour", 7, 0, None, None)
+    found = Status("ticks", "embedded", "postgres", "18.6", None, "0007", "0007", 10**9, relations, [job])
+    _show(found)
+    facts, sizes, jobs = capsys.readouterr().out.split("\n\n")
+    assert facts.splitlines()[-1] == "size       1 GB"
+    assert sizes.splitlines() == [
+        "relation  rows (approx.)   size  parts",
+        "ticks          1,234,567  900 B     12",
+        "bars_1m                5   2 MB      1",
+    ]
+    assert job.job in jobs.splitlines()[1] and jobs.splitlines()[1].endswith("never")
