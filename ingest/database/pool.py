@@ -26,9 +26,9 @@ from ingest.worker_thread import in_background
 # The caller gets the error; the library's log would repeat it without the remedy.
 logging.getLogger("psycopg.pool").setLevel(logging.CRITICAL)
 
-WAKE_S = 1.0  # how often a wait looks again for what the loop did not say
-CANCEL_S = 0.5  # a server that hangs is not told for longer that nobody waits for an answer any more
-CLOSE_S = 0.5  # what takes longer at the end is left behind
+WAKE_S = 1.0  # longest step of a wait, which the library wants to be named
+CANCEL_S = 0.5  # time limit of telling the server that nobody waits any longer
+CLOSE_S = 0.5  # time limit of the pool's own tasks at the end; then they are left behind
 
 T = TypeVar("T")
 
