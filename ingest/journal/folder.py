@@ -18,9 +18,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import NamedTuple
 
-import zstandard
-
 from ingest.errors import CorruptionError, JournalError
+from ingest.journal.compression import ZstdError, unpacked
 from ingest.journal.format import MAGIC, MARKER_BYTES, SegmentHeader, decode_segment_header, parse_records
 from ingest.market.shown_time import ist
 from ingest.market.time import market_day, utc_of_us
@@ -140,10 +139,10 @@ def read_header(path: Path) -> SegmentHeader:
         If it cannot be read.
     """
     with path.open("rb") as file:
-        stream = file if path.suffix == SUFFIX else zstandard.ZstdDecompressor().stream_reader(file)
+        stream = file if path.suffix == SUFFIX else unpacked(file)
         try:
             return decode_segment_header(stream.read(HEADER_BYTES_MAX), segment_name(path))[0]
-        except zstandard.ZstdError as exc:
+        except ZstdError as exc:
             raise CorruptionError(f"segment {path.name!r} is damaged: {exc}") from exc
 
 
@@ -270,7 +269,7 @@ def _scan(path: Path) -> _Scanned:
         If a newer program wrote it.
     """
     with path.open("rb") as file:
-        stream = file if path.suffix == SUFFIX else zstandard.ZstdDecompressor().stream_reader(file)
+        stream = file if path.suffix == SUFFIX else unpacked(file)
         try:
             data = stream.read(HEADER_BYTES_MAX)
             header, at = decode_segment_header(data, segment_name(path))
@@ -286,5 +285,5 @@ def _scan(path: Path) -> _Scanned:
                 data, at = (data + piece)[parsed.consumed :], at + parsed.consumed
                 if not piece:
                     return _Scanned(header.first_seq, last_seq, end, size)
-        except zstandard.ZstdError as exc:
+        except ZstdError as exc:
             raise CorruptionError(f"segment {path.name!r} is damaged: {exc}") from exc

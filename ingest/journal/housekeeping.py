@@ -12,14 +12,11 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from pathlib import Path
 
-import zstandard
-
+from ingest.journal.compression import pack
 from ingest.journal.folder import SUFFIX, bytes_of, day_of, segment_name, segments_of, sync_folder
 from ingest.model.records import Position, order_of
 
 log = logging.getLogger(__name__)
-
-COMPRESSION_LEVEL = 3  # three to four times smaller at 200 MB/s; higher levels gain a few percent
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,10 +90,10 @@ def _compress(path: Path) -> None:
     """Replace a closed segment with its compressed form; a power cut leaves at least one of them whole."""
     packed_path = path.with_name(path.name + ".zst")
     making = packed_path.with_name(packed_path.name + ".tmp")
-    compressor = zstandard.ZstdCompressor(level=COMPRESSION_LEVEL, write_checksum=True)
     try:
         with path.open("rb") as raw, making.open("wb") as packed:
-            read, written = compressor.copy_stream(raw, packed, size=path.stat().st_size)
+            size = path.stat().st_size
+            written = pack(raw, packed, size)
             packed.flush()
             os.fsync(packed.fileno())
         making.chmod(0o600)
@@ -106,4 +103,4 @@ def _compress(path: Path) -> None:
         raise
     sync_folder(path.parent)
     path.unlink()
-    log.info("journal segment compressed segment=%s bytes=%d to=%d", segment_name(path), read, written)
+    log.info("journal segment compressed segment=%s bytes=%d to=%d", segment_name(path), size, written)

@@ -13,9 +13,8 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-import zstandard
-
 from ingest.errors import CorruptionError, JournalError, VersionError
+from ingest.journal.compression import ZstdError, unpack, unpacked_size
 from ingest.journal.folder import HEADER_BYTES_MAX, SUFFIX, bytes_of, segment_name
 from ingest.journal.format import decode_segment_header, parse_records
 from ingest.model.records import Position, Record, order_of
@@ -24,7 +23,6 @@ log = logging.getLogger(__name__)
 
 RETRY_S = 1.0  # before a disk that could not be read is tried again
 OPENINGS = 3  # of one segment: as written, as compressed, and once more
-FRAME_HEADER_BYTES_MAX = 18  # of Zstandard (RFC 8878, 3.1.1.1)
 
 
 class JournalReader:
@@ -219,11 +217,10 @@ def _unpack(path: Path, folder: Path) -> tuple[int, int]:
     with path.open("rb") as packed, tempfile.TemporaryFile(dir=folder) as unpacked:
         size = path.stat().st_size  # the least it held, if even its own length is lost
         try:
-            size = zstandard.frame_content_size(packed.read(FRAME_HEADER_BYTES_MAX))
-            packed.seek(0)
-            for part in zstandard.ZstdDecompressor().read_to_iter(packed):
+            size = unpacked_size(packed)
+            for part in unpack(packed):
                 unpacked.write(part)
-        except zstandard.ZstdError as exc:
+        except ZstdError as exc:
             log.error("journal segment damaged segment=%s error=%s", segment_name(path), exc)
         unpacked.flush()
         return os.dup(unpacked.fileno()), max(size - unpacked.tell(), 0)

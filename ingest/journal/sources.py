@@ -12,9 +12,9 @@ from pathlib import Path
 from typing import Protocol
 
 import google_crc32c
-import zstandard
 
 from ingest.errors import CorruptionError, JournalError
+from ingest.journal.compression import PACKED_MAGIC, ZstdError, unpacked
 from ingest.journal.folder import HEADER_BYTES_MAX, SUFFIX, name_of_segment
 from ingest.journal.format import MAGIC, decode_segment_header
 from ingest.journal.reader import JournalReader
@@ -219,11 +219,11 @@ def name_in_header(path: Path) -> str:
 def _begin(path: Path, size: int) -> bytes:
     """Read the first bytes of a file, unpacked if it is compressed."""
     with path.open("rb") as file:
-        if path.suffix != SUFFIX and file.read(len(zstandard.FRAME_HEADER)) == zstandard.FRAME_HEADER:
+        if path.suffix != SUFFIX and file.read(len(PACKED_MAGIC)) == PACKED_MAGIC:
             file.seek(0)
             try:
-                return zstandard.ZstdDecompressor().stream_reader(file).read(size)
-            except zstandard.ZstdError:
+                return unpacked(file).read(size)
+            except ZstdError:
                 return b""
         file.seek(0)
         return file.read(size)

