@@ -7,10 +7,11 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Iterable, Mapping
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 
 from ingest.market.calendar import Calendar, SegmentState
 from ingest.market.segment_states import SegmentStates
+from ingest.market.time import utc_of_ms
 from ingest.time_source import TimeSource
 
 log = logging.getLogger(__name__)
@@ -53,7 +54,7 @@ class MarketNow:
         """Return the feed's time now; None before it has been heard."""
         if self._ahead_ms is None:
             return None
-        return datetime.fromtimestamp(self.time_source.now_us() / 1e6 + self._ahead_ms / 1e3, UTC)
+        return utc_of_ms(self.time_source.now_us() / 1000 + self._ahead_ms)
 
     def open_of(self, segments: Iterable[str]) -> set[str]:
         """Return which of the segments trade now, as far as is known."""
@@ -77,6 +78,6 @@ class MarketNow:
 
     def hear(self, status: Mapping[str, int], at_ms: int) -> None:
         """Take what a `market_info` frame says: segment -> `MarketStatus`, and the frame's time, epoch ms."""
-        at = datetime.fromtimestamp(at_ms / 1000, UTC)
+        at = utc_of_ms(at_ms)
         for segment in self.segments.hear(status, at):
             log.debug("segment %s is %s", segment, self.segments.state(segment, at).value)

@@ -8,13 +8,13 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Sequence
-from datetime import UTC, datetime
 
 from ingest.database.pool import Pool
 from ingest.errors import FeedError, StoreError
 from ingest.last_error import LastError
 from ingest.live.ingestion import Ingestion
 from ingest.live.stream import Stream
+from ingest.market.time import utc_of_ms
 from ingest.repair.backfill import Backfill, BackfillScheduler
 from ingest.repair.backfill_store import Store
 from ingest.settings import Settings
@@ -51,7 +51,7 @@ async def backfill_along(
         if not last_ms or writer.is_away:
             continue
         try:
-            repair = await scheduler.round(datetime.fromtimestamp(last_ms / 1000, UTC))
+            repair = await scheduler.round(utc_of_ms(last_ms))
         except (FeedError, StoreError) as exc:
             log.warning("bars not repaired, trying again in_s=%g error=%s", settings.backfill_s, exc)
             error.happened(exc)

@@ -26,6 +26,11 @@ def utc_of_us(epoch_us: float) -> datetime:
     return datetime.fromtimestamp(epoch_us / 1e6, UTC)
 
 
+def utc_of_ms(epoch_ms: float) -> datetime:
+    """Return epoch milliseconds as aware UTC."""
+    return datetime.fromtimestamp(epoch_ms / 1000, UTC)
+
+
 @overload
 def day_number(epoch_ms: int) -> int: ...
 @overload
@@ -55,6 +60,12 @@ def day_start_ms(number: Any) -> Any:
 def market_day(at: datetime) -> date:
     """Return the Indian day of an aware time."""
     return (at.astimezone(UTC) + IST).date()
+
+
+def day_span(day: date) -> tuple[datetime, datetime]:
+    """Return an Indian day as a half-open range of aware UTC."""
+    start = moment(day, time())
+    return start, start + timedelta(days=1)
 
 
 def moment(day: date, at: time) -> datetime:

@@ -10,13 +10,13 @@ import json
 import logging
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
 from typing import Any
 
 import google_crc32c
 import numpy as np
 
 from ingest.market.session_opens import Opens, SessionOpen
+from ingest.market.time import utc_of_ms
 from ingest.model.findings import Break
 from ingest.model.records import Record, RecordKind
 from ingest.model.ticks import TICK_COLUMN_NAMES, Floats, InstrumentRef
@@ -157,7 +157,7 @@ class StreamState:
             status = read.frames.segment_status.get(index)
             if status:
                 self.on_status(status, read.current_ms[index])
-                self._found_opens += self.opens.hear(status, datetime.fromtimestamp(read.current_ms[index] / 1000, UTC))
+                self._found_opens += self.opens.hear(status, utc_of_ms(read.current_ms[index]))
             if self._is_unheard(read, index, loss if index == start else None):
                 continue
             if found := self.break_detector.take(

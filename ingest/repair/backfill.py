@@ -15,8 +15,8 @@ from datetime import date, datetime, timedelta
 from typing import Any, NamedTuple
 
 from ingest.errors import AuthorizationError, FeedError
-from ingest.market.time import IST, MINUTE_MS
-from ingest.repair.backfill_store import Store, Task, day_span, time_of
+from ingest.market.time import MINUTE_MS, day_span, market_day, utc_of_ms
+from ingest.repair.backfill_store import Store, Task
 from ingest.upstox.rest import QUOTES_KEYS_MAX, UpstoxApi, chunks
 
 log = logging.getLogger(__name__)
@@ -94,7 +94,7 @@ class Backfill:
             reason = ""
             if task.has_expired(now):
                 reason = "contract has expired, or has no name to tell: its key may be another's now"
-            elif task.day > (now + IST).date():
+            elif task.day > market_day(now):
                 reason = "not traded yet"
             else:
                 try:
@@ -113,7 +113,7 @@ class Backfill:
     async def _repair(self, store: Store, task: Task, now: datetime, repair: Repair) -> None:
         start, end = day_span(task.day)
         repair.requests += 1
-        if task.day == (now + IST).date():
+        if task.day == market_day(now):
             source, until = "intraday", min(end, now - CANDLE_LAG)
             candles = await self.api.intraday_candles(task.instrument_key)
         else:
@@ -121,7 +121,7 @@ class Backfill:
             candles = await self.api.historical_candles(task.instrument_key, task.day, task.day)
         # There may be candles of another day too: on a holiday the vendor answers with the last session.
         # The newest may still be forming.
-        candles = [candle for candle in candles if start <= time_of(candle.bucket_ms) < until]
+        candles = [candle for candle in candles if start <= utc_of_ms(candle.bucket_ms) < until]
         # An answer without candles is also believed if we know of no trade: most options have none in a day.
         believed = bool(candles) or not await store.has_traded(task)
         added, differing, repaired = await store.fill(task, candles, source, start, until if believed else None)
@@ -139,7 +139,7 @@ class Backfill:
         repair = Repair()
         store = self.store
         minute_ms = (int(now.timestamp() * 1000) // MINUTE_MS - 1) * MINUTE_MS
-        minute = time_of(minute_ms)
+        minute = utc_of_ms(minute_ms)
         wanted = {
             task.instrument_key: task
             for task in tasks
@@ -180,7 +180,7 @@ class BackfillScheduler:
         500 instruments; older, published minutes need one per instrument.
         """
         store = self.backfill.store
-        start, end = day_span((now + IST).date())
+        start, end = day_span(market_day(now))
         forgotten, gaps = await store.settle(start, end)
         tasks = await store.tasks(start, end)
         tasks = [task for task in tasks if self._tries[task.instrument_id, task.day] < self.tries_max]

@@ -1,20 +1,20 @@
-"""What backfill reads and writes in the database: minutes that were not heard, and the bars that repair them.
+"""Backfill store: read unheard minutes from the database, and write the bars that repair them.
 
-Must not know where the bars come from, nor when they are asked for.
+Must not know where the bars come from, or when they are requested.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from datetime import UTC, date, datetime, timedelta
+from datetime import UTC, date, datetime
 from typing import Any, NamedTuple
 
 from ingest.database.pool import Pool
 from ingest.database.queries import query
-from ingest.market.time import IST
+from ingest.market.time import day_span, market_day, utc_of_ms
 from ingest.upstox.answers import Candle
 
-_ALWAYS = datetime(1970, 1, 1, tzinfo=UTC), datetime(2100, 1, 1, tzinfo=UTC)
+ALWAYS = datetime(1970, 1, 1, tzinfo=UTC), datetime(2100, 1, 1, tzinfo=UTC)
 
 
 class Task(NamedTuple):
@@ -30,7 +30,7 @@ class Task(NamedTuple):
 
     def has_expired(self, now: datetime) -> bool:
         """Return whether the key means another contract now, or none, or may do so."""
-        return self.last_day is not None and self.last_day < (now + IST).date()
+        return self.last_day is not None and self.last_day < market_day(now)
 
 
 class Store:
@@ -67,7 +67,7 @@ class Store:
         is_index = task.instrument_key.partition("|")[0].endswith("_INDEX")
         bars = [candle for candle in candles if is_index or candle.volume]
         columns = {
-            "buckets": [time_of(bar.bucket_ms) for bar in bars],
+            "buckets": [utc_of_ms(bar.bucket_ms) for bar in bars],
             **{name: [getattr(bar, name) for bar in bars] for name in ("open", "high", "low", "close")},
             "volumes": [None if is_index else bar.volume for bar in bars],
             "ois": [bar.oi or None for bar in bars],
@@ -75,7 +75,7 @@ class Store:
         settle = {"instrument_ids": [task.instrument_id], "asked": asked_until is not None, "start": start}
         [[counts], forgotten] = await self._run(
             ("repair/fill_official_bars", {"instrument_id": task.instrument_id, "source": source} | columns),
-            ("repair/settle_unheard", settle | {"end": asked_until or _ALWAYS[1]}),
+            ("repair/settle_unheard", settle | {"end": asked_until or ALWAYS[1]}),
         )
         return int(counts[0]), int(counts[1]), len(forgotten)
 
@@ -91,14 +91,3 @@ class Store:
         start, end = day_span(task.day)
         given = {"instrument_id": task.instrument_id, "start": start, "end": end}
         return [row[0] for row in await self._pool.rows("repair/unheard_minutes", given)]
-
-
-def day_span(day: date) -> tuple[datetime, datetime]:
-    """Return a market-local day as a half-open range of aware UTC."""
-    start = datetime(day.year, day.month, day.day, tzinfo=UTC) - IST
-    return start, start + timedelta(days=1)
-
-
-def time_of(epoch_ms: int) -> datetime:
-    """Return a time of epoch milliseconds as aware UTC."""
-    return datetime.fromtimestamp(epoch_ms / 1000, UTC)

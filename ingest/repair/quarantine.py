@@ -22,7 +22,7 @@ from ingest.database.connections import translated
 from ingest.database.queries import query
 from ingest.decode.frames import decode
 from ingest.errors import DecodeError, StoreError
-from ingest.market.time import market_day, utc_of_us
+from ingest.market.time import market_day, utc_of_ms
 from ingest.model.frames import Frames
 from ingest.model.records import Record, RecordKind
 from ingest.model.ticks import NULL, TICK_COLUMN_NAMES, Floats
@@ -114,7 +114,7 @@ def _replay(connection: Connection, frame: Quarantined, outcome: Outcome, unknow
     if found is None:
         return  # another replay was faster
     frames = _understood(*found)
-    at = utc_of_us(int(frames.current_ms[0]) * 1000)
+    at = utc_of_ms(int(frames.current_ms[0]))
     stream, _, segment = frame.segment.partition("/")
     batch = Batch(segment, 0, RowBuffer(max(int(frames.ends[-1]), 1)))
     normaliser = _introduced(connection, frames, market_day(at), unknown_keys_max)

@@ -14,7 +14,7 @@ from psycopg.types.json import Jsonb
 
 from ingest.database.queries import query
 from ingest.market.session_opens import SessionOpen
-from ingest.market.time import utc_of_us
+from ingest.market.time import utc_of_ms, utc_of_us
 from ingest.store.batch import Batch, RejectedTick, plain
 
 Connection = psycopg.Connection[tuple[Any, ...]]
@@ -34,8 +34,8 @@ def write_findings(
             query("store/note_unheard"),
             {
                 "instrument_ids": ids,
-                "started": [utc_of_us(ms * 1000) for ms in started_ms],
-                "ended": [utc_of_us(ms * 1000) for ms in ended_ms],
+                "started": [utc_of_ms(ms) for ms in started_ms],
+                "ended": [utc_of_ms(ms) for ms in ended_ms],
                 "gaps": gaps,
             },
         )
@@ -46,7 +46,7 @@ def write_findings(
             query("store/take_official_bars"),
             {
                 "instrument_ids": ids,
-                "buckets": [utc_of_us(ms * 1000) for ms in bucket_ms],
+                "buckets": [utc_of_ms(ms) for ms in bucket_ms],
                 "open": open_,
                 "high": high,
                 "low": low,
@@ -128,8 +128,8 @@ def _gaps(batch: Batch) -> list[dict[str, Any]]:
     return [
         {
             "instrument_id": instrument_id,
-            "started_at": utc_of_us(started_ms * 1000),
-            "ended_at": utc_of_us(ended_ms * 1000),
+            "started_at": utc_of_ms(started_ms),
+            "ended_at": utc_of_ms(ended_ms),
             "reason": reason,
             "volume": volume,
         }

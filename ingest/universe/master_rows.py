@@ -15,14 +15,14 @@ import re
 import zlib
 from collections.abc import Generator, Iterable, Iterator
 from dataclasses import dataclass, field
-from datetime import UTC, date, datetime
+from datetime import date
 from itertools import chain
 from typing import Annotated, BinaryIO, NamedTuple
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
 
 from ingest.errors import FeedError, lower_first
-from ingest.market.time import market_day
+from ingest.market.time import market_day, utc_of_ms
 from ingest.model.keys import is_key
 
 GZIP = b"\x1f\x8b"
@@ -139,7 +139,7 @@ class _VendorRow(BaseModel):
             self.trading_symbol or None,
             self.underlying_key or self.asset_key or None,
             self.instrument_type or None,
-            market_day(datetime.fromtimestamp(self.expiry / 1000, UTC)) if self.expiry else None,
+            market_day(utc_of_ms(self.expiry)) if self.expiry else None,
             self.strike_price or None,
             int(self.lot_size) if self.lot_size else None,
             self.tick_size / PAISE if self.tick_size else None,

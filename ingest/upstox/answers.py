@@ -8,14 +8,14 @@ minute, and `live_ohlc`, the minute in progress.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from datetime import UTC, date, datetime
+from datetime import date, datetime
 from typing import Any, NamedTuple, TypeVar
 
 from pydantic import AwareDatetime, BaseModel
 
 from ingest.errors import FeedError
 from ingest.market.calendar import Calendar, Hours
-from ingest.market.time import CURRENT_MS_MAX, CURRENT_MS_MIN, MINUTE_MS
+from ingest.market.time import CURRENT_MS_MAX, CURRENT_MS_MIN, MINUTE_MS, utc_of_ms
 from ingest.model.ticks import PRICE_MAX, QUANTITY_MAX
 from ingest.upstox.foreign import each
 
@@ -67,7 +67,7 @@ def _hours_of(rows: Sequence[Mapping[str, Any]]) -> dict[str, Hours]:
 
 
 def _exchange_hours(row: Mapping[str, Any]) -> tuple[str, Hours]:
-    opens, closes = (datetime.fromtimestamp(row[name] / 1000, UTC) for name in ("start_time", "end_time"))
+    opens, closes = (utc_of_ms(row[name]) for name in ("start_time", "end_time"))
     if opens.year < YEAR_MIN or closes.year > YEAR_MAX:
         raise ValueError("no time of a market")
     return str(row["exchange"]), Hours(opens, closes)

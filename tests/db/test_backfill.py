@@ -19,8 +19,9 @@ from ingest.database.connections import Database
 from ingest.database.pool import Pool, run_with_pool
 from ingest.errors import AuthorizationError
 from ingest.live.supervisor import Run, start
+from ingest.market.time import day_span
 from ingest.repair.backfill import Backfill, Repair
-from ingest.repair.backfill_store import Store, Task, day_span
+from ingest.repair.backfill_store import Store, Task
 from ingest.settings import Settings, settings
 from ingest.simulator.exchange.market import GeneratedMarket
 from ingest.simulator.exchange.trading_day import TradingDay

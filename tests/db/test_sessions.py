@@ -15,9 +15,10 @@ from ingest.database.connections import Database
 from ingest.database.pool import Pool, run_with_pool
 from ingest.journal.recording import write_recording
 from ingest.market.calendar import EXCHANGES, usual_hours
+from ingest.market.time import day_span
 from ingest.pipeline.replay import replay
 from ingest.proto import upstox_feed_v3_pb2 as pb
-from ingest.repair.backfill_store import Store, day_span
+from ingest.repair.backfill_store import Store
 from ingest.settings import settings
 from ingest.universe.keeper import UniverseKeeper
 from ingest.upstox.answers import Candle, calendar_of

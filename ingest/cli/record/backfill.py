@@ -31,8 +31,9 @@ def command(keys: tuple[str, ...], day: datetime | None, form: str) -> None:
     from ingest.database.pool import Pool, run_with_pool
     from ingest.database.readiness import ready_database
     from ingest.market.shown_time import ist, jsonable
+    from ingest.market.time import day_span
     from ingest.repair.backfill import Backfill, Repair
-    from ingest.repair.backfill_store import Store, Task, day_span
+    from ingest.repair.backfill_store import ALWAYS, Store, Task
     from ingest.settings import settings
     from ingest.universe.first_universe import known_keys
     from ingest.upstox.rest import UpstoxApi
@@ -41,9 +42,7 @@ def command(keys: tuple[str, ...], day: datetime | None, form: str) -> None:
     config.token()
     with ready_database(config) as database:
         named = set(known_keys(config, database, keys)) if keys else None
-        start, end = (
-            day_span(day.date()) if day else (datetime(1970, 1, 1, tzinfo=UTC), datetime(2100, 1, 1, tzinfo=UTC))
-        )
+        start, end = day_span(day.date()) if day else ALWAYS
         done = 0
 
         async def repair(line: Callable[[str], None], pool: Pool) -> Repair:
