@@ -177,4 +177,4 @@ def meaning_of_403(forbidden: int, *, at_handshake: bool, uses_d30: bool) -> str
         return "too many connections are open for this account: stop other programs, or set TICKLINE_CONNECTIONS_MAX"
     if uses_d30:
         return "the account lacks the entitlement for mode full_d30: use mode full"
-    return "too many connections, or the token lacks the entitlement for the feed: log in anew, or ask the vendor"
+    return "too many connections, or the token lacks the entitlement for the feed: log in again, or ask the vendor"

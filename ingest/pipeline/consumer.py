@@ -27,16 +27,6 @@ from ingest.store.batch import Batch, Resume
 from ingest.store.retrying_writer import RetryingWriter
 from ingest.store.row_buffer import RowBuffer
 
-
-def limits_of(settings: Settings) -> ConsumerLimits:
-    """Return the consumer's limits from the settings."""
-    return ConsumerLimits(
-        batch_rows_max=settings.batch_rows_max,
-        checkpoint_s=settings.checkpoint_s,
-        unknown_keys_max=settings.unknown_keys_per_day_max,
-    )
-
-
 log = logging.getLogger(__name__)
 
 
@@ -50,6 +40,15 @@ class ConsumerLimits:
     unknown_keys_max: int = 5_000  # keys that are in no list and become instruments on one day
     poll_s: float = 0.02  # how often an idle source is read in case its signal was missed
     gather_s: float = 0.01  # how long records gather while a batch is in flight: any decode costs at least 1 ms
+
+
+def limits_of(settings: Settings) -> ConsumerLimits:
+    """Return the consumer's limits from the settings."""
+    return ConsumerLimits(
+        batch_rows_max=settings.batch_rows_max,
+        checkpoint_s=settings.checkpoint_s,
+        unknown_keys_max=settings.unknown_keys_per_day_max,
+    )
 
 
 @dataclass(slots=True)

@@ -31,12 +31,6 @@ from ingest.store.ledger import Values
 from ingest.store.writer import CollectorInUseError, Writer
 from ingest.worker_thread import WorkerThread, in_background
 
-
-def retrying_writer(writer: Writer, settings: Settings) -> RetryingWriter:
-    """Return a retrying writer with the waits of the settings."""
-    return RetryingWriter(writer, first_s=settings.database_backoff_first_s, max_s=settings.database_backoff_max_s)
-
-
 log = logging.getLogger(__name__)
 
 CLOSE_S = 5.0  # a thread whose connection was aborted ends at once
@@ -254,6 +248,11 @@ class RetryingWriter:
             log.info("database is back away_s=%.1f failures=%d", away_s, self.failures)
             self.away_since, self.failures, self._said = None, 0, ""
             self.error.over()
+
+
+def retrying_writer(writer: Writer, settings: Settings) -> RetryingWriter:
+    """Return a retrying writer with the waits of the settings."""
+    return RetryingWriter(writer, first_s=settings.database_backoff_first_s, max_s=settings.database_backoff_max_s)
 
 
 def _level(error: TicklineError) -> int:

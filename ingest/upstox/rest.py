@@ -32,13 +32,6 @@ from ingest.upstox.rate_limit import Limiter
 from ingest.upstox.responses import REDIRECTS, body_of, error_code, json_of, login_refused, reason, refused, shown
 from ingest.upstox.tokens import Tokens
 
-
-def chunks(keys: Sequence[str], batch_keys: int) -> Iterator[Sequence[str]]:
-    """Cut keys into the lists of one request each."""
-    for start in range(0, len(keys), batch_keys):
-        yield keys[start : start + batch_keys]
-
-
 AUTHORIZE_PATH = "/v3/feed/market-data-feed/authorize"
 LOGIN_PATH = "/v2/login/authorization/token"
 DIRECT_PATH = "/v3/feed/market-data-feed"
@@ -47,18 +40,23 @@ INTRADAY_PATH = "/v3/historical-candle/intraday/{key}/minutes/1"
 HISTORICAL_PATH = "/v3/historical-candle/{key}/minutes/1/{last}/{first}"
 QUOTES_PATH = "/v3/market-quote/ohlc"
 PRICES_PATH = "/v3/market-quote/ltp"
+HOLIDAYS_PATH = "/v2/market/holidays"
+TIMINGS_PATH = "/v2/market/timings/{day}"
 QUOTES_KEYS_MAX = 500
 HISTORICAL_DAYS_MAX = 28  # a month a call, and the shortest has 28 days
 HOPS_MAX = 3  # from one redirect to the next; a content network makes one
 TRIES_MAX = 4  # of a request that the vendor is too busy for, or does not answer
-HOLIDAYS_PATH = "/v2/market/holidays"
-TIMINGS_PATH = "/v2/market/timings/{day}"
-
 
 T = TypeVar("T")
 
 log = logging.getLogger(__name__)
 _limiter = Limiter()  # of the process: the vendor counts per user
+
+
+def chunks(keys: Sequence[str], batch_keys: int) -> Iterator[Sequence[str]]:
+    """Cut keys into the lists of one request each."""
+    for start in range(0, len(keys), batch_keys):
+        yield keys[start : start + batch_keys]
 
 
 def user_agent() -> str:

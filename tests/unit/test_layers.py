@@ -196,3 +196,12 @@ def test_no_folder_holds_more_than_can_be_taken_in_at_a_look() -> None:
             if len(files) > FILES_MAX:
                 crowded[str(folder.relative_to(REPOSITORY))] = len(files)
     assert crowded == {}
+
+
+def test_tables_allow_nothing_that_no_module_needs() -> None:
+    needed: Graph = {}
+    for path in modules():
+        own = room_of(".".join(path.relative_to(REPOSITORY).with_suffix("").parts))
+        needed[own] = needed.get(own, set()) | foreign_rooms(path, path.read_text(encoding="utf-8"))
+    for room, others in allowed().items():
+        assert others - COMMON[room.split(".")[0]] <= needed.get(room, set()), room

@@ -104,7 +104,7 @@ def test_life_refused_token_waits_for_another_and_for_nothing_else() -> None:
         (1, True, False, "trying with a new one"),
         (2, True, False, "too many connections are open"),
         (4, True, True, "full_d30"),
-        (4, True, False, "log in anew"),
+        (4, True, False, "log in again"),
     ],
 )
 def test_meaning_of_403_tells_causes_apart(forbidden: int, at_handshake: bool, uses_d30: bool, said: str) -> None:
