@@ -84,11 +84,11 @@ class Settings(DatabaseSettings):
     subscribe_interval_ms: int = Field(1000, ge=0)  # the vendor documents no limit; this is cautious
     ping_interval_s: Positive = 30.0
     ping_timeout_s: Positive = 10.0
-    http_timeout_s: Positive = 10.0  # also the longest silence while a list of instruments arrives
+    http_timeout_s: Positive = 10.0  # also the longest silence while an instrument master arrives
     master_timeout_s: Positive = 180.0  # a list of 10 MB at 60 kB/s
     answer_bytes_max: PositiveInt = 16 * 2**20  # a month of minute bars of one key is under 1 MiB
-    master_bytes_max: PositiveInt = 64 * 2**20  # the list of all exchanges is under 10 MB compressed
-    master_unpacked_bytes_max: PositiveInt = 256 * 2**20  # the list of NSE is 38 MB of JSON
+    master_bytes_max: PositiveInt = 64 * 2**20  # that of all exchanges is under 10 MB compressed
+    master_unpacked_bytes_max: PositiveInt = 256 * 2**20  # that of NSE is 38 MB of JSON
     # A snapshot of 2,000 full keys is almost 1 MiB. The journal's format allows no larger record than 16 MiB.
     frame_bytes_max: int = Field(16 * 2**20, gt=0, le=16 * 2**20)
     backoff_first_s: Positive = 2.0
@@ -98,7 +98,7 @@ class Settings(DatabaseSettings):
     key_silent_s: Positive = 120.0  # a key counts as silent only after this and 20 times its usual interval
     token_poll_s: Positive = 5.0  # how often to look for a new token; each look reads one small file
 
-    # New keys in frames that no list of instruments has. A connection may have as many keys; a key takes 280 bytes
+    # New keys in frames that no instrument master has. A connection may have as many keys; a key takes 280 bytes
     # in each checkpoint.
     unknown_keys_per_day_max: int = Field(5_000, ge=0)
 
@@ -172,7 +172,7 @@ class Settings(DatabaseSettings):
 
     @property
     def assets_url(self) -> str:
-        """Base URL of the instrument lists without a trailing slash."""
+        """Base URL of the instrument masters without a trailing slash."""
         return str(self.upstox_assets_url).rstrip("/")
 
     def token(self) -> SecretStr:

@@ -65,7 +65,7 @@ SUMMARIES = {
     "start": "Record the live feed until stopped.",
     "status": "Show the status of the running ingester.",
     "ticks": "Print ticks.",
-    "universe": "Show and plan what is recorded; load the instrument list.",
+    "universe": "Show and plan what is recorded; load the instrument master.",
     "verify": "Check that journal, database and exchange volumes agree.",
 }
 

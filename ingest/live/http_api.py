@@ -54,13 +54,13 @@ class _Gaps:
 
 
 class _Listed:
-    """The vendor's list of instruments, from the database."""
+    """The vendor's instrument master, from the database."""
 
     def __init__(self, ingestion: Ingestion) -> None:
         self._ingestion = ingestion
 
     async def warnings(self, keys: list[str]) -> list[str]:
-        """Return warnings about keys that are not in the list, because the vendor silently ignores them."""
+        """Return warnings about keys that are not in the master, because the vendor silently ignores them."""
         on = market_day(self._ingestion.watchdog.time_source.now())
         try:
             found = await self._ingestion.questions.rows("live/unlisted_keys", {"instrument_keys": keys, "on": on})

@@ -150,7 +150,7 @@ class Ingestion:
         return self._universe_key(name) or self._looked_up.get(spelled) or self._key_of_symbol(spelled)
 
     def ask_names_again(self) -> None:
-        """Ask the database again what each key means; call it after a list of instruments was loaded."""
+        """Ask the database again what each key means; call it after an instrument master was loaded."""
         for stream in self.streams:
             stream.consumer.state.naming.ask_again()
 

@@ -66,7 +66,7 @@ class Tick(NamedTuple):
     low: float | None
     cp: float | None
     received_at: datetime | None
-    symbol: str | None  # trading symbol, such as "NIFTY FUT 29 DEC 26"; None: it is in no list of instruments
+    symbol: str | None  # trading symbol, such as "NIFTY FUT 29 DEC 26"; None: no instrument master has it
 
 
 assert len(Tick._fields) == len(TICK_COLUMN_NAMES) + 1

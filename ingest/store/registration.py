@@ -27,7 +27,7 @@ def register(
     day
         Market-local day.
     unknown_max
-        How many keys that were never in a list of instruments may become instruments on one day. The answer
+        How many keys that were never in an instrument master may become instruments on one day. The answer
         leaves out keys beyond this limit.
     """
     parameters = {

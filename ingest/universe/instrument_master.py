@@ -54,12 +54,12 @@ def load_master(
     loaded_at
         Time of the load; None: now.
     unpacked_bytes_max
-        Size limit of the list, bytes of JSON.
+        Size limit of the master, bytes of JSON.
 
     Raises
     ------
     FeedError
-        If it is not a list of instruments; what was loaded before is kept.
+        If it is not an instrument master; what was loaded before is kept.
     StoreError
         If the database refuses or is away.
     """

@@ -1,6 +1,6 @@
-"""Read the vendor's instrument list from the file into rows for the database. Pure.
+"""Read the vendor's instrument master from the file into rows for the database. Pure.
 
-Decides which rows are valid: an odd row is skipped, the list is kept. The list is read piece by piece, so memory
+Decides which rows are valid: an odd row is skipped, the others are kept. The master is read piece by piece, so memory
 never holds all of it: 77,709 rows are 38 MB of JSON, and several times that as Python objects.
 
 Source: UPSTOX V3 instruments, one JSON array of objects, gzip. `tick_size` is in paise and `expiry` is 23:59:59 IST
@@ -28,7 +28,7 @@ from ingest.model.keys import is_key
 GZIP = b"\x1f\x8b"
 GZIP_WBITS = zlib.MAX_WBITS | 16  # zlib's value for gzip
 PIECE_BYTES = 2**16
-UNPACKED_BYTES_MAX = 256 * 2**20  # the settings' default: the list of one exchange is 38 MB
+UNPACKED_BYTES_MAX = 256 * 2**20  # the settings' default: that of one exchange is 38 MB
 ROW_CHARS_MAX = 2**16  # a row has 600 characters; brackets do not find the end of a row longer than this
 NAMED_MAX = 5  # odd rows listed with their reason; all are counted
 ODD_SHARE_MAX = 0.5  # a list with more odd rows is not the vendor's list: keep the previous one
@@ -71,7 +71,7 @@ class OddRows:
     named
         The first few, each with its fault.
     keys
-        The readable keys: such an instrument is on the list, whatever the rest of its row says.
+        The readable keys: such an instrument is in the master, whatever the rest of its row says.
     """
 
     count: int = 0
@@ -79,7 +79,7 @@ class OddRows:
     keys: list[str] = field(default_factory=list)
 
     def note(self, number: int, row: object, reason: str) -> None:
-        """Count a row, by its number in the list, from 1."""
+        """Count a row, by its number in the master, from 1."""
         self.count += 1
         key = row.get("instrument_key") if isinstance(row, dict) else None
         named = f"row {number:,}"
@@ -158,7 +158,7 @@ def read_master(
     odd
         Collects the rows that are left out.
     unpacked_bytes_max
-        Size limit of the list, bytes of JSON.
+        Size limit of the master, bytes of JSON.
 
     Raises
     ------

@@ -1,4 +1,4 @@
-"""`tickline universe`: show what is recorded, plan its connections, load the instrument list."""
+"""`tickline universe`: show what is recorded, plan its connections, load the instrument master."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ log = logging.getLogger(__name__)
 
 @click.group("universe")
 def command() -> None:
-    """Show and plan what is recorded; load the instrument list.
+    """Show and plan what is recorded; load the instrument master.
 
     The settings choose it: single instruments in TICKLINE_UNIVERSE, whole underlyings in
     TICKLINE_UNDERLYINGS and the settings after it in `tickline config`.
@@ -96,7 +96,7 @@ def plan() -> None:
     help="Load this list (JSON, also gzipped); fetch nothing from the vendor.",
 )
 def refresh(path: Path | None) -> None:
-    """Load the vendor's instrument list and market calendar."""
+    """Load the vendor's instrument master and market calendar."""
     from ingest.database.readiness import ready_database
     from ingest.errors import FeedError
     from ingest.settings import settings

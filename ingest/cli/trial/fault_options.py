@@ -28,7 +28,7 @@ CLOSE_CODES = frozenset({*range(1000, 1004), *range(1007, 1015), *range(3000, 50
 CONNECTIONS = "Connection faults (a cut sends no close frame; the client sees 1006)"
 REQUESTS = "Login and request faults"
 FRAMES = "Feed faults"
-LISTS = "Faults of clock, market status and instrument list"
+LISTS = "Faults of clock, market status and instrument master"
 # Options whose value is an attribute of the plan; all others become episodes.
 PLAIN = {
     "drop_every": "drop_every_s",
@@ -194,7 +194,7 @@ FAULTS = (
         "Send an odd market_info (closed, unknown segments, odd numbers or times) at this interval, the true one half "
         "an interval later.", _seconds,
     ),
-    Fault("--odd-rows", LISTS, "ROWS", "20", "Add this many odd rows to the instrument list.", _rows),
+    Fault("--odd-rows", LISTS, "ROWS", "20", "Add this many odd rows to the instrument master.", _rows),
 )  # fmt: skip
 
 

@@ -92,7 +92,7 @@ def _parse_spikes(ctx: click.Context, param: click.Parameter, values: tuple[str,
 @click.option(
     "--instruments-file",
     type=FILE,
-    help="Instrument list to serve with a recording (the vendor's NSE.json.gz).",
+    help="Instrument master to serve with a recording (the vendor's NSE.json.gz).",
 )
 @click.option(
     "--seed",

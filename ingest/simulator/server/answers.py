@@ -1,4 +1,4 @@
-"""The vendor's REST answers apart from market data: errors, market times, instrument lists."""
+"""The vendor's REST answers apart from market data: errors, market times, instrument masters."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ def timings_of(day: date) -> list[dict[str, Any]]:
 
 
 class Masters:
-    """The instrument lists as files, compressed on request if they have changed."""
+    """The instrument masters as files, compressed on request if they have changed."""
 
     def __init__(self, source: Source, faults: Faults) -> None:
         self._source, self._faults = source, faults
@@ -66,7 +66,7 @@ class Masters:
         self._lock = asyncio.Lock()
 
     async def file(self, exchange: str) -> bytes:
-        """Return the list of an exchange, or of all for `complete`."""
+        """Return the master of an exchange, or of all for `complete`."""
         async with self._lock:
             known, packed = self._packed.get(exchange, (None, b""))
             rows: list[Any] = [

@@ -51,7 +51,7 @@ class Faults:
     clock_off_s
         Seconds by which the server time of every frame is off; negative is slow.
     odd_rows
-        Odd rows in the list of instruments.
+        Odd rows in the instrument master.
     seed
         Seed of everything random.
     """

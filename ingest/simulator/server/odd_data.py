@@ -71,7 +71,7 @@ def odd_status(number: int, current_ms: int) -> bytes:
 
 
 def odd_rows(number: int, seed: int) -> list[Any]:
-    """Return odd rows for an instrument list, each with one fault; the kinds rotate."""
+    """Return odd rows for an instrument master, each with one fault; the kinds rotate."""
     rng = random.Random(seed)
     kinds: list[Any] = [
         {"expiry": "29 DEC 26"}, {"expiry": 1e30}, {"expiry": -1}, {"lot_size": "nan"}, {"lot_size": math.nan},
