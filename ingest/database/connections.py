@@ -5,8 +5,11 @@ Owns the database of the settings. Must not know the relations or how the schema
 
 from __future__ import annotations
 
+import os
+import socket
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from functools import partial
 from typing import Any, LiteralString, cast
 
@@ -27,6 +30,7 @@ __all__ = [
     "UPGRADE",
     "UPGRADE_LOCK",
     "Database",
+    "break_off",
     "check_engine",
     "check_newer",
     "check_schema",
@@ -207,6 +211,12 @@ def connect(
     connection = pinned_session(url, merged, known)
     connection.autocommit = bool(parameters.get("autocommit", False))
     return connection
+
+
+def break_off(connection: psycopg.Connection[Any] | psycopg.AsyncConnection[Any]) -> None:
+    """Break a connection that another thread uses, so that its wait fails at once; it may be broken already."""
+    with suppress(OSError, psycopg.Error), socket.socket(fileno=os.dup(connection.fileno())) as broken:
+        broken.shutdown(socket.SHUT_RDWR)
 
 
 def check_schema(conn: psycopg.Connection[Any]) -> None:

@@ -10,6 +10,7 @@ import asyncio
 import logging
 import select
 from collections.abc import AsyncIterator, Awaitable, Callable
+from concurrent.futures import Future
 from contextlib import asynccontextmanager, suppress
 from types import TracebackType
 from typing import Any, Self, TypeVar
@@ -18,7 +19,7 @@ import psycopg
 from psycopg.waiting import wait_async
 from psycopg_pool import AsyncConnectionPool, PoolClosed, PoolTimeout
 
-from ingest.database.connections import NOTICE_A_DEAD_PEER, connect, translated
+from ingest.database.connections import NOTICE_A_DEAD_PEER, break_off, connect, translated
 from ingest.database.queries import query
 from ingest.errors import Retryable, StoreError
 from ingest.worker_thread import in_background
@@ -89,6 +90,7 @@ class Pool:
         self._wait_s = wait_s
         self._error: Exception = StoreError("database was not asked yet")  # of the last connection that failed
         self._waits: set[asyncio.Timeout] = set()
+        self._giving: set[asyncio.Task[None]] = set()  # connections back, after cancelled calls
         self._pool = AsyncConnectionPool(
             url,
             connection_class=PoolConnection,
@@ -135,6 +137,28 @@ class Pool:
         async with self.connection() as connection:
             return await (await connection.execute(query(name), parameters)).fetchall()
 
+    async def on_thread(self, call: Callable[[psycopg.Connection[Any]], T]) -> T:
+        """Call a blocking function with a lent connection on a thread; return its result; raises as `connection` does.
+
+        A cancelled wait breaks the connection, so the function fails at its next statement; neither the caller nor
+        the end of the process waits for it.
+        """
+        connection = await self._working()
+        future = in_background("pool call", _call_blocking, call, connection.pgconn)
+        try:
+            with translated():
+                return await asyncio.wrap_future(future)
+        except asyncio.CancelledError:
+            break_off(connection)
+            raise
+        finally:
+            if future.done():
+                await self._pool.putconn(connection)
+            else:
+                giving = asyncio.create_task(self._give_back_after(future, connection))
+                self._giving.add(giving)
+                giving.add_done_callback(self._giving.discard)
+
     def account(self) -> dict[str, int]:
         """Return the number of connections and its limit, and how many are idle and how many calls wait."""
         stats = self._pool.get_stats()
@@ -154,6 +178,13 @@ class Pool:
             await connection.close()
             await self._pool.putconn(connection)
         return await self._taken()
+
+    async def _give_back_after(self, future: Future[Any], connection: PoolConnection) -> None:
+        """Give a connection back when its thread no longer uses it: closed earlier, it would be freed memory."""
+        left = asyncio.wrap_future(future)
+        left.add_done_callback(lambda done: done.cancelled() or done.exception())
+        await asyncio.wait({left})
+        await self._pool.putconn(connection)
 
     async def _taken(self) -> PoolConnection:
         try:
@@ -197,6 +228,17 @@ def _opened(url: str) -> psycopg.pq.abc.PGconn:
     opened = connection.pgconn
     del connection.pgconn  # so that the object does not close it
     return opened
+
+
+def _call_blocking(call: Callable[[psycopg.Connection[Any]], T], opened: psycopg.pq.abc.PGconn) -> T:
+    """Call a function with a blocking form of an open connection, which stays open."""
+    connection = psycopg.Connection(opened)
+    connection.autocommit = True
+    connection.prepare_threshold = None
+    try:
+        return call(connection)
+    finally:
+        del connection.pgconn  # otherwise it warns that it was not closed
 
 
 def _has_ended(connection: PoolConnection) -> bool:

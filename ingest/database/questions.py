@@ -9,10 +9,8 @@ from typing import Any, TypeVar
 
 import psycopg
 
-from ingest.database.connections import connect, translated
 from ingest.database.pool import Pool
 from ingest.errors import StoreError
-from ingest.worker_thread import in_background
 
 ANSWERED_S = 3.0  # time limit of an answer, including the wait for earlier questions
 
@@ -24,15 +22,15 @@ class Questions:
 
     Parameters
     ----------
-    pool, url
-        Pool of connections to the database, and its URL.
+    pool
+        Connections to the database.
     is_away
         Returns whether the database is known to be away.
     """
 
-    def __init__(self, pool: Pool, url: str, is_away: Callable[[], bool]) -> None:
+    def __init__(self, pool: Pool, is_away: Callable[[], bool]) -> None:
         self.pool = pool
-        self._url, self._is_away = url, is_away
+        self._is_away = is_away
         self._turn = asyncio.Lock()
 
     async def rows(self, name: str, parameters: dict[str, Any]) -> list[tuple[Any, ...]]:
@@ -49,7 +47,7 @@ class Questions:
     async def ask(self, question: Callable[[psycopg.Connection[Any]], Found]) -> Found:
         """Return the result of a function that uses a connection, run on a thread; raises as `rows` does."""
         async with self._answered():
-            return await asyncio.wrap_future(in_background("question", self._answer, question))
+            return await self.pool.on_thread(question)
 
     @asynccontextmanager
     async def _answered(self) -> AsyncIterator[None]:
@@ -60,7 +58,3 @@ class Questions:
                 yield
         except TimeoutError:
             raise StoreError(f"database has not answered for {ANSWERED_S:g} s: see `tickline db status`") from None
-
-    def _answer(self, question: Callable[[psycopg.Connection[Any]], Found]) -> Found:
-        with translated(), connect(self._url, autocommit=True) as connection:
-            return question(connection)

@@ -35,6 +35,7 @@ async def follow_along(settings: Settings, keeper: UniverseKeeper, ingestion: In
         ingestion.follow,
         ingestion.streams[0].feed.api,
         every_s=settings.universe_follow_s,
+        pool=ingestion.questions.pool,
         is_away=lambda: ingestion.writer.is_away,
         listed=ingestion.ask_names_again,
     )

@@ -140,7 +140,7 @@ async def start(
                 streams = [await Stream.open(name, settings, writer, api, market) for name in names]
                 handlers, errors = map(load_handler, settings.handlers), keeper.errors if keeper else None
                 watchdog = Watchdog(streams, settings, market)
-                questions = Questions(pool, url, lambda: writer.is_away)
+                questions = Questions(pool, lambda: writer.is_away)
                 ingestion = Ingestion(
                     streams,
                     account,

@@ -10,8 +10,6 @@ from __future__ import annotations
 
 import logging
 import math
-import os
-import socket
 import time
 from collections.abc import Callable, Iterable, Sequence
 from datetime import date
@@ -22,7 +20,7 @@ from typing import Any, Self
 import numpy as np
 import psycopg
 
-from ingest.database.connections import NOTICE_A_DEAD_PEER, check_schema, connect, translated
+from ingest.database.connections import NOTICE_A_DEAD_PEER, break_off, check_schema, connect, translated
 from ingest.database.queries import query
 from ingest.errors import StoreError, TicklineError
 from ingest.market.shown_time import ist
@@ -111,13 +109,8 @@ class Writer:
 
     def abort(self) -> None:
         """Break the connection from another thread, so that a thread waiting on it fails at once."""
-        if self._opened is None:
-            return
-        try:
-            with socket.socket(fileno=os.dup(self._connection.fileno())) as broken:
-                broken.shutdown(socket.SHUT_RDWR)
-        except (OSError, psycopg.Error):
-            return  # already broken
+        if self._opened is not None:
+            break_off(self._opened)
 
     def reconnect(self) -> None:
         """Connect, or replace a broken connection; end its server process, which may not have noticed the break.

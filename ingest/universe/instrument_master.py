@@ -16,6 +16,7 @@ import psycopg
 from ingest.database.connections import translated
 from ingest.database.queries import query
 from ingest.database.resolve import KNOWN_WITHIN_DAYS
+from ingest.market.shown_time import ist
 from ingest.market.time import IST
 from ingest.universe.master_rows import UNPACKED_BYTES_MAX, MasterRow, OddRows, read_master
 
@@ -118,6 +119,14 @@ def loaded_at(connection: psycopg.Connection[Any]) -> datetime | None:
     """Return when a master was last loaded, from any source; None: never."""
     row = connection.execute("select max(loaded_at) from tickline.master_loads").fetchone()
     return row[0] if row else None
+
+
+def master_age(connection: psycopg.Connection[Any], now: datetime) -> str:
+    """Return the age of the instrument master as text."""
+    loaded = loaded_at(connection)
+    if loaded is None:
+        return "there is none yet"
+    return f"the last one is of {ist(loaded)}, {(now - loaded).total_seconds() / 3600:.1f} hours ago"
 
 
 def rebuilt_at(now: datetime) -> datetime:

@@ -1,45 +1,42 @@
 """Keep the wanted universe up to date, with its instrument master, calendar and prices.
 
-Decides when to ask the vendor for a new master and calendar: each morning after they are published,
-and again after a failure. The wanted keys follow from them and from the last ticks in the database, so
+The wanted keys follow from them and from the last ticks in the database, so
 option windows move, and contracts roll at the close of their last day. The price of an underlying that
 has never ticked is fetched by REST, so that its options are subscribed before its first tick.
 """
 
 from __future__ import annotations
 
-import asyncio
 import logging
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import nullcontext
+from contextlib import AbstractAsyncContextManager, nullcontext
 from dataclasses import replace
 from datetime import date, datetime, timedelta
+from functools import partial
 from typing import Any
 
 import psycopg
 
-from ingest.database.connections import connect, translate
+from ingest.database.connections import connect, translated
+from ingest.database.pool import Pool
 from ingest.database.queries import query
 from ingest.database.resolve import look_up, spelling
 from ingest.errors import ConfigError, FeedError, TicklineError
 from ingest.last_error import LastErrors
 from ingest.market.calendar import Calendar
-from ingest.market.session_opens import opens_of
-from ingest.market.shown_time import ist
 from ingest.model.keys import is_key
 from ingest.settings import Settings
-from ingest.store.side_tables import note_opens
-from ingest.universe.calendar_file import load_calendar, refresh_calendar
-from ingest.universe.instrument_master import is_fresh, load_master, loaded_at, rebuilt_at
+from ingest.universe.daily_lists import DailyLists
+from ingest.universe.instrument_master import loaded_at
 from ingest.universe.resolved_names import UNDERLYINGS, UNIVERSE, Resolved, remember
 from ingest.universe.selection import Chain, Contract, Rules, Universe, Window, chains_of, chosen, unknown, wanted
-from ingest.upstox.rest import MASTER_PATH, QUOTES_KEYS_MAX, UpstoxApi, chunks
+from ingest.upstox.rest import QUOTES_KEYS_MAX, UpstoxApi, chunks
 
 log = logging.getLogger(__name__)
 
 DERIVATIVES = {"NSE": "NSE_FO", "BSE": "BSE_FO"}  # per exchange; both close their contracts at the same hour
 REMEMBER_AFTER = timedelta(minutes=1)  # for a start without the database, a window one minute old is good enough
-RETRY_AFTER = timedelta(minutes=10)  # after failing to get a master or calendar
+RETRY_AFTER = timedelta(minutes=10)  # after asking for prices
 NOTHING_REMEDY = (
     "name instruments, as in `tickline start INFY 'NIFTY FUT'`, or set TICKLINE_UNIVERSE or TICKLINE_UNDERLYINGS"
 )
@@ -61,14 +58,6 @@ def rules_of(settings: Settings) -> Rules:
     )
 
 
-def master_age(connection: psycopg.Connection[Any], now: datetime) -> str:
-    """Return the age of the instrument master as text."""
-    loaded = loaded_at(connection)
-    if loaded is None:
-        return "there is none yet"
-    return f"the last one is of {ist(loaded)}, {(now - loaded).total_seconds() / 3600:.1f} hours ago"
-
-
 class UniverseKeeper:
     """The keys that the settings want, at any time.
 
@@ -87,14 +76,9 @@ class UniverseKeeper:
         self._may_be_empty = may_be_empty
         self.url = url
         self.errors = LastErrors()
-        self.calendar = load_calendar(settings.home, settings.api_url)
-        self._sources: dict[str, str] = {
-            name: settings.assets_url + MASTER_PATH.format(exchange=name) for name in settings.exchanges
-        }
+        self._lists = DailyLists(settings, self.errors)
         self._rules = rules_of(settings)
         self._centres: Mapping[Window, float] = {}
-        self._told: Calendar | None = None  # the calendar whose opens the database knows
-        self._tried_at: datetime | None = None
         # Contracts of one day in one master; reading them takes a good part of a second.
         self._read_of: tuple[date, datetime | None] | None = None
         self._chains: list[Chain] = []
@@ -107,6 +91,11 @@ class UniverseKeeper:
         self._priced_at: datetime | None = None
 
     @property
+    def calendar(self) -> Calendar:
+        """The newest market calendar."""
+        return self._lists.calendar
+
+    @property
     def listed_at(self) -> datetime | None:
         """When the list seen by the last `look` was loaded, from any source; None: never."""
         return self._read_of[1] if self._read_of else None
@@ -115,36 +104,37 @@ class UniverseKeeper:
         """Return the key that a name of the settings means since the last `look`, however it is spelled."""
         return self._spelled.get(spelling(name))
 
-    async def wanted(self, now: datetime, api: UpstoxApi | None = None) -> Universe:
+    async def wanted(self, now: datetime, api: UpstoxApi | None = None, pool: Pool | None = None) -> Universe:
         """Return the wanted universe, using today's master and calendar and all prices that are available.
 
-        Raises like `look`. With an `api` its token is used: a session has a newer one than the settings.
-        """
-        await self.refresh(now)
-        found = await asyncio.to_thread(self.look, now)
-        if found.waiting and await self._ask_prices(found.waiting, now, api):
-            found = await asyncio.to_thread(self.look, now)
-        return found
+        Raises like `look`.
 
-    async def refresh(self, now: datetime) -> None:
+        Parameters
+        ----------
+        now
+            Time of the universe.
+        api
+            The session whose token is used, which may be newer than that of the settings; None: a new session.
+        pool
+            Connections of a program that asks often; None: a connection for this call.
+        """
+        async with self._connections(pool) as connections:
+            await self.refresh(now, connections)
+            look = partial(self._look, now=now)
+            found = await connections.on_thread(look)
+            if found.waiting and await self._ask_prices(found.waiting, now, api):
+                found = await connections.on_thread(look)
+            return found
+
+    async def refresh(self, now: datetime, pool: Pool | None = None) -> None:
         """Fetch today's master and calendar where missing; report the age of those that cannot be had."""
-        if self._tried_at is not None and now - self._tried_at < RETRY_AFTER:
-            return
-        stale_masters, is_needed = await asyncio.to_thread(self._stale_masters, now)
-        fetched_at = self.calendar.fetched_at
-        stale_calendar = fetched_at is None or fetched_at < rebuilt_at(now)
-        if stale_masters or stale_calendar:
-            self._tried_at = now
-            async with UpstoxApi(self.settings) as api:
-                if stale_calendar:
-                    await self._refresh_calendar(api, now)
-                # If we can begin without a new list, a slow download waits until later, beside the feed.
-                within_s = None if is_needed or self._read_of else self.settings.http_timeout_s
-                for exchange in stale_masters:
-                    await self._refresh_master(api, exchange, now, within_s)
-        if self._told is not self.calendar:
-            await asyncio.to_thread(self._note_opens)
-            self._told = self.calendar
+        names = self.settings.universe
+        is_needed = self._may_be_empty or bool(self.settings.underlyings) or not all(is_key(n.strip()) for n in names)
+        async with self._connections(pool) as connections:
+            await self._lists.refresh(connections, now, is_needed=is_needed, has_begun=self._read_of is not None)
+
+    def _connections(self, pool: Pool | None) -> AbstractAsyncContextManager[Pool]:
+        return nullcontext(pool) if pool is not None else Pool(self.url)
 
     def look(self, now: datetime) -> Universe:
         """Return the wanted universe at a time.
@@ -157,16 +147,16 @@ class UniverseKeeper:
         StoreError
             If the database refuses or is away.
         """
+        with translated(), connect(self.url, autocommit=True) as connection:
+            return self._look(connection, now)
+
+    def _look(self, connection: psycopg.Connection[Any], now: datetime) -> Universe:
         if not self._may_be_empty and not self.settings.universe and not self.settings.underlyings:
             raise ConfigError(f"nothing to record: {NOTHING_REMEDY}")
         on = self.calendar.contract_day(now)
-        try:
-            with connect(self.url, autocommit=True) as connection:
-                self._read(connection, on)
-                keys = [chain.underlying_key for chain in chosen(self._rules, self._chains)]
-                ticked = dict(connection.execute(query("universe/last_prices"), {"instrument_keys": keys}).fetchall())
-        except psycopg.Error as exc:
-            raise translate(exc) from exc
+        self._read(connection, on)
+        keys = [chain.underlying_key for chain in chosen(self._rules, self._chains)]
+        ticked = dict(connection.execute(query("universe/last_prices"), {"instrument_keys": keys}).fetchall())
         spots = self._prices | ticked
         found = wanted(self._rules, self._chains, spots=spots, on=on, centres=self._centres, named=self._named)
         self._centres = found.centres
@@ -226,7 +216,7 @@ class UniverseKeeper:
                 self._wrong[name] = wrong[name]
                 log.warning("name skipped: %s", wrong[name])
         if self.settings.underlyings:
-            segments = [DERIVATIVES[exchange] for exchange in self._sources]
+            segments = [DERIVATIVES[exchange] for exchange in self.settings.exchanges]
             rows = connection.execute(query("universe/living_contracts"), {"on": on, "segments": segments}).fetchall()
             self._chains = chains_of(Contract(*row) for row in rows)
             self._check_underlyings(connection, segments)
@@ -250,17 +240,6 @@ class UniverseKeeper:
                 "underlying %r of TICKLINE_UNDERLYINGS_EXCLUDE has no futures any more: nothing to leave out", name
             )
 
-    def _stale_masters(self, now: datetime) -> tuple[list[str], bool]:
-        """Return the exchanges whose master of today is missing, and whether we cannot begin without one."""
-        names, underlyings = self.settings.universe, self.settings.underlyings
-        try:
-            with connect(self.url, autocommit=True) as connection:
-                stale = [name for name, source in self._sources.items() if not is_fresh(connection, source, now)]
-                is_needed = self._may_be_empty or bool(underlyings) or not all(is_key(name.strip()) for name in names)
-                return stale, is_needed and loaded_at(connection) is None
-        except psycopg.Error as exc:
-            raise translate(exc) from exc
-
     async def _ask_prices(self, chains: Sequence[Chain], now: datetime, api: UpstoxApi | None) -> bool:
         """Fetch the prices of underlyings that have never ticked; return whether there are any.
 
@@ -282,55 +261,6 @@ class UniverseKeeper:
             log.warning("prices not had, options come with the first ticks underlyings=%d error=%s", len(keys), exc)
         return bool(self._prices)
 
-    async def _refresh_calendar(self, api: UpstoxApi, now: datetime) -> None:
-        try:
-            self.calendar = await refresh_calendar(api, self.settings.home, self.settings.api_url, now)
-            self.errors.of("market calendar").over()
-        except FeedError as exc:
-            self.errors.of("market calendar").happened(exc)
-            of = self.calendar.fetched_at
-            age = f"that of {ist(of)}" if of else "the built-in one"
-            log.warning("market calendar not refreshed, %s is used error=%s", age, exc)
-
-    def _note_opens(self) -> None:
-        """Store in the database when the calendar's sessions open."""
-        try:
-            with connect(self.url) as connection:
-                note_opens(connection, opens_of(self.calendar))
-        except psycopg.Error as exc:
-            raise translate(exc) from exc
-
-    async def _refresh_master(self, api: UpstoxApi, exchange: str, now: datetime, within_s: float | None) -> None:
-        source, last_error = self._sources[exchange], self.errors.of(f"instrument master {exchange}")
-
-        def load(data: bytearray | None, error: FeedError | None) -> None:
-            with connect(self.url, autocommit=True) as connection:
-                if data is None:
-                    last_error.happened(error)
-                    log.warning("instrument master not refreshed, %s error=%s", master_age(connection, now), error)
-                    return
-                unpacked_bytes_max = self.settings.master_unpacked_bytes_max
-                loaded = load_master(connection, data, source, now, unpacked_bytes_max=unpacked_bytes_max)
-                last_error.over()
-                log.info("instrument master loaded source=%s rows=%d", source, loaded.rows)
-                if loaded.odd.count:
-                    log.warning("instrument master has odd rows source=%s said=%s", source, loaded.odd)
-
-        try:
-            async with asyncio.timeout(within_s):
-                data = await api.instrument_master(exchange)
-        except TimeoutError:
-            self._tried_at = None
-            late = FeedError(f"not there after {within_s:g} s: a recording goes on to fetch it")
-            await asyncio.to_thread(load, None, late)
-        except FeedError as exc:
-            await asyncio.to_thread(load, None, exc)
-        else:
-            try:
-                await asyncio.to_thread(load, data, None)
-            except FeedError as exc:  # received, but damaged
-                await asyncio.to_thread(load, None, exc)
-
 
 async def follow(
     keeper: UniverseKeeper,
@@ -338,6 +268,7 @@ async def follow(
     api: UpstoxApi,
     *,
     every_s: float,
+    pool: Pool | None = None,
     is_away: Callable[[], bool] = lambda: False,
     listed: Callable[[], None] = lambda: None,
 ) -> None:
@@ -353,6 +284,8 @@ async def follow(
         The session whose token and time source are used.
     every_s
         Seconds between two checks.
+    pool
+        Connections to look with; None: one for each check.
     is_away
         Whether the database is away; then nothing is checked.
     listed
@@ -365,7 +298,7 @@ async def follow(
         if is_away():
             continue
         try:
-            keys = (await keeper.wanted(api.time_source.now(), api)).keys
+            keys = (await keeper.wanted(api.time_source.now(), api, pool)).keys
             if keeper.listed_at != listed_at:
                 listed_at = keeper.listed_at
                 listed()

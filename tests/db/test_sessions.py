@@ -14,13 +14,14 @@ from analytics.market_time import EQUITY_OPEN, OPENS
 from ingest.database.connections import Database
 from ingest.database.pool import Pool, run_with_pool
 from ingest.journal.recording import write_recording
+from ingest.last_error import LastErrors
 from ingest.market.calendar import EXCHANGES, usual_hours
 from ingest.market.time import day_span
 from ingest.pipeline.replay import replay
 from ingest.proto import upstox_feed_v3_pb2 as pb
 from ingest.repair.backfill_store import Store
 from ingest.settings import settings
-from ingest.universe.keeper import UniverseKeeper
+from ingest.universe.daily_lists import DailyLists
 from ingest.upstox.answers import Candle, calendar_of
 
 KEY = "NSE_EQ|INE009A01021"
@@ -116,14 +117,14 @@ def test_filler_marks_minutes_until_bars_come_for_them(database: Database, conn:
 def test_calendar_of_the_vendor_tells_the_database_of_special_sessions(
     database: Database, conn: Any, home: Path
 ) -> None:
-    keeper = UniverseKeeper(settings(home=home), database.url)
+    lists = DailyLists(settings(home=home), LastErrors())
     hours = {"exchange": "NSE", "start_time": ms(SUNDAY, "18:00"), "end_time": ms(SUNDAY, "19:00")}
     usual = {"exchange": "NSE", "start_time": ms(FRIDAY, "09:15"), "end_time": ms(FRIDAY, "15:30")}
-    keeper.calendar = calendar_of(
+    lists.calendar = calendar_of(
         [{"date": SUNDAY, "holiday_type": "SPECIAL_TIMING", "open_exchanges": [hours]}], {FRIDAY: [usual]}
     )
     for _ in range(2):
-        keeper._note_opens()
+        lists.note_opens(conn)
     noted = conn.execute("select day::text, segment, opens_at from tickline.special_sessions order by 2").fetchall()
     opens_at = datetime.fromisoformat(f"{SUNDAY} 18:00+05:30")
     assert noted == [(SUNDAY, segment, opens_at) for segment in ("NSE_EQ", "NSE_INDEX")]

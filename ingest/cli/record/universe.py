@@ -30,7 +30,8 @@ def show(form: str) -> None:
     from ingest.database.readiness import ready_database
     from ingest.database.resolve import look_up
     from ingest.settings import settings
-    from ingest.universe.keeper import UniverseKeeper, master_age
+    from ingest.universe.instrument_master import master_age
+    from ingest.universe.keeper import UniverseKeeper
 
     config, now = settings(), datetime.now(UTC)
     with ready_database(config) as database, database.connect(autocommit=True) as connection:
