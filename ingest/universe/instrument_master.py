@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Collection
-from datetime import UTC, datetime, time, timedelta
+from datetime import datetime, time, timedelta
 from io import BytesIO
 from typing import Any, NamedTuple
 
@@ -17,7 +17,7 @@ from ingest.database.connections import translated
 from ingest.database.queries import query
 from ingest.database.resolve import KNOWN_WITHIN_DAYS
 from ingest.market.shown_time import ist
-from ingest.market.time import IST
+from ingest.market.time import market_day, moment
 from ingest.universe.master_rows import UNPACKED_BYTES_MAX, MasterRow, OddRows, read_master
 
 log = logging.getLogger(__name__)
@@ -131,9 +131,8 @@ def master_age(connection: psycopg.Connection[Any], now: datetime) -> str:
 
 def rebuilt_at(now: datetime) -> datetime:
     """Return since when the vendor's newest master has been available, aware UTC."""
-    local = now.astimezone(UTC) + IST
-    rebuilt = datetime.combine(local.date(), REBUILT_AT, UTC)
-    return (rebuilt if local >= rebuilt else rebuilt - timedelta(days=1)) - IST
+    rebuilt = moment(market_day(now), REBUILT_AT)
+    return rebuilt if now >= rebuilt else rebuilt - timedelta(days=1)
 
 
 def is_fresh(connection: psycopg.Connection[Any], source: str, now: datetime) -> bool:

@@ -211,7 +211,7 @@ class UniverseKeeper:
                 self._named[found[name].instrument_key] = self.settings.mode
             elif is_key(name.strip()):  # only the vendor knows whether it exists
                 self._named[name.strip()] = self.settings.mode
-                log.warning("no list of instruments has key %r: it is subscribed, and named when a list has it", name)
+                log.warning("no instrument master has key %r: it is subscribed, and named when one has it", name)
             else:
                 self._wrong[name] = wrong[name]
                 log.warning("name skipped: %s", wrong[name])
@@ -289,7 +289,7 @@ async def follow(
     is_away
         Whether the database is away; then nothing is checked.
     listed
-        Called when a list of instruments was loaded, by any process.
+        Called when an instrument master was loaded, by any process.
     """
     present: dict[str, str] | None = None
     said, listed_at = "", keeper.listed_at

@@ -35,7 +35,7 @@ def test_look_takes_keys_without_a_list_and_skips_unknown_names(
         return UniverseKeeper(config, database.url).look(NOON).keys
 
     assert look("NSE_FO|50904") == {"NSE_FO|50904": "full"}
-    assert "no list of instruments has key 'NSE_FO|50904'" in caplog.text
+    assert "no instrument master has key 'NSE_FO|50904'" in caplog.text
     with pytest.raises(ConfigError, match="'NOSUCH'.*no instruments are loaded"):
         look("NOSUCH")
     load_master(conn, data_file(MASTER).read_bytes(), "file")

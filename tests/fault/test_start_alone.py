@@ -1,4 +1,4 @@
-"""`start` without what it would like to have: a token that is taken, a vendor that answers, a list of instruments."""
+"""`start` without what it would like to have: a token that is taken, a vendor that answers, an instrument master."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ def test_start_of_a_key_needs_no_list_and_the_instrument_is_named_when_there_is_
     arguments = ("--for", "2", key, "NOSUCH")
     with started(home, market, database, *arguments, UPSTOX_ASSETS_URL=NOWHERE) as command:
         assert command.process.wait(timeout=WITHIN_S) == 0, command.text()
-        assert f"no list of instruments has key '{key}'" in command.text()
+        assert f"no instrument master has key '{key}'" in command.text()
         assert "name skipped: unknown instrument 'NOSUCH'" in command.text()
     recorded = (
         "select instrument_key, trading_symbol is not null, count(*) > 0 from ticks join instruments"

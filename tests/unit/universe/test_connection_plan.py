@@ -13,7 +13,6 @@ from ingest.settings import Settings
 from ingest.universe.connection_plan import LIMITS, AccountLimits, ConnectionPlan, fits, plan
 
 NORMAL, PLUS = AccountLimits.of(plus=False), AccountLimits.of(plus=True)
-MODES = ("ltpc", "option_greeks", "full", "full_d30")
 
 
 def keys(**counts: int) -> dict[str, str]:
