@@ -41,7 +41,7 @@ def calendar_of(
     Raises
     ------
     KeyError, TypeError, ValueError, AttributeError
-        If the answers are not of that form. An odd row costs itself only.
+        If the answers have another form. An odd row is skipped alone.
     """
     days: dict[date, Mapping[str, Hours]] = {}
     closed: dict[date, frozenset[str]] = {}
@@ -57,7 +57,7 @@ def calendar_of(
 
     each(holidays, note)
     for text, rows in timings.items():
-        if rows:  # none says a holiday, or nothing at all: the list of holidays and the weekday decide
+        if rows:  # no rows: a holiday, or no answer at all, so the list of holidays and the weekday decide
             days[date.fromisoformat(text)] = _hours_of(rows)
     return Calendar(days, closed, fetched_at)
 
@@ -77,7 +77,7 @@ R = TypeVar("R")
 
 
 class Candle(NamedTuple):
-    """A minute bar as REST has it; rupees and units."""
+    """A minute bar from REST, in rupees and units."""
 
     bucket_ms: int  # start, epoch ms
     open: float
@@ -89,14 +89,14 @@ class Candle(NamedTuple):
 
     @property
     def is_possible(self) -> bool:
-        """Whether it can be a bar: NaN and nonsense fail every comparison."""
+        """Whether it can be a bar; NaN fails every comparison."""
         whole = CURRENT_MS_MIN <= self.bucket_ms <= CURRENT_MS_MAX and self.bucket_ms % MINUTE_MS == 0
         priced = 0 < self.low <= self.open <= self.high < PRICE_MAX and self.low <= self.close <= self.high
         return whole and priced and 0 <= self.volume < QUANTITY_MAX and 0 <= self.oi < QUANTITY_MAX
 
 
 class _Bar(BaseModel):
-    """A bar as the vendor writes it; what it lacks makes it odd."""
+    """A bar as the vendor writes it; a missing field makes it invalid."""
 
     open: float
     high: float
@@ -130,14 +130,14 @@ class _Price(BaseModel):
 
 
 def parse_candles(answer: Any) -> list[Candle]:
-    """Read the answer of a candle call, oldest first, one a minute; what cannot be a bar is left out.
+    """Parse the answer of a candle call into bars, oldest first, one per minute; skip impossible bars.
 
-    Of two for one minute the one with more volume is taken: it was made later, of more trades.
+    Of two bars for one minute, take the one with more volume: it was made later, from more trades.
 
     Raises
     ------
     FeedError
-        If the answer has another shape, or none of its rows makes sense.
+        If the answer has another shape, or none of its rows can be read.
     """
 
     def read(row: Sequence[Any]) -> Candle:
@@ -154,12 +154,12 @@ def parse_candles(answer: Any) -> list[Candle]:
 
 
 def parse_quotes(answer: Any) -> dict[str, Candle]:
-    """Read the answer of an OHLC quote call: the last minute that is over, by instrument key.
+    """Parse the answer of an OHLC quote call: the last completed minute, by instrument key.
 
     Raises
     ------
     FeedError
-        If the answer has another shape, or none of its quotes makes sense.
+        If the answer has another shape, or none of its quotes can be read.
     """
     quotes = _read(answer, "quotes", _Quote.model_validate, lambda data: data.values())
     bars = {quote.instrument_token: quote.prev_ohlc for quote in quotes if quote.prev_ohlc is not None}
@@ -168,19 +168,19 @@ def parse_quotes(answer: Any) -> dict[str, Candle]:
 
 
 def parse_prices(answer: Any) -> dict[str, float]:
-    """Read the answer of an LTP quote call: the last price by instrument key; 0 is "no data" and left out.
+    """Parse the answer of an LTP quote call: the last price by instrument key; skip 0, which means "no data".
 
     Raises
     ------
     FeedError
-        If the answer has another shape, or none of its prices makes sense.
+        If the answer has another shape, or none of its prices can be read.
     """
     prices = _read(answer, "prices", _Price.model_validate, lambda data: data.values())
     return {price.instrument_token: price.last_price for price in prices if 0 < price.last_price < PRICE_MAX}
 
 
 def _read(answer: Any, what: str, read: Callable[[Any], R], items: Callable[[Any], Iterable[Any]]) -> list[R]:
-    """Read the items of an answer; one that is odd is left out."""
+    """Read the items of an answer; skip invalid ones."""
     try:
         return each(items(answer["data"]), read)[0]
     except (KeyError, TypeError, ValueError, AttributeError) as exc:

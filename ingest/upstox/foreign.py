@@ -10,24 +10,24 @@ R = TypeVar("R")
 
 
 def each(items: Iterable[T], read: Callable[[T], R]) -> tuple[list[R], int]:
-    """Read the items of a list that comes from outside.
+    """Read the items of a list from outside, and count those that cannot be read.
 
     Parameters
     ----------
     items
-        As they came.
+        Items as received.
     read
-        Makes one of them ours; raises whatever an item of another shape makes it raise.
+        Converts one item; may raise any error for an item of another shape.
 
     Returns
     -------
     list, int
-        What could be read, in order, and how many items could not.
+        The items that could be read, in order, and the number of the others.
 
     Raises
     ------
     ValueError
-        If there are items and none can be read: it is another list.
+        If there are items and none can be read: the list is of another kind.
 
     Examples
     --------

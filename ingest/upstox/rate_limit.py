@@ -8,17 +8,17 @@ from __future__ import annotations
 
 from collections import deque
 
-# Requests, seconds. A tenth under what is documented: other programs of the same user ask too.
+# Requests, seconds. A tenth below the documented limits: other programs of the same user also send requests.
 VENDOR_LIMITS = ((45, 1.0), (450, 60.0), (1_800, 1_800.0))
 
 
 class Limiter:
-    """Hands out the times at which requests may be made.
+    """Assign the times at which requests may be sent.
 
     Parameters
     ----------
     limits
-        Pairs of how many requests, in how many seconds.
+        Pairs of a number of requests and a number of seconds.
 
     Examples
     --------

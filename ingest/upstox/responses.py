@@ -1,7 +1,7 @@
-"""What an HTTP response of the vendor means: its body within a limit, its JSON, and the error of its status.
+"""HTTP responses of the vendor: read the body within a limit, parse JSON, turn a status into an error.
 
-Owns the words for what went wrong. No error repeats what was received, which may be a token or a code. Must not know
-what is asked for.
+Owns the error texts. No error repeats what was received, which may be a token or a code. Must not know what was
+requested.
 """
 
 from __future__ import annotations
@@ -18,16 +18,16 @@ from ingest.errors import AuthorizationError, FeedError
 REDIRECTS = frozenset({301, 302, 303, 307, 308})
 BODY_PIECE_BYTES = 2**16
 ERROR_BYTES_MAX = 2**16  # the envelope of an error is some hundred bytes
-ERROR_CODE = re.compile(r"[A-Z]{2,12}[0-9]{1,12}")  # "UDAPI100060"; what else stands there is not repeated
+ERROR_CODE = re.compile(r"[A-Z]{2,12}[0-9]{1,12}")  # "UDAPI100060"; any other text is not repeated
 
 
 def shown(url: str | URL) -> str:
-    """Return an address as an error names it: without a query, which lists up to 500 keys."""
+    """Return an address for an error text: without its query, which lists up to 500 keys."""
     return str(url).partition("?")[0]
 
 
 def reason(exc: Exception) -> str:
-    """Say why there was no answer; errors about what was received quote it, and it may be a secret."""
+    """Return why there was no answer, without what was received: it may contain a secret."""
     if isinstance(exc, TimeoutError):
         return "timed out"
     if isinstance(exc, OSError):
@@ -36,7 +36,7 @@ def reason(exc: Exception) -> str:
 
 
 async def body_of(response: aiohttp.ClientResponse, bytes_max: int, setting: str) -> bytearray:
-    """Return a body whole, in however many pieces it comes; one that is too long is not read to its end.
+    """Return a whole body, in however many pieces it arrives; stop reading one that is too long.
 
     Raises
     ------
@@ -52,22 +52,22 @@ async def body_of(response: aiohttp.ClientResponse, bytes_max: int, setting: str
 
 
 async def json_of(response: aiohttp.ClientResponse, bytes_max: int) -> Any:
-    """Return what a JSON answer says, whatever type it says it has.
+    """Return the value of a JSON answer, whatever content type it declares.
 
     Raises
     ------
     FeedError
-        If it is longer than `bytes_max`, or no JSON.
+        If it is longer than `bytes_max`, or is not JSON.
     """
     body = await body_of(response, bytes_max, "TICKLINE_ANSWER_BYTES_MAX")
     try:
         return json.loads(body, parse_constant=_no_constant)
-    except (ValueError, RecursionError):  # which may hold the body, and that a token or a code
+    except (ValueError, RecursionError):  # may contain the body, and so a token or a code
         raise FeedError(f"answer of {str(response.url.origin())!r} is not understood: it is no JSON") from None
 
 
 def _no_constant(text: str) -> Any:
-    """Refuse NaN and Infinity, which Python reads and JSON does not have."""
+    """Reject NaN and Infinity, which Python accepts but JSON does not allow."""
     raise ValueError(text)
 
 
@@ -107,7 +107,7 @@ def login_refused(status: int, code: str) -> FeedError:
 
 
 async def error_code(response: aiohttp.ClientResponse) -> str:
-    """Error code of the vendor's envelope, or nothing."""
+    """Return the error code of the vendor's envelope; "" if there is none."""
     try:
         document = await json_of(response, ERROR_BYTES_MAX)
         code = str(document["errors"][0]["errorCode"])

@@ -43,9 +43,9 @@ PRICES_PATH = "/v3/market-quote/ltp"
 HOLIDAYS_PATH = "/v2/market/holidays"
 TIMINGS_PATH = "/v2/market/timings/{day}"
 QUOTES_KEYS_MAX = 500
-HISTORICAL_DAYS_MAX = 28  # a month a call, and the shortest has 28 days
-HOPS_MAX = 3  # from one redirect to the next; a content network makes one
-TRIES_MAX = 4  # of a request that the vendor is too busy for, or does not answer
+HISTORICAL_DAYS_MAX = 28  # at most a month per call, and the shortest month has 28 days
+HOPS_MAX = 3  # redirects in a row; a content network makes one
+TRIES_MAX = 4  # for a request that the vendor is too busy for, or does not answer
 
 T = TypeVar("T")
 
@@ -60,7 +60,7 @@ def chunks(keys: Sequence[str], batch_keys: int) -> Iterator[Sequence[str]]:
 
 
 def user_agent() -> str:
-    """Name of this client: requests without one get 403 from the vendor's gateway."""
+    """Return the name of this client: requests without one get 403 from the vendor's gateway."""
     return f"tickline/{version('tickline')}"
 
 
@@ -88,13 +88,13 @@ class UpstoxApi:
 
     @property
     def tokens(self) -> Tokens:
-        """The access tokens; what needs none works without."""
+        """The access tokens, read at first use: requests that need none work without a token."""
         if self._tokens is None:
             self._tokens = Tokens(self._settings, self.time_source)
         return self._tokens
 
     def bearer(self) -> dict[str, str]:
-        """Headers that carry the token."""
+        """Return the headers that carry the token."""
         return {"Authorization": f"Bearer {self.tokens.current()}"}
 
     async def authorize(self) -> str:
@@ -123,7 +123,7 @@ class UpstoxApi:
             data = (await self._json(response))["data"]
             return feed_uri(str(data.get("authorized_redirect_uri") or data["authorizedRedirectUri"]))
 
-        url = self._settings.api_url + AUTHORIZE_PATH  # who connects tries again by itself, after a pause of its own
+        url = self._settings.api_url + AUTHORIZE_PATH  # the connection has its own retries and waits
         return await self._asked(url, read, headers=headers, refusal=refusal, tries=1)
 
     async def login(self, code: str, redirect_uri: str) -> str:
@@ -156,7 +156,7 @@ class UpstoxApi:
         Raises
         ------
         FeedError
-            If there is no such answer.
+            If there is no usable answer.
         """
         return await self._rows(HOLIDAYS_PATH)
 
@@ -166,7 +166,7 @@ class UpstoxApi:
         Raises
         ------
         FeedError
-            If there is no such answer.
+            If there is no usable answer.
         """
         return await self._rows(TIMINGS_PATH.format(day=day))
 
@@ -248,31 +248,31 @@ class UpstoxApi:
         within_s: float = math.inf,
         **options: Any,
     ) -> T:
-        """Ask at the pace that the vendor allows, and again when it is too busy or does not answer.
+        """Send a request at the pace that the vendor allows; retry when it is too busy or does not answer.
 
         Parameters
         ----------
         url
-            Where. Only without headers and form, which hold a secret, a redirect is followed.
+            Address. A redirect is followed only without headers and form, which contain secrets.
         read
-            Makes the answer ours; whatever an answer of another form makes it raise means "not understood".
+            Converts the answer; any error that an answer of another form causes means "not understood".
         headers
-            Makes what carries the token, for each try.
+            Returns the headers with the token, for each try.
         form
-            What is posted.
+            Fields to post.
         refusal
-            Makes the error of an HTTP status and the vendor's code; None: `refused`.
+            Returns the error for an HTTP status and the vendor's code; None: `refused`.
         tries
-            How often it is asked at most; None: `TRIES_MAX`.
+            Maximum number of tries; None: `TRIES_MAX`.
         within_s
-            No more tries after so long: who waits for the answer has better to do.
+            No further try after this many seconds.
         options
-            More for aiohttp.
+            Passed to aiohttp.
 
         Raises
         ------
         FeedError
-            What the last try came to. It never holds what was sent or received.
+            Why the last try failed. It never contains what was sent or received.
         """
         began, tries, method = math.nan, tries or TRIES_MAX, "GET" if form is None else "POST"
         is_public = headers is None and form is None
@@ -288,7 +288,7 @@ class UpstoxApi:
                     error = (refusal or refused)(response.status, await error_code(response))
             except (aiohttp.ClientError, TimeoutError, OSError) as exc:
                 is_busy, error = True, self._unreached(url, exc)
-            except (KeyError, TypeError, ValueError, AttributeError) as exc:  # which may hold a token or a code
+            except (KeyError, TypeError, ValueError, AttributeError) as exc:  # may contain a token or a code
                 raise FeedError(
                     f"answer of {shown(url)!r} is not understood: {type(exc).__name__}: try again later"
                 ) from None
@@ -300,7 +300,7 @@ class UpstoxApi:
         raise AssertionError("the last try returns or raises")
 
     def _unreached(self, url: str | URL, exc: Exception) -> FeedError:
-        """Say that there was no answer, and why."""
+        """Return the error for a request without an answer."""
         is_api = str(url).startswith(self._settings.api_url)
         setting = "UPSTOX_API_URL" if is_api else "UPSTOX_ASSETS_URL"
         return FeedError(f"cannot reach {shown(url)!r}: {reason(exc)}: check the network and {setting}")
@@ -309,7 +309,7 @@ class UpstoxApi:
     async def _answer(
         self, method: str, url: str | URL, *, follow: bool, **options: Any
     ) -> AsyncIterator[aiohttp.ClientResponse]:
-        """Send a request; a redirect is followed, where that is allowed, some times, to where it is as safe."""
+        """Send a request; if allowed, follow a few redirects to addresses that are as safe."""
         for _ in range(HOPS_MAX + 1):
             async with self._open().request(method, url, allow_redirects=False, **options) as response:
                 if not follow or response.status not in REDIRECTS:

@@ -29,14 +29,14 @@ class Tokens:
     Parameters
     ----------
     settings
-        Hold the first token, and how often a new one is looked for.
+        Contain the first token, and how often to look for a new one.
     time_source
-        What time it is.
+        Clock and waits.
 
     Raises
     ------
     ConfigError
-        If there is none.
+        If there is no token.
     """
 
     def __init__(self, settings: Settings, time_source: TimeSource) -> None:
@@ -45,8 +45,8 @@ class Tokens:
         self._file = ENV_FILE.absolute()
         self._current = settings.token().get_secret_value()
         self._refused: dict[str, float] = {}  # token -> when, monotonic seconds
-        self._said = ""  # the one of which was said that it was refused
-        self._unread = ""  # why no new one can be read
+        self._said = ""  # the refused token that was reported last
+        self._unread = ""  # why no new token can be read
 
     def current(self) -> str:
         """Return the token to send."""
@@ -57,12 +57,12 @@ class Tokens:
         self._refused[token] = self._time_source.monotonic()
 
     def is_news(self) -> bool:
-        """Whether it is to be said that the token was refused: once of each, whoever asks."""
+        """Return whether to report that the token was refused: once for each token, whoever asks."""
         said, self._said = self._said, self._current
         return said != self._current
 
     async def renewed(self) -> None:
-        """Wait until there is a token to try: a new one, or the old one when it has rested."""
+        """Wait until there is a token to try: a new one, or the old one after a pause."""
         while True:
             if self._choose():
                 return
@@ -77,13 +77,13 @@ class Tokens:
         return False
 
     def _candidates(self) -> Iterator[str]:
-        """Yield what may be tried, the likeliest to be new first: a running process's environment never changes."""
+        """Yield the tokens to try, those most likely to be new first: a running process's environment never changes."""
         for token in (self._stored(), os.environ.get(NAME), self._current):
             if token:
                 yield token
 
     def _stored(self) -> str | None:
-        """Return the token in `.env`; None: there is none, or none that can be read, which is said once."""
+        """Return the token in `.env`; None: there is none, or it cannot be read, which is logged once."""
         unread, token = "", None
         try:
             if given := read_env(self._file).get(NAME):
