@@ -41,7 +41,7 @@ _LEAD = ("mode", "ltp", "ltt_ms", "ltq", "vtt", "has_depth", "has_greeks", "has_
 
 
 class LostKeys(NamedTuple):
-    """What nobody listens to any more after an event."""
+    """Keys whose last connection an event has ended."""
 
     whole: bool  # the whole stream, as with a single connection
     places: list[int]  # otherwise these instruments, as rows of `InstrumentStates`
@@ -49,7 +49,7 @@ class LostKeys(NamedTuple):
 
 @dataclass(slots=True)
 class _Said:
-    """What is remembered of an instrument."""
+    """State of one instrument on both connections."""
 
     ms: list[int] = field(default_factory=lambda: [0] * SOCKETS)  # time of each socket's last update, by its own frames
     covers: list[bool] = field(default_factory=lambda: [False] * SOCKETS)  # no update is lost that this socket brings
