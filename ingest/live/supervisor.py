@@ -48,8 +48,9 @@ from ingest.upstox.rest import UpstoxApi
 
 log = logging.getLogger(__name__)
 
-THREADS_PER_STREAM = 3  # a write queue, a keeper; none may wait for a thread that waits for the database
-THREADS = 8  # further threads
+# Threads for files; what waits for the database has threads of its own.
+THREADS_PER_STREAM = 2  # a write queue, and the housekeeping of its journal
+THREADS = 4  # calendar, usual rates, embedded server
 MEET_S = 10.0  # a database that takes longer to connect counts as away, because the market does not wait
 
 
@@ -130,7 +131,9 @@ async def start(
             await writer.run(writer.meet, meet_s)
             async with _pool(settings, url) as pool, UpstoxApi(settings, time_source) as api:
                 names = _streams(settings, account)
-                asyncio.get_running_loop().set_default_executor(_Threads(THREADS + THREADS_PER_STREAM * len(names)))
+                asyncio.get_running_loop().set_default_executor(
+                    ThreadPoolExecutor(THREADS + THREADS_PER_STREAM * len(names))
+                )
                 stored = load_calendar(settings.home, settings.api_url)
                 market = MarketNow(
                     lambda: keeper.calendar if keeper else stored,
@@ -160,14 +163,6 @@ async def start(
                 return running
     finally:
         lock.release()
-
-
-class _Threads(ThreadPoolExecutor):
-    """Threads that the end of the loop does not wait for, because one may wait for a silent database."""
-
-    def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:
-        """End idle threads; `wait` is ignored."""
-        super().shutdown(wait=False, cancel_futures=True)
 
 
 def _pool(settings: Settings, url: str) -> Pool:

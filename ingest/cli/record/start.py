@@ -4,10 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import gc
-import logging
-import os
 import sys
-import threading
 import time
 from contextlib import AbstractContextManager
 from typing import TYPE_CHECKING
@@ -17,8 +14,6 @@ import click
 if TYPE_CHECKING:
     from ingest.live.supervisor import Run
     from ingest.settings import Settings
-
-LEAVE_S = 0.3  # enough for idle threads to end
 
 
 @click.command("start")
@@ -67,7 +62,8 @@ def command(keys: tuple[str, ...], mode: str | None, for_s: float | None) -> Non
         _report(running, config)
         if running.writer and not (running.writer.is_away or running.writer.given_up):
             print_unnamed(database, [stream.consumer for stream in running.streams])
-    _leave(1 if for_s is not None and time.monotonic() - began >= for_s and _say_if_never_connected(running) else 0)
+    if for_s is not None and time.monotonic() - began >= for_s and _say_if_never_connected(running):
+        sys.exit(1)
 
 
 def _report(running: Run, config: Settings) -> None:
@@ -104,18 +100,3 @@ def _settle() -> None:
     """Exclude everything loaded so far from garbage collection: it is large and stays until the end."""
     gc.collect()
     gc.freeze()
-
-
-def _leave(code: int) -> None:
-    """Exit; without waiting for a thread that still waits for a silent database, as Python would."""
-    deadline = time.monotonic() + LEAVE_S
-    for thread in threading.enumerate():
-        if not thread.daemon and thread is not threading.current_thread():
-            thread.join(max(deadline - time.monotonic(), 0.0))
-            if thread.is_alive():
-                logging.shutdown()
-                sys.stdout.flush()
-                sys.stderr.flush()
-                os._exit(code)
-    if code:
-        sys.exit(code)
