@@ -35,7 +35,7 @@ def started(home: Path, market: Market, database: Database, *arguments: str, **e
 def test_start_for_a_time_in_which_nothing_could_be_connected_fails_in_one_line(
     database: Database, home: Path, market: Market, name: str, value: str, reason: str
 ) -> None:
-    with started(home, market, database, "--for", "0.5", market.keys[0], **{name: value}) as command:
+    with started(home, market, database, "--for", "3", market.keys[0], **{name: value}) as command:
         assert command.process.wait(timeout=WITHIN_S) == 1
         [said] = [line for line in command.text().splitlines() if line.startswith("tickline: ")]
         assert "nothing was recorded" in said and reason in said
