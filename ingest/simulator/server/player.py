@@ -28,8 +28,10 @@ logger = logging.getLogger(__name__)
 STATUS_EVERY_MS = 1_000  # market time between two checks of the segment status
 # A client that reads nothing for this long is cut; at full speed it would hold up all others.
 CLIENT_STALL_S_MAX = 30.0
-# Late frames are sent without waiting, but the loop must still get time to read requests.
-FRAMES_PER_TURN_MAX = 64
+# Late frames are sent without waiting, but the loop must still get time for requests and handshakes: a frame of a
+# large market takes milliseconds.
+TURN_S_MAX = 0.01
+LATE_S = 5.0  # a market that is so late is said to be, once
 
 
 class Phase(Enum):
@@ -152,19 +154,23 @@ class Player:
         logger.info("play began market_ms=%d speed=%s", self.current_ms, self.speed)
         loop = asyncio.get_running_loop()
         began_ms, began = self.current_ms, loop.time()
-        in_turn = 0
+        turn_began, is_late = began, False
         for frame in self.source.frames():
             if self.time_source is None:
                 ahead_s = began + (frame.current_ms - began_ms) / 1000 / self.speed - loop.time()
             else:
                 ahead_s = frame.current_ms / 1000 - self.time_source.now_us() / 1e6
-            in_turn += 1
             if ahead_s > 0:
                 await (self.time_source.sleep if self.time_source else asyncio.sleep)(ahead_s)
-                in_turn = 0
-            elif in_turn >= FRAMES_PER_TURN_MAX:
+                turn_began = loop.time()
+            elif loop.time() - turn_began >= TURN_S_MAX:
                 await asyncio.sleep(0)
-                in_turn = 0
+                turn_began = loop.time()
+            if -LATE_S > ahead_s > -math.inf and not is_late and self.speed < math.inf:
+                is_late = True
+                logger.warning(
+                    "this machine is too slow for the market: give a lower --rate or --speed late_s=%.0f", -ahead_s
+                )
             if self.speed == math.inf:
                 await self._wait_for_clients()
             self._publish(frame)

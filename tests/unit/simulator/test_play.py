@@ -5,8 +5,10 @@ from __future__ import annotations
 import asyncio
 import math
 from collections import Counter
+from collections.abc import Iterator
 from itertools import islice
 from pathlib import Path
+from time import sleep as wait_s
 from typing import Any
 
 import pytest
@@ -20,10 +22,23 @@ from ingest.journal.recording import read_recording, write_recording
 from ingest.journal.writer import JournalLimits, JournalWriter
 from ingest.model.records import RecordKind
 from ingest.proto import upstox_feed_v3_pb2 as pb
+from ingest.simulator.exchange.market import GeneratedMarket
 from ingest.simulator.recorded import RecordedMarket
 from ingest.simulator.server.app import Simulator
+from ingest.simulator.source import MarketFrame
 from tests.data import data_file
-from tests.unit.simulator.clients import FUTURE, NIFTY, SESSION, connected, market, receive, request, run, until_close
+from tests.unit.simulator.clients import (
+    FUTURE,
+    NIFTY,
+    SESSION,
+    SHORT,
+    connected,
+    market,
+    receive,
+    request,
+    run,
+    until_close,
+)
 
 
 def test_client_that_joins_late_gets_the_latest_state() -> None:
@@ -92,6 +107,29 @@ def test_speed_factor_sets_the_pace() -> None:
             began = loop.time()
             await until_close(socket)
             assert loop.time() - began > 1.0  # a minute at 30 times; without a pace it takes milliseconds
+
+    run(scenario)
+
+
+def test_market_that_is_late_lets_other_clients_in_after_each_slow_frame() -> None:
+    class SlowMarket(GeneratedMarket):
+        made = 0
+
+        def frames(self) -> Iterator[MarketFrame]:
+            for frame in islice(super().frames(), 30):
+                wait_s(0.02)  # as a large frame takes on a busy machine
+                self.made += 1
+                yield frame
+
+    async def scenario() -> None:
+        source = SlowMarket(SHORT, instruments=50, rate=100.0)
+        async with Simulator(source, speed=1e6, settle_s=0.0) as simulator, connected(simulator) as socket:
+            await request(socket, "sub", [FUTURE])
+            seen = set()
+            while not simulator.finished.is_set():
+                seen.add(source.made)
+                await asyncio.sleep(0)
+            assert len(seen) >= 29
 
     run(scenario)
 
