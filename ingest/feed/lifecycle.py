@@ -167,7 +167,7 @@ def meaning_of_403(forbidden: int, *, at_handshake: bool, uses_d30: bool) -> str
     at_handshake
         True: the WebSocket was refused; False: the authorise request was.
     uses_d30
-        Whether keys are wanted in mode full_d30.
+        Whether any key is subscribed in mode full_d30.
     """
     if not at_handshake:
         return "the account or its API app may not use the feed: check the app, the plan and the IP address"

@@ -146,7 +146,7 @@ class EndingSource:
     source
         Where the records come from; its creator closes it.
     is_over
-        Returns whether no more records are wanted.
+        Returns whether to stop reading.
     """
 
     def __init__(self, source: Source, is_over: Callable[[], bool]) -> None:

@@ -165,7 +165,7 @@ class Calendar:
         return None
 
     def contract_day(self, at: datetime, segment: str = "NSE_FO") -> date:
-        """Return the day whose contracts are wanted: today until the segment's close, then tomorrow.
+        """Return the day whose contracts to record: today until the segment's close, then tomorrow.
 
         So a contract is dropped at the close of its last day, at whatever hour that day closes.
         """

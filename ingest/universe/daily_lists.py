@@ -55,7 +55,7 @@ class DailyLists:
         self._tried_at: datetime | None = None
 
     async def refresh(self, pool: Pool, now: datetime, *, is_needed: bool, has_begun: bool) -> None:
-        """Fetch today's master and calendar where missing; report the age of those that cannot be had.
+        """Fetch today's master and calendar where missing; report the age of those that cannot be fetched.
 
         Parameters
         ----------

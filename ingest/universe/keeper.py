@@ -127,7 +127,7 @@ class UniverseKeeper:
             return found
 
     async def refresh(self, now: datetime, pool: Pool | None = None) -> None:
-        """Fetch today's master and calendar where missing; report the age of those that cannot be had."""
+        """Fetch today's master and calendar where missing; report the age of those that cannot be fetched."""
         names = self.settings.universe
         is_needed = self._may_be_empty or bool(self.settings.underlyings) or not all(is_key(n.strip()) for n in names)
         async with self._connections(pool) as connections:
@@ -258,7 +258,7 @@ class UniverseKeeper:
             self.errors.of("prices").over()
         except FeedError as exc:
             self.errors.of("prices").happened(exc)
-            log.warning("prices not had, options come with the first ticks underlyings=%d error=%s", len(keys), exc)
+            log.warning("prices not fetched, options follow with first ticks underlyings=%d error=%s", len(keys), exc)
         return bool(self._prices)
 
 

@@ -4,7 +4,7 @@ The window of options follows the spot with hysteresis: its centre is a strike, 
 spot has passed the midpoint between two strikes by a fraction of their distance. So a spot that
 oscillates around the midpoint does not subscribe and unsubscribe the same keys all day. Futures and
 options roll by themselves: a contract is wanted up to its expiry, and `Calendar.contract_day` gives
-the day whose contracts are wanted.
+the day whose contracts to record.
 """
 
 from __future__ import annotations
@@ -81,7 +81,7 @@ class Chain:
 
 
 class Window(NamedTuple):
-    """A chain whose options are wanted; the centre of each expiry is kept for the hysteresis."""
+    """A chain whose options to record; the centre of each expiry is kept for the hysteresis."""
 
     segment: str
     underlying_key: str
@@ -198,11 +198,11 @@ def wanted(
         Last price of underlyings, instrument key -> rupees. An underlying without one keeps its window,
         or has no options yet.
     on
-        The day whose contracts are wanted (market-local): see `Calendar.contract_day`.
+        The day whose contracts to record (market-local): see `Calendar.contract_day`.
     centres
         `Universe.centres` of the last call; None at the first.
     named
-        Keys that are wanted whatever the rules say -> mode.
+        Keys to record whatever the rules say -> mode.
     """
     keys: dict[str, str] = {}
     middles: dict[Window, float] = {}

@@ -68,7 +68,7 @@ def test_options_are_wanted_before_the_first_tick_and_without_an_answer_with_it(
         async with Simulator(season) as simulator:
             keeper = UniverseKeeper(configured(simulator, home, upstox_access_token="wrong"), database.url)
             found = await keeper.wanted(NOW)
-            assert found.unpriced == ("NIFTY",) and "prices not had" in caplog.text
+            assert found.unpriced == ("NIFTY",) and "prices not fetched" in caplog.text
             requests = simulator.rest.requests
             async with UpstoxApi(configured(simulator, home)) as api:  # a session that has a newer token
                 assert (await keeper.wanted(NOW + timedelta(minutes=1), api)).unpriced == ("NIFTY",)

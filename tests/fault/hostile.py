@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import threading
 import zlib
+from abc import ABC, abstractmethod
 from collections.abc import Awaitable, Callable
 from typing import Self
 
@@ -77,7 +78,7 @@ ANSWERS: dict[str, Callable[[web.Request], Awaitable[web.StreamResponse]]] = {
 }
 
 
-class ThreadedServer:
+class ThreadedServer(ABC):
     """A server on loopback, on a thread of its own."""
 
     def __init__(self) -> None:
@@ -108,8 +109,9 @@ class ThreadedServer:
         await web.TCPSite(runner, "127.0.0.1", 0).start()
         self.url = f"http://127.0.0.1:{runner.addresses[0][1]}"
 
+    @abstractmethod
     async def _answer(self, request: web.Request) -> web.StreamResponse:
-        raise NotImplementedError
+        """Answer one request."""
 
 
 class Hostile(ThreadedServer):
