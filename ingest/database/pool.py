@@ -187,10 +187,19 @@ class Pool:
         await self._pool.putconn(connection)
 
     async def _taken(self) -> PoolConnection:
+        task = asyncio.current_task()
+        assert task is not None
         try:
             async with asyncio.timeout(None) as wait:
                 self._waits.add(wait)
-                return await self._pool.getconn()
+                cancelled_before = task.cancelling()
+                connection = await self._pool.getconn()
+                # Before Python 3.12, `asyncio.wait_for` in the library forgets a cancellation that comes together with
+                # the connection: the task would go on, and a stop would wait for it.
+                if task.cancelling() > cancelled_before:
+                    await self._pool.putconn(connection)
+                    raise asyncio.CancelledError
+                return connection
         except TimeoutError:
             raise self._error from None
         except PoolTimeout:

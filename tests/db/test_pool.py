@@ -19,7 +19,7 @@ from ingest.database.queries import query
 from ingest.errors import ConfigError, Retryable, StoreError
 from tests.db.test_status import API, asked, served
 from tests.engines import on_one_engine
-from tests.fault.harness import wait_until
+from tests.fault.harness import WITHIN_S, wait_until
 from tests.fault.live import running
 from tests.simulated import free_port
 
@@ -88,10 +88,34 @@ def test_idle_connections_that_the_server_ended_are_never_lent(
     async def ask(pool: Pool) -> None:
         for _ in range(3):
             await asyncio.gather(*(backend(pool) for _ in range(4)))
+            while pool.account()["idle"] < pool.account()["size"]:  # a connection that is lent is not idle
+                await asyncio.sleep(0.01)
             conn.execute(f"select pg_terminate_backend(pid, 10000) from ({OURS}) as ours")
         assert await backend(pool) in pids(conn)
 
     used(database.url, ask, size_max=4)
+
+
+@on_one_engine
+def test_wait_that_is_cancelled_as_its_connection_comes_is_cancelled(database: Database) -> None:
+    async def ask(pool: Pool) -> None:
+        async def keep() -> None:
+            async with pool.connection():
+                await asyncio.sleep(3600)
+
+        for turns in range(30):
+            async with pool.connection():
+                waiting = asyncio.create_task(keep())
+                while not pool.account()["waiting"]:
+                    await asyncio.sleep(0)
+            for _ in range(turns):  # somewhere on the way of the connection from us to the one that waits
+                await asyncio.sleep(0)
+            waiting.cancel()
+            done, _ = await asyncio.wait({waiting}, timeout=WITHIN_S)
+            assert done and waiting.cancelled()
+        assert await backend(pool)
+
+    used(database.url, ask, size_max=1)
 
 
 @on_one_engine
