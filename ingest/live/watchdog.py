@@ -123,12 +123,12 @@ class Watchdog:
 
     def look(self, now_s: float) -> None:
         """Check every stream; `now_s` is monotonic, seconds."""
-        heard = [
+        detectors = [
             stream.consumer.state.break_detector
             for stream in self._streams
             if any(feed.stats.frames for feed in stream.feeds)
         ]
-        newest = max(heard, key=lambda listening: listening.received_ms, default=BreakDetector())
+        newest = max(detectors, key=lambda detector: detector.received_ms, default=BreakDetector())
         self._market.look(newest.last_ms, newest.received_ms)
         for stream, feed in self._feeds:
             looked = self._looked[feed.name]
