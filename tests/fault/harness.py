@@ -140,6 +140,7 @@ class Ingester(Command):
             "TICKLINE_HOME": str(home),
             "TICKLINE_DATABASE_URL": database_url,
             "TICKLINE_UNIVERSE": ",".join(market.keys),
+            "TICKLINE_STOP_S": NEVER_S,  # a stop commits everything, however busy the machine
         }
         super().__init__(home, "start", *arguments, **(QUICK | market.settings | given | environment))
         self.folder = stream_folder(home)

@@ -58,7 +58,7 @@ def check_gave_up(ingester: Ingester, stop_s: float) -> None:
 
 def commit_the_rest(home: Path, market: Market, database: Database, template: Template, within: Within) -> None:
     """Start once more, and see that nothing is missing and nothing is there twice."""
-    with Ingester(home, market, database.url, TICKLINE_STOP_S=NEVER_S) as ingester:
+    with Ingester(home, market, database.url) as ingester:
         before = committed(database)
         wait_until(lambda: committed(database) > before and backlog_bytes(database, ingester.folder) < 2**18)
         ingester.stop(within_s=within(STOP_S_MAX))
@@ -71,7 +71,7 @@ def commit_the_rest(home: Path, market: Market, database: Database, template: Te
 def test_stop_commits_everything_received_and_exits_0(
     database: Database, home: Path, market: Market, number: signal.Signals, within: Within
 ) -> None:
-    with Ingester(home, market, database.url, TICKLINE_STOP_S=NEVER_S) as ingester:
+    with Ingester(home, market, database.url) as ingester:
         wait_until(lambda: committed(database)[1] > 2**18)
         ingester.stop(number, within_s=within(STOP_S_MAX))
         assert "received" in ingester.text()
@@ -147,7 +147,7 @@ def test_second_signal_exits_at_once_and_loses_nothing(
     second: signal.Signals,
     within: Within,
 ) -> None:
-    with Ingester(home, market, patient(proxy), TICKLINE_STOP_S=NEVER_S) as ingester:
+    with Ingester(home, market, patient(proxy)) as ingester:
         wait_until(lambda: committed(database)[1] > 2**18)
         proxy.pause()
         wait_until(lambda: backlog_bytes(database, ingester.folder) > 2**18)
