@@ -47,7 +47,7 @@ def main() -> None:
     command = [sys.executable, "-m", "coverage", "json", "-q", "-o", "-"]
     files = json.loads(subprocess.run(command, check=True, capture_output=True).stdout)["files"]
     summaries = {path: file["summary"] for path, file in files.items()}
-    rooms = Table("room", *map(_figure, ("lines", "of them reached", "branches", "of them reached")), box=None)
+    rooms = Table("room", *map(_figure, ("lines", "lines reached", "branches", "branches reached")), box=None)
     for name, room in by_room(summaries).items():
         lines, covered, branches, taken = (room[field] for field in FIELDS)
         rooms.add_row(name, str(lines), share(covered, lines), str(branches), share(taken, branches))

@@ -17,7 +17,7 @@ KINDS = ("error", "failed", "passed", "skipped", "")  # worst first; "" is a set
 
 @dataclass(slots=True)
 class Outcome:
-    """How one test ended. Its seconds have its set-up and tear-down in them."""
+    """How one test ended. The seconds include set-up and tear-down."""
 
     kind: str = ""
     seconds: float = 0.0

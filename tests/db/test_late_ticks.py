@@ -165,7 +165,7 @@ def test_late_ticks_that_a_crash_left_are_moved_by_the_next_writer(
     )
     conn.execute("call tickline.refresh_bars(%s, %s)", (OPEN, OPEN + timedelta(minutes=1)))
     span = {"first_ts": OPEN, "last_ts": OPEN + timedelta(hours=1)}
-    with conn.cursor().copy(query("audit/ticks_by_frame_copied"), span) as copy:
+    with conn.cursor().copy(query("audit/ticks_by_frame"), span) as copy:
         copy.set_types(["int8"] * 4)
         counted = [row[2] for row in copy.rows()]
     assert sum(counted) == (before or (0,))[0]

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any
 
@@ -17,36 +16,22 @@ from ingest.errors import Retryable, StoreError
 from ingest.settings import settings
 from ingest.universe.keeper import UniverseKeeper, follow
 from ingest.upstox.rest import UpstoxApi
+from tests.db.pools import OURS, used
 from tests.engines import on_one_engine
-from tests.fault.harness import wait_until
+from tests.fault.harness import WITHIN_S, wait_until
+from tests.fault.live import until
 from tests.fault.proxy import Proxy
+from tests.simulated import NOWHERE
 
-WITHIN_S = 60.0
-NOWHERE = "http://127.0.0.1:9"
-# Of all that connected to this database, those that have gone too.
+# Counts every session of this database, also those that have ended.
 SESSIONS = "select sessions from pg_stat_database where datname = current_database()"
-OURS = "select pid from pg_stat_activity where datname = current_database() and application_name = 'tickline pool'"
 ASLEEP = f"{OURS} and wait_event = 'PgSleep'"
-
-
-def used(url: str, work: Callable[[Pool], Awaitable[Any]], **sizes: Any) -> Any:
-    async def run() -> Any:
-        async with asyncio.timeout(WITHIN_S), Pool(url, **sizes) as pool:
-            return await work(pool)
-
-    return asyncio.run(run())
 
 
 def backend(connection: psycopg.Connection[Any]) -> int:
     row = connection.execute("select pg_backend_pid()").fetchone()
     assert row is not None
     return int(row[0])
-
-
-async def until(condition: Callable[[], object]) -> None:
-    async with asyncio.timeout(WITHIN_S):
-        while not condition():
-            await asyncio.sleep(0.01)
 
 
 @on_one_engine

@@ -11,11 +11,11 @@ from ingest.database.connections import HEAD, Database, revision
 from ingest.database.readiness import Readiness
 from ingest.database.settings import DatabaseSettings, load
 from ingest.errors import ConfigError, Retryable, SchemaError
-from ingest.store.retrying_writer import Abandoned, RetryingWriter
+from ingest.store.retrying_writer import Abandoned
 from ingest.store.writer import Writer
 from tests.conftest import Template
 from tests.engines import on_one_engine
-from tests.fault.harness import wait_until
+from tests.fault.harness import quick_writer, wait_until
 
 WITHIN_S = 60.0
 
@@ -31,7 +31,7 @@ def test_embedded_server_that_does_not_start_is_away_until_it_does(home: Path) -
     whole = conf.read_text()
     conf.write_text(whole + "\nno such line\n")
     place = Database.place(load(DatabaseSettings, home=home, database_url=None, engine="postgres"))
-    writer = RetryingWriter(Writer(place.url, "default", Readiness(place)), first_s=0.05, max_s=0.1)
+    writer = quick_writer(Writer(place.url, "default", Readiness(place)))
     with place, writer:
         assert not writer.meet(WITHIN_S) and writer.is_away
         assert "embedded database did not start" in writer.error.text
@@ -45,7 +45,7 @@ def test_database_of_another_engine_or_schema_is_away_and_asked_again(database: 
     other = Database(database.url, None, "timescale" if database.engine == "postgres" else "postgres")
     found = Readiness(other).attempt(WITHIN_S)
     assert isinstance(found, ConfigError) and "database uses engine" in str(found)
-    writer = RetryingWriter(Writer(other.url, "default", Readiness(other)), first_s=0.05, max_s=0.1)
+    writer = quick_writer(Writer(other.url, "default", Readiness(other)))
     with writer:
         assert not writer.meet(WITHIN_S) and "database uses engine" in writer.error.text
         other.wanted_engine = None
@@ -67,7 +67,7 @@ def test_database_that_becomes_ready_late_is_away_until_then(template: Template,
     ready = Readiness(Slow(database.url, None))
     assert isinstance(ready.attempt(0.0), Retryable)
     assert asked.wait(WITHIN_S)
-    writer = RetryingWriter(Writer(database.url, "default", ready), first_s=0.05, max_s=0.1)
+    writer = quick_writer(Writer(database.url, "default", ready))
     with writer:
         assert not writer.meet(0.0) and "did not answer" in writer.error.text
         held.set()
@@ -83,7 +83,7 @@ def test_ledger_that_has_numbers_recorded_without_it_is_no_ledger_to_go_on_with(
     )
     with database.connect(autocommit=True) as connection:
         connection.execute(insert)
-    writer = RetryingWriter(Writer(database.url, "default"), first_s=0.05, max_s=0.1)
+    writer = quick_writer(Writer(database.url, "default"))
     with writer:
         assert writer.meet(WITHIN_S)
         assert writer.resume("1", unused_seq=101).last_seq == 100

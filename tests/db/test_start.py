@@ -169,7 +169,7 @@ def test_dropped_connection_is_made_again_with_a_new_code(database: Database, ho
             def until(progress: Run) -> bool:
                 nonlocal dropped
                 stats = progress.feed.stats
-                connected = stats.connections == dropped + 1  # else there is nothing to drop
+                connected = stats.connections == dropped + 1  # otherwise there is nothing to drop
                 if connected and stats.frames > 2_000 * (dropped + 1) and dropped < 3:
                     dropped += 1
                     simulator.drop_all()

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from itertools import islice
 from pathlib import Path
@@ -16,28 +15,19 @@ from ingest.journal.recording import read_recording, write_recording
 from ingest.journal.sources import RecordingSource
 from ingest.model.records import Position
 from ingest.pipeline.consumer import Consumer
-from ingest.store.retrying_writer import Abandoned, RetryingWriter
+from ingest.store.retrying_writer import Abandoned
 from ingest.store.writer import Writer
 from tests.data import data_file
 from tests.engines import on_one_engine
+from tests.fault.harness import WITHIN_S, quick_writer
+from tests.fault.live import until
 from tests.fault.proxy import Proxy
 
-WITHIN_S = 60.0
 SEGMENT = "20261129-000000000000001"
 WAITS_FOR_A_LOCK = """
     select 1 from pg_stat_activity
     where datname = current_database() and wait_event_type = 'Lock' and application_name = 'tickline default'
 """
-
-
-def patient_writer(url: str) -> RetryingWriter:
-    return RetryingWriter(Writer(url, "default"), first_s=0.05, max_s=0.1)
-
-
-async def until(condition: Callable[[], object]) -> None:
-    async with asyncio.timeout(WITHIN_S):
-        while not condition():
-            await asyncio.sleep(0.01)
 
 
 @on_one_engine
@@ -52,7 +42,7 @@ def test_threads_that_all_wait_do_not_hold_up_the_commits_of_a_consumer(database
         loop.set_default_executor(ThreadPoolExecutor(1))
         waiting = loop.run_in_executor(None, held.wait)
         try:
-            with patient_writer(database.url) as writer:
+            with quick_writer(Writer(database.url, "default")) as writer:
                 assert await writer.run(writer.meet, WITHIN_S)
                 consumer = Consumer(RecordingSource(path), writer, "1")
                 consumer.resume(await writer.run(writer.resume, "1"))
@@ -76,7 +66,7 @@ def test_cancelled_wait_leaves_the_connection_whole_and_what_was_begun_is_done_b
         with (
             database.connect() as holder,
             database.connect(autocommit=True) as looker,
-            patient_writer(database.url) as writer,
+            quick_writer(Writer(database.url, "default")) as writer,
         ):
             assert await writer.run(writer.meet, WITHIN_S)
             holder.execute("lock table tickline.checkpoints in access exclusive mode")
@@ -109,7 +99,7 @@ def test_server_that_hangs_does_not_hold_up_a_stop(database: Database, tmp_path:
             super().checkpoint(stream, position, state)
 
     async def main(proxy: Proxy) -> threading.Thread:
-        with RetryingWriter(Told(proxy.url, "default"), first_s=0.05, max_s=0.1) as writer:
+        with quick_writer(Told(proxy.url, "default")) as writer:
             assert await writer.run(writer.meet, WITHIN_S)
             thread = await writer.run(threading.current_thread)
             proxy.pause()

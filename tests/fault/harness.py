@@ -24,11 +24,15 @@ from ingest.journal.folder import segment_name, segments_of
 from ingest.journal.reader import JournalReader
 from ingest.model.records import Record, RecordKind, order_of
 from ingest.model.ticks import TICK_COLUMN_NAMES
+from ingest.store.retrying_writer import RetryingWriter
+from ingest.store.writer import Writer
 from ingest.universe.master_rows import read_master
 from tests.conftest import WORKER, Template
 from tests.data import REPOSITORY
 
 WITHIN_S = 60.0  # a condition that takes longer never comes
+Within = Callable[[float], float]
+RecordProperty = Callable[[str, object], None]
 NEVER_S = "600"  # for a setting: a test that waits as long as this has failed
 _numbers = itertools.count(1)
 # Quick to come back, small batches' worth of state to rebuild, and no reserve on the disk of a test.
@@ -107,6 +111,11 @@ class Command:
         """Wait until it has said something; fail when it ends without."""
         wait_until(lambda: text in self.text() or self.process.poll() is not None, within_s=within_s)
         assert text in self.text(), self.text()[-2000:]
+
+
+def quick_writer(writer: Writer) -> RetryingWriter:
+    """A writer that tries again at once."""
+    return RetryingWriter(writer, first_s=0.05, max_s=0.1)
 
 
 class Market(Command):

@@ -22,10 +22,10 @@ from ingest.simulator.exchange.market import GeneratedMarket
 from ingest.simulator.exchange.trading_day import TradingDay, latest_weekday
 from ingest.simulator.server.app import Simulator
 from ingest.time_source import TimeSource
+from tests.fault.harness import WITHIN_S
 from tests.simulated import settings_for
 
 DAY = latest_weekday(date(2026, 11, 19))
-WITHIN_S = 60.0
 
 
 def market(instruments: int = 60, rate: float = 600.0) -> GeneratedMarket:
@@ -107,7 +107,7 @@ async def running(
         await run.end()
 
 
-async def until(condition: Callable[[], bool], within_s: float = WITHIN_S) -> None:
+async def until(condition: Callable[[], object], within_s: float = WITHIN_S) -> None:
     async with asyncio.timeout(within_s):
         while not condition():
             await asyncio.sleep(0.01)

@@ -28,7 +28,7 @@ from ingest.simulator.server.faults import Faults
 from ingest.time_source import TimeSource, now_us
 from ingest.universe.connection_plan import LIMITS, Limit
 from tests.engines import on_one_engine
-from tests.fault.harness import records_of
+from tests.fault.harness import RecordProperty, records_of
 from tests.fault.live import DAY, Running, market, running, until
 
 pytestmark = on_one_engine
@@ -156,7 +156,7 @@ def test_muted_keys_are_named_and_asked_for_again(
 
 @pytest.mark.soak  # a measured time
 def test_156_keys_are_confirmed_within_5_s_and_a_reconnect_commits_within_2(
-    database: Database, home: Path, record_property: Callable[[str, object], None]
+    database: Database, home: Path, record_property: RecordProperty
 ) -> None:
     async def run() -> tuple[float, float]:
         loop = asyncio.get_running_loop()
@@ -327,8 +327,9 @@ def test_closed_market_is_silent_without_alarm_and_left_alone(
             run.simulator.drop_all()
             await until(lambda: stream.feed.life.state is State.MARKET_CLOSED)
             caplog.clear()
-            await asyncio.sleep(3.5)
-            assert 2 <= caplog.text.count("market closed, feed left alone") <= 4
+            began = asyncio.get_running_loop().time()
+            await until(lambda: caplog.text.count("market closed, feed left alone") >= 3)
+            assert asyncio.get_running_loop().time() - began > 1.5  # two waits of a second; a slow machine takes longer
             assert "trying again" not in caplog.text
             assert health(run.ingestion)["status"] == "healthy"
             run.simulator.faults.refuse = None

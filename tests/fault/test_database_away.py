@@ -23,7 +23,7 @@ from ingest.database.server import postmaster
 from ingest.database.settings import DatabaseSettings, Engine
 from ingest.journal.folder import segment_name, segments_of
 from ingest.model.records import Position
-from ingest.store.retrying_writer import Abandoned, RetryingWriter
+from ingest.store.retrying_writer import Abandoned
 from ingest.store.writer import Writer
 from tests.conftest import NO_JOBS, Template
 from tests.engines import on_one_engine
@@ -31,10 +31,12 @@ from tests.fault.harness import (
     WITHIN_S,
     Ingester,
     Market,
+    RecordProperty,
     backlog_bytes,
     check_account,
     check_ticks,
     committed,
+    quick_writer,
     stream_folder,
     wait_until,
 )
@@ -85,23 +87,19 @@ def mortal(server: EmbeddedServer, engine: Engine) -> Iterator[Database]:
     template.drop("mortal")
 
 
-Record = Callable[[str, object], None]
-
-
 def forget(name: str, value: object) -> None:
     """Record nothing."""
 
 
 @contextmanager
 def recording(
-    url: str, database: Database, template: Template, home: Path, market: Market, record: Record = forget
+    url: str, database: Database, template: Template, home: Path, market: Market, record: RecordProperty = forget
 ) -> Iterator[Ingester]:
     """Record while the block does its harm; catch up, stop, and hold everything against everything.
 
     `record` takes the figures of it, for the table of the long run.
     """
-    # The stop commits what a busy machine is behind by then.
-    with Ingester(home, market, url, TICKLINE_STOP_S="60") as ingester:
+    with Ingester(home, market, url) as ingester:
         wait_until(lambda: committed(database)[1] > 2**20)
         yield ingester
         behind, began = backlog_bytes(database, ingester.folder), time.monotonic()
@@ -153,7 +151,7 @@ def test_server_away_loses_and_doubles_nothing(
     market: Market,
     killed: bool,
     away_s: float,
-    record_property: Record,
+    record_property: RecordProperty,
 ) -> None:
     with recording(mortal.url, mortal, template, home, market, record_property) as ingester:
         if killed:
@@ -217,7 +215,7 @@ def test_connection_that_only_we_know_is_lost_is_taken_over(
     database: Database, template: Template, home: Path, market: Market, proxy: Proxy
 ) -> None:
     """The server still holds the collector's lock for the old connection, as after a lost network."""
-    with Ingester(home, market, proxy.url, TICKLINE_STOP_S="60") as ingester:
+    with Ingester(home, market, proxy.url) as ingester:
         wait_until(lambda: committed(database)[1] > 2**20)
         assert proxy.cut(tells_server=False)
         ingester.wait_for("database is back")
@@ -315,7 +313,7 @@ def test_row_that_the_database_rejects_is_kept_aside_and_the_others_are_written(
 def test_writer_is_closed_when_its_thread_has_left_it(database: Database) -> None:
     """Closed under the thread, the connection's memory was used after it was freed: a segmentation fault."""
     ended: list[BaseException] = []
-    writer = RetryingWriter(Writer(database.url, "default"), first_s=0.05, max_s=0.1)
+    writer = quick_writer(Writer(database.url, "default"))
     assert writer.meet(WITHIN_S)
 
     def use() -> None:

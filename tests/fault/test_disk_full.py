@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import resource
 import subprocess
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
 
@@ -17,6 +17,7 @@ from tests.engines import on_one_engine
 from tests.fault.harness import (
     Ingester,
     Market,
+    Within,
     backlog_bytes,
     check_account,
     check_ticks,
@@ -105,9 +106,7 @@ def test_file_size_limit_is_said_and_recording_goes_on_when_it_is_raised(
 
 
 @on_one_engine
-def test_reserve_of_the_disk_is_kept_free(
-    database: Database, home: Path, market: Market, within: Callable[[float], float]
-) -> None:
+def test_reserve_of_the_disk_is_kept_free(database: Database, home: Path, market: Market, within: Within) -> None:
     with Ingester(home, market, database.url, TICKLINE_JOURNAL_FREE_BYTES_MIN=str(2**60)) as ingester:
         ingester.wait_for(FULL)
         assert "TICKLINE_JOURNAL_FREE_BYTES_MIN" in ingester.text()

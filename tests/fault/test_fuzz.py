@@ -18,7 +18,7 @@ from ingest.journal.recording import read_recording, write_recording
 from ingest.market.time import CURRENT_MS_MAX, CURRENT_MS_MIN
 from ingest.pipeline.stray_frames import DEPARTS_MS
 from ingest.proto import upstox_feed_v3_pb2 as pb
-from tests.fault.harness import Command, rows
+from tests.fault.harness import Command, RecordProperty, rows
 
 SEED = 20251215
 ORIGINALS = 2_000
@@ -137,7 +137,7 @@ def at(payload: bytes, current_ms: int) -> bytes:
 @pytest.mark.timeout(7200)
 @pytest.mark.parametrize("frames", FRAMES)
 def test_mutated_frames_make_no_wrong_row_and_are_all_accounted_for(
-    database: Database, home: Path, session: Path, frames: int, record_property: Callable[[str, object], None]
+    database: Database, home: Path, session: Path, frames: int, record_property: RecordProperty
 ) -> None:
     """What was altered is refused, or a value within the bounds of judgement; nothing can tell that from a true one.
 

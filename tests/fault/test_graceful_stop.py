@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import signal
-import socket
 import urllib.request
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -17,6 +16,7 @@ from tests.fault.harness import (
     NEVER_S,
     Ingester,
     Market,
+    Within,
     backlog_bytes,
     check_account,
     check_ticks,
@@ -26,8 +26,7 @@ from tests.fault.harness import (
     wait_until,
 )
 from tests.fault.proxy import Proxy
-
-Within = Callable[[float], float]
+from tests.simulated import free_port
 
 STOP_S_MAX = 5.0
 SIGNALS = [signal.SIGTERM, signal.SIGINT]
@@ -163,14 +162,14 @@ def test_second_signal_exits_at_once_and_loses_nothing(
 def test_stop_does_not_wait_for_a_question_that_a_silent_database_was_asked(
     database: Database, template: Template, home: Path, market: Market, proxy: Proxy, within: Within
 ) -> None:
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    with Ingester(home, market, patient(proxy), TICKLINE_STOP_S="2", TICKLINE_API_PORT=str(port)) as ingester:
+    port = free_port()
+    given = {"TICKLINE_STOP_S": "2", "TICKLINE_POOL_WAIT_S": NEVER_S, "TICKLINE_API_PORT": str(port)}
+    with Ingester(home, market, patient(proxy), **given) as ingester:
         wait_until(lambda: committed(database)[1] > 2**18)
         proxy.pause()
         with pytest.raises(TimeoutError):  # it counts the gaps of the day
             urllib.request.urlopen(f"http://127.0.0.1:{port}/api/v1/websocket/status", timeout=0.5)
         ingester.stop(within_s=within(3.5))
+        check_gave_up(ingester, 2.0)
     proxy.cut()
     commit_the_rest(home, market, database, template, within)

@@ -6,7 +6,7 @@ import os
 import re
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import ExitStack
 from datetime import UTC, datetime
 from itertools import islice, pairwise
@@ -31,6 +31,7 @@ from tests.fault.harness import (
     Command,
     Ingester,
     Market,
+    RecordProperty,
     committed,
     records_of,
     rows,
@@ -170,7 +171,7 @@ def test_power_cut_at_any_moment_costs_at_most_the_window(
     payloads: list[bytes],
     monkeypatch: pytest.MonkeyPatch,
     is_timed: bool,
-    record_property: Callable[[str, object], None],
+    record_property: RecordProperty,
 ) -> None:
     """Watch what the disk has been told to keep while frames are written."""
     assert JournalLimits().fsync_ms == WINDOW_MS

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import random
 import time
-from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import NamedTuple
 
 import pytest
 
@@ -18,6 +18,7 @@ from tests.fault.harness import (
     Command,
     Ingester,
     Market,
+    RecordProperty,
     backlog_bytes,
     check_account,
     check_ticks,
@@ -32,10 +33,25 @@ AFTER_COMMIT_S_MAX = 0.3  # a kill comes so long after the first commit of a run
 AFTER_START_S_MAX = 1.0  # or so long after its start, so that starting is hit too
 SEED = 20251215
 LATER = datetime(2025, 12, 16, tzinfo=UTC)  # than the recordings
-KILLS = [
-    pytest.param(3, "short_session", 200, id="short"),
-    pytest.param(100, "session", 2_000, id="soak", marks=pytest.mark.soak),
-]
+
+
+class Attack(NamedTuple):
+    """How often a process is killed, on which recording, with batches of how many rows."""
+
+    kills: int
+    recording: str
+    batch_rows: str
+
+
+@pytest.fixture(
+    params=[
+        pytest.param(Attack(3, "short_session", "200"), id="short"),
+        pytest.param(Attack(100, "session", "2000"), id="soak", marks=pytest.mark.soak),
+    ]
+)
+def attack(request: pytest.FixtureRequest) -> Attack:
+    given: Attack = request.param
+    return given._replace(recording=str(request.getfixturevalue(given.recording)))
 
 
 def have_newer_bars(database: Database) -> None:
@@ -74,21 +90,13 @@ def kill_somewhere(command: Command, database: Database, rng: random.Random) -> 
 
 
 @pytest.mark.timeout(3600)
-@pytest.mark.parametrize(("kills", "recording", "batch_rows"), KILLS)
 def test_start_killed_again_and_again_commits_each_frame_once(
-    database: Database,
-    template: Template,
-    home: Path,
-    request: pytest.FixtureRequest,
-    kills: int,
-    recording: str,
-    batch_rows: int,
-    record_property: Callable[[str, object], None],
+    database: Database, template: Template, home: Path, attack: Attack, record_property: RecordProperty
 ) -> None:
     rng = random.Random(SEED)
-    with Market(home, "--frames", str(request.getfixturevalue(recording)), "--speed", "max") as market:
-        for _ in range(kills):
-            with Ingester(home, market, database.url, TICKLINE_BATCH_ROWS_MAX=str(batch_rows)) as ingester:
+    with Market(home, "--frames", attack.recording, "--speed", "max") as market:
+        for _ in range(attack.kills):
+            with Ingester(home, market, database.url, TICKLINE_BATCH_ROWS_MAX=attack.batch_rows) as ingester:
                 kill_somewhere(ingester, database, rng)
                 # Only a kill may end it: to be refused by what the last one left behind is a failure too.
                 assert ingester.process.returncode == -9, ingester.text()
@@ -98,33 +106,26 @@ def test_start_killed_again_and_again_commits_each_frame_once(
             ingester.stop()
     ticks = check_account(database, stream_folder(home))
     assert check_ticks(database, template, home) == ticks > 0
-    record_property("kills", kills)
+    record_property("kills", attack.kills)
     record_property("ticks", ticks)
 
 
 @on_one_engine
 @pytest.mark.timeout(3600)
-@pytest.mark.parametrize(("kills", "recording", "batch_rows"), KILLS)
 def test_replay_killed_again_and_again_writes_the_recording_once(
-    template: Template,
-    home: Path,
-    request: pytest.FixtureRequest,
-    kills: int,
-    recording: str,
-    batch_rows: int,
-    record_property: Callable[[str, object], None],
+    template: Template, home: Path, attack: Attack, record_property: RecordProperty
 ) -> None:
-    rng, path = random.Random(SEED), request.getfixturevalue(recording)
-    expected = replayed(template, home, [path])
+    rng, path = random.Random(SEED), attack.recording
+    expected = replayed(template, home, [Path(path)])
     done = rounds = 0
-    while done < kills or not rounds:
+    while done < attack.kills or not rounds:
         name = f"killed_{rounds}"
         with Database(template.create(name), None) as database:
             have_newer_bars(database)
             while True:
-                environment = {"TICKLINE_DATABASE_URL": database.url, "TICKLINE_BATCH_ROWS_MAX": str(batch_rows)}
-                with Command(home, "replay", str(path), **(QUICK | environment)) as command:
-                    if done < kills:
+                environment = {"TICKLINE_DATABASE_URL": database.url, "TICKLINE_BATCH_ROWS_MAX": attack.batch_rows}
+                with Command(home, "replay", path, **(QUICK | environment)) as command:
+                    if done < attack.kills:
                         kill_somewhere(command, database, rng)
                         done += command.process.returncode == -9
                     code = command.process.wait(timeout=120)

@@ -71,7 +71,7 @@ async def played(database: Database, home: Path, *, standby: bool, minutes: int,
         consumer = run.ingestion.streams[0].consumer
 
         def heard_ms() -> int:
-            """Where the slower one is: one that has just come anew does not speak for the other yet."""
+            """Time of the slower connection: one that has just reconnected does not cover for the other yet."""
             return (
                 min(consumer.state.normaliser.standby._newest_ms) if standby else consumer.state.break_detector.last_ms
             )

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import signal
-import socket
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
@@ -31,6 +30,7 @@ from tests.fault.harness import (
     wait_until,
 )
 from tests.fault.proxy import Proxy, url_through
+from tests.simulated import free_port
 
 NAMES = "NIFTY FUT,RELIANCE"
 LIVE_BYTES = 64 * 2**10
@@ -151,9 +151,7 @@ def asked(port: int, path: str) -> dict[str, Any]:
 def test_schema_that_is_too_old_at_the_start_is_said_and_everything_is_committed_after_the_upgrade(
     older: Database, template: Template, home: Path, market: Market
 ) -> None:
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
+    port = free_port()
     with Ingester(home, market, older.url, TICKLINE_API_PORT=str(port)) as ingester:
         wait_for_more(ingester)
         health = wait_until(lambda: asked(port, "/health"))

@@ -14,9 +14,12 @@ from ingest.model.findings import VolumeGap
 from ingest.model.frames import Candles, Depth, Frames, Greeks, Mode, Update, Updates
 from ingest.model.ticks import CARRIED_NAMES, NULL, InstrumentRef
 from ingest.normalise.rejection import LTT_AHEAD_MS_MAX, PRICE_MAX, QUANTITY_MAX
-from tests.unit.decode_oracle import NO_DAY, NO_DEPTH, NO_GREEKS, Frame
+from tests.unit.decode_oracle import Frame
 
 NEVER = -1  # the day of a reference that there is not
+NO_DEPTH: Depth = (NULL, NULL, NULL, NULL, NULL, NULL)  # type: ignore[assignment]
+NO_GREEKS: Greeks = (NULL, NULL, NULL, NULL, NULL)
+NO_DAY = (NULL, NULL, NULL)
 
 
 class Rows:

@@ -85,9 +85,10 @@ def test_arguments_and_results_are_let_go_when_a_call_is_done() -> None:
     large = Large()
     seen = weakref.ref(large)
     assert thread.submit(lambda one: None, large).result(WITHIN_S) is None
+    made = weakref.ref(thread.submit(Large).result(WITHIN_S))
     del large
     assert thread.submit(lambda: None).result(WITHIN_S) is None
-    assert seen() is None
+    assert seen() is None and made() is None
     thread.close()
 
 

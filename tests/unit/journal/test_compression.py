@@ -1,4 +1,4 @@
-"""Packed segments: what was packed comes back, and of a damaged or cut one all that precedes the damage."""
+"""Packed segments are restored; a damaged or cut one gives everything before the damage."""
 
 from __future__ import annotations
 

@@ -21,7 +21,7 @@ from tests.unit.journal.journals import T0_US, fill, read_all, writer
 
 
 def test_append_on_a_full_disk_says_so_and_leaves_whole_records(tmp_path: Path) -> None:
-    resource = pytest.importorskip("resource")
+    pytest.importorskip("resource")
     code = f"""
 import resource, signal
 signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
@@ -29,9 +29,7 @@ resource.setrlimit(resource.RLIMIT_FSIZE, (5000, 5000))
 from pathlib import Path
 from ingest.journal.writer import JournalLimits
 from ingest.journal.writer import JournalWriter
-from ingest.errors import ConfigError
 from ingest.errors import JournalError
-from ingest.errors import VersionError
 journal = JournalWriter(
     Path({str(tmp_path)!r}), collector="c", stream="1", next_seq=1, limits=JournalLimits(10**9, fsync_ms=0)
 )
@@ -42,7 +40,6 @@ for number in range(100):
         print(number, exc)
         break
 """
-    assert resource is not None
     ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     number, _, text = ran.stdout.partition(" ")
     assert "cannot write journal" in text

@@ -1,4 +1,4 @@
-"""Indian days of epoch milliseconds: of one, of an array, and as `datetime` counts them."""
+"""Indian day of epoch milliseconds: of a number, of an array, and as `datetime` computes it."""
 
 from __future__ import annotations
 

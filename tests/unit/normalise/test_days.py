@@ -1,4 +1,4 @@
-"""Where a day begins and ends for the normaliser: trades told late, days and nights nobody listened."""
+"""Day limits of the normaliser: trades reported late, days and nights without a connection."""
 
 from __future__ import annotations
 

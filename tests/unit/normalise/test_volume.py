@@ -1,4 +1,4 @@
-"""Whose a step of the day's volume is: a trade's, a glitch's, a reset's, a break's."""
+"""Which change of `vtt` is a trade, a glitch, a reset or a gap."""
 
 from __future__ import annotations
 
