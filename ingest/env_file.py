@@ -65,9 +65,8 @@ def read_env(path: Path = ENV_FILE) -> dict[str, str | None]:
     """
     text, _ = read_text(path)
     for part in parse_stream(io.StringIO(text)):
-        blank = part.original.string[: -len(part.original.string.lstrip())].count(
-            "\n"
-        )  # the part includes blank lines before it
+        before = part.original.string[: -len(part.original.string.lstrip())]
+        blank = before.count("\n")  # a part includes the blank lines before it
         place = path.absolute(), part.original.line + blank
         if part.error and place not in _named:
             _named.add(place)

@@ -52,6 +52,7 @@ class Settings(DatabaseSettings):
     upstox_api_key: SecretStr | None = Field(None, validation_alias=_vendor("UPSTOX_API_KEY"))
     upstox_api_secret: SecretStr | None = Field(None, validation_alias=_vendor("UPSTOX_API_SECRET"))
     upstox_redirect_uri: str | None = Field(None, validation_alias=_vendor("UPSTOX_REDIRECT_URI"))
+    # Not used; declared so that all output hides its value.
     upstox_client_code: SecretStr | None = Field(None, validation_alias=_vendor("UPSTOX_CLIENT_CODE"))
     upstox_api_url: HttpUrl = Field(HttpUrl("https://api.upstox.com"), validation_alias=_vendor("UPSTOX_API_URL"))
     upstox_assets_url: HttpUrl = Field(
@@ -119,9 +120,8 @@ class Settings(DatabaseSettings):
     journal_retry_s: Positive = 1.0
 
     # Who may watch.
-    api_host: Annotated[str, Field(pattern=r"^[A-Za-z0-9_.:-]+$")] = (
-        "127.0.0.1"  # elsewhere every request needs the token
-    )
+    # On another address every request needs the token.
+    api_host: Annotated[str, Field(pattern=r"^[A-Za-z0-9_.:-]+$")] = "127.0.0.1"
     api_port: int = Field(8788, ge=0, le=65535)  # next to the simulator's 8787
     handlers: Annotated[tuple[str, ...], NoDecode] = ()
 

@@ -184,7 +184,7 @@ def export_command(*, days: tuple[datetime, ...], folder: Path | None) -> None:
     type=click.FloatRange(0, 100),
     default=90.0,
     show_default=True,
-    help="Percent of completely heard minutes whose closes must agree within one price tick.",
+    help="Percent of completely received minutes whose closes must agree within one price tick.",
 )
 @output_options
 def reconcile_command(
@@ -192,8 +192,8 @@ def reconcile_command(
 ) -> None:
     """Compare our minute bars with the vendor's, and both with the day's volume, per instrument.
 
-    Equal means equal to the paisa and to the unit. Shares and errors cover the minutes that we heard completely and
-    that both sides have; the others are only counted. Stderr shows how many minutes differ, by reason.
+    Equal means equal to the paisa and to the unit. Shares and errors cover the minutes that were received completely
+    and that both sides have; the others are only counted. Stderr shows how many minutes differ, by reason.
 
     Exit code 1: too few closes agree within one price tick (--threshold), or bars and gaps do not add up to the day's
     volume.
@@ -222,7 +222,7 @@ def reconcile_command(
     write(frame, cast("Format | None", form), output, all_rows=all_rows)
     for reason, count, share, meaning in found.reasons().iter_rows():
         click.echo(f"{reason:>10} {count:8,} minutes {share:7.2%}  {meaning}", err=True)
-    click.echo(f"closes within one price tick: {found.close_share:.2%} of completely heard minutes", err=True)
+    click.echo(f"closes within one price tick: {found.close_share:.2%} of completely received minutes", err=True)
     if not found.volumes_add_up:
         click.echo("tickline: volume is missing or counted twice: see column unaccounted", err=True)
     elif not agrees:

@@ -1,4 +1,4 @@
-"""Combine the bars of options to option chains: price of the underlying, and exposures. Pure.
+"""Combine the bars of options into option chains: price of the underlying, and exposures. Pure.
 
 Owns how options are grouped; the relation `instruments` says which option belongs to which underlying. Must not know
 where bars come from.

@@ -1,4 +1,4 @@
-"""Combine the vendor's bars, ours, and the incompletely received minutes to bars with source and quality.
+"""Combine the vendor's bars, ours, and the incompletely received minutes into bars with source and quality.
 
 Pure. The rules are those of the views `best_bars_1m` and `best_bars_5m`, by column: for 2,000 instruments
 the database takes ten times as long to join the relations. A test keeps the two equal.

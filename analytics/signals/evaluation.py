@@ -23,7 +23,8 @@ from analytics.signals.rules import Rules
 from ingest.errors import ConfigError
 
 Floats = npt.NDArray[np.float64]
-EARLY, LATE, AFTERMATH, TOGETHER = -5, 10, 180, 60  # minutes after the announcement; TOGETHER: apart
+# Minutes after the announcement; TOGETHER: the largest distance of alarms that count as one.
+EARLY, LATE, AFTERMATH, TOGETHER = -5, 10, 180, 60
 COLUMNS = ("event", "bucket", "open", "high", "low", "close", "volume", "announced_at")
 FACTORS = ("volume_score", "trades_score", "move_score")
 SCORE_MIN = -5.0  # log-odds; lower scores cannot become an alarm

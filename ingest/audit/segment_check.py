@@ -24,7 +24,7 @@ from ingest.model.ticks import Integers, Mask
 
 READ_BYTES = 2 * 2**20  # decoded at once, whatever the batches: a decode costs 1 ms, however small
 SEQ_MAX = 2**63 - 1
-# A row of `ticks_by_frame_copied`: the number of its fields, and for each its length and value.
+# A row of `ticks_by_frame`: the number of its fields, and for each its length and value.
 _COUNTED_NAMES = ("seq", "received_us", "ticks", "instruments")
 _COUNTED = np.dtype(
     [("fields", ">i2"), *(part for name in _COUNTED_NAMES for part in ((f"{name}_bytes", ">i4"), (name, ">i8")))]
@@ -235,7 +235,7 @@ class Segment:
             days = ", ".join(str(day) for day, _ in dropped)
             self._report.notes.append(f"{self.name}: ticks of {days} were dropped by retention and are not looked for")
             return None
-        with self._connection.cursor().copy(query("audit/ticks_by_frame_copied"), spans) as copy:
+        with self._connection.cursor().copy(query("audit/ticks_by_frame"), spans) as copy:
             data = b"".join(bytes(part) for part in copy)
         rows = np.frombuffer(data, _COUNTED, (len(data) - _COPY_HEADER_BYTES) // _COUNTED.itemsize, _COPY_HEADER_BYTES)
         counted = np.stack([rows[name].astype(np.int64) for name in _COUNTED_NAMES], axis=1)

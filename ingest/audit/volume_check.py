@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field
-from datetime import date, time, timedelta
+from datetime import date
 from typing import Any
 
 import psycopg
@@ -12,7 +12,7 @@ import psycopg
 from ingest.audit.report import PROBLEMS_MAX
 from ingest.database.connections import translated
 from ingest.database.queries import query
-from ingest.market.time import moment
+from ingest.market.time import day_span
 
 
 @dataclass(slots=True)
@@ -66,7 +66,8 @@ def _verify_day(connection: psycopg.Connection[Any], day: date, collectors: int,
         # One collector may have heard what another missed: gaps and bars overlap.
         report.skipped = f"{collectors} collectors recorded it"
         return report
-    span = {"start": moment(day, time.min), "end": moment(day + timedelta(days=1), time.min)}
+    start, end = day_span(day)
+    span = {"start": start, "end": end}
     [(report.unsettled,)] = connection.execute(query("audit/unsettled_minutes"), span).fetchall()
     for id_, key, bars, gaps, traded in connection.execute(query("shared/day_volumes"), span):
         report.instruments += 1

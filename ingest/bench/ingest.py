@@ -57,7 +57,7 @@ class IngestResult:
 
 
 def bench_ingest(engine: Engine, *, ticks: int, instruments: int, say: Callable[[str], None]) -> IngestResult | None:
-    """Measure one engine; return None if its files are not installed.
+    """Measure one engine; return None if its files are not found.
 
     Parameters
     ----------
@@ -75,7 +75,7 @@ def bench_ingest(engine: Engine, *, ticks: int, instruments: int, say: Callable[
     """
     settings = load(DatabaseSettings)
     if engine == "timescale" and timescaledb.find(settings.timescaledb_dir) is None:
-        say("timescale: not measured: TimescaleDB is not installed: set TIMESCALEDB_DIR")
+        say(f"timescale: not measured: {timescaledb.not_found_text()}")
         return None
     with tempfile.TemporaryDirectory(prefix="tickline-", ignore_cleanup_errors=True) as folder:
         home = Path(folder)

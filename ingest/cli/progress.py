@@ -5,14 +5,17 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable, Iterable
+from typing import TYPE_CHECKING
 
 import click
 
-from ingest.database.connections import Database
 from ingest.errors import StoreError
-from ingest.live.supervisor import Run
-from ingest.pipeline.consumer import Consumer, StreamCounts
 from ingest.universe.instrument_master import unnamed
+
+if TYPE_CHECKING:
+    from ingest.database.connections import Database
+    from ingest.live.supervisor import Run
+    from ingest.pipeline.consumer import Consumer, StreamCounts
 
 log = logging.getLogger(__name__)
 

@@ -213,7 +213,7 @@ class FeedConnection:
         self._gave_up = ""
         facts: dict[str, object] = {"connection": self.stats.connections, "mode": self.settings.mode}
         if self.standby_run:
-            facts["pair"] = self.standby_run
+            facts["pair"] = self.standby_run  # the name in journals since the first version
         self._note(RecordKind.CONNECTED, {**facts, **self.write_queue.skipped()})
         log.info("feed connected name=%s connection=%d keys=%d", self.name, self.stats.connections, len(self.keys))
         subscribing = asyncio.create_task(self._subscribe(socket))

@@ -17,7 +17,7 @@ from ingest.settings import Settings
 
 log = logging.getLogger(__name__)
 
-FILE = "habits.json"
+FILE = "habits.json"  # the name that earlier versions wrote
 
 
 def load_usual_rates(settings: Settings) -> dict[str, UsualRates]:

@@ -10,7 +10,7 @@ import math
 import time
 from collections import Counter
 from collections.abc import Iterable, Mapping
-from datetime import UTC, datetime, timedelta
+from datetime import datetime
 from typing import Any
 
 from ingest.feed.connection import FeedConnection
@@ -19,6 +19,7 @@ from ingest.feed.key_states import KeyState
 from ingest.feed.lifecycle import State
 from ingest.live.ingestion import Ingestion
 from ingest.live.stream import Stream
+from ingest.market.time import utc_of_ms
 from ingest.model.ticks import CARRIED_NAMES
 
 TROUBLE_S = 30.0  # a reconnect takes less; a longer trouble is reported
@@ -204,7 +205,7 @@ def _latest(stream: Stream, key: str) -> dict[str, Any] | None:
         return None
     known, carried = states.last_trades[place], states.carried[place]
     bid, ask = (float(carried[index]) for index in (_BID, _ASK))
-    at = datetime.fromtimestamp(0, UTC) + timedelta(milliseconds=int(known["ltt_ms"]))
+    at = utc_of_ms(int(known["ltt_ms"]))
     return {
         "price": float(known["ltp"]),
         "volume": None if known["is_index"] else int(known["vtt"]),

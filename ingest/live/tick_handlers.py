@@ -17,12 +17,13 @@ import queue
 import sys
 import threading
 from collections.abc import Awaitable, Callable, Mapping
-from datetime import UTC, datetime
+from datetime import datetime
 from pathlib import Path
 from typing import NamedTuple
 
 from ingest.errors import ConfigError
 from ingest.last_error import LastError
+from ingest.market.time import utc_of_us
 from ingest.model.ticks import TICK_COLUMN_NAMES, Floats
 
 log = logging.getLogger(__name__)
@@ -100,7 +101,7 @@ def ticks_of(rows: Floats, names: Names) -> list[Tick]:
         elif name == "traded":
             columns.append([value == 1.0 for value in values])
         elif name in _PLAIN:
-            columns.append([datetime.fromtimestamp(value / 1e6, UTC) if value == value else None for value in values])  # noqa: PLR0124
+            columns.append([utc_of_us(value) if value == value else None for value in values])  # noqa: PLR0124
         else:
             make: Callable[[float], object] = int if name in _WHOLE else float
             columns.append([make(value) if value == value else None for value in values])  # noqa: PLR0124

@@ -155,7 +155,7 @@ class Watchdog:
         if looked.verdict is before or looked.verdict is Verdict.WELL:
             return
         log.warning(
-            "feed is %s name=%s frames_per_s=%.1f usual_frames_per_s=%.1f",
+            "feed is %s name=%s frames_per_s=%.1f frames_per_s_usual=%.1f",
             looked.verdict.value,
             feed.name,
             looked.frame_rate.rate,

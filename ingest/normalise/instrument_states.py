@@ -166,7 +166,7 @@ class InstrumentStates:
 
     def dump(self, counts: Mapping[str, int], standby: Mapping[str, Any]) -> bytes:
         """Serialise as JSON, the arrays as base64: 5 ms for 10,000 instruments."""
-        document = {
+        document = {  # keys as earlier versions wrote them
             "counts": counts,
             "pair": standby,
             "keys": self.keys,

@@ -6,7 +6,7 @@ nothing of bytes, files or databases.
 
 Works on many updates at a time, by column (`sorted_updates`). A judgement depends on the one before,
 so updates are judged one by one, unless all updates of an instrument are of the plainest kind:
-connected, of the reference's day, `ltt` and `vtt` never going back. Columns give the same result for
+connected, of the last trade's day, `ltt` and `vtt` never going back. Columns give the same result for
 those; during market hours nearly all updates are plain.
 """
 

@@ -87,7 +87,7 @@ def take_bars(
     """
     found = Found([], [], 0)
     odd = 0
-    newest_ms, filler_ms, habit = memory["official_ms"], memory["filler_ms"], memory["habit"]
+    newest_ms, filler_ms, usual = memory["official_ms"], memory["filler_ms"], memory["habit"]
     columns = (*(column[candle] for column in candles), bucket_ms, current_ms, owner, instrument_id, is_index)
     for open_, high, low, close, volume, bucket, current, own, id_, index, received in zip(
         *(column.tolist() for column in (*columns, received_us)), strict=True
@@ -100,9 +100,9 @@ def take_bars(
         if not (whole and (filler or (priced and (index or 0 < volume < QUANTITY_MAX)))):
             odd += 1
             continue
-        left = _usual_before(int(habit[own]), int(newest_ms[own]), bucket)
+        left = _usual_before(int(usual[own]), int(newest_ms[own]), bucket)
         if not filler:
-            habit[own], newest_ms[own] = min(left + 1, USUAL_MAX), bucket
+            usual[own], newest_ms[own] = min(left + 1, USUAL_MAX), bucket
             found.bars.append(OfficialBar(id_, bucket, open_, high, low, close, None if index else volume, received))
         elif bucket > filler_ms[own]:
             filler_ms[own] = bucket
@@ -111,8 +111,8 @@ def take_bars(
     return found._replace(odd=odd)
 
 
-def _usual_before(habit: int, newest_ms: int, bucket_ms: int) -> int:
-    """Return `habit` reduced by the minutes without a bar since the newest one; a night takes nothing."""
+def _usual_before(usual: int, newest_ms: int, bucket_ms: int) -> int:
+    """Return `usual` reduced by the minutes without a bar since the newest one; a night takes nothing."""
     if day_number(newest_ms) != day_number(bucket_ms):
-        return habit
-    return max(habit - LACK * max((bucket_ms - newest_ms) // MINUTE_MS - 1, 0), 0)
+        return usual
+    return max(usual - LACK * max((bucket_ms - newest_ms) // MINUTE_MS - 1, 0), 0)

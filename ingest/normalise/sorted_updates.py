@@ -26,7 +26,7 @@ class SortedUpdates:
     owners: Integers  # the instruments, as rows of `InstrumentStates`
     starts: Integers  # first row of each instrument
     sizes: Integers  # number of rows of each instrument
-    before: NDArray[Any]  # the reference of each instrument before these updates
+    before: NDArray[Any]  # the last trade of each instrument before these updates
     mode: Integers
     ltp: Floats
     ltt_ms: Integers
@@ -83,7 +83,7 @@ def _moved_down(values: NDArray[Any], starts: Integers, before: NDArray[Any]) ->
 
 
 def all_plain(given: SortedUpdates) -> Mask:
-    """Return the instruments whose updates only go forward: a step of `vtt` is a trade, and the reference moves.
+    """Return the instruments whose updates only go forward: a step of `vtt` is a trade, and the last trade moves.
 
     These are the rows "vtt up" and "vtt same" of the table in `trade_rules`.
     """

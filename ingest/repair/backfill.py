@@ -1,4 +1,4 @@
-"""Backfill: fetch the vendor's own bars by REST for the minutes that were not heard completely.
+"""Backfill: fetch the vendor's own bars by REST for the minutes that were not received completely.
 
 The database knows what is to be done (`unheard_minutes`), and each instrument is committed on its own,
 so a backfill may be stopped and restarted at any time. Existing bars are never overwritten: a bar that

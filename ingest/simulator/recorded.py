@@ -14,10 +14,8 @@ from ingest.journal.sources import frames_of
 from ingest.proto import upstox_feed_v3_pb2 as pb
 from ingest.simulator.source import SEGMENTS, Instrument, MarketFrame, MinuteBar
 
-_INSTRUMENT_TYPES = {
-    "EQ": "EQ",
-    "INDEX": "INDEX",
-}  # by the end of the segment name; a contract's key does not show its type
+# By the end of the segment name; a contract's key does not show its type.
+_INSTRUMENT_TYPES = {"EQ": "EQ", "INDEX": "INDEX"}
 
 
 class RecordedMarket:

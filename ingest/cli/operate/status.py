@@ -32,7 +32,7 @@ def command(what: str, form: str, retry: bool) -> None:
     """Show status (default), subscriptions, ticks or health of the running ingester.
 
     Asks on TICKLINE_API_HOST, port TICKLINE_API_PORT. Exit code 1: no ingester answers, or it is unhealthy, that is,
-    data that should flow do not.
+    data that should flow does not.
     """
     from ingest.addresses import is_loopback
     from ingest.errors import TicklineError
@@ -56,10 +56,12 @@ def command(what: str, form: str, retry: bool) -> None:
         raise TicklineError(f"another program answers on port {port}: set TICKLINE_API_PORT") from exc
     if retry:
         click.echo(f"{len(retried):,} keys requested again", err=True)
-    if form == "json" or not sys.stdout.isatty() or what not in ROWS:
-        click.echo(json.dumps(answer, indent=2) if form == "json" else _table(what, answer))
-    else:
+    if form == "json":
+        click.echo(json.dumps(answer, indent=2))
+    elif what in ROWS and sys.stdout.isatty():
         _print_rows(what, answer)
+    else:
+        click.echo(_table(what, answer))
     if problems:
         raise TicklineError("unhealthy: " + "; ".join(problems))
 
@@ -103,13 +105,13 @@ def _print_rows(what: str, answer: dict[str, Any]) -> None:
     """Print an answer with a row per key on a terminal: first the other facts, then a table."""
     from ingest.terminal import print_table
 
-    rows: dict[str, dict[str, Any]] = answer[ROWS[what]]
-    click.echo(_table(what, answer | {ROWS[what]: {}}))
+    rows: dict[str, dict[str, Any]] = answer.pop(ROWS[what])
+    click.echo(_table(what, answer))
     names = list(dict.fromkeys(name for row in rows.values() for name in row))
     values = [[row.get(name) for row in rows.values()] for name in names]
     columns = [["instrument_key", *rows]]
     columns += [
-        [name, *("-" if value is None else f"{_shown(value)}" for value in column)]
+        [name, *("-" if value is None else str(_shown(value)) for value in column)]
         for name, column in zip(names, values, strict=True)
     ]
     numeric = [all(isinstance(value, int | float | None) for value in column) for column in values]

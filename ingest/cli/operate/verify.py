@@ -108,7 +108,7 @@ def _progress(journal: Path) -> Iterator[Callable[[int], None]]:
 
 def _show_stream(report: StreamReport) -> None:
     click.echo(
-        f"{report.collector}/{report.stream}: {report.segments} segments, {report.frames:,} frames journalled = "
+        f"{report.collector}/{report.stream}: {report.segments:,} segment(s), {report.frames:,} frames journalled = "
         f"{report.committed:,} committed + {report.pending:,} pending; {report.ticks:,} ticks, "
         f"{report.rejected:,} rejected, {report.quarantined:,} frames quarantined"
         + (f", {report.duplicates:,} duplicate updates" if report.duplicates else "")

@@ -10,7 +10,6 @@ import tempfile
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING
-from zoneinfo import ZoneInfo
 
 import click
 
@@ -19,7 +18,6 @@ if TYPE_CHECKING:
     from ingest.live.supervisor import Run
     from ingest.settings import Settings
 
-INDIA = ZoneInfo("Asia/Kolkata")
 SEED = 7
 INSTRUMENTS = 40
 RATE = 60.0  # ticks per market second
@@ -58,12 +56,14 @@ async def _ingest(config: Settings, database: Database) -> Run:
     from ingest.cli.progress import ProgressLine
     from ingest.live.recorder import TickRecorder
     from ingest.live.stop import stop_signals
+    from ingest.market.time import market_day
     from ingest.settings import settings
     from ingest.simulator.exchange.market import GeneratedMarket
     from ingest.simulator.exchange.trading_day import TradingDay, latest_weekday
     from ingest.simulator.server.app import Simulator
 
-    session = TradingDay(latest_weekday(dt.datetime.now(INDIA).date()), cash_closes=CLOSES, derivatives_close=CLOSES)
+    today = market_day(dt.datetime.now(dt.UTC))
+    session = TradingDay(latest_weekday(today), cash_closes=CLOSES, derivatives_close=CLOSES)
     market = await asyncio.to_thread(GeneratedMarket, session, seed=SEED, instruments=INSTRUMENTS, rate=RATE)
     async with Simulator(market, speed=math.inf) as simulator:
         click.echo(f"simulator serves {market.title} at {simulator.url}")
@@ -98,9 +98,9 @@ def _report(running: Run, database: Database, elapsed_s: float) -> None:
         found = bars(name, database=database)
         click.echo(f"\n{name}: {found.height} one-minute bars, the last {BARS_SHOWN}")
         write(found.tail(BARS_SHOWN), "table", None)
-    account = running.consumer.counts
+    counts = running.consumer.counts
     click.echo(f"\nreceived {running.feed.stats.frames:,} frames, {running.feed.stats.bytes / 1e6:,.1f} MB")
-    print_account("committed", account, running.consumer.state.normaliser.counts)
+    print_account("committed", counts, running.consumer.state.normaliser.counts)
     click.echo(f"done in {elapsed_s:.1f} s")
     click.echo(
         "\nNext: tickline demo --keep, then\n"

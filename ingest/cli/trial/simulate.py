@@ -8,16 +8,15 @@ from __future__ import annotations
 import asyncio
 import math
 import re
-import signal
-from datetime import datetime
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
-from zoneinfo import ZoneInfo
 
 import click
 
 from ingest.cli.trial.fault_options import FaultyCommand, bad_day, fault_options
 from ingest.market.shown_time import ist
+from ingest.market.time import market_day, utc_of_ms
 from ingest.redaction import unfenced_stdout
 
 if TYPE_CHECKING:
@@ -29,7 +28,6 @@ if TYPE_CHECKING:
 SPIKE = re.compile(r"(?P<key>.+)@(?P<minute>\d{1,3}):(?P<percent>[+-]?\d+(\.\d+)?)(x(?P<volume>\d+(\.\d+)?))?")
 SPIKE_VOLUME = 20.0  # times the usual
 PROGRESS_EVERY_S = 10.0
-INDIA = ZoneInfo("Asia/Kolkata")
 FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
 
 
@@ -199,36 +197,34 @@ def _generated(
     from ingest.simulator.exchange.market import GeneratedMarket
     from ingest.simulator.exchange.trading_day import TradingDay, latest_weekday
 
-    day = latest_weekday(datetime.now(INDIA).date()) if date is None else date.date()
+    day = latest_weekday(market_day(datetime.now(UTC))) if date is None else date.date()
     return GeneratedMarket(TradingDay(day), seed=seed, instruments=instruments, rate=rate, plant=spikes)
 
 
 async def _serve(source: Source, day: BadDay, *, host: str, port: int, token: str, speed: float) -> None:
+    from ingest.live.stop import stop_signals
     from ingest.simulator.server.app import Simulator
     from ingest.simulator.server.rehearsal import Rehearsal
 
-    stop = asyncio.Event()
-    loop = asyncio.get_running_loop()
-    for number in (signal.SIGINT, signal.SIGTERM):
-        loop.add_signal_handler(number, stop.set)
-    async with Simulator(source, host=host, port=port, token=token, speed=speed) as simulator:
-        click.echo(f"UPSTOX_API_URL={simulator.url}")
-        click.echo(f"UPSTOX_ASSETS_URL={simulator.url}")
-        _say(f"UPSTOX_ACCESS_TOKEN={token}")
-        click.echo(f"playing {source.title}, speed {'max' if speed == math.inf else f'{speed:g}'}")
-        click.echo("waiting for a client to subscribe; Ctrl-C stops")
-        rehearsing = asyncio.create_task(Rehearsal(day, simulator, _say).run(), name="simulator faults")
-        progress = asyncio.create_task(_report(simulator), name="simulator progress")
-        serving = asyncio.create_task(simulator.serve(), name="simulator")
-        stopped = asyncio.create_task(stop.wait(), name="stop signal")
-        try:
-            await asyncio.wait((serving, rehearsing, stopped), return_when=asyncio.FIRST_COMPLETED)
-            for playing in (serving, rehearsing):
-                if playing.done():
-                    playing.result()
-        finally:
-            for task in (rehearsing, progress, serving, stopped):
-                task.cancel()
+    with stop_signals() as stop:
+        async with Simulator(source, host=host, port=port, token=token, speed=speed) as simulator:
+            click.echo(f"UPSTOX_API_URL={simulator.url}")
+            click.echo(f"UPSTOX_ASSETS_URL={simulator.url}")
+            _say(f"UPSTOX_ACCESS_TOKEN={token}")
+            click.echo(f"playing {source.title}, speed {'max' if speed == math.inf else f'{speed:g}'}")
+            click.echo("waiting for a client to subscribe; Ctrl-C stops")
+            rehearsing = asyncio.create_task(Rehearsal(day, simulator, _say).run(), name="simulator faults")
+            progress = asyncio.create_task(_report(simulator), name="simulator progress")
+            serving = asyncio.create_task(simulator.serve(), name="simulator")
+            stopped = asyncio.create_task(stop.wait(), name="stop signal")
+            try:
+                await asyncio.wait((serving, rehearsing, stopped), return_when=asyncio.FIRST_COMPLETED)
+                for playing in (serving, rehearsing):
+                    if playing.done():
+                        playing.result()
+            finally:
+                for task in (rehearsing, progress, serving, stopped):
+                    task.cancel()
     click.echo(f"stopped: {simulator.frames_sent} frames, {simulator.updates_sent} updates sent")
 
 
@@ -242,7 +238,7 @@ async def _report(simulator: Simulator) -> None:
     said = ""
     while True:
         await asyncio.sleep(PROGRESS_EVERY_S)
-        clock = datetime.fromtimestamp(simulator.player.current_ms // 1000, INDIA)
+        clock = utc_of_ms(simulator.player.current_ms // 1000 * 1000)
         line = (
             f"{simulator.player.phase.value}: market time {ist(clock)}, "
             f"{simulator.connections} clients, {simulator.frames_sent} frames, {simulator.updates_sent} updates sent"

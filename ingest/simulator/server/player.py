@@ -166,10 +166,12 @@ class Player:
             elif loop.time() - turn_began >= TURN_S_MAX:
                 await asyncio.sleep(0)
                 turn_began = loop.time()
-            if -LATE_S > ahead_s > -math.inf and not is_late and self.speed < math.inf:
+            if ahead_s < -LATE_S and not is_late and self.speed < math.inf:
                 is_late = True
                 logger.warning(
-                    "this machine is too slow for the market: give a lower --rate or --speed late_s=%.0f", -ahead_s
+                    "this machine is too slow for the market: give a lower --speed, or a lower --rate with --generate"
+                    " late_s=%.0f",
+                    -ahead_s,
                 )
             if self.speed == math.inf:
                 await self._wait_for_clients()

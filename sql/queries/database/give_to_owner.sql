@@ -1,4 +1,4 @@
--- Give the embedded server's database, and all our objects in it, to tickline_owner, who is not a superuser. Repeating
+-- Give the embedded server's database, and all our objects in it, to tickline_owner, which is not a superuser. Repeating
 -- it changes nothing.
 -- Run by a superuser, in one transaction. Locks each relation whose owner changes.
 do $$
