@@ -18,7 +18,7 @@ demo: $(VENV)/.installed ## record and read a made-up market; needs no account a
 test: $(VENV)/.installed ## run all tests but the long ones, on both engines (WORKERS=5)
 	$(PYTEST) $(SPREAD)
 
-coverage: $(VENV)/.installed ## run them and print line and branch coverage by room
+coverage: $(VENV)/.installed ## run the tests and print line and branch coverage by room
 	$(PYTEST) $(SPREAD) --cov ingest --cov analytics --cov-branch --cov-report=
 	$(BIN)/python -m tests.coverage_by_room
 
@@ -43,5 +43,5 @@ $(VENV)/.installed: pyproject.toml
 	$(BIN)/python -m pip install --quiet --editable '.[dev]'
 	touch $@
 
-clean: ## remove all generated files and .venv
+clean: ## remove .venv, caches and builds
 	rm -rf $(VENV) .coverage* dist build .mypy_cache .ruff_cache .pytest_cache .hypothesis
