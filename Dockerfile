@@ -1,4 +1,5 @@
-FROM python:3.13-slim AS build
+# The full image has the compiler that the decoder is built with.
+FROM python:3.13 AS build
 WORKDIR /src
 COPY . .
 RUN pip wheel --no-cache-dir --wheel-dir /wheels .

@@ -37,11 +37,11 @@ soak: $(VENV)/.installed ## run the long tests: hours; prints one table at the e
 proto: $(VENV)/.installed ## generate the protobuf classes of the feed
 	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python -m grpc_tools.protoc -I. --python_out=. --mypy_out=. ingest/proto/upstox_feed_v3.proto
 
-$(VENV)/.installed: pyproject.toml
+$(VENV)/.installed: pyproject.toml hatch_build.py ingest/decode/compiled.pyx
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --upgrade pip
 	$(BIN)/python -m pip install --quiet --editable '.[dev]'
 	touch $@
 
 clean: ## remove .venv, caches and builds
-	rm -rf $(VENV) .coverage* dist build .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	rm -rf $(VENV) .coverage* dist build ingest/decode/*.so .mypy_cache .ruff_cache .pytest_cache .hypothesis

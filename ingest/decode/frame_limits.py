@@ -13,9 +13,6 @@ from collections.abc import Iterator
 
 from google.protobuf.descriptor import Descriptor
 
-from ingest.decode.columns import PAD_BYTES
-from ingest.decode.message_plan import VARINT
-from ingest.decode.varint import varint
 from ingest.market.calendar import SEGMENTS_MAX
 from ingest.proto import upstox_feed_v3_pb2 as pb
 
@@ -27,7 +24,8 @@ LARGE_BYTES = 2 * FIELDS_MAX  # a field has at least two bytes
 
 _RESPONSE = pb.FeedResponse.DESCRIPTOR
 _FEEDS, _MARKET_INFO = (_RESPONSE.fields_by_name[name].number for name in ("feeds", "marketInfo"))
-_FIXED64, _LENGTH, _GROUP, _GROUP_END, _FIXED32 = 1, 2, 3, 4, 5  # wire types
+_VARINT, _FIXED64, _LENGTH, _GROUP, _GROUP_END, _FIXED32 = range(6)  # wire types
+_VARINT_BYTES_MAX = 10
 
 
 def excess_of(frame: bytes) -> str | None:
@@ -38,20 +36,19 @@ def excess_of(frame: bytes) -> str | None:
     >>> excess_of(bytes([0x12, 0]) * (KEYS_MAX + 1))
     'more than the 5000 keys of a connection'
     """
-    data = frame + bytes(PAD_BYTES)
     counts = Counter[int]()
-    for number, begin, end in _fields(data, 0, len(frame)):
+    for number, begin, end in _fields(frame, 0, len(frame)):
         counts[number if number == _FEEDS else 0] += 1
         if counts[_FEEDS] > KEYS_MAX:
             return f"more than the {KEYS_MAX} keys of a connection"
         if counts[0] > OTHERS_MAX:
             return f"more than {OTHERS_MAX} fields beside its feeds"
         if number == _MARKET_INFO:
-            for _ in _fields(data, begin, end):
+            for _ in _fields(frame, begin, end):
                 counts[_MARKET_INFO] += 1
                 if counts[_MARKET_INFO] > SEGMENTS_MAX:
                     return f"more than {SEGMENTS_MAX} segments"
-    if len(frame) > LARGE_BYTES and _has_more_fields(data, len(frame)):
+    if len(frame) > LARGE_BYTES and _has_more_fields(frame, len(frame)):
         return f"more than {FIELDS_MAX} fields"
     return None
 
@@ -80,12 +77,12 @@ def _fields(data: bytes, at: int, end: int) -> Iterator[tuple[int, int, int]]:
     depth = 0  # in groups; nobody sends these, and their content is unknown
     while at < end:
         try:
-            tag, at = varint(data, at)
+            tag, at = _varint(data, at)
             number, kind, begin = tag >> 3, tag & 7, 0
-            if kind == VARINT:
-                _, at = varint(data, at)
+            if kind == _VARINT:
+                _, at = _varint(data, at)
             elif kind == _LENGTH:
-                size, begin = varint(data, at)
+                size, begin = _varint(data, at)
                 at = begin + size
             elif kind in {_FIXED64, _FIXED32}:
                 at += 8 if kind == _FIXED64 else 4
@@ -98,3 +95,22 @@ def _fields(data: bytes, at: int, end: int) -> Iterator[tuple[int, int, int]]:
         if begin > at or at > end:
             return
         yield (number, begin, at) if kind == _LENGTH and not depth else (0, 0, 0)
+
+
+def _varint(data: bytes, at: int) -> tuple[int, int]:
+    """Read the varint at an offset; return it as a number of 64 bits without sign, and the offset after it.
+
+    Raises
+    ------
+    ValueError
+        If it is longer than a varint may be.
+    IndexError
+        If the data end before it does.
+    """
+    value = 0
+    for place in range(_VARINT_BYTES_MAX):
+        byte = data[at + place]
+        value |= (byte & 127) << 7 * place
+        if byte < 128:
+            return value & (2**64 - 1), at + place + 1
+    raise ValueError(f"varint of more than {_VARINT_BYTES_MAX} bytes")

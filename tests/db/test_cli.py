@@ -194,6 +194,7 @@ def test_wheel_carries_its_sql_migrations_and_settings(empty_database: Database,
     )
     assert not (site / "alembic").exists()
     assert all((site / package / "py.typed").is_file() for package in ("analytics", "ingest"))
+    assert list((site / "ingest" / "decode").glob("compiled.*.so")), "it needs a C compiler and Python's headers"
     assert not (site / "sql").exists()
     code = "import ingest, alembic.command; print(ingest.__file__); from ingest.cli import main; main()"
     ran = subprocess.run(

@@ -34,6 +34,7 @@ def command(keys: tuple[str, ...], mode: str | None, for_s: float | None) -> Non
     """
     from ingest.cli.progress import ProgressLine, print_unnamed
     from ingest.database.connections import Database
+    from ingest.decode.frames import DECODER
     from ingest.env_file import ENV_FILE
     from ingest.live.access import warn_if_shared
     from ingest.live.recorder import TickRecorder
@@ -43,6 +44,7 @@ def command(keys: tuple[str, ...], mode: str | None, for_s: float | None) -> Non
     config = settings(**({"mode": mode} if mode else {}))
     warn_if_shared(ENV_FILE)
     config.token()
+    click.echo(f"frames are read by the {DECODER} decoder")
     began = time.monotonic()
 
     def stopping() -> AbstractContextManager[asyncio.Event]:

@@ -1,0 +1,5 @@
+from collections.abc import Sequence
+
+from ingest.decode.columns import Columns
+
+def read(payloads: Sequence[bytes]) -> Columns: ...
