@@ -8,6 +8,7 @@ segment, offset_start) refuses a second writer of the same records.
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import math
 import time
@@ -228,23 +229,39 @@ class Writer:
     def _commit(
         self, batch: Batch, stream: str, parts: dict[str, Values], copy: Callable[[str, Values], list[RejectedTick]]
     ) -> list[RejectedTick]:
-        """Write a batch in one transaction; return the rows that the database rejected."""
-        values = batch.rows.values()
+        """Write a batch in one transaction; return the rows that the database rejected.
+
+        The statements before the COPY go to the server together, and so do those after it: each answer that is
+        waited for costs a commit of a few rows as much as its rows.
+        """
+        connection, values = self._connection, batch.rows.values()
         rejected: list[RejectedTick] = []
-        with self._connection.transaction():
-            # First, so that a second writer of the same records waits here before it copies anything.
-            self.ledger.write(batch, stream)
-            if len(values):
-                self._prepare(values)
-                if rejected := [row for part in parts.items() for row in copy(*part)]:
+        days, active = set[int](), set[int]()
+        try:
+            with connection.pipeline():
+                connection.execute("begin")
+                # First, so that a second writer of the same records waits here before it copies anything.
+                self.ledger.write(batch, stream)
+                if len(values):
+                    days, active = self._prepare(values)
+            rejected += [row for part in parts.items() if len(part[1]) for row in copy(*part)]
+            with connection.pipeline():
+                if rejected:
                     self.ledger.correct(batch, stream, len(rejected))
-            write_findings(self._connection, self.collector, stream, batch, batch.rejected + rejected)
-            if batch.checkpoint is not None:
-                end = Position(batch.segment, batch.offset_end)
-                self.ledger.checkpoint(stream, end, batch.checkpoint)
-            # Last, because another collector waits for these rows; late ticks enter bars only when they are moved.
-            if len(on_time := parts[COPY_TICKS]):
-                touch(self._connection, on_time[:, 0])
+                write_findings(connection, self.collector, stream, batch, batch.rejected + rejected)
+                if batch.checkpoint is not None:
+                    end = Position(batch.segment, batch.offset_end)
+                    self.ledger.checkpoint(stream, end, batch.checkpoint)
+                # Last, because another collector waits for these rows; late ticks enter bars only when they are moved.
+                if len(on_time := parts[COPY_TICKS]):
+                    touch(connection, on_time[:, 0])
+                connection.execute("commit")
+        except BaseException:
+            with contextlib.suppress(psycopg.Error):  # the connection may be broken
+                connection.rollback()
+            raise
+        self._days |= days
+        self._active |= active
         return rejected
 
     def _copy_whole(self, statement: str, values: Values, *, blocks: Iterable[bytes] | None) -> list[RejectedTick]:
@@ -282,13 +299,15 @@ class Writer:
         with translated():
             self.ledger.checkpoint(stream, position, state)
 
-    def _prepare(self, values: Values) -> None:
-        """Create partitions for new days, and record instruments that this database has not seen before."""
-        days = {int(day) for day in np.unique(values[:, 0] // DAY_US)}
-        for day in sorted(days - self._days):  # not the days between them: a frame may be years off
+    def _prepare(self, values: Values) -> tuple[set[int], set[int]]:
+        """Create partitions for new days, and record instruments that this database has not seen before.
+
+        Returns the days and the instruments, which are known once the transaction is committed.
+        """
+        days = {int(day) for day in np.unique(values[:, 0] // DAY_US)} - self._days
+        for day in sorted(days):  # not the days between them: a frame may be years off
             make_room(self._connection, utc_of_us(day * DAY_US))
-        self._days |= days
         fresh = set(np.unique(values[:, 1].astype(np.int32)).tolist()) - self._active
         if fresh:
             note_active(self._connection, fresh, utc_of_us(values[:, 0].min()))
-            self._active |= fresh
+        return days, fresh
