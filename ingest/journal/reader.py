@@ -39,6 +39,8 @@ class JournalReader:
         False: the newest segment ends there.
     name_of
         Returns the name of the segment in a file.
+    newest
+        Returns the name of the segment that the writer is in; "": unknown, the segments must be listed.
 
     Attributes
     ----------
@@ -55,6 +57,7 @@ class JournalReader:
         *,
         follow: bool,
         name_of: Callable[[Path], str] = segment_name,
+        newest: Callable[[], str] = lambda: "",
     ) -> None:
         self.segment = position.segment if position else ""
         self.offset = position.offset if position else 0
@@ -64,6 +67,7 @@ class JournalReader:
         self._retry_at = 0.0  # by the monotonic clock
         self._segments = segments
         self._name_of = name_of
+        self._newest = newest
         self._follow = follow
         self._fd = -1
 
@@ -105,7 +109,9 @@ class JournalReader:
                 return []
             # Checked before reading: once the writer has moved on, nothing more comes into this segment.
             complete = not self._follow or self._has_next()
-            data = os.pread(self._fd, bytes_max, self.offset)
+            # Not `bytes_max` at once: the memory for it costs more than a few records.
+            left = max(os.fstat(self._fd).st_size - self.offset, 0)
+            data = os.pread(self._fd, min(bytes_max, left), self.offset)
             at_end = len(data) < bytes_max
             parsed = parse_records(data, self.offset, final=complete and at_end)
             if not parsed.consumed and not at_end:
@@ -182,6 +188,8 @@ class JournalReader:
             log.error("journal bytes skipped segment=%s before=%d bytes=%d", self.segment, self.offset, lost)
 
     def _has_next(self) -> bool:
+        if newest := self._newest():
+            return newest != self.segment and order_of(newest) > order_of(self.segment)
         return any(order_of(self._name_of(path)) > order_of(self.segment) for path in self._segments())
 
     def _ahead(self) -> list[Path]:

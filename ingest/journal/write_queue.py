@@ -1,6 +1,7 @@
 """Queue of records on their way from the socket to the journal, written in groups on a thread.
 
-The event loop adds a record and continues; while one group is being written, the next one collects.
+The event loop adds a record and continues; while one group is being written, the next one collects. The thread is the
+queue's own, and is told of records by an event: handing each group to a pool of threads cost more than writing it.
 A record leaves the queue once the kernel has it, so a full disk delays received data and loses none
 of it. Nobody sees a record before it is in the journal file.
 """
@@ -8,14 +9,15 @@ of it. Nobody sees a record before it is in the journal file.
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import logging
+import threading
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from ingest.errors import JournalError
 from ingest.journal.writer import JournalWriter, NewRecord
+from ingest.worker_thread import in_background
 
 log = logging.getLogger(__name__)
 
@@ -42,16 +44,17 @@ class WriteQueue:
     error: str = ""  # why the journal takes nothing at present
     after_seq: int | None = None  # last record before numbers omitted on purpose; None: none were
     _records: deque[NewRecord] = field(default_factory=deque)
-    _bytes: int = 0  # put and not yet known to be written
-    _put: asyncio.Event = field(default_factory=asyncio.Event)
+    _put_bytes: int = 0  # of all payloads put so far
+    _put: threading.Event = field(default_factory=threading.Event)
     _moved: asyncio.Event = field(default_factory=asyncio.Event)  # something was written, or a write failed
-    _closing: asyncio.Event = field(default_factory=asyncio.Event)
+    _closing: threading.Event = field(default_factory=threading.Event)
 
     def put(self, kind: int, payload: bytes, received_us: int, socket: int = 0) -> None:
         """Add a record; await `room` before adding the next."""
         self._records.append(NewRecord(kind, payload, received_us, socket))
-        self._bytes += len(payload)
-        self._put.set()
+        self._put_bytes += len(payload)
+        if not self._put.is_set():
+            self._put.set()
 
     def skipped(self) -> dict[str, int]:
         """Return the record before the omitted numbers, for the first connection to record; later calls return {}."""
@@ -66,7 +69,7 @@ class WriteQueue:
         JournalError
             If the journal takes nothing at present. Records already put are kept, and written once it does.
         """
-        while self.error or self._bytes >= WRITE_QUEUE_BYTES_MAX:
+        while self.error or self._put_bytes - self.journal.payload_bytes >= WRITE_QUEUE_BYTES_MAX:
             if self.error:
                 raise JournalError(self.error)
             self._moved.clear()
@@ -80,24 +83,34 @@ class WriteQueue:
 
     async def run(self) -> None:
         """Write records until `close`, then the rest, if the disk takes it."""
+        loop = asyncio.get_running_loop()
+        try:
+            await asyncio.wrap_future(in_background("journal", self._write_along, loop))
+        finally:
+            self.close()
+
+    def _write_along(self, loop: asyncio.AbstractEventLoop) -> None:
         while self._records or not self._closing.is_set():
-            await self._put.wait()
+            self._put.wait()
             self._put.clear()
+            error = ""
             try:
-                await asyncio.to_thread(self.journal.append_all, self._records)
-                self.error = ""
+                self.journal.append_all(self._records)
             except (JournalError, OSError) as exc:  # whatever the disk error, try again
-                self.error = str(exc)
-            self._bytes = sum(len(record.payload) for record in self._records)
-            self._moved.set()
-            self.arrived()
-            if self.error:
+                error = str(exc)
+            loop.call_soon_threadsafe(self._note, error)
+            if error:
                 if self._closing.is_set():
-                    log.error("received but not journalled records=%d error=%s", len(self._records), self.error)
+                    log.error("received but not journalled records=%d error=%s", len(self._records), error)
                     return
-                with contextlib.suppress(TimeoutError):  # a disk may take its time, a stop may not
-                    await asyncio.wait_for(self._closing.wait(), self.retry_s)
+                self._closing.wait(self.retry_s)  # a disk may take its time, a stop may not
                 self._put.set()
+
+    def _note(self, error: str) -> None:
+        """Note on the event loop that a group was written, or why not."""
+        self.error = error
+        self._moved.set()
+        self.arrived()
 
     def close(self) -> None:
         """Let `run` end when everything is written; nothing may be put any more."""

@@ -67,6 +67,8 @@ class JournalWriter:
     ----------
     segment
         Name of the newest segment begun; "" before the first.
+    records, bytes, payload_bytes
+        Written by this object: records, their bytes in the segments, and the bytes of their payloads alone.
 
     Raises
     ------
@@ -79,6 +81,7 @@ class JournalWriter:
         self.next_seq = next_seq
         self.records = 0
         self.bytes = 0
+        self.payload_bytes = 0
         self.segment = ""
         self._collector, self._stream = collector, stream
         self._limits = limits
@@ -137,8 +140,7 @@ class JournalWriter:
             if self._fd < 0 or self._size >= self._limits.segment_bytes_max or day != self._day:
                 self._rotate(day, first.received_us)
             count = self._write_group(records)
-            for _ in range(count):
-                records.popleft()
+            self.payload_bytes += sum(len(records.popleft().payload) for _ in range(count))
             self.next_seq += count
             self.records += count
             if self._limits.fsync_ms:

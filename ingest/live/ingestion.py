@@ -94,8 +94,6 @@ class Ingestion:
         self._symbols: tuple[list[Names], dict[str, str]] = [], {}  # spelling -> key, with the names it was made from
         for handler in handlers:
             self.add_handler(handler)
-        for stream in self.streams:
-            stream.consumer.listen(partial(self._hand_over, stream))
 
     def follow(self, universe: Mapping[str, str]) -> None:
         """Replace the universe of the settings; keys subscribed or unsubscribed by hand stay so.
@@ -180,10 +178,12 @@ class Ingestion:
     def add_handler(self, handler: Handler) -> None:
         """Add a handler, which gets each tick from now on."""
         self.handlers.append(handler)
+        self._listen()
 
     def remove_handler(self, handler: Handler) -> None:
         """Remove a handler; it still gets the ticks in its queue."""
         self.handlers.remove(handler)
+        self._listen()
         handler.close()
 
     def close(self) -> None:
@@ -195,9 +195,12 @@ class Ingestion:
         """Return the stream that carries a key."""
         return next((stream for stream in self.streams if key in stream.feed.keys), None)
 
+    def _listen(self) -> None:
+        """Hear of new rows while there are handlers."""
+        for stream in self.streams:
+            stream.consumer.listener = partial(self._hand_over, stream) if self.handlers else None
+
     def _hand_over(self, stream: Stream, rows: Floats) -> None:
-        if not self.handlers:
-            return
         names = self._names_of(stream)
         copied = rows.copy()  # the buffer is reused
         for handler in self.handlers:

@@ -90,7 +90,7 @@ class Stream:
         is_empty = not segments_of(folder)
         first_seq = max(next_seq, resume.last_seq + 1) if resume else _unused_seq(next_seq, is_empty=is_empty)
         journal = _journal(settings, folder, first_seq)
-        reader = JournalReader(journal.segments, follow=True)
+        reader = JournalReader(journal.segments, follow=True, newest=lambda: journal.segment)
         consumer = Consumer(JournalSource(reader), writer, name, limits_of(settings), on_status=market.hear)
         after_seq = next_seq - 1 if resume is None else None
         write_queue = WriteQueue(journal, consumer.arrived.set, settings.journal_retry_s, after_seq=after_seq)

@@ -111,10 +111,11 @@ class Normaliser:
             updates without content are counted as `empty`, repetitions by the other connection as duplicates.
         """
         updates = frames.updates
-        frame = np.repeat(np.arange(len(frames)), np.diff(frames.ends))
+        ends = frames.ends
+        frame = np.arange(len(frames)).repeat(ends[1:] - ends[:-1])
         current_ms = frames.current_ms[frame]
         places = self.states.places(updates.keys)
-        order = np.argsort(places, kind="stable")
+        order = places.argsort(kind="stable")
         if wrong := impossible(updates, current_ms):
             self.rejected += refused(wrong, updates, frame, self._ids(places))
             order = order[~np.isin(order, list(wrong))]
@@ -143,10 +144,11 @@ class Normaliser:
         self._carry(updates, given, rows[:, CARRIED])
         rows[:, _LTT] *= 1000.0
         rows[:, _TS] = np.where(rows[:, _TRADED] != 0.0, rows[:, _LTT], current_ms * 1000.0)
-        rows[:, _ID] = np.repeat(given.before["instrument_id"], given.sizes)
-        rows[np.repeat(given.before["is_index"], given.sizes), _LTQ] = NULL
-        rows[:, _SEQ] = np.broadcast_to(seq, len(frames))[frame]
-        rows[:, _RECEIVED_AT] = np.broadcast_to(received_us, len(frames))[frame]
+        rows[:, _ID] = given.before["instrument_id"].repeat(given.sizes)
+        if (is_index := given.before["is_index"]).any():
+            rows[is_index.repeat(given.sizes), _LTQ] = NULL
+        rows[:, _SEQ] = seq[frame] if isinstance(seq, np.ndarray) else seq
+        rows[:, _RECEIVED_AT] = received_us[frame] if isinstance(received_us, np.ndarray) else received_us
         self._take_official(frames, given, current_ms, rows[:, _RECEIVED_AT])
         last = given.starts + given.sizes - 1
         self.states.memory["day"][given.owners] = given.today[last]
@@ -193,7 +195,7 @@ class Normaliser:
         rows[:, _TRADED] = rows[:, _VOLUME] > 0
         alone = ~all_plain(given)
         if alone.any():
-            places = np.flatnonzero(np.repeat(alone, given.sizes))
+            places = alone.repeat(given.sizes).nonzero()[0]
             last_trades = [LastTrade(*fields) for fields in given.before[alone].tolist()]
             owners = [
                 last_trade
@@ -276,10 +278,9 @@ class Normaliser:
         """Fill the columns that a frame may omit: a field not sent keeps its last value."""
         order, states = given.order, self.states
         carried[:] = updates.carried[order]
-        before = states.carried[given.owners]
         is_today = day_number(updates.day_start_ms[order]) == given.today
         new_mode, new_figures = given.new_mode, given.new_mode | given.new_day
-        for columns, sent, forgotten in (
+        groups = (
             (_OI, carried[:, _OI.start] != 0, new_mode),
             (_ATP, carried[:, _ATP.start] != 0, new_figures),
             (_IV, carried[:, _IV.start] != 0, new_mode),
@@ -287,15 +288,17 @@ class Normaliser:
             (_GREEKS, updates.has_greeks[order], new_mode),
             (_DAY_CANDLE, updates.has_day_candle[order] & is_today, new_figures),
             (_PREV_CLOSE, carried[:, _PREV_CLOSE.start] != 0, np.zeros_like(new_mode)),
-        ):
-            fill_down(
-                carried[:, columns],
-                sent,
-                forgotten,
-                never_sent=NEVER_SENT[columns],
-                starts=given.starts,
-                before=before[:, columns],
-            )
+        )
+        for columns, sent, forgotten in groups:
+            if not sent.all():
+                fill_down(
+                    carried[:, columns],
+                    sent,
+                    forgotten,
+                    never_sent=NEVER_SENT[columns],
+                    starts=given.starts,
+                    before=states.carried[given.owners, columns],
+                )
         states.carried[given.owners] = carried[given.starts + given.sizes - 1]
 
     def dump(self) -> bytes:

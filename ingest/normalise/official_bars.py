@@ -56,7 +56,9 @@ def newer_rows(
     """
     if not (np.maximum.reduceat(minute_ms, starts) > newest_ms).any():  # false for all but one read per minute
         return np.zeros(0, np.int64)
-    changed = (np.diff(minute_ms, prepend=0) != 0) | (np.diff(candles.volume[candle], prepend=0) != 0)
+    volume = candles.volume[candle]
+    changed = np.ones(len(minute_ms), np.bool_)
+    changed[1:] = (minute_ms[1:] != minute_ms[:-1]) | (volume[1:] != volume[:-1])
     changed[starts] = True
     return np.flatnonzero(changed & (minute_ms > np.repeat(newest_ms, sizes)))
 

@@ -8,8 +8,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from functools import lru_cache
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from ingest.model.findings import RejectedUpdate
 from ingest.model.frames import Updates
@@ -61,15 +63,18 @@ def impossible(updates: Updates, current_ms: Integers) -> dict[int, str]:
     wrong: dict[int, str] = {}
     if refused := {key for key in set(updates.keys) if not _is_key(key)}:
         wrong = {index: NO_KEY for index, key in enumerate(updates.keys) if key in refused}
-    for name, values, limit in (
+    limited: tuple[tuple[str, NDArray[Any], Any], ...] = (
         ("ltp", updates.ltp, PRICE_MAX),
         ("vtt", updates.vtt, QUANTITY_MAX),
         ("ltq", updates.ltq, QUANTITY_MAX),
         ("oi", updates.carried[:, _OI], QUANTITY_MAX),
-        ("ltt", updates.ltt_ms, current_ms + LTT_AHEAD_MS_MAX + 1),
-    ):
-        for index in np.flatnonzero(~((values >= 0) & (values < limit))).tolist():
-            wrong.setdefault(index, f"{IMPOSSIBLE} {name} {values[index].item()!r}")
+        ("ltt", updates.ltt_ms, current_ms + (LTT_AHEAD_MS_MAX + 1)),
+    )
+    possible = [(values >= 0) & (values < limit) for _, values, limit in limited]
+    if not np.logical_and.reduce(possible).all():
+        for (name, values, _), good in zip(limited, possible, strict=True):
+            for index in (~good).nonzero()[0].tolist():
+                wrong.setdefault(index, f"{IMPOSSIBLE} {name} {values[index].item()!r}")
     # NaN passes: it is "not sent", like the totals of the book in mode option_greeks.
     if not ((updates.carried < _CARRIED_MIN) | (updates.carried >= _CARRIED_MAX)).any():
         return wrong

@@ -46,7 +46,7 @@ def sort(
     updates: Updates, order: Integers, places: Integers, states: InstrumentStates, today: Integers
 ) -> SortedUpdates:
     """Group updates by instrument; `places` are already sorted."""
-    starts = np.flatnonzero(np.diff(places, prepend=-1))
+    starts = (places != _moved_down(places, np.zeros(1, np.int64), -1)).nonzero()[0]
     owners = places[starts]
     before = states.last_trades[owners]
     mode, ltp, ltt_ms, vtt = updates.mode[order], updates.ltp[order], updates.ltt_ms[order], updates.vtt[order]
@@ -54,7 +54,7 @@ def sort(
         order=order,
         owners=owners,
         starts=starts,
-        sizes=np.diff(starts, append=len(order)),
+        sizes=_moved_up(starts, len(order)) - starts,
         before=before,
         mode=mode,
         ltp=ltp,
@@ -75,10 +75,16 @@ def says_something(updates: Updates) -> Mask:
     return something
 
 
-def _moved_down(values: NDArray[Any], starts: Integers, before: NDArray[Any]) -> NDArray[Any]:
+def _moved_down(values: NDArray[Any], starts: Integers, before: Any) -> NDArray[Any]:
     moved = np.empty_like(values)
     moved[1:] = values[:-1]
     moved[starts] = before
+    return moved
+
+
+def _moved_up(values: Integers, after: int) -> Integers:
+    moved = np.empty_like(values)
+    moved[:-1], moved[-1:] = values[1:], after
     return moved
 
 
@@ -89,7 +95,7 @@ def all_plain(given: SortedUpdates) -> Mask:
     """
     plain = (given.ltt_ms >= given.above("ltt_ms")) & (given.vtt >= given.above("vtt")) & (given.vtt > 0)
     plain &= day_number(given.ltt_ms) == given.today
-    plain &= np.repeat(given.before["day"], given.sizes) == given.today
+    plain &= given.before["day"].repeat(given.sizes) == given.today
     plain &= ~given.new_mode & (given.mode != Mode.LTPC)
     together: Mask = np.logical_and.reduceat(plain, given.starts)
     connected: Mask = together & given.before["connected"] & ~given.before["is_index"]
@@ -100,8 +106,6 @@ def fill_down(
     block: Floats, sent: Mask, forgotten: Mask, *, never_sent: Floats, starts: Integers, before: Floats
 ) -> None:
     """Fill each row of a block, in place, with the value last sent or reset at or above it."""
-    if sent.all():
-        return
     block[forgotten & ~sent] = never_sent
     known = sent | forgotten
     silent = ~known[starts]

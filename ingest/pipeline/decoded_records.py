@@ -36,23 +36,27 @@ class DecodedRecords:
     _turns: list[int] = field(default_factory=list)  # indices that may change what the updates after them mean
 
     def __post_init__(self) -> None:
-        frames, with_updates = self.frames, np.diff(self.frames.ends) > 0
+        frames = self.frames
+        with_updates = frames.ends[1:] > frames.ends[:-1]
         times, trades = frames.current_ms.copy(), np.zeros(len(frames), np.int64)
-        times[list(frames.errors)] = 0
+        if frames.errors:
+            times[list(frames.errors)] = 0
         if with_updates.any():
             trades[with_updates] = np.maximum.reduceat(frames.updates.ltt_ms, frames.ends[:-1][with_updates])
         trades[(frames.type == FrameType.INITIAL_FEED) | (trades > times + SILENCE_MS)] = 0
         # Steps longer than a silence; frames after an event are among them.
-        jumps = (np.diff(times) >= SILENCE_MS) | (np.diff(np.maximum.accumulate(trades)) >= SILENCE_MS)
+        newest = np.maximum.accumulate(trades)
+        jumps = (times[1:] - times[:-1] >= SILENCE_MS) | (newest[1:] - newest[:-1] >= SILENCE_MS)
         events = (index for index, record in enumerate(self.records) if record.kind in INTERRUPTING)
-        seqs = np.array([self.last_seq, *(record.seq for record in self.records)])
-        self.holes = {
-            index: (int(seqs[index]) + 1, int(seqs[index + 1]) - 1)
-            for index in np.flatnonzero(np.diff(seqs) > 1).tolist()
-        }
-        timed = np.flatnonzero(times)
-        self._days = timed[1:][np.diff(day_number(times[timed])) != 0].tolist()
-        self._turns = sorted({*(np.flatnonzero(jumps) + 1).tolist(), *events, *self.holes, *self._days})
+        before = self.last_seq
+        for index, record in enumerate(self.records):
+            if record.seq > before + 1:
+                self.holes[index] = (before + 1, record.seq - 1)
+            before = record.seq
+        timed = times.nonzero()[0]
+        days = day_number(times[timed])
+        self._days = timed[1:][days[1:] != days[:-1]].tolist()
+        self._turns = sorted({*(jumps.nonzero()[0] + 1).tolist(), *events, *self.holes, *self._days})
         self.current_ms, self.trade_ms = times.tolist(), trades.tolist()
 
     def without(self, errors: Mapping[int, DecodeError]) -> DecodedRecords:

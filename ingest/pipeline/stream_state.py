@@ -143,7 +143,7 @@ class StreamState:
             read.frames.part(start, stop),
             seq=np.array([record.seq for record in records]),
             received_us=np.array([record.received_us for record in records]),
-            sockets=np.array([record.socket for record in records]),
+            sockets=np.array([record.socket for record in records]) if self.normaliser.standby.run else 0,
             held=self.naming.held,
         )
         return breaks, rows

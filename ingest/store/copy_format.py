@@ -25,19 +25,20 @@ COPY_TRAILER = b"\xff\xff"
 _POSTGRES_EPOCH_US = 946_684_800_000_000
 _FORMATS = {"timestamptz": ">i8", "int8": ">i8", "int4": ">i4", "float8": ">f8", "bool": "u1"}
 # Zero means "not sent": the vendor leaves out zero fields, and none of these is ever zero on a market.
-_ZERO_IS_NULL = [
-    index
-    for index, (name, _) in enumerate(TICK_COLUMNS)
-    if name in {"ltp", "ltt", "atp", "bid", "ask", "iv", "oi", "day_open", "day_high", "day_low", "prev_close"}
-]
+_ZERO_IS_NULL = np.array(
+    [
+        name in {"ltp", "ltt", "atp", "bid", "ask", "iv", "oi", "day_open", "day_high", "day_low", "prev_close"}
+        for name, _ in TICK_COLUMNS
+    ]
+)
 
 
 def nullify(values: NDArray[np.float64]) -> None:
     """Replace infinities, and zeros that mean "not sent", by NULL, in place."""
-    values[~np.isfinite(values)] = NULL
-    for index in _ZERO_IS_NULL:
-        column = values[:, index]
-        column[column == 0.0] = NULL
+    values[np.isinf(values)] = NULL
+    zeros = values == 0.0
+    zeros &= _ZERO_IS_NULL
+    values[zeros] = NULL
 
 
 def encode_rows(values: NDArray[np.float64]) -> Iterator[bytes]:
