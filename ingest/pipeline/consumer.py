@@ -3,7 +3,8 @@
 While one batch is being committed, the next collects whatever arrives. Commits begin at a pace, because reading,
 judging and committing a few records costs nearly as much as doing it for many: so low load costs the latency of the
 pace and of one commit, and high load makes large batches. Who listens for ticks gets them without waiting for the pace.
-Rows of a batch and bytes of one read are limited. At most two batches exist at a time.
+Rows of a batch and bytes of one read are limited. At most three batches exist at a time: one that collects, one that is
+being committed, and one that waits for its turn on the writer's thread, so that the server waits for nobody here.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ import contextlib
 import logging
 import math
 import time
+from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
@@ -29,6 +31,8 @@ from ingest.store.retrying_writer import RetryingWriter
 from ingest.store.row_buffer import RowBuffer
 
 log = logging.getLogger(__name__)
+
+IN_FLIGHT_MAX = 2  # batches on the writer's thread
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,7 +111,8 @@ class Consumer:
     _behind: bool = False  # the last read was large, so the next will be too without waiting
     _batch: Batch | None = None
     _spare: list[RowBuffer] = field(default_factory=list)
-    _writing: asyncio.Task[None] | None = None
+    _writing: deque[asyncio.Task[None]] = field(default_factory=deque)  # the commit in flight, and the one behind it
+    _failure: BaseException | None = None  # of a commit; none after it may be made
     _dispatched_at: float = 0.0  # when the last commit began, by the monotonic clock
     _checkpointed_at: float = field(default_factory=time.monotonic)
 
@@ -127,7 +132,8 @@ class Consumer:
         """
         self.knows_ledger = True
         self._committed = self._reached = resume.committed
-        self._read = self._batch = self._writing = None
+        self._read = self._batch = self._failure = None
+        self._writing.clear()
         self._fresh = True
         self.state = StreamState.load(
             resume, self.writer, unknown_keys_max=self.limits.unknown_keys_max, on_status=self.on_status
@@ -135,7 +141,7 @@ class Consumer:
 
     async def run(self) -> None:
         """Consume until the source is finished and all its records are committed."""
-        self._spare = [RowBuffer(self.limits.batch_rows_max) for _ in range(2)]
+        self._spare = [RowBuffer(self.limits.batch_rows_max) for _ in range(1 + IN_FLIGHT_MAX)]
         while True:
             self.arrived.clear()
             if self._read is None:
@@ -144,7 +150,7 @@ class Consumer:
                 self._read = self.state.strays.judged(final=self.source.finished)
             moved = self._read is not None
             full = await self._fill(self._read) if self._read is not None else False
-            idle = self._writing is None or self._writing.done()
+            idle = self._is_idle
             hurry = full or self._behind or self.source.finished
             if self._batch is not None and (full or (idle and (hurry or self._pace_left_s() <= 0))):
                 await self._dispatch(self._batch)
@@ -158,6 +164,11 @@ class Consumer:
         if self._committed is not None and self.counts.batches:
             await self.writer.run(self.writer.checkpoint, self.stream, self._committed, self.state.dump())
 
+    @property
+    def _is_idle(self) -> bool:
+        """Whether no batch is being committed."""
+        return all(task.done() for task in self._writing)
+
     def _pace_left_s(self) -> float:
         """Return how long to wait until the next commit may begin, seconds; not above 0: it may begin now."""
         return self._dispatched_at + self.limits.pace_s - time.monotonic()
@@ -166,12 +177,12 @@ class Consumer:
         """Wait until there is something to do: records, the end of the commit in flight, or the pace."""
         pace_s = self._pace_left_s()
         if self.listener is None:  # what arrives meanwhile is read at once
-            if self._writing is not None and not self._writing.done():
-                await asyncio.wait({self._writing}, timeout=self.limits.poll_s)
+            if not self._is_idle:
+                await asyncio.wait(self._writing, timeout=self.limits.poll_s)
             if pace_s > 0:
                 await asyncio.sleep(self._pace_left_s())
                 return
-        is_pending = self._batch is not None and (self._writing is None or self._writing.done())
+        is_pending = self._batch is not None and self._is_idle
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(max(pace_s, 0) if is_pending else self.limits.poll_s):
                 await self.arrived.wait()
@@ -241,7 +252,7 @@ class Consumer:
 
     async def _begin(self, record: Record, segment: str) -> Batch:
         if not self._spare:
-            await self._settle()
+            await self._settle(left=IN_FLIGHT_MAX - 1)
         reached = self._reached
         start = reached.offset if reached is not None and reached.segment == segment else 0
         rows = self._spare.pop()
@@ -260,19 +271,20 @@ class Consumer:
             self.listener(batch.rows.values()[before:])
 
     async def _dispatch(self, batch: Batch) -> None:
-        """Start to commit the batch on the writer's thread."""
-        await self._settle()
+        """Start to commit the batch on the writer's thread, after the one that it may still be committing."""
+        await self._settle(left=IN_FLIGHT_MAX - 1)
         if time.monotonic() - self._checkpointed_at >= self.limits.checkpoint_s:
             batch.checkpoint = self.state.dump()
             self._checkpointed_at = time.monotonic()
         self._batch = None
         self._reached = Position(batch.segment, batch.offset_end)
         self._dispatched_at = time.monotonic()
-        self._writing = asyncio.create_task(self._commit(batch))
-        self._writing.add_done_callback(lambda _: self.arrived.set())
+        task = asyncio.create_task(self._commit(batch))
+        task.add_done_callback(lambda _: self.arrived.set())
+        self._writing.append(task)
 
     async def _commit(self, batch: Batch) -> None:
-        await self.writer.run(self.writer.write, batch, self.stream)
+        await self.writer.run(self._write, batch)
         counts = self.counts
         counts.batches += 1
         counts.frames += batch.frames
@@ -283,8 +295,23 @@ class Consumer:
         self._committed = Position(batch.segment, batch.offset_end)
         self._spare.append(batch.rows)
 
-    async def _settle(self) -> None:
-        """Wait for the batch in flight; raise its error."""
-        if self._writing is not None:
-            await self._writing
-            self._writing = None
+    def _write(self, batch: Batch) -> None:
+        """Write a batch, on the writer's thread; after a batch that failed none is written."""
+        if self._failure is not None:
+            raise self._failure
+        try:
+            self.writer.write(batch, self.stream)
+        except BaseException as exc:
+            self._failure = exc
+            raise
+
+    async def _settle(self, left: int = 0) -> None:
+        """Wait until at most `left` batches are being committed; raise the error of one that failed."""
+        while self._writing and (len(self._writing) > left or self._writing[0].done()):
+            try:
+                await self._writing[0]
+            except Exception:
+                await asyncio.gather(*self._writing, return_exceptions=True)  # those behind it were not written
+                self._writing.clear()
+                raise
+            self._writing.popleft()

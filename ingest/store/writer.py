@@ -11,6 +11,8 @@ from __future__ import annotations
 import contextlib
 import logging
 import math
+import os
+import socket
 import time
 from collections.abc import Callable, Iterable, Sequence
 from datetime import date
@@ -44,6 +46,7 @@ LOCK_SECONDS_MAX, LOCK_POLL_S = 3.0, 0.05
 # A row this far behind the rows before it is late and committed apart. The live feed is at most seconds behind,
 # and rebuilding the bars of a few more minutes is quick.
 LATE_US = 5 * MINUTE_US
+SEND_BYTES = 2**22  # a whole batch, if the system allows it
 
 
 class CollectorInUseError(StoreError):
@@ -154,6 +157,7 @@ class Writer:
                         {"pid": broken_pid, "application_name": f"tickline {self.collector}"},
                     )
                 self._lock(connection)
+                _widen(connection)
                 connection.execute(query("ledger/settle_late_ticks"))  # left by a crash between two transactions
                 self._active.update(row[0] for row in connection.execute(query("ledger/active_instruments")))
                 pid = connection.execute("select pg_backend_pid()").fetchone()  # libpq knows a pooler's pid only
@@ -311,3 +315,9 @@ class Writer:
         if fresh:
             note_active(self._connection, fresh, utc_of_us(values[:, 0].min()))
         return days, fresh
+
+
+def _widen(connection: psycopg.Connection[tuple[Any, ...]]) -> None:
+    """Enlarge the send buffer, so that the server does not wait for our thread to get its turn between two parts."""
+    with socket.socket(fileno=os.dup(connection.fileno())) as end:
+        end.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, SEND_BYTES)
