@@ -1,22 +1,41 @@
-"""`tickline bench`: measure how fast this machine ingests, next to a reference from the same run."""
+"""`tickline bench`: measure how fast this machine ingests, next to references from the same run."""
 
 from __future__ import annotations
 
 import json
+import sys
+import tempfile
+from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
-from typing import get_args
+from typing import TYPE_CHECKING, Any, get_args
 
 import click
 
 from ingest.database.settings import Engine
 
+if TYPE_CHECKING:
+    from ingest.bench.figures import Row
+
 ENGINES: tuple[Engine, ...] = get_args(Engine)
+# As `ingest.bench.peers` has them: its libraries are an extra, and slow to import.
+PEERS = ("sdk executemany", "orm", "write_row", "asyncpg", "adbc")
+Decorator = Callable[[Callable[..., None]], Callable[..., None]]
+
+engine_option: Decorator = click.option(
+    "--engine", "engines", type=click.Choice(ENGINES), multiple=True, help="Measure only this engine.  [default: both]"
+)
+format_option: Decorator = click.option(
+    "--format", "form", type=click.Choice(["table", "json"]), default="table", show_default=True
+)
+runs_option: Decorator = click.option(
+    "--runs", type=click.IntRange(1, 100), default=1, show_default=True, help="How often; shows median and range."
+)
 
 
 @click.group("bench")
 def command() -> None:
-    """Measure how fast this machine ingests, next to a reference from the same run."""
+    """Measure how fast this machine ingests, next to references from the same run."""
 
 
 @command.command("ingest")
@@ -25,40 +44,49 @@ def command() -> None:
     "--instruments", type=click.IntRange(1, 5000), default=500, show_default=True, help="Instruments in the market."
 )
 @click.option(
-    "--engine", "engines", type=click.Choice(ENGINES), multiple=True, help="Measure only this engine.  [default: both]"
+    "--ticks-per-frame", type=click.IntRange(1, 500), default=10, show_default=True, help="Ticks in each frame."
 )
-@click.option("--format", "form", type=click.Choice(["table", "json"]), default="table", show_default=True)
-def ingest(ticks: int, instruments: int, engines: tuple[Engine, ...], form: str) -> None:
+@runs_option
+@click.option("--peers", "all_peers", is_flag=True, help="Measure all peers too.")
+@click.option("--peer", "peers", type=click.Choice(PEERS), multiple=True, help="Measure this peer too.")
+@click.option(
+    "--peer-seconds", type=click.FloatRange(min=0, min_open=True), default=10.0, show_default=True,
+    help="A peer stops after this time.",
+)  # fmt: skip
+@engine_option
+@format_option
+def ingest(
+    *, ticks: int, instruments: int, ticks_per_frame: int, runs: int, all_peers: bool, peers: tuple[str, ...],
+    peer_seconds: float, engines: tuple[Engine, ...], form: str,
+) -> None:  # fmt: skip
     """Measure ticks per second from the socket to committed rows.
 
     A made-up market and the ingester run as separate processes; the market sends as fast as the ingester reads. The
-    reference is a binary COPY of the same rows, already encoded, into the same table.
+    reference is a binary COPY of the same rows, already encoded, into the same table. Peers decode the same frames,
+    from memory, and insert all their fields as other libraries do. CPU is in seconds per million ticks.
     """
-    from ingest.bench.ingest import bench_ingest
+    from ingest.bench.ingest import bench_ingest, peer_rows_of, rows_of
+    from ingest.bench.market import make_market
+    from ingest.bench.processes import can_measure
 
-    results = [
-        result
-        for engine in engines or ENGINES
-        if (
-            result := bench_ingest(
-                engine, ticks=ticks, instruments=instruments, say=lambda text: click.echo(text, err=True)
-            )
+    asked = PEERS if all_peers else peers
+    measured = _peers_of(asked) if asked else []
+    with tempfile.TemporaryDirectory(prefix="tickline-") as folder:
+        _say("making the market")
+        market = make_market(
+            Path(folder) / "bench.frames.gz", ticks=ticks, instruments=instruments, frame_ticks=[ticks_per_frame]
         )
-    ]
-    if form == "json":
-        click.echo(json.dumps([result.as_dict() for result in results], indent=2))
-        return
-    click.echo(f"{'engine':<10} {'ticks':>9} {'ingest/s':>10} {'copy/s':>10} {'ratio':>6} {'memory MB':>10}")
-    for result in results:
-        click.echo(
-            f"{result.engine:<10} {result.ticks:>9,} {result.ingest_per_s:>10,.0f} {result.copy_per_s:>10,.0f} "
-            f"{result.ratio:>6.2f} {result.memory_mb:>10.0f}"
-        )
+        results = [
+            bench_ingest(engine, market, runs=runs, peers=measured, peer_s_max=peer_seconds, say=_say)
+            for engine in engines or ENGINES
+            if can_measure(engine, _say)
+        ]
+    _show(form, [result.as_dict() for result in results], rows_of(results), peer_rows_of(results))
 
 
 @command.command("journal")
 @click.argument("recording", type=click.Path(exists=True, dir_okay=False, path_type=Path))
-@click.option("--format", "form", type=click.Choice(["table", "json"]), default="table", show_default=True)
+@format_option
 def journal(recording: Path, form: str) -> None:
     """Measure the journal's cost and its share of ingestion.
 
@@ -66,7 +94,7 @@ def journal(recording: Path, form: str) -> None:
     """
     from ingest.bench.journal import bench_journal
 
-    results, share = bench_journal(recording, say=lambda text: click.echo(text, err=True))
+    results, share = bench_journal(recording, say=_say)
     if form == "json":
         click.echo(json.dumps({"append": [asdict(result) for result in results], "share": share.as_dict()}, indent=2))
         return
@@ -78,3 +106,28 @@ def journal(recording: Path, form: str) -> None:
         f"journal {share.write_s + share.read_s:.2f} s of {share.write_s + share.read_s + share.rest_s:.2f} s: "
         f"{share.share:.1%} of the time from frame to committed row"
     )
+
+
+def _peers_of(names: tuple[str, ...]) -> list[Any]:
+    from ingest.bench.peers import PEERS as KNOWN
+
+    return [KNOWN[name] for name in names]
+
+
+def _say(text: str) -> None:
+    click.echo(text, err=True)
+
+
+def _show(form: str, results: Any, *tables: list[Row]) -> None:
+    """Print results as JSON or as tables; an empty table is left out."""
+    from ingest.bench.figures import columns_of
+    from ingest.terminal import print_table
+
+    if form == "json":
+        click.echo(json.dumps(results, indent=2))
+        return
+    for number, rows in enumerate(rows for rows in tables if rows):
+        if number:
+            click.echo()
+        columns = columns_of(rows)
+        print_table(columns, [all(cell[:1].isdecimal() or not cell for cell in one[1:]) for one in columns], sys.stdout)
