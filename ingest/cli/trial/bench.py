@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 ENGINES: tuple[Engine, ...] = get_args(Engine)
 # As `ingest.bench.peers` has them: its libraries are an extra, and slow to import.
 PEERS = ("sdk executemany", "orm", "write_row", "asyncpg", "adbc")
+RATE_MIN, RATE_MAX = 100, 200_000  # ticks per second
 Decorator = Callable[[Callable[..., None]], Callable[..., None]]
 
 engine_option: Decorator = click.option(
@@ -82,6 +83,58 @@ def ingest(
             if can_measure(engine, _say)
         ]
     _show(form, [result.as_dict() for result in results], rows_of(results), peer_rows_of(results))
+
+
+def _rates(_: click.Context, __: click.Parameter, text: str) -> list[int]:
+    """Read whole numbers with commas between them."""
+    try:
+        rates = [int(part) for part in text.split(",")]
+    except ValueError:
+        rates = []
+    if not rates or not all(RATE_MIN <= rate <= RATE_MAX for rate in rates):
+        raise click.BadParameter(f"{text!r} is not a list of rates from {RATE_MIN} to {RATE_MAX}: write 1000,10000")
+    return rates
+
+
+@command.command("latency")
+@click.option(
+    "--rates",
+    callback=_rates,
+    default="1000,10000,50000",
+    show_default=True,
+    metavar="RATE,...",
+    help="Ticks per second, one after the other.",
+)
+@click.option(
+    "--seconds",
+    type=click.FloatRange(1, 3600),
+    default=20.0,
+    show_default=True,
+    help="How long to measure at each rate, after a warm-up of 3 s.",
+)
+@click.option(
+    "--instruments", type=click.IntRange(20, 2000), default=156, show_default=True, help="Instruments in the market."
+)
+@engine_option
+@format_option
+def latency(*, rates: list[int], seconds: float, instruments: int, engines: tuple[Engine, ...], form: str) -> None:
+    """Measure the time from the moment a frame is due to its commit, and to a handler.
+
+    A sender sends frames at fixed times, however slowly they are received; each rate runs once for the commits and
+    once with a handler. The times of commits are the server's, before it flushes its log.
+    """
+    from ingest.bench.latency import bench_latency, load_rows_of, make_paced_market, rows_of
+    from ingest.bench.processes import can_measure
+
+    results = []
+    measurable = [engine for engine in engines or ENGINES if can_measure(engine, _say)]
+    for rate in rates:
+        with tempfile.TemporaryDirectory(prefix="tickline-") as folder:
+            _say(f"making a market for {rate:,} ticks a second")
+            recording = Path(folder) / "bench.frames.gz"
+            market = make_paced_market(recording, rate=rate, seconds=seconds, instruments=instruments)
+            results += [bench_latency(engine, market, rate=rate, say=_say) for engine in measurable]
+    _show(form, [result.as_dict() for result in results], rows_of(results), load_rows_of(results))
 
 
 @command.command("journal")
