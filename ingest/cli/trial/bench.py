@@ -137,6 +137,35 @@ def latency(*, rates: list[int], seconds: float, instruments: int, engines: tupl
     _show(form, [result.as_dict() for result in results], rows_of(results), load_rows_of(results))
 
 
+@command.command("scale")
+@click.option("--ticks", type=click.IntRange(min=1000), default=300_000, show_default=True, help="Ticks of each case.")
+@click.option(
+    "--memory-ticks",
+    type=click.IntRange(min=0),
+    default=10_000_000,
+    show_default=True,
+    help="Ticks while memory is measured; 0: not at all.",
+)
+@runs_option
+@engine_option
+@format_option
+def scale(*, ticks: int, memory_ticks: int, runs: int, engines: tuple[Engine, ...], form: str) -> None:
+    """Measure what a tick costs as the market, the history or the frames grow, and the ingester's memory.
+
+    Cases: 100 to 5,000 instruments, 1 and 30 days of history, 1 to 10 ticks a frame; otherwise 1,000 instruments,
+    no history and 3 ticks a frame. CPU is in seconds per million ticks.
+    """
+    from ingest.bench.processes import can_measure
+    from ingest.bench.scale import bench_memory, bench_scale, memory_rows_of, rows_of
+
+    measurable = [engine for engine in engines or ENGINES if can_measure(engine, _say)]
+    with tempfile.TemporaryDirectory(prefix="tickline-") as name:
+        results = list(bench_scale(measurable, Path(name), ticks=ticks, runs=runs, say=_say))
+        memory = list(bench_memory(measurable, Path(name), ticks=memory_ticks, say=_say)) if memory_ticks else []
+    found = {name: [one.as_dict() for one in part] for name, part in (("cost", results), ("memory", memory))}
+    _show(form, found, rows_of(results), memory_rows_of(memory))
+
+
 @command.command("journal")
 @click.argument("recording", type=click.Path(exists=True, dir_okay=False, path_type=Path))
 @format_option
