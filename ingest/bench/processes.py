@@ -13,7 +13,7 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self
@@ -37,12 +37,12 @@ FULL_KEYS_MAX = 2_000  # of a connection in mode full; the feed sends full updat
 Say = Callable[[str], None]
 
 
-def can_measure(engine: Engine, say: Say) -> bool:
-    """Return whether an engine's files are here; if not, say so."""
-    if engine == "timescale" and timescaledb.find(load(DatabaseSettings).timescaledb_dir) is None:
+def measurable(engines: Sequence[Engine], say: Say) -> list[Engine]:
+    """Return the engines whose files are here; say which are not."""
+    if "timescale" in engines and timescaledb.find(load(DatabaseSettings).timescaledb_dir) is None:
         say(f"timescale: not measured: {timescaledb.not_found_text()}")
-        return False
-    return True
+        return [engine for engine in engines if engine != "timescale"]
+    return list(engines)
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,18 +4,17 @@ from __future__ import annotations
 
 import json
 import sys
-import tempfile
 from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, get_args
+from typing import TYPE_CHECKING, get_args
 
 import click
 
 from ingest.database.settings import Engine
 
 if TYPE_CHECKING:
-    from ingest.bench.figures import Row
+    from ingest.bench.reports import Report
 
 ENGINES: tuple[Engine, ...] = get_args(Engine)
 # As `ingest.bench.peers` has them: its libraries are an extra, and slow to import.
@@ -66,23 +65,19 @@ def ingest(
     reference is a binary COPY of the same rows, already encoded, into the same table. Peers decode the same frames,
     from memory, and insert all their fields as other libraries do. CPU is in seconds per million ticks.
     """
-    from ingest.bench.ingest import bench_ingest, peer_rows_of, rows_of
-    from ingest.bench.market import make_market
-    from ingest.bench.processes import can_measure
+    from ingest.bench.reports import ingest_report
 
-    asked = PEERS if all_peers else peers
-    measured = _peers_of(asked) if asked else []
-    with tempfile.TemporaryDirectory(prefix="tickline-") as folder:
-        _say("making the market")
-        market = make_market(
-            Path(folder) / "bench.frames.gz", ticks=ticks, instruments=instruments, frame_ticks=[ticks_per_frame]
-        )
-        results = [
-            bench_ingest(engine, market, runs=runs, peers=measured, peer_s_max=peer_seconds, say=_say)
-            for engine in engines or ENGINES
-            if can_measure(engine, _say)
-        ]
-    _show(form, [result.as_dict() for result in results], rows_of(results), peer_rows_of(results))
+    report = ingest_report(
+        engines or ENGINES,
+        ticks=ticks,
+        instruments=instruments,
+        ticks_per_frame=ticks_per_frame,
+        runs=runs,
+        peers=PEERS if all_peers else peers,
+        peer_s_max=peer_seconds,
+        say=_say,
+    )
+    _show(form, report)
 
 
 def _rates(_: click.Context, __: click.Parameter, text: str) -> list[int]:
@@ -123,18 +118,10 @@ def latency(*, rates: list[int], seconds: float, instruments: int, engines: tupl
     A sender sends frames at fixed times, however slowly they are received; each rate runs once for the commits and
     once with a handler. The times of commits are the server's, before it flushes its log.
     """
-    from ingest.bench.latency import bench_latency, load_rows_of, make_paced_market, rows_of
-    from ingest.bench.processes import can_measure
+    from ingest.bench.reports import latency_report
 
-    results = []
-    measurable = [engine for engine in engines or ENGINES if can_measure(engine, _say)]
-    for rate in rates:
-        with tempfile.TemporaryDirectory(prefix="tickline-") as folder:
-            _say(f"making a market for {rate:,} ticks a second")
-            recording = Path(folder) / "bench.frames.gz"
-            market = make_paced_market(recording, rate=rate, seconds=seconds, instruments=instruments)
-            results += [bench_latency(engine, market, rate=rate, say=_say) for engine in measurable]
-    _show(form, [result.as_dict() for result in results], rows_of(results), load_rows_of(results))
+    report = latency_report(engines or ENGINES, rates=rates, seconds=seconds, instruments=instruments, say=_say)
+    _show(form, report)
 
 
 @command.command("scale")
@@ -155,15 +142,10 @@ def scale(*, ticks: int, memory_ticks: int, runs: int, engines: tuple[Engine, ..
     Cases: 100 to 5,000 instruments, 1 and 30 days of history, 1 to 10 ticks a frame; otherwise 1,000 instruments,
     no history and 3 ticks a frame. CPU is in seconds per million ticks.
     """
-    from ingest.bench.processes import can_measure
-    from ingest.bench.scale import bench_memory, bench_scale, memory_rows_of, rows_of
+    from ingest.bench.reports import scale_report
 
-    measurable = [engine for engine in engines or ENGINES if can_measure(engine, _say)]
-    with tempfile.TemporaryDirectory(prefix="tickline-") as name:
-        results = list(bench_scale(measurable, Path(name), ticks=ticks, runs=runs, say=_say))
-        memory = list(bench_memory(measurable, Path(name), ticks=memory_ticks, say=_say)) if memory_ticks else []
-    found = {name: [one.as_dict() for one in part] for name, part in (("cost", results), ("memory", memory))}
-    _show(form, found, rows_of(results), memory_rows_of(memory))
+    report = scale_report(engines or ENGINES, ticks=ticks, memory_ticks=memory_ticks, runs=runs, say=_say)
+    _show(form, report)
 
 
 @command.command("journal")
@@ -190,25 +172,19 @@ def journal(recording: Path, form: str) -> None:
     )
 
 
-def _peers_of(names: tuple[str, ...]) -> list[Any]:
-    from ingest.bench.peers import PEERS as KNOWN
-
-    return [KNOWN[name] for name in names]
-
-
 def _say(text: str) -> None:
     click.echo(text, err=True)
 
 
-def _show(form: str, results: Any, *tables: list[Row]) -> None:
-    """Print results as JSON or as tables; an empty table is left out."""
+def _show(form: str, report: Report) -> None:
+    """Print a report as JSON or as tables; a table without rows is left out."""
     from ingest.bench.figures import columns_of
     from ingest.terminal import print_table
 
     if form == "json":
-        click.echo(json.dumps(results, indent=2))
+        click.echo(json.dumps(report.results, indent=2))
         return
-    for number, rows in enumerate(rows for rows in tables if rows):
+    for number, rows in enumerate(rows for rows in report.tables if rows):
         if number:
             click.echo()
         columns = columns_of(rows)
