@@ -8,18 +8,23 @@ from __future__ import annotations
 import atexit
 import struct
 import time
-from typing import TYPE_CHECKING
+from typing import Protocol
 
 from ingest.database.settings import DatabaseSettings, load
-
-if TYPE_CHECKING:
-    from ingest.live.tick_handlers import Tick
 
 NOTE = struct.Struct("<qq")
 _notes = (load(DatabaseSettings).home / "bench.heard").open("ab")
 atexit.register(_notes.close)
 
 
-async def on_tick(tick: Tick) -> None:
+class Numbered(Protocol):
+    """All that is needed of a tick."""
+
+    @property
+    def seq(self) -> int:
+        """Number of its frame's record in the journal."""
+
+
+async def on_tick(tick: Numbered) -> None:
     """Note the tick."""
     _notes.write(NOTE.pack(tick.seq, time.time_ns()))

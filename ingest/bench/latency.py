@@ -158,7 +158,7 @@ def bench_latency(engine: Engine, market: BenchMarket, *, rate: int, say: Say) -
     ticks = run.ticks[counted]
     frame = np.searchsorted(handled.seq, handled.heard[:, 0])
     heard = np.flatnonzero(_counted(handled.due_ns)[frame])
-    seconds = (run.ended_ns - run.due_ns[0] + _interval_ns(market, rate)) / 1e9
+    seconds = (run.ended_ns - int(run.due_ns[0]) + _interval_ns(market, rate)) / 1e9
     result = LatencyResult(
         engine=engine,
         rate=rate,

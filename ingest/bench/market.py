@@ -18,8 +18,9 @@ from ingest.simulator.server.frame_bytes import entry, feed_response
 
 ZONE = timezone(IST)
 OPENS = datetime(2026, 1, 5, 9, 15, tzinfo=ZONE)  # a Monday; a fixed day gives the same ticks in every run
-SESSION_S = 600.0  # of market time, unless a rate is given
-RATE_OF_AN_INSTRUMENT_MAX = 50.0  # ticks a second; the generator's finest grid is 10 ms
+SESSION_S = 600.0  # of market time at most, unless a rate is given
+RATE_OF_AN_INSTRUMENT = 1.0  # ticks a second, so that ticks in a row are of different keys
+RATE_OF_AN_INSTRUMENT_MAX = 50.0  # the generator's finest grid is 10 ms
 MORE = 1.2  # the generated market is longer than needed by this factor, and cut
 
 
@@ -59,11 +60,14 @@ def make_market(
         Ticks of the first frame, of the next and so on, repeated; a frame with the next tick of a key that it
         already has is cut short. The recorded session has 3.3 on average.
     rate
-        Ticks per second of market time; None: so that the market lasts ten minutes. A few instruments reach less.
+        Ticks per second of market time, which a few instruments may not reach; None: at least one for each
+        instrument, and the market lasts ten minutes or less.
     opens
         Start of the session, Indian time in whole minutes.
     """
-    pace = min(rate or ticks / SESSION_S, RATE_OF_AN_INSTRUMENT_MAX * instruments)
+    pace = min(
+        rate or max(ticks / SESSION_S, RATE_OF_AN_INSTRUMENT * instruments), RATE_OF_AN_INSTRUMENT_MAX * instruments
+    )
     minutes = math.ceil(ticks * MORE / pace / 60)
     opens = min(opens, opens.replace(hour=23, minute=59) - timedelta(minutes=minutes))  # all of it on one day
     closes = (opens + timedelta(minutes=minutes)).time()
