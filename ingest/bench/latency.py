@@ -36,7 +36,6 @@ except ModuleNotFoundError as exc:
         "latencies need the library 'hdrhistogram', which is not installed: run `pip install 'tickline[bench]'`"
     ) from exc
 
-WARM_UP_S = 3.0  # not counted
 SERVER = {"track_commit_timestamp": "on", "track_wal_io_timing": "on"}
 HANDLER = "ingest.bench.heard:on_tick"
 # Ticks of frames as of the real feed: 3.3 on average over a session, more when it is busy.
@@ -120,10 +119,10 @@ class _Run(NamedTuple):
 
 
 def make_paced_market(recording: Path, *, rate: int, seconds: float, instruments: int) -> BenchMarket:
-    """Write the market for `bench_latency`, with the ticks of its warm-up: a session that opens now."""
+    """Write the market for `bench_latency`, for so many seconds with its warm-up: a session that opens now."""
     return make_market(
         recording,
-        ticks=round(rate * (WARM_UP_S + seconds)),
+        ticks=round(rate * seconds),
         instruments=instruments,
         frame_ticks=BUSY_FRAMES if rate >= BUSY_RATE else QUIET_FRAMES,
         rate=rate,
@@ -131,7 +130,7 @@ def make_paced_market(recording: Path, *, rate: int, seconds: float, instruments
     )
 
 
-def bench_latency(engine: Engine, market: BenchMarket, *, rate: int, say: Say) -> LatencyResult:
+def bench_latency(engine: Engine, market: BenchMarket, *, rate: int, warm_up_s: float, say: Say) -> LatencyResult:
     """Measure one engine at one rate.
 
     Parameters
@@ -142,6 +141,8 @@ def bench_latency(engine: Engine, market: BenchMarket, *, rate: int, say: Say) -
         What to send, from `make_paced_market`.
     rate
         Ticks per second.
+    warm_up_s
+        Seconds at the start that are not counted.
     say
         Called with each step, as a line of text.
 
@@ -151,18 +152,18 @@ def bench_latency(engine: Engine, market: BenchMarket, *, rate: int, say: Say) -
         If the ingester stops, or does not commit each tick once.
     """
     say(f"{engine}: {market.ticks:,} ticks at {rate:,} a second")
-    run = _run(engine, market, rate, with_handler=False)
+    run = _run(engine, market, rate, warm_up_s, with_handler=False)
     say(f"{engine}: the same with a handler")
-    handled = _run(engine, market, rate, with_handler=True)
-    counted = _counted(run.due_ns)
+    handled = _run(engine, market, rate, warm_up_s, with_handler=True)
+    counted = _counted(run.due_ns, warm_up_s)
     ticks = run.ticks[counted]
     frame = np.searchsorted(handled.seq, handled.heard[:, 0])
-    heard = np.flatnonzero(_counted(handled.due_ns)[frame])
+    heard = np.flatnonzero(_counted(handled.due_ns, warm_up_s)[frame])
     seconds = (run.ended_ns - int(run.due_ns[0]) + _interval_ns(market, rate)) / 1e9
     result = LatencyResult(
         engine=engine,
         rate=rate,
-        seconds=market.ticks / rate - WARM_UP_S,
+        seconds=market.ticks / rate - warm_up_s,
         instruments=len(market.keys),
         ticks_per_frame=market.ticks_per_frame,
         sent=market.ticks,
@@ -186,15 +187,15 @@ def bench_latency(engine: Engine, market: BenchMarket, *, rate: int, say: Say) -
     return result
 
 
-def _counted(due_ns: Integers) -> NDArray[np.bool_]:
-    return np.asarray(due_ns >= due_ns[0] + WARM_UP_S * 1e9)
+def _counted(due_ns: Integers, warm_up_s: float) -> NDArray[np.bool_]:
+    return np.asarray(due_ns >= due_ns[0] + warm_up_s * 1e9)
 
 
 def _interval_ns(market: BenchMarket, rate: int) -> float:
     return market.ticks_per_frame / rate * 1e9
 
 
-def _run(engine: Engine, market: BenchMarket, rate: int, *, with_handler: bool) -> _Run:
+def _run(engine: Engine, market: BenchMarket, rate: int, warm_up_s: float, *, with_handler: bool) -> _Run:
     """Send the market once at its rate, until everything is committed and heard."""
     interval_ns = _interval_ns(market, rate)
     with Bench.of(engine, market, SERVER) as bench:
@@ -208,7 +209,7 @@ def _run(engine: Engine, market: BenchMarket, rate: int, *, with_handler: bool) 
             bench.database.connect(autocommit=True) as connection,
         ):
             began_ns = feed.next(ingester)["began_ns"]
-            time.sleep(max(0.0, began_ns / 1e9 + WARM_UP_S - time.time()))
+            time.sleep(max(0.0, began_ns / 1e9 + warm_up_s - time.time()))
             at, ingester_s, server_s = time.monotonic(), ingester.cpu_s(), bench.server_cpu_s()
             ended = feed.next(ingester)
             took = time.monotonic() - at

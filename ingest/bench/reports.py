@@ -52,9 +52,9 @@ def ingest_report(
 
 
 def latency_report(
-    engines: Sequence[Engine], *, rates: Sequence[int], seconds: float, instruments: int, say: Say
+    engines: Sequence[Engine], *, rates: Sequence[int], seconds: float, warm_up_s: float, instruments: int, say: Say
 ) -> Report:
-    """Measure latencies at each rate; parameters as of `make_paced_market`, errors as of `ingest_report`."""
+    """Measure latencies at each rate; parameters as of `bench_latency`, errors as of `ingest_report`."""
     from ingest.bench.latency import bench_latency, load_rows_of, make_paced_market, rows_of  # noqa: PLC0415
 
     results = []
@@ -62,8 +62,11 @@ def latency_report(
         with tempfile.TemporaryDirectory(prefix="tickline-") as folder:
             say(f"making a market for {rate:,} ticks a second")
             recording = Path(folder) / "bench.frames.gz"
-            market = make_paced_market(recording, rate=rate, seconds=seconds, instruments=instruments)
-            results += [bench_latency(engine, market, rate=rate, say=say) for engine in measurable(engines, say)]
+            market = make_paced_market(recording, rate=rate, seconds=warm_up_s + seconds, instruments=instruments)
+            results += [
+                bench_latency(engine, market, rate=rate, warm_up_s=warm_up_s, say=say)
+                for engine in measurable(engines, say)
+            ]
     return Report([result.as_dict() for result in results], [rows_of(results), load_rows_of(results)])
 
 

@@ -120,9 +120,10 @@ def main(
         blocks["latency"] = block_of(
             f"tickline bench latency --rates {rates} --seconds {seconds:g}",
             latency_report(
-                ENGINES, rates=[int(rate) for rate in rates.split(",")], seconds=seconds, instruments=156, say=say
+                ENGINES, rates=[int(rate) for rate in rates.split(",")], seconds=seconds, warm_up_s=3.0,
+                instruments=156, say=say,
             ),
-        )
+        )  # fmt: skip
     if "scale" in wanted:
         blocks["scale"] = block_of(
             f"tickline bench scale --ticks {ticks} --runs {runs} --memory-ticks {memory_ticks}",

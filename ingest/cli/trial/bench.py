@@ -105,14 +105,23 @@ def _rates(_: click.Context, __: click.Parameter, text: str) -> list[int]:
     type=click.FloatRange(1, 3600),
     default=20.0,
     show_default=True,
-    help="How long to measure at each rate, after a warm-up of 3 s.",
+    help="How long to measure at each rate.",
+)
+@click.option(
+    "--warm-up",
+    type=click.FloatRange(0, 60),
+    default=3.0,
+    show_default=True,
+    help="Seconds before, which are not counted.",
 )
 @click.option(
     "--instruments", type=click.IntRange(20, 2000), default=156, show_default=True, help="Instruments in the market."
 )
 @engine_option
 @format_option
-def latency(*, rates: list[int], seconds: float, instruments: int, engines: tuple[Engine, ...], form: str) -> None:
+def latency(
+    *, rates: list[int], seconds: float, warm_up: float, instruments: int, engines: tuple[Engine, ...], form: str
+) -> None:
     """Measure the time from the moment a frame is due to its commit, and to a handler.
 
     A sender sends frames at fixed times, however slowly they are received; each rate runs once for the commits and
@@ -120,7 +129,9 @@ def latency(*, rates: list[int], seconds: float, instruments: int, engines: tupl
     """
     from ingest.bench.reports import latency_report
 
-    report = latency_report(engines or ENGINES, rates=rates, seconds=seconds, instruments=instruments, say=_say)
+    report = latency_report(
+        engines or ENGINES, rates=rates, seconds=seconds, warm_up_s=warm_up, instruments=instruments, say=_say
+    )
     _show(form, report)
 
 
