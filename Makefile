@@ -29,6 +29,7 @@ lint: $(VENV)/.installed ## check style and types (ruff, mypy)
 
 bench: $(VENV)/.installed ## run the benchmarks
 	$(PYTEST) -m bench -s tests/perf
+	$(BIN)/python -m tests.perf.tables
 
 soak: $(VENV)/.installed ## run the long tests: hours; prints one table at the end
 	$(PYTEST) -m soak --timeout 7200 tests

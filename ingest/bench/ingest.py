@@ -6,65 +6,96 @@ what users run.
 
 from __future__ import annotations
 
-import contextlib
-import json
-import os
-import signal
-import statistics
-import subprocess
-import sys
-import tempfile
 import time
-from collections.abc import Callable, Iterator
-from dataclasses import asdict, dataclass
-from pathlib import Path
-from typing import Any
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass, field
+from typing import TYPE_CHECKING, Any
 
-import psutil
 import psycopg
 
-from ingest.database import timescaledb
-from ingest.database.connections import Database
-from ingest.database.settings import DatabaseSettings, Engine, load
-from ingest.database.upgrade import upgrade
-from ingest.errors import TicklineError
-from ingest.universe.instrument_master import load_master
+from ingest.bench.figures import Row, Spread
+from ingest.bench.market import BenchMarket
+from ingest.bench.processes import Bench, Feed, Ingester, Say
+from ingest.database.settings import Engine
+from ingest.decode.frames import DECODER
 
-WAIT_S_MAX = 600.0  # far above any normal run: by then something is broken
-POLL_S = 0.02
+if TYPE_CHECKING:
+    from ingest.bench.peers import Peer, PeerRun
+
 COPY_BYTES = 256 * 2**10
-COPIES = 3  # of the reference: one takes only a second or two, so single runs scatter
+COPIES = 3  # of the reference in each run: one takes only a second or two, so single ones scatter
+WARM_ROWS_PER_TICK = 2  # of 250 bytes: more log than any measured phase writes
+MILLION = 1e6
+
+
+@dataclass(frozen=True, slots=True)
+class IngestRun:
+    """One ingestion. CPU in seconds per million ticks, resident sizes of the ingester in MiB."""
+
+    ingest_per_s: float  # from the first received frame to the last commit
+    ingester_cpu_s: float
+    server_cpu_s: float
+    memory_mb: float  # largest
+    memory_tenth_mb: float  # after a tenth of the ticks
+    memory_end_mb: float
+
+
+@dataclass(frozen=True, slots=True)
+class PeerResult:
+    """Another way of doing the same; rates from the first frame in memory to the last commit."""
+
+    name: str
+    decoder: str
+    ticks: int  # fewest of a run: each run has a time limit
+    per_s: Spread
+    client_cpu_s: Spread  # per million ticks
+    server_cpu_s: Spread
+    ratio: float  # our median rate, from the socket, divided by its
 
 
 @dataclass(frozen=True, slots=True)
 class IngestResult:
-    """Result of `bench_ingest`; rates are ticks per second."""
+    """Result of `bench_ingest`; rates are ticks per second, CPU is seconds per million ticks."""
 
     engine: str
+    decoder: str
     ticks: int
-    ingest_per_s: float
-    copy_per_s: float
-    memory_mb: float  # largest resident size seen of the ingester
+    ticks_per_frame: float
+    runs: int
+    ingest_per_s: Spread
+    copy_per_s: Spread
+    ingester_cpu_s: Spread
+    server_cpu_s: Spread
+    memory_mb: Spread
+    peers: list[PeerResult] = field(default_factory=list)
 
     @property
     def ratio(self) -> float:
-        """Ingest rate divided by the reference rate."""
-        return self.ingest_per_s / self.copy_per_s
+        """Median ingest rate divided by the median reference rate."""
+        return self.ingest_per_s.median / self.copy_per_s.median
 
     def as_dict(self) -> dict[str, Any]:
         """Return plain values."""
         return asdict(self) | {"ratio": self.ratio}
 
 
-def bench_ingest(engine: Engine, *, ticks: int, instruments: int, say: Callable[[str], None]) -> IngestResult | None:
-    """Measure one engine; return None if its files are not found.
+def bench_ingest(
+    engine: Engine, market: BenchMarket, *, runs: int, peers: Sequence[Peer] = (), peer_s_max: float, say: Say
+) -> IngestResult:
+    """Measure one engine.
 
     Parameters
     ----------
     engine
-        The engine to measure, in an embedded server of its own.
-    ticks, instruments
-        Approximate number of ticks, and number of instruments.
+        The engine to measure, in an embedded server of its own, a new one in each run.
+    market
+        What to ingest.
+    runs
+        How often.
+    peers
+        Other ways to do the same, measured after each run in the same server.
+    peer_s_max
+        Seconds after which a peer stops.
     say
         Called with each step, as a line of text.
 
@@ -73,123 +104,164 @@ def bench_ingest(engine: Engine, *, ticks: int, instruments: int, say: Callable[
     TicklineError
         If the ingester stops or does not finish in time.
     """
-    settings = load(DatabaseSettings)
-    if engine == "timescale" and timescaledb.find(settings.timescaledb_dir) is None:
-        say(f"timescale: not measured: {timescaledb.not_found_text()}")
-        return None
-    with tempfile.TemporaryDirectory(prefix="tickline-", ignore_cleanup_errors=True) as folder:
-        home = Path(folder)
-        recording = home / "bench.frames.gz"
-        keys, made = _make_recording(recording, ticks=ticks, instruments=instruments, say=say)
-        with Database.open(load(DatabaseSettings, home=home, engine=engine, database_url=None)) as database:
-            upgrade(database)
-            with database.connect(autocommit=True) as connection:
-                load_master(connection, json.dumps([{"instrument_key": key} for key in keys]).encode(), "bench")
-            say(f"{engine}: ingesting {made:,} ticks of {len(keys)} instruments")
-            ingest_s, memory_mb = _time_ingest(database, recording, home=home, engine=engine, keys=keys, ticks=made)
-            copy_s = _time_copy(database)
-        return IngestResult(engine, made, made / ingest_s, made / copy_s, memory_mb)
-
-
-def _make_recording(path: Path, *, ticks: int, instruments: int, say: Callable[[str], None]) -> tuple[list[str], int]:
-    """Write a made-up market of about `ticks` ticks as a recording; return its keys and the exact count."""
-    from datetime import date  # noqa: PLC0415  only this function needs the market
-    from datetime import time as clock  # noqa: PLC0415
-
-    from ingest.journal.recording import write_recording  # noqa: PLC0415
-    from ingest.model.frames import FrameType  # noqa: PLC0415
-    from ingest.simulator.exchange.market import GeneratedMarket  # noqa: PLC0415
-    from ingest.simulator.exchange.trading_day import TradingDay  # noqa: PLC0415
-    from ingest.simulator.server.frame_bytes import entry, feed_response  # noqa: PLC0415
-
-    say("making the market")
-    close = clock(9, 25)
-    session = TradingDay(date(2026, 1, 5), cash_closes=close, derivatives_close=close)
-    market = GeneratedMarket(session, seed=1, instruments=instruments, rate=ticks / 600)
-    made = 0
-
-    def frames() -> Iterator[tuple[int, bytes]]:
-        nonlocal made
-        for frame in market.frames():
-            made += len(frame.feeds)
-            entries = [entry(key, feed) for key, feed in frame.feeds.items()]
-            yield frame.current_ms, feed_response(FrameType.LIVE_FEED, frame.current_ms, entries)
-
-    write_recording(path, frames())
-    return sorted(market.keys), made
-
-
-def _time_ingest(
-    database: Database, recording: Path, *, home: Path, engine: Engine, keys: list[str], ticks: int
-) -> tuple[float, float]:
-    """Return the seconds from the first received frame to the last commit, and the ingester's peak memory in MB."""
-    environment = os.environ | {
-        "TICKLINE_HOME": str(home),
-        "TICKLINE_ENGINE": engine,
-        "TICKLINE_SUBSCRIBE_BATCH_KEYS": str(len(keys)),
-    }
-    environment.pop("TICKLINE_DATABASE_URL", None)
-    with _blaster(recording) as given:
-        environment |= given
-        ingester = subprocess.Popen(  # noqa: S603  our own command
-            [sys.executable, "-m", "ingest.cli", "--log-level", "error", "start", *keys],
-            env=environment,
-            stdout=subprocess.DEVNULL,
-        )
-        try:
-            with database.connect(autocommit=True) as connection:
-                deadline = time.monotonic() + WAIT_S_MAX
-                committed = memory = 0
-                # Not ru_maxrss: a child's value starts with this process's memory at the fork.
-                watched = psutil.Process(ingester.pid)
-                while committed < ticks:
-                    if ingester.poll() is not None or time.monotonic() > deadline:
-                        raise TicklineError(f"ingester stopped after {committed} of {ticks} ticks: run it with --debug")
-                    time.sleep(POLL_S)
-                    with contextlib.suppress(psutil.Error):  # it may have ended just now
-                        memory = max(memory, watched.memory_info().rss)
-                    row = connection.execute("select coalesce(sum(ticks), 0) from tickline.ledger").fetchone()
-                    committed = int(row[0]) if row else 0
-                ended = time.time()
-                row = connection.execute("select extract(epoch from min(received_at)) from ticks").fetchone()
-                assert row is not None
-                seconds = ended - float(row[0])
-        finally:
-            ingester.send_signal(signal.SIGTERM)
-            ingester.wait(WAIT_S_MAX)
-    return seconds, memory / 2**20
-
-
-@contextlib.contextmanager
-def _blaster(recording: Path) -> Iterator[dict[str, str]]:
-    """Run the feed as a process; yield the settings for an ingester to use it."""
-    process = subprocess.Popen(  # noqa: S603  our own program
-        [sys.executable, "-m", "ingest.bench.flood_server", str(recording)], stdout=subprocess.PIPE, text=True
+    done: list[IngestRun] = []
+    copies: list[float] = []
+    others: dict[Peer, list[PeerRun]] = {peer: [] for peer in peers}
+    for run in range(1, runs + 1):
+        with Bench.of(engine, market) as bench:
+            say(f"{engine} {run}/{runs}: ingesting {market.ticks:,} ticks of {len(market.keys)} instruments")
+            warm(bench)
+            done.append(ingest_once(bench))
+            copies += [market.ticks / seconds for seconds in _time_copies(bench)]
+            for peer, found in others.items():
+                say(f"{engine} {run}/{runs}: {peer.name}")
+                bench.checkpoint()
+                found.append(peer.run(bench, peer_s_max))
+    rate = Spread.of(one.ingest_per_s for one in done)
+    return IngestResult(
+        engine,
+        DECODER,
+        market.ticks,
+        market.ticks_per_frame,
+        runs,
+        rate,
+        Spread.of(copies),
+        Spread.of(one.ingester_cpu_s for one in done),
+        Spread.of(one.server_cpu_s for one in done),
+        Spread.of(one.memory_mb for one in done),
+        [_peer_result(peer, found, rate.median) for peer, found in others.items()],
     )
-    assert process.stdout is not None
-    try:
-        url = process.stdout.readline().strip()
-        if not url:
-            raise TicklineError("the feed of the bench did not start: its error is above")
-        yield {"UPSTOX_API_URL": url, "UPSTOX_ASSETS_URL": url, "UPSTOX_ACCESS_TOKEN": "bench"}
-    finally:
-        process.terminate()
-        process.wait(10)
 
 
-def _time_copy(database: Database) -> float:
-    """Return the median seconds of a binary COPY of all ticks, already encoded, into the emptied table."""
-    with database.connect(autocommit=True) as connection:
+def _peer_result(peer: Peer, found: list[PeerRun], our_rate: float) -> PeerResult:
+    per_s = Spread.of(one.ticks / one.seconds for one in found)
+    return PeerResult(
+        peer.name,
+        peer.decoder,
+        min(one.ticks for one in found),
+        per_s,
+        Spread.of(one.client_cpu_s / one.ticks * MILLION for one in found),
+        Spread.of(one.server_cpu_s / one.ticks * MILLION for one in found),
+        our_rate / per_s.median,
+    )
+
+
+def warm(bench: Bench) -> None:
+    """Write log and recycle its files, so that no measured phase pays for making new ones."""
+    with bench.database.connect(autocommit=True) as connection:
+        connection.execute("create table bench_warm (filler text)")
+        connection.execute(
+            "insert into bench_warm select repeat('x', 250) from generate_series(1, %s)",
+            (bench.market.ticks * WARM_ROWS_PER_TICK,),
+        )
+        connection.execute("drop table bench_warm")
+    bench.checkpoint()
+
+
+def ingest_once(bench: Bench, *, days: int = 1) -> IngestRun:
+    """Ingest a market once, or on several days in turn.
+
+    Raises
+    ------
+    TicklineError
+        If the ingester stops or does not finish in time.
+    """
+    ticks = bench.market.ticks * days
+    memory: list[tuple[int, float]] = []
+    with (
+        Feed(bench.market, days=days) as feed,
+        Ingester(bench, feed.next()["url"]) as ingester,
+        bench.database.connect(autocommit=True) as connection,
+    ):
+        began_ns = feed.next(ingester)["began_ns"]
+        ingester_s, server_s = ingester.cpu_s(), bench.server_cpu_s()
+        ingester.wait(connection, ticks, lambda committed: memory.append((committed, ingester.memory_mb())))
+        ended = time.time()
+        ingester_s, server_s = ingester.cpu_s() - ingester_s, bench.server_cpu_s() - server_s
+        row = connection.execute(
+            "select extract(epoch from min(received_at)) from ticks where received_at >= to_timestamp(%s)",
+            (began_ns / 1e9,),
+        ).fetchone()
+        assert row is not None
+        seconds = ended - float(row[0])
+    return IngestRun(
+        ticks / seconds,
+        ingester_s / ticks * MILLION,
+        server_s / ticks * MILLION,
+        max(size for _, size in memory),
+        next(size for committed, size in memory if committed >= ticks / 10),
+        memory[-1][1],
+    )
+
+
+def _time_copies(bench: Bench) -> Iterator[float]:
+    """Yield the seconds of each binary COPY of all ticks, already encoded, into the emptied table."""
+    with bench.database.connect(autocommit=True) as connection:
         connection.execute("set synchronous_commit = on")  # as the writer does
         with connection.cursor().copy("copy (select * from ticks) to stdout (format binary)") as copy:
             encoded = b"".join(bytes(part) for part in copy)
-        return statistics.median(_copy(connection, encoded) for _ in range(COPIES))
+        for _ in range(COPIES):
+            connection.execute("truncate ticks")
+            bench.checkpoint()
+            yield _copy(connection, encoded)
 
 
 def _copy(connection: psycopg.Connection[Any], encoded: bytes) -> float:
-    connection.execute("truncate ticks")
     began = time.perf_counter()
     with connection.cursor().copy("copy ticks from stdin (format binary)") as copy:
         for start in range(0, len(encoded), COPY_BYTES):
             copy.write(encoded[start : start + COPY_BYTES])
     return time.perf_counter() - began
+
+
+def rows_of(results: Sequence[IngestResult]) -> list[Row]:
+    """Return the table of our own figures."""
+    return [
+        {
+            "engine": one.engine,
+            "decoder": one.decoder,
+            "ticks": f"{one.ticks:,}",
+            "ticks a frame": f"{one.ticks_per_frame:.1f}",
+            "runs": str(one.runs),
+            "ingest, ticks/s": one.ingest_per_s.text(),
+            "COPY, ticks/s": one.copy_per_s.text(),
+            "ratio": f"{one.ratio:.2f}",
+            "ingester, CPU s/M": one.ingester_cpu_s.text(2),
+            "server, CPU s/M": one.server_cpu_s.text(2),
+            "memory, MB": one.memory_mb.text(),
+        }
+        for one in results
+    ]
+
+
+def peer_rows_of(results: Sequence[IngestResult]) -> list[Row]:
+    """Return the table of the peers; ours is first, for each engine."""
+    return [
+        row for one in results if one.peers for row in (_our_row(one), *(_peer_row(one, peer) for peer in one.peers))
+    ]
+
+
+def _our_row(ours: IngestResult) -> Row:
+    return {
+        "engine": ours.engine,
+        "way": "tickline, socket to commit",
+        "decoder": f"tickline, {ours.decoder}",
+        "ticks": f"{ours.ticks:,}",
+        "ticks/s": ours.ingest_per_s.text(),
+        "client, CPU s/M": ours.ingester_cpu_s.text(1),
+        "server, CPU s/M": ours.server_cpu_s.text(1),
+        "tickline / this": "",
+    }
+
+
+def _peer_row(ours: IngestResult, peer: PeerResult) -> Row:
+    return {
+        "engine": ours.engine,
+        "way": peer.name,
+        "decoder": peer.decoder,
+        "ticks": f"{peer.ticks:,}",
+        "ticks/s": peer.per_s.text(),
+        "client, CPU s/M": peer.client_cpu_s.text(1),
+        "server, CPU s/M": peer.server_cpu_s.text(1),
+        "tickline / this": f"{peer.ratio:.2f}",
+    }

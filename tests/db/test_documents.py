@@ -38,7 +38,7 @@ NOT_RUN = {
     'tickline start INFY "NIFTY FUT" "BANKNIFTY': "needs the vendor",
     "docker compose": "needs Docker",
     'tickline start INFY "NIFTY FUT" --for 100': "test_rehearsal.py records through a bad day",
-    "tickline bench ingest": "takes a minute",
+    "tickline bench": "takes minutes; test_bench.py runs it with small sizes",
     "make demo": "installs; `tickline demo` has a test of its own",
     "git ": "changes the repository",
     "pre-commit": "changes the repository",

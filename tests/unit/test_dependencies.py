@@ -32,6 +32,9 @@ def declared(requirements: list[str]) -> set[str]:
     return {normalised(re.split(r"[\[<>=!~; ]", requirement)[0]) for requirement in requirements} - {"tickline"}
 
 
+OPTIONAL = declared(EXTRAS["bench"]) | declared(EXTRAS["chart"])
+
+
 def imported(path: Path) -> set[str]:
     """The distributions that a module imports from, at its top or in a function."""
     names = set()
@@ -52,23 +55,24 @@ def modules(*folders: str) -> list[Path]:
 
 def test_every_import_is_declared_and_every_declared_library_is_imported() -> None:
     found = {name for path in modules("ingest", "analytics", "alembic") for name in imported(path)}
-    runtime, chart = declared(PROJECT["dependencies"]), declared(EXTRAS["chart"])
-    assert runtime | chart == found | NEVER_IMPORTED
-    assert not runtime & chart
+    runtime = declared(PROJECT["dependencies"])
+    assert runtime | OPTIONAL == found | NEVER_IMPORTED
+    assert not runtime & OPTIONAL
 
 
-def test_extra_is_imported_by_the_module_that_says_how_to_get_it_and_by_no_other() -> None:
-    users = [path for path in modules("ingest", "analytics") if imported(path) & declared(EXTRAS["chart"])]
-    assert [path.name for path in users] == ["chart.py"]
-    assert "tickline[chart]" in users[0].read_text(encoding="utf-8")
+@pytest.mark.parametrize(("extra", "names"), [("chart", ["chart.py"]), ("bench", ["latency.py", "peers.py"])])
+def test_extra_is_imported_by_modules_that_say_how_to_get_it_and_by_no_other(extra: str, names: list[str]) -> None:
+    users = [path for path in modules("ingest", "analytics") if imported(path) & declared(EXTRAS[extra])]
+    assert sorted(path.name for path in users) == names
+    assert all(f"tickline[{extra}]" in path.read_text(encoding="utf-8") for path in users)
 
 
 def test_every_import_of_a_test_is_declared() -> None:
     found = {name for path in modules("tests") for name in imported(path)}
-    assert found <= declared(PROJECT["dependencies"]) | declared(EXTRAS["dev"]) | declared(EXTRAS["chart"])
+    assert found <= declared(PROJECT["dependencies"]) | declared(EXTRAS["dev"]) | OPTIONAL
 
 
-@pytest.mark.parametrize("name", sorted(declared(PROJECT["dependencies"]) | declared(EXTRAS["chart"])))
+@pytest.mark.parametrize("name", sorted(declared(PROJECT["dependencies"]) | OPTIONAL))
 def test_library_is_explained(name: str) -> None:
     text = (REPOSITORY / "ingest" / "README.md").read_text(encoding="utf-8")
     table = text.split("\n## Libraries\n", 1)[1].split("\n## ", 1)[0]

@@ -23,6 +23,7 @@ FILES = {"--output": "/nonexistent/x.csv"}
 # Wrong values of options whose own check knows them.
 WRONG: dict[str, dict[str, str]] = {
     "bars": {"--interval": "7x", **TIMES, **FILES},
+    "bench latency": {"--rates": "1000,fast"},
     "login": {"--redirect-uri": "nowhere"},
     "reconcile": FILES,
     "replay": {"--collector": "a/b"},
