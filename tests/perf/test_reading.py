@@ -58,9 +58,14 @@ def fastest(read: Callable[[], None]) -> float:
 
 
 @pytest.mark.bench
-def test_bars_of_a_day_are_read_near_the_speed_of_the_driver(day_of_bars: list[str], database: Database) -> None:
+def test_bars_of_a_day_are_read_near_the_speed_of_the_driver(
+    day_of_bars: list[str], database: Database, conn: psycopg.Connection[Any]
+) -> None:
+    at = conn.info  # asyncpg does not know all parameters of a libpq URL
+    where = {"host": at.host, "port": at.port, "user": at.user, "database": at.dbname}
+
     async def raw(relation: str, source: str) -> None:
-        connection = await asyncpg.connect(database.url)
+        connection = await asyncpg.connect(**where)
         parts: list[bytes] = []
 
         async def put(data: bytes) -> None:
