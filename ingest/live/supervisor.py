@@ -12,14 +12,11 @@ the consumers commit the remaining records.
 from __future__ import annotations
 
 import asyncio
-import importlib
 import logging
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
-from types import ModuleType
-from typing import Any
 
 from ingest.database.pool import Pool
 from ingest.database.questions import Questions
@@ -29,6 +26,7 @@ from ingest.feed.market_now import MarketNow
 from ingest.journal.folder import JournalLock, is_stream
 from ingest.journal.reader import JournalReader
 from ingest.live.background import backfill_along, follow_along, refresh_along
+from ingest.live.http import port
 from ingest.live.ingestion import Ingestion
 from ingest.live.stream import Stream
 from ingest.live.tick_handlers import load_handler
@@ -123,8 +121,6 @@ async def start(
     wanted = keys if isinstance(keys, Mapping) else dict.fromkeys(keys, settings.mode)
     account = VendorAccount.of(plus=settings.plus, connections_max=settings.connections_max, standby=settings.standby)
     plan(wanted, account)  # fail at once if there are too many keys: the vendor would ignore them silently
-    if settings.api_port:
-        await asyncio.to_thread(_api)  # a slow import, which the first frame must not wait for
     lock = JournalLock(settings.journal_folder)
     try:
         with retrying_writer(Writer(url, settings.collector, make_ready), settings) as writer:
@@ -158,8 +154,7 @@ async def start(
                 first = streams[0]
                 running = Run(first.consumer, first.feed, writer, first.reader, ingestion)
                 ready(running)
-                server = _api().prepare(ingestion) if settings.api_port else None
-                await _run(running, settings=settings, pool=pool, stop=stop, keeper=keeper, show=show, server=server)
+                await _run(running, settings=settings, pool=pool, stop=stop, keeper=keeper, show=show)
                 return running
     finally:
         lock.release()
@@ -184,7 +179,6 @@ async def _run(
     stop: asyncio.Event,
     keeper: UniverseKeeper | None,
     show: Callable[[Run], None],
-    server: Any,
 ) -> None:
     ingestion, writer = running.ingestion, running.writer
     streams = ingestion.streams
@@ -207,8 +201,8 @@ async def _run(
                 "bars": lambda: refresh_along(pool, writer, ingestion.errors.of("bars")),
                 "backfill": lambda: backfill_along(settings, pool, streams, writer, ingestion.errors.of("backfill")),
             }
-            if server is not None:
-                works["status"] = lambda: _api().serve(server, settings.api_host, settings.api_port)
+            if settings.api_port:
+                works["status"] = lambda: port.serve(ingestion)
             if keeper is not None:
                 works["universe"] = lambda: follow_along(settings, keeper, ingestion)
             along = [group.create_task(ingestion.fence.keep(name, work), name=name) for name, work in works.items()]
@@ -270,8 +264,3 @@ async def _finish(consuming: Iterable[asyncio.Task[None]], writer: RetryingWrite
     if late:
         writer.abandon()
         await asyncio.wait(late)
-
-
-def _api() -> ModuleType:
-    """Return the module of the HTTP API, imported at first use: it costs 9 MB and half a second."""
-    return importlib.import_module("ingest.live.http_api")

@@ -44,13 +44,14 @@ class ConsumerLimits:
     checkpoint_s: float = 10.0  # a restart decodes about this much again
     unknown_keys_max: int = 5_000  # keys that are in no list and become instruments on one day
     poll_s: float = 0.25  # how often an idle source is read in case its signal was missed
-    pace_s: float = 0.004  # between the beginnings of two commits, and between two reads if nobody listens
+    pace_s: float = 0.002  # between the beginnings of two commits, and between two reads if nobody listens
 
 
 def limits_of(settings: Settings) -> ConsumerLimits:
     """Return the consumer's limits from the settings."""
     return ConsumerLimits(
         batch_rows_max=settings.batch_rows_max,
+        pace_s=settings.commit_pace_ms / 1000,
         checkpoint_s=settings.checkpoint_s,
         unknown_keys_max=settings.unknown_keys_per_day_max,
     )

@@ -58,11 +58,11 @@ def encode_rows(values: NDArray[np.float64]) -> Iterator[bytes]:
     for start in range(0, len(values), BLOCK_ROWS):
         block = values[start : start + BLOCK_ROWS]
         present = _patterns(block)
-        patterns = np.unique(present)
+        patterns = set(present.tolist())  # not np.unique, which loads numpy.ma: 2 MB
         if len(patterns) == 1:
-            yield _encode_pattern(block, int(patterns[0]))
+            yield _encode_pattern(block, patterns.pop())
         else:
-            yield b"".join(_encode_pattern(block[present == pattern], int(pattern)) for pattern in patterns)
+            yield b"".join(_encode_pattern(block[present == pattern], pattern) for pattern in sorted(patterns))
 
 
 def _patterns(values: NDArray[np.float64]) -> NDArray[np.uint32]:

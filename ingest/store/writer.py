@@ -308,10 +308,10 @@ class Writer:
 
         Returns the days and the instruments, which are known once the transaction is committed.
         """
-        days = {int(day) for day in np.unique(values[:, 0] // DAY_US)} - self._days
+        days = {int(day) for day in set((values[:, 0] // DAY_US).tolist())} - self._days
         for day in sorted(days):  # not the days between them: a frame may be years off
             make_room(self._connection, utc_of_us(day * DAY_US))
-        fresh = set(np.unique(values[:, 1].astype(np.int32)).tolist()) - self._active
+        fresh = set(values[:, 1].astype(np.int32).tolist()) - self._active
         if fresh:
             note_active(self._connection, fresh, utc_of_us(values[:, 0].min()))
         return days, fresh

@@ -14,10 +14,10 @@ import pytest
 
 from ingest.database.connections import Database
 from ingest.feed.subscription import REQUEST_BYTES_MAX, request
-from ingest.live import http_guard as api_guard
-from ingest.live import http_protocol as api_protocol
-from ingest.live.http_guard import BODY_BYTES_MAX
-from ingest.live.http_protocol import CONNECTIONS_MAX, HEAD_BYTES_MAX
+from ingest.live.http import guard as api_guard
+from ingest.live.http import protocol as api_protocol
+from ingest.live.http.guard import BODY_BYTES_MAX
+from ingest.live.http.protocol import CONNECTIONS_MAX, HEAD_BYTES_MAX
 from tests.db.test_status import API, asked, bearer, served
 from tests.engines import on_one_engine
 from tests.fault.live import running, until
@@ -219,7 +219,7 @@ def test_database_that_hangs_holds_one_thread_and_no_answer(
 ) -> None:
     port, asking, hangs = free_port(), [], threading.Event()
     monkeypatch.setattr("ingest.database.questions.ANSWERED_S", 0.2)
-    monkeypatch.setattr("ingest.live.http_api.GAPS_KEPT_S", 0.0)
+    monkeypatch.setattr("ingest.live.http.api.GAPS_KEPT_S", 0.0)
 
     def hanging(*_: Any, **__: Any) -> Any:
         asking.append(1)

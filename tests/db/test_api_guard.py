@@ -18,7 +18,7 @@ from ingest.database.connections import Database
 from ingest.errors import ConfigError
 from ingest.feed.key_states import KeyState
 from ingest.live.access import TOKEN_FILE, made_token, stored_token
-from ingest.live.http_guard import BODY_BYTES_MAX
+from ingest.live.http.guard import BODY_BYTES_MAX
 from ingest.redaction import redact
 from tests.data import REPOSITORY
 from tests.db.test_status import API, asked, bearer, served

@@ -247,7 +247,7 @@ def test_latest_tick_is_had_by_key_without_a_walk_over_the_others(database: Data
 def test_port_that_is_taken_costs_the_status_only_until_it_is_free(
     database: Database, home: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("ingest.live.http_api.PORT_RETRY_S", 0.1)
+    monkeypatch.setattr("ingest.live.http.port.PORT_RETRY_S", 0.1)
 
     async def run() -> None:
         with socket.create_server(("127.0.0.1", 0)) as taken:

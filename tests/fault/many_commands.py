@@ -40,7 +40,7 @@ def main() -> None:
 
     for name in {place.partition(":")[0] for place in ingest.cli.COMMANDS.values()} | {
         "ingest.live.supervisor",
-        "ingest.live.http_api",
+        "ingest.live.http.api",
     }:
         importlib.import_module(name)
     cases, codes, running = json.load(sys.stdin), [], {}

@@ -13,7 +13,7 @@ from typing import Any
 import h11
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
-from ingest.live.http_guard import BODY_S
+from ingest.live.http.guard import BODY_S
 
 CONNECTIONS_MAX = 32  # at once; one client needs one
 REQUEST_S = 3 * BODY_S  # from the first byte, or from the connection, to the end of the answer

@@ -1,16 +1,13 @@
 """HTTP API: serve the status and change subscriptions at run time; the guard decides who may.
 
-This module is imported only if the ingester runs and has a port for it. Requests are answered
-on the event loop between two batches; the hot path never waits for them.
+`port` imports this module when somebody first connects. Requests are answered on the event loop between two
+batches; the hot path never waits for them.
 """
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
-import errno
 import logging
-import socket
 import time
 from collections.abc import Iterator, Sequence
 
@@ -19,10 +16,9 @@ from fastapi import FastAPI, Query, Request
 from fastapi.responses import JSONResponse
 
 from ingest.database.questions import Questions
-from ingest.errors import ConfigError, StoreError
-from ingest.live.access import made_token
-from ingest.live.http_guard import Guard, names_and_mode, say_errors
-from ingest.live.http_protocol import limits
+from ingest.errors import StoreError
+from ingest.live.http.guard import Guard, names_and_mode, say_errors
+from ingest.live.http.protocol import limits
 from ingest.live.ingestion import Ingestion
 from ingest.live.status import health, latest_ticks, subscriptions, websocket_status
 from ingest.market.time import market_day
@@ -30,7 +26,6 @@ from ingest.market.time import market_day
 log = logging.getLogger(__name__)
 
 GAPS_KEPT_S = 10.0  # the database is asked at most this often
-PORT_RETRY_S = 15.0  # how often to retry a port that another program holds, perhaps the last run
 NAMED_MAX = 10  # keys in one warning
 
 
@@ -143,49 +138,9 @@ class _Server(uvicorn.Server):
         yield
 
 
-def prepare(ingestion: Ingestion) -> uvicorn.Server | None:
-    """Return a server that is ready to serve; this takes a fraction of a second, which no frame should wait for.
-
-    None, after a warning: the token cannot be read or made, and nothing is served without it.
-    """
-    settings = ingestion.streams[0].settings
-    try:
-        app = make_app(ingestion, settings.api_host, made_token(settings.home))
-    except ConfigError as exc:
-        log.warning("status is not served: %s", exc)
-        return None
+def prepare(ingestion: Ingestion, token: str) -> uvicorn.Server:
+    """Return a server that is ready to serve a socket."""
+    app = make_app(ingestion, ingestion.streams[0].settings.api_host, token)
     config = uvicorn.Config(app, log_config=None, access_log=False, lifespan="off", ws="none", **limits())
     config.load()
     return _Server(config)
-
-
-async def serve(server: uvicorn.Server, host: str, port: int) -> None:
-    """Serve until cancelled; while the address is not available, log it once and retry. It never costs ticks."""
-    said = False
-    while (listening := _listening(host, port, said=said)) is None:
-        said = True
-        await asyncio.sleep(PORT_RETRY_S)
-    log.info("status is served url=http://%s:%d", f"[{host}]" if ":" in host else host, port)
-    with listening:
-        try:
-            await server.serve(sockets=[listening])
-        finally:  # the loop must stop watching the descriptor before it is closed and reused
-            for one in server.servers:
-                one.close()
-
-
-def _listening(host: str, port: int, *, said: bool) -> socket.socket | None:
-    try:
-        return socket.create_server((host, port), family=socket.AF_INET6 if ":" in host else socket.AF_INET)
-    except (OSError, UnicodeError) as exc:  # UnicodeError: the host is not a valid name
-        in_use = isinstance(exc, OSError) and exc.errno == errno.EADDRINUSE
-        log.log(
-            logging.DEBUG if said else logging.WARNING,
-            "status is not served, trying again in_s=%g: port %d of %s %s: set %s",
-            PORT_RETRY_S,
-            port,
-            host,
-            "is in use" if in_use else f"is not available ({getattr(exc, 'strerror', None) or 'not a valid host'})",
-            "TICKLINE_API_PORT to another, or to 0" if in_use else "TICKLINE_API_HOST to an address of this machine",
-        )
-        return None

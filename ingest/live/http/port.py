@@ -1,0 +1,84 @@
+"""The port of the HTTP API: open from the start; the API itself is loaded when somebody first connects.
+
+FastAPI and uvicorn take 9 MB and half a second, and many recorders are never asked. They are loaded on a thread, which
+delays no frame.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+import importlib
+import logging
+import socket
+from typing import TYPE_CHECKING
+
+from ingest.errors import ConfigError
+from ingest.live.access import made_token
+from ingest.live.ingestion import Ingestion
+
+if TYPE_CHECKING:
+    import uvicorn
+
+log = logging.getLogger(__name__)
+
+PORT_RETRY_S = 15.0  # how often to retry a port that another program holds, perhaps the last run
+
+
+async def serve(ingestion: Ingestion) -> None:
+    """Serve until cancelled; while the address is not available, log it once and retry. It never costs ticks.
+
+    Without a token, after a warning, nothing is served.
+    """
+    settings = ingestion.streams[0].settings
+    host, port = settings.api_host, settings.api_port
+    try:
+        token = made_token(settings.home)
+    except ConfigError as exc:
+        log.warning("status is not served: %s", exc)
+        return
+    said = False
+    while (listening := _listening(host, port, said=said)) is None:
+        said = True
+        await asyncio.sleep(PORT_RETRY_S)
+    with listening:
+        log.info("status is served url=http://%s:%d", f"[{host}]" if ":" in host else host, port)
+        await _connection(listening)
+        server = await asyncio.to_thread(_loaded, ingestion, token)
+        try:
+            await server.serve(sockets=[listening])
+        finally:  # the loop must stop watching the descriptor before it is closed and reused
+            for one in server.servers:
+                one.close()
+
+
+async def _connection(listening: socket.socket) -> None:
+    """Wait until somebody connects; the connection stays in the socket's queue."""
+    loop, came = asyncio.get_running_loop(), asyncio.Event()
+    loop.add_reader(listening, came.set)
+    try:
+        await came.wait()
+    finally:
+        loop.remove_reader(listening)
+
+
+def _loaded(ingestion: Ingestion, token: str) -> uvicorn.Server:
+    server: uvicorn.Server = importlib.import_module("ingest.live.http.api").prepare(ingestion, token)
+    return server
+
+
+def _listening(host: str, port: int, *, said: bool) -> socket.socket | None:
+    try:
+        return socket.create_server((host, port), family=socket.AF_INET6 if ":" in host else socket.AF_INET)
+    except (OSError, UnicodeError) as exc:  # UnicodeError: the host is not a valid name
+        in_use = isinstance(exc, OSError) and exc.errno == errno.EADDRINUSE
+        log.log(
+            logging.DEBUG if said else logging.WARNING,
+            "status is not served, trying again in_s=%g: port %d of %s %s: set %s",
+            PORT_RETRY_S,
+            port,
+            host,
+            "is in use" if in_use else f"is not available ({getattr(exc, 'strerror', None) or 'not a valid host'})",
+            "TICKLINE_API_PORT to another, or to 0" if in_use else "TICKLINE_API_HOST to an address of this machine",
+        )
+        return None
