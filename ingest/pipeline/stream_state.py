@@ -102,7 +102,6 @@ class StreamState:
         breaks, rows = self._apply(read, start, stop)
         batch.breaks += breaks
         batch.rows.extend(rows)
-        batch.rows.encode()
         records = read.records[start:stop]
         for record in records:
             self._crc = google_crc32c.extend(self._crc, record.payload)

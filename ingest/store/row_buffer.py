@@ -47,15 +47,17 @@ class RowBuffer:
         """Return the rows as a view of this buffer, shape (rows, 28), float64."""
         return self._values[: self.rows]
 
+    def nullify(self) -> None:
+        """Replace infinities and unsent zeros by NULL in the rows that are not encoded yet; see `nullify`."""
+        nullify(self._values[self._encoded_rows : self.rows])
+
     def encode(self) -> list[bytes]:
         """Return the rows as the body of a binary COPY, in blocks; encode only the rows added since the last call.
 
         Call it as rows arrive, so that the database does not wait for the encoding between two batches.
-        Infinities and unsent zeros become NULL, see `nullify`.
         """
-        fresh = self._values[self._encoded_rows : self.rows]
-        nullify(fresh)
-        self._encoded += encode_rows(fresh)
+        self.nullify()
+        self._encoded += encode_rows(self._values[self._encoded_rows : self.rows])
         self._encoded_rows = self.rows
         return self._encoded
 
