@@ -259,7 +259,7 @@ class Writer:
                 # Last, because another collector waits for these rows; late ticks enter bars only when they are moved.
                 if len(on_time := parts[COPY_TICKS]):
                     touch(connection, on_time[:, 0])
-                connection.execute("commit")
+                connection.execute("commit", prepare=False)  # nothing is gained by it
         except BaseException:
             with contextlib.suppress(psycopg.Error):  # the connection may be broken
                 connection.rollback()

@@ -19,7 +19,7 @@ from psycopg.conninfo import conninfo_to_dict
 
 CHUNK_BYTES = 64 * 2**10
 COPY = b"copy ticks "
-COMMIT = b"Q\0\0\0\x0bCOMMIT\0"  # the whole message: psycopg sends it alone
+COMMIT = b"\0commit\0\0\0"  # of the writer, in a message Parse without name; others send COMMIT as a simple query
 
 
 @dataclass(slots=True)
