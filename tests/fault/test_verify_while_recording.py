@@ -6,6 +6,7 @@ import signal
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from datetime import timedelta
 from pathlib import Path
 
 import psycopg
@@ -63,12 +64,13 @@ def bars_held(database: Database) -> Iterator[None]:
                 "select format('%I.%I', materialization_hypertable_schema, materialization_hypertable_name)"
                 " from timescaledb_information.continuous_aggregates where view_name = 'bars_1m'"
             ).fetchall()[0]
+            [(day,)] = holder.execute("select date_trunc('day', max(ts)) from ticks").fetchall()
             holder.execute(f"lock table {kept} in exclusive mode")
             refreshing = threads.submit(other.execute, "call refresh_continuous_aggregate('bars_1m', null, null)")
             waiting = "select 1 from pg_locks where not granted and pid = %s"
             wait_until(lambda: holder.execute(waiting, (other.info.backend_pid,)).fetchone())
             with database.connect(autocommit=True) as ours, pytest.raises(psycopg.errors.LockNotAvailable):
-                ours.execute("call tickline.refresh_bars('2026-11-27', '2026-11-28')")
+                ours.execute("call tickline.refresh_bars(%s, %s)", (day, day + timedelta(days=1)))
         else:
             holder.execute("lock table tickline.bars_1m_stored in exclusive mode")
             refreshing = threads.submit(lambda: None)
