@@ -160,7 +160,7 @@ def rows_of_frames(payloads: Iterable[bytes], moment: Callable[[int], Any] = utc
 
 
 def make_table(connection: psycopg.Connection[Any]) -> None:
-    """Make the peers' table anew. Commits are durable: `synchronous_commit` is on unless someone turns it off."""
+    """Make the peers' table, empty. Commits are durable: `synchronous_commit` is on unless someone turns it off."""
     connection.execute(f"drop table if exists {TABLE}")
     fields = ", ".join(f"{name} {kind}" for name, kind in COLUMNS.items())
     connection.execute(f"create table {TABLE} ({fields})")

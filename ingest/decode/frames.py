@@ -18,7 +18,7 @@ fields are passed on in the groups in which they are sent or omitted.
 
 Frames are read by one of two decoders, which read the same: `compiled`, a module built at installation, or `plain`
 where there was no compiler. Each leaves what is not an ordinary feed to `_ordinary` here, which asks protobuf and
-writes the frame anew, in a form that the decoders read.
+writes the frame again, in a form that the decoders read.
 """
 
 from __future__ import annotations

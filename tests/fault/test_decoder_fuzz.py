@@ -1,6 +1,6 @@
 """The compiled decoder under AddressSanitizer and UndefinedBehaviorSanitizer: altered real frames, no report.
 
-The module is built anew with both sanitizers and loaded by a process of its own, which alters recorded frames at
+The module is built once more with both sanitizers and loaded by a process of its own, which alters recorded frames at
 random: bytes, bits, pieces put in, taken out and cut off. Each is read from memory that ends with the frame.
 """
 

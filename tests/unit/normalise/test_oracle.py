@@ -21,6 +21,7 @@ from ingest.normalise.normaliser import Normaliser
 from ingest.store.row_buffer import RowBuffer
 from tests.data import data_file
 from tests.unit import decode_oracle, oracle
+from tests.unit.decode.test_decoders_agree import damaged
 
 OPEN_MS = 1_765_770_300_000  # 15 Dec 2025 09:15 IST
 KEYS = ["NSE_FO|60166", "NSE_FO|51414", "NSE_EQ|INE118H01025", "NSE_INDEX|Nifty 50"]
@@ -251,22 +252,6 @@ def payloads(draw: st.DrawFn) -> bytes:
 @example([b"", vendor.FeedResponse(currentTs=OPEN_MS).SerializeToString()])
 def test_decode_by_column_equals_the_oracle(given_payloads: list[bytes]) -> None:
     check_decoded(given_payloads)
-
-
-def damaged(payload: bytes, rng: random.Random) -> bytes:
-    data = bytearray(payload)
-    for _ in range(rng.choice((1, 1, 2, 4))):
-        place = rng.randrange(len(data))
-        match rng.randrange(4):
-            case 0:
-                data[place] = rng.randrange(256)
-            case 1:
-                data[place] ^= 1 << rng.randrange(8)
-            case 2:
-                data[place:place] = data[: rng.randrange(1, 40)]
-            case 3:
-                del data[place : place + rng.randrange(1, 9)]
-    return bytes(data) if rng.random() < 0.9 else bytes(data + payload)
 
 
 def test_decode_damaged_real_frames_equals_the_oracle() -> None:
