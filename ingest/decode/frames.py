@@ -17,8 +17,8 @@ proto3 scalars have no presence: 0 is "zero or not sent". Only sub-messages have
 fields are passed on in the groups in which they are sent or omitted.
 
 Frames are read by one of two decoders, which read the same: `compiled`, a module built at installation, or `plain`
-where there was no compiler. Each leaves what is not an ordinary feed to `_ordinary` here, which asks protobuf and
-writes the frame again, in a form that the decoders read.
+where there was no compiler. Each leaves what is not an ordinary feed to protobuf (`_parse`); what protobuf accepts is
+written again in a form that the decoders read (`_ordinary`).
 """
 
 from __future__ import annotations
@@ -96,6 +96,10 @@ def decode_all(payloads: Sequence[bytes], read: Callable[[Sequence[bytes]], Colu
             else:
                 ordinary[index] = _ordinary(message)
         columns = read(ordinary)
+        for index in set(columns.unsure) - errors.keys() - informing.keys():  # none is known; it must not vanish
+            errors[index] = DecodeError(
+                f"frame of {len(payloads[index])} bytes cannot be read by the {DECODER} decoder"
+            )
         for index, message in informing.items():
             columns.type[index], columns.current_ms[index] = message.type, message.currentTs
             status[index] = status_of(message.marketInfo, message.currentTs)

@@ -39,7 +39,7 @@ IN_FLIGHT_MAX = 2  # batches on the writer's thread
 class ConsumerLimits:
     """How much the consumer takes at a time."""
 
-    batch_rows_max: int = 10_000  # 2.2 MB of rows, two batches at a time; larger batches gain little
+    batch_rows_max: int = 10_000  # 2.2 MB of rows, three batches at a time; larger ones gain little
     read_bytes_max: int = 2**19  # about 1,400 full updates, whose columns stay in the processor's cache: 2 ms
     checkpoint_s: float = 10.0  # a restart decodes about this much again
     unknown_keys_max: int = 5_000  # keys that are in no list and become instruments on one day
@@ -241,7 +241,7 @@ class Consumer:
             batch = self._batch
             if batch is not None and (batch.segment != read.segment or not batch.rows.has_room(read.next_updates)):
                 return True
-            self._take(batch or await self._begin(read.records[read.at], read.segment), read)
+            self._take(batch or self._begin(read.records[read.at], read.segment), read)
         self._read = None
         return False
 
@@ -251,9 +251,7 @@ class Consumer:
         self.state.learn(read, start, stop)
         self.counts.frames_before += sum(record.kind == RecordKind.FRAME for record in read.records[start:stop])
 
-    async def _begin(self, record: Record, segment: str) -> Batch:
-        if not self._spare:
-            await self._settle(left=IN_FLIGHT_MAX - 1)
+    def _begin(self, record: Record, segment: str) -> Batch:
         reached = self._reached
         start = reached.offset if reached is not None and reached.segment == segment else 0
         rows = self._spare.pop()

@@ -2,7 +2,7 @@
 
 Owns which errors are retried, the waits, and the log lines. Owns the writer's thread too: the methods block,
 so coroutines call them through `run`. While it waits nothing is lost: the records are in the
-journal, and the consumer pauses with at most two batches.
+journal, and the consumer pauses with at most three batches.
 """
 
 from __future__ import annotations

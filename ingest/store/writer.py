@@ -318,6 +318,10 @@ class Writer:
 
 
 def _widen(connection: psycopg.Connection[tuple[Any, ...]]) -> None:
-    """Enlarge the send buffer, so that the server does not wait for our thread to get its turn between two parts."""
+    """Enlarge the send buffer, so that the server does not wait for our thread to get its turn between two parts.
+
+    Only that of a local socket: the system sizes the buffer of a remote one itself, by the network's delay.
+    """
     with socket.socket(fileno=os.dup(connection.fileno())) as end:
-        end.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, SEND_BYTES)
+        if end.family == socket.AF_UNIX:
+            end.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, SEND_BYTES)

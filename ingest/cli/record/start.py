@@ -48,7 +48,8 @@ def command(keys: tuple[str, ...], mode: str | None, for_s: float | None) -> Non
     config = settings(**({"mode": mode} if mode else {}))
     warn_if_shared(ENV_FILE)
     config.token()
-    click.echo(f"frames are read by the {DECODER} decoder")
+    remedy = "" if DECODER == "compiled" else ": install again with a C compiler for the fast one"
+    click.echo(f"frames are read by the {DECODER} decoder{remedy}")
     began = time.monotonic()
 
     def stopping() -> AbstractContextManager[asyncio.Event]:

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from upstox_client.feeder.proto import MarketDataFeedV3_pb2 as vendor
 
+from ingest.decode import plain
+from ingest.decode.columns import Columns
 from ingest.decode.frames import decode, decode_all
 from ingest.errors import DecodeError
 from ingest.model.frames import FrameType, Mode, Update
@@ -196,6 +200,15 @@ def test_decode_all_keeps_bad_frames_apart_and_the_rest_in_place() -> None:
     assert frames.segment_status == {3: {"NSE_EQ": vendor.NORMAL_OPEN}}
     part = frames.part(3, 6)
     assert (len(part), len(part.updates), list(part.errors), list(part.segment_status)) == (3, 1, [1], [0])
+
+
+def test_decode_frame_that_a_decoder_leaves_twice_is_an_error_and_does_not_vanish() -> None:
+    def never_sure(payloads: Sequence[bytes]) -> Columns:
+        return plain.read([b""] * len(payloads))
+
+    frames = decode_all([message(full_feed())], never_sure)
+    assert list(frames.errors) == [0]
+    assert "cannot be read" in str(frames.errors[0])
 
 
 def field(number: int, payload: bytes) -> bytes:
