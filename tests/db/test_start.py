@@ -186,7 +186,9 @@ def test_dropped_connection_is_made_again_with_a_new_code(database: Database, ho
         "select started_at, ended_at, reason from feed_gaps where instrument_id is null and reason not like 'silence%'",
     )
     assert len(gaps) == 3
-    assert all(started < ended and reason == "no close frame" for started, ended, reason in gaps)
+    # Where the market did not move meanwhile, the snapshot has the time of the last frame: a gap of no length.
+    assert all(started <= ended for started, ended, _ in gaps)
+    assert [reason for *_, reason in gaps] == ["no close frame"] * 3
 
 
 @on_one_engine
