@@ -1,4 +1,4 @@
-"""Create, migrate and inspect the schema: `tickline db upgrade` and `status`.
+"""Create and migrate the schema: `tickline db upgrade`.
 
 Owns the choice of engine, the lock that allows one upgrade at a time, and running the files of a
 revision. Must not know what is in them.
@@ -7,17 +7,14 @@ revision. Must not know what is in them.
 from __future__ import annotations
 
 import time
-from dataclasses import asdict, dataclass
-from datetime import datetime
 from pathlib import Path
 from typing import Any
 
 import psycopg
-from psycopg.rows import class_row, dict_row
+from psycopg.rows import dict_row
 
 from ingest.database import queries
 from ingest.database.connections import (
-    HEAD,
     UPGRADE,
     UPGRADE_LOCK,
     Database,
@@ -35,49 +32,6 @@ from ingest.errors import ConfigError, SchemaError, StoreError
 TIMESCALEDB_MIN = (2, 26, 3)  # the first for PostgreSQL 18 that refreshes layered aggregates
 POSTGRES_MIN = 16
 SHOW_SECONDS_MAX = 60  # the database refreshes at most two days of bars, which takes seconds
-
-
-@dataclass(frozen=True, slots=True)
-class RelationStatus:
-    """A public relation that holds data."""
-
-    name: str
-    rows: int  # estimated
-    bytes: int  # with indexes
-    parts: int  # chunks or partitions
-
-
-@dataclass(frozen=True, slots=True)
-class JobStatus:
-    """A background job of the database."""
-
-    relation: str
-    job: str
-    every: str
-    runs: int
-    failures: int
-    last_run: datetime | None
-    next_run: datetime | None
-
-
-@dataclass(frozen=True, slots=True)
-class Status:
-    """Output of `tickline db status`; `engine` and `revision` are None before the first upgrade."""
-
-    database: str
-    place: str
-    engine: Engine | None
-    server_version: str
-    timescaledb_version: str | None
-    revision: str | None
-    head: str
-    bytes: int
-    relations: list[RelationStatus]
-    jobs: list[JobStatus]
-
-    def as_dict(self) -> dict[str, Any]:
-        """Return plain values, as JSON wants them."""
-        return asdict(self)
 
 
 def upgrade(database: Database, engine: Engine | None = None) -> list[str]:
@@ -151,32 +105,6 @@ def run_ddl(connection: Any, revision: str) -> None:
         _execute(connection, path)
 
 
-def status(database: Database) -> Status:
-    """Inspect a database of any revision.
-
-    Raises
-    ------
-    StoreError
-        If it cannot be reached.
-    """
-    with translated(), database.connect() as conn:
-        engine, found = recorded_engine(conn), revision(conn)
-        made = engine if found is not None else None
-        size = conn.execute("select pg_database_size(current_database())").fetchone()
-        return Status(
-            database=conn.info.dbname,
-            place=f"embedded, {database.server.root}" if database.server else conn.info.host,
-            engine=engine,
-            server_version=conn.info.parameter_status("server_version") or "",
-            timescaledb_version=_timescaledb(conn)["installed_version"],
-            revision=found,
-            head=HEAD,
-            bytes=size[0] if size else 0,
-            relations=[] if made is None else _rows(conn, f"database/relation_sizes.{made}", RelationStatus),
-            jobs=_rows(conn, "database/jobs.timescale", JobStatus) if made == "timescale" else [],
-        )
-
-
 def script_location() -> Path:
     """Return the folder of the migrations: inside the installed package, or beside it in a checkout."""
     installed = Path(__file__).parent / "alembic"
@@ -244,7 +172,7 @@ def _choose_engine(conn: psycopg.Connection[Any], wanted: Engine | None) -> Engi
 
 def _timescaledb_lack(conn: psycopg.Connection[Any]) -> str | None:
     """Return why this server cannot have the engine timescale; if it can, leave the extension created."""
-    found = _timescaledb(conn)
+    found = found_timescaledb(conn)
     version = found["installed_version"] or found["default_version"]
     if version is None:
         return "the server has no extension 'timescaledb'"
@@ -270,7 +198,7 @@ def _timescaledb_lack(conn: psycopg.Connection[Any]) -> str | None:
 def _update_extension(database: Database) -> None:
     """Update the extension to the version of the server's files, which may be newer now."""
     with database.connect(autocommit=True) as conn:
-        found = _timescaledb(conn)
+        found = found_timescaledb(conn)
     if found["installed_version"] in (None, found["default_version"]):
         return
     if found["default_version"] is None or not found["loaded"]:
@@ -283,19 +211,13 @@ def _update_extension(database: Database) -> None:
         conn.execute("alter extension timescaledb update")
 
 
-def _timescaledb(conn: psycopg.Connection[Any]) -> dict[str, Any]:
-    """Return the row of `available_timescaledb`."""
+def found_timescaledb(conn: psycopg.Connection[Any]) -> dict[str, Any]:
+    """Return TimescaleDB on this server and in this database: the row of `available_timescaledb`."""
     with conn.cursor(row_factory=dict_row) as cursor:
         row = cursor.execute(queries.query("database/available_timescaledb")).fetchone()
     if row is None:
         raise StoreError("database did not answer 'available_timescaledb': see its log")
     return row
-
-
-def _rows(conn: psycopg.Connection[Any], name: str, kind: type[Any]) -> list[Any]:
-    """Run a query file and return its rows as `kind`."""
-    with conn.cursor(row_factory=class_row(kind)) as cursor:
-        return cursor.execute(queries.query(name)).fetchall()
 
 
 def _version(text: str) -> tuple[int, ...]:

@@ -1,4 +1,4 @@
-"""Background tasks of a recording: follow the universe, refresh bars, repair bars.
+"""Background tasks of a recording: follow the universe, refresh bars, repair bars, watch the database's jobs.
 
 The supervisor starts each as a task. A failure here costs freshness or bars, never ticks.
 """
@@ -8,10 +8,12 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Sequence
+from datetime import datetime
 
+from ingest.database.operations.jobs import JobStatus, jobs_of
 from ingest.database.pool import Pool
 from ingest.errors import FeedError, StoreError
-from ingest.last_error import LastError
+from ingest.last_error import LastError, LastErrors
 from ingest.live.ingestion import Ingestion
 from ingest.live.stream import Stream
 from ingest.market.time import utc_of_ms
@@ -26,6 +28,7 @@ log = logging.getLogger(__name__)
 
 AWAY_POLL_S = 1.0
 REFRESH_S = 60  # once per bar; newer bars are computed from ticks when read
+JOBS_S = 60  # a job that failed is tried again after minutes
 
 
 async def follow_along(settings: Settings, keeper: UniverseKeeper, ingestion: Ingestion) -> None:
@@ -86,3 +89,34 @@ async def refresh_along(pool: Pool, writer: RetryingWriter, error: LastError) ->
         else:
             error.over()
         await asyncio.sleep(REFRESH_S)
+
+
+async def watch_jobs_along(pool: Pool, writer: RetryingWriter, errors: LastErrors) -> None:
+    """Report the failures of the database's own jobs; each is an error of its own until the job succeeds."""
+    failed: dict[str, datetime | None] = {}
+    while True:
+        if writer.is_away:
+            await asyncio.sleep(AWAY_POLL_S)
+            continue
+        try:
+            jobs = await pool.on_thread(jobs_of)
+        except StoreError as exc:
+            log.warning("jobs of the database not seen, trying again in_s=%g error=%s", JOBS_S, exc)
+            errors.of("database jobs").happened(exc)
+        else:
+            errors.of("database jobs").over()
+            note_jobs(jobs, failed, errors)
+        await asyncio.sleep(JOBS_S)
+
+
+def note_jobs(jobs: Sequence[JobStatus], failed: dict[str, datetime | None], errors: LastErrors) -> None:
+    """Record new failures of jobs, and which are over; `failed` has the jobs that fail, with the time of the error."""
+    failing = {job.name: job for job in jobs if job.fails}
+    for name, job in failing.items():
+        if failed.get(name) != job.last_error_at:
+            log.warning("job of the database failed job=%r error=%s", name, job.last_error)
+            errors.of(name).happened(job.last_error)
+            failed[name] = job.last_error_at
+    for name in failed.keys() - failing.keys():  # it succeeded, or is gone
+        errors.of(name).over()
+        del failed[name]

@@ -16,6 +16,7 @@ from psycopg.conninfo import make_conninfo
 from ingest.database import queries
 from ingest.database import upgrade as apply
 from ingest.database.connections import HEAD, Database, check_schema, connect, revision, translate
+from ingest.database.operations.status import status
 from ingest.database.settings import DatabaseSettings, load
 from ingest.errors import ConfigError, Rejected, Retryable, SchemaError, StoreError
 from ingest.model.ticks import TICK_COLUMNS
@@ -218,7 +219,7 @@ def test_upgrade_by_an_owner_of_any_name_works(empty_database: Database, engine:
     as_owner = Database(make_conninfo(empty_database.url, user=owner), None)
     assert apply.upgrade(as_owner)[-1] == HEAD
     assert as_owner.engine == engine
-    assert apply.status(as_owner).relations
+    assert status(as_owner).relations
 
 
 def test_engine_without_schema_names_the_remedy(empty_database: Database) -> None:
@@ -231,7 +232,7 @@ def test_engine_newer_schema_is_refused(database: Database, conn: psycopg.Connec
     for action in (lambda: database.engine, lambda: apply.upgrade(database)):
         with pytest.raises(SchemaError, match=f"'9999', newer than this program's '{HEAD}'"):
             action()
-    assert apply.status(database).revision == "9999"
+    assert status(database).revision == "9999"
 
 
 @on_one_engine
@@ -270,20 +271,21 @@ def test_upgrade_timescale_where_it_is_not_loaded_says_what_is_missing(empty_dat
 
 
 def test_status_fresh_schema_lists_relations(database_to_read: Database, engine: str) -> None:
-    found = apply.status(database_to_read)
+    found = status(database_to_read)
     assert (found.engine, found.revision, found.head) == (engine, HEAD, HEAD)
     tables = {"instruments", "ticks", "bars_1m", "bars_5m", "official_bars_1m", "feed_gaps", "signals"} | {
         "unheard_minutes",
         "days",
     }
-    assert {relation.name for relation in found.relations} == tables
+    assert {relation.name for relation in found.relations if "." not in relation.name} == tables
+    assert "tickline.ledger" in {relation.name for relation in found.relations}
     assert (found.timescaledb_version is not None) == (engine == "timescale")
     assert {job.relation for job in found.jobs} == ({"ticks", "bars_1m", "bars_5m"} if engine == "timescale" else set())
 
 
 def test_status_empty_database_has_no_revision(empty_database: Database) -> None:
-    found = apply.status(empty_database)
-    assert (found.engine, found.revision, found.relations) == (None, None, [])
+    found = status(empty_database)
+    assert (found.engine, found.revision, found.relations, found.days) == (None, None, [], None)
 
 
 def test_ddl_head_is_the_newest_folder_and_revision() -> None:

@@ -10,16 +10,13 @@ from typing import TYPE_CHECKING
 
 import click
 
-from ingest.market.shown_time import ist, jsonable
-from ingest.terminal import print_table, progress_line
+from ingest.market.shown_time import jsonable
+from ingest.terminal import progress_line
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Iterator
 
     from ingest.database.retention import DayReport
-    from ingest.database.upgrade import JobStatus, Status
-
-UNITS = ("B", "kB", "MB", "GB", "TB")
 
 
 @click.group("db")
@@ -43,17 +40,21 @@ def upgrade() -> None:
 @command.command()
 @click.option("--format", "output_format", type=click.Choice(["table", "json"]), default="table", show_default=True)
 def status(output_format: str) -> None:
-    """Show engine, versions, revision, sizes and jobs."""
-    from ingest.database import upgrade
+    """Show what an operator asks first: versions, days, sizes, jobs and their errors, replication, settings.
+
+    The last table has the server's settings that differ from what we recommend, with the reason.
+    """
+    from ingest.cli.operate.database_status import show
     from ingest.database.connections import Database
+    from ingest.database.operations.status import status as status_of
     from ingest.database.settings import DatabaseSettings, load
 
     with Database.open(load(DatabaseSettings)) as database:
-        found = upgrade.status(database)
+        found = status_of(database)
     if output_format == "json":
         click.echo(json.dumps(found.as_dict(), default=jsonable, indent=2))
     else:
-        _show(found)
+        show(found)
 
 
 @command.command()
@@ -138,42 +139,3 @@ def refresh(days: tuple[datetime, ...]) -> None:
 
 def _show_range(line: Callable[[str], None], number: int, count: int) -> None:
     line(f"bars of range {number:,} of {count:,}")
-
-
-def _show(found: Status) -> None:
-    """Print a status as text and tables."""
-    revision = found.revision or "none: run `tickline db upgrade`"
-    click.echo(f"database   {found.database} ({found.place})")
-    click.echo(f"engine     {found.engine or 'not chosen yet'}")
-    click.echo(f"server     PostgreSQL {found.server_version}, TimescaleDB {found.timescaledb_version or 'none'}")
-    click.echo(f"revision   {revision} (this program: {found.head})")
-    click.echo(f"size       {_size(found.bytes)}")
-    if found.relations:
-        click.echo()
-        rows = [(one.name, f"{one.rows:,}", _size(one.bytes), str(one.parts)) for one in found.relations]
-        _print_rows([("relation", "rows (approx.)", "size", "parts"), *rows], numbers=(1, 2, 3))
-    if found.jobs:
-        click.echo()
-        jobs = [
-            (one.job, one.relation, one.every, str(one.runs), str(one.failures), _last_run(one)) for one in found.jobs
-        ]
-        _print_rows([("job", "on", "every", "runs", "failures", "last run"), *jobs], numbers=(3, 4))
-
-
-def _print_rows(rows: Sequence[tuple[str, ...]], numbers: tuple[int, ...]) -> None:
-    """Print a table; the first row is the header, `numbers` are the numeric columns."""
-    print_table(list(zip(*rows, strict=True)), [column in numbers for column in range(len(rows[0]))], sys.stdout)
-
-
-def _last_run(job: JobStatus) -> str:
-    return ist(job.last_run.replace(microsecond=0)) if job.last_run else "never"
-
-
-def _size(size_bytes: int) -> str:
-    """Return a size in bytes with a readable unit."""
-    size = float(size_bytes)
-    for unit in UNITS[:-1]:
-        if size < 1000:
-            return f"{size:.0f} {unit}"
-        size /= 1000
-    return f"{size:.0f} {UNITS[-1]}"

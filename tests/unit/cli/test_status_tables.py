@@ -2,11 +2,22 @@
 
 from __future__ import annotations
 
+from datetime import UTC, date, datetime
+
 import pytest
 
-from ingest.cli.operate.db import _show
+from ingest.cli.operate.database_status import show
 from ingest.cli.operate.status import _print_rows
-from ingest.database.upgrade import JobStatus, RelationStatus, Status
+from ingest.database.operations.jobs import JobStatus
+from ingest.database.operations.recommended import Difference
+from ingest.database.operations.status import (
+    DaysStatus,
+    RelationStatus,
+    ReplicaStatus,
+    ReplicationStatus,
+    SlotStatus,
+    Status,
+)
 
 TICKS = {
     "latest_ticks": {
@@ -36,15 +47,50 @@ def test_db_status_in_a_pipe_is_whole_however_narrow(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("COLUMNS", "30")
-    relations = [RelationStatus("ticks", 1_234_567, 900, 12), RelationStatus("bars_1m", 5, 2_000_000, 1)]
-    job = JobStatus("a_relation_with_a_long_name", "job of " + "a name " * 20, "1 hour", 7, 0, None, None)
-    found = Status("ticks", "embedded", "postgres", "18.6", None, "0007", "0007", 10**9, relations, [job])
-    _show(found)
-    facts, sizes, jobs = capsys.readouterr().out.split("\n\n")
-    assert facts.splitlines()[-1] == "size       1 GB"
-    assert sizes.splitlines() == [
-        "relation  rows (approx.)   size  parts",
-        "ticks          1,234,567  900 B     12",
-        "bars_1m                5   2 MB      1",
+    at = datetime(2025, 12, 15, 4, tzinfo=UTC)
+    relations = [
+        RelationStatus("bars_1m", 5, 2_000_000, 1, 400_000.0),
+        RelationStatus("ticks", 1_234_567, 900, 12, None),
     ]
-    assert job.job in jobs.splitlines()[1] and jobs.splitlines()[1].endswith("never")
+    jobs = [
+        JobStatus(1000, "a_relation_with_a_long_name", "job of " + "a name " * 20, "1 hour", 7, 0, *[None] * 4, False),
+        JobStatus(1001, None, "archive", "1 day", 7, 2, at, at, at, "no room\nat all", True),
+        JobStatus(1002, "ticks", "columnstore", "1 day", 7, 1, at, at, at, "deadlock", False),
+    ]
+    found = Status(
+        database="ticks",
+        place="embedded",
+        engine="postgres",
+        server_version="18.6",
+        timescaledb_version=None,
+        revision="0007",
+        head="0007",
+        bytes=10**9,
+        days=DaysStatus(date(2025, 12, 1), date(2025, 12, 15), 11, 2, 9, 3, 4),
+        relations=relations,
+        jobs=jobs,
+        replication=ReplicationStatus("primary", "replica", 5, None),
+        replicas=[ReplicaStatus("standby_1", "10.0.0.2", "streaming", "async", 12_000, 0.25)],
+        slots=[SlotStatus("gone", "physical", False, "extended", 5 * 10**9)],
+        settings=[Difference("fsync", "off", "on", "a power cut can destroy the database")],
+    )
+    show(found)
+    facts, sizes, job_table, replicas, slots, settings = capsys.readouterr().out.split("\n\n")
+    assert facts.splitlines()[-3:] == [
+        "size         1 GB",
+        "days (UTC)   11 with ticks, 2025-12-01 to 2025-12-15; 9 exported, 3 reconciled, 4 dropped; "
+        "2 neither exported nor reconciled",
+        "replication  primary; wal_level replica, max_wal_senders 5",
+    ]
+    assert sizes.splitlines() == [
+        "relation  rows (approx.)   size  bytes/row  parts",
+        "bars_1m                5   2 MB  400,000.0      1",
+        "ticks          1,234,567  900 B          -     12",
+    ]
+    lines = job_table.splitlines()
+    assert jobs[0].job in lines[1] and lines[1].split()[-2:] == ["never", "none"]
+    assert lines[2].endswith("2025-12-15 09:30:00 IST: no room at all")
+    assert lines[3].endswith("2025-12-15 09:30:00 IST (over): deadlock")
+    assert replicas.splitlines()[1] == "standby_1  10.0.0.2  streaming  async   12 kB    0.2"
+    assert slots.splitlines()[1] == "gone  physical  no      extended   5 GB"
+    assert settings.splitlines()[1] == "fsync    off    on           a power cut can destroy the database"

@@ -1,0 +1,149 @@
+"""Status of the database, as an operator reads it: `tickline db status`.
+
+Owns what is asked; changes nothing. Must not know how it is shown.
+"""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from datetime import date
+from typing import Any, TypeVar
+
+import psutil
+import psycopg
+from psycopg.rows import class_row
+
+from ingest.database.connections import HEAD, Database, recorded_engine, revision, translated
+from ingest.database.operations import recommended
+from ingest.database.operations.jobs import JobStatus, jobs_of
+from ingest.database.operations.recommended import Difference, ServerSetting
+from ingest.database.queries import query
+from ingest.database.settings import Engine
+from ingest.database.upgrade import found_timescaledb
+
+Row = TypeVar("Row")
+
+
+@dataclass(frozen=True, slots=True)
+class RelationStatus:
+    """A relation that holds data; those of schema `tickline` are named with it."""
+
+    name: str
+    rows: int  # estimated
+    bytes: int  # with indexes
+    parts: int  # chunks or partitions
+    bytes_per_row: float | None  # None: no rows, as far as is known
+
+
+@dataclass(frozen=True, slots=True)
+class DaysStatus:
+    """Days of ticks (UTC), and what was done with them."""
+
+    oldest: date | None
+    newest: date | None
+    with_ticks: int
+    unsettled: int  # with ticks, before today, neither exported nor reconciled
+    exported: int
+    reconciled: int
+    dropped: int
+
+
+@dataclass(frozen=True, slots=True)
+class ReplicationStatus:
+    """Role of the server in replication."""
+
+    role: str  # primary or standby
+    wal_level: str
+    wal_senders_max: int
+    replay_delay_s: float | None  # of a standby
+
+
+@dataclass(frozen=True, slots=True)
+class ReplicaStatus:
+    """A connection that receives the server's log; without pg_monitor only its name is visible."""
+
+    name: str
+    address: str | None
+    state: str | None
+    sync: str | None
+    lag_bytes: int | None
+    lag_s: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class SlotStatus:
+    """A replication slot."""
+
+    name: str
+    kind: str
+    active: bool
+    wal: str | None
+    kept_bytes: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class Status:
+    """Output of `tickline db status`; `engine`, `revision` and `days` are None before the first upgrade."""
+
+    database: str
+    place: str
+    engine: Engine | None
+    server_version: str
+    timescaledb_version: str | None
+    revision: str | None
+    head: str
+    bytes: int
+    days: DaysStatus | None
+    relations: list[RelationStatus]  # largest first
+    jobs: list[JobStatus]
+    replication: ReplicationStatus
+    replicas: list[ReplicaStatus]
+    slots: list[SlotStatus]
+    settings: list[Difference]  # that differ from what we recommend
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return plain values, as JSON wants them."""
+        return asdict(self)
+
+
+def status(database: Database) -> Status:
+    """Inspect a database of any revision.
+
+    Raises
+    ------
+    StoreError
+        If it cannot be reached.
+    """
+    with translated(), database.connect() as conn:
+        engine, found = recorded_engine(conn), revision(conn)
+        made = engine if found is not None else None
+        size = conn.execute("select pg_database_size(current_database())").fetchone()
+        # Only the embedded server is known to be on this machine.
+        memory = psutil.virtual_memory().total if database.server else None
+        return Status(
+            database=conn.info.dbname,
+            place=f"embedded, {database.server.root}" if database.server else conn.info.host,
+            engine=engine,
+            server_version=conn.info.parameter_status("server_version") or "",
+            timescaledb_version=found_timescaledb(conn)["installed_version"],
+            revision=found,
+            head=HEAD,
+            bytes=size[0] if size else 0,
+            days=None if made is None else _rows(conn, "days", DaysStatus)[0],
+            relations=[] if made is None else _rows(conn, f"relation_sizes.{made}", RelationStatus),
+            jobs=[] if made is None else jobs_of(conn),
+            replication=_rows(conn, "replication", ReplicationStatus)[0],
+            replicas=_rows(conn, "replicas", ReplicaStatus),
+            slots=_rows(conn, "slots", SlotStatus),
+            settings=recommended.differences(
+                _rows(conn, "settings", ServerSetting, {"names": recommended.NAMES}), memory
+            ),
+        )
+
+
+def _rows(
+    conn: psycopg.Connection[Any], name: str, kind: type[Row], parameters: dict[str, Any] | None = None
+) -> list[Row]:
+    """Run a query of `sql/queries/status/` and return its rows as `kind`."""
+    with conn.cursor(row_factory=class_row(kind)) as cursor:
+        return cursor.execute(query(f"status/{name}"), parameters).fetchall()
