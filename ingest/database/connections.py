@@ -20,7 +20,7 @@ from ingest.database.queries import ENGINES, query
 from ingest.database.reach import CONNECT_SECONDS_MAX, parts_of, pinned_session, reached
 from ingest.database.server import roles
 from ingest.database.server.user import check_home
-from ingest.database.settings import DatabaseSettings, Engine
+from ingest.database.settings import UPGRADE_LOCK_TIMEOUT_S, DatabaseSettings, Engine
 from ingest.database.translation import GRANT, UPGRADE, first_line, translate, translated
 from ingest.errors import ConfigError, SchemaError, StoreError
 
@@ -65,11 +65,14 @@ class Database:
         server: EmbeddedServer | None,
         wanted_engine: Engine | None = None,
         start: Callable[[], EmbeddedServer] | None = None,
+        *,
+        upgrade_lock_timeout_s: float = UPGRADE_LOCK_TIMEOUT_S,
     ) -> None:
         self.url = url
         self.server = server
         self.wanted_engine = wanted_engine
         self._start = start
+        self.upgrade_lock_timeout_s = upgrade_lock_timeout_s
         self._engine: Engine | None = None
 
     @classmethod
@@ -81,17 +84,18 @@ class Database:
         ConfigError
             If the settings are wrong.
         """
+        wait_s = settings.upgrade_lock_timeout_s
         if settings.database_url is not None:
             url = settings.database_url.get_secret_value()
             parts_of(url)
             check_home(settings.home.expanduser().absolute())
-            return cls(url, None, settings.engine)
+            return cls(url, None, settings.engine, upgrade_lock_timeout_s=wait_s)
         given: dict[str, Any] = {
             "timescaledb_dir": settings.timescaledb_dir,
             "use_timescaledb": None if settings.engine is None else settings.engine == "timescale",
         }
         start = partial(embedded_server, settings.home, **given)
-        return cls(url_under(settings.home, **given), None, settings.engine, start)
+        return cls(url_under(settings.home, **given), None, settings.engine, start, upgrade_lock_timeout_s=wait_s)
 
     @classmethod
     def open(cls, settings: DatabaseSettings) -> Database:

@@ -25,6 +25,8 @@ PREFIX = "TICKLINE_"
 # Of difflib, 0 to 1, without the prefix. A mistyped name is nearer than this to the right one; foreign variables are
 # not, such as TICKLINE_PORT, which Kubernetes creates for a service with our name.
 NEAR_MIN = 0.76
+# Whoever reads or writes meanwhile waits behind the upgrade: longer than any query of ours, shorter than a nuisance.
+UPGRADE_LOCK_TIMEOUT_S = 10.0
 
 
 def default_home() -> Path:
@@ -46,6 +48,8 @@ class DatabaseSettings(BaseSettings):
         Folder with `lib/` and `share/extension/` of TimescaleDB, for the embedded server.
     engine
         The engine to make the schema for at the first upgrade; None: the better available one.
+    upgrade_lock_timeout_s
+        How long an upgrade waits for a lock; 0: for ever.
     knows_all_names
         Whether an unknown name with our prefix is unknown to every other part of the program too.
     """
@@ -63,6 +67,7 @@ class DatabaseSettings(BaseSettings):
     home: Path = Field(default_factory=default_home)
     timescaledb_dir: Path | None = Field(default=None, validation_alias=AliasChoices("TIMESCALEDB_DIR"))
     engine: Engine | None = None
+    upgrade_lock_timeout_s: float = Field(UPGRADE_LOCK_TIMEOUT_S, ge=0, le=86_400)
 
     @classmethod
     def settings_customise_sources(

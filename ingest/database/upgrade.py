@@ -7,6 +7,8 @@ revision. Must not know what is in them.
 from __future__ import annotations
 
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -26,8 +28,9 @@ from ingest.database.connections import (
     translate,
     translated,
 )
+from ingest.database.operations.lock_holders import LockHolder, LockWatch
 from ingest.database.settings import Engine
-from ingest.errors import ConfigError, SchemaError, StoreError
+from ingest.errors import ConfigError, Retryable, SchemaError, StoreError
 
 TIMESCALEDB_MIN = (2, 26, 3)  # the first for PostgreSQL 18 that refreshes layered aggregates
 POSTGRES_MIN = 16
@@ -56,6 +59,32 @@ def upgrade(database: Database, engine: Engine | None = None) -> list[str]:
         If the schema is newer than this program.
     ConfigError
         If the requested engine is not available, or not the recorded one.
+    Retryable
+        If another session holds a lock for longer than the database's `upgrade_lock_timeout_s`; names it. The schema
+        is as it was.
+    """
+    # Both are slow to import, and only an upgrade needs them.
+    from alembic import command  # noqa: PLC0415
+    from alembic.config import Config  # noqa: PLC0415
+    from alembic.script import ScriptDirectory  # noqa: PLC0415
+
+    config = Config()
+    # Alembic reads % as the start of a reference to another setting.
+    config.set_main_option("script_location", str(script_location()).replace("%", "%%"))
+    script = ScriptDirectory.from_config(config)
+    with migration(database, engine) as (connection, before):
+        missing = [step.revision for step in script.iterate_revisions("head", before or "base")][::-1]
+        config.attributes["connection"] = connection
+        command.upgrade(config, "head")
+    return missing
+
+
+@contextmanager
+def migration(database: Database, engine: Engine | None = None) -> Iterator[tuple[Any, str | None]]:
+    """Do what belongs to every migration: take turns, choose the engine, and later show the bars that were kept.
+
+    Yields the SQLAlchemy connection of the migration, in one transaction that commits at the end of the block, and the
+    revision found. Parameters and errors are those of `upgrade`.
     """
     wanted = engine or database.wanted_engine
     with translated(), database.connect(autocommit=True) as conn:
@@ -68,9 +97,56 @@ def upgrade(database: Database, engine: Engine | None = None) -> list[str]:
         chosen = recorded or _choose_engine(conn, wanted)
         if chosen == "timescale":
             _update_extension(database)
-        applied = _migrate(database, chosen, before, first=recorded is None)
+        with alchemy_connection(database, lock_timeout_s=database.upgrade_lock_timeout_s) as connection:
+            _execute(connection, queries.ROOT / "ddl" / "installation.sql")
+            if recorded is None:
+                connection.exec_driver_sql(queries.query("database/record_engine"), {"engine": chosen})
+            yield connection, before
         show_kept_bars(conn)  # also if an earlier upgrade was killed before this step
-        return applied
+
+
+@contextmanager
+def alchemy_connection(database: Database, *, lock_timeout_s: float = 0.0) -> Iterator[Any]:
+    """Open a SQLAlchemy connection to a database, in a transaction that commits at the end of the block.
+
+    Parameters
+    ----------
+    lock_timeout_s
+        How long a statement waits for a lock; 0: for ever.
+
+    Raises
+    ------
+    Retryable
+        If a lock is held for longer; names who holds it, and the remedy.
+    StoreError
+        If the database refuses a statement.
+    """
+    import sqlalchemy  # noqa: PLC0415 - slow to import, and only an upgrade needs it
+
+    alchemy = sqlalchemy.create_engine("postgresql+psycopg://", creator=database.connect, poolclass=sqlalchemy.NullPool)
+    try:
+        with alchemy.begin() as connection:
+            pid = connection.exec_driver_sql("select pg_backend_pid()").scalar_one()
+            with LockWatch(database.superuser_url, pid) as watch:
+                connection.exec_driver_sql(f"set local lock_timeout = {round(lock_timeout_s * 1000)}")
+                yield connection
+    except sqlalchemy.exc.DBAPIError as exc:
+        if isinstance(exc.orig, psycopg.errors.LockNotAvailable) and lock_timeout_s:
+            raise Retryable(_held_text(watch.holders, lock_timeout_s)) from exc
+        if isinstance(exc.orig, psycopg.Error):
+            raise translate(exc.orig) from exc
+        raise
+
+
+def _held_text(holders: list[LockHolder], waited_s: float) -> str:
+    """Return the error text of an upgrade that did not get a lock."""
+    who = str(holders[0]) if holders else "another session"
+    others = f" and {len(holders) - 1} more" if len(holders) > 1 else ""
+    end = f", or end it with `select pg_terminate_backend({holders[0].pid})`" if holders else ""
+    return (
+        f"upgrade waited {waited_s:g} s for a lock of {who}{others}, and left the schema as it was: wait until it ends"
+        f"{end}; then {UPGRADE}. TICKLINE_UPGRADE_LOCK_TIMEOUT_S sets the wait"
+    )
 
 
 def show_kept_bars(conn: psycopg.Connection[Any]) -> None:
@@ -109,34 +185,6 @@ def script_location() -> Path:
     """Return the folder of the migrations: inside the installed package, or beside it in a checkout."""
     installed = Path(__file__).parent / "alembic"
     return installed if installed.is_dir() else queries.ROOT.parent / "alembic"
-
-
-def _migrate(database: Database, engine: Engine, before: str | None, *, first: bool) -> list[str]:
-    """Record the engine and run the missing revisions, all in one transaction."""
-    # Both are slow to import, and only an upgrade needs them.
-    import sqlalchemy  # noqa: PLC0415
-    from alembic import command  # noqa: PLC0415
-    from alembic.config import Config  # noqa: PLC0415
-    from alembic.script import ScriptDirectory  # noqa: PLC0415
-
-    config = Config()
-    # Alembic reads % as the start of a reference to another setting.
-    config.set_main_option("script_location", str(script_location()).replace("%", "%%"))
-    script = ScriptDirectory.from_config(config)
-    missing = [step.revision for step in script.iterate_revisions("head", before or "base")][::-1]
-    alchemy = sqlalchemy.create_engine("postgresql+psycopg://", creator=database.connect, poolclass=sqlalchemy.NullPool)
-    try:
-        with alchemy.begin() as connection:
-            _execute(connection, queries.ROOT / "ddl" / "installation.sql")
-            if first:
-                connection.exec_driver_sql(queries.query("database/record_engine"), {"engine": engine})
-            config.attributes["connection"] = connection
-            command.upgrade(config, "head")
-    except sqlalchemy.exc.DBAPIError as exc:
-        if isinstance(exc.orig, psycopg.Error):
-            raise translate(exc.orig) from exc
-        raise
-    return missing
 
 
 def _execute(connection: Any, path: Path) -> None:

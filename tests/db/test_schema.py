@@ -118,19 +118,6 @@ def test_upgrade_repeated_does_nothing(empty_database: Database) -> None:
     assert apply.upgrade(empty_database) == []
 
 
-@pytest.fixture
-def older(empty_database: Database, request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Database:
-    """A database as an earlier version of this program made it."""
-    from alembic import command
-
-    upgrade = command.upgrade
-    with monkeypatch.context() as patch:
-        patch.setattr(command, "upgrade", lambda config, _: upgrade(config, request.param))
-        patch.setattr(apply, "show_kept_bars", lambda _: None)
-        apply.upgrade(empty_database)
-    return empty_database
-
-
 BARS = "select * from bars_1m order by bucket", "select * from bars_5m order by bucket"
 
 
