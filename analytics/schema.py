@@ -42,6 +42,16 @@ BARS: dict[str, pl.DataType] = {
     "gamma": pl.Float64(),
 }
 
+# The exchange's own figures of days, from `sql/queries/read/official_days.sql`.
+OFFICIAL_DAYS: dict[str, pl.DataType] = {
+    KEY: pl.String(),
+    "begins": TIME,  # local midnight
+    "open": pl.Float64(),
+    "high": pl.Float64(),
+    "low": pl.Float64(),
+    "volume": pl.Int64(),
+}
+
 TICKS: dict[str, pl.DataType] = {
     "instrument_key": pl.String(),
     "ts": TIME,  # time of the trade if there is one, otherwise the exchange's clock in the frame

@@ -49,12 +49,13 @@ def _parse_moment(ctx: click.Context, param: click.Parameter, value: str | None)
         raise click.BadParameter(str(exc), ctx, param) from exc
 
 
-def parse_interval(ctx: click.Context, param: click.Parameter, value: str) -> int:
-    """Return an interval in minutes."""
+def parse_interval(ctx: click.Context, param: click.Parameter, value: str) -> str:
+    """Check an interval, such as 75m or 1w."""
     from analytics.read.intervals import interval_minutes
 
     try:
-        return interval_minutes(value)
+        interval_minutes(value)
+        return value
     except ConfigError as exc:
         raise click.BadParameter(str(exc), ctx, param) from exc
 

@@ -43,7 +43,7 @@ def _say_absent(
     callback=parse_interval,
     default="1m",
     show_default=True,
-    help="1m, 5m, 15m, 30m, 1h, 75m, 1d, or any Nm.",
+    help="1m, 5m, 15m, 30m, 1h, 75m, any Nm up to a day, 1d, 1w, 1mo.",
 )
 @range_options
 @click.option(
@@ -57,7 +57,7 @@ def _say_absent(
 def bars_command(
     *,
     keys: tuple[str, ...],
-    interval: int,
+    interval: str,
     start: datetime | None,
     end: datetime | None,
     source: str,

@@ -21,8 +21,17 @@ from analytics.market_time import SpecialSession, market_day, moment
 from analytics.read.best_bars import best_minutes, official_bars, tick_bars
 from analytics.read.copy_reader import CopyReader
 from analytics.read.exported_ticks import with_exported
-from analytics.read.intervals import FIVE, five_minutes, interval_minutes, read_range, roll_up
-from analytics.schema import BARS, SOURCES, TICKS, Source
+from analytics.read.intervals import (
+    DAY_MINUTES,
+    FIVE,
+    five_minutes,
+    interval_minutes,
+    periods,
+    read_range,
+    roll_up,
+    with_official_days,
+)
+from analytics.schema import BARS, OFFICIAL_DAYS, SOURCES, TICKS, Source
 from ingest.database.connections import Database, check_schema, connect
 from ingest.database.queries import query
 from ingest.database.resolve import Instrument, resolve
@@ -109,10 +118,11 @@ def bars(
         `ingest.database.resolve.resolve`. Names are resolved for the day of `start`, otherwise of
         `end`, otherwise for today.
     interval
-        Any multiple of a minute up to a day: "1m", "75m", "1h", "1d", minutes, or a timedelta.
+        Any multiple of a minute up to a day: "1m", "75m", "1h", "1d", minutes, or a timedelta; "1w", "1mo".
         Buckets begin at the open of the session; see `analytics.read.intervals`. Trades before the
         open have bars of their own in the intervals that the database keeps (1m, 5m), and are part of
-        the day's first bar in all others.
+        the day's first bar in all others. A day takes the exchange's own open, high, low and volume
+        where the feed said them.
     start, end
         Half-open range [start, end) of the buckets; a bar that begins in it is read whole. Aware
         datetimes; a date means its midnight in India. None: no bound.
@@ -157,9 +167,19 @@ def bars(
     with _opened(database) as opened:
         frame = _read(opened, keys, _day_of_names(first, last), plan)
         special = [] if minutes in {kept, FIVE} else _special_sessions(opened, plan)
+        days = None
+        if minutes >= DAY_MINUTES:
+            of_days = _Plan(
+                ("read/official_days",), _plainly(lambda rows: rows), read_first, read_last, OFFICIAL_DAYS, "begins"
+            )
+            days = _read(opened, keys, _day_of_names(first, last), of_days)
     if minutes == kept:
         return frame.filter(pl.col("close").is_not_null())
-    wide = five_minutes(frame) if minutes == FIVE else roll_up(frame, minutes, special)
+    wide = five_minutes(frame) if minutes == FIVE else roll_up(frame, min(minutes, DAY_MINUTES), special)
+    if days is not None:
+        wide = with_official_days(wide, days)
+    if minutes > DAY_MINUTES:
+        wide = periods(wide, minutes)
     if first is not None:
         wide = wide.filter(pl.col("bucket") >= first)
     return wide if last is None else wide.filter(pl.col("bucket") < last)

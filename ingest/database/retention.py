@@ -96,6 +96,7 @@ def _retain_day(connection: psycopg.Connection[Any], found: Any, *, dry_run: boo
         ).fetchone()
         missing = tuple(_missing(found, bars)) if bars.ticks else ()
         if dropping := not missing and not dry_run:
+            connection.execute(query("database/keep_official_days"), {"day": found.day})
             connection.execute(query("database/drop_day"), {"day": found.day})
             if bars.ticks:
                 note_day(connection, [found.day], dropped_at=datetime.now(UTC))

@@ -25,7 +25,7 @@ from tests.engines import on_one_engine
 
 PUBLIC = {
     "instruments", "ticks", "bars_1m", "bars_5m", "official_bars_1m", "best_bars_1m", "best_bars_5m",
-    "feed_gaps", "unheard_minutes", "latest_ticks", "signals", "days",
+    "feed_gaps", "unheard_minutes", "latest_ticks", "signals", "days", "official_days",
 }  # fmt: skip
 INTERNAL = {
     "installation", "tick_template", "ledger", "checkpoints", "rejected_ticks", "quarantined_frames",
@@ -38,7 +38,7 @@ TYPE_NAMES = {
     "bool": "boolean",
     "float8": "double precision",
 }
-REVISIONS = ["0001", "0002", "0003", "0004", "0005", "0006", "0007", "0008"]
+REVISIONS = ["0001", "0002", "0003", "0004", "0005", "0006", "0007", "0008", "0009"]
 _seen: dict[str, Any] = {}
 
 
@@ -263,6 +263,7 @@ def test_status_fresh_schema_lists_relations(database_to_read: Database, engine:
     tables = {"instruments", "ticks", "bars_1m", "bars_5m", "official_bars_1m", "feed_gaps", "signals"} | {
         "unheard_minutes",
         "days",
+        "official_days",
     }
     assert {relation.name for relation in found.relations if "." not in relation.name} == tables
     assert "tickline.ledger" in {relation.name for relation in found.relations}

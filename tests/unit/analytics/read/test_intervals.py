@@ -60,6 +60,8 @@ def buckets(bars: pl.DataFrame) -> list[str]:
         (3, 3),
         (timedelta(hours=2), 120),
         ("1440m", 1440),
+        ("1w", 10_080),
+        ("1MO", 44_640),
     ],
 )
 def test_interval_multiple_of_a_minute_is_read(interval: Any, minutes: int) -> None:
@@ -68,7 +70,24 @@ def test_interval_multiple_of_a_minute_is_read(interval: Any, minutes: int) -> N
 
 @pytest.mark.parametrize(
     "interval",
-    ["", "m", "0m", "-5m", "1.5m", "90s", "2d", "1441m", 0, True, 1.5, None, timedelta(seconds=90), "\u0661m"],
+    [
+        "",
+        "m",
+        "0m",
+        "-5m",
+        "1.5m",
+        "90s",
+        "2d",
+        "2w",
+        "2mo",
+        "1441m",
+        0,
+        True,
+        1.5,
+        None,
+        timedelta(seconds=90),
+        "\u0661m",
+    ],
 )
 def test_interval_of_another_kind_is_refused(interval: Any) -> None:
     with pytest.raises(ConfigError, match="is not a multiple of a minute"):
