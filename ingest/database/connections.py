@@ -94,7 +94,7 @@ class Database:
             "timescaledb_dir": settings.timescaledb_dir,
             "use_timescaledb": None if settings.engine is None else settings.engine == "timescale",
         }
-        start = partial(embedded_server, settings.home, **given)
+        start = partial(embedded_server, settings.home, **given, wal_level=settings.embedded_wal_level)
         return cls(url_under(settings.home, **given), None, settings.engine, start, upgrade_lock_timeout_s=wait_s)
 
     @classmethod

@@ -178,6 +178,7 @@ def embedded_server(
     *,
     timescaledb_dir: Path | None = None,
     use_timescaledb: bool | None = None,
+    wal_level: str = "minimal",
     settings: Mapping[str, str] | None = None,
 ) -> EmbeddedServer:
     """Use the embedded server under `home`; start it if it does not run.
@@ -190,6 +191,8 @@ def embedded_server(
         Folder with the files of TimescaleDB; None: search for them.
     use_timescaledb
         True: require TimescaleDB; False: plain PostgreSQL; None: load TimescaleDB if found.
+    wal_level
+        `replica`: allow base backups and standbys; used at a cold start.
     settings
         Server settings that override ours, used at a cold start.
 
@@ -213,7 +216,7 @@ def embedded_server(
             server = EmbeddedServer(root, postmaster.socket_folder(root), users)
             server.port = (settings or {}).get("port", PORT)
             try:
-                _bring_up(server, files, settings or {})
+                _bring_up(server, files, configuration.of_wal_level(wal_level) | dict(settings or {}))
             except BaseException:
                 server._release()
                 raise

@@ -48,6 +48,8 @@ class DatabaseSettings(BaseSettings):
         Folder with `lib/` and `share/extension/` of TimescaleDB, for the embedded server.
     engine
         The engine to make the schema for at the first upgrade; None: the better available one.
+    embedded_wal_level
+        What the embedded server logs: `replica` allows `pg_basebackup` and standbys, and writes more.
     upgrade_lock_timeout_s
         How long an upgrade waits for a lock; 0: for ever.
     knows_all_names
@@ -67,6 +69,7 @@ class DatabaseSettings(BaseSettings):
     home: Path = Field(default_factory=default_home)
     timescaledb_dir: Path | None = Field(default=None, validation_alias=AliasChoices("TIMESCALEDB_DIR"))
     engine: Engine | None = None
+    embedded_wal_level: Literal["minimal", "replica"] = "minimal"
     upgrade_lock_timeout_s: float = Field(UPGRADE_LOCK_TIMEOUT_S, ge=0, le=86_400)
 
     @classmethod

@@ -6,6 +6,7 @@ import json
 import sys
 from datetime import UTC, datetime, timedelta
 from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
@@ -55,6 +56,42 @@ def status(output_format: str) -> None:
         click.echo(json.dumps(found.as_dict(), default=jsonable, indent=2))
     else:
         show(found)
+
+
+@command.command()
+@click.argument("file", type=click.Path(dir_okay=False, path_type=Path))
+def backup(file: Path) -> None:
+    """Write the whole database to FILE, as one snapshot; recording may go on.
+
+    Uses pg_dump of at least the server's version: the embedded server's own, or one on the PATH. Keep a copy of
+    TICKLINE_HOME/journal too: it has what comes after the backup.
+    """
+    from ingest.database.connections import Database
+    from ingest.database.operations.backup import backup as write_backup
+    from ingest.database.settings import DatabaseSettings, load
+
+    with Database.open(load(DatabaseSettings)) as database, progress_line() as line:
+        size = write_backup(database, file, show=lambda table: line(f"writing {table}"))
+    click.echo(f"{file}  {size / 1e6:,.1f} MB")
+
+
+@command.command()
+@click.argument("file", type=click.Path(exists=True, dir_okay=False, path_type=Path))
+def restore(file: Path) -> None:
+    """Restore a backup into an empty database, and nothing if that fails.
+
+    With a URL of a TimescaleDB server, its user must be a superuser. Afterwards `tickline start`, or `tickline replay`
+    of the journal's segments, commits what came after the backup.
+    """
+    from ingest.database.connections import Database
+    from ingest.database.operations.backup import is_older
+    from ingest.database.operations.backup import restore as read_backup
+    from ingest.database.settings import DatabaseSettings, load
+
+    with Database.open(load(DatabaseSettings)) as database, progress_line() as line:
+        found = read_backup(database, file, show=lambda table: line(f"restoring {table}"))
+    upgrade_it = ": run `tickline db upgrade`" if is_older(found) else ""
+    click.echo(f"restored: schema {found.revision}, engine {found.engine}{upgrade_it}")
 
 
 @command.command()

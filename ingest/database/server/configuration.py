@@ -20,7 +20,7 @@ SETTINGS: Mapping[str, str] = {
     "work_mem": "32MB",  # groups an hour of ticks into bars in memory; there are few sessions
     "max_wal_size": "2GB",
     "wal_compression": "pglz",  # the package is built without lz4
-    "wal_level": "minimal",  # there is no replication, and bulk loads write less log
+    "wal_level": "minimal",  # bulk loads write less log; see `of_wal_level`
     "max_wal_senders": "0",
     "jit": "off",  # compiling costs more than it saves for queries of a few milliseconds
     "log_checkpoints": "off",
@@ -31,6 +31,12 @@ TIMESCALEDB_SETTINGS: Mapping[str, str] = {
     "timescaledb.telemetry_level": "off",
     "max_worker_processes": "32",  # 16 background workers, their launcher, and parallel queries
 }
+WAL_SENDERS = "10"  # the server's own default: a base backup takes two, a standby one
+
+
+def of_wal_level(wal_level: str) -> dict[str, str]:
+    """Return the settings of a level of the write-ahead log; below `replica` nothing may be sent."""
+    return {"wal_level": wal_level, "max_wal_senders": "0" if wal_level == "minimal" else WAL_SENDERS}
 
 
 def ours(socket_dir: Path, files: timescaledb.Files | None) -> dict[str, str]:

@@ -5,7 +5,10 @@ do $$
 declare
     taken record;
 begin
-    if has_database_privilege('tickline_reader', current_database(), 'temporary') then
+    if
+        has_database_privilege('tickline_reader', current_database(), 'temporary')
+        or not has_table_privilege('tickline_reader', to_regclass('public.instruments'), 'select') -- a restored database
+    then
         execute format('revoke temporary on database %I from public', current_database());
         execute format('grant temporary on database %I to tickline_owner', current_database());
         alter default privileges for role tickline_owner grant usage on schemas to tickline_reader;
