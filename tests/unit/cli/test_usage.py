@@ -47,7 +47,7 @@ WRONG["simulate"] |= dict.fromkeys(FAULTS.split(), "@1")
 ANY = {"simulate": {"--token"}}
 # Arguments that one must give for the options to be looked at.
 NEEDS = {"bars": ["INFY"], "ticks": ["INFY"], "sql": ["select 1"], "replay": [__file__], "spikes evaluate": [__file__]}
-NEEDS |= {"bench journal": [__file__]}
+NEEDS |= {"bench journal": [__file__], "db backup": ["x.dump"], "db restore": [__file__]}
 # What only together is wrong, or by what it is; and what the line must name.
 TOGETHER = [
     ("bars INFY --from 2025-12-16 --to 2025-12-15", ["--to", "2025-12-15 00:00:00 IST", "--from"]),
