@@ -1,4 +1,8 @@
-"""Compare a journal segment with its rows of the ledger, and its frames with the table. Reads only."""
+"""Compare a journal segment with its rows of the ledger, and its frames with the table. Reads only.
+
+A row of the ledger is called a batch here, although it may have been committed by many: its digest is the checksum of
+all records up to its end, so the borders between them are not needed.
+"""
 
 from __future__ import annotations
 
@@ -34,7 +38,7 @@ _COPY_HEADER_BYTES = 19
 
 @dataclass(frozen=True, slots=True)
 class _Batch:
-    """A row of the ledger."""
+    """A row of the ledger: one batch, or several that continue each other."""
 
     batch_id: int
     offset_start: int
@@ -99,12 +103,23 @@ class Segment:
         self._parameters = {"collector": report.collector, "segment": f"{report.stream}/{self.name}"}
         rows = connection.execute(query("audit/ledger_of_segment"), self._parameters).fetchall()
         self.batches = [_Batch(*row) for row in rows]
+        if crc is None and self.batches:
+            self.crc = self._crc_before()
         quarantined = connection.execute(query("audit/quarantined_of_segment"), self._parameters)
         self._quarantined = {seq for (seq,) in quarantined}
         self._frames: list[tuple[int, int, int]] = []  # seq, received_us, expected rows
         self._holes: list[tuple[int, int, bool]] = []  # missing seqs, and whether they were omitted on purpose
         self._committed = 0  # how many of the frames are in batches
         self._shared: list[tuple[_Batch, slice]] = []  # batches with duplicates, and their frames
+
+    def _crc_before(self) -> int | None:
+        """Return the checksum of all records before this segment, by the ledger; None: it is not known."""
+        found = self._connection.execute(
+            query("audit/digest_before"), self._parameters | {"stream": self._report.stream}
+        ).fetchone()
+        if found is None:
+            return 0  # the stream begins here
+        return int(found[0], 16) if found[0] else None
 
     def check(self) -> None:
         """Read the segment batch by batch while the server counts; then compare."""

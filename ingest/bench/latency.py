@@ -264,9 +264,9 @@ def _frames_of(connection: psycopg.Connection[Any], market: BenchMarket) -> Inte
 
 def _committed_us(connection: psycopg.Connection[Any]) -> Integers:
     """Return the last seq and the time of commit (epoch microseconds) of each batch, in order of seq."""
-    found = connection.execute(
-        "select last_seq, (extract(epoch from pg_xact_commit_timestamp(xmin)) * 1000000)::int8 "
-        "from tickline.ledger where last_seq is not null order by last_seq"
+    found = connection.execute(  # a ledger row has only the time of its newest batch
+        "select max(seq), (extract(epoch from pg_xact_commit_timestamp(xmin)) * 1000000)::int8 "
+        "from ticks group by xmin order by 1"
     ).fetchall()
     return np.array(found, dtype=np.int64).reshape(-1, 2)
 

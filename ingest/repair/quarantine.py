@@ -129,13 +129,14 @@ def _replay(connection: Connection, frame: Quarantined, outcome: Outcome, unknow
     with connection.transaction():
         if connection.execute(query("repair/release_frame"), key).fetchone() is None:
             return
-        if len(values):
-            _copy(connection, values, at)
-        write_findings(connection, frame.collector, stream, batch, batch.rejected)
         counts = {"ticks": len(values), "rejected": batch.rejected_updates}
+        # First, as in the writer's transaction: the row may be the one that the writer extends.
         if connection.execute(query("repair/credit_ledger"), key | counts | times).fetchone() is None:
             place = f"byte {frame.end_offset} of segment {frame.segment!r}"
             raise StoreError(f"ledger has no batch with {place}: run `tickline verify`")
+        if len(values):
+            _copy(connection, values, at)
+        write_findings(connection, frame.collector, stream, batch, batch.rejected)
         if len(values):
             touch(connection, values[:, TICK_COLUMN_NAMES.index("ts")])
     outcome.note(len(values), batch.rejected_updates)

@@ -18,10 +18,11 @@ from ingest.market.time import utc_of_us
 from ingest.model.records import Position
 from ingest.model.ticks import TICK_COLUMN_NAMES, InstrumentRef
 from ingest.store.batch import Batch, Resume
+from ingest.store.ledger_row import LedgerRow
 
 Values = NDArray[np.float64]  # shape (rows, 28), see `ingest.store.copy_format`
 
-LEDGER_KEY = "ledger_segment_offset_key"  # this constraint refuses a second batch of the same records
+LEDGER_KEY = "ledger_segment_offset_key"  # this constraint refuses a second row with the same start
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,7 +52,7 @@ class Ledger:
 
     @translated()
     def digests(self, stream: str) -> list[tuple[int, str]]:
-        """Read the end offset (bytes) and digest of every committed batch of a stream, in order."""
+        """Read the end offset (bytes) and digest of every ledger row of a stream, in order."""
         parameters = {"collector": self.collector, "stream": stream}
         return self.connection.execute(query("ledger/committed_digests"), parameters).fetchall()
 
@@ -64,22 +65,30 @@ class Ledger:
         return refs, np.array([row[1:] for row in found], np.float64).reshape(len(found), len(TICK_COLUMN_NAMES))
 
     @translated()
-    def has_committed(self, batch: Batch, stream: str) -> bool:
-        """Tell whether exactly this batch is in the ledger, as when the connection broke during its commit."""
-        row = self.connection.execute(
+    def has_committed(self, batch: Batch, stream: str, row: LedgerRow) -> bool:
+        """Tell whether a row ends with exactly this batch, as when the connection broke during its commit."""
+        found = self.connection.execute(
             query("ledger/committed_batch"),
-            self._place(batch, stream) | {"offset_end": batch.offset_end, "digest": batch.digest},
+            self._place(batch, stream, row) | {"offset_end": batch.offset_end, "digest": batch.digest},
         ).fetchone()
-        return row is not None
+        return found is not None
 
-    def write(self, batch: Batch, stream: str) -> None:
-        """Write the ledger row of a batch."""
+    def write(self, batch: Batch, stream: str, row: LedgerRow) -> psycopg.Cursor[tuple[Any, ...]]:
+        """Write the ledger row of a batch, or extend the row that it continues; `row` is the row with the batch.
+
+        Returns
+        -------
+        psycopg.Cursor
+            Its `rowcount` is 0 if the ledger has other records, or the same, at this place.
+        """
         values = batch.rows.values()
         times = values[:, 0] if len(values) else None
-        self.connection.execute(
-            query("ledger/write_ledger"),
-            self._place(batch, stream)
+        begins = row.offset_start == batch.offset_start
+        return self.connection.execute(
+            query("ledger/write_ledger" if begins else "ledger/extend_ledger"),
+            self._place(batch, stream, row)
             | {
+                "offset_start": batch.offset_start,
                 "offset_end": batch.offset_end,
                 "first_seq": batch.first_seq,
                 "last_seq": batch.last_seq,
@@ -94,9 +103,10 @@ class Ledger:
             },
         )
 
-    def correct(self, batch: Batch, stream: str, rejected: int) -> None:
-        """Correct the ledger row of a batch: the database rejected `rejected` of its rows."""
-        self.connection.execute(query("ledger/correct_ledger"), self._place(batch, stream) | {"rejected": rejected})
+    def correct(self, batch: Batch, stream: str, row: LedgerRow, rejected: int) -> None:
+        """Correct the ledger row of a batch: the database rejected `rejected` of the batch's rows."""
+        place = self._place(batch, stream, row)
+        self.connection.execute(query("ledger/correct_ledger"), place | {"rejected": rejected})
 
     def checkpoint(self, stream: str, position: Position, state: bytes) -> None:
         """Store the state at a committed position."""
@@ -111,10 +121,10 @@ class Ledger:
             },
         )
 
-    def _place(self, batch: Batch, stream: str) -> dict[str, Any]:
-        """Return where a batch begins: the columns of the ledger's key."""
+    def _place(self, batch: Batch, stream: str, row: LedgerRow) -> dict[str, Any]:
+        """Return where the ledger row of a batch begins: the columns of the ledger's key."""
         return {
             "collector": self.collector,
             "segment": f"{stream}/{batch.segment}",
-            "offset_start": batch.offset_start,
+            "row_start": row.offset_start,
         }

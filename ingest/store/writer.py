@@ -1,9 +1,9 @@
 """Writer: commit each batch in one transaction, its ledger row together with its binary COPY.
 
 Owns the write connection and runs the queries of `sql/queries/` on it. It guarantees exactly-once
-writes: a batch holds the records of one journal segment from one offset to another; its ledger row
-and its ticks are committed together or not at all, and the unique key of the ledger (collector,
-segment, offset_start) refuses a second writer of the same records.
+writes: a batch holds the records of one journal segment from one offset to another; its place in the
+ledger and its ticks are committed together or not at all. A batch extends the ledger row that ends
+where it starts, or begins a row where no other row reaches: a second writer of the same records is refused.
 """
 
 from __future__ import annotations
@@ -34,6 +34,7 @@ from ingest.store.bar_refresh import touch
 from ingest.store.batch import Batch, RejectedTick
 from ingest.store.copy_format import encode_rows
 from ingest.store.ledger import LEDGER_KEY, Ledger, Values
+from ingest.store.ledger_row import LedgerRow
 from ingest.store.registration import register
 from ingest.store.row_buffer import late_rows
 from ingest.store.side_tables import write_findings
@@ -51,6 +52,15 @@ SEND_BYTES = 2**22  # a whole batch, if the system allows it
 
 class CollectorInUseError(StoreError):
     """Another process writes under the same collector name."""
+
+
+class RecordsTakenError(StoreError):
+    """The ledger has records at the place of a batch: the same, which were committed before, or others."""
+
+    def __init__(self, collector: str, place: str) -> None:
+        super().__init__(
+            f"collector {collector!r} has other records at {place}: two journals were written under one name"
+        )
 
 
 class LedgerBehindError(TicklineError):
@@ -78,6 +88,7 @@ class Writer:
         self._active: set[int] = set()  # instruments that have ticked before
         self._newest_us: dict[str, float] = {}  # newest ts written of each stream, epoch microseconds
         self._committed: dict[str, Position] = {}  # last position of each stream that the database confirmed
+        self._newest_rows: dict[str, LedgerRow] = {}  # newest ledger row of each stream that this writer has written
         self._behind: dict[str, str] = {}  # streams whose commits the database has lost -> error text
         self._opened: psycopg.Connection[tuple[Any, ...]] | None = None
         self._backend_pid: int | None = None
@@ -137,6 +148,7 @@ class Writer:
             committed = self.ledger.resume(stream).committed
             if committed is None or committed < position:
                 del self._committed[stream]
+                self._newest_rows.pop(stream, None)
                 self._behind[stream] = (
                     f"database has lost committed batches up to {position.segment}:{position.offset} "
                     f"(it ends at {committed}): they are written again from the journal"
@@ -209,29 +221,33 @@ class Writer:
         parts = {COPY_TICKS: values}
         if late is not None:
             parts = {COPY_TICKS: values[~late], COPY_LATE_TICKS: values[late]}
+        newest = self._newest_rows.get(stream)
+        row = newest.extended(batch) if newest is not None and newest.takes(batch) else LedgerRow.of(batch)
+        commit = partial(self._commit, batch, stream, row, parts)
         with translated():
             try:
-                self._commit(batch, stream, parts, partial(self._copy_whole, blocks=blocks if late is None else None))
-            except psycopg.errors.UniqueViolation as exc:
-                if exc.diag.constraint_name != LEDGER_KEY:
+                commit(partial(self._copy_whole, blocks=blocks if late is None else None))
+            except RecordsTakenError:
+                if not self.ledger.has_committed(batch, stream, row):
                     raise
-                if not self.ledger.has_committed(batch, stream):
-                    raise StoreError(
-                        f"collector {self.collector!r} has other records at {stream}/{batch.segment} "
-                        f"offset {batch.offset_start}: two journals were written under one name"
-                    ) from exc
                 log.info("batch was committed before segment=%s offset_start=%d", batch.segment, batch.offset_start)
             except (psycopg.DataError, psycopg.IntegrityError) as exc:
                 log.warning("batch has a row that the database rejects, searching for it error=%s", exc)
-                batch.rejected += self._commit(batch, stream, parts, partial(self._copy_bisected, batch))
+                batch.rejected += commit(partial(self._copy_bisected, batch))
             if late is not None:
                 self._settle_late_ticks()
         if len(values):
             self._newest_us[stream] = max(self._newest_us.get(stream, -math.inf), float(values[:, 0].max()))
         self._committed[stream] = Position(batch.segment, batch.offset_end)
+        self._newest_rows[stream] = row
 
     def _commit(
-        self, batch: Batch, stream: str, parts: dict[str, Values], copy: Callable[[str, Values], list[RejectedTick]]
+        self,
+        batch: Batch,
+        stream: str,
+        row: LedgerRow,
+        parts: dict[str, Values],
+        copy: Callable[[str, Values], list[RejectedTick]],
     ) -> list[RejectedTick]:
         """Write a batch in one transaction; return the rows that the database rejected.
 
@@ -239,19 +255,22 @@ class Writer:
         waited for costs a commit of a few rows as much as its rows.
         """
         connection, values = self._connection, batch.rows.values()
+        place = f"{stream}/{batch.segment} offset {batch.offset_start}"
         rejected: list[RejectedTick] = []
         days, active = set[int](), set[int]()
         try:
             with connection.pipeline():
                 connection.execute("begin")
                 # First, so that a second writer of the same records waits here before it copies anything.
-                self.ledger.write(batch, stream)
+                written = self.ledger.write(batch, stream, row)
                 if len(values):
                     days, active = self._prepare(values)
-            rejected += [row for part in parts.items() if len(part[1]) for row in copy(*part)]
+            if not written.rowcount:
+                raise RecordsTakenError(self.collector, place)
+            rejected += [tick for part in parts.items() if len(part[1]) for tick in copy(*part)]
             with connection.pipeline():
                 if rejected:
-                    self.ledger.correct(batch, stream, len(rejected))
+                    self.ledger.correct(batch, stream, row, len(rejected))
                 write_findings(connection, self.collector, stream, batch, batch.rejected + rejected)
                 if batch.checkpoint is not None:
                     end = Position(batch.segment, batch.offset_end)
@@ -260,9 +279,11 @@ class Writer:
                 if len(on_time := parts[COPY_TICKS]):
                     touch(connection, on_time[:, 0])
                 connection.execute("commit", prepare=False)  # nothing is gained by it
-        except BaseException:
+        except BaseException as exc:
             with contextlib.suppress(psycopg.Error):  # the connection may be broken
                 connection.rollback()
+            if isinstance(exc, psycopg.errors.UniqueViolation) and exc.diag.constraint_name == LEDGER_KEY:
+                raise RecordsTakenError(self.collector, place) from exc
             raise
         self._days |= days
         self._active |= active

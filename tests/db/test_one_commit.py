@@ -55,11 +55,8 @@ def test_rejected_row_of_a_new_day_costs_only_itself(database: Database, conn: p
         writer.write(batch(2, [tick(4, start_us + NEXT_DAY_US)]), "1")
     assert conn.execute("select seq from ticks order by seq").fetchall() == [(1,), (2,), (3,), (4,)]
     assert conn.execute("select count(*) from tickline.rejected_ticks").fetchone() == (2,)
-    assert conn.execute("select ticks, rejected from tickline.ledger order by offset_start").fetchall() == [
-        (2, 1),
-        (1, 1),
-        (1, 0),
-    ]
+    ledger = "select offset_start, offset_end, ticks, rejected, batches from tickline.ledger order by offset_start"
+    assert conn.execute(ledger).fetchall() == [(0, 1, 2, 1, 1), (1, 3, 2, 1, 2)]
 
 
 @pytest.mark.usefixtures("instrument")

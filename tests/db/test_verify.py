@@ -213,8 +213,11 @@ def test_volumes_of_a_day_with_two_collectors_are_not_compared(database: Databas
     assert (report.skipped, report.adds_up) == ("2 collectors recorded it", True)
 
 
-def test_frame_that_is_being_written_is_no_damage(database: Database, stream: Path, conn: Any) -> None:
+def test_frame_that_is_being_written_is_no_damage(
+    database: Database, stream: Path, conn: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """As beside an ingester: the newest segment is committed in part, and ends inside of a record."""
+    monkeypatch.setattr("ingest.store.ledger_row.ROW_BATCHES_MAX", 1)
     asyncio.run(replay(settings(batch_rows_max=300), database.url, segments_of(stream)))
     newest = segments_of(stream)[-1]
     conn.execute("delete from tickline.ledger where batch_id = (select max(batch_id) from tickline.ledger)")

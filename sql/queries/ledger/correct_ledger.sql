@@ -1,5 +1,5 @@
--- Move rows of a batch from committed to rejected, in the transaction that writes the batch.
--- Parameters: collector, segment text; offset_start int8; rejected int4.
+-- Move ticks of a batch from committed to rejected, in the transaction that writes the batch.
+-- Parameters: collector, segment text; row_start, offset_start of the ledger row that has the batch, int8; rejected int4.
 update tickline.ledger
 set
     ticks = ticks - %(rejected)s,
@@ -7,4 +7,4 @@ set
 where
     collector = %(collector)s
     and segment = %(segment)s
-    and offset_start = %(offset_start)s
+    and offset_start = %(row_start)s
