@@ -28,6 +28,9 @@ PINS = {
     "default_transaction_isolation": "read committed",  # after waiting for a lock, we see what its holder committed
     "default_transaction_deferrable": "off",
 }
+# TimescaleDB refuses to change more converted rows in a transaction than this; 0: any number. Bars of a minute of all
+# instruments touch as many batches. Elsewhere the setting means nothing.
+CONVERTED_ROWS = {"timescaledb.max_tuples_decompressed_per_dml_transaction": "0"}
 # A role's limit is meant for people: a refresh or a replay takes minutes. A limit in the URL's options is for us.
 TIME_LIMITS = {  # setting -> since which major version
     "statement_timeout": 0,
@@ -62,7 +65,8 @@ def pin_statement(server_version: int, options: str) -> str:
     """
     given = options_named(options)
     limits = [name for name, since in TIME_LIMITS.items() if server_version >= since * 10_000 and name not in given]
-    values = {name: f"'{value}'" for name, value in PINS.items()} | dict.fromkeys(limits, "'0'")
+    pinned = PINS | CONVERTED_ROWS | dict.fromkeys(limits, "0")
+    values = {name: f"'{value}'" for name, value in pinned.items()}
     values["search_path"] = SEARCH_PATH
     pins = ",\n".join(f"pg_catalog.set_config('{name}', {value}, false)" for name, value in values.items())
     return f"select\n{pins},\npg_catalog.pg_backend_pid()"

@@ -38,7 +38,8 @@ TYPE_NAMES = {
     "bool": "boolean",
     "float8": "double precision",
 }
-REVISIONS = ["0001", "0002", "0003", "0004", "0005", "0006", "0007", "0008", "0009", "0010"]
+REVISIONS = ["0001", "0002", "0003", "0004", "0005", "0006", "0007", "0008", "0009", "0010", "0011"]
+CONVERTED = {"ticks", "bars_1m", "bars_5m", "official_bars_1m"}  # to the columnstore
 _seen: dict[str, Any] = {}
 
 
@@ -68,7 +69,7 @@ def describe(conn: psycopg.Connection[Any]) -> dict[str, Any]:
         "routines": conn.execute(
             "select proname, prokind, pg_get_function_arguments(oid), pg_get_function_result(oid) from pg_proc "
             "where pronamespace = 'tickline'::regnamespace and proname <> all(%s) order by 1",
-            (["compute_bars_1m", "compute_bars_5m", "days_without_partition", "tick_order"],),
+            (["compress_ticks", "compute_bars_1m", "compute_bars_5m", "days_without_partition", "tick_order"],),
         ).fetchall(),
     }
 
@@ -268,7 +269,7 @@ def test_status_fresh_schema_lists_relations(database_to_read: Database, engine:
     assert {relation.name for relation in found.relations if "." not in relation.name} == tables
     assert "tickline.ledger" in {relation.name for relation in found.relations}
     assert (found.timescaledb_version is not None) == (engine == "timescale")
-    assert {job.relation for job in found.jobs} == ({"ticks", "bars_1m", "bars_5m"} if engine == "timescale" else set())
+    assert {job.relation for job in found.jobs} == (CONVERTED if engine == "timescale" else set())
 
 
 def test_status_empty_database_has_no_revision(empty_database: Database) -> None:

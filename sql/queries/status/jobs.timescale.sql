@@ -14,9 +14,12 @@ with last_errors as (
 
 select
     jobs.job_id,
-    coalesce(view.view_name, jobs.hypertable_name)::text as relation,
-    case jobs.proc_name
-        when 'policy_compression' then 'columnstore'
+    case
+        when jobs.proc_schema = 'tickline' and jobs.proc_name = 'compress_ticks' then 'ticks'
+        else coalesce(view.view_name, jobs.hypertable_name)::text
+    end as relation,
+    case
+        when jobs.proc_name in ('policy_compression', 'compress_ticks') then 'columnstore'
         else jobs.proc_name::text
     end as job,
     jobs.schedule_interval::text as every,

@@ -1,0 +1,15 @@
+"""Columnstore of ticks and official bars. The SQL is in `sql/ddl/0011`."""
+
+from __future__ import annotations
+
+from alembic import op
+
+from ingest.database.upgrade import run_ddl
+
+revision = "0011"
+down_revision = "0010"
+
+
+def upgrade() -> None:
+    """Run the files of this revision for the engine on record."""
+    run_ddl(op.get_bind(), revision)
