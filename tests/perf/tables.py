@@ -19,12 +19,15 @@ from ingest.bench.figures import Row
 from ingest.bench.reports import Report, ingest_report, latency_report, scale_report
 from ingest.cli.trial.bench import ENGINES, PEERS
 from ingest.database import timescaledb
+from ingest.database.connections import Database
 from ingest.database.embedded import SUPERUSER, embedded_server
 from ingest.database.settings import DatabaseSettings
+from ingest.database.upgrade import upgrade
 from tests.data import REPOSITORY
+from tests.perf.test_questions import answers
 
 DOCUMENT = REPOSITORY / "tests" / "README.md"
-NAMES = ("machine", "ingest", "latency", "scale")
+NAMES = ("machine", "ingest", "latency", "scale", "questions")
 
 
 def replaced(text: str, name: str, block: str) -> str:
@@ -69,6 +72,18 @@ def machine() -> str:
     versions = [f"Python {platform.python_version()}", f"PostgreSQL {postgres}"]
     versions += [f"TimescaleDB {extension[0]}"] if extension else []
     return f"{cores} cores ({processor()}), {memory:.0f} GB of memory; {', '.join(versions)}."
+
+
+def questions() -> str:
+    """Return the table of the questions of `sql/samples/`."""
+    rows = []
+    for engine in ENGINES:
+        say(f"questions: {engine}")
+        with tempfile.TemporaryDirectory(prefix="tickline-") as home:
+            with Database.open(DatabaseSettings(home=Path(home), engine=engine, database_url=None)) as database:
+                upgrade(database)
+                rows += [answer.row(engine) for answer in answers(database)]
+    return markdown(rows)
 
 
 def processor() -> str:
@@ -129,6 +144,8 @@ def main(
             f"tickline bench scale --ticks {ticks} --runs {runs} --memory-ticks {memory_ticks}",
             scale_report(ENGINES, ticks=ticks, memory_ticks=memory_ticks, runs=runs, say=say),
         )
+    if "questions" in wanted:
+        blocks["questions"] = questions()
     if not write:
         print("\n\n".join(blocks.values()))
         return
