@@ -106,6 +106,10 @@ class Settings(DatabaseSettings):
     # Repair of bars.
     backfill_s: float = Field(15.0, ge=0)  # how often to repair missed minutes; 0: only by `tickline backfill`
 
+    # The evening job: after each trading day, while nothing trades.
+    export: bool = False
+    retain_days: PositiveInt | None = None
+
     # The pool of database connections, which serves all but the writer.
     pool_min: int = Field(0, ge=0)  # that stay open when nobody needs them
     pool_max: PositiveInt = 4  # universe, bars, backfill and one question of a client: nobody waits

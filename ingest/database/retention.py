@@ -6,6 +6,7 @@ day was reconciled or is in a Parquet file with every tick. Must not know how ei
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from datetime import UTC, date, datetime, timedelta
@@ -13,12 +14,18 @@ from pathlib import Path
 from typing import Any
 
 import psycopg
-from psycopg.rows import namedtuple_row
+from psycopg.rows import namedtuple_row, tuple_row
 
 from ingest.database.connections import Database, check_schema, translated
+from ingest.database.operations.lock_holders import LockWatch
+from ingest.database.operations.statistics import analyze_parents
 from ingest.database.queries import query
+from ingest.errors import Retryable
 
-LOCK_TIMEOUT = "10s"  # readers of a day delay its drop; writers wait behind the drop
+# A drop waits for whoever reads `ticks`, and everybody else waits behind it: so it waits briefly, and tries again.
+LOCK_TIMEOUT = "200ms"
+LOCK_SECONDS_MAX = 60.0  # then the day stays until the next run
+LOCK_POLL_S = 1.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,7 +70,8 @@ def note_day(
 def retain(database: Database, before: date, *, dry_run: bool = False) -> Iterator[DayReport]:
     """Drop the ticks of the days before a UTC day, one day at a time, oldest first.
 
-    A day is checked and dropped in one transaction that locks out writers.
+    A day is checked and dropped in one transaction that locks out writers of that day. A session that reads `ticks`
+    delays the drop, but nobody queues behind it for longer than a fifth of a second.
 
     Parameters
     ----------
@@ -75,32 +83,59 @@ def retain(database: Database, before: date, *, dry_run: bool = False) -> Iterat
     Raises
     ------
     Retryable
-        If a session reads a day for longer than 10 s; its ticks are kept.
+        If a session uses `ticks` for longer than a minute; names it, and the ticks of the day are kept.
     StoreError
         If the database cannot be read or written.
     """
     with translated(), database.connect(autocommit=True, row_factory=namedtuple_row) as connection:
         check_schema(connection)
         connection.execute(f"set lock_timeout = '{LOCK_TIMEOUT}'")
-        for found in connection.execute(query("shared/retainable_days"), {"before": before}).fetchall():
-            yield _retain_day(connection, found, dry_run=dry_run)
+        with LockWatch(database.superuser_url, connection.info.backend_pid) as watch:
+            days: list[Any] = connection.execute(query("shared/retainable_days"), {"before": before}).fetchall()
+            for found in days:
+                try:
+                    yield _retain_day(connection, found, dry_run=dry_run)
+                except psycopg.errors.LockNotAvailable as exc:
+                    who = str(watch.holders[0]) if watch.holders else "another session"
+                    raise Retryable(
+                        f"ticks of {found.day} stay, because {who} has been using ticks for "
+                        f"{LOCK_SECONDS_MAX:g} s: wait until it ends, and run it again"
+                    ) from exc
+        if not dry_run:
+            connection.row_factory = tuple_row
+            analyze_parents(connection)
 
 
 def _retain_day(connection: psycopg.Connection[Any], found: Any, *, dry_run: bool) -> DayReport:
     start = datetime(found.day.year, found.day.month, found.day.day, tzinfo=UTC)
     with connection.transaction():
         if not dry_run:
-            connection.execute(query("database/lock_day"), {"day": found.day})
+            _when_free(connection, "database/lock_day", found.day)
         bars: Any = connection.execute(
             query("database/bars_of_ticks"), {"start": start, "end": start + timedelta(days=1)}
         ).fetchone()
         missing = tuple(_missing(found, bars)) if bars.ticks else ()
         if dropping := not missing and not dry_run:
             connection.execute(query("database/keep_official_days"), {"day": found.day})
-            connection.execute(query("database/drop_day"), {"day": found.day})
+            _when_free(connection, "database/drop_day", found.day)
             if bars.ticks:
                 note_day(connection, [found.day], dropped_at=datetime.now(UTC))
     return DayReport(found.day, bars.ticks, bars.bars, missing, dropping)
+
+
+def _when_free(connection: psycopg.Connection[Any], name: str, day: date) -> None:
+    """Run a statement that needs a lock, as soon as it gets it without a wait that others would feel."""
+    deadline = time.monotonic() + LOCK_SECONDS_MAX
+    while True:
+        try:
+            with connection.transaction():
+                connection.execute(query(name), {"day": day})
+        except psycopg.errors.LockNotAvailable:
+            if time.monotonic() > deadline:
+                raise
+            time.sleep(LOCK_POLL_S)
+        else:
+            return
 
 
 def _missing(found: Any, bars: Any) -> Iterator[str]:

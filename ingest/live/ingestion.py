@@ -61,6 +61,8 @@ class Ingestion:
         Wanted keys: instrument key -> mode.
     fence
         Contains failures of the background tasks.
+    evening
+        State of the evening job, for the status; None: there is none.
     """
 
     def __init__(
@@ -83,6 +85,7 @@ class Ingestion:
         self._universe_key = universe_key
         self.errors = errors or LastErrors(watchdog.time_source)
         self.fence = Fence(watchdog.time_source, self.errors)
+        self.evening: Mapping[str, str | None] | None = None
         self.handlers: list[Handler] = []
         self.keys: dict[str, str] = {}
         self._universe: dict[str, str] = {}

@@ -26,6 +26,7 @@ from ingest.feed.market_now import MarketNow
 from ingest.journal.folder import JournalLock, is_stream
 from ingest.journal.reader import JournalReader
 from ingest.live.background import backfill_along, follow_along, refresh_along, watch_jobs_along
+from ingest.live.evening import Evening
 from ingest.live.http import port
 from ingest.live.ingestion import Ingestion
 from ingest.live.stream import Stream
@@ -200,6 +201,7 @@ async def _run(
                 "watch": ingestion.watchdog.run,
                 "bars": lambda: refresh_along(pool, writer, ingestion.errors.of("bars")),
                 "backfill": lambda: backfill_along(settings, pool, streams, writer, ingestion.errors.of("backfill")),
+                "evening": Evening(ingestion, settings).run,
                 "jobs": lambda: watch_jobs_along(pool, writer, ingestion.errors),
             }
             if settings.api_port:

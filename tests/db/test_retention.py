@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import resource
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -22,7 +23,7 @@ from analytics.read.export import days_to_export, export_day
 from ingest.database import queries
 from ingest.database.connections import Database
 from ingest.database.retention import DayReport, note_day, retain
-from ingest.errors import ConfigError, StoreError
+from ingest.errors import ConfigError, Retryable, StoreError
 
 Connection = psycopg.Connection[Any]
 FIRST, DAYS, TICKS = date(2025, 12, 15), 3, 1200
@@ -174,6 +175,48 @@ def test_ticks_of_a_dropped_day_are_read_from_its_file(market: Connection, datab
     with pytest.raises(StoreError, match="absent: restore it"):
         analytics.ticks(KEYS, database=database)
     assert analytics.ticks(KEYS, start=midnight(FIRST) + timedelta(days=1), database=database).height == 2 * 2 * TICKS
+
+
+@pytest.mark.parametrize("engine", ["postgres"], indirect=True)
+def test_retain_and_refresh_make_the_statistics_of_the_partitioned_table(
+    market: Connection, database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from ingest.cli import group
+
+    made = "select count(*) > 0 from pg_stats where tablename = 'ticks' and inherited"
+    assert market.execute(made).fetchone() == (False,)
+    list(retain(database, FIRST))
+    assert market.execute(made).fetchone() == (True,)
+    monkeypatch.setenv("TICKLINE_DATABASE_URL", database.url)
+    assert CliRunner().invoke(group, ["db", "refresh"]).exit_code == 0
+
+
+@pytest.mark.parametrize("compressed", [False, True])
+def test_retain_behind_a_long_reader_stops_no_writer_and_drops_when_it_ends(
+    market: Connection, database: Database, monkeypatch: pytest.MonkeyPatch, compressed: bool
+) -> None:
+    """A drop that waits for the reader in one go would keep the writer waiting for longer than it waits for a lock."""
+    if compressed and database.engine != "timescale":
+        pytest.skip("only TimescaleDB has a columnstore")
+    if compressed:
+        market.execute("select compress_chunk(chunk) from show_chunks('ticks') as chunk")
+    monkeypatch.setattr("ingest.database.retention.LOCK_SECONDS_MAX", 4.0)
+    monkeypatch.setattr("ingest.database.retention.LOCK_POLL_S", 0.2)
+    note_day(market, [FIRST], reconciled_at=datetime.now(UTC))
+    today, written = BEFORE + timedelta(days=5), 0
+    with database.connect(application_name="notebook") as reader, ThreadPoolExecutor(1) as pool:
+        reader.execute("select count(*) from ticks")
+        dropping = pool.submit(lambda: list(retain(database, FIRST + timedelta(days=1))))
+        with database.connect(autocommit=True) as writer:
+            writer.execute("set lock_timeout = '2s'")
+            while not dropping.done():
+                add_ticks(writer, today, count=1, at=timedelta(hours=4, seconds=written))
+                written += 1
+        with pytest.raises(Retryable, match=r"2025-12-15 stay, because pid \d+ \(notebook, .* using ticks for"):
+            dropping.result()
+        assert written
+    assert market.execute("select count(*) from ticks").fetchone() == (DAYS * 2 * TICKS + 2 * written,)
+    assert fates(list(retain(database, FIRST + timedelta(days=1)))) == [(True, 0)]
 
 
 def test_export_is_the_same_to_another_reader_and_in_row_groups(

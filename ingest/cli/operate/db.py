@@ -150,11 +150,12 @@ def _next_day(days: Iterator[DayReport], seen: int) -> DayReport | None:
     "--day", "days", type=click.DateTime(["%Y-%m-%d"]), multiple=True, help="Rebuild this UTC day; may be repeated."
 )
 def refresh(days: tuple[datetime, ...]) -> None:
-    """Rebuild bars from ticks; without --day only unfinished ones.
+    """Rebuild bars from ticks; without --day only unfinished ones, and the planner's statistics of `ticks`.
 
     `start` and `replay` do this by themselves.
     """
     from ingest.database.connections import Database
+    from ingest.database.operations.statistics import analyze_parents
     from ingest.database.pool import run_with_pool
     from ingest.database.settings import DatabaseSettings, load
     from ingest.store.bar_refresh import refresh_bars, refresh_touched
@@ -165,6 +166,8 @@ def refresh(days: tuple[datetime, ...]) -> None:
             with progress_line() as line:
                 show = partial(_show_range, line)
                 run_with_pool(database.url, partial(refresh_touched, show=show))
+                with database.connect(autocommit=True) as connection:
+                    analyze_parents(connection)
             click.echo("all unfinished bars rebuilt")
         for day in days:
             start = day.replace(tzinfo=UTC)
