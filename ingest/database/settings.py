@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import difflib
 import os
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, ClassVar, Literal, TypeVar
@@ -23,8 +24,10 @@ from ingest.redaction import hide_all
 Engine = Literal["timescale", "postgres"]
 PREFIX = "TICKLINE_"
 # Of difflib, 0 to 1, without the prefix. A mistyped name is nearer than this to the right one; foreign variables are
-# not, such as TICKLINE_PORT, which Kubernetes creates for a service with our name.
+# not.
 NEAR_MIN = 0.76
+# What Kubernetes creates for a service with our name, such as TICKLINE_PORT.
+OF_KUBERNETES = re.compile(rf"{PREFIX}(PORT|PORT_\d+_(TCP|UDP)(_\w+)?|SERVICE_(HOST|PORT)(_\w+)?)")
 # Whoever reads or writes meanwhile waits behind the upgrade: longer than any query of ours, shorter than a nuisance.
 UPGRADE_LOCK_TIMEOUT_S = 10.0
 
@@ -128,6 +131,8 @@ def check_names(cls: type[DatabaseSettings]) -> None:
     for place, names in ((".env", list(read_env())), ("the environment", list(os.environ))):
         for name in map(str.upper, names):
             if not name.startswith(PREFIX) or name in known:
+                continue
+            if place != ".env" and OF_KUBERNETES.fullmatch(name):
                 continue
             if near := _nearest(name, known):
                 raise ConfigError(f"setting {name!r} in {place} does not exist: write {near}")
