@@ -81,10 +81,11 @@ def test_quiet_chain_raises_no_alarm(seed: int) -> None:
 
 
 def test_jump_of_implied_volatility_is_found_minute_by_minute_too() -> None:
-    bars = chain(points=4.0).with_columns(quality=pl.lit("complete"))
+    begin, until = (START + timedelta(minutes=JUMP + minutes) for minutes in (-30, 40))
+    bars = chain(points=4.0).with_columns(quality=pl.lit("complete")).filter(pl.col("bucket") < until)
     whole = spikes(factors(bars.lazy(), DEFAULT.windows, 1))
-    watcher = LiveDetector(DEFAULT, bars.filter(pl.col("bucket") < START + timedelta(minutes=200)), date(2026, 1, 5))
-    rest = bars.filter(pl.col("bucket") >= START + timedelta(minutes=200)).sort("bucket", "instrument_key")
+    watcher = LiveDetector(DEFAULT, bars.filter(pl.col("bucket") < begin), date(2026, 1, 5))
+    rest = bars.filter(pl.col("bucket") >= begin).sort("bucket", "instrument_key")
     found = pl.concat([watcher.advance(minute) for _, minute in rest.group_by("bucket", maintain_order=True)])
     assert found.height > 0
     pl.testing.assert_frame_equal(

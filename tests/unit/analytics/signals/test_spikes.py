@@ -72,6 +72,17 @@ def events() -> pl.DataFrame:
     return read_events(pl.read_parquet(data_file("pump-events-1m-train.parquet")))
 
 
+@pytest.fixture(scope="module")
+def bars_of_events(events: pl.DataFrame) -> pl.DataFrame:
+    return scored(events, DEFAULT)
+
+
+@pytest.fixture(scope="module")
+def unseen_bars(bars_of_events: pl.DataFrame) -> pl.DataFrame:
+    """The same with scores of rules that were fitted without their event."""
+    return cross_validated(bars_of_events, DEFAULT)
+
+
 @pytest.mark.parametrize("move", [0.02, -0.02])
 def test_spikes_planted_jump_fires_in_its_bar_once(move: float) -> None:
     found = spikes(features(planted(made(), 200, move=move)))
@@ -177,11 +188,11 @@ def test_spikes_of_reliance_known_days_stand_out_and_openings_are_quiet() -> Non
     assert best[0] == "2026-01-06" and {*KNOWN_DAYS} <= set(best[:6])
 
 
-def test_evaluation_default_rules_and_unseen_folds_beat_every_baseline(events: pl.DataFrame) -> None:
-    bars = scored(events, DEFAULT)
-    fires = bars.filter(1 / (1 + (-pl.col("score")).exp()) >= DEFAULT.confidence_min)
-    unseen = calibrated(cross_validated(bars, DEFAULT))
-    folds = curve(unseen, events, (0.3, DEFAULT.confidence_min)).to_dicts()
+def test_evaluation_default_rules_and_unseen_folds_beat_every_baseline(
+    events: pl.DataFrame, bars_of_events: pl.DataFrame, unseen_bars: pl.DataFrame
+) -> None:
+    fires = bars_of_events.filter(1 / (1 + (-pl.col("score")).exp()) >= DEFAULT.confidence_min)
+    folds = curve(calibrated(unseen_bars), events, (0.3, DEFAULT.confidence_min)).to_dicts()
     others = [judge(alarms, events) for alarms in baselines(events).values()]
     for found in (judge(fires, events).as_dict(), *folds):
         assert found["precision"] > 0.96 and found["recall"] > 0.81  # what the data's README names
@@ -189,8 +200,8 @@ def test_evaluation_default_rules_and_unseen_folds_beat_every_baseline(events: p
             assert found["precision"] > (other.precision or 0) and found["recall"] >= other.recall
 
 
-def test_confidence_of_unseen_events_agrees_with_the_share_that_is_right(events: pl.DataFrame) -> None:
-    found = reliability(calibrated(cross_validated(scored(events, DEFAULT), DEFAULT)))
+def test_confidence_of_unseen_events_agrees_with_the_share_that_is_right(unseen_bars: pl.DataFrame) -> None:
+    found = reliability(calibrated(unseen_bars))
     assert found["brier"] < 0.2 * found["brier_of_base_rate"]
     assert sum(row["alarms"] for row in found["bins"]) > 50
     for row in found["bins"]:
@@ -215,10 +226,9 @@ def test_reliability_counts_alarms_by_their_highest_confidence() -> None:
     assert (found["bins"][1]["right_from"], found["bins"][1]["right_to"]) == pytest.approx((0.1208, 0.8792), abs=1e-3)
 
 
-def test_default_weights_are_those_of_the_fit(events: pl.DataFrame) -> None:
-    bars = scored(events, DEFAULT)
-    slope, shift = calibration(cross_validated(bars, DEFAULT))
-    fitted = fit(bars, DEFAULT)
+def test_default_weights_are_those_of_the_fit(bars_of_events: pl.DataFrame, unseen_bars: pl.DataFrame) -> None:
+    slope, shift = calibration(unseen_bars)
+    fitted = fit(bars_of_events, DEFAULT)
     for name in ("price", "volume", "trades"):
         assert getattr(DEFAULT.weights, name) == pytest.approx(getattr(fitted.weights, name) * slope, abs=0.01)
     assert pytest.approx(fitted.bias * slope + shift, abs=0.01) == DEFAULT.bias
