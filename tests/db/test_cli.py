@@ -16,6 +16,7 @@ from ingest.journal.recording import read_recording, write_recording
 from ingest.settings import Settings
 from tests.data import REPOSITORY, data_file
 from tests.engines import on_one_engine
+from tests.wheels import unpacked_wheel
 
 NOWHERE = "postgresql://nobody@127.0.0.1:9/none"
 
@@ -173,25 +174,7 @@ def test_config_prints_a_settings_file_that_sets_what_is_set_anyway(tmp_path: Pa
 @on_one_engine
 def test_wheel_carries_its_sql_migrations_and_settings(empty_database: Database, tmp_path: Path) -> None:
     """Built from the tree, unpacked into an empty folder, and run from there."""
-    build = [
-        sys.executable,
-        "-m",
-        "pip",
-        "wheel",
-        "--quiet",
-        "--no-deps",
-        "--wheel-dir",
-        str(tmp_path),
-        str(REPOSITORY),
-    ]
-    subprocess.run(build, check=True, timeout=240)
-    (wheel,) = tmp_path.glob("tickline-*.whl")
-    site = tmp_path / "site"
-    subprocess.run(
-        [sys.executable, "-m", "pip", "install", "--quiet", "--no-deps", "--target", str(site), str(wheel)],
-        check=True,
-        timeout=240,
-    )
+    _, site = unpacked_wheel(tmp_path, CFLAGS="-O0")
     assert not (site / "alembic").exists()
     assert all((site / package / "py.typed").is_file() for package in ("analytics", "ingest"))
     assert list((site / "ingest" / "decode").glob("compiled.*.so")), "it needs a C compiler and Python's headers"

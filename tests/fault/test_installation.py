@@ -13,6 +13,7 @@ import pytest
 
 from tests.data import REPOSITORY
 from tests.unit.decode.test_frames import full_feed, message
+from tests.wheels import unpacked_wheel
 
 WITHOUT = {"CC": "false", "CXX": "false"}  # a compiler that fails
 DECODE = (
@@ -42,9 +43,8 @@ def wheel(folder: Path, **environment: str) -> Path:
 
 
 def test_wheel_made_without_a_compiler_decodes_with_the_plain_decoder(tmp_path: Path) -> None:
-    built, site = wheel(tmp_path, **WITHOUT), tmp_path / "site"
-    assert built.name.endswith("-py3-none-any.whl")
-    run(sys.executable, "-m", "pip", "install", "-q", "--no-deps", "--target", site, built, cwd=tmp_path)
+    name, site = unpacked_wheel(tmp_path, **WITHOUT)
+    assert name.endswith("-py3-none-any.whl")
     frame = message(full_feed()).hex()
     assert run(sys.executable, "-c", DECODE, frame, cwd=tmp_path, PYTHONPATH=str(site)) == "plain 269.2\n"
 
