@@ -11,6 +11,7 @@ import fcntl
 import itertools
 import os
 import shutil
+import subprocess
 import tempfile
 from collections.abc import Callable, Generator, Iterator
 from contextlib import ExitStack, contextmanager
@@ -71,9 +72,9 @@ class Template:
         """Connect to the server, but not to the template, which nobody may use while it is copied."""
         return psycopg.connect(self.url_of("postgres"), user=self.superuser, autocommit=True)
 
-    def create(self, name: str, *, empty: bool = False) -> str:
-        """Make a database, a copy of the template or empty; return its URL."""
-        source = "template0" if empty else urlsplit(self.url).path[1:]
+    def create(self, name: str, *, empty: bool = False, source_url: str | None = None) -> str:
+        """Make a database, empty or a copy of another, which nobody uses: the template if none is named."""
+        source = "template0" if empty else urlsplit(source_url or self.url).path[1:]
         with self.admin() as conn:
             conn.execute(
                 psql.SQL("create database {} template {} strategy file_copy owner {}").format(
@@ -83,10 +84,11 @@ class Template:
         return self.url_of(name)
 
     @contextmanager
-    def fresh(self, *, empty: bool = False) -> Iterator[Database]:
+    def fresh(self, *, empty: bool = False, source_url: str | None = None) -> Iterator[Database]:
         """Make a database, and drop it afterwards."""
         name = f"test_{WORKER}_{next(_numbers)}"
-        with Database(self.create(name, empty=empty), None, self.engine if empty else None) as database:
+        url = self.create(name, empty=empty, source_url=source_url)
+        with Database(url, None, self.engine if empty else None) as database:
             yield database
         self.drop(name)
 
@@ -106,6 +108,19 @@ def home() -> Iterator[Path]:
     folder = Path(tempfile.mkdtemp(prefix="tl-"))
     yield folder
     shutil.rmtree(folder, ignore_errors=True)
+
+
+@pytest.fixture
+def made_home(home: Path, pytestconfig: pytest.Config) -> Path:
+    """The same with the data of a server without TimescaleDB, which was made once: `initdb` takes a second."""
+    made = pytestconfig.stash[_SHARED] / "home"
+    made.mkdir(exist_ok=True)
+    with (made / "lock").open("ab") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not (made / "postgres").exists():
+            embedded_server(made, use_timescaledb=False).close()
+    subprocess.run(["cp", "-a", str(made / "postgres"), str(home)], check=True)
+    return home
 
 
 @pytest.fixture(scope="session")

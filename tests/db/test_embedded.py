@@ -83,7 +83,9 @@ def test_embedded_data_is_kept_between_runs(home: Path) -> None:
     assert settings == ("", "UTC", "on", "off", "")
 
 
-def test_variables_of_libpq_lead_nobody_elsewhere(home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_variables_of_libpq_lead_nobody_elsewhere(
+    made_home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     services = tmp_path / "services"
     services.write_text("[desk]\nhostaddr=127.0.0.1\nport=1\nuser=nobody\ndbname=nothing\nsslmode=require\n")
     for name, value in {
@@ -93,11 +95,11 @@ def test_variables_of_libpq_lead_nobody_elsewhere(home: Path, tmp_path: Path, mo
         "PGREQUIREPEER": "nobody", "PGCHANNELBINDING": "require", "PGTARGETSESSIONATTRS": "standby",
     }.items():  # fmt: skip
         monkeypatch.setenv(name, value)
-    with plain(home) as server:
+    with plain(made_home) as server:
         assert read_frame(server.url(), "select 1 as x")["x"].to_list() == [1]
         monkeypatch.setenv("PGSERVICE", "nosuch")
         with pytest.raises(Retryable, match='embedded database cannot be used: .*"nosuch" not found: check the PG'):
-            plain(home)
+            plain(made_home)
         for name in ("PGSERVICE", "PGPORT"):
             monkeypatch.delenv(name)
         with connect(server.url()) as conn:  # whoever has another environment finds the same server
@@ -110,9 +112,9 @@ def test_embedded_folder_is_closed_to_others(home: Path) -> None:
             assert stat.S_IMODE(folder.stat().st_mode) == 0o700
 
 
-def test_embedded_two_processes_share_one_server(home: Path) -> None:
-    first, first_pid = start_user(home)
-    second, second_pid = start_user(home)
+def test_embedded_two_processes_share_one_server(made_home: Path) -> None:
+    first, first_pid = start_user(made_home)
+    second, second_pid = start_user(made_home)
     assert first_pid == second_pid
     end_user(first)
     assert psutil.pid_exists(first_pid)
@@ -134,8 +136,8 @@ def test_embedded_two_processes_starting_at_once_share_one_server(home: Path) ->
         end_user(process)
 
 
-def test_embedded_two_uses_in_one_process_share_one_server(home: Path) -> None:
-    first, second = plain(home), plain(home)
+def test_embedded_two_uses_in_one_process_share_one_server(made_home: Path) -> None:
+    first, second = plain(made_home), plain(made_home)
     assert first.pid == second.pid
     first.close()
     first.close()
@@ -144,18 +146,18 @@ def test_embedded_two_uses_in_one_process_share_one_server(home: Path) -> None:
     assert second.pid is None
 
 
-def test_embedded_killed_user_does_not_keep_the_server(home: Path) -> None:
-    user, pid = start_user(home)
+def test_embedded_killed_user_does_not_keep_the_server(made_home: Path) -> None:
+    user, pid = start_user(made_home)
     user.send_signal(signal.SIGKILL)
     user.communicate(timeout=30)
     assert psutil.pid_exists(pid)
-    with plain(home) as server:
+    with plain(made_home) as server:
         assert server.pid == pid
     wait_until(lambda: server.pid is None)
 
 
-def test_embedded_killed_postmaster_recovers_committed_rows(home: Path) -> None:
-    with plain(home) as server:
+def test_embedded_killed_postmaster_recovers_committed_rows(made_home: Path) -> None:
+    with plain(made_home) as server:
         with psycopg.connect(server.url(), autocommit=True) as conn:
             conn.execute("create table kept as select generate_series(1, 1000) as n")
             server.kill()
@@ -181,8 +183,8 @@ def keep_rejecting(server: EmbeddedServer) -> Path:
     return data
 
 
-def test_connect_to_a_server_that_starts_waits_for_it(home: Path) -> None:
-    with embedded_server(home, use_timescaledb=False, settings=REPLICA) as server:
+def test_connect_to_a_server_that_starts_waits_for_it(made_home: Path) -> None:
+    with embedded_server(made_home, use_timescaledb=False, settings=REPLICA) as server:
         data = keep_rejecting(server)
         promotion = threading.Timer(1.0, lambda: postmaster._run("pg_ctl", "promote", "-s", "-D", str(data), cwd=data))
         promotion.start()
@@ -191,23 +193,23 @@ def test_connect_to_a_server_that_starts_waits_for_it(home: Path) -> None:
         promotion.join()
 
 
-def test_connect_to_a_server_that_stays_in_its_start_says_so(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_connect_to_a_server_that_stays_in_its_start_says_so(made_home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(reach, "STARTING_SECONDS_MAX", 0.3)
-    with embedded_server(home, use_timescaledb=False, settings=REPLICA) as server:
+    with embedded_server(made_home, use_timescaledb=False, settings=REPLICA) as server:
         keep_rejecting(server)
         with pytest.raises(Retryable, match=r"is starting or stopping: .*: wait until it is up") as caught:
             connect(server.url())
         assert "correct" not in str(caught.value)
 
 
-def test_embedded_stale_pid_file_of_a_running_program_is_replaced(home: Path) -> None:
-    with plain(home) as server:
-        data = home / "postgres" / "data"
+def test_embedded_stale_pid_file_of_a_running_program_is_replaced(made_home: Path) -> None:
+    with plain(made_home) as server:
+        data = made_home / "postgres" / "data"
         server.kill()
         wait_until(lambda: server.pid is None)
     lines = (data / "postmaster.pid").read_text().splitlines()
     (data / "postmaster.pid").write_text("\n".join([str(os.getpid()), *lines[1:]]) + "\n")
-    with plain(home) as server, psycopg.connect(server.url()) as conn:
+    with plain(made_home) as server, psycopg.connect(server.url()) as conn:
         assert conn.execute("select 1").fetchone() == (1,)
 
 
@@ -243,8 +245,8 @@ def test_embedded_timescaledb_asked_for_and_absent_names_the_places(
         embedded_server(home, use_timescaledb=True)
 
 
-def test_embedded_wrong_timescaledb_dir_is_an_error_that_names_what_is_missing(home: Path) -> None:
-    extension, lib = home / "ts" / "share" / "extension", home / "ts" / "lib"
+def test_embedded_wrong_timescaledb_dir_is_an_error_that_names_what_is_missing(made_home: Path) -> None:
+    extension, lib = made_home / "ts" / "share" / "extension", made_home / "ts" / "lib"
     for made, missing in (
         (extension, extension / "timescaledb.control"),
         (lib, extension / "timescaledb.control"),
@@ -254,24 +256,24 @@ def test_embedded_wrong_timescaledb_dir_is_an_error_that_names_what_is_missing(h
             made.touch()
         else:
             made.mkdir(parents=True)
-        text = re.escape(f"TIMESCALEDB_DIR has the wrong value '{home}/ts': there is no {missing}")
+        text = re.escape(f"TIMESCALEDB_DIR has the wrong value '{made_home}/ts': there is no {missing}")
         with pytest.raises(ConfigError, match=text):  # and no silent search in /opt
-            embedded_server(home, timescaledb_dir=home / "ts")
+            embedded_server(made_home, timescaledb_dir=made_home / "ts")
     with pytest.raises(ConfigError, match="TIMESCALEDB_DIR has the wrong value"):  # before a start records
-        Database.place(load(DatabaseSettings, home=home, database_url=None, timescaledb_dir=home / "ts"))
+        Database.place(load(DatabaseSettings, home=made_home, database_url=None, timescaledb_dir=made_home / "ts"))
     with pytest.raises(ConfigError, match="takes ':' for the end of a folder"):
-        timescaledb.find(home / "a:b")
-    with embedded_server(home, timescaledb_dir=home / "ts", use_timescaledb=False) as server:
+        timescaledb.find(made_home / "a:b")
+    with embedded_server(made_home, timescaledb_dir=made_home / "ts", use_timescaledb=False) as server:
         assert server.pid is not None
 
 
-def test_embedded_timescale_database_without_the_files_is_refused(home: Path) -> None:
+def test_embedded_timescale_database_without_the_files_is_refused(made_home: Path) -> None:
     if timescaledb.find(DatabaseSettings().timescaledb_dir) is None:
         pytest.skip("TimescaleDB not found")
-    with embedded_server(home, use_timescaledb=True) as server, psycopg.connect(server.url()) as conn:
+    with embedded_server(made_home, use_timescaledb=True) as server, psycopg.connect(server.url()) as conn:
         conn.execute("create extension timescaledb")
     with pytest.raises(ConfigError, match=r"uses TimescaleDB but its files are not loaded: set TIMESCALEDB_DIR"):
-        plain(home)
+        plain(made_home)
     assert server.pid is None
 
 
@@ -306,12 +308,12 @@ def test_place_with_a_url_that_is_none_is_refused_at_once(home: Path) -> None:
 
 
 def test_server_that_says_nothing_is_busy_and_holds_up_no_other_thread(
-    home: Path, monkeypatch: pytest.MonkeyPatch
+    made_home: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A recorder would read no frame meanwhile: libpq's ping waits with Python's lock in its hands."""
     monkeypatch.setattr(embedded, "PING_SECONDS_MAX", 2)
     monkeypatch.setattr(reach, "_await_start", lambda _: pytest.fail("it was asked by libpq's ping"))
-    with plain(home) as server:
+    with plain(made_home) as server:
         pid = server.pid
         assert pid is not None
         os.kill(pid, signal.SIGSTOP)
@@ -321,7 +323,7 @@ def test_server_that_says_nothing_is_busy_and_holds_up_no_other_thread(
             os.kill(pid, signal.SIGCONT)
         assert embedded._ping(server) == Ping.OK
     with socket.socket(socket.AF_UNIX) as silent:
-        silent.bind(str(home / ".s.PGSQL.5432"))
+        silent.bind(str(made_home / ".s.PGSQL.5432"))
         silent.listen()
         with pytest.raises(Retryable, match="cannot be reached"):
-            connect(f"postgresql://nobody@/nothing?host={home}&connect_timeout=2")
+            connect(f"postgresql://nobody@/nothing?host={made_home}&connect_timeout=2")

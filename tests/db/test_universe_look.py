@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
 from datetime import date, datetime, timedelta
 from datetime import time as time_of_day
 from itertools import product
@@ -21,24 +22,46 @@ from ingest.settings import settings
 from ingest.universe.instrument_master import load_master
 from ingest.universe.keeper import UniverseKeeper
 from ingest.universe.resolved_names import recalled
+from tests.conftest import Template
 from tests.data import data_file
 from tests.db.masters import MASTER, NOON, row
 from tests.engines import on_one_engine
 
 
+@pytest.fixture(scope="module")
+def list_url(template: Template) -> Iterator[str]:
+    """A database with the real list, which is loaded once: tests take copies of it."""
+    with template.fresh() as database:
+        with database.connect(autocommit=True) as connection:
+            load_master(connection, data_file(MASTER).read_bytes(), "file")
+        yield database.url
+
+
+@pytest.fixture
+def listed(template: Template, list_url: str) -> Iterator[Database]:
+    """A database of one test with the real list."""
+    with template.fresh(source_url=list_url) as database:
+        yield database
+
+
+@pytest.fixture
+def listed_conn(listed: Database) -> Iterator[psycopg.Connection[Any]]:
+    with listed.connect(autocommit=True) as connection:
+        yield connection
+
+
 @on_one_engine
 def test_look_takes_keys_without_a_list_and_skips_unknown_names(
-    database: Database, conn: psycopg.Connection[Any], home: Path, caplog: pytest.LogCaptureFixture
+    database: Database, listed: Database, home: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    def look(universe: str) -> dict[str, str]:
+    def look(universe: str, at: Database = listed) -> dict[str, str]:
         config = settings(home=home, universe=universe, underlyings="")
-        return UniverseKeeper(config, database.url).look(NOON).keys
+        return UniverseKeeper(config, at.url).look(NOON).keys
 
-    assert look("NSE_FO|50904") == {"NSE_FO|50904": "full"}
+    assert look("NSE_FO|50904", database) == {"NSE_FO|50904": "full"}
     assert "no instrument master has key 'NSE_FO|50904'" in caplog.text
     with pytest.raises(ConfigError, match="'NOSUCH'.*no instruments are loaded"):
-        look("NOSUCH")
-    load_master(conn, data_file(MASTER).read_bytes(), "file")
+        look("NOSUCH", database)
     caplog.clear()
     assert look("INFY,NOSUCH") == {"NSE_EQ|INE009A01021": "full"}
     assert "name skipped: unknown instrument 'NOSUCH'" in caplog.text
@@ -48,16 +71,15 @@ def test_look_takes_keys_without_a_list_and_skips_unknown_names(
 
 @on_one_engine
 def test_look_skips_unknown_underlyings_and_knows_those_that_have_left(
-    database: Database, conn: psycopg.Connection[Any], home: Path, caplog: pytest.LogCaptureFixture
+    database: Database, listed: Database, home: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    def look(underlyings: str, exclude: str = "", universe: str = "") -> set[str]:
+    def look(underlyings: str, exclude: str = "", universe: str = "", at: Database = listed) -> set[str]:
         config = settings(home=home, universe=universe, underlyings=underlyings, underlyings_exclude=exclude, futures=1)
-        return set(UniverseKeeper(config, database.url).look(NOON).keys)
+        return set(UniverseKeeper(config, at.url).look(NOON).keys)
 
     with pytest.raises(ConfigError, match="'NIFTY' of TICKLINE_UNDERLYINGS .*no instruments are loaded"):
-        look("NIFTY", exclude="INFY")
-    assert look("NIFTY", universe="NSE_FO|50904") == {"NSE_FO|50904"}
-    load_master(conn, data_file(MASTER).read_bytes(), "file")
+        look("NIFTY", exclude="INFY", at=database)
+    assert look("NIFTY", universe="NSE_FO|50904", at=database) == {"NSE_FO|50904"}
     caplog.clear()
     assert look("INFY,NIFTI") == look("INFY") != set()
     assert "underlying skipped: underlying 'NIFTI' of TICKLINE_UNDERLYINGS" in caplog.text
@@ -67,11 +89,12 @@ def test_look_skips_unknown_underlyings_and_knows_those_that_have_left(
     with pytest.raises(ConfigError, match="'TCSS' of TICKLINE_UNDERLYINGS_EXCLUDE .*the nearest is 'TCS'"):
         look("INFY", exclude="TCSS")
     # The list of a day without it: it has left, and is no slip of the pen.
-    [tcs] = resolve(conn, ["TCS"], on=NOON.date())
-    conn.execute(
-        "update instruments set valid_to = %s where underlying_key = %s and instrument_type in ('FUT', 'CE', 'PE')",
-        (NOON, tcs.instrument_key),
-    )
+    with listed.connect(autocommit=True) as conn:
+        [tcs] = resolve(conn, ["TCS"], on=NOON.date())
+        conn.execute(
+            "update instruments set valid_to = %s where underlying_key = %s and instrument_type in ('FUT', 'CE', 'PE')",
+            (NOON, tcs.instrument_key),
+        )
     for name in ("tcs", tcs.instrument_key):
         caplog.clear()
         caplog.set_level("INFO")
@@ -80,12 +103,9 @@ def test_look_skips_unknown_underlyings_and_knows_those_that_have_left(
 
 
 @on_one_engine
-def test_look_remembers_what_names_mean_for_a_start_without_the_database(
-    database: Database, conn: psycopg.Connection[Any], home: Path
-) -> None:
-    load_master(conn, data_file(MASTER).read_bytes(), "file")
+def test_look_remembers_what_names_mean_for_a_start_without_the_database(listed: Database, home: Path) -> None:
     config = settings(home=home, universe="NIFTY FUT,NOSUCH", underlyings="INFY,BANKNIFTY", futures=1, option_strikes=1)
-    keeper = UniverseKeeper(config, database.url)
+    keeper = UniverseKeeper(config, listed.url)
     keeper.look(NOON)
     keeper._prices["NSE_INDEX|Nifty Bank"] = 59_412.0
     found = keeper.look(NOON + timedelta(minutes=1)).keys
@@ -95,12 +115,11 @@ def test_look_remembers_what_names_mean_for_a_start_without_the_database(
 
 
 @on_one_engine
-def test_look_gives_rules_and_names(database: Database, conn: psycopg.Connection[Any], home: Path) -> None:
-    load_master(conn, data_file(MASTER).read_bytes(), "file")
+def test_look_gives_rules_and_names(listed: Database, home: Path) -> None:
     config = settings(
         home=home, universe="INFY", underlyings="BANKNIFTY,NIFTY", futures=1, option_strikes=2, options_mode="ltpc"
     )
-    keeper = UniverseKeeper(config, database.url)
+    keeper = UniverseKeeper(config, listed.url)
     found = keeper.look(NOON)
     assert found.unpriced == ("BANKNIFTY", "NIFTY")
     assert len(found.keys) == 2 + 2 + 1
@@ -108,26 +127,25 @@ def test_look_gives_rules_and_names(database: Database, conn: psycopg.Connection
     supposed = keeper.supposed(found, NOON)
     assert supposed.unpriced == () and len(supposed.keys) == 5 + 2 * 5 * 2
     with pytest.raises(ConfigError, match="TICKLINE_UNDERLYINGS"):
-        UniverseKeeper(settings(home=home, universe="", underlyings=""), database.url).look(NOON)
+        UniverseKeeper(settings(home=home, universe="", underlyings=""), listed.url).look(NOON)
 
 
 @on_one_engine
 def test_look_follows_the_spot_and_rolls_at_the_close_of_expiry(
-    database: Database, conn: psycopg.Connection[Any], home: Path
+    listed: Database, listed_conn: psycopg.Connection[Any], home: Path
 ) -> None:
-    load_master(conn, data_file(MASTER).read_bytes(), "file")
-    [spot] = resolve(conn, ["BANKNIFTY"], on=NOON.date())
-    conn.execute("insert into tickline.active_instruments values (%s, %s)", (spot.instrument_id, NOON))
+    [spot] = resolve(listed_conn, ["BANKNIFTY"], on=NOON.date())
+    listed_conn.execute("insert into tickline.active_instruments values (%s, %s)", (spot.instrument_id, NOON))
     config = settings(home=home, universe="NIFTY FUT", underlyings="BANKNIFTY", futures=1, option_strikes=1)
-    keeper = UniverseKeeper(config, database.url)
+    keeper = UniverseKeeper(config, listed.url)
 
     def look(at: datetime, price: float) -> tuple[list[str], list[float]]:
-        conn.execute(query("shared/ensure_partitions"), {"start": at, "end": at})
-        conn.execute(
+        listed_conn.execute(query("shared/ensure_partitions"), {"start": at, "end": at})
+        listed_conn.execute(
             "insert into ticks (ts, instrument_id, seq, traded, ltp, received_at) values (%s, %s, 1, true, %s, %s)",
             (at, spot.instrument_id, price, at),
         )
-        found = resolve(conn, list(keeper.look(at).keys), on=keeper.calendar.contract_day(at))
+        found = resolve(listed_conn, list(keeper.look(at).keys), on=keeper.calendar.contract_day(at))
         futures = [str(one.trading_symbol) for one in found if one.instrument_type == "FUT"]
         return futures, sorted({one.strike for one in found if one.strike})
 
