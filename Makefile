@@ -6,6 +6,8 @@ BIN := $(VENV)/bin
 WORKERS ?= 5
 PYTEST := $(BIN)/python -m pytest
 SPREAD := --numprocesses $(WORKERS) --dist loadscope
+# The tests start many processes: each would compile our modules again where this is set.
+unexport PYTHONDONTWRITEBYTECODE
 
 .PHONY: help demo test coverage lint bench soak proto clean
 

@@ -2,6 +2,7 @@
 
 A worker takes the tests of one file on one engine, so that tests of a module share its fixtures.
 Fault tests start processes of their own: only some workers run them at a time, the others have the rest.
+Long files begin first: the last one would otherwise run alone while the other workers have nothing to do.
 """
 
 from __future__ import annotations
@@ -14,6 +15,25 @@ if TYPE_CHECKING:
     from xdist.workermanage import WorkerController
 
 FAULT_WORKERS_MAX = 3  # with more, a condition that a test waits for comes late on two cores
+# The files that take longest, longest first; both engines of a file. The order of the others does not matter.
+LONG = [
+    "tests/fault/test_database_away.py",
+    "tests/fault/test_verify_while_recording.py",
+    "tests/fault/test_graceful_stop.py",
+    "tests/fault/test_start_without_database.py",
+    "tests/fault/test_sigkill.py",
+    "tests/fault/test_standby.py",
+    "tests/fault/test_season.py",
+    "tests/fault/test_journal_damage.py",
+    "tests/fault/test_old_home.py",
+    "tests/db/test_start.py",
+    "tests/db/test_embedded.py",
+    "tests/db/test_documents.py",
+    "tests/db/test_embedded_odd.py",
+    "tests/db/test_signals.py",
+    "tests/db/test_bench.py",
+    "tests/db/test_cli.py",
+]
 
 
 def scope_of(nodeid: str) -> str:
@@ -23,14 +43,14 @@ def scope_of(nodeid: str) -> str:
 
 
 class Spread(LoadScopeScheduling):
-    """Give each worker the tests of one file and engine at a time, fault tests first."""
+    """Give each worker the tests of one file and engine at a time, fault tests and long files first."""
 
     def _split_scope(self, nodeid: str) -> str:
         return scope_of(nodeid)
 
     def _assign_work_unit(self, node: WorkerController) -> None:
         has_room = self._fault_workers < FAULT_WORKERS_MAX
-        scope = next((scope for scope in self.workqueue if _is_fault(scope) == has_room), next(iter(self.workqueue)))
+        scope = min(self.workqueue, key=lambda scope: (_is_fault(scope) != has_room, _place(scope)))
         self.workqueue.move_to_end(scope, last=False)
         super()._assign_work_unit(node)
 
@@ -38,6 +58,11 @@ class Spread(LoadScopeScheduling):
     def _fault_workers(self) -> int:
         units = [units.items() for units in self.assigned_work.values()]
         return sum(any(_is_fault(scope) and not all(tests.values()) for scope, tests in unit) for unit in units)
+
+
+def _place(scope: str) -> int:
+    path = scope.partition("@")[0]
+    return LONG.index(path) if path in LONG else len(LONG)
 
 
 def _is_fault(scope: str) -> bool:

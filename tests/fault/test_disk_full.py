@@ -33,7 +33,7 @@ AGAIN = "journal can be written again"
 
 @pytest.fixture
 def market(home: Path) -> Iterator[Market]:
-    with Market(home, "--generate", "--instruments", "400", "--rate", "10000") as market:
+    with Market(home, "--generate", "--instruments", "400", "--rate", "4000") as market:
         yield market
 
 

@@ -33,8 +33,8 @@ SIGNALS = [signal.SIGTERM, signal.SIGINT]
 
 
 @pytest.fixture
-def market(home: Path) -> Iterator[Market]:
-    with Market(home, "--generate", "--instruments", "200", "--rate", "5000") as market:
+def market(home: Path, is_timed: bool) -> Iterator[Market]:
+    with Market(home, "--generate", "--instruments", "200", "--rate", "5000" if is_timed else "1500") as market:
         yield market
 
 

@@ -234,7 +234,7 @@ class _Sizes:
 
 @pytest.fixture
 def market(home: Path) -> Iterator[Market]:
-    with Market(home, "--generate", "--instruments", "400", "--rate", "10000") as market:
+    with Market(home, "--generate", "--instruments", "400", "--rate", "2000") as market:
         yield market
 
 

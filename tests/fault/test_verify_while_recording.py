@@ -26,9 +26,9 @@ from tests.fault.harness import (
 )
 
 
-def verify_beside(database: Database, home: Path, speed: str, runs: int, *, rate: str = "500") -> None:
+def verify_beside(database: Database, home: Path, speed: str, runs: int, *, rate: str) -> None:
     # Small segments, so that the keeper compresses them under the eyes of the reader.
-    small = {"TICKLINE_JOURNAL_SEGMENT_BYTES_MAX": "3000000"}
+    small = {"TICKLINE_JOURNAL_SEGMENT_BYTES_MAX": "1000000"}
     with (
         Market(home, "--generate", "--instruments", "100", "--rate", rate, "--speed", speed) as market,
         Ingester(home, market, database.url, **small) as ingester,
@@ -42,9 +42,11 @@ def verify_beside(database: Database, home: Path, speed: str, runs: int, *, rate
         ingester.stop()
 
 
-@pytest.mark.parametrize("speed", ["1", "60"])
-def test_verify_while_recording_adds_up(database: Database, home: Path, speed: str) -> None:
-    verify_beside(database, home, speed, 2)
+@pytest.mark.parametrize(
+    ("speed", "rate"), [("1", "500"), ("60", "50"), pytest.param("60", "500", marks=pytest.mark.soak)]
+)
+def test_verify_while_recording_adds_up(database: Database, home: Path, speed: str, rate: str) -> None:
+    verify_beside(database, home, speed, 2, rate=rate)
 
 
 @pytest.mark.soak
@@ -84,7 +86,7 @@ def test_stop_while_somebody_else_holds_the_bars_exits_0_and_the_next_refresh_ma
 ) -> None:
     stop_s = 1 if is_timed else 10  # a busy machine has more left to commit
     with (
-        Market(home, "--generate", "--instruments", "100", "--speed", "60") as market,
+        Market(home, "--generate", "--instruments", "100", "--rate", "50", "--speed", "60") as market,
         Ingester(home, market, database.url, TICKLINE_STOP_S=str(stop_s)) as ingester,
     ):
         wait_until(lambda: committed(database)[1] > 2**18)

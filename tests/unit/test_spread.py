@@ -6,11 +6,14 @@ from types import SimpleNamespace
 from typing import Any
 
 from tests.coverage_by_room import by_room, share
-from tests.workers import FAULT_WORKERS_MAX, Spread, scope_of
+from tests.data import REPOSITORY
+from tests.workers import FAULT_WORKERS_MAX, LONG, Spread, scope_of
 
 NODE_IDS = [
     *(f"tests/fault/test_{name}.py::test_it[{engine}]" for name in "abcd" for engine in ("postgres", "timescale")),
     *(f"tests/unit/test_{name}.py::test_it" for name in "efghijklmnop"),
+    *(f"{LONG[-1]}::test_it[{engine}]" for engine in ("postgres", "timescale")),
+    f"{LONG[0]}::test_it",
 ]
 
 
@@ -50,6 +53,8 @@ def test_fault_tests_come_first_and_only_some_workers_have_them() -> None:
         spread.add_node_collection(worker, NODE_IDS)
     spread.schedule()
     assert sum(worker.is_at_fault for worker in workers) == FAULT_WORKERS_MAX
+    assert workers[0].taken[0].startswith(LONG[0])
+    assert {worker.taken[0] for worker in workers[FAULT_WORKERS_MAX:]} == set(NODE_IDS[-3:-1])
     while spread.workqueue:
         for worker in workers:
             spread.mark_test_complete(worker, NODE_IDS.index(worker.taken[worker.done]))
@@ -57,6 +62,10 @@ def test_fault_tests_come_first_and_only_some_workers_have_them() -> None:
             others_wait = any(scope.startswith("tests/unit/") for scope in spread.workqueue)
             assert sum(worker.is_at_fault for worker in workers) <= FAULT_WORKERS_MAX or not others_wait
     assert sorted(test for worker in workers for test in worker.taken) == sorted(NODE_IDS)
+
+
+def test_long_files_are_there() -> None:
+    assert [path for path in LONG if not (REPOSITORY / path).is_file()] == []
 
 
 def test_coverage_is_added_up_by_room_and_in_all() -> None:
