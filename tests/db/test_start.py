@@ -71,7 +71,7 @@ def rows(database: Database, statement: str) -> list[tuple[Any, ...]]:
 
 
 def test_subscription_that_fails_ends_the_process_and_not_the_flow_of_frames_only(
-    database: Database, home: Path, monkeypatch: pytest.MonkeyPatch
+    database: Database, home: Path, monkeypatch: pytest.MonkeyPatch, short_session: Path
 ) -> None:
     """A connection that has asked for nothing is up, and silent for ever."""
 
@@ -81,7 +81,7 @@ def test_subscription_that_fails_ends_the_process_and_not_the_flow_of_frames_onl
     monkeypatch.setattr("ingest.feed.connection.request", broken)
 
     async def run() -> None:
-        source = RecordedMarket(data_file(SESSION))
+        source = RecordedMarket(short_session)
         async with Simulator(source) as simulator:
             await ingest(simulator, database, configured(simulator, home), ["NSE_FO|51460"], lambda _: False)
 
@@ -199,12 +199,13 @@ def test_refused_token_is_said_once_and_a_new_one_in_env_file_is_taken(
     route: str,
     caplog: pytest.LogCaptureFixture,
     monkeypatch: pytest.MonkeyPatch,
+    short_session: Path,
 ) -> None:
     monkeypatch.chdir(home)
     monkeypatch.delenv("UPSTOX_ACCESS_TOKEN", raising=False)
 
     async def refused() -> Run:
-        async with Simulator(RecordedMarket(data_file(SESSION)), speed=math.inf) as simulator:
+        async with Simulator(RecordedMarket(short_session), speed=math.inf) as simulator:
             config = configured(
                 simulator, home, upstox_access_token="wrong-secret", token_poll_s=0.02, feed_route=route
             )
@@ -233,12 +234,12 @@ def test_no_token_is_said_before_anything_is_started(database: Database, home: P
 
 
 def test_second_ingester_on_one_journal_or_one_collector_is_refused(
-    database: Database, home: Path, monkeypatch: pytest.MonkeyPatch
+    database: Database, home: Path, monkeypatch: pytest.MonkeyPatch, short_session: Path
 ) -> None:
     monkeypatch.setattr("ingest.store.writer.LOCK_SECONDS_MAX", 0.1)
 
     async def twice() -> None:
-        async with Simulator(RecordedMarket(data_file(SESSION)), speed=1.0) as simulator:
+        async with Simulator(RecordedMarket(short_session), speed=1.0) as simulator:
             keys = sorted(simulator.source.keys)
             stop = asyncio.Event()
             running: list[Run] = []
