@@ -1,15 +1,28 @@
-# The full image has the compiler that the decoder is built with.
-FROM python:3.13 AS build
+# The full image has the compiler that the decoder is built with. Dependencies come first: after a change of our source
+# nothing is downloaded again, and only the last layer of the image is new.
+FROM python:3.13 AS dependencies
 WORKDIR /src
+COPY pyproject.toml .
+RUN python -c "import tomllib; p = tomllib.load(open('pyproject.toml', 'rb')); \
+        print(*p['project']['dependencies'], sep='\n', file=open('runs.txt', 'w')); \
+        print(*p['build-system']['requires'], sep='\n', file=open('builds.txt', 'w'))" \
+    && python -m venv --without-pip /venv \
+    && pip --python /venv/bin/python install --no-cache-dir --requirement runs.txt \
+    && pip install --no-cache-dir --requirement builds.txt
+
+FROM dependencies AS build
 COPY . .
-RUN pip wheel --no-cache-dir --wheel-dir /wheels .
+RUN pip wheel --no-cache-dir --no-index --no-deps --no-build-isolation --wheel-dir /wheels . \
+    && pip --python /venv/bin/python install --no-cache-dir --no-index --no-deps --prefix /own /wheels/*.whl
 
 FROM python:3.13-slim
 RUN useradd --create-home --uid 10001 tickline && install -d -o tickline /data
-RUN --mount=type=bind,from=build,source=/wheels,target=/wheels \
-    pip install --no-cache-dir --no-index --find-links /wheels tickline
+COPY --from=dependencies /venv /venv
+COPY --from=build /own /venv
 USER tickline
-ENV TICKLINE_HOME=/data
+# A token that `tickline login` stores goes into /data/.env and lasts as long as the volume.
+ENV PATH=/venv/bin:$PATH TICKLINE_HOME=/data
+WORKDIR /data
 VOLUME /data
 ENTRYPOINT []
 CMD ["tickline", "start"]

@@ -288,7 +288,7 @@ def _server(engine: Engine, shared: Path) -> Iterator[Template]:
                 )
             )
             if not (folder / "migrated").exists():
-                apply.upgrade(Database(server.url(), None), engine)
+                apply.upgrade(Database(server.url(), server), engine)
                 (folder / "migrated").touch()
         yield Template(engine, server.url())
 

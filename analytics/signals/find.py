@@ -8,6 +8,7 @@ starts with the same history. Must not know how a spike is recognised.
 from __future__ import annotations
 
 import json
+import logging
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing
@@ -28,6 +29,8 @@ from analytics.signals.rules import Rules
 from ingest.database.connections import Database, check_schema, translated
 from ingest.database.queries import query
 from ingest.database.resolve import resolve
+
+log = logging.getLogger(__name__)
 
 MINUTE = timedelta(minutes=1)
 POLL_S = 0.5  # interval of checks for a new minute
@@ -131,7 +134,7 @@ def store(connection: psycopg.Connection[Any], rules: Rules, fired: pl.DataFrame
     """Store the bars that begin a spike; return them with trading_symbol and is_new.
 
     A signal found again replaces the stored one. New signals are announced on the channel
-    tickline_signals when their row is committed.
+    tickline_signals when their row is committed. A login that only reads stores none; all are new then.
     """
     onsets = fired.filter("onset")
     empty = onsets.with_columns(trading_symbol=pl.lit(None, pl.String), is_new=pl.lit(False))
@@ -139,6 +142,10 @@ def store(connection: psycopg.Connection[Any], rules: Rules, fired: pl.DataFrame
         return empty
     days = [market_day(bucket) for bucket in onsets["bucket"]]
     ids = _ids(connection, onsets[KEY].to_list(), max(days))
+    symbols = pl.Series([ids[key][1] for key in onsets[KEY]], dtype=pl.String)
+    if not _may_store(connection):
+        log.warning("signals are not stored, because this login only reads user=%s", connection.info.user)
+        return onsets.with_columns(trading_symbol=symbols, is_new=pl.lit(True))
     reasons = [
         json.dumps({"text": row["reasons"]} | {name: row[name] for name in FIGURES if row[name] is not None})
         for row in onsets.iter_rows(named=True)
@@ -159,15 +166,22 @@ def store(connection: psycopg.Connection[Any], rules: Rules, fired: pl.DataFrame
         ).fetchall()
     new = set(rows)
     return onsets.with_columns(
-        trading_symbol=pl.Series([ids[key][1] for key in onsets[KEY]], dtype=pl.String),
+        trading_symbol=symbols,
         is_new=pl.Series([(ids[key][0], at) in new for key, at in onsets.select(KEY, "bucket").iter_rows()]),
     )
 
 
 def settle(connection: psycopg.Connection[Any], since: datetime, until: datetime) -> None:
-    """Store the outcome of the signals since a time; `until` is the end of the available bars."""
+    """Store the outcome of the signals since a time, if this login may; `until` is the end of the available bars."""
+    if not _may_store(connection):
+        return
     with translated():
         connection.execute(query("signals/settle_signals"), {"since": since, "until": until})
+
+
+def _may_store(connection: psycopg.Connection[Any]) -> bool:
+    """Return whether this login may change signals."""
+    return _rows(connection, "signals/may_store") == [(True,)]
 
 
 def _last(bars: pl.DataFrame) -> datetime:

@@ -148,7 +148,7 @@ def _peer_result(peer: Peer, found: list[PeerRun], our_rate: float) -> PeerResul
 
 def warm(bench: Bench) -> None:
     """Write log and recycle its files, so that no measured phase pays for making new ones."""
-    with bench.database.connect(autocommit=True) as connection:
+    with bench.database.connect_as_owner(autocommit=True) as connection:
         connection.execute("create table bench_warm (filler text)")
         connection.execute(
             "insert into bench_warm select repeat('x', 250) from generate_series(1, %s)",
@@ -196,7 +196,7 @@ def ingest_once(bench: Bench, *, days: int = 1) -> IngestRun:
 
 def _time_copies(bench: Bench) -> Iterator[float]:
     """Yield the seconds of each binary COPY of all ticks, already encoded, into the emptied table."""
-    with bench.database.connect(autocommit=True) as connection:
+    with bench.database.connect_as_owner(autocommit=True) as connection:
         connection.execute("set synchronous_commit = on")  # as the writer does
         with connection.cursor().copy("copy (select * from ticks) to stdout (format binary)") as copy:
             encoded = b"".join(bytes(part) for part in copy)

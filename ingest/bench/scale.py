@@ -140,7 +140,7 @@ def fill_history(bench: Bench, days: int) -> None:
     if not days:
         return
     last = OPENS.date() - timedelta(days=1)
-    with bench.database.connect(autocommit=True) as connection:
+    with bench.database.connect_as_owner(autocommit=True) as connection:
         for number in range(days):
             opens = datetime.combine(last - timedelta(days=number), OPENS.time(), ZONE)
             connection.execute("select tickline.ensure_partitions(%s, %s)", (opens, opens))

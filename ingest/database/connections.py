@@ -14,6 +14,7 @@ from functools import partial
 from typing import Any, LiteralString, cast
 
 import psycopg
+from psycopg.conninfo import make_conninfo
 
 from ingest.database.embedded import SUPERUSER, EmbeddedServer, embedded_server, url_under
 from ingest.database.queries import ENGINES, query
@@ -46,6 +47,7 @@ UPGRADE_LOCK = "tickline.upgrade"  # advisory lock that a running upgrade holds
 UPGRADE_POLL_S = 0.1
 UPGRADE_SECONDS_MAX = 60.0  # how long a reader waits for a running upgrade; an empty database takes 2 s
 UPGRADE_GRACE_S = 1.0  # how long it waits for one to begin: after a server start it has the lock within half a second
+READER_URL = "TICKLINE_READER_DATABASE_URL"
 
 # Notice a peer that vanished without closing the connection in half a minute, not in the default two hours.
 NOTICE_A_DEAD_PEER: dict[str, Any] = {
@@ -57,7 +59,7 @@ NOTICE_A_DEAD_PEER: dict[str, Any] = {
 
 
 class Database:
-    """A database: its URL and, after `bring_up` of an embedded one, a use of its server."""
+    """A database: its URLs and, after `bring_up` of an embedded one, a use of its server."""
 
     def __init__(
         self,
@@ -67,12 +69,14 @@ class Database:
         start: Callable[[], EmbeddedServer] | None = None,
         *,
         upgrade_lock_timeout_s: float = UPGRADE_LOCK_TIMEOUT_S,
+        reader_url: str | None = None,
     ) -> None:
         self.url = url
         self.server = server
         self.wanted_engine = wanted_engine
         self._start = start
         self.upgrade_lock_timeout_s = upgrade_lock_timeout_s
+        self._reader_url = reader_url
         self._engine: Engine | None = None
 
     @classmethod
@@ -85,11 +89,17 @@ class Database:
             If the settings are wrong.
         """
         wait_s = settings.upgrade_lock_timeout_s
+        reader = settings.reader_database_url
         if settings.database_url is not None:
-            url = settings.database_url.get_secret_value()
-            parts_of(url)
+            url = _with_password(settings.database_url.get_secret_value(), settings)
+            reader_url = None if reader is None else _with_password(reader.get_secret_value(), settings, READER_URL)
             check_home(settings.home.expanduser().absolute())
-            return cls(url, None, settings.engine, upgrade_lock_timeout_s=wait_s)
+            return cls(url, None, settings.engine, upgrade_lock_timeout_s=wait_s, reader_url=reader_url)
+        if reader is not None:
+            raise ConfigError(
+                f"setting {READER_URL} is set but TICKLINE_DATABASE_URL is not: set both, or none for the embedded "
+                "server, which has a reader of its own"
+            )
         given: dict[str, Any] = {
             "timescaledb_dir": settings.timescaledb_dir,
             "use_timescaledb": None if settings.engine is None else settings.engine == "timescale",
@@ -140,8 +150,8 @@ class Database:
 
     @property
     def reader_url(self) -> str:
-        """URL for reading; for the embedded server, that of a role that may only read."""
-        return self.url if self.server is None else self.server.url(user=roles.READER)
+        """URL for reading: for the embedded server that of a role that may only read, otherwise as in the settings."""
+        return self._reader_url or self.url if self.server is None else self.server.url(user=roles.READER)
 
     @property
     def superuser_url(self) -> str:
@@ -151,6 +161,19 @@ class Database:
     def connect(self, **parameters: Any) -> psycopg.Connection[tuple[Any, ...]]:
         """Open a connection; see `connect`."""
         return connect(self.url, **parameters)
+
+    def connect_as_owner(self, **parameters: Any) -> psycopg.Connection[tuple[Any, ...]]:
+        """Open a connection that acts as the owner of the relations, if there is one whose role this login may take."""
+        url = self.url if self.server is None else self.server.url(user=roles.OWNER)
+        connection = connect(url, **(parameters | {"autocommit": True}))
+        try:
+            with translated():
+                connection.execute(query("roles/become_owner"))
+                connection.autocommit = bool(parameters.get("autocommit", False))
+        except BaseException:
+            connection.close()
+            raise
+        return connection
 
     @property
     def engine(self) -> Engine:
@@ -302,6 +325,13 @@ def _exists(conn: psycopg.Connection[Any], relation: LiteralString) -> bool:
     """Tell whether a relation exists."""
     row = conn.execute("select to_regclass(%s) is not null", (relation,)).fetchone()
     return bool(row and row[0])
+
+
+def _with_password(url: str, settings: DatabaseSettings, setting: str = "TICKLINE_DATABASE_URL") -> str:
+    """Return a URL with the password that the settings have for its user, unless it has one; raise if it is no URL."""
+    known = parts_of(url, setting)
+    password = settings.passwords.get(str(known.get("user")))
+    return url if password is None or "password" in known else make_conninfo(url, password=password)
 
 
 def _url(target: DatabaseSettings | Database | str) -> str:

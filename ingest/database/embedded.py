@@ -162,7 +162,7 @@ def revive(host: str) -> bool:
 
 
 def url_under(home: Path, *, timescaledb_dir: Path | None = None, use_timescaledb: bool | None = None) -> str:
-    """Return the libpq URL of our database in the embedded server under `home`, running or not.
+    """Return the writer's libpq URL of our database in the embedded server under `home`, running or not.
 
     Raises
     ------
@@ -170,7 +170,7 @@ def url_under(home: Path, *, timescaledb_dir: Path | None = None, use_timescaled
         If `embedded_server` cannot use these settings.
     """
     _files(timescaledb_dir, use_timescaledb)
-    return _url(postmaster.socket_folder(_root(home)), DATABASE, roles.OWNER, PORT)
+    return _url(postmaster.socket_folder(_root(home)), DATABASE, roles.WRITER, PORT)
 
 
 def embedded_server(
@@ -279,6 +279,7 @@ def _bring_up(server: EmbeddedServer, files: timescaledb.Files | None, settings:
             _check_without_timescaledb(server)
         if cold or not is_given:  # an earlier version may have used it since
             with psycopg.connect(server.url(user=SUPERUSER)) as conn:
+                roles.own(conn)
                 roles.give(conn)
     except psycopg.OperationalError as exc:
         raise _refused(exc) from exc

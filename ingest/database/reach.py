@@ -22,7 +22,7 @@ CONNECT_SECONDS_MAX = 10
 STARTING_POLL_S = 0.1
 STARTING_SECONDS_MAX = 30.0  # for a server that reports that it is starting; a long recovery is tried again
 NO_URL = (
-    "setting TICKLINE_DATABASE_URL is not a libpq URL: write it as 'postgresql://user:password@host:5432/database', "
+    "setting {} is not a libpq URL: write it as 'postgresql://user:password@host:5432/database', "
     "in a password '%40' for '@' and '%2F' for '/'"
 )
 
@@ -73,15 +73,15 @@ def reached(url: str, parameters: dict[str, Any], known: dict[str, Any]) -> psyc
         raise _connect_error(exc, _answer_behind(exc, url), known) from exc
 
 
-def parts_of(url: str) -> dict[str, Any]:
-    """Return the parameters in a URL; raise `ConfigError` if it is not one."""
+def parts_of(url: str, setting: str = "TICKLINE_DATABASE_URL") -> dict[str, Any]:
+    """Return the parameters in the URL of a setting; raise `ConfigError` if it is not one."""
     try:
         known: dict[str, Any] = conninfo_to_dict(url)
     except psycopg.ProgrammingError:
         # The library's error text repeats the URL, which may hold a password; a traceback would show it.
-        raise ConfigError(NO_URL) from None
+        raise ConfigError(NO_URL.format(setting)) from None
     if _is_misread(url, known):
-        raise ConfigError(NO_URL)
+        raise ConfigError(NO_URL.format(setting))
     return known
 
 

@@ -87,7 +87,7 @@ def retain(database: Database, before: date, *, dry_run: bool = False) -> Iterat
     StoreError
         If the database cannot be read or written.
     """
-    with translated(), database.connect(autocommit=True, row_factory=namedtuple_row) as connection:
+    with translated(), database.connect_as_owner(autocommit=True, row_factory=namedtuple_row) as connection:
         check_schema(connection)
         connection.execute(f"set lock_timeout = '{LOCK_TIMEOUT}'")
         with LockWatch(database.superuser_url, connection.info.backend_pid) as watch:

@@ -45,6 +45,10 @@ class DatabaseSettings(BaseSettings):
     ----------
     database_url
         libpq URL of a running server; None: the embedded server under `home`.
+    reader_database_url
+        The same database for commands that only read; None: `database_url`.
+    writer_password, reader_password
+        Passwords of the roles of these names, for URLs without one; `tickline db upgrade --with-roles` sets them.
     home
         Folder of everything that this program stores.
     timescaledb_dir
@@ -69,11 +73,20 @@ class DatabaseSettings(BaseSettings):
     )
 
     database_url: SecretStr | None = None
+    reader_database_url: SecretStr | None = None
+    writer_password: SecretStr | None = None
+    reader_password: SecretStr | None = None
     home: Path = Field(default_factory=default_home)
     timescaledb_dir: Path | None = Field(default=None, validation_alias=AliasChoices("TIMESCALEDB_DIR"))
     engine: Engine | None = None
     embedded_wal_level: Literal["minimal", "replica"] = "minimal"
     upgrade_lock_timeout_s: float = Field(UPGRADE_LOCK_TIMEOUT_S, ge=0, le=86_400)
+
+    @property
+    def passwords(self) -> dict[str, str]:
+        """Passwords by role; only of those that have one."""
+        given = {"tickline_writer": self.writer_password, "tickline_reader": self.reader_password}
+        return {role: password.get_secret_value() for role, password in given.items() if password is not None}
 
     @classmethod
     def settings_customise_sources(

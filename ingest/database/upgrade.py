@@ -7,7 +7,7 @@ revision. Must not know what is in them.
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -29,6 +29,7 @@ from ingest.database.connections import (
     translated,
 )
 from ingest.database.operations.lock_holders import LockHolder, LockWatch
+from ingest.database.server import roles
 from ingest.database.settings import Engine
 from ingest.errors import ConfigError, Retryable, SchemaError, StoreError
 
@@ -37,7 +38,7 @@ POSTGRES_MIN = 16
 SHOW_SECONDS_MAX = 60  # the database refreshes at most two days of bars, which takes seconds
 
 
-def upgrade(database: Database, engine: Engine | None = None) -> list[str]:
+def upgrade(database: Database, engine: Engine | None = None, *, logins: Mapping[str, str] | None = None) -> list[str]:
     """Create or migrate the schema; concurrent upgrades take turns, and the second may have nothing to do.
 
     Parameters
@@ -47,6 +48,9 @@ def upgrade(database: Database, engine: Engine | None = None) -> list[str]:
     engine
         The engine to make it for, at the first upgrade; None: as in the settings, otherwise
         TimescaleDB's Community edition if the server has it.
+    logins
+        Also give the database its roles, and these of them a password; None: only renew the rights of roles that it
+        has. The embedded server always has them.
 
     Returns
     -------
@@ -58,7 +62,7 @@ def upgrade(database: Database, engine: Engine | None = None) -> list[str]:
     SchemaError
         If the schema is newer than this program.
     ConfigError
-        If the requested engine is not available, or not the recorded one.
+        If the requested engine is not available, or not the recorded one, or this login may not create roles.
     Retryable
         If another session holds a lock for longer than the database's `upgrade_lock_timeout_s`; names it. The schema
         is as it was.
@@ -72,7 +76,7 @@ def upgrade(database: Database, engine: Engine | None = None) -> list[str]:
     # Alembic reads % as the start of a reference to another setting.
     config.set_main_option("script_location", str(script_location()).replace("%", "%%"))
     script = ScriptDirectory.from_config(config)
-    with migration(database, engine) as (connection, before):
+    with migration(database, engine, logins=logins) as (connection, before):
         missing = [step.revision for step in script.iterate_revisions("head", before or "base")][::-1]
         config.attributes["connection"] = connection
         command.upgrade(config, "head")
@@ -80,14 +84,18 @@ def upgrade(database: Database, engine: Engine | None = None) -> list[str]:
 
 
 @contextmanager
-def migration(database: Database, engine: Engine | None = None) -> Iterator[tuple[Any, str | None]]:
-    """Do what belongs to every migration: take turns, choose the engine, and later show the bars that were kept.
+def migration(
+    database: Database, engine: Engine | None = None, *, logins: Mapping[str, str] | None = None
+) -> Iterator[tuple[Any, str | None]]:
+    """Do what belongs to every migration: take turns, choose the engine, and later show kept bars and renew rights.
 
     Yields the SQLAlchemy connection of the migration, in one transaction that commits at the end of the block, and the
     revision found. Parameters and errors are those of `upgrade`.
     """
     wanted = engine or database.wanted_engine
-    with translated(), database.connect(autocommit=True) as conn:
+    if logins is not None and database.server is None:
+        _prepare_roles(database, wanted, logins)
+    with translated(), database.connect_as_owner(autocommit=True) as conn:
         conn.execute("select pg_advisory_lock(hashtextextended(%s, 0))", (UPGRADE_LOCK,))
         before = revision(conn)
         check_newer(before)
@@ -103,6 +111,11 @@ def migration(database: Database, engine: Engine | None = None) -> Iterator[tupl
                 connection.exec_driver_sql(queries.query("database/record_engine"), {"engine": chosen})
             yield connection, before
         show_kept_bars(conn)  # also if an earlier upgrade was killed before this step
+        if database.server is not None or logins is not None:
+            with connect(database.superuser_url, autocommit=True) as admin:
+                roles.give(admin)
+        else:
+            roles.renew(conn)
 
 
 @contextmanager
@@ -123,7 +136,9 @@ def alchemy_connection(database: Database, *, lock_timeout_s: float = 0.0) -> It
     """
     import sqlalchemy  # noqa: PLC0415 - slow to import, and only an upgrade needs it
 
-    alchemy = sqlalchemy.create_engine("postgresql+psycopg://", creator=database.connect, poolclass=sqlalchemy.NullPool)
+    alchemy = sqlalchemy.create_engine(
+        "postgresql+psycopg://", creator=database.connect_as_owner, poolclass=sqlalchemy.NullPool
+    )
     try:
         with alchemy.begin() as connection:
             pid = connection.exec_driver_sql("select pg_backend_pid()").scalar_one()
@@ -147,6 +162,17 @@ def _held_text(holders: list[LockHolder], waited_s: float) -> str:
         f"upgrade waited {waited_s:g} s for a lock of {who}{others}, and left the schema as it was: wait until it ends"
         f"{end}; then {UPGRADE}. TICKLINE_UPGRADE_LOCK_TIMEOUT_S sets the wait"
     )
+
+
+def _prepare_roles(database: Database, wanted: Engine | None, logins: Mapping[str, str]) -> None:
+    """Make what only an administrator may, before the owner migrates."""
+    with translated(), database.connect(autocommit=True) as admin:
+        roles.check_may_create(admin)
+        admin.execute("select pg_advisory_lock(hashtextextended(%s, 0))", (UPGRADE_LOCK,))
+        check_newer(revision(admin))
+        if recorded_engine(admin) is None:
+            _choose_engine(admin, wanted)  # creates the extension
+        roles.prepare(admin, logins)
 
 
 def show_kept_bars(conn: psycopg.Connection[Any]) -> None:

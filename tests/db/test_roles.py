@@ -19,7 +19,7 @@ from ingest.database import upgrade as apply
 from ingest.database.connections import Database, connect
 from ingest.database.embedded import SUPERUSER
 from ingest.database.readiness import ready_database
-from ingest.database.server.roles import OWNER, READER
+from ingest.database.server.roles import OWNER, READER, WRITER
 from ingest.database.settings import DatabaseSettings, Engine, load
 from ingest.errors import StoreError
 from ingest.settings import Settings
@@ -79,6 +79,7 @@ ATTACKS_ON_TIMESCALE = {
     "restoring": "select timescaledb_pre_restore()",
     "compress": "select compress_chunk(c) from show_chunks('ticks') as c union all select compress_chunk('ticks')",
 }
+UNREAD = {"tickline.checkpoints", "tickline.quarantined_frames"}  # bytes as received or remembered
 # Not by a read-only transaction: by right.
 WRITES = [
     "insert into instruments (instrument_key) values ('x')",
@@ -153,7 +154,8 @@ def test_every_relation_is_readable(reader: Database, conn_to_read: psycopg.Conn
     ).fetchall()
     assert len(names) > 20
     for (name,) in names:
-        select(f"select count(t) from {name} as t", reader)
+        if name not in UNREAD:
+            select(f"select count(t) from {name} as t", reader)
     frame = select("select session_user, current_user, current_setting('is_superuser') as is_superuser", reader)
     assert frame.row(0) == (READER, READER, "off")
 
@@ -170,7 +172,7 @@ def test_nothing_of_the_database_is_a_superusers(conn_to_read: psycopg.Connectio
     assert conn_to_read.execute(owner).fetchone() == (OWNER,)
     assert conn_to_read.info.parameter_status("is_superuser") == "off"
     if engine == "timescale":
-        jobs = "select distinct owner::text from timescaledb_information.jobs where hypertable_name is not null"
+        jobs = "select distinct owner::text from timescaledb_information.jobs where job_id >= 1000"
         assert conn_to_read.execute(jobs).fetchall() == [(OWNER,)]
 
 
@@ -225,7 +227,7 @@ def test_home_has_an_owner_readers_and_jobs_that_run(home: Path, engine: Engine)
     environment = {"TICKLINE_HOME": str(home), "TICKLINE_ENGINE": engine, "TICKLINE_DATABASE_URL": ""}
     settings = load(Settings, home=home, engine=engine, database_url=None)
     with ready_database(settings) as database, database.connect(autocommit=True) as connection:
-        assert conninfo_to_dict(database.url)["user"] == OWNER
+        assert conninfo_to_dict(database.url)["user"] == WRITER
         ran = CliRunner().invoke(group, ["sql", "select session_user as who", "--format", "csv"], env=environment)
         assert ran.output.split() == ["who", READER], ran.exception
         ran = CliRunner().invoke(group, ["sql", "select pg_reload_conf()"], env=environment)
@@ -238,7 +240,7 @@ def test_home_has_an_owner_readers_and_jobs_that_run(home: Path, engine: Engine)
         if engine == "timescale":
             job = connection.execute(
                 "select alter_job(job_id, next_start => now()), job_id from timescaledb_information.jobs "
-                "where hypertable_name = 'ticks'"
+                "where job_id >= 1000 order by job_id limit 1"
             ).fetchone()
             assert job is not None
             done = "select last_run_status from timescaledb_information.job_stats where job_id = %s and total_runs > 0"

@@ -14,7 +14,7 @@ from ingest.terminal import print_table
 
 if TYPE_CHECKING:
     from ingest.database.operations.jobs import JobStatus
-    from ingest.database.operations.status import DaysStatus, ReplicationStatus, Status
+    from ingest.database.operations.status import DaysStatus, ReplicationStatus, RoleStatus, Status
 
 UNITS = ("B", "kB", "MB", "GB", "TB")
 
@@ -65,6 +65,13 @@ def show(found: Status) -> None:
         numbers=(4,),
     )
     _print_rows(
+        ["role", "logins", "reads", "writes", "owns"],
+        [
+            (one.role, ", ".join(one.logins) or "none", _mark(one.reads), _mark(one.writes), _owns(one))
+            for one in found.roles
+        ],
+    )
+    _print_rows(
         ["setting", "value", "recommended", "why"],
         [(one.name, one.value, one.recommended, one.why) for one in found.settings],
     )
@@ -98,6 +105,14 @@ def _error(job: JobStatus) -> str:
         return "none"
     message = " ".join((job.last_error or "").split())
     return f"{_at(job.last_error_at)}{'' if job.fails else ' (over)'}: {message}"
+
+
+def _mark(may: bool) -> str:
+    return "yes" if may else "no"
+
+
+def _owns(role: RoleStatus) -> str:
+    return "superuser" if role.superuser else _mark(role.owns)
 
 
 def _at(time: datetime | None) -> str:

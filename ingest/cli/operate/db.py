@@ -26,14 +26,21 @@ def command() -> None:
 
 
 @command.command()
-def upgrade() -> None:
-    """Create or migrate the schema. Safe to repeat and to run twice at once."""
+@click.option("--with-roles", is_flag=True, help="Also create the roles owner, writer and reader, and their rights.")
+def upgrade(*, with_roles: bool) -> None:
+    """Create or migrate the schema. Safe to repeat and to run twice at once.
+
+    --with-roles, on a server of a URL, needs a login that may create roles: use a superuser's once. It creates
+    tickline_owner, tickline_writer and tickline_reader, and gives everything to the owner. Set TICKLINE_WRITER_PASSWORD
+    and TICKLINE_READER_PASSWORD to let the two log in, or make logins that are members of them.
+    """
     from ingest.database import upgrade
     from ingest.database.connections import HEAD, Database
     from ingest.database.settings import DatabaseSettings, load
 
-    with Database.open(load(DatabaseSettings)) as database:
-        applied = upgrade.upgrade(database)
+    settings = load(DatabaseSettings)
+    with Database.open(settings) as database:
+        applied = upgrade.upgrade(database, logins=settings.passwords if with_roles else None)
         done = f"applied {', '.join(applied)}" if applied else "nothing to do"
         click.echo(f"{done}: schema {HEAD}, engine {database.engine}")
 

@@ -42,7 +42,8 @@ def _parse_uri(ctx: click.Context, param: click.Parameter, value: str | None) ->
     callback=_parse_uri,
     help="Redirect URI of your app, exactly as registered.  [default: UPSTOX_REDIRECT_URI]",
 )
-def command(redirect_uri: str | None) -> None:
+@click.option("--paste", is_flag=True, help="Paste the address here: for a browser on another machine, or a container.")
+def command(redirect_uri: str | None, *, paste: bool) -> None:
     """Get an access token from the vendor and store it in .env, readable by you only.
 
     Prints the address of the vendor's login page: open it in a browser and log in. The browser then goes to your
@@ -72,7 +73,7 @@ def command(redirect_uri: str | None) -> None:
     dialog = f"{config.api_url}/v2/login/authorization/dialog?{urlencode(query)}"
     # Unfiltered: the address contains the app's key.
     click.echo(f"open this address in a browser and log in:\n{dialog}", file=unfenced_stdout())
-    code = asyncio.run(_code(redirect_uri, state))
+    code = asyncio.run(_code(redirect_uri, state, is_pasted=paste))
 
     async def fetch() -> str:
         from ingest.upstox.rest import UpstoxApi
@@ -88,10 +89,10 @@ def command(redirect_uri: str | None) -> None:
         )
 
 
-async def _code(redirect_uri: str, state: str) -> str:
+async def _code(redirect_uri: str, state: str, *, is_pasted: bool = False) -> str:
     """Return the code of the dialog's answer: from a listener on this machine, or pasted by the user."""
     parts = urlsplit(redirect_uri)
-    if parts.scheme == "http" and parts.hostname in {"127.0.0.1", "localhost"} and parts.port:
+    if not is_pasted and parts.scheme == "http" and parts.hostname in {"127.0.0.1", "localhost"} and parts.port:
         click.echo(f"waiting for the browser on port {parts.port}; Ctrl-C stops")
         return await _listen(parts.port, parts.path or "/", state)
     return str(click.prompt("paste the address that the browser went to", hide_input=True, value_proc=_pasted(state)))

@@ -82,6 +82,18 @@ class SlotStatus:
 
 
 @dataclass(frozen=True, slots=True)
+class RoleStatus:
+    """What a role may do with our relations."""
+
+    role: str
+    logins: list[str]  # the role itself if it may log in, and its members
+    reads: bool
+    writes: bool
+    owns: bool
+    superuser: bool
+
+
+@dataclass(frozen=True, slots=True)
 class Status:
     """Output of `tickline db status`; `engine`, `revision` and `days` are None before the first upgrade."""
 
@@ -99,6 +111,7 @@ class Status:
     replication: ReplicationStatus
     replicas: list[ReplicaStatus]
     slots: list[SlotStatus]
+    roles: list[RoleStatus]  # with any right to our relations, most powerful first
     settings: list[Difference]  # that differ from what we recommend
 
     def as_dict(self) -> dict[str, Any]:
@@ -135,6 +148,7 @@ def status(database: Database) -> Status:
             replication=_rows(conn, "replication", ReplicationStatus)[0],
             replicas=_rows(conn, "replicas", ReplicaStatus),
             slots=_rows(conn, "slots", SlotStatus),
+            roles=[] if made is None else _rows(conn, "roles", RoleStatus),
             settings=recommended.differences(
                 _rows(conn, "settings", ServerSetting, {"names": recommended.NAMES}), memory
             ),

@@ -119,6 +119,12 @@ def test_address_that_is_pasted_wrong_is_asked_for_again(monkeypatch: pytest.Mon
     assert asyncio.run(_code("https://x/", "s")) == "7"
 
 
+def test_address_is_pasted_where_no_browser_reaches_us(monkeypatch: pytest.MonkeyPatch) -> None:
+    """In a container nobody can connect to the port of the redirect URI."""
+    monkeypatch.setattr("click.termui.hidden_prompt_func", lambda _: "http://127.0.0.1:1/?code=7&state=s")
+    assert asyncio.run(_code("http://127.0.0.1:1/", "s", is_pasted=True)) == "7"
+
+
 def test_login_with_a_code_that_was_used_is_refused_with_the_remedy() -> None:
     async def run() -> None:
         async with Simulator(market()) as simulator:

@@ -15,6 +15,7 @@ from ingest.database.operations.status import (
     RelationStatus,
     ReplicaStatus,
     ReplicationStatus,
+    RoleStatus,
     SlotStatus,
     Status,
 )
@@ -72,10 +73,15 @@ def test_db_status_in_a_pipe_is_whole_however_narrow(
         replication=ReplicationStatus("primary", "replica", 5, None),
         replicas=[ReplicaStatus("standby_1", "10.0.0.2", "streaming", "async", 12_000, 0.25)],
         slots=[SlotStatus("gone", "physical", False, "extended", 5 * 10**9)],
+        roles=[
+            RoleStatus("boss", ["boss"], reads=True, writes=True, owns=True, superuser=True),
+            RoleStatus("tickline_reader", ["desk", "grafana"], reads=True, writes=False, owns=False, superuser=False),
+            RoleStatus("tickline_writer", [], reads=True, writes=True, owns=False, superuser=False),
+        ],
         settings=[Difference("fsync", "off", "on", "a power cut can destroy the database")],
     )
     show(found)
-    facts, sizes, job_table, replicas, slots, settings = capsys.readouterr().out.split("\n\n")
+    facts, sizes, job_table, replicas, slots, roles, settings = capsys.readouterr().out.split("\n\n")
     assert facts.splitlines()[-3:] == [
         "size         1 GB",
         "days (UTC)   11 with ticks, 2025-12-01 to 2025-12-15; 9 exported, 3 reconciled, 4 dropped; "
@@ -93,4 +99,10 @@ def test_db_status_in_a_pipe_is_whole_however_narrow(
     assert lines[3].endswith("2025-12-15 09:30:00 IST (over): deadlock")
     assert replicas.splitlines()[1] == "standby_1  10.0.0.2  streaming  async   12 kB    0.2"
     assert slots.splitlines()[1] == "gone  physical  no      extended   5 GB"
+    assert roles.splitlines() == [
+        "role             logins         reads  writes  owns",
+        "boss             boss           yes    yes     superuser",
+        "tickline_reader  desk, grafana  yes    no      no",
+        "tickline_writer  none           yes    yes     no",
+    ]
     assert settings.splitlines()[1] == "fsync    off    on           a power cut can destroy the database"

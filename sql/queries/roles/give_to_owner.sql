@@ -1,6 +1,7 @@
--- Give the embedded server's database, and all our objects in it, to tickline_owner, which is not a superuser. Repeating
--- it changes nothing.
--- Run by a superuser, in one transaction. Locks each relation whose owner changes.
+-- Give our objects in this database to tickline_owner, which is not a superuser. Repeating it changes nothing.
+-- Run by a superuser, or by their owner who may become tickline_owner, in one transaction. Locks each relation whose
+-- owner changes. Only a superuser can give jobs away; those of others still run as long as their owner may do so.
+-- No parameters.
 do $$
 declare
     given record;
@@ -54,17 +55,12 @@ begin
     if exists (select from pg_namespace where nspname = 'tickline' and nspowner <> 'tickline_owner'::regrole) then
         alter schema tickline owner to tickline_owner;
     end if;
-    if has_timescaledb then
+    if has_timescaledb and current_setting('is_superuser')::boolean then
         execute $jobs$
             update _timescaledb_catalog.bgw_job
             set owner = 'tickline_owner'
-            where hypertable_id is not null and owner <> 'tickline_owner'::regrole
+            where (hypertable_id is not null or proc_schema = 'tickline') and owner <> 'tickline_owner'::regrole
         $jobs$;
-    end if;
-    if exists (
-        select from pg_database where datname = current_database() and datdba <> 'tickline_owner'::regrole
-    ) then
-        execute format('alter database %I owner to tickline_owner', current_database());
     end if;
 end
 $$
