@@ -5,7 +5,8 @@
     ticks of a batch = its updates - rejected - duplicates   where two connections brought the same
 
 Decoding a frame again shows what it should have made. That does not depend on earlier frames, except for
-updates that the other of two connections had already brought: the ledger has their number for each batch.
+updates that the other of two connections had already brought: the ledger has their number for each row. So it has of
+what was refused beyond the limits of side tables.
 """
 
 from __future__ import annotations
@@ -91,6 +92,12 @@ def verify_stream(
             report.note("ledger hole", f"{unfinished}: its last records are in no batch, later ones are")
         unfinished = segment.name if segment.unfinished else ""
         crc, before, standby_run = segment.crc, segment.before, segment.standby_run
+    if report.unlisted_updates or report.unlisted_frames:
+        report.notes.append(
+            f"{report.unlisted_updates:,} rejected updates and {report.unlisted_frames:,} quarantined frames are only "
+            "counted, because a day's limit was reached: their batches are compared as a sum, and the journal has the "
+            "frames"
+        )
     if before is not None and day is None:
         with _readable():
             note_lost(connection, report, before.seq + 1, SEQ_MAX)

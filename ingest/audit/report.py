@@ -21,6 +21,8 @@ class StreamReport:
     quarantined: int = 0
     ticks: int = 0  # rows that the committed frames should have
     rejected: int = 0  # updates and rows rejected, with the reason recorded
+    unlisted_updates: int = 0  # of rejected: only counted, because the limit of a day was reached
+    unlisted_frames: int = 0  # of quarantined: the same
     duplicates: int = 0  # updates that the other of two connections had already brought
     problem_counts: dict[str, int] = field(default_factory=dict)
     problems: list[str] = field(default_factory=list)

@@ -111,6 +111,10 @@ def health(ingestion: Ingestion) -> dict[str, Any]:
     states = [state for stream in _used(ingestion) for state in stream.key_states.values()]
     if failed := states.count(KeyState.FAILED):
         warnings.append(f"{failed:,} of {len(ingestion.keys):,} keys are not answered: run `tickline status --retry`")
+    warnings += [
+        f"limit of the day reached: {rows:,} rows of tickline.{relation} are only counted since the start"
+        for relation, rows in sorted(dict(ingestion.writer.writer.left_out).items())
+    ]
     warnings += ingestion.fence.warnings()
     problems += [f"journal: {stream.journal_error}" for stream in ingestion.streams if stream.journal_error]
     if (away_s := _away_s(ingestion)) is not None and (away_s > TROUBLE_S or not _knows_ledger(ingestion)):

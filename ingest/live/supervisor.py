@@ -37,6 +37,7 @@ from ingest.pipeline.progress import show_along
 from ingest.settings import Settings
 from ingest.store.bar_refresh import refresh_touched
 from ingest.store.retrying_writer import Abandoned, RetryingWriter, retrying_writer
+from ingest.store.side_limits import side_limits
 from ingest.store.writer import Writer
 from ingest.time_source import TimeSource
 from ingest.universe.calendar_file import load_calendar
@@ -124,7 +125,8 @@ async def start(
     plan(wanted, account)  # fail at once if there are too many keys: the vendor would ignore them silently
     lock = JournalLock(settings.journal_folder)
     try:
-        with retrying_writer(Writer(url, settings.collector, make_ready), settings) as writer:
+        writing = Writer(url, settings.collector, make_ready, side_limits=side_limits(settings))
+        with retrying_writer(writing, settings) as writer:
             await writer.run(writer.meet, meet_s)
             async with _pool(settings, url) as pool, UpstoxApi(settings, time_source) as api:
                 names = _streams(settings, account)

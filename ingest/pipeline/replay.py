@@ -28,6 +28,7 @@ from ingest.pipeline.progress import show_along
 from ingest.settings import Settings
 from ingest.store.bar_refresh import refresh_touched
 from ingest.store.retrying_writer import Abandoned, RetryingWriter, retrying_writer
+from ingest.store.side_limits import side_limits
 from ingest.store.writer import Writer
 
 
@@ -72,7 +73,7 @@ async def replay(
     stop = stop or asyncio.Event()
     streams = _sources(paths, collector)
     for name, sources in groupby(streams, key=lambda one: one.collector):
-        with retrying_writer(Writer(url, name), settings) as writer:
+        with retrying_writer(Writer(url, name, side_limits=side_limits(settings)), settings) as writer:
             await writer.run(writer.writer.reconnect)
             for one in sources:
                 try:

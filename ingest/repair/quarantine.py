@@ -33,6 +33,7 @@ from ingest.store.batch import Batch, rejected_ticks
 from ingest.store.copy_format import encode_rows, nullify
 from ingest.store.registration import register
 from ingest.store.row_buffer import RowBuffer
+from ingest.store.side_limits import Findings
 from ingest.store.side_tables import write_findings
 from ingest.store.tick_tables import COPY_TICKS, copy_rows, make_room, note_active
 
@@ -80,6 +81,19 @@ def quarantined(connection: Connection, limit: int | None = None) -> tuple[list[
     with translated():
         rows = connection.execute(query("repair/quarantined_frames"), {"limit": limit}).fetchall()
     return [Quarantined(*row[:-1]) for row in rows], rows[0][-1] if rows else 0
+
+
+@translated()
+def left_out(connection: Connection) -> int:
+    """Return how many frames are only counted, because the limit of a day was reached.
+
+    Raises
+    ------
+    StoreError
+        If the database cannot be read.
+    """
+    [(frames,)] = connection.execute(query("repair/left_out_frames")).fetchall()
+    return int(frames)
 
 
 @translated()
@@ -136,7 +150,7 @@ def _replay(connection: Connection, frame: Quarantined, outcome: Outcome, unknow
             raise StoreError(f"ledger has no batch with {place}: run `tickline verify`")
         if len(values):
             _copy(connection, values, at)
-        write_findings(connection, frame.collector, stream, batch, batch.rejected)
+        write_findings(connection, frame.collector, stream, batch, Findings(batch.rejected, []))
         if len(values):
             touch(connection, values[:, TICK_COLUMN_NAMES.index("ts")])
     outcome.note(len(values), batch.rejected_updates)

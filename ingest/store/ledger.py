@@ -19,6 +19,7 @@ from ingest.model.records import Position
 from ingest.model.ticks import TICK_COLUMN_NAMES, InstrumentRef
 from ingest.store.batch import Batch, Resume
 from ingest.store.ledger_row import LedgerRow
+from ingest.store.side_limits import Findings
 
 Values = NDArray[np.float64]  # shape (rows, 28), see `ingest.store.copy_format`
 
@@ -107,6 +108,13 @@ class Ledger:
         """Correct the ledger row of a batch: the database rejected `rejected` of the batch's rows."""
         place = self._place(batch, stream, row)
         self.connection.execute(query("ledger/correct_ledger"), place | {"rejected": rejected})
+
+    def note_unlisted(self, batch: Batch, stream: str, row: LedgerRow, refused: Findings) -> None:
+        """Count in the ledger row of a batch what it found and what side tables did not keep."""
+        self.connection.execute(
+            query("refused/note_unlisted"),
+            self._place(batch, stream, row) | {"updates": refused.unlisted_updates, "frames": refused.unlisted_frames},
+        )
 
     def checkpoint(self, stream: str, position: Position, state: bytes) -> None:
         """Store the state at a committed position."""

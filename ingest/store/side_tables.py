@@ -15,16 +15,15 @@ from psycopg.types.json import Jsonb
 from ingest.database.queries import query
 from ingest.market.session_opens import SessionOpen
 from ingest.market.time import utc_of_ms, utc_of_us
-from ingest.store.batch import Batch, RejectedTick, plain
+from ingest.store.batch import Batch, plain
+from ingest.store.side_limits import Findings
 
 Connection = psycopg.Connection[tuple[Any, ...]]
 
 
-def write_findings(
-    connection: Connection, collector: str, stream: str, batch: Batch, rejected: Sequence[RejectedTick]
-) -> None:
-    """Write quarantined frames, rejected ticks, gaps, official bars and session opens of a batch."""
-    _write_refused(connection, {"collector": collector, "segment": f"{stream}/{batch.segment}"}, batch, rejected)
+def write_findings(connection: Connection, collector: str, stream: str, batch: Batch, refused: Findings) -> None:
+    """Write gaps, official bars and session opens of a batch, and the refused updates and frames that are kept."""
+    _write_refused(connection, {"collector": collector, "segment": f"{stream}/{batch.segment}"}, refused)
     if batch.breaks or batch.gaps:
         base = {"collector": collector, "connection": stream}
         connection.cursor().executemany(query("store/record_gap"), [base | gap for gap in _gaps(batch)])
@@ -72,12 +71,10 @@ def note_opens(connection: Connection, opens: Sequence[SessionOpen]) -> None:
     )
 
 
-def _write_refused(
-    connection: Connection, base: dict[str, Any], batch: Batch, rejected: Sequence[RejectedTick]
-) -> None:
-    if batch.quarantined:
+def _write_refused(connection: Connection, base: dict[str, Any], refused: Findings) -> None:
+    if refused.quarantined:
         connection.cursor().executemany(
-            query("store/quarantine_frame"),
+            query("refused/quarantine_frame"),
             [
                 base
                 | {
@@ -87,12 +84,12 @@ def _write_refused(
                     "reason": frame.reason,
                     "payload": frame.payload,
                 }
-                for frame in batch.quarantined
+                for frame in refused.quarantined
             ],
         )
-    if rejected:
+    if refused.rejected:
         connection.cursor().executemany(
-            query("store/reject_tick"),
+            query("refused/reject_tick"),
             [
                 base
                 | {
@@ -105,7 +102,7 @@ def _write_refused(
                     "updates": tick.updates,
                     "held_back": tick.held_back,
                 }
-                for tick in rejected
+                for tick in refused.rejected
             ],
         )
 

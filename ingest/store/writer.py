@@ -14,6 +14,7 @@ import math
 import os
 import socket
 import time
+from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from datetime import date
 from functools import partial
@@ -37,6 +38,7 @@ from ingest.store.ledger import LEDGER_KEY, Ledger, Values
 from ingest.store.ledger_row import LedgerRow
 from ingest.store.registration import register
 from ingest.store.row_buffer import late_rows
+from ingest.store.side_limits import SideLimits, within_limits
 from ingest.store.side_tables import write_findings
 from ingest.store.tick_tables import COPY_LATE_TICKS, COPY_TICKS, copy_rows, make_room, note_active
 
@@ -78,12 +80,28 @@ class Writer:
         Name of the collector that owns the ledger. A second writer with the same name is refused.
     make_ready
         Called before each connection; prepares the database for writing.
+    side_limits
+        How many rejected ticks and quarantined frames a day may keep.
+
+    Attributes
+    ----------
+    left_out
+        Rows that side tables did not keep in this run, by relation, because their limit was reached.
     """
 
-    def __init__(self, url: str, collector: str, make_ready: Callable[[], None] = lambda: None) -> None:
+    def __init__(
+        self,
+        url: str,
+        collector: str,
+        make_ready: Callable[[], None] = lambda: None,
+        *,
+        side_limits: SideLimits | None = None,
+    ) -> None:
         self.collector = collector
         self._url = url
         self._make_ready = make_ready
+        self._side_limits = side_limits or SideLimits()
+        self.left_out: Counter[str] = Counter()
         self._days: set[int] = set()  # days whose partitions exist
         self._active: set[int] = set()  # instruments that have ticked before
         self._newest_us: dict[str, float] = {}  # newest ts written of each stream, epoch microseconds
@@ -268,10 +286,15 @@ class Writer:
             if not written.rowcount:
                 raise RecordsTakenError(self.collector, place)
             rejected += [tick for part in parts.items() if len(part[1]) for tick in copy(*part)]
+            refused = within_limits(
+                connection, self.collector, batch.rejected + rejected, batch.quarantined, self._side_limits
+            )
             with connection.pipeline():
                 if rejected:
                     self.ledger.correct(batch, stream, row, len(rejected))
-                write_findings(connection, self.collector, stream, batch, batch.rejected + rejected)
+                if refused.unlisted_updates or refused.unlisted_frames:
+                    self.ledger.note_unlisted(batch, stream, row, refused)
+                write_findings(connection, self.collector, stream, batch, refused)
                 if batch.checkpoint is not None:
                     end = Position(batch.segment, batch.offset_end)
                     self.ledger.checkpoint(stream, end, batch.checkpoint)
@@ -287,6 +310,9 @@ class Writer:
             raise
         self._days |= days
         self._active |= active
+        for relation in refused.left_out.keys() - self.left_out.keys():
+            log.warning("limit of the day reached, rows are only counted relation=tickline.%s", relation)
+        self.left_out += refused.left_out
         return rejected
 
     def _copy_whole(self, statement: str, values: Values, *, blocks: Iterable[bytes] | None) -> list[RejectedTick]:

@@ -22,11 +22,12 @@ def list_command(limit: int, form: str) -> None:
     """List quarantined frames, oldest first, with the reason for each."""
     from ingest.database.readiness import ready_database
     from ingest.market.shown_time import ist, jsonable
-    from ingest.repair.quarantine import quarantined
+    from ingest.repair.quarantine import left_out, quarantined
     from ingest.settings import settings
 
     with ready_database(settings()) as database, database.connect() as connection:
         frames, total = quarantined(connection, limit)
+        beyond = left_out(connection)
     if form == "json":
         click.echo(json.dumps([frame._asdict() for frame in frames], default=jsonable, indent=2))
         return
@@ -36,6 +37,10 @@ def list_command(limit: int, form: str) -> None:
             f"{frame.bytes:,} bytes: {frame.reason}"
         )
     click.echo(f"{total:,} frames in quarantine" + (f"; showing the oldest {limit:,}" if total > limit else ""))
+    if beyond:
+        click.echo(
+            f"{beyond:,} more are only counted, beyond TICKLINE_QUARANTINE_BYTES_PER_DAY_MAX: the journal has them"
+        )
 
 
 @command.command("replay")

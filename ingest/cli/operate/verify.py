@@ -130,5 +130,7 @@ def _show_volumes(volume: VolumeReport) -> None:
     )
     if volume.unsettled:
         click.echo(f"  {volume.unsettled:,} minutes without complete bars, judged by their ticks")
+    if volume.differing and volume.unlisted:
+        click.echo(f"  {volume.unlisted:,} rejected updates are only counted: the volume below may be theirs")
     for problem in volume.problems:
         click.echo(f"  volume: {problem}", err=True)

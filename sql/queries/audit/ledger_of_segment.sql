@@ -1,6 +1,6 @@
 -- Committed batches of a journal segment, in the order of the journal.
 -- Parameters: collector text, segment text. Columns: batch_id, offset_start, offset_end int8; frames, ticks,
--- rejected, quarantined, duplicates int4; first_ts, last_ts timestamptz; digest text.
+-- rejected, quarantined, duplicates, unlisted_updates, unlisted_frames int4; first_ts, last_ts timestamptz; digest text.
 select
     batch_id,
     offset_start,
@@ -10,6 +10,8 @@ select
     rejected,
     quarantined,
     duplicates,
+    coalesce(unlisted_updates, 0) as unlisted_updates,
+    coalesce(unlisted_frames, 0) as unlisted_frames,
     first_ts,
     last_ts,
     digest
