@@ -173,7 +173,7 @@ def refresh(days: tuple[datetime, ...]) -> None:
             with progress_line() as line:
                 show = partial(_show_range, line)
                 run_with_pool(database.url, partial(refresh_touched, show=show))
-                with database.connect(autocommit=True) as connection:
+                with database.connect_as_owner(autocommit=True) as connection:
                     analyze_parents(connection)
             click.echo("all unfinished bars rebuilt")
         for day in days:
