@@ -2,6 +2,7 @@
 
     bars(keys, interval="15m", start=..., end=...)   OHLCV bars of instruments
     ticks(keys, start=..., end=...)                  their ticks, one row per update
+    depth(keys, start=..., end=...)                  levels of their order books, if TICKLINE_DEPTH kept them
     features(bars)                                   all indicators of bars, a lazy frame
     spikes(features)                                 the bars that fire, with confidence and reasons
     chains.with_spot, chains.exposures               option chains: delta and gamma exposure
@@ -18,12 +19,13 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from analytics.factors import chains, indicators
     from analytics.factors.frame import features
-    from analytics.read.bars_and_ticks import bars, ticks
+    from analytics.read.bars_and_ticks import bars, depth, ticks
     from analytics.signals.detection import spikes
 
-__all__ = ["bars", "chains", "features", "indicators", "spikes", "ticks"]
+__all__ = ["bars", "chains", "depth", "features", "indicators", "spikes", "ticks"]
 _FUNCTIONS = {
     "bars": "read.bars_and_ticks",
+    "depth": "read.bars_and_ticks",
     "features": "factors.frame",
     "spikes": "signals.detection",
     "ticks": "read.bars_and_ticks",

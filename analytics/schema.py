@@ -52,6 +52,17 @@ OFFICIAL_DAYS: dict[str, pl.DataType] = {
     "volume": pl.Int64(),
 }
 
+DEPTH: dict[str, pl.DataType] = {
+    KEY: pl.String(),
+    "ts": TIME,  # as that of the update in TICKS, like seq
+    "seq": pl.Int64(),
+    "level": pl.Int16(),  # 1: the best
+    "bid": pl.Float64(),
+    "bid_qty": pl.Int64(),
+    "ask": pl.Float64(),
+    "ask_qty": pl.Int64(),
+}
+
 TICKS: dict[str, pl.DataType] = {
     "instrument_key": pl.String(),
     "ts": TIME,  # time of the trade if there is one, otherwise the exchange's clock in the frame

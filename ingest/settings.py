@@ -134,6 +134,7 @@ class Settings(DatabaseSettings):
     # What a broken feed can make grow besides ticks, by day and collector: 600 bytes a row, and 256 MiB.
     rejected_rows_per_day_max: int = Field(50_000, ge=0)
     quarantine_bytes_per_day_max: int = Field(256 * 2**20, ge=0)  # of which each frame takes 200 bytes besides itself
+    depth: bool = False  # store all levels of the order book that the feed sends in `depth`
     commit_pace_ms: int = Field(2, ge=0)  # 50: a third of the CPU at 1,000 ticks/s, and rows 30 ms later
     checkpoint_s: Positive = 10.0  # a restart decodes at most this much again
     database_backoff_first_s: Positive = 0.2

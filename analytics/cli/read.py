@@ -112,6 +112,35 @@ def ticks_command(
     write(frame, cast("Format | None", form), output, all_rows=all_rows)
 
 
+@click.command("depth")
+@click.argument("keys", metavar="KEY...", nargs=-1, required=True)
+@range_options
+@output_options
+def depth_command(
+    *,
+    keys: tuple[str, ...],
+    start: datetime | None,
+    end: datetime | None,
+    form: str | None,
+    output: Path | None,
+    all_rows: bool,
+) -> None:
+    """Print the order books of instruments, one row per level of an update; recorded with TICKLINE_DEPTH=true.
+
+    A KEY is an instrument key or a name: INFY, "NIFTY FUT", "BANKNIFTY 59400 CE 30 DEC 25".
+    """
+    from analytics.cli.output import write
+    from analytics.read.bars_and_ticks import depth
+    from ingest.database.connections import Database
+    from ingest.database.settings import DatabaseSettings, load
+
+    check_range(start, end)
+    with Database.open(load(DatabaseSettings)) as database:
+        frame = depth(keys, start=start, end=end, database=database)
+        _say_absent(keys, frame, start, end, database)
+    write(frame, cast("Format | None", form), output, all_rows=all_rows)
+
+
 # A statement may start with a comment, which looks like an option.
 @click.command("sql", context_settings={"ignore_unknown_options": True})
 @click.argument("statement", metavar='"SELECT ..."')
@@ -155,6 +184,7 @@ def export_command(*, days: tuple[datetime, ...], folder: Path | None) -> None:
 
     A UTC day contains one session. Without --day, exports every day before today that has ticks and was not exported
     yet. After `tickline db retain` has dropped a day, `tickline ticks` and analytics.ticks read its file.
+    Depth is not exported, and goes with the ticks.
     """
     from analytics.read.export import days_to_export, export_day
     from ingest.database.connections import Database

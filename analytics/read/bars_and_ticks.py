@@ -31,7 +31,7 @@ from analytics.read.intervals import (
     roll_up,
     with_official_days,
 )
-from analytics.schema import BARS, OFFICIAL_DAYS, SOURCES, TICKS, Source
+from analytics.schema import BARS, DEPTH, OFFICIAL_DAYS, SOURCES, TICKS, Source
 from ingest.database.connections import Database, check_schema, connect
 from ingest.database.queries import query
 from ingest.database.resolve import Instrument, resolve
@@ -228,6 +228,39 @@ def ticks(
     plan = _Plan(
         ("read/ticks_of_instruments",), combine, first, last, TICKS, "ts", ("ts", "seq"), ("shared/dropped_days",)
     )
+    return _read(database, keys, _day_of_names(first, last), plan)
+
+
+def depth(
+    keys: Keys,
+    *,
+    start: date | datetime | None = None,
+    end: date | datetime | None = None,
+    database: Database | str | None = None,
+) -> pl.DataFrame:
+    """Return the levels of the order books of instruments, as far as `TICKLINE_DEPTH` kept them.
+
+    Parameters
+    ----------
+    keys, start, end, database
+        As for `ticks`. Depth is not exported: a day that was dropped has none.
+
+    Returns
+    -------
+    polars.DataFrame
+        Columns and dtypes of `analytics.schema.DEPTH`, sorted by instrument_key, ts, seq and level: one row per level
+        of an update that brought a book; bid, ask in rupees, bid_qty, ask_qty in units, null for a side that is empty.
+
+    Raises
+    ------
+    ConfigError
+        If a name or a time is wrong.
+    StoreError
+        If the database cannot be read.
+    """
+    first, last = _range(start, end)
+    order = ("ts", "seq", "level")
+    plan = _Plan(("read/depth_of_instruments",), _plainly(lambda rows: rows), first, last, DEPTH, "ts", order)
     return _read(database, keys, _day_of_names(first, last), plan)
 
 

@@ -43,6 +43,7 @@ COMMANDS = {
     "start": "ingest.cli.record.start:command",
     "status": "ingest.cli.operate.status:command",
     "ticks": "analytics.cli.read:ticks_command",
+    "depth": "analytics.cli.read:depth_command",
     "universe": "ingest.cli.record.universe:command",
     "verify": "ingest.cli.operate.verify:command",
 }
@@ -65,6 +66,7 @@ SUMMARIES = {
     "start": "Record the live feed until stopped.",
     "status": "Show the status of the running ingester.",
     "ticks": "Print ticks.",
+    "depth": "Print order books, if they were recorded.",
     "universe": "Show and plan what is recorded; load the instrument master.",
     "verify": "Check that journal, database and exchange volumes agree.",
 }

@@ -118,6 +118,7 @@ def _retain_day(connection: psycopg.Connection[Any], found: Any, *, dry_run: boo
         if dropping := not missing and not dry_run:
             connection.execute(query("database/keep_official_days"), {"day": found.day})
             _when_free(connection, "database/drop_day", found.day)
+            _when_free(connection, "database/drop_depth_day", found.day)
             if bars.ticks:
                 note_day(connection, [found.day], dropped_at=datetime.now(UTC))
     return DayReport(found.day, bars.ticks, bars.bars, missing, dropping)

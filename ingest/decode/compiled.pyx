@@ -26,6 +26,7 @@ from cpython.buffer cimport PyBUF_WRITABLE, PyBuffer_Release, PyObject_GetBuffer
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_GET_SIZE
 from cpython.mem cimport PyMem_Calloc
 from cpython.ref cimport Py_DECREF, Py_INCREF, PyObject
+from libc.math cimport NAN
 from libc.stdint cimport int32_t, int64_t, uint8_t, uint32_t, uint64_t
 from libc.string cimport memcmp, memcpy, memset
 
@@ -62,6 +63,8 @@ for _column, _name in enumerate(CARRIED_NAMES):
         else float("nan")
 
 cdef int64_t _fields = 0  # of the frame that is read, on all levels
+cdef double *_book = NULL  # where the book of the next update is written
+cdef int _levels = 0  # so many levels of it
 
 # Members of the oneofs.
 cdef enum:
@@ -107,6 +110,7 @@ cdef struct Update:
     Candle day
     Candle minute
     Quote best
+    int level  # of the book, that is read next
     double[CARRIED] carried
 
 
@@ -270,17 +274,28 @@ cdef const uint8_t *read_quote(const uint8_t *at, const uint8_t *end, Quote *quo
 
 
 cdef const uint8_t *read_levels(const uint8_t *at, const uint8_t *end, Update *update) noexcept:
-    """Read the first level of a book; check the others."""
+    """Read the first level of a book, and as many as are wanted; check the others."""
     cdef uint32_t tag = 0
-    cdef Quote unused
+    cdef Quote other
+    cdef Quote *quote
+    cdef double *book
     at = read_length(at, end, &end)
     while at != NULL and at < end:
         at = read_tag(at, end, &tag)
         if at == NULL:
             break
         if tag == (1 << 3 | 2):
-            at = read_quote(at, end, &unused if update.has_depth else &update.best)
+            quote = &other if update.has_depth else &update.best
             update.has_depth = True
+            if update.level >= _levels:
+                at = read_quote(at, end, quote)
+                continue
+            memset(quote, 0, sizeof(Quote))
+            at = read_quote(at, end, quote)
+            book = _book + 4 * update.level
+            book[0], book[1] = quote.bid, <double>quote.bid_qty
+            book[2], book[3] = quote.ask, <double>quote.ask_qty
+            update.level += 1
         else:
             at = skip(at, end, tag)
     return at
@@ -614,19 +629,22 @@ cdef class _Rows:
     """The columns of the updates, and the number of rows filled."""
 
     cdef list keys
-    cdef object floats, integers, flags, carried  # arrays, and where their first values lie
+    cdef object floats, integers, flags, carried, book  # arrays, and where their first values lie
     cdef double *_floats
     cdef double *_carried
+    cdef double *_book
     cdef int64_t *_integers
     cdef uint8_t *_flags
     cdef Py_ssize_t rows, filled
 
-    def __cinit__(self, Py_ssize_t rows):
+    def __cinit__(self, Py_ssize_t rows, int levels):
         self.rows, self.filled, self.keys = rows, 0, []
         self.floats = np.empty((5, rows))
         self.integers = np.empty((7, rows), np.int64)
         self.flags = np.empty((3, rows), np.bool_)
         self.carried = np.empty((rows, CARRIED))
+        self.book = np.empty((rows, 4 * levels))
+        self._book = <double *>first_of(self.book)
         self._floats, self._integers = <double *>first_of(self.floats), <int64_t *>first_of(self.integers)
         self._flags, self._carried = <uint8_t *>first_of(self.flags), <double *>first_of(self.carried)
 
@@ -659,8 +677,9 @@ cdef class _Rows:
 
     cdef bint read_frame(self, const uint8_t *at, const uint8_t *end, int32_t *kind, int64_t *current_ms):
         """Add the updates of a frame; False: it is unsure, and nothing was added."""
-        global _fields
+        global _fields, _book
         cdef uint32_t tag = 0
+        cdef int place
         cdef Py_ssize_t filled = self.filled
         cdef Update update
         begin_frame()
@@ -672,6 +691,9 @@ cdef class _Rows:
             if tag == (1 << 3):
                 at = read_enum(at, end, kind)
             elif tag == (2 << 3 | 2):
+                _book = self._book + self.filled * 4 * _levels
+                for place in range(4 * _levels):
+                    _book[place] = NAN
                 at = read_entry(at, end, &update)
                 key = text_of(update.key) if at != NULL else None
                 if key is None:
@@ -690,9 +712,9 @@ cdef class _Rows:
         return False
 
 
-def read(payloads):
-    """Read frames into columns; see `Columns`."""
-    global _slots
+def read(payloads, int levels=0):
+    """Read frames into columns, with so many levels of the book; see `Columns`."""
+    global _slots, _levels
     cdef Py_ssize_t count = len(payloads), index, rows = 0
     cdef int64_t current_ms
     cdef int32_t kind
@@ -711,7 +733,8 @@ def read(payloads):
         at = <const uint8_t *>PyBytes_AS_STRING(payload)
         _ends[index + 1] = count_entries(at, at + PyBytes_GET_SIZE(payload))
         rows += max(_ends[index + 1], 0)
-    cdef _Rows found = _Rows(rows)
+    _levels = levels
+    cdef _Rows found = _Rows(rows, levels)
     unsure = []
     for index in range(count):
         payload = payloads[index]
@@ -724,6 +747,7 @@ def read(payloads):
         _ends[index + 1] = found.filled
     filled = found.filled
     floats, integers, flags, carried = found.floats, found.integers, found.flags, found.carried
+    book = found.book[:filled]
     if filled < rows:
         floats, integers, flags, carried = floats[:, :filled], integers[:, :filled], flags[:, :filled], carried[:filled]
     ltp, open_, high, low, close = floats
@@ -731,7 +755,7 @@ def read(payloads):
     has_depth, has_greeks, has_day_candle = flags
     updates = Updates(
         found.keys, mode, ltp, ltt_ms, ltq, vtt, has_depth, has_greeks, has_day_candle, day_start_ms, minute_ms,
-        np.arange(filled), carried,
+        np.arange(filled), carried, book,
     )
     return Columns(types, times, ends, unsure, updates, Candles(open_, high, low, close, volume))
 

@@ -61,7 +61,9 @@ def decode(payload: bytes) -> Frames:
     return frames
 
 
-def decode_all(payloads: Sequence[bytes], read: Callable[[Sequence[bytes]], Columns] = _read) -> Frames:
+def decode_all(
+    payloads: Sequence[bytes], read: Callable[[Sequence[bytes], int], Columns] = _read, *, levels: int = 0
+) -> Frames:
     """Decode messages of the feed.
 
     Parameters
@@ -70,6 +72,8 @@ def decode_all(payloads: Sequence[bytes], read: Callable[[Sequence[bytes]], Colu
         Whole binary messages: one serialised FeedResponse each.
     read
         The decoder: `compiled.read` or `plain.read`.
+    levels
+        Levels of the book to read; the best one is always in `carried`.
 
     Returns
     -------
@@ -78,7 +82,7 @@ def decode_all(payloads: Sequence[bytes], read: Callable[[Sequence[bytes]], Colu
         A payload has no updates and an entry in `errors` if it is not a FeedResponse, its time is impossible, or it
         has more keys than a connection or more segments than a market may have (`frame_limits`).
     """
-    columns = read(payloads)
+    columns = read(payloads, levels)
     errors: dict[int, DecodeError] = {}
     status: dict[int, dict[str, int]] = {}
     if unsure := columns.unsure:
@@ -95,7 +99,7 @@ def decode_all(payloads: Sequence[bytes], read: Callable[[Sequence[bytes]], Colu
                 informing[index] = message
             else:
                 ordinary[index] = _ordinary(message)
-        columns = read(ordinary)
+        columns = read(ordinary, levels)
         for index in set(columns.unsure) - errors.keys() - informing.keys():  # none is known; it must not vanish
             errors[index] = DecodeError(
                 f"frame of {len(payloads[index])} bytes cannot be read by the {DECODER} decoder"

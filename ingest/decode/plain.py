@@ -34,10 +34,11 @@ class _Row(NamedTuple):
     day: pb.OHLC | None
     minute: pb.OHLC
     carried: tuple[float, ...]
+    book: tuple[float, ...] = ()
 
 
-def read(payloads: Sequence[bytes]) -> Columns:
-    """Read frames into columns; see `Columns`. A frame that is not wholly a feed is `unsure`."""
+def read(payloads: Sequence[bytes], levels: int = 0) -> Columns:
+    """Read frames into columns, with so many levels of the book; see `Columns`. `unsure`: not wholly a feed."""
     types, times, ends = ([0] * len(payloads), [0] * len(payloads), [0])
     unsure: list[int] = []
     rows: list[_Row] = []
@@ -46,7 +47,7 @@ def read(payloads: Sequence[bytes]) -> Columns:
             unsure.append(index)
         else:
             types[index], times[index] = message.type, message.currentTs
-            rows += (_row(key, message.feeds[key]) for key in sorted(message.feeds))
+            rows += (_row(key, message.feeds[key], levels) for key in sorted(message.feeds))
         ends.append(len(rows))
     carried = np.array([row.carried for row in rows], np.float64).reshape(len(rows), len(CARRIED_NAMES))
     greeks = carried[:, [CARRIED_NAMES.index("delta"), CARRIED_NAMES.index("vega")]]
@@ -64,6 +65,7 @@ def read(payloads: Sequence[bytes]) -> Columns:
         minute_ms=np.array([row.minute.ts for row in rows], np.int64),
         minute_row=np.arange(len(rows)),
         carried=carried,
+        book=np.array([row.book or (_NAN,) * (4 * levels) for row in rows], np.float64).reshape(len(rows), 4 * levels),
     )
     prices = np.array(
         [(row.minute.open, row.minute.high, row.minute.low, row.minute.close) for row in rows], np.float64
@@ -84,7 +86,7 @@ def _feed_of(payload: bytes) -> pb.FeedResponse | None:
     return message if CURRENT_MS_MIN <= message.currentTs <= CURRENT_MS_MAX else None
 
 
-def _row(key: str, feed: pb.Feed) -> _Row:
+def _row(key: str, feed: pb.Feed, levels: int) -> _Row:
     """Read a feed; an absent message reads as an empty one."""
     match feed.WhichOneof("FeedUnion"):
         case "fullFeed" if feed.fullFeed.WhichOneof("FullFeedUnion") == "indexFF":
@@ -92,7 +94,8 @@ def _row(key: str, feed: pb.Feed) -> _Row:
             return _full(key, feed.requestMode, index.ltpc, index.marketOHLC, pb.MarketFullFeed())
         case "fullFeed":
             market = feed.fullFeed.marketFF
-            return _full(key, feed.requestMode, market.ltpc, market.marketOHLC, market)
+            full = _full(key, feed.requestMode, market.ltpc, market.marketOHLC, market)
+            return full._replace(book=_book(market.marketLevel.bidAskQuote, levels))
         case "firstLevelWithGreeks":
             first = feed.firstLevelWithGreeks
             has_depth = first.HasField("firstDepth")
@@ -127,6 +130,12 @@ def _carried(
     prices_of_day = (day.open, day.high, day.low) if day else (_NAN, _NAN, _NAN)
     of_greeks = (greeks.delta, greeks.gamma, greeks.theta, greeks.vega, greeks.rho)
     return (oi, atp, *totals, *depth, iv, *of_greeks, *prices_of_day, prices.cp)
+
+
+def _book(quotes: Sequence[pb.Quote], levels: int) -> tuple[float, ...]:
+    """Return the first levels of a book, with NaN for those that were not sent."""
+    values = tuple(value for quote in quotes[:levels] for value in _depth(quote))
+    return values + (_NAN,) * (4 * levels - len(values))
 
 
 def _depth(best: pb.Quote) -> tuple[float, float, float, float]:

@@ -92,6 +92,7 @@ class Updates:
     minute_ms: Integers  # start of the minute of the last minute candle; 0: not sent
     minute_row: Integers  # row of that candle in `Frames.candles`
     carried: Floats  # shape (updates, 18), columns as `CARRIED_NAMES`; undefined for a group that was not sent
+    book: Floats  # shape (updates, 4 * levels): bid, bid_qty, ask, ask_qty of each level read; NaN where not sent
 
     def __len__(self) -> int:
         return len(self.keys)

@@ -44,6 +44,7 @@ TICK_COLUMNS: tuple[tuple[str, str], ...] = (
     ("prev_close", "float8"),
     ("received_at", "timestamptz"),
 )
+DEPTH_LEVELS_MAX = 30  # of the order book, in mode full_d30
 TICK_COLUMN_NAMES: tuple[str, ...] = tuple(name for name, _ in TICK_COLUMNS)
 # The columns from oi to prev_close are contiguous: a frame may omit them, and then the last value still holds.
 CARRIED = slice(TICK_COLUMN_NAMES.index("oi"), TICK_COLUMN_NAMES.index("received_at"))

@@ -48,6 +48,7 @@ class Normaliser:
     def __init__(self) -> None:
         self.states = InstrumentStates()
         self.standby = Standby()
+        self.book: Floats = np.empty((0, 0))  # of the rows that `apply` returned, as `Updates.book`
         self.duplicates = 0  # updates that the other connection had already brought
         self.counts: Counter[str] = Counter()
         self.gaps: list[VolumeGap] = []
@@ -133,11 +134,13 @@ class Normaliser:
             order = self._only_news(
                 updates, order, places=places, frame=frame, frames=frames, sockets=sockets, received_us=received_us
             )
+        self.book = updates.book[:0]
         if not len(order):
             return np.empty((0, len(TICK_COLUMN_NAMES)))
         frame = frame[order]
         current_ms = current_ms[order]
         given = sort(updates, order, places[order], self.states, day_number(current_ms))
+        self.book = updates.book[given.order]
         rows = np.empty((len(order), len(TICK_COLUMN_NAMES)))
         self._find_unheard(given, current_ms)
         self._judge(given, rows)

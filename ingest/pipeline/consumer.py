@@ -21,7 +21,7 @@ from dataclasses import dataclass, field
 from ingest.decode.frames import NOTHING, decode_all
 from ingest.journal.sources import Source
 from ingest.model.records import Position, Record, RecordKind
-from ingest.model.ticks import Floats
+from ingest.model.ticks import DEPTH_LEVELS_MAX, Floats
 from ingest.pipeline.decoded_records import DecodedRecords
 from ingest.pipeline.naming import Naming
 from ingest.pipeline.stream_state import OnStatus, StreamState
@@ -43,6 +43,7 @@ class ConsumerLimits:
     read_bytes_max: int = 2**19  # about 1,400 full updates, whose columns stay in the processor's cache: 2 ms
     checkpoint_s: float = 10.0  # a restart decodes about this much again
     unknown_keys_max: int = 5_000  # keys that are in no list and become instruments on one day
+    depth_levels: int = 0  # of the order book, that are stored
     poll_s: float = 0.25  # how often an idle source is read in case its signal was missed
     pace_s: float = 0.002  # between the beginnings of two commits, and between two reads if nobody listens
 
@@ -54,6 +55,7 @@ def limits_of(settings: Settings) -> ConsumerLimits:
         pace_s=settings.commit_pace_ms / 1000,
         checkpoint_s=settings.checkpoint_s,
         unknown_keys_max=settings.unknown_keys_per_day_max,
+        depth_levels=DEPTH_LEVELS_MAX if settings.depth else 0,
     )
 
 
@@ -192,7 +194,8 @@ class Consumer:
         """Decode the records of one read."""
         is_frame = [record.kind == RecordKind.FRAME for record in records]
         frames = decode_all(
-            [record.payload if framed else NOTHING for record, framed in zip(records, is_frame, strict=True)]
+            [record.payload if framed else NOTHING for record, framed in zip(records, is_frame, strict=True)],
+            levels=self.limits.depth_levels,
         )
         self._behind = sum(len(record.payload) for record in records) > self.limits.read_bytes_max * 3 // 4
         segment, committed = self.source.segment, 0

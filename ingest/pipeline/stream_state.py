@@ -27,6 +27,7 @@ from ingest.pipeline.decoded_records import INTERRUPTING, DecodedRecords
 from ingest.pipeline.naming import Naming
 from ingest.pipeline.stray_frames import StrayFilter
 from ingest.store.batch import Batch, QuarantinedFrame, Resume, rejected_ticks
+from ingest.store.depth_rows import depth_rows
 from ingest.store.retrying_writer import RetryingWriter
 
 log = logging.getLogger(__name__)
@@ -102,6 +103,8 @@ class StreamState:
         breaks, rows = self._apply(read, start, stop)
         batch.breaks += breaks
         batch.rows.extend(rows)
+        if self.normaliser.book.size:
+            batch.depth.append(depth_rows(rows, self.normaliser.book))
         records = read.records[start:stop]
         for record in records:
             self._crc = google_crc32c.extend(self._crc, record.payload)

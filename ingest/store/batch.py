@@ -10,6 +10,7 @@ from typing import Any
 from ingest.market.session_opens import SessionOpen
 from ingest.model.findings import HELD_BACK, Break, OfficialBar, RejectedUpdate, Unheard, VolumeGap
 from ingest.model.records import Position, Record
+from ingest.model.ticks import Floats
 from ingest.store.row_buffer import RowBuffer
 
 
@@ -58,6 +59,7 @@ class Batch:
     unheard: list[Unheard] = field(default_factory=list)
     official: list[OfficialBar] = field(default_factory=list)
     opens: list[SessionOpen] = field(default_factory=list)
+    depth: list[Floats] = field(default_factory=list)  # order books, in parts; see `depth_rows`
     checkpoint: bytes | None = None
 
     @property

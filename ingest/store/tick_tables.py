@@ -5,15 +5,18 @@ Runs inside the caller's transaction. Must not know where rows come from or how 
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Sequence
 from datetime import datetime
 from typing import Any
 
+import numpy as np
 import psycopg
 
 from ingest.database.queries import query
-from ingest.model.ticks import TICK_COLUMN_NAMES
+from ingest.market.time import DAY_US, utc_of_us
+from ingest.model.ticks import TICK_COLUMN_NAMES, Floats
 from ingest.store.copy_format import COPY_HEADER, COPY_TRAILER
+from ingest.store.depth_rows import DEPTH_COLUMN_NAMES, encode_depth
 
 Connection = psycopg.Connection[tuple[Any, ...]]
 
@@ -23,6 +26,9 @@ COPY_TICKS, COPY_LATE_TICKS = (
 )
 
 
+COPY_DEPTH = f"copy depth ({', '.join(DEPTH_COLUMN_NAMES)}) from stdin (format binary)"
+
+
 def copy_rows(connection: Connection, statement: str, blocks: Iterable[bytes]) -> None:
     """Copy rows into a table, all or none; `blocks` come from `encode_rows`."""
     with connection.cursor().copy(statement) as copy:
@@ -30,6 +36,14 @@ def copy_rows(connection: Connection, statement: str, blocks: Iterable[bytes]) -
         for block in blocks:
             copy.write(block)
         copy.write(COPY_TRAILER)
+
+
+def copy_depth(connection: Connection, parts: Sequence[Floats]) -> None:
+    """Copy rows of `depth`, and create the partitions of their days; see `depth_rows`."""
+    values = np.concatenate(parts)
+    for day in sorted(set((values[:, 0] // DAY_US).tolist())):  # not the days between: a frame may be years off
+        connection.execute(query("shared/ensure_depth_day"), {"day": utc_of_us(day * DAY_US).date()})
+    copy_rows(connection, COPY_DEPTH, encode_depth(values))
 
 
 def make_room(connection: Connection, at: datetime) -> None:

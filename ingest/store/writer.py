@@ -40,7 +40,7 @@ from ingest.store.registration import register
 from ingest.store.row_buffer import late_rows
 from ingest.store.side_limits import SideLimits, within_limits
 from ingest.store.side_tables import write_findings
-from ingest.store.tick_tables import COPY_LATE_TICKS, COPY_TICKS, copy_rows, make_room, note_active
+from ingest.store.tick_tables import COPY_LATE_TICKS, COPY_TICKS, copy_depth, copy_rows, make_room, note_active
 
 log = logging.getLogger(__name__)
 
@@ -289,6 +289,8 @@ class Writer:
             refused = within_limits(
                 connection, self.collector, batch.rejected + rejected, batch.quarantined, self._side_limits
             )
+            if batch.depth:
+                copy_depth(connection, batch.depth)
             with connection.pipeline():
                 if rejected:
                     self.ledger.correct(batch, stream, row, len(rejected))

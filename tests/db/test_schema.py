@@ -25,7 +25,7 @@ from tests.engines import on_one_engine
 
 PUBLIC = {
     "instruments", "ticks", "bars_1m", "bars_5m", "official_bars_1m", "best_bars_1m", "best_bars_5m",
-    "feed_gaps", "unheard_minutes", "latest_ticks", "signals", "days", "official_days",
+    "feed_gaps", "unheard_minutes", "latest_ticks", "signals", "days", "depth", "official_days",
 }  # fmt: skip
 INTERNAL = {
     "installation", "tick_template", "ledger", "checkpoints", "rejected_ticks", "quarantined_frames",
@@ -38,8 +38,8 @@ TYPE_NAMES = {
     "bool": "boolean",
     "float8": "double precision",
 }
-REVISIONS = ["0001", "0002", "0003", "0004", "0005", "0006", "0007", "0008", "0009", "0010", "0011", "0012"]
-CONVERTED = {"ticks", "bars_1m", "bars_5m", "official_bars_1m"}  # to the columnstore
+REVISIONS = ["0001", "0002", "0003", "0004", "0005", "0006", "0007", "0008", "0009", "0010", "0011", "0012", "0013"]
+CONVERTED = {"ticks", "depth", "bars_1m", "bars_5m", "official_bars_1m"}  # to the columnstore
 _seen: dict[str, Any] = {}
 
 
@@ -264,6 +264,7 @@ def test_status_fresh_schema_lists_relations(database_to_read: Database, engine:
     tables = {"instruments", "ticks", "bars_1m", "bars_5m", "official_bars_1m", "feed_gaps", "signals"} | {
         "unheard_minutes",
         "days",
+        "depth",
         "official_days",
     }
     assert {relation.name for relation in found.relations if "." not in relation.name} == tables

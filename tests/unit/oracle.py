@@ -317,6 +317,7 @@ def frames_of(given: Sequence[Frame]) -> Frames:
             minute_ms=np.zeros(len(updates), np.int64),
             minute_row=np.zeros(len(updates), np.int64),
             carried=np.array([carried(update) for update in updates], np.float64).reshape(-1, len(CARRIED_NAMES)),
+            book=np.zeros((len(updates), 0)),
         ),
         errors={},
         segment_status={},

@@ -55,7 +55,7 @@ begin
         from pg_proc as routine
         where
             routine.pronamespace = 'tickline'::regnamespace
-            and routine.proname = 'ensure_partitions'
+            and routine.proname in ('ensure_partitions', 'ensure_depth_day')
             and routine.proowner = 'tickline_owner'::regrole
             and not (routine.prosecdef and has_function_privilege('tickline_writer', routine.oid, 'execute'))
     loop

@@ -36,6 +36,7 @@ WRONG: dict[str, dict[str, str]] = {
     "spikes evaluate": {"--rules": "/nonexistent"},
     "sql": FILES,
     "ticks": {**TIMES, **FILES},
+    "depth": {**TIMES, **FILES},
 }
 FAULTS = (
     "--drop-every --drop-random --close --refuse --token-expires --busy-every --mute --skip-every --repeat-every "
@@ -46,7 +47,14 @@ WRONG["simulate"] |= dict.fromkeys(FAULTS.split(), "@1")
 # Options that take any text but none.
 ANY = {"simulate": {"--token"}}
 # Arguments that one must give for the options to be looked at.
-NEEDS = {"bars": ["INFY"], "ticks": ["INFY"], "sql": ["select 1"], "replay": [__file__], "spikes evaluate": [__file__]}
+NEEDS = {
+    "bars": ["INFY"],
+    "ticks": ["INFY"],
+    "depth": ["INFY"],
+    "sql": ["select 1"],
+    "replay": [__file__],
+    "spikes evaluate": [__file__],
+}
 NEEDS |= {"bench journal": [__file__], "db backup": ["x.dump"], "db restore": [__file__]}
 # What only together is wrong, or by what it is; and what the line must name.
 TOGETHER = [

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from itertools import islice, pairwise
 from typing import Any
 
@@ -27,25 +27,28 @@ from tests.unit.decode.test_frames import NOW_MS, full_feed, message
 pytestmark = pytest.mark.skipif(DECODER != "compiled", reason="the compiled decoder is not installed")
 
 FRAME = message(full_feed())
+LEVELS = 3  # fewer than are sent, or more
 SESSION = "session-20251215-open.frames.gz"
 
 
-def compiled_read(payloads: list[bytes]) -> Columns:
+def compiled_read(payloads: Sequence[bytes], levels: int = 0) -> Columns:
     from ingest.decode import compiled
 
-    return compiled.read(payloads)
+    return compiled.read(payloads, levels)
 
 
 def rows(frames: Frames) -> list[list[str]]:
     """The updates of each frame as texts (NaN equals nothing else), each with its candle, in the order of the keys."""
     candles = np.transpose(frames.candles)
-    texts = [repr((frames.updates.one(at), candles[at].tolist())) for at in range(len(frames.updates))]
+    updates = frames.updates
+    texts = [repr((updates.one(at), candles[at].tolist(), updates.book[at].tolist())) for at in range(len(updates))]
     return [sorted(texts[start:end]) for start, end in pairwise(frames.ends.tolist())]
 
 
 def check_agreement(payloads: list[bytes]) -> list[int]:
     """Compare the two decoders, and their decisions with protobuf's; return the indices of the frames refused."""
-    by_compiled, by_plain = decode_all(payloads, compiled_read), decode_all(payloads, plain.read)
+    by_compiled, by_plain = (decode_all(payloads, read, levels=LEVELS) for read in (compiled_read, plain.read))
+    assert_same_without_book(decode_all(payloads, compiled_read), by_compiled)
     assert by_compiled.type.tolist() == by_plain.type.tolist()
     assert by_compiled.current_ms.tolist() == by_plain.current_ms.tolist()
     assert repr(by_compiled.errors) == repr(by_plain.errors)
@@ -54,6 +57,13 @@ def check_agreement(payloads: list[bytes]) -> list[int]:
     refused = [index for index, payload in enumerate(payloads) if not protobuf_takes(payload)]
     assert sorted(by_compiled.errors) == refused
     return refused
+
+
+def assert_same_without_book(without: Frames, with_book: Frames) -> None:
+    assert without.updates.book.shape == (len(without.updates), 0)
+    assert with_book.updates.book.shape == (len(without.updates), 4 * LEVELS)
+    assert without.ends.tolist() == with_book.ends.tolist() and repr(without.errors) == repr(with_book.errors)
+    assert without.updates.carried.tobytes() == with_book.updates.carried.tobytes()
 
 
 def protobuf_takes(payload: bytes) -> bool:

@@ -203,8 +203,8 @@ def test_decode_all_keeps_bad_frames_apart_and_the_rest_in_place() -> None:
 
 
 def test_decode_frame_that_a_decoder_leaves_twice_is_an_error_and_does_not_vanish() -> None:
-    def never_sure(payloads: Sequence[bytes]) -> Columns:
-        return plain.read([b""] * len(payloads))
+    def never_sure(payloads: Sequence[bytes], levels: int) -> Columns:
+        return plain.read([b""] * len(payloads), levels)
 
     frames = decode_all([message(full_feed())], never_sure)
     assert list(frames.errors) == [0]

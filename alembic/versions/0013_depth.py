@@ -1,0 +1,15 @@
+"""Levels of the order book. The SQL is in `sql/ddl/0013`."""
+
+from __future__ import annotations
+
+from alembic import op
+
+from ingest.database.upgrade import run_ddl
+
+revision = "0013"
+down_revision = "0012"
+
+
+def upgrade() -> None:
+    """Run the files of this revision for the engine on record."""
+    run_ddl(op.get_bind(), revision)
