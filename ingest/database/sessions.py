@@ -46,10 +46,11 @@ SEARCH_PATH = """'public' || coalesce((
     join pg_catalog.pg_namespace as space on space.oid = extension.extnamespace
     where extension.extname = 'timescaledb' and space.nspname <> 'public'
 ), '')"""
-PROBE_IDLE = "1ms"
+PROBE_IDLE = "200ms"  # longer than a pooler takes to part a session from its client: then the client is cut off too
 PROBE_SET = f"select pg_catalog.pg_backend_pid(), pg_catalog.set_config('idle_session_timeout', '{PROBE_IDLE}', false)"
 PROBE = "select pg_catalog.pg_backend_pid(), pg_catalog.current_setting('idle_session_timeout')"
-PROBE_WAITS_S = (0.1, 1.0, 5.0)  # a session ends within milliseconds on an idle machine
+PROBE_WAITS_S = (0.5, 2.0, 6.0)  # a session ends within milliseconds of the limit on an idle machine
+PROBES = 2  # that agree: on a busy machine a pooler may still have cut the client off with the session
 
 
 def pin_statement(server_version: int, options: str) -> str:
@@ -107,6 +108,11 @@ def is_kept(connect: Callable[[], psycopg.Connection[Any]]) -> bool:
     connect
         Opens an autocommit connection, which is used up.
     """
+    return all(_ends_with_its_session(connect) for _ in range(PROBES))
+
+
+def _ends_with_its_session(connect: Callable[[], psycopg.Connection[Any]]) -> bool:
+    """Return whether a client is disconnected when its idle session ends."""
     for wait_s in PROBE_WAITS_S:
         with closing(connect()) as connection:
             first = connection.execute(PROBE_SET).fetchone()
