@@ -91,7 +91,7 @@ class Peer:
         payloads = [frame.payload for frame in read_recording(bench.market.recording)]
         size = max(1, round(self.batch_ticks / bench.market.ticks_per_frame))
         ticks = 0
-        with self.open(bench.database.url) as insert:
+        with self.open(bench.database.owner_url) as insert:  # makes its table
             server_s, client_s, began = bench.server_cpu_s(), time.process_time(), time.perf_counter()
             for start in range(0, len(payloads), size):
                 ticks += insert(payloads[start : start + size])

@@ -154,6 +154,11 @@ class Database:
         return self._reader_url or self.url if self.server is None else self.server.url(user=roles.READER)
 
     @property
+    def owner_url(self) -> str:
+        """URL for changing the schema; for the embedded server, that of the owner."""
+        return self.url if self.server is None else self.server.url(user=roles.OWNER)
+
+    @property
     def superuser_url(self) -> str:
         """URL for updating extensions, which the owner may not do; a server of a URL has only one URL."""
         return self.url if self.server is None else self.server.url(user=SUPERUSER)
@@ -164,8 +169,7 @@ class Database:
 
     def connect_as_owner(self, **parameters: Any) -> psycopg.Connection[tuple[Any, ...]]:
         """Open a connection that acts as the owner of the relations, if there is one whose role this login may take."""
-        url = self.url if self.server is None else self.server.url(user=roles.OWNER)
-        connection = connect(url, **(parameters | {"autocommit": True}))
+        connection = connect(self.owner_url, **(parameters | {"autocommit": True}))
         try:
             with translated():
                 connection.execute(query("roles/become_owner"))
