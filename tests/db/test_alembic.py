@@ -89,6 +89,7 @@ def test_alembic_of_an_absent_schema_or_server_is_one_line(empty_database: Datab
     assert "cannot be reached" in ran.stdout + ran.stderr and "hunter2" not in ran.stdout + ran.stderr
 
 
+@on_one_engine
 @pytest.mark.parametrize("older", ["0002"], indirect=True)
 def test_upgrade_behind_a_long_reader_gives_up_names_it_and_changes_nothing(
     older: Database, monkeypatch: pytest.MonkeyPatch

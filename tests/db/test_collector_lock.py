@@ -7,6 +7,7 @@ import threading
 from contextlib import closing
 from itertools import islice
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -56,8 +57,8 @@ def test_files_of_a_replay_share_one_connection(
     made: list[Writer] = []
 
     class Counted(Writer):
-        def __init__(self, url: str, collector: str) -> None:
-            super().__init__(url, collector)
+        def __init__(self, *given: Any, **options: Any) -> None:
+            super().__init__(*given, **options)
             made.append(self)
 
     monkeypatch.setattr(replaying, "Writer", Counted)

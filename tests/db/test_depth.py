@@ -24,6 +24,7 @@ from ingest.pipeline.replay import replay
 from ingest.proto import upstox_feed_v3_pb2 as pb
 from ingest.settings import Settings
 from tests.conftest import Template
+from tests.engines import on_one_engine
 from tests.fault.harness import Command, wait_until
 
 Connection = psycopg.Connection[Any]
@@ -107,6 +108,7 @@ def test_nothing_is_stored_unless_it_is_asked_for(database: Database, conn: Conn
     assert conn.execute("select count(*) > 0 from ticks").fetchone() == (True,)
 
 
+@on_one_engine
 def test_replay_that_is_killed_and_repeated_stores_every_level_once(
     database: Database, conn: Connection, short_session: Path, tmp_path: Path
 ) -> None:

@@ -15,6 +15,7 @@ from ingest.database.connections import Database
 from ingest.live.evening import Evening
 from ingest.live.status import health, websocket_status
 from tests.db.test_retention import add_ticks, refresh
+from tests.engines import on_one_engine
 from tests.fault.live import DAY, Running, market, running, until
 
 Connection = psycopg.Connection[Any]
@@ -55,6 +56,7 @@ def test_evening_exports_and_drops_and_says_so(old: Connection, database: Databa
     asyncio.run(run())
 
 
+@on_one_engine
 def test_evening_that_fails_is_said_and_costs_no_tick(old: Connection, database: Database, home: Path) -> None:
     async def run() -> None:
         given: dict[str, Any] = {"database_url": SecretStr(database.url), "retain_days": KEPT}

@@ -61,9 +61,9 @@ def recorded(database: Database, stream: Path, monkeypatch: pytest.MonkeyPatch) 
     """Committed by a decoder that had a bug, which is mended now."""
     refused = {record.payload for record in records_of(stream) if record.seq in REFUSED}
 
-    def buggy(payloads: list[bytes]) -> Frames:
+    def buggy(payloads: list[bytes], **options: Any) -> Frames:
         wrong = {index: DecodeError("a bug") for index, payload in enumerate(payloads) if payload in refused}
-        return decode_all(payloads).without(wrong)
+        return decode_all(payloads, **options).without(wrong)
 
     with monkeypatch.context() as patch:
         patch.setattr("ingest.pipeline.consumer.decode_all", buggy)

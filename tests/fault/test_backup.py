@@ -9,6 +9,7 @@ from psycopg.conninfo import make_conninfo
 from ingest.database.connections import Database
 from ingest.journal.folder import segments_of
 from tests.conftest import Template
+from tests.engines import on_one_engine
 from tests.fault.harness import (
     Command,
     Ingester,
@@ -78,6 +79,7 @@ def test_journal_commits_what_came_after_a_backup_and_doubles_nothing(
     assert "it adds up" in command(home, restored, "verify")
 
 
+@on_one_engine
 def test_start_on_a_restored_database_commits_the_rest_of_its_journal(
     database: Database, empty_database: Database, template: Template, home: Path
 ) -> None:

@@ -135,7 +135,13 @@ def test_stop_with_little_time_and_a_feed_that_does_not_answer_commits_all_and_m
 
 
 @on_one_engine
-@pytest.mark.parametrize(("first", "second"), [*zip(SIGNALS, SIGNALS), (signal.SIGTERM, signal.SIGINT)])
+@pytest.mark.parametrize(
+    ("first", "second"),
+    [
+        (signal.SIGTERM, signal.SIGINT),
+        *(pytest.param(number, number, marks=pytest.mark.soak) for number in SIGNALS),
+    ],
+)
 def test_second_signal_exits_at_once_and_loses_nothing(
     database: Database,
     template: Template,
