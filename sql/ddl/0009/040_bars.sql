@@ -286,6 +286,7 @@ create function public.bars(
 )
 returns setof public.best_bars_1m
 language plpgsql stable parallel safe
+set plan_cache_mode to force_custom_plan
 as $$
 #variable_conflict use_column
 declare

@@ -44,6 +44,7 @@ returns table (
     put_at timestamptz
 )
 language plpgsql stable
+set plan_cache_mode to force_custom_plan
 as $$
 #variable_conflict use_column
 declare
@@ -135,6 +136,7 @@ returns table (
     last_minute timestamptz
 )
 language plpgsql stable
+set plan_cache_mode to force_custom_plan
 as $$
 #variable_conflict use_column
 declare
