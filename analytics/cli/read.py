@@ -8,6 +8,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable
 from datetime import UTC, date, datetime
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
     import polars as pl
 
     from analytics.cli.output import Format
+    from analytics.schema import Source
     from ingest.database.connections import Database
 
 
@@ -70,17 +72,10 @@ def bars_command(
     A KEY is an instrument key or a name: INFY, "NIFTY FUT", "BANKNIFTY 59400 CE 30 DEC 25".
     Buckets start at the session's open. Times are IST in a table, UTC in other formats.
     """
-    from analytics.cli.output import write
     from analytics.read.bars_and_ticks import bars
-    from analytics.schema import Source
-    from ingest.database.connections import Database
-    from ingest.database.settings import DatabaseSettings, load
 
-    check_range(start, end)
-    with Database.open(load(DatabaseSettings)) as database:
-        frame = bars(keys, interval=interval, start=start, end=end, source=cast(Source, source), database=database)
-        _say_absent(keys, frame, start, end, database)
-    write(frame, cast("Format | None", form), output, all_rows=all_rows)
+    read = partial(bars, interval=interval, source=cast("Source", source))
+    _write_rows(read, keys, start=start, end=end, form=form, output=output, all_rows=all_rows)
 
 
 @click.command("ticks")
@@ -100,16 +95,9 @@ def ticks_command(
 
     A KEY is an instrument key or a name: INFY, "NIFTY FUT", "BANKNIFTY 59400 CE 30 DEC 25".
     """
-    from analytics.cli.output import write
     from analytics.read.bars_and_ticks import ticks
-    from ingest.database.connections import Database
-    from ingest.database.settings import DatabaseSettings, load
 
-    check_range(start, end)
-    with Database.open(load(DatabaseSettings)) as database:
-        frame = ticks(keys, start=start, end=end, database=database)
-        _say_absent(keys, frame, start, end, database)
-    write(frame, cast("Format | None", form), output, all_rows=all_rows)
+    _write_rows(ticks, keys, start=start, end=end, form=form, output=output, all_rows=all_rows)
 
 
 @click.command("depth")
@@ -129,14 +117,29 @@ def depth_command(
 
     A KEY is an instrument key or a name: INFY, "NIFTY FUT", "BANKNIFTY 59400 CE 30 DEC 25".
     """
-    from analytics.cli.output import write
     from analytics.read.bars_and_ticks import depth
+
+    _write_rows(depth, keys, start=start, end=end, form=form, output=output, all_rows=all_rows)
+
+
+def _write_rows(
+    read: Callable[..., pl.DataFrame],
+    keys: tuple[str, ...],
+    *,
+    start: datetime | None,
+    end: datetime | None,
+    form: str | None,
+    output: Path | None,
+    all_rows: bool,
+) -> None:
+    """Read the rows of instruments by a function of the reader, and write them."""
+    from analytics.cli.output import write
     from ingest.database.connections import Database
     from ingest.database.settings import DatabaseSettings, load
 
     check_range(start, end)
     with Database.open(load(DatabaseSettings)) as database:
-        frame = depth(keys, start=start, end=end, database=database)
+        frame = read(keys, start=start, end=end, database=database)
         _say_absent(keys, frame, start, end, database)
     write(frame, cast("Format | None", form), output, all_rows=all_rows)
 

@@ -103,8 +103,8 @@ def with_official_days(bars: pl.DataFrame, official: pl.DataFrame) -> pl.DataFra
         Bars of days, columns and dtypes of `schema.BARS`.
     official
         Columns instrument_key, begins (local midnight of the day), open, high, low, volume; one row per
-        instrument and day. The volume is as of the last trade that
-        reached us, or was counted anew after a reset: if the bars have more, theirs stays.
+        instrument and day. The larger volume is kept: theirs is that of the last trade received, and starts again
+        at 0 when the exchange resets its count.
     """
     begins = (_local_midnight(pl.col("bucket")) - MARKET_OFFSET // _US).cast(TIME)
     return (

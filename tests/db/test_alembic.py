@@ -20,7 +20,7 @@ from tests.data import REPOSITORY
 from tests.db.test_schema import REVISIONS, describe
 from tests.engines import on_one_engine
 
-WAIT_S = 0.5  # enough for the watch to see who is waited for
+WAIT_S = 0.5  # long enough for the watcher to see who holds the lock
 
 
 def alembic(database: Database, *arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:

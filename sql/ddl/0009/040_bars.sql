@@ -40,8 +40,8 @@ end
 $$;
 
 -- Minutes of instruments in a range, as `tickline.minutes` has them (source best), or only of our bars or the
--- vendor's; ids null: of all. A join on keys, with the conditions on each side, takes a third of the time of the view,
--- which groups a union because no other form passes on a condition on a range. `public.bars` plans it for its values.
+-- vendor's; ids null: of all. A join on keys with the conditions on each side; the view groups a union instead, because no
+-- other form passes on a condition on a range. `public.bars` plans it for its values.
 create function tickline.minutes_of(ids integer[], first timestamptz, last timestamptz, wanted text)
 returns setof tickline.minutes
 language sql stable parallel safe
@@ -210,8 +210,8 @@ group by instrument_id, wide
 having count(close) > 0;
 end;
 
--- Bars of days: the exchange's own open, high, low and volume of the day where the feed said them. Its volume is as of
--- the last trade that reached us, or was counted anew after a reset: if the bars have more, theirs is taken.
+-- Bars of days: the exchange's own open, high, low and volume of the day where the feed said them. The
+-- larger volume is kept: theirs is that of the last trade received, and starts again at 0 when the count is reset.
 create function tickline.day_bars(ids integer[], first timestamptz, last timestamptz, wanted text)
 returns setof tickline.minutes
 language sql stable parallel safe
