@@ -16,6 +16,7 @@ from ingest.journal.recording import read_recording, write_recording
 from ingest.settings import Settings
 from tests.data import REPOSITORY, data_file
 from tests.engines import on_one_engine
+from tests.processes import run_command
 from tests.wheels import unpacked_wheel
 
 NOWHERE = "postgresql://nobody@127.0.0.1:9/none"
@@ -23,15 +24,8 @@ NOWHERE = "postgresql://nobody@127.0.0.1:9/none"
 
 def tickline(*arguments: str, timeout_s: float = 60, cwd: Path | None = None, **environment: str) -> Any:
     clean = {name: value for name, value in os.environ.items() if not name.startswith(("TICKLINE_", "UPSTOX_"))}
-    return subprocess.run(
-        [sys.executable, "-m", "ingest.cli", *arguments],
-        capture_output=True,
-        text=True,
-        timeout=timeout_s,
-        check=False,
-        cwd=cwd or REPOSITORY,
-        env=clean | {"PYTHONPATH": str(REPOSITORY)} | environment,
-    )
+    given = clean | {"PYTHONPATH": str(REPOSITORY)} | environment
+    return run_command(arguments, cwd=cwd or REPOSITORY, environment=given, timeout_s=timeout_s)
 
 
 def assert_fails(ran: Any, *parts: str) -> None:

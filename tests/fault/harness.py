@@ -9,8 +9,6 @@ from __future__ import annotations
 import itertools
 import os
 import signal
-import subprocess
-import sys
 import time
 import urllib.request
 from collections.abc import Callable, Sequence
@@ -29,6 +27,7 @@ from ingest.store.writer import Writer
 from ingest.universe.master_rows import read_master
 from tests.conftest import WORKER, Template
 from tests.data import REPOSITORY
+from tests.processes import CommandProcess
 
 WITHIN_S = 60.0  # a condition that takes longer never comes
 EVERY_S_MIN, EVERY_S_MAX = 0.01, 0.1  # between two looks at a condition
@@ -79,14 +78,9 @@ class Command:
         clean = {name: value for name, value in os.environ.items() if not name.startswith(("TICKLINE_", "UPSTOX_"))}
         home.mkdir(parents=True, exist_ok=True)
         self.log = home / f"{next(_numbers)}-{arguments[0]}.log"
-        with self.log.open("wb") as log:
-            self.process = subprocess.Popen(
-                [sys.executable, "-m", "ingest.cli", *arguments],
-                cwd=home,
-                env=clean | {"PYTHONPATH": str(REPOSITORY)} | environment,
-                stdout=log,
-                stderr=subprocess.STDOUT,
-            )
+        self.log.write_bytes(b"")
+        given = clean | {"PYTHONPATH": str(REPOSITORY)} | environment
+        self.process = CommandProcess(arguments, cwd=home, environment=given, out=self.log)
 
     def __enter__(self) -> Self:
         return self

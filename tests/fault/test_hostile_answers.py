@@ -24,7 +24,7 @@ from tests.data import REPOSITORY
 from tests.engines import on_one_engine
 from tests.fault.harness import QUICK
 from tests.fault.hostile import ANSWERS, Hostile
-from tests.fault.many_commands import run_commands
+from tests.processes import run_commands
 from tests.simulated import free_port
 
 BYTES_MAX = 2**20
@@ -112,17 +112,16 @@ def test_commands_end_with_one_line_whatever_is_answered(database: Database, ven
         for line in ("universe refresh", "backfill", "login"):
             port = free_port()
             out = tmp_path / f"{name}-{line.split()[0]}"
+            arguments = ["--debug", *line.split()]
             env = {"UPSTOX_API_URL": f"{vendor}/{name}", "UPSTOX_ASSETS_URL": f"{vendor}/{name}"}
             env |= {"UPSTOX_REDIRECT_URI": f"http://127.0.0.1:{port}/back"}
-            asked.append(
-                {"argv": line.split(), "env": base | env, "cwd": str(tmp_path), "stdin": "/dev/null", "out": str(out)}
-            )
+            asked.append({"arguments": arguments, "environment": base | env, "cwd": tmp_path, "out": out})
             if line == "login":
                 ports[out] = port
     threading.Thread(target=browse, args=(ports,), daemon=True).start()
     wrong = []
     for case, code in zip(asked, run_commands(asked), strict=True):
-        said = Path(case["out"]).read_text()
+        said = case["out"].read_text()
         if code != 1 or "internal error" in said or not re.search(r"(?m)^tickline: .", said):
             wrong.append(f"{case['out']}: exit code {code}\n{said[-1000:]}")
     assert not wrong, "\n".join(wrong)

@@ -25,7 +25,7 @@ from tests.data import REPOSITORY
 from tests.engines import on_one_engine
 from tests.fault.harness import QUICK, Command, Ingester, Market, committed, records_of, rows, stream_folder, wait_until
 from tests.fault.live import running
-from tests.fault.many_commands import run_commands
+from tests.processes import run_commands
 from tests.simulated import free_port
 
 TOKEN, KEY, SECRET, PASSWORD, CODE = "tok.LEAKED-1", "key-LEAKED-2", "sec-LEAKED-3", "pw$d/LEAKED-4", "once-LEAKED-5"
@@ -189,8 +189,10 @@ def run_all(cases: list[Case], folder: Path, usual: dict[str, str]) -> list[str]
         env = {"PATH": os.environ["PATH"], "TICKLINE_HOME": str(cwd / "home"), "HOME": str(cwd)}
         env |= QUICK | base | case.env | {"PYTHONPATH": str(REPOSITORY)}
         argv = [part.replace("+", " ") for part in case.line.split(" ")]
-        stdin, out = str(folder / "stdin"), str(cwd / "out")
-        asked.append({"argv": argv, "env": env, "cwd": str(cwd), "stdin": stdin, "out": out})
+        arguments = ["--debug", *argv]
+        asked.append(
+            {"arguments": arguments, "environment": env, "cwd": cwd, "stdin": folder / "stdin", "out": cwd / "out"}
+        )
     found = []
     for number, (case, code) in enumerate(zip(cases, run_commands(asked), strict=True)):
         place = f"{case.line} {case.env} {case.env_file[:200]!r}"

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import os
 import stat
-import subprocess
-import sys
 import traceback
 from pathlib import Path
 
@@ -17,7 +15,7 @@ from ingest.errors import ConfigError
 from ingest.settings import settings
 from ingest.time_source import TimeSource
 from ingest.upstox.tokens import Tokens
-from tests.data import REPOSITORY
+from tests.processes import run_command
 
 SECRETS = ("t0ken-of-nobody", "s3cret-of-nobody", "hunter2")
 TEXT = (
@@ -115,14 +113,7 @@ def test_token_source_that_cannot_be_read_is_said_once_and_read_again(
 def test_no_command_shows_a_value_of_an_env_file_that_is_not_utf8(folder: Path) -> None:
     (folder / ".env").write_bytes(TEXT.encode("cp1252"))
     for arguments in (["--debug", "start", "INFY"], ["login"]):
-        done = subprocess.run(
-            [sys.executable, "-m", "ingest.cli", *arguments],
-            check=False,
-            env={"PATH": os.environ["PATH"], "PYTHONPATH": str(REPOSITORY), "HOME": str(folder)},
-            cwd=folder,
-            capture_output=True,
-            text=True,
-        )
+        done = run_command(arguments, cwd=folder, environment={"PATH": os.environ["PATH"], "HOME": str(folder)})
         assert done.returncode == 1 and "line 1 is not UTF-8" in done.stderr.splitlines()[-1]
         assert not any(secret in done.stdout + done.stderr for secret in SECRETS)
 
@@ -137,14 +128,8 @@ def test_settings_file_that_is_not_there_or_a_folder_sets_nothing(folder: Path) 
 def test_env_file_that_others_can_read_is_warned_about_at_start(folder: Path, mode: int, warned: bool) -> None:
     (folder / ".env").write_text("UPSTOX_API_SECRET=s3cret-of-nobody\n")
     (folder / ".env").chmod(mode)
-    done = subprocess.run(
-        [sys.executable, "-m", "ingest.cli", "start", "INFY"],
-        env={"PATH": os.environ["PATH"], "PYTHONPATH": str(REPOSITORY), "HOME": str(folder)},
-        cwd=folder,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+    environment = {"PATH": os.environ["PATH"], "HOME": str(folder)}
+    done = run_command(["start", "INFY"], cwd=folder, environment=environment)
     assert ("run `chmod 600 .env`" in done.stderr) == warned
     assert "no access token" in done.stderr and "s3cret" not in done.stderr
 
