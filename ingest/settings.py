@@ -42,7 +42,15 @@ def _vendor(name: str) -> AliasChoices:
     return AliasChoices(name)
 
 
-class Settings(DatabaseSettings):
+class LogSettings(DatabaseSettings):
+    """Settings of the log files, under `home`."""
+
+    log_format: Literal["text", "json"] = "text"
+    log_file_bytes_max: int = Field(10 * 2**20, ge=1_000)  # 70,000 lines; an editor opens it at once
+    log_files_max: int = Field(5, ge=1, le=1_000)  # full ones that are kept of each: weeks
+
+
+class Settings(LogSettings):
     """All settings. Units are in the names; a comment gives the reason for each limit."""
 
     knows_all_names: ClassVar[bool] = True

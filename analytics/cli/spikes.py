@@ -68,7 +68,7 @@ def command() -> None:
     "--log",
     "log_file",
     type=click.Path(dir_okay=False, path_type=Path),
-    help="With --follow: append new signals as JSON lines.  [default: signals.log under TICKLINE_HOME]",
+    help="With --follow: append new signals as JSON lines.  [default: logs/signals.log under TICKLINE_HOME, rotating]",
 )
 @click.option(
     "--webhook",
@@ -100,6 +100,7 @@ def find_command(
     """
     from analytics.cli.output import write
     from analytics.signals.find import Scope
+    from analytics.signals.notify import check_log
     from ingest.database.connections import Database
     from ingest.database.settings import DatabaseSettings, load
 
@@ -112,11 +113,15 @@ def find_command(
     check_range(start, end)
     if chart is not None:
         from analytics.signals.chart import draw, write_html  # before the search, because it may not be installed
+    if log_file is not None:
+        check_log(log_file)
     rules = _rules(rules_file)
     settings = load(DatabaseSettings)
     with Database.open(settings) as database:
         if is_follow:
-            _follow(database, Scope(rules, keys), log_file or settings.home / "signals.log", webhook, for_s)
+            place = log_file or settings.home / "logs" / "signals.log"
+            click.echo(f"following with rules {rules.name}; new signals also go to {place}; Ctrl-C stops")
+            _follow(database, Scope(rules, keys), log_file, webhook, for_s)
             return
         found, bars = _find(database, rules, keys, start, end, with_bars=chart is not None)
     if chart is not None:
@@ -151,14 +156,14 @@ def _find(
     return found, shown
 
 
-def _follow(database: Database, scope: Scope, log_file: Path, webhook: str | None, for_s: float | None) -> None:
+def _follow(database: Database, scope: Scope, log_file: Path | None, webhook: str | None, for_s: float | None) -> None:
     """Follow until SIGINT, SIGTERM or `for_s` seconds have passed."""
     import signal
     import threading
     import time
 
     from analytics.signals.find import follow
-    from analytics.signals.notify import append_to_log, post
+    from analytics.signals.notify import append_to_log, log_signals, post
     from ingest.errors import Retryable
 
     until = None if for_s is None else time.monotonic() + for_s
@@ -169,14 +174,16 @@ def _follow(database: Database, scope: Scope, log_file: Path, webhook: str | Non
     def handle(new: pl.DataFrame) -> None:
         for bucket, *rest in _shown(new).iter_rows():
             click.echo("  ".join([ist(bucket), *map(str, rest)]))
-        append_to_log(log_file, new)
+        if log_file is None:
+            log_signals(new)
+        else:
+            append_to_log(log_file, new)
         if webhook is not None:
             post(webhook, new)
 
     def is_over() -> bool:
         return stopped.is_set() or (until is not None and time.monotonic() >= until)
 
-    click.echo(f"following with rules {scope.rules.name}; new signals also go to {log_file}; Ctrl-C stops")
     while not is_over():
         try:
             follow(database, scope, handle, is_over)

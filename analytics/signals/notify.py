@@ -18,6 +18,7 @@ import polars as pl
 from ingest.errors import ConfigError
 
 log = logging.getLogger(__name__)
+signal_log = logging.getLogger("analytics.signals.log")
 WEBHOOK_S = 3.0  # seconds; a small part of a minute, because the next minute waits
 FIELDS = ("instrument_key", "trading_symbol", "bucket", "direction", "confidence", "close", "move", "reasons")
 
@@ -28,18 +29,29 @@ def as_json(signals: pl.DataFrame) -> list[str]:
     return [json.dumps(row, ensure_ascii=False) for row in texts.iter_rows(named=True)]
 
 
-def append_to_log(path: Path, signals: pl.DataFrame) -> None:
-    """Append a line of JSON for each signal.
+def log_signals(signals: pl.DataFrame) -> None:
+    """Log a line of JSON for each signal; the command line writes them to signals.log, which rotates."""
+    for line in as_json(signals):
+        signal_log.info("%s", line)
 
-    Raises
-    ------
-    ConfigError
-        If the file cannot be written.
-    """
+
+def append_to_log(path: Path, signals: pl.DataFrame) -> bool:
+    """Append a line of JSON for each signal to a file; on failure log a warning and return False."""
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         with path.open("a", encoding="utf-8") as file:
             file.writelines(f"{line}\n" for line in as_json(signals))
+    except OSError as exc:
+        log.warning("log cannot be written path=%s signals=%d error=%s", path, signals.height, exc.strerror)
+        return False
+    return True
+
+
+def check_log(path: Path) -> None:
+    """Raise ConfigError if a file cannot be appended to; it then exists."""
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.open("a").close()
     except OSError as exc:
         raise ConfigError(f"log {str(path)!r} cannot be written: {exc.strerror}: name another with --log") from exc
 

@@ -13,14 +13,14 @@ import os
 import signal
 import sys
 from contextlib import suppress
-from datetime import UTC, datetime
 from types import FrameType
+from typing import Any
 
 import click
 
+from ingest.cli.log_lines import IndianFormatter
 from ingest.cli.usage import check_texts, usage_line
 from ingest.errors import TicklineError
-from ingest.market.shown_time import ist
 from ingest.redaction import fence_output
 
 ERROR_CHARS_MAX = 500  # of an internal error, whose text may contain the input
@@ -48,6 +48,9 @@ COMMANDS = {
     "verify": "ingest.cli.operate.verify:command",
 }
 READ_NO_SETTINGS = {"simulate"}
+# They change what TICKLINE_HOME or the database has, perhaps at night; what only reads leaves no trace.
+WRITE_LOG_FILES = {"backfill", "db", "export", "login", "quarantine", "reconcile", "replay", "spikes", "start"}
+WRITE_LOG_FILES |= {"universe"}
 SUMMARIES = {
     "backfill": "Fetch the vendor's bars for minutes that the feed missed.",
     "bars": "Print OHLCV bars.",
@@ -95,18 +98,21 @@ class LazyGroup(click.Group):
         check_texts(ctx, args[1:])
         return found
 
+    def invoke(self, ctx: click.Context) -> Any:
+        """Run the command; put the error that ends it into the log files too, a bug with its traceback."""
+        try:
+            return super().invoke(ctx)
+        except (click.ClickException, click.Abort, BrokenPipeError):
+            raise
+        except Exception as exc:
+            if log_files := (ctx.obj or {}).get("log_files"):
+                log_files.failed(_error_text(exc), exc_info=not isinstance(exc, TicklineError))
+            raise
+
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """List the commands without importing them."""
         with formatter.section("Commands"):
             formatter.write_dl([(name, SUMMARIES[name]) for name in self.list_commands(ctx)])
-
-
-class IndianFormatter(logging.Formatter):
-    """Format log lines with Indian time, whatever the machine's time zone."""
-
-    def formatTime(self, record: logging.LogRecord, datefmt: str | None = None) -> str:  # noqa: N802 - the library's
-        """Return the time of a record in IST, to the millisecond."""
-        return ist(datetime.fromtimestamp(round(record.created, 3), UTC))
 
 
 @click.group(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"]})
@@ -139,6 +145,12 @@ def group(ctx: click.Context, debug: bool, log_level: str) -> None:
         from ingest.settings import check_setting_names
 
         check_setting_names()
+        if ctx.invoked_subcommand in WRITE_LOG_FILES:
+            from ingest.cli.log_files import open_log_files
+
+            if log_files := open_log_files(ctx.invoked_subcommand):
+                ctx.obj["log_files"] = log_files
+                ctx.call_on_close(log_files.close)
 
 
 def main() -> None:
@@ -169,12 +181,16 @@ def main() -> None:
         if isinstance(exc, SystemExit) and sys.stdout is stdout and not isinstance(exc.__context__, BrokenPipeError):
             raise
         _leave_quietly()
-    except TicklineError as exc:
-        _fail(str(exc), debug=debug)
     except Exception as exc:
-        # Not its repr, which may contain a whole file.
-        what = f"{type(exc).__name__}: {exc}".splitlines()[0][:ERROR_CHARS_MAX]
-        _fail(f"internal error: {what}: run it again with --debug and report what it prints", debug=debug)
+        _fail(_error_text(exc), debug=debug)
+
+
+def _error_text(exc: Exception) -> str:
+    if isinstance(exc, TicklineError):
+        return str(exc)
+    # Not its repr, which may contain a whole file.
+    what = f"{type(exc).__name__}: {exc}".splitlines()[0][:ERROR_CHARS_MAX]
+    return f"internal error: {what}: run it again with --debug and report what it prints"
 
 
 def _stop(number: int, frame: FrameType | None) -> None:

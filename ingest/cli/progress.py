@@ -21,21 +21,29 @@ log = logging.getLogger(__name__)
 
 
 class ProgressLine:
-    """Log the progress of an ingestion every `every_s` seconds."""
+    """Log the progress of an ingestion every `every_s` seconds; nothing while the market is closed and no tick comes.
 
-    def __init__(self, every_s: float) -> None:
+    The first line comes after `first_s`, so that somebody who looks on sees that it works.
+    """
+
+    def __init__(self, every_s: float, *, first_s: float | None = None) -> None:
         self._every_s = every_s
+        self._due_s = every_s if first_s is None else first_s
         self._at = time.monotonic()
         self._ticks = 0
 
     def __call__(self, running: Run) -> None:
         """Log a line if it is due."""
         elapsed = time.monotonic() - self._at
-        if elapsed < self._every_s:
+        if elapsed < self._due_s:
             return
+        self._due_s = self._every_s
         streams = running.streams
         counts = [stream.consumer.counts for stream in streams]
         ticks = sum(one.ticks for one in counts)
+        if ticks == self._ticks and not any(map(running.ingestion.watchdog.is_open, streams)):
+            self._at = time.monotonic()
+            return
         rate = (ticks - self._ticks) / elapsed
         self._at, self._ticks = time.monotonic(), ticks
         parts = []

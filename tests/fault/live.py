@@ -72,6 +72,10 @@ class Running:
         return ingestion
 
     @property
+    def parts(self) -> Run:
+        return self._seen[0]
+
+    @property
     def ticks(self) -> int:
         return sum(stream.consumer.counts.ticks for stream in self.ingestion.streams)
 

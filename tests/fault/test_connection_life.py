@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from ingest.audit.journal_check import verify_stream
+from ingest.cli.progress import ProgressLine
 from ingest.cli.record.login import store_token
 from ingest.database.connections import Database
 from ingest.feed.key_states import KeyState
@@ -323,6 +324,11 @@ def test_closed_market_is_silent_without_alarm_and_left_alone(
             before = replace(watchdog.alarms["1"])
             await asyncio.sleep(2.5)
             assert watchdog.alarms["1"] == before
+            line = ProgressLine(every_s=0.0)
+            line(run.parts)
+            assert caplog.text.count(" ingesting received=") == 1  # of what came since the last line
+            line(run.parts)
+            assert caplog.text.count(" ingesting received=") == 1
             run.simulator.faults.refuse = 403
             run.simulator.drop_all()
             await until(lambda: stream.feed.life.state is State.MARKET_CLOSED)

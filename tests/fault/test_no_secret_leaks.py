@@ -281,7 +281,7 @@ def test_running_ingester_tells_no_secret(database: Database, home: Path) -> Non
 
     with Market(home, "--generate", "--instruments", "10", "--rate", "100", "--token", TOKEN) as market:
         given = VENDOR | market.settings | {"TICKLINE_HANDLERS": "mine:on_tick", "TICKLINE_API_PORT": str(port)}
-        given |= {"PYTHONPATH": f"{REPOSITORY}{os.pathsep}{home}"}
+        given |= {"PYTHONPATH": f"{REPOSITORY}{os.pathsep}{home}", "TICKLINE_LOG_FORMAT": "json"}
         with Ingester(home, market, url, **given) as ingester:
             wait_until(lambda: committed(database)[1] > 2**14)
             own = (home / "api-token").read_text().strip()
@@ -296,6 +296,10 @@ def test_running_ingester_tells_no_secret(database: Database, home: Path) -> Non
             assert '"ValueError' in asked.text()
             ingester.stop()
         logged = ingester.text()
+    for name in ("tickline.log", "errors.log"):
+        told = [json.loads(line) for line in (home / "logs" / name).read_text().splitlines()]
+        assert any("logged ***" in line["message"] for line in told)
+        assert any(line["event"] == "handler failed" and "***" in line["traceback"] for line in told)
     assert "handler failed" in logged and "printed" in logged and len(answers) == 14
     for segment in home.rglob("*.gz"):
         segment.with_suffix(".unpacked").write_bytes(gzip.decompress(segment.read_bytes()))

@@ -62,7 +62,7 @@ def command(keys: tuple[str, ...], mode: str | None, for_s: float | None) -> Non
             keys or None,
             settings=config,
             database=database,
-            show=ProgressLine(every_s=10),
+            show=ProgressLine(every_s=60, first_s=10),
             ready=lambda _: _settle(),
         )
         running = asyncio.run(recorder.record(stopping))
