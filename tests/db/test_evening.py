@@ -90,6 +90,7 @@ def test_evening_that_fails_is_said_and_costs_no_tick(old: Connection, database:
     asyncio.run(run())
 
 
+@on_one_engine
 def test_evening_nobody_asked_for_is_none(database: Database, home: Path) -> None:
     async def run() -> None:
         async with running(database, home, market(12, 200.0)) as run:

@@ -282,8 +282,9 @@ def test_ledger_does_not_grow_with_the_number_of_commits(database: Database, con
         for start in range(1, 500):
             writer.write(batch(start, start + 1), "1")
     [(grown,)] = conn.execute(size).fetchall()
-    # A few pages, because other sessions may have held versions back; 500 rows and their index entries take 15.
-    assert grown - begun <= 8 * 8192
+    # Some pages, because a transaction anywhere on the server holds versions back; 500 rows and their index entries
+    # take 15.
+    assert grown - begun <= 12 * 8192
 
 
 @pytest.fixture

@@ -16,8 +16,10 @@ from ingest.store.writer import Writer
 from ingest.universe.instrument_master import load_master
 from tests.data import data_file
 from tests.db.masters import MASTER, SESSION, load, row
+from tests.engines import on_one_engine
 
 
+@on_one_engine
 def test_master_real_file_loads_and_resolves(conn: psycopg.Connection[Any]) -> None:
     data = data_file(MASTER).read_bytes()
     assert load_master(conn, data, "file").rows == 77_709

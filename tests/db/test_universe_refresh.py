@@ -105,8 +105,9 @@ def test_refresh_asks_once_a_day_after_the_master_is_made(database: Database, ho
         async with Simulator(RecordedMarket(data_file(SESSION))) as simulator:
             config = settings(home=home, upstox_api_url=simulator.url, upstox_assets_url=simulator.url)
             keeper, loads = UniverseKeeper(config, database.url), []
-            tomorrow = datetime.now(UTC) + timedelta(days=1)
-            for now in (datetime.now(UTC), datetime.now(UTC) + timedelta(minutes=20), tomorrow):
+            noon = datetime.now(UTC).replace(hour=6, minute=30)  # hours behind the master of the day
+            tomorrow = noon + timedelta(days=1)
+            for now in (noon, noon + timedelta(minutes=20), tomorrow):
                 await keeper.refresh(now)
                 with database.connect() as connection:
                     loads.append(connection.execute("select count(*) from tickline.master_loads").fetchone()[0])
