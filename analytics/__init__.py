@@ -5,6 +5,7 @@
     depth(keys, start=..., end=...)                  levels of their order books, if TICKLINE_DEPTH kept them
     features(bars)                                   all indicators of bars, a lazy frame
     spikes(features)                                 the bars that fire, with confidence and reasons
+    stream(keys, kinds=("tick", "bar"))              events of a running ingester, as they come
     chains.with_spot, chains.exposures               option chains: delta and gamma exposure
 
 Reads only the public relations of the database; from `ingest` it uses the database, the errors and a few helpers.
@@ -17,17 +18,19 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from analytics.event_stream import stream
     from analytics.factors import chains, indicators
     from analytics.factors.frame import features
     from analytics.read.bars_and_ticks import bars, depth, ticks
     from analytics.signals.detection import spikes
 
-__all__ = ["bars", "chains", "depth", "features", "indicators", "spikes", "ticks"]
+__all__ = ["bars", "chains", "depth", "features", "indicators", "spikes", "stream", "ticks"]
 _FUNCTIONS = {
     "bars": "read.bars_and_ticks",
     "depth": "read.bars_and_ticks",
     "features": "factors.frame",
     "spikes": "signals.detection",
+    "stream": "event_stream",
     "ticks": "read.bars_and_ticks",
 }
 _MODULES = {"chains": "factors.chains", "indicators": "factors.indicators"}

@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from datetime import datetime
 from functools import partial
+from typing import Any, Protocol
 
 from ingest.database.questions import Questions
 from ingest.database.resolve import look_up, spelling
@@ -30,6 +32,19 @@ log = logging.getLogger(__name__)
 
 NAMED_MAX = 10  # keys in one error
 NAMES_AT_ONCE = 100  # names per look-up; near matches of 100 unknown names take a second
+
+
+class Broadcast(Protocol):
+    """Who passes ticks on to other programs; see `ingest.live.broadcast`."""
+
+    def take(self, stream: Stream, rows: Floats, names: Names) -> None:
+        """Take new rows; they are valid during the call only."""
+
+    def fail(self) -> None:
+        """End all clients, because `take` has failed."""
+
+    def account(self) -> dict[str, Any]:
+        """Return clients and counters, for the status."""
 
 
 class Ingestion:
@@ -63,6 +78,8 @@ class Ingestion:
         Contains failures of the background tasks.
     evening
         State of the evening job, for the status; None: there is none.
+    broadcast
+        Passes ticks on to other programs while they listen; None: nothing does.
     """
 
     def __init__(
@@ -87,6 +104,8 @@ class Ingestion:
         self.fence = Fence(watchdog.time_source, self.errors)
         self.evening: Mapping[str, str | None] | None = None
         self.handlers: list[Handler] = []
+        self.broadcast: Broadcast | None = None
+        self._passes_on = False
         self.keys: dict[str, str] = {}
         self._universe: dict[str, str] = {}
         self._by_hand: dict[str, str | None] = {}  # key -> mode; None: not wanted
@@ -139,6 +158,13 @@ class Ingestion:
         self._looked_up |= {spelling(name): key for name, key in keys.items()}
         return list(dict.fromkeys(keys.get(name, name) for name in given))
 
+    async def keys_to_read(self, names: Iterable[str]) -> list[str]:
+        """Return the instrument keys of names, of which those that are recorded need no database; see `keys_of`."""
+        given = list(dict.fromkeys(name.strip() for name in names))
+        known = {name: key for name in given if (key := self.key_of(name)) is not None}
+        found = {name: (await self.keys_of([name]))[0] for name in given if name not in known}
+        return list(dict.fromkeys((known | found)[name] for name in given))
+
     def key_of(self, name: str) -> str | None:
         """Return the key of a name without asking the database; None: the name is not known.
 
@@ -189,6 +215,19 @@ class Ingestion:
         self._listen()
         handler.close()
 
+    def pass_on(self, *, wanted: bool) -> None:
+        """Pass each new row to the broadcast from now on, or no longer."""
+        self._passes_on = wanted and self.broadcast is not None
+        self._listen()
+
+    def names_of(self, stream: Stream) -> Names:
+        """Return the names of a stream's instruments; the same object until a name changes."""
+        return self._names_of(stream)
+
+    def market_time(self) -> datetime | None:
+        """Return the time of the feed; None: it has not said it yet."""
+        return self.watchdog.market_time()
+
     def close(self) -> None:
         """End the handlers."""
         for handler in self.handlers:
@@ -199,18 +238,27 @@ class Ingestion:
         return next((stream for stream in self.streams if key in stream.feed.keys), None)
 
     def _listen(self) -> None:
-        """Hear of new rows while there are handlers."""
+        """Hear of new rows while there are handlers or a broadcast; only handlers want them at once."""
+        hears = bool(self.handlers) or self._passes_on
         for stream in self.streams:
-            stream.consumer.listener = partial(self._hand_over, stream) if self.handlers else None
+            stream.consumer.listener = partial(self._hand_over, stream) if hears else None
+            stream.consumer.is_urgent = bool(self.handlers)
 
     def _hand_over(self, stream: Stream, rows: Floats) -> None:
         names = self._names_of(stream)
-        copied = rows.copy()  # the buffer is reused
-        for handler in self.handlers:
-            handler.offer(copied, names.keys, names.symbols)
+        if self.handlers:
+            copied = rows.copy()  # the buffer is reused
+            for handler in self.handlers:
+                handler.offer(copied, names.keys, names.symbols)
+        if self._passes_on and self.broadcast is not None:
+            try:
+                self.broadcast.take(stream, rows, names)
+            except Exception:  # a fault of the broadcast must not end the recording
+                log.exception("broadcast failed, its clients are cut off")
+                self.broadcast.fail()
+                self.pass_on(wanted=False)
 
     def _names_of(self, stream: Stream) -> Names:
-        """Return the names of a stream's instruments; the same object until a name changes."""
         states, naming = stream.consumer.state.normaliser.states, stream.consumer.state.naming
         said_by = states.version, naming, naming.answers
         known = self._names.get(stream.name)

@@ -61,6 +61,7 @@ def websocket_status(ingestion: Ingestion, gaps_today: int | None = None) -> dic
         "segments": _segments(ingestion, at),
         "connections": [_connection(ingestion, stream, feed) for stream in streams for feed in stream.feeds],
         "handlers": [handler.account() for handler in ingestion.handlers],
+        "stream": ingestion.broadcast.account() if ingestion.broadcast is not None else None,
     }
 
 

@@ -26,6 +26,7 @@ from ingest.feed.market_now import MarketNow
 from ingest.journal.folder import JournalLock, is_stream
 from ingest.journal.reader import JournalReader
 from ingest.live.background import backfill_along, follow_along, refresh_along, watch_jobs_along
+from ingest.live.broadcast.hub import Hub
 from ingest.live.evening import Evening
 from ingest.live.http import port
 from ingest.live.ingestion import Ingestion
@@ -184,7 +185,7 @@ async def _run(
     show: Callable[[Run], None],
 ) -> None:
     ingestion, writer = running.ingestion, running.writer
-    streams = ingestion.streams
+    streams, hub = ingestion.streams, Hub(ingestion)
     try:
         async with asyncio.TaskGroup() as group:
             consuming = [group.create_task(stream.consume(), name=f"consumer {stream.name}") for stream in streams]
@@ -207,7 +208,8 @@ async def _run(
                 "jobs": lambda: watch_jobs_along(pool, writer, ingestion.errors),
             }
             if settings.api_port:
-                works["status"] = lambda: port.serve(ingestion)
+                works["status"] = lambda: port.serve(ingestion, hub)
+                works["broadcast"] = hub.run
             if keeper is not None:
                 works["universe"] = lambda: follow_along(settings, keeper, ingestion)
             along = [group.create_task(ingestion.fence.keep(name, work), name=name) for name, work in works.items()]
@@ -240,6 +242,7 @@ async def _run(
             raise error from group_error
         _say_what_is_left(sum(stream.left_bytes() for stream in streams), writer, settings.stop_s)
     finally:
+        hub.close()
         ingestion.close()
         for stream in streams:
             stream.close()

@@ -94,7 +94,11 @@ class Consumer:
     ----------
     listener
         Called with new rows as soon as they are judged: shape (rows, 28), float64, a view of the batch; None: nobody
-        listens, so records are read at the pace of the commits.
+        listens.
+    is_urgent
+        Whether the listener wants rows at once; otherwise records are read at the pace of the commits.
+    committed_seq
+        Seq of the last committed record; 0: none is known.
     """
 
     source: Source
@@ -105,6 +109,8 @@ class Consumer:
     counts: StreamCounts = field(default_factory=StreamCounts)
     on_status: OnStatus = lambda status, at_ms: None
     listener: Callable[[Floats], None] | None = None
+    is_urgent: bool = True
+    committed_seq: int = 0
     knows_ledger: bool = False  # True after `resume`; nothing is read before
     state: StreamState = field(init=False)
     _committed: Position | None = None
@@ -135,6 +141,7 @@ class Consumer:
         """
         self.knows_ledger = True
         self._committed = self._reached = resume.committed
+        self.committed_seq = resume.last_seq
         self._read = self._batch = self._failure = None
         self._writing.clear()
         self._fresh = True
@@ -179,7 +186,7 @@ class Consumer:
     async def _wait(self) -> None:
         """Wait until there is something to do: records, the end of the commit in flight, or the pace."""
         pace_s = self._pace_left_s()
-        if self.listener is None:  # what arrives meanwhile is read at once
+        if self.listener is None or not self.is_urgent:  # what arrives meanwhile is read at once
             if not self._is_idle:
                 await asyncio.wait(self._writing, timeout=self.limits.poll_s)
             if pace_s > 0:
@@ -297,6 +304,7 @@ class Consumer:
         counts.duplicates += batch.duplicates
         counts.quarantined += len(batch.quarantined)
         self._committed = Position(batch.segment, batch.offset_end)
+        self.committed_seq = batch.last_seq
         self._spare.append(batch.rows)
 
     def _write(self, batch: Batch) -> None:

@@ -58,6 +58,11 @@ class StreamState:
     _crc: int = 0  # CRC-32C of the payloads of all committed records
     _found_opens: list[SessionOpen] = field(default_factory=list)  # not in a batch yet
 
+    @property
+    def taken_seq(self) -> int:
+        """Seq of the last record in this state."""
+        return self._taken_seq
+
     @classmethod
     def load(cls, resume: Resume, writer: RetryingWriter, *, unknown_keys_max: int, on_status: OnStatus) -> StreamState:
         """Return the state in a checkpoint, or that of a new stream; see `Naming` for the parameters."""

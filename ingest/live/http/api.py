@@ -17,8 +17,10 @@ from fastapi.responses import JSONResponse
 
 from ingest.database.questions import Questions
 from ingest.errors import StoreError
+from ingest.live.broadcast.hub import Hub
 from ingest.live.http.guard import Guard, names_and_mode, say_errors
 from ingest.live.http.protocol import limits
+from ingest.live.http.stream_routes import add_stream
 from ingest.live.ingestion import Ingestion
 from ingest.live.status import health, latest_ticks, subscriptions, websocket_status
 from ingest.market.time import market_day
@@ -68,13 +70,15 @@ class _Listed:
         return [f"{len(missing):,} keys are not in the vendor's list and may never be answered: {named}"]
 
 
-def make_app(ingestion: Ingestion, host: str, token: str) -> FastAPI:
+def make_app(ingestion: Ingestion, hub: Hub, host: str, token: str) -> FastAPI:
     """Return the FastAPI application.
 
     Parameters
     ----------
     ingestion
         Running ingestion to show and change.
+    hub
+        Makes the events of the stream.
     host, token
         Host that it is bound to, and the token for requests that change something.
     """
@@ -125,6 +129,8 @@ def make_app(ingestion: Ingestion, host: str, token: str) -> FastAPI:
     async def _retry() -> JSONResponse:
         return JSONResponse({"retried_keys": ingestion.retry()})
 
+    add_stream(app, ingestion, hub)
+
     def _changed(warnings: Sequence[str] = ()) -> JSONResponse:
         return JSONResponse({"total_symbols": len(ingestion.keys)} | ({"warnings": warnings} if warnings else {}))
 
@@ -138,9 +144,9 @@ class _Server(uvicorn.Server):
         yield
 
 
-def prepare(ingestion: Ingestion, token: str) -> uvicorn.Server:
+def prepare(ingestion: Ingestion, hub: Hub, token: str) -> uvicorn.Server:
     """Return a server that is ready to serve a socket."""
-    app = make_app(ingestion, ingestion.streams[0].settings.api_host, token)
+    app = make_app(ingestion, hub, ingestion.streams[0].settings.api_host, token)
     config = uvicorn.Config(app, log_config=None, access_log=False, lifespan="off", ws="none", **limits())
     config.load()
     return _Server(config)

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 
 from ingest.errors import ConfigError
 from ingest.live.access import made_token
+from ingest.live.broadcast.hub import Hub
 from ingest.live.ingestion import Ingestion
 
 if TYPE_CHECKING:
@@ -25,7 +26,7 @@ log = logging.getLogger(__name__)
 PORT_RETRY_S = 15.0  # how often to retry a port that another program holds, perhaps the last run
 
 
-async def serve(ingestion: Ingestion) -> None:
+async def serve(ingestion: Ingestion, hub: Hub) -> None:
     """Serve until cancelled; while the address is not available, log it once and retry. It never costs ticks.
 
     Without a token, after a warning, nothing is served.
@@ -44,12 +45,14 @@ async def serve(ingestion: Ingestion) -> None:
     with listening:
         log.info("status is served url=http://%s:%d", f"[{host}]" if ":" in host else host, port)
         await _connection(listening)
-        server = await asyncio.to_thread(_loaded, ingestion, token)
+        server = await asyncio.to_thread(_loaded, ingestion, hub, token)
         try:
             await server.serve(sockets=[listening])
         finally:  # the loop must stop watching the descriptor before it is closed and reused
             for one in server.servers:
                 one.close()
+            for connection in list(server.server_state.connections):  # a client that stays would ask what is no longer
+                connection.shutdown()
 
 
 async def _connection(listening: socket.socket) -> None:
@@ -62,8 +65,8 @@ async def _connection(listening: socket.socket) -> None:
         loop.remove_reader(listening)
 
 
-def _loaded(ingestion: Ingestion, token: str) -> uvicorn.Server:
-    server: uvicorn.Server = importlib.import_module("ingest.live.http.api").prepare(ingestion, token)
+def _loaded(ingestion: Ingestion, hub: Hub, token: str) -> uvicorn.Server:
+    server: uvicorn.Server = importlib.import_module("ingest.live.http.api").prepare(ingestion, hub, token)
     return server
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import socket
 from typing import Any
 
 import h11
@@ -15,9 +16,11 @@ from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from ingest.live.http.guard import BODY_S
 
-CONNECTIONS_MAX = 32  # at once; one client needs one
+CONNECTIONS_MAX = 64  # at once; one client needs one
+STREAM_SEND_BYTES = 2**18  # of a stream that waits in the kernel; by default it would be megabytes of old ticks
 REQUEST_S = 3 * BODY_S  # from the first byte, or from the connection, to the end of the answer
 LINGER_S = 1.0  # how long a refused client may still send
+CONNECTION = "tickline.connection"  # name of the protocol in the state of a request
 HEAD_BYTES_MAX = 2**16  # size of a request line with its headers
 
 
@@ -26,10 +29,12 @@ class BoundedProtocol(H11Protocol):
 
     _deadline: asyncio.TimerHandle | None = None
     _refused = False
+    _is_endless = False
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """Accept a connection, or refuse it if there are too many."""
         super().connection_made(transport)
+        self.app_state = {**self.app_state, CONNECTION: self}
         if len(self.connections) > 2 * CONNECTIONS_MAX:
             transport.abort()  # too many even to be refused with an answer
         elif len(self.connections) > CONNECTIONS_MAX:
@@ -53,13 +58,27 @@ class BoundedProtocol(H11Protocol):
     def on_response_complete(self) -> None:
         """Clear the time limit, since the next request has its own; uvicorn closes the connection if none comes."""
         self._forget_deadline()
+        self._is_endless = False
         super().on_response_complete()
 
     def send_400_response(self, msg: str) -> None:
         """Refuse a request that is not HTTP."""
         self._refuse(400, "this is not an HTTP/1.1 request, or its head is too long")
 
+    def allow_endless(self) -> None:
+        """Let the answer to the current request take as long as it lasts; who sends it must notice a stalled client."""
+        self._is_endless = True
+        self._forget_deadline()
+        sending = self.transport.get_extra_info("socket")
+        sending.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, STREAM_SEND_BYTES)
+
+    def abort(self) -> None:
+        """Close the connection at once; what its client has not read is lost."""
+        self.transport.abort()
+
     def _await_request(self) -> None:
+        if self._is_endless:
+            return
         self._deadline = self.loop.call_later(REQUEST_S, self._too_slow)
 
     def _forget_deadline(self) -> None:
