@@ -11,6 +11,7 @@ TicklineError                      one line for the user: what, the value, the r
 │   ├── Retryable                  try again later; nothing else may be retried
 │   ├── Rejected                   these rows will never be accepted
 │   └── SchemaError                the schema is absent, too old or too new
+├── NoIngesterError                no ingester answers on this machine
 └── JournalError                   our own files
     ├── CorruptionError            a file does not contain what we wrote
     └── VersionError               a newer program wrote the file
@@ -38,6 +39,10 @@ class ConfigError(TicklineError):
 
 class UnknownNameError(ConfigError):
     """A name means no instrument, or several and nothing tells which."""
+
+
+class NoIngesterError(TicklineError):
+    """No ingester answers at the address of the settings."""
 
 
 class FeedError(TicklineError):

@@ -31,6 +31,7 @@ COMMANDS = {
     "bench": "ingest.cli.trial.bench:command",
     "config": "ingest.cli.operate.config:command",
     "db": "ingest.cli.operate.db:command",
+    "doctor": "ingest.cli.operate.doctor:command",
     "demo": "ingest.cli.trial.demo:command",
     "login": "ingest.cli.record.login:command",
     "quarantine": "ingest.cli.operate.quarantine:command",
@@ -47,7 +48,7 @@ COMMANDS = {
     "universe": "ingest.cli.record.universe:command",
     "verify": "ingest.cli.operate.verify:command",
 }
-READ_NO_SETTINGS = {"simulate"}
+READ_NO_SETTINGS = {"doctor", "simulate"}  # the doctor says which are wrong
 # They change what TICKLINE_HOME or the database has, perhaps at night; what only reads leaves no trace.
 WRITE_LOG_FILES = {"backfill", "db", "export", "login", "quarantine", "reconcile", "replay", "spikes", "start"}
 WRITE_LOG_FILES |= {"universe"}
@@ -57,6 +58,7 @@ SUMMARIES = {
     "bench": "Measure how fast this machine ingests.",
     "config": "Print all settings with their defaults, ready for .env.",
     "db": "Create, migrate and maintain the database.",
+    "doctor": "Check everything that recording needs, line by line.",
     "demo": "Run the whole path on this machine; needs no set-up.",
     "login": "Get an access token from the vendor and store it.",
     "quarantine": "List frames that could not be used; replay them after a fix.",

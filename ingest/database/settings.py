@@ -126,7 +126,7 @@ def load(cls: type[S], **overrides: Any) -> S:
     except ValidationError as exc:
         error = exc.errors(include_url=False)[0]
         name = str(error["loc"][0]) if error["loc"] else "settings"
-        setting = _setting_name(cls, name)
+        setting = setting_name(cls, name)
         allowed = lower_first(error["msg"].removeprefix("Value error, "))
         value = "" if _is_secret(cls, name) else f" has the wrong value {error['input']!r}"
         # Not `from exc`, here and wherever an error holds the given value: a traceback would print it.
@@ -139,7 +139,7 @@ def load(cls: type[S], **overrides: Any) -> S:
 
 def check_names(cls: type[DatabaseSettings]) -> None:
     """Refuse unknown names with our prefix: any in `.env`, but only mistyped ones in the environment."""
-    known = {_setting_name(cls, name) for name in cls.model_fields}
+    known = {setting_name(cls, name) for name in cls.model_fields}
     known |= {f"{PREFIX}{name}".upper() for name in cls.model_fields}
     for place, names in ((".env", list(read_env())), ("the environment", list(os.environ))):
         for name in map(str.upper, names):
@@ -171,7 +171,7 @@ def _field(cls: type[BaseSettings], name: str) -> FieldInfo | None:
     return None
 
 
-def _setting_name(cls: type[BaseSettings], name: str) -> str:
+def setting_name(cls: type[BaseSettings], name: str) -> str:
     """Return the name of a field in the environment."""
     field = _field(cls, name)
     if field is not None and isinstance(field.validation_alias, AliasChoices):

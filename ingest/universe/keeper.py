@@ -69,10 +69,13 @@ class UniverseKeeper:
         The database with the instruments and the last ticks.
     may_be_empty
         Whether settings that name nothing are no mistake: names are looked up later, so a list is needed.
+    stores_names
+        Whether the meaning of the names is stored for a start without the database.
     """
 
-    def __init__(self, settings: Settings, url: str, *, may_be_empty: bool = False) -> None:
+    def __init__(self, settings: Settings, url: str, *, may_be_empty: bool = False, stores_names: bool = True) -> None:
         self.settings = settings
+        self._stores_names = stores_names
         self._may_be_empty = may_be_empty
         self.url = url
         self.errors = LastErrors()
@@ -162,7 +165,8 @@ class UniverseKeeper:
         self._centres = found.centres
         if not found.keys and self._wrong:
             raise ConfigError(next(iter(self._wrong.values())))
-        self._remember(found, spots, on, now)
+        if self._stores_names:
+            self._remember(found, spots, on, now)
         return found
 
     def _remember(self, found: Universe, spots: Mapping[str, float], on: date, now: datetime) -> None:

@@ -7,9 +7,14 @@ no log line and no error.
 
 from __future__ import annotations
 
+import base64
+import binascii
+import json
 import logging
 import os
 from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+from typing import Any
 
 from ingest.env_file import ENV_FILE, read_env
 from ingest.errors import ConfigError
@@ -20,6 +25,7 @@ from ingest.time_source import TimeSource
 log = logging.getLogger(__name__)
 
 NAME = "UPSTOX_ACCESS_TOKEN"
+DAILY = timedelta(days=2)  # a token that lives longer is not made anew each day
 RETRY_S = 300.0  # the vendor has refused good tokens; asking twelve times an hour is no hammering
 
 
@@ -51,6 +57,17 @@ class Tokens:
     def current(self) -> str:
         """Return the token to send."""
         return self._current
+
+    @property
+    def ends_at(self) -> datetime | None:
+        """When the token in use ends, as it says itself (`exp` of a JWT, RFC 7519), aware UTC; None: it does not."""
+        return times_of(self._current)[1]
+
+    @property
+    def is_long(self) -> bool:
+        """Whether the token lives for longer than a daily one, as it says itself."""
+        begins, ends = times_of(self._current)
+        return begins is not None and ends is not None and ends - begins > DAILY
 
     def refuse(self, token: str) -> None:
         """Note that the vendor refused a token."""
@@ -95,3 +112,25 @@ class Tokens:
             log.error("no new token can be read, trying again in_s=%g error=%s", self._poll_s, unread)
         self._unread = unread
         return token
+
+
+def times_of(token: str) -> tuple[datetime | None, datetime | None]:
+    """Return when a token was issued and when it ends (`iat` and `exp` of a JWT); None: it does not say so.
+
+    The signature is not checked: only the vendor has the key, and only the vendor decides.
+    """
+    try:
+        part = token.split(".")[1]
+        claims: Any = json.loads(base64.urlsafe_b64decode(part + "=" * (-len(part) % 4)))
+        return _time(claims.get("iat")), _time(claims.get("exp"))
+    except (IndexError, ValueError, binascii.Error, AttributeError, RecursionError):
+        return None, None
+
+
+def _time(value: object) -> datetime | None:
+    if not isinstance(value, int | float) or isinstance(value, bool):
+        return None
+    try:
+        return datetime.fromtimestamp(value, UTC)
+    except (OverflowError, ValueError, OSError):
+        return None

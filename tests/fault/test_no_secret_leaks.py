@@ -80,6 +80,7 @@ COMMANDS = [
         "backfill --day 2025-12-15",
         "start NSE_EQ|X --for 0.3",
         "status",
+        "doctor",
         "login",
     )
 ]
@@ -230,6 +231,7 @@ def test_no_command_prints_a_secret_whatever_the_vendor_answers(
         for place in PLACES
         for line in VENDOR_LINES
     ]
+    cases += [Case("doctor", {"UPSTOX_API_URL": f"{vendor}/{place}"}, code=None) for place in ("denied", "text")]
     cases.append(Case("start NSE_EQ|X --for 0.3", {"TICKLINE_HANDLERS": "mine:on_tick"}))
     cases += [Case("sql nonsense"), Case("db status", code=0), Case("start", {"TICKLINE_API_PORT": "1"})]
     found = run_all(cases, tmp_path, VENDOR | there)

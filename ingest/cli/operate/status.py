@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import http.client
 import json
 import sys
 from datetime import datetime
@@ -10,18 +9,15 @@ from typing import Any
 
 import click
 
-TIMEOUT_S = 5.0
-ANSWER_BYTES_MAX = 64 * 2**20  # another program may listen there; 25,000 keys take 5 MB
+from ingest import own_api
+
 PATHS = {
-    "status": "/api/v1/websocket/status",
-    "subscriptions": "/api/v1/websocket/subscriptions",
-    "ticks": "/api/v1/websocket/latest-ticks",
-    "health": "/health",
+    "status": own_api.STATUS,
+    "subscriptions": own_api.SUBSCRIPTIONS,
+    "ticks": own_api.TICKS,
+    "health": own_api.HEALTH,
 }
 ROWS = {"subscriptions": "subscriptions", "ticks": "latest_ticks"}  # answers with a row per key
-RETRY_PATH = "/api/v1/websocket/retry"
-ANSWERED = frozenset({200, 503})  # 503 means unhealthy
-EVERYWHERE = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104  an ingester on all addresses is asked on loopback
 
 
 @click.command("status")
@@ -40,20 +36,16 @@ def command(what: str, form: str, retry: bool) -> None:
     from ingest.settings import settings
 
     config = settings()
-    host, port = EVERYWHERE.get(config.api_host, config.api_host), config.api_port
     # Reading on this machine needs no token: the reader may be another user than the recorder.
     token = stored_token(config.home) if retry or not is_loopback(config.api_host) else None
+    api = own_api.OwnApi(config.api_host, config.api_port, token)
     try:
-        retried = _ask(host, port, token, RETRY_PATH, "POST")["retried_keys"] if retry else []
-        answer = _ask(host, port, token, PATHS[what])
-        health = _ask(host, port, token, PATHS["health"])
+        retried = api.ask(own_api.RETRY, "POST")["retried_keys"] if retry else []
+        answer = api.ask(PATHS[what])
+        health = api.ask(own_api.HEALTH)
         problems = health["problems"] if health["status"] != "healthy" else []
-    except OSError as exc:
-        raise TicklineError(
-            f"no ingester answers on port {port}: run `tickline start`, or set TICKLINE_API_PORT"
-        ) from exc
-    except (http.client.HTTPException, ValueError, KeyError, TypeError, AttributeError, RecursionError) as exc:
-        raise TicklineError(f"another program answers on port {port}: set TICKLINE_API_PORT") from exc
+    except (KeyError, TypeError, AttributeError) as exc:
+        raise api.foreign() from exc
     if retry:
         click.echo(f"{len(retried):,} keys requested again", err=True)
     if form == "json":
@@ -64,23 +56,6 @@ def command(what: str, form: str, retry: bool) -> None:
         click.echo(_table(what, answer))
     if problems:
         raise TicklineError("unhealthy: " + "; ".join(problems))
-
-
-def _ask(host: str, port: int, token: str | None, path: str, method: str = "GET") -> dict[str, Any]:
-    """Return the answer; raise OSError if none comes, TicklineError if it is a refusal, others if it is malformed."""
-    from ingest.errors import TicklineError
-
-    connection = http.client.HTTPConnection(host, port, timeout=TIMEOUT_S)
-    try:
-        connection.request(method, path, headers={"Authorization": f"Bearer {token}"} if token else {})
-        response = connection.getresponse()
-        body = response.read(ANSWER_BYTES_MAX)
-        answer: dict[str, Any] = json.loads(body)
-    finally:
-        connection.close()
-    if response.status not in ANSWERED:
-        raise TicklineError(f"the ingester answers {response.status}: {answer['error']}")
-    return answer
 
 
 def _table(what: str, answer: dict[str, Any]) -> str:

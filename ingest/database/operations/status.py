@@ -22,6 +22,7 @@ from ingest.database.settings import Engine
 from ingest.database.upgrade import found_timescaledb
 
 Row = TypeVar("Row")
+COMMUNITY = "timescale"  # licence of the Community edition; the other has no columnstore and no jobs of ours
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,6 +114,17 @@ class Status:
     slots: list[SlotStatus]
     roles: list[RoleStatus]  # with any right to our relations, most powerful first
     settings: list[Difference]  # that differ from what we recommend
+    timescaledb_licence: str | None = None  # in force; None: not loaded
+
+    @property
+    def uses_timescaledb(self) -> bool:
+        """Whether the schema was made for TimescaleDB."""
+        return self.engine == "timescale"
+
+    @property
+    def has_wrong_licence(self) -> bool:
+        """Whether the schema needs what the edition in force does not have."""
+        return self.uses_timescaledb and self.timescaledb_licence != COMMUNITY
 
     def as_dict(self) -> dict[str, Any]:
         """Return plain values, as JSON wants them."""
@@ -130,6 +142,8 @@ def status(database: Database) -> Status:
     with translated(), database.connect() as conn:
         engine, found = recorded_engine(conn), revision(conn)
         made = engine if found is not None else None
+        # Only a loaded extension knows its edition.
+        licence = conn.execute("select current_setting('timescaledb.license', true)").fetchone()
         size = conn.execute("select pg_database_size(current_database())").fetchone()
         # Only the embedded server is known to be on this machine.
         memory = psutil.virtual_memory().total if database.server else None
@@ -152,6 +166,7 @@ def status(database: Database) -> Status:
             settings=recommended.differences(
                 _rows(conn, "settings", ServerSetting, {"names": recommended.NAMES}), memory
             ),
+            timescaledb_licence=licence[0] if licence else None,
         )
 
 

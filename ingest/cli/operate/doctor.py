@@ -1,0 +1,51 @@
+"""`tickline doctor`: examine this installation, line by line."""
+
+from __future__ import annotations
+
+import json
+import logging
+import sys
+
+import click
+
+COLOURS = {"ok": "green", "warning": "yellow", "failure": "red"}
+
+
+@click.command("doctor")
+@click.option("--format", "form", type=click.Choice(["table", "json"]), default="table", show_default=True)
+@click.pass_context
+def command(ctx: click.Context, form: str) -> None:
+    """Check everything that recording needs; say what is wrong, and what to do.
+
+    Each line is ok, a warning or a failure, with its remedy: the program and its packages, settings, file modes, disk
+    and journal, the database, the vendor, clock and token, and the running ingester. It changes nothing, but starts
+    an existing embedded server, as each command does. Needs neither database, token nor network: it says so.
+
+    Exit code 1: something has failed.
+    """
+    from ingest.doctor.checks import CHECKS
+    from ingest.doctor.findings import State, examine
+    from ingest.doctor.installation import Installation
+    from ingest.live.access import stored_token
+
+    level = logging.getLogger().level
+    if not (ctx.obj or {}).get("debug"):
+        logging.getLogger().setLevel(logging.CRITICAL)  # each line says it already
+    installation, found = Installation(stored_token), []
+    try:
+        for finding in examine(installation, CHECKS):
+            found.append(finding)
+            if form == "table":
+                remedy = f": {finding.remedy}" if finding.remedy else ""
+                state = click.style(f"{finding.state:<8}", fg=COLOURS[finding.state])
+                click.echo(f"{state} {finding.topic:<10} {finding.text}{remedy}")
+    finally:
+        installation.close()
+        logging.getLogger().setLevel(level)
+    failures, warnings = (sum(one.state is state for one in found) for state in (State.FAILURE, State.WARNING))
+    if form == "json":
+        click.echo(json.dumps([one.as_dict() for one in found], indent=2))
+    else:
+        click.echo(f"{len(found)} lines, {failures} failures, {warnings} warnings")
+    if failures:
+        sys.exit(1)

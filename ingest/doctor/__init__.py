@@ -1,0 +1,1 @@
+"""Doctor: examine an installation, line by line, and name the remedy of each fault."""

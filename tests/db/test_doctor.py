@@ -1,0 +1,127 @@
+"""`tickline doctor`: an installation that works, one that has nothing, and ones with a fault."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from click.testing import CliRunner
+
+from ingest.cli import group
+from ingest.database.connections import HEAD, Database
+from tests.engines import on_one_engine
+from tests.fault.live import running, until
+from tests.simulated import free_port
+
+Lines = dict[str, list[dict[str, str]]]
+
+
+def doctor(code: int) -> Lines:
+    ran = CliRunner().invoke(group, ["doctor", "--format", "json"])
+    assert ran.exit_code == code, ran.output
+    lines: Lines = {}
+    for one in json.loads(ran.stdout):
+        lines.setdefault(one["topic"], []).append(one)
+    return lines
+
+
+def settle(monkeypatch: pytest.MonkeyPatch, home: Path, **given: Any) -> None:
+    home.mkdir(exist_ok=True)
+    monkeypatch.chdir(home)
+    for name, value in {"TICKLINE_HOME": home, "UPSTOX_ACCESS_TOKEN": "", "TICKLINE_UNIVERSE": ""}.items():
+        monkeypatch.setenv(name, str(value))
+    for name, value in given.items():
+        monkeypatch.setenv(name, str(value))
+
+
+@on_one_engine
+def test_doctor_of_a_running_ingester_says_what_is_there(
+    database: Database, home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    port = free_port()
+
+    async def run() -> tuple[Lines, Lines]:
+        async with running(database, home, api_port=port) as run:
+            simulator = run.simulator
+            keys = sorted(simulator.source.keys)
+            settle(
+                monkeypatch,
+                home,
+                TICKLINE_DATABASE_URL=database.url,
+                TICKLINE_API_PORT=port,
+                TICKLINE_UNIVERSE=",".join(keys[:7]),
+                UPSTOX_API_URL=simulator.url,
+                UPSTOX_ACCESS_TOKEN=simulator.token,
+            )
+            await run.live()
+            await until(lambda: run.confirmed == len(keys))
+            well = await asyncio.to_thread(doctor, 0)
+            monkeypatch.setenv("UPSTOX_ACCESS_TOKEN", "token-of-nobody")
+            monkeypatch.setenv("TICKLINE_STANDBY", "true")
+            monkeypatch.setenv("TICKLINE_CONNECTIONS_MAX", "1")
+            ill = await asyncio.to_thread(doctor, 1)
+            return well, ill
+
+    well, ill = asyncio.run(run())
+    for topic in ("packages", "decoder", "database", "ticks", "plan", "vendor", "clock"):
+        assert [one["state"] for one in well[topic]] == ["ok"], well[topic]
+    for topic in ("token", "running", "connected", "symbols", "journal"):
+        assert "failure" not in [one["state"] for one in well[topic]], well[topic]
+    assert "7 keys (7 full) on 1 connection(s)" in well["plan"][0]["text"]
+    assert "of 60 symbols tracked" in well["symbols"][0]["text"] and "newest 2026-11-" in well["ticks"][0]["text"]
+    assert ill["token"][0]["state"] == "failure" and ill["token"][0]["remedy"] == "run `tickline login`"
+    assert ill["plan"][0]["state"] == "failure" and "TICKLINE_STANDBY" in ill["plan"][0]["text"]
+
+
+def test_doctor_of_an_installation_that_has_nothing_says_so_and_makes_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    home = tmp_path / "home"
+    settle(monkeypatch, home, TICKLINE_API_PORT=1, UPSTOX_API_URL="http://127.0.0.1:9", TICKLINE_DATABASE_URL="")
+    lines = doctor(1)
+    assert "tickline login" in lines["token"][0]["remedy"] and "cannot be reached" in lines["vendor"][0]["text"]
+    assert lines["database"][0] | {"text": ""} == {
+        "topic": "database",
+        "state": "warning",
+        "text": "",
+        "remedy": "run `tickline db upgrade` or `tickline start`, which make it",
+    }
+    for topic in ("engine", "schema", "ticks", "connected", "clock"):
+        assert lines[topic][0]["text"].startswith("not checked: ")
+    assert list(home.iterdir()) == []
+    ran = CliRunner().invoke(group, ["doctor"])
+    assert ran.exit_code == 1 and " lines, 2 failures, " in ran.stdout.splitlines()[-1]
+
+
+def test_doctor_knows_each_engine_with_its_licence_its_jobs_and_its_schema(
+    database: Database, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settle(monkeypatch, tmp_path / "home", TICKLINE_DATABASE_URL=database.url, TICKLINE_API_PORT=1)
+    monkeypatch.setenv("UPSTOX_API_URL", "http://127.0.0.1:9")
+    lines = doctor(1)
+    said = {topic: lines[topic][0]["text"] for topic in ("engine", "jobs", "schema", "ticks")}
+    if database.engine == "timescale":
+        assert said["engine"].startswith("timescale: TimescaleDB 2.") and said["engine"].endswith("licence timescale")
+        assert int(said["jobs"].split()[0]) > 3
+    else:
+        assert said["engine"] == "postgres: plain PostgreSQL, the same relations"
+        assert said["jobs"] == "none on this engine"
+    assert (said["schema"], said["ticks"]) == (HEAD, "none yet")
+
+
+@on_one_engine
+def test_doctor_names_a_schema_that_is_missing_a_wrong_setting_and_a_foreign_program(
+    empty_database: Database, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settle(monkeypatch, tmp_path / "home", TICKLINE_DATABASE_URL=empty_database.url, TICKLINE_API_PORT=1)
+    monkeypatch.setenv("UPSTOX_API_URL", "http://127.0.0.1:9")
+    lines = doctor(1)
+    assert lines["database"][0]["state"] == "ok" and "tickline db upgrade" in lines["schema"][0]["remedy"]
+    monkeypatch.setenv("TICKLINE_MODE", "fuller")
+    lines = doctor(1)
+    assert "TICKLINE_MODE" in lines["settings"][0]["text"] and lines["settings"][0]["state"] == "failure"
+    assert lines["database"][0]["text"] == lines["token"][0]["text"] == "not checked: the settings are wrong"
+    assert lines["Python"][0]["state"] == "ok"
