@@ -100,6 +100,7 @@ class Settings(LogSettings):
     master_unpacked_bytes_max: PositiveInt = 256 * 2**20  # that of NSE is 38 MB of JSON
     # A snapshot of 2,000 full keys is almost 1 MiB. The journal's format allows no larger record than 16 MiB.
     frame_bytes_max: int = Field(16 * 2**20, gt=0, le=16 * 2**20)
+    feed_silent_s: Positive = 8.0  # of a recorded session's pauses, 8 a day last 8 to 11 s, and 8 over 15 s
     backoff_first_s: Positive = 2.0
     backoff_max_s: Positive = 60.0
     closed_retry_s: Positive = 900.0  # while the market is closed; short enough that a wrong calendar costs little
@@ -128,6 +129,7 @@ class Settings(LogSettings):
     journal_fsync_ms: int = Field(100, ge=0)  # longest time that a power cut may cost; 0 syncs every frame
     journal_quota_bytes: int = Field(50 * 2**30, ge=0)  # two weeks of uncommitted full market data
     journal_free_bytes_min: int = Field(2 * 2**30, ge=0)  # the database may need space on the same disk
+    journal_room_bytes_warn: int = Field(2**30, ge=0)  # some hours of full market data
     journal_keep_days: int = Field(7, ge=0)  # lets us replay a week after a bug in our own code
     journal_retry_s: Positive = 1.0
 

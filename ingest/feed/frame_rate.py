@@ -17,6 +17,7 @@ from ingest.feed.usual_rate import SLOW_SHARE, Usual
 
 SILENCE_S = 15.0  # the recorded session pauses for up to 11 s about once in half an hour
 SILENCE_PACES = 30.0  # times the mean interval between frames; both limits must have passed
+SAID_PACES = 20.0  # the same for health, which says so sooner than anything is done about it
 USUAL_S = 900.0  # time constant of the usual rate
 NOW_S = 60.0  # time constant of the current rate
 KNOWN_S = 120.0  # before that, no rate is usual
@@ -47,6 +48,10 @@ class FrameRate:
         """Start again, with a new connection or a market that has opened."""
         self.usual = self.rate = self._known_s = 0.0
         self._frames, self._looked_s, self._heard_s = frames, now_s, now_s
+
+    def is_silent(self, now_s: float, silent_s: float) -> bool:
+        """Return whether no frame has come for `silent_s` seconds, and for 20 times the mean interval."""
+        return bool(self.usual) and now_s - self._heard_s > max(silent_s, SAID_PACES / self.usual)
 
     def look(self, frames: int, now_s: float, usual: Usual | None = None) -> Verdict:
         """Judge by the frames so far and by what is usual now; call about once a second."""

@@ -71,8 +71,8 @@ class Fence:
             await self._time_source.sleep(wait_s)
             self._errors.of(name).over()  # it runs again; the count stays
 
-    def warnings(self) -> list[str]:
-        """Return texts for `/health`: tasks that failed recently or do not work now."""
+    def failed(self) -> dict[str, str]:
+        """Return the tasks that failed recently or do not work now, with their errors' texts."""
         now = self._time_source.monotonic()
         lately = {name: self._errors.of(name).text for name, at in self._failed_s.items() if now - at < SHOWN_S}
-        return [f"{name} failed: {text}" for name, text in (lately | self._errors.lasting()).items()]
+        return lately | self._errors.lasting()

@@ -18,6 +18,7 @@ from ingest.errors import SubscriptionError, UnknownNameError
 from ingest.feed.key_states import KeyState
 from ingest.last_error import LastErrors
 from ingest.live.fence import Fence
+from ingest.live.observe.conditions import Facts
 from ingest.live.stream import Stream
 from ingest.live.tick_handlers import Handler, Names
 from ingest.live.watchdog import Watchdog
@@ -80,6 +81,8 @@ class Ingestion:
         State of the evening job, for the status; None: there is none.
     broadcast
         Passes ticks on to other programs while they listen; None: nothing does.
+    facts
+        What the observer has learnt for the conditions.
     """
 
     def __init__(
@@ -102,6 +105,7 @@ class Ingestion:
         self._universe_key = universe_key
         self.errors = errors or LastErrors(watchdog.time_source)
         self.fence = Fence(watchdog.time_source, self.errors)
+        self.facts = Facts()
         self.evening: Mapping[str, str | None] | None = None
         self.handlers: list[Handler] = []
         self.broadcast: Broadcast | None = None

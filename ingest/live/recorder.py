@@ -17,6 +17,7 @@ from ingest.database.readiness import Readiness
 from ingest.errors import ConfigError, SubscriptionError
 from ingest.live import status
 from ingest.live.ingestion import Ingestion
+from ingest.live.observe.health import health
 from ingest.live.supervisor import MEET_S, Run, start
 from ingest.live.tick_handlers import Handler, OnTick, check_handler, name_of
 from ingest.model.frames import MODE_NAMES
@@ -200,13 +201,14 @@ class TickRecorder:
     @property
     def is_healthy(self) -> bool:
         """Whether it runs and all data that should flow does; `health` says why not."""
-        return self._run is not None and status.health(self._run.ingestion)["status"] == "healthy"
+        return self._run is not None and health(self._run.ingestion)["status"] == "healthy"
 
     def health(self) -> dict[str, Any]:
-        """Return `status` ("healthy" or "unhealthy"), `problems` and `warnings`, as `/health` does."""
+        """Return `status` ("healthy" or "unhealthy"), `problems`, `warnings` and `conditions`, as `/health` does."""
         if self._run is None:
-            return {"status": "unhealthy", "problems": ["recorder does not run: start it"], "warnings": []}
-        return status.health(self._run.ingestion)
+            problems = ["recorder does not run: start it"]
+            return {"status": "unhealthy", "problems": problems, "warnings": [], "conditions": []}
+        return health(self._run.ingestion)
 
     def status(self) -> dict[str, Any]:
         """Return the state of connections and keys and counters, as `tickline status` does, without `gaps_today`."""

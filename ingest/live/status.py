@@ -7,28 +7,25 @@ beside them. A key counts as subscribed when the feed has answered it, not when 
 from __future__ import annotations
 
 import math
-import time
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from datetime import datetime
 from typing import Any
 
 from ingest.feed.connection import FeedConnection
-from ingest.feed.frame_rate import Verdict
 from ingest.feed.key_states import KeyState
-from ingest.feed.lifecycle import State
 from ingest.live.ingestion import Ingestion
+from ingest.live.observe.health import database_away_s, knows_ledger, used
 from ingest.live.stream import Stream
 from ingest.market.time import utc_of_ms
 from ingest.model.ticks import CARRIED_NAMES
 
-TROUBLE_S = 30.0  # a reconnect takes less; a longer trouble is reported
 _BID, _ASK = CARRIED_NAMES.index("bid"), CARRIED_NAMES.index("ask")
 
 
 def websocket_status(ingestion: Ingestion, gaps_today: int | None = None) -> dict[str, Any]:
     """Return the state of connections and keys, with counters of their data."""
-    streams = _used(ingestion)
+    streams = used(ingestion)
     keys = {key: state for stream in streams for key, state in stream.key_states.items()}
     counts = Counter(keys.values())
     total, confirmed = len(ingestion.keys), counts[KeyState.CONFIRMED]
@@ -50,8 +47,8 @@ def websocket_status(ingestion: Ingestion, gaps_today: int | None = None) -> dic
         "failed_keys": _keys_in(keys, KeyState.FAILED),
         "last_frame_age_s": _age_s(ingestion, max(heard)) if heard else None,
         "journal_lag_bytes": sum(stream.reader.backlog_bytes() for stream in ingestion.streams),
-        "database_away_s": _away_s(ingestion),
-        "is_decoding": _knows_ledger(ingestion),
+        "database_away_s": database_away_s(ingestion),
+        "is_decoding": knows_ledger(ingestion),
         "errors": ingestion.errors.account()
         | ({"database": away} if (away := ingestion.writer.error.account()) else {}),
         "database_pool": ingestion.questions.pool.account(),
@@ -68,7 +65,7 @@ def websocket_status(ingestion: Ingestion, gaps_today: int | None = None) -> dic
 def subscriptions(ingestion: Ingestion) -> dict[str, Any]:
     """Return every key with its mode, connection and state."""
     found: dict[str, dict[str, str]] = {}
-    for stream in _used(ingestion):
+    for stream in used(ingestion):
         known = {key: state.value for key, state in stream.key_states.items()}
         for key, mode in stream.feed.keys.items():
             found[key] = {"mode": mode, "connection": stream.name, "state": known.get(key, "waiting its turn")}
@@ -87,71 +84,6 @@ def latest_ticks(ingestion: Ingestion, keys: Iterable[str] | None = None) -> dic
     found = {key: tick for key in wanted if (tick := latest_tick(ingestion, key))}
     updates = sum(stream.consumer.counts.ticks for stream in ingestion.streams)
     return {"symbols_tracked": len(found), "price_updates": updates, "latest_ticks": found}
-
-
-def health(ingestion: Ingestion) -> dict[str, Any]:
-    """Return `healthy`, or `unhealthy` with the problems that keep data from flowing.
-
-    A universe whose keys are all unsubscribed, and an open market without any connection, are problems at once.
-    Trouble with only one connection of a pair, or trouble that has not stopped data yet, is a warning.
-    """
-    problems: list[str] = []
-    warnings: list[str] = []
-    for stream in _used(ingestion):
-        found = [problem for feed in stream.feeds if (problem := _problem(ingestion, stream, feed))]
-        (problems if len(found) == len(stream.feeds) else warnings).extend(found)
-    if left_out := ingestion.left_out:
-        text = f"{left_out:,} keys of the universe are unsubscribed by hand until the next start"
-        (warnings if ingestion.keys else problems).append(text)
-    unheard = ingestion.watchdog.market_time() is None  # the feed has not said yet whether the market is closed
-    feeds = [
-        feed for stream in _used(ingestion) if unheard or ingestion.watchdog.is_open(stream) for feed in stream.feeds
-    ]
-    if feeds and not problems and not any(feed.connected for feed in feeds):
-        problems.append(f"no connection: {feeds[0].error.text or feeds[0].life.state.value}")
-    states = [state for stream in _used(ingestion) for state in stream.key_states.values()]
-    if failed := states.count(KeyState.FAILED):
-        warnings.append(f"{failed:,} of {len(ingestion.keys):,} keys are not answered: run `tickline status --retry`")
-    warnings += [
-        f"limit of the day reached: {rows:,} rows of tickline.{relation} are only counted since the start"
-        for relation, rows in sorted(dict(ingestion.writer.writer.left_out).items())
-    ]
-    warnings += ingestion.fence.warnings()
-    problems += [f"journal: {stream.journal_error}" for stream in ingestion.streams if stream.journal_error]
-    if (away_s := _away_s(ingestion)) is not None and (away_s > TROUBLE_S or not _knows_ledger(ingestion)):
-        problems.append(f"database away for {away_s:.0f} s: {ingestion.writer.error.text}")
-        if not _knows_ledger(ingestion):
-            problems.append("frames are only journalled until the database can be reached for the first time")
-    return {
-        "status": "unhealthy" if problems else "healthy",
-        "environment": "production" if "upstox.com" in ingestion.streams[0].settings.api_url else "simulator",
-        "problems": problems,
-        "warnings": warnings,
-    }
-
-
-def _used(ingestion: Ingestion) -> list[Stream]:
-    return [stream for stream in ingestion.streams if stream.feed.keys]
-
-
-def _problem(ingestion: Ingestion, stream: Stream, feed: FeedConnection) -> str:
-    """Return why data that should flow over a connection does not; "": it flows, or need not."""
-    lasted_s = ingestion.watchdog.time_source.monotonic() - feed.life.since_s
-    at = ingestion.watchdog.market_time()
-    if at is not None and not ingestion.watchdog.is_open(stream):
-        return ""
-    if feed.connected:
-        if ingestion.watchdog.verdict(feed) in {Verdict.QUIET, Verdict.DEAD}:
-            return f"connection {feed.name} is silent"
-        if ingestion.watchdog.verdict(feed) is Verdict.SLOW:
-            rate, usual = ingestion.watchdog.rate(feed), ingestion.watchdog.usual_rate(feed)
-            return f"connection {feed.name} is slow: {rate:.1f} frames/s, usually {usual:.1f} at this minute"
-        if feed.life.state is State.SUBSCRIBING and lasted_s > TROUBLE_S:
-            return f"connection {feed.name} is open but brings no data"
-        return ""
-    if feed.life.state is State.WAITING_FOR_TOKEN or feed.life.failures > 1 or lasted_s > TROUBLE_S:
-        return f"connection {feed.name} is {feed.life.state.value}: {feed.error.text}"
-    return ""
 
 
 def _connection(ingestion: Ingestion, stream: Stream, feed: FeedConnection) -> dict[str, Any]:
@@ -223,13 +155,3 @@ def _latest(stream: Stream, key: str) -> dict[str, Any] | None:
 
 def _age_s(ingestion: Ingestion, us: int) -> float:
     return round((ingestion.watchdog.time_source.now_us() - us) / 1e6, 3)
-
-
-def _knows_ledger(ingestion: Ingestion) -> bool:
-    """Tell whether frames are decoded: that needs the end of the ledger, so before it only the journal is written."""
-    return all(stream.consumer.knows_ledger for stream in ingestion.streams)
-
-
-def _away_s(ingestion: Ingestion) -> float | None:
-    since = ingestion.writer.away_since
-    return None if since is None else round(time.monotonic() - since, 1)

@@ -30,6 +30,7 @@ from ingest.live.broadcast.hub import Hub
 from ingest.live.evening import Evening
 from ingest.live.http import port
 from ingest.live.ingestion import Ingestion
+from ingest.live.observe.observer import Observer
 from ingest.live.stream import Stream
 from ingest.live.tick_handlers import load_handler
 from ingest.live.watchdog import Watchdog
@@ -202,6 +203,7 @@ async def _run(
             works |= {
                 "progress": lambda: show_along(running, show),
                 "watch": ingestion.watchdog.run,
+                "observe": Observer(ingestion).run,
                 "bars": lambda: refresh_along(pool, writer, ingestion.errors.of("bars")),
                 "backfill": lambda: backfill_along(settings, pool, streams, writer, ingestion.errors.of("backfill")),
                 "evening": Evening(ingestion, settings).run,

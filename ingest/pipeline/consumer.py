@@ -179,6 +179,11 @@ class Consumer:
         """Whether no batch is being committed."""
         return all(task.done() for task in self._writing)
 
+    @property
+    def commit_s(self) -> float:
+        """How long the newest commit in flight has been waited for, seconds; 0: none is in flight."""
+        return 0.0 if self._is_idle else time.monotonic() - self._dispatched_at
+
     def _pace_left_s(self) -> float:
         """Return how long to wait until the next commit may begin, seconds; not above 0: it may begin now."""
         return self._dispatched_at + self.limits.pace_s - time.monotonic()

@@ -23,7 +23,8 @@ from ingest.database.operations.status import status
 from ingest.database.retention import note_day
 from ingest.database.settings import DatabaseSettings, Engine
 from ingest.live import background
-from ingest.live.status import health, websocket_status
+from ingest.live.observe.health import health
+from ingest.live.status import websocket_status
 from tests.fault.live import market, running, until
 
 Connection = psycopg.Connection[Any]

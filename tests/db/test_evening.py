@@ -13,7 +13,8 @@ from pydantic import SecretStr
 
 from ingest.database.connections import Database
 from ingest.live.evening import Evening
-from ingest.live.status import health, websocket_status
+from ingest.live.observe.health import health
+from ingest.live.status import websocket_status
 from tests.db.test_retention import add_ticks, refresh
 from tests.engines import on_one_engine
 from tests.fault.live import DAY, Running, market, running, until

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import base64
+import json
 import time
 from collections.abc import Awaitable, Callable
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -14,9 +17,14 @@ from ingest.database.connections import Database
 from ingest.feed.frame_rate import Verdict
 from ingest.feed.key_states import KeyState
 from ingest.feed.lifecycle import State
-from ingest.live.status import TROUBLE_S, health, websocket_status
+from ingest.live.observe.conditions import CONDITIONS
+from ingest.live.observe.health import DATABASE_AWAY_S, TROUBLE_S, health
+from ingest.live.observe.observer import Observer
+from ingest.live.status import websocket_status
 from tests.engines import on_one_engine
 from tests.fault.live import Running, market, running, until
+
+SILENT_S = 0.3
 
 Step = Callable[[Running, pytest.MonkeyPatch], Awaitable[None]]
 
@@ -85,6 +93,72 @@ async def unmute(run: Running, _: pytest.MonkeyPatch) -> None:
     assert websocket_status(run.ingestion)["subscriptions"]["failed_count"] == 0
 
 
+async def mute_all(run: Running, _: pytest.MonkeyPatch) -> None:
+    run.simulator.faults.mute = set(run.simulator.source.keys)
+    await until(lambda: health(run.ingestion)["status"] == "unhealthy")
+
+
+async def unmute_all(run: Running, _: pytest.MonkeyPatch) -> None:
+    run.simulator.faults.mute = set()
+
+
+def token(issued: timedelta, ends: timedelta) -> Step:
+    """The token in use says when it ends, from now."""
+
+    async def step(run: Running, patch: pytest.MonkeyPatch) -> None:
+        now = datetime.now(UTC)
+        claims = {"iat": (now + issued).timestamp(), "exp": (now + ends).timestamp()}
+        body = base64.urlsafe_b64encode(json.dumps(claims).encode()).decode().rstrip("=")
+        patch.setattr(run.ingestion.streams[0].feed.api.tokens, "_current", f"e30.{body}.c2ln")
+
+    return step
+
+
+async def silent_key(run: Running, patch: pytest.MonkeyPatch) -> None:
+    states = run.ingestion.streams[0].feed.states
+    patch.setattr(run.ingestion.watchdog, "_heard_keys", lambda *_: [])
+    patch.setattr(next(iter(states._keys.values())), "state", KeyState.SILENT)
+
+
+async def disk_nearly_full(run: Running, patch: pytest.MonkeyPatch) -> None:
+    observer = Observer(run.ingestion)
+    await observer.ask_disk()
+    free, settings = run.ingestion.facts.journal_free_bytes, run.ingestion.streams[0].settings
+    assert free is not None and health(run.ingestion)["status"] == "healthy"
+    patch.setattr(settings, "journal_free_bytes_min", free - settings.journal_room_bytes_warn // 2)
+    await observer.ask_disk()
+
+
+async def quota_nearly_used(run: Running, patch: pytest.MonkeyPatch) -> None:
+    stream = run.ingestion.streams[0]
+    patch.setattr(stream.reader, "backlog_bytes", lambda: int(0.9 * stream.settings.journal_quota_bytes))
+    await Observer(run.ingestion).ask_disk()
+
+
+async def quota_free(run: Running, patch: pytest.MonkeyPatch) -> None:
+    await Observer(run.ingestion).ask_disk()
+
+
+async def gap(run: Running, _: pytest.MonkeyPatch) -> None:
+    """A break of the feed eleven minutes ago, one that is repaired, one of an instrument, and a fresh one."""
+    at = run.ingestion.watchdog.market_time()
+    assert at is not None
+    with run.database.connect(autocommit=True) as connection:
+        for minutes, repaired, instrument in ((11, None, None), (12, at, None), (13, None, 1), (5, None, None)):
+            connection.execute(
+                "insert into feed_gaps (collector, connection, instrument_id, started_at, ended_at, reason,"
+                " repaired_at) values ('default', '1', %s, %s, %s, 'test', %s)",
+                [instrument, at - timedelta(minutes=minutes, seconds=1), at - timedelta(minutes=minutes), repaired],
+            )
+    await Observer(run.ingestion).ask_gaps()
+
+
+async def gap_repaired(run: Running, _: pytest.MonkeyPatch) -> None:
+    with run.database.connect(autocommit=True) as connection:
+        connection.execute("delete from feed_gaps where reason = 'test'")
+    await Observer(run.ingestion).ask_gaps()
+
+
 def verdict(value: Verdict) -> Step:
     async def step(run: Running, patch: pytest.MonkeyPatch) -> None:
         patch.setattr(run.ingestion.watchdog, "verdict", lambda _: value)
@@ -104,11 +178,15 @@ async def disk_full(run: Running, patch: pytest.MonkeyPatch) -> None:
 
 async def database_away(run: Running, patch: pytest.MonkeyPatch) -> None:
     run.ingestion.writer.error.happened("refused")
-    patch.setattr(run.ingestion.writer, "away_since", time.monotonic() - TROUBLE_S - 1)
+    patch.setattr(run.ingestion.writer, "away_since", time.monotonic() - DATABASE_AWAY_S - 1)
 
 
 async def database_away_a_moment(run: Running, patch: pytest.MonkeyPatch) -> None:
     patch.setattr(run.ingestion.writer, "away_since", time.monotonic())
+
+
+async def commit_unanswered(run: Running, patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(type(run.ingestion.streams[0].consumer), "commit_s", DATABASE_AWAY_S + 1)
 
 
 async def backfill_fails(run: Running, _: pytest.MonkeyPatch) -> None:
@@ -132,6 +210,16 @@ MATRIX: list[tuple[Step, str, str, Step]] = [
     (token_ended, "waiting for a token", "", let_in),
     (closed_and_refused, "", "", let_in),
     (mute, "", "1 of 12 keys are not answered", unmute),
+    (silent_key, "", "1 of 12 keys are silent: NSE_", mended),
+    (mute_all, "is silent", "", unmute_all),
+    (token(timedelta(hours=-20), timedelta(minutes=50)), "", "the access token ends at ", mended),
+    (token(timedelta(hours=-20), timedelta(minutes=-1)), "", "the access token ended at ", mended),
+    (token(timedelta(hours=-20), timedelta(minutes=70)), "", "", mended),
+    (token(timedelta(days=-362), timedelta(days=2)), "", "the access token ends at ", mended),
+    (token(timedelta(days=-362), timedelta(days=4)), "", "", mended),
+    (disk_nearly_full, "disk is nearly full: it may take", "", mended),
+    (quota_nearly_used, "uncommitted bytes of", "", quota_free),
+    (gap, "", "1 gaps of today are not repaired 10 minutes after their end", gap_repaired),
     (verdict(Verdict.QUIET), "is silent", "", mended),
     (verdict(Verdict.DEAD), "is silent", "", mended),
     (verdict(Verdict.SLOW), "is slow", "", mended),
@@ -139,6 +227,7 @@ MATRIX: list[tuple[Step, str, str, Step]] = [
     (disk_full, "no space left", "", mended),
     (database_away, "database away for", "", mended),
     (database_away_a_moment, "", "", mended),
+    (commit_unanswered, "a commit is not answered", "", mended),
     (backfill_fails, "", "backfill failed: the vendor answered 500", backfill_works),
 ]
 
@@ -151,7 +240,8 @@ def is_well(run: Running) -> bool:
 @on_one_engine
 def test_health_knows_each_condition_and_its_end(database: Database, home: Path) -> None:
     async def run() -> None:
-        async with running(database, home, market(12, 200.0), confirm_s=0.5, token_poll_s=0.05) as run:
+        given = {"confirm_s": 0.5, "token_poll_s": 0.05, "feed_silent_s": SILENT_S}
+        async with running(database, home, market(12, 200.0), **given) as run:
             await run.live()
             await until(lambda: run.confirmed == 12 and is_well(run))
             for begin, problem, warning, end in MATRIX:
@@ -163,6 +253,11 @@ def test_health_knows_each_condition_and_its_end(database: Database, home: Path)
                     for said, expected in (("problems", problem), ("warnings", warning)):
                         assert len(found[said]) == bool(expected), (name, found)
                         assert expected in "".join(found[said]), (name, found)
+                    said = found["conditions"]
+                    assert len(said) == bool(problem) + bool(warning) and all(one["id"] in CONDITIONS for one in said)
+                    assert [one["since"] for one in health(run.ingestion)["conditions"]] == [
+                        one["since"] for one in said
+                    ]
                     patch.undo()
                     await end(run, patch)
                 await until(lambda: is_well(run))

@@ -20,7 +20,8 @@ from ingest.database.connections import Database
 from ingest.errors import ConfigError
 from ingest.feed.key_states import KeyState
 from ingest.live.access import stored_token
-from ingest.live.status import health, latest_tick, latest_ticks, websocket_status
+from ingest.live.observe.health import health
+from ingest.live.status import latest_tick, latest_ticks, websocket_status
 from ingest.live.tick_handlers import Handler, Tick, load_handler
 from ingest.model.frames import MODE_NAMES
 from ingest.settings import settings
@@ -85,7 +86,8 @@ def test_status_answers_with_the_fields_that_are_promised(database: Database, ho
 
     began = time.monotonic()
     (said, status, subscriptions, latest, code, printed, ran) = asyncio.run(run())
-    assert said == (200, {"status": "healthy", "environment": "simulator", "problems": [], "warnings": []})
+    well = {"status": "healthy", "environment": "simulator", "problems": [], "warnings": [], "conditions": []}
+    assert said == (200, well)
     found = status[1]
     assert found["is_running"] and found["websocket_connected"]
     assert found["subscriptions"] == {

@@ -19,7 +19,8 @@ from ingest.database.connections import Database
 from ingest.feed.key_states import KeyState
 from ingest.feed.lifecycle import State
 from ingest.journal.folder import segments_of
-from ingest.live.status import health, websocket_status
+from ingest.live.observe.health import health
+from ingest.live.status import websocket_status
 from ingest.model.records import RecordKind
 from ingest.proto import upstox_feed_v3_pb2 as pb
 from ingest.simulator.exchange.market import GeneratedMarket

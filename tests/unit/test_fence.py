@@ -43,10 +43,9 @@ def test_task_that_fails_begins_again_and_is_said(error: Exception, caplog: pyte
     assert fence.failures == {"bars": 3} and len(caplog.records) == 3
     assert all(bool(record.exc_info) is not isinstance(error, FeedError) for record in caplog.records)
     assert fence._errors.of("bars").account()["state"] == "over"  # type: ignore[index]
-    (said,) = fence.warnings()
-    assert said.startswith(f"bars failed: {type(error).__name__}")
+    assert fence.failed()["bars"].startswith(type(error).__name__)
     clock.at_s += SHOWN_S
-    assert fence.warnings() == [] and fence.failures == {"bars": 3}
+    assert fence.failed() == {} and fence.failures == {"bars": 3}
 
 
 def test_task_that_is_cancelled_ends() -> None:

@@ -22,7 +22,8 @@ from ingest.live.http.guard import Guard, names_and_mode, say_errors
 from ingest.live.http.protocol import limits
 from ingest.live.http.stream_routes import add_stream
 from ingest.live.ingestion import Ingestion
-from ingest.live.status import health, latest_ticks, subscriptions, websocket_status
+from ingest.live.observe.health import health
+from ingest.live.status import latest_ticks, subscriptions, websocket_status
 from ingest.market.time import market_day
 
 log = logging.getLogger(__name__)

@@ -1,0 +1,1 @@
+"""What can be seen of a running ingester: conditions, metrics, alerts to people, word to the service manager."""

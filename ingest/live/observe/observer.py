@@ -1,0 +1,81 @@
+"""Observer: learn what conditions cannot read from memory, and look at all conditions twice a second.
+
+Owns how often the disk and the database are asked. It delays no frame: the disk is asked on a thread, and the database
+over the pool, while it is there.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import shutil
+import time
+
+from ingest.errors import StoreError
+from ingest.live.ingestion import Ingestion
+from ingest.live.observe.conditions import Unrepaired
+from ingest.live.observe.health import GAP_REPAIR, conditions
+from ingest.market.time import day_span, market_day
+
+log = logging.getLogger(__name__)
+
+LOOK_S = 0.5
+DISK_S = 5.0
+GAPS_S = 30.0
+
+
+class Observer:
+    """What looks at one ingestion while it runs."""
+
+    def __init__(self, ingestion: Ingestion) -> None:
+        self._ingestion = ingestion
+        self._disk_at = self._gaps_at = -float("inf")  # when they were asked last, by the monotonic clock
+
+    async def run(self) -> None:
+        """Look until cancelled."""
+        while True:
+            await self.look()
+            await asyncio.sleep(LOOK_S)
+
+    async def look(self) -> None:
+        """Ask what is due, and note since when each condition has lasted."""
+        now_s = time.monotonic()
+        if now_s - self._disk_at >= DISK_S:
+            self._disk_at = now_s
+            await self.ask_disk()
+        if now_s - self._gaps_at >= GAPS_S:
+            self._gaps_at = now_s
+            await self.ask_gaps()
+        conditions(self._ingestion)
+
+    async def ask_disk(self) -> None:
+        """Ask how much room the journal's disk has, and how much of the journal is not read yet."""
+        await asyncio.to_thread(self._ask_disk)
+
+    def _ask_disk(self) -> None:
+        facts, streams = self._ingestion.facts, self._ingestion.streams
+        folder = streams[0].settings.journal_folder
+        try:
+            facts.journal_free_bytes = shutil.disk_usage(folder).free
+            facts.backlog_bytes = {stream.name: stream.reader.backlog_bytes() for stream in streams}
+        except OSError as exc:  # the writer says so itself as soon as it writes
+            log.debug("disk not seen folder=%r error=%s", str(folder), exc)
+            facts.journal_free_bytes = None
+
+    async def ask_gaps(self) -> None:
+        """Ask for gaps of today that are not repaired although their time is over; no answer changes nothing."""
+        ingestion = self._ingestion
+        at = ingestion.watchdog.market_time()
+        if at is None:
+            return
+        given = {
+            "collector": ingestion.streams[0].settings.collector,
+            "start": day_span(market_day(at))[0],
+            "end": at - GAP_REPAIR,
+        }
+        try:
+            ((gaps, first_ended_at),) = await ingestion.questions.rows("live/gaps_unrepaired", given)
+        except StoreError as exc:
+            log.debug("gaps not seen error=%s", exc)
+        else:
+            ingestion.facts.unrepaired = Unrepaired(gaps, first_ended_at)
