@@ -17,6 +17,7 @@ from types import FrameType
 from typing import Any
 
 import click
+from click.shell_completion import CompletionItem
 
 from ingest.cli.log_lines import IndianFormatter
 from ingest.cli.usage import check_texts, usage_line
@@ -48,6 +49,7 @@ COMMANDS = {
     "universe": "ingest.cli.record.universe:command",
     "verify": "ingest.cli.operate.verify:command",
 }
+COMPLETE = "_TICKLINE_COMPLETE"  # set by a shell's completion, see click
 READ_NO_SETTINGS = {"doctor", "simulate"}  # the doctor says which are wrong
 # They change what TICKLINE_HOME or the database has, perhaps at night; what only reads leaves no trace.
 WRITE_LOG_FILES = {"backfill", "db", "export", "login", "quarantine", "reconcile", "replay", "spikes", "start"}
@@ -111,6 +113,12 @@ class LazyGroup(click.Group):
                 log_files.failed(_error_text(exc), exc_info=not isinstance(exc, TicklineError))
             raise
 
+    def shell_complete(self, ctx: click.Context, incomplete: str) -> list[CompletionItem[str]]:
+        """Complete the names of commands without importing them, and options."""
+        names = [name for name in self.list_commands(ctx) if name.startswith(incomplete)]
+        found: list[CompletionItem[str]] = [CompletionItem(name, help=SUMMARIES[name]) for name in names]
+        return [*found, *click.Command.shell_complete(self, ctx, incomplete)]
+
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """List the commands without importing them."""
         with formatter.section("Commands"):
@@ -158,7 +166,8 @@ def group(ctx: click.Context, debug: bool, log_level: str) -> None:
 def main() -> None:
     """Run the command line."""
     debug = "--debug" in sys.argv
-    fence_output()
+    if COMPLETE not in os.environ:  # a shell asks for names of commands and options, as bytes
+        fence_output()
     stdout = sys.stdout
     # Like Ctrl-C, so that a terminated command leaves no server behind. A signal that the caller ignores (nohup) stays
     # ignored.

@@ -128,7 +128,7 @@ def load(cls: type[S], **overrides: Any) -> S:
         name = str(error["loc"][0]) if error["loc"] else "settings"
         setting = setting_name(cls, name)
         allowed = lower_first(error["msg"].removeprefix("Value error, "))
-        value = "" if _is_secret(cls, name) else f" has the wrong value {error['input']!r}"
+        value = "" if is_secret(cls, name) else f" has the wrong value {error['input']!r}"
         # Not `from exc`, here and wherever an error holds the given value: a traceback would print it.
         raise ConfigError(f"setting {setting}{value or ' is wrong'}: {allowed}") from None
     for field in cls.model_fields:
@@ -181,7 +181,7 @@ def setting_name(cls: type[BaseSettings], name: str) -> str:
     return f"{cls.model_config.get('env_prefix', '')}{name}".upper()
 
 
-def _is_secret(cls: type[BaseSettings], name: str) -> bool:
+def is_secret(cls: type[BaseSettings], name: str) -> bool:
     """Return whether the value of a field must not be shown; unknown fields count as secret."""
     field = _field(cls, name)
     return field is None or "Secret" in str(field.annotation)

@@ -43,7 +43,7 @@ def test_doctor_of_a_running_ingester_says_what_is_there(
 ) -> None:
     port = free_port()
 
-    async def run() -> tuple[Lines, Lines]:
+    async def run() -> tuple[Lines, Lines, list[str]]:
         async with running(database, home, api_port=port) as run:
             simulator = run.simulator
             keys = sorted(simulator.source.keys)
@@ -63,9 +63,15 @@ def test_doctor_of_a_running_ingester_says_what_is_there(
             monkeypatch.setenv("TICKLINE_STANDBY", "true")
             monkeypatch.setenv("TICKLINE_CONNECTIONS_MAX", "1")
             ill = await asyncio.to_thread(doctor, 1)
-            return well, ill
+            watch = ["status", "--watch", "--for", "0.3", "--every", "0.2"]
+            watched = await asyncio.to_thread(CliRunner().invoke, group, watch)
+            assert watched.exit_code == 0, watched.output
+            return well, ill, watched.stdout.splitlines()
 
-    well, ill = asyncio.run(run())
+    well, ill, watched = asyncio.run(run())
+    assert len(watched) == 2
+    for line in watched:
+        assert " IST healthy connected=1/1 keys=60/60 frames_per_s=" in line and " journal_lag_bytes=" in line
     for topic in ("packages", "decoder", "database", "ticks", "plan", "vendor", "clock"):
         assert [one["state"] for one in well[topic]] == ["ok"], well[topic]
     for topic in ("token", "running", "connected", "symbols", "journal"):

@@ -84,6 +84,7 @@ COMMANDS = [
         "login",
     )
 ]
+COMMANDS += [Case(line, code=0) for line in ("config", "config show", "status --watch --for 0.2")]
 URLS = [
     f"postgresql://me:{PASSWORD}@127.0.0.1:9/x",
     f"postgresql://me:{PASSWORD}@[::1/x",

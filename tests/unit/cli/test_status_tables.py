@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import json
+import os
+import pty
+import sys
 from datetime import UTC, date, datetime
 
 import pytest
 
 from ingest.cli.operate.database_status import show
-from ingest.cli.operate.status import _print_rows
+from ingest.cli.operate.status_text import print_rows
+from ingest.cli.operate.status_watch import watch_status
 from ingest.database.operations.jobs import JobStatus
 from ingest.database.operations.recommended import Difference
 from ingest.database.operations.status import (
@@ -19,6 +24,7 @@ from ingest.database.operations.status import (
     SlotStatus,
     Status,
 )
+from ingest.own_api import OwnApi
 
 TICKS = {
     "latest_ticks": {
@@ -30,7 +36,7 @@ TICKS = {
 
 
 def test_status_of_keys_is_a_table_after_the_other_facts(capsys: pytest.CaptureFixture[str]) -> None:
-    _print_rows("ticks", TICKS)
+    print_rows("ticks", TICKS)
     assert capsys.readouterr().out.splitlines() == [
         "total_updates: 7",
         "instrument_key          price  volume  timestamp",
@@ -39,8 +45,29 @@ def test_status_of_keys_is_a_table_after_the_other_facts(capsys: pytest.CaptureF
     ]
 
 
+def test_watch_fills_a_terminal_and_gives_a_pipe_a_line_each_time(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    api = OwnApi("127.0.0.1", 1)  # nothing answers there
+    watch_status(api, "status", "table", every_s=0.01, for_s=0.015)
+    watch_status(api, "ticks", "json", every_s=0.01, for_s=0.001)
+    *lines, last = capsys.readouterr().out.splitlines()
+    assert len(lines) == 2 and all(" IST away problems=no ingester answers on port 1: " in line for line in lines)
+    assert json.loads(last)["ticks"] is None
+    ours, theirs = pty.openpty()
+    monkeypatch.setenv("COLUMNS", "200")
+    monkeypatch.setenv("TERM", "xterm")
+    with open(theirs, "w", encoding="utf-8") as stream:  # noqa: PTH123 - a terminal has no path here
+        monkeypatch.setattr(sys, "stdout", stream)
+        watch_status(api, "status", "table", every_s=0.01, for_s=0.001)
+        stream.flush()
+        shown = os.read(ours, 2**16).decode()
+    os.close(ours)
+    assert "IST  away" in shown and "no ingester answers on port 1" in shown
+
+
 def test_status_without_a_key_is_an_empty_table(capsys: pytest.CaptureFixture[str]) -> None:
-    _print_rows("subscriptions", {"subscriptions": {}})
+    print_rows("subscriptions", {"subscriptions": {}})
     assert capsys.readouterr().out.split() == ["instrument_key"]
 
 
