@@ -138,6 +138,9 @@ class Settings(LogSettings):
     api_host: Annotated[str, Field(pattern=r"^[A-Za-z0-9_.:-]+$")] = "127.0.0.1"
     api_port: int = Field(8788, ge=0, le=65535)  # next to the simulator's 8787
     handlers: Annotated[tuple[str, ...], NoDecode] = ()
+    # The live page, a process of its own; `analytics.page.settings` reads them.
+    page_host: Annotated[str, Field(pattern=r"^[A-Za-z0-9_.:-]+$")] = "127.0.0.1"
+    page_port: int = Field(8790, ge=0, le=65535)
 
     # The writer.
     batch_rows_max: PositiveInt = 10_000  # 2.2 MB of rows, three at a time; larger batches gain little

@@ -112,7 +112,10 @@ def find_command(
         raise click.UsageError("--webhook, --log and --for need --follow")
     check_range(start, end)
     if chart is not None:
-        from analytics.signals.chart import draw, write_html  # before the search, because it may not be installed
+        from analytics.charts import library
+        from analytics.signals.chart import draw, write_html
+
+        library()  # before the search, because it may not be installed
     if log_file is not None:
         check_log(log_file)
     rules = _rules(rules_file)
@@ -125,7 +128,7 @@ def find_command(
             return
         found, bars = _find(database, rules, keys, start, end, with_bars=chart is not None)
     if chart is not None:
-        write_html(draw(bars, found, f"{keys[0]}, rules {rules.name}"), chart)
+        write_html(draw(bars, found), f"{keys[0]}, rules {rules.name}", chart)
     write(_shown(found), cast("Format | None", form), output, all_rows=all_rows)
 
 

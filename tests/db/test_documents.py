@@ -35,6 +35,7 @@ DAY = date(2026, 11, 27)
 # First words of lines that are not run, and why.
 NOT_RUN = {
     "tickline login": "needs the vendor",
+    "tickline page": "serves until it is stopped; test_page.py looks at it in a browser",
     'tickline start INFY "NIFTY FUT" "BANKNIFTY': "needs the vendor",
     "docker compose": "needs Docker",
     'tickline start INFY "NIFTY FUT" --for 100': "test_rehearsal.py records through a bad day",

@@ -67,7 +67,15 @@ def test_every_import_is_declared_and_every_declared_library_is_imported() -> No
     assert not runtime & OPTIONAL
 
 
-@pytest.mark.parametrize(("extra", "names"), [("chart", ["chart.py"]), ("bench", ["latency.py", "peers.py"])])
+def test_extra_page_is_imported_by_the_page_only_and_its_commands_say_how_to_get_it() -> None:
+    assert declared(EXTRAS["page"]) == declared(EXTRAS["chart"])
+    users = [path for path in modules("ingest", "analytics") if imported(path) & declared(EXTRAS["page"])]
+    assert {path.relative_to(REPOSITORY).parts[:2] for path in users} == {("analytics", "page")}
+    for name, extra in (("cli/page.py", "page"), ("charts/__init__.py", "chart")):
+        assert f"tickline[{extra}]" in (REPOSITORY / "analytics" / name).read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize(("extra", "names"), [("bench", ["latency.py", "peers.py"])])
 def test_extra_is_imported_by_modules_that_say_how_to_get_it_and_by_no_other(extra: str, names: list[str]) -> None:
     users = [path for path in modules("ingest", "analytics") if imported(path) & declared(EXTRAS[extra])]
     assert sorted(path.name for path in users) == names

@@ -25,6 +25,7 @@ WRONG: dict[str, dict[str, str]] = {
     "bars": {"--interval": "7x", **TIMES, **FILES},
     "bench latency": {"--rates": "1000,fast"},
     "login": {"--redirect-uri": "nowhere"},
+    "page": {"--host": "a b"},
     "reconcile": FILES,
     "replay": {"--collector": "a/b"},
     "simulate": {"--speed": "fast", "--spike": "INFY", "--host": "a..b", "--frames": "/nonexistent"}
