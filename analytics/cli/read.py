@@ -69,7 +69,8 @@ def bars_command(
 ) -> None:
     """Print OHLCV bars of instruments.
 
-    A KEY is an instrument key or a name: INFY, "NIFTY FUT", "BANKNIFTY 59400 CE 30 DEC 25".
+    A KEY is an instrument key or a name: INFY, "NIFTY FUT", "BANKNIFTY 59400 CE 30 DEC 25"; without an expiry, the
+    nearest one is meant.
     Buckets start at the session's open. Times are IST in a table, UTC in other formats.
     """
     from analytics.read.bars_and_ticks import bars
@@ -93,7 +94,8 @@ def ticks_command(
 ) -> None:
     """Print ticks of instruments, one row per update.
 
-    A KEY is an instrument key or a name: INFY, "NIFTY FUT", "BANKNIFTY 59400 CE 30 DEC 25".
+    A KEY is an instrument key or a name: INFY, "NIFTY FUT", "BANKNIFTY 59400 CE 30 DEC 25"; without an expiry, the
+    nearest one is meant.
     """
     from analytics.read.bars_and_ticks import ticks
 
@@ -115,7 +117,8 @@ def depth_command(
 ) -> None:
     """Print the order books of instruments, one row per level of an update; recorded with TICKLINE_DEPTH=true.
 
-    A KEY is an instrument key or a name: INFY, "NIFTY FUT", "BANKNIFTY 59400 CE 30 DEC 25".
+    A KEY is an instrument key or a name: INFY, "NIFTY FUT", "BANKNIFTY 59400 CE 30 DEC 25"; without an expiry, the
+    nearest one is meant.
     """
     from analytics.read.bars_and_ticks import depth
 

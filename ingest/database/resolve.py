@@ -53,8 +53,8 @@ def resolve(connection: psycopg.Connection[Any], names: Sequence[str], *, on: da
 
     A name is an instrument key ("NSE_FO|53001"), a trading symbol ("INFY", "BANKNIFTY",
     "BANKNIFTY 59400 CE 30 DEC 25"), the full name of an instrument without expiry ("Nifty Bank"), or an
-    underlying with FUT ("NIFTY FUT": its living future nearest to expiry). Case and spacing do
-    not matter.
+    underlying with FUT, or with strike and CE or PE ("NIFTY FUT", "NIFTY 26000 CE": its living contract nearest
+    to expiry). Case and spacing do not matter.
 
     Parameters
     ----------

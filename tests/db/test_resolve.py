@@ -27,6 +27,9 @@ MASTER: list[tuple[Any, ...]] = [
     ("NSE_FO|49229", "NSE_FO", "NIFTY", "NIFTY FUT 27 JAN 26", "FUT", JAN, None, 65),
     ("NSE_FO|49921", "NSE_FO", "MAHINDRA & MAHINDRA LTD", "M&M FUT 30 DEC 25", "FUT", DEC, None, 200),
     ("NSE_FO|51460", "NSE_FO", "BANKNIFTY", "BANKNIFTY 59400 CE 30 DEC 25", "CE", DEC, 59400.0, 35),
+    ("NSE_FO|51470", "NSE_FO", "BANKNIFTY", "BANKNIFTY 59400 CE 27 JAN 26", "CE", JAN, 59400.0, 35),
+    ("BSE_FO|81470", "BSE_FO", "BANKNIFTY", "BANKNIFTY 59400 CE 16 DEC 25", "CE", date(2025, 12, 16), 59400.0, 35),
+    ("NSE_FO|51471", "NSE_FO", "SBIN", "SBIN 802.5 PE 30 DEC 25", "PE", DEC, 802.5, 750),
     ("NSE_FO|51460", "NSE_FO", "SBIN", "SBIN 800 PE 27 JAN 26", "PE", JAN, 800.0, 750),
 ]
 
@@ -62,15 +65,44 @@ def keys(connection: psycopg.Connection[Any], *names: str, on: date = BEFORE_EXP
         ("m&m fut", "NSE_FO|49921"),
         ("BANKNIFTY 59400 CE 30 DEC 25", "NSE_FO|51460"),
         ("banknifty59400ce30dec25", "NSE_FO|51460"),
+        ("BANKNIFTY 59400 CE", "NSE_FO|51460"),
+        ("banknifty 59400 ce", "NSE_FO|51460"),
+        ("BANKNIFTY 59400 CE 27 JAN 26", "NSE_FO|51470"),
+        ("SBIN 802.5 PE", "NSE_FO|51471"),
     ],
 )
 def test_resolve_name_of_a_trader_finds_instrument(master: psycopg.Connection[Any], name: str, expected: str) -> None:
     assert keys(master, name) == [expected]
+    [(key,)] = master.execute(
+        "select instrument_key from instruments where instrument_id = instrument(%s, %s)", (name, BEFORE_EXPIRY)
+    )
+    assert key == expected
 
 
 def test_resolve_future_without_expiry_is_the_nearest_living(master: psycopg.Connection[Any]) -> None:
     assert keys(master, "NIFTY FUT", on=DEC) == ["NSE_FO|49543"]
     assert keys(master, "NIFTY FUT", on=AFTER_EXPIRY) == ["NSE_FO|49229"]
+
+
+def test_resolve_option_without_expiry_is_the_nearest_living_of_its_exchange(master: psycopg.Connection[Any]) -> None:
+    assert keys(master, "BANKNIFTY 59400 CE", on=DEC) == ["NSE_FO|51460"]
+    assert keys(master, "BANKNIFTY 59400 CE", on=AFTER_EXPIRY) == ["NSE_FO|51470"]
+    with pytest.raises(ConfigError, match="unknown instrument"):
+        keys(master, "BANKNIFTY 59400 PE")
+    with pytest.raises(ConfigError, match="unknown instrument"):
+        keys(master, "BANKNIFTY 59400 CE", on=date(2026, 6, 1))
+    with pytest.raises(ConfigError, match="unknown instrument"):
+        keys(master, "SBIN PE")
+
+
+def test_resolve_option_without_expiry_reads_an_index(master: psycopg.Connection[Any]) -> None:
+    master.execute("set local enable_seqscan = off")
+    plan = master.execute(
+        "explain (generic_plan) select * from instruments where instrument_type in ('CE', 'PE') and "
+        "replace(upper(split_part(trading_symbol, ' ' || instrument_type || ' ', 1)), ' ', '') || instrument_type "
+        "= any($1)"
+    ).fetchall()
+    assert "instruments_option_spelling_idx" in str(plan)
 
 
 def test_resolve_reused_key_is_the_one_that_lives(master: psycopg.Connection[Any]) -> None:
@@ -154,7 +186,7 @@ def test_resolve_key_that_only_ticked_has_no_more_than_its_key(conn: psycopg.Con
     ("name", "near"),
     [
         ("INFI", "'INFY'"),
-        ("BANKNIFTY 59400 CE", "'BANKNIFTY 59400 CE 30 DEC 25'"),
+        ("BANKNIFTY 59400", "'BANKNIFTY 59400 CE 30 DEC 25'"),
         ("59400 ce", "'BANKNIFTY 59400 CE 30 DEC 25'"),
         ("Infosys", "'INFY'"),
         ("NIFTY FUT 31 DEC 25", "'NIFTY FUT 30 DEC 25'"),

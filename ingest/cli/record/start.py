@@ -34,7 +34,8 @@ def command(keys: tuple[str, ...], mode: str | None, for_s: float | None) -> Non
     """Record the live feed of KEYS until Ctrl-C, SIGTERM or --for SECONDS.
 
     A KEY is an instrument key or a name as a trader types it: INFY, "NIFTY FUT",
-    "BANKNIFTY 59400 CE 29 DEC 26". Without KEYS, records the universe of the settings.
+    "BANKNIFTY 59400 CE 29 DEC 26"; without an expiry, the nearest one is meant ("NIFTY 26000 CE"). Without KEYS,
+    records the universe of the settings.
     """
     from ingest.cli.progress import ProgressLine, print_unnamed
     from ingest.database.connections import Database
