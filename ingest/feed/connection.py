@@ -12,6 +12,7 @@ import json
 import logging
 import random
 import uuid
+from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 
@@ -38,6 +39,8 @@ CLOSE_TIMEOUT_S = 2.0  # for the server to answer our close frame
 CLOSE_SHARE = 4  # at most this fraction of the stop time; the rest is for committing what is left
 KEEPALIVE_TIMEOUT = 1011  # the client's close code when no pong comes
 TEXT_CHARS_MAX = 200  # shown of a text message
+# Why there is no connection any more, or none yet; see `FeedStats.lost`.
+_REASONS = {Event.UNAUTHORISED: "unauthorised", Event.FORBIDDEN: "forbidden", Event.BUSY: "too many requests"}
 _REFUSALS = {401: Event.UNAUTHORISED, 403: Event.FORBIDDEN, 429: Event.BUSY}
 
 
@@ -53,6 +56,7 @@ class FeedStats:
     ping_timeouts: int = 0  # connections that did not answer our pings
     reconnects: int = 0  # made because an open socket was silent
     last_us: int = 0  # when the last frame came, our clock, epoch microseconds; 0: none yet
+    lost: Counter[str] = field(default_factory=Counter)  # connections lost, and attempts that failed, by reason
 
 
 @dataclass(slots=True)
@@ -202,6 +206,7 @@ class FeedConnection:
             )
             text = f"feed refused (403): {meaning}"
         self.error.happened(text)
+        self.stats.lost[_REASONS.get(event, "unreachable")] += 1
         return event
 
     async def _receive(self) -> Event:
@@ -222,7 +227,10 @@ class FeedConnection:
         except ConnectionClosed as exc:
             if self._mistake is not None:
                 raise self._mistake from exc
-            self.stats.ping_timeouts += exc.sent is not None and exc.sent.code == KEEPALIVE_TIMEOUT
+            is_ping_timeout = exc.sent is not None and exc.sent.code == KEEPALIVE_TIMEOUT
+            self.stats.ping_timeouts += is_ping_timeout
+            ended = "closed" if exc.rcvd else "broken"  # with or without the vendor's close frame
+            self.stats.lost["silence" if self._gave_up else "no pong" if is_ping_timeout else ended] += 1
             code = exc.rcvd.code if exc.rcvd else 1006
             reason = self._gave_up or (redact(exc.rcvd.reason) if exc.rcvd else "no close frame")
             self._note(RecordKind.DISCONNECTED, {"code": code, "reason": reason})
@@ -230,6 +238,7 @@ class FeedConnection:
             return Event.LOST
         except JournalError as exc:
             self.error.happened(exc)
+            self.stats.lost["journal"] += 1
             log.error("journal cannot be written, the feed is not read error=%s", exc)
             return Event.JOURNAL_FULL
         except asyncio.CancelledError:

@@ -11,6 +11,7 @@ import logging
 import os
 import shutil
 import threading
+import time
 from bisect import bisect_right
 from collections import deque
 from dataclasses import dataclass
@@ -22,6 +23,7 @@ from ingest.errors import JournalError
 from ingest.journal.folder import SUFFIX, bytes_of, is_bare, name_of_segment, segment_name, segments_of, sync_folder
 from ingest.journal.format import SegmentHeader, encode_record, encode_segment_header
 from ingest.market.time import day_number
+from ingest.model.durations import Durations
 from ingest.model.records import order_of
 
 log = logging.getLogger(__name__)
@@ -69,6 +71,8 @@ class JournalWriter:
         Name of the newest segment begun; "" before the first.
     records, bytes, payload_bytes
         Written by this object: records, their bytes in the segments, and the bytes of their payloads alone.
+    syncs
+        How long each fsync took.
 
     Raises
     ------
@@ -83,6 +87,7 @@ class JournalWriter:
         self.bytes = 0
         self.payload_bytes = 0
         self.segment = ""
+        self.syncs = Durations()
         self._collector, self._stream = collector, stream
         self._limits = limits
         self._fd = -1
@@ -270,7 +275,7 @@ class JournalWriter:
 
     def _sync_now(self) -> None:
         try:
-            os.fdatasync(self._fd)
+            self._sync()
         except OSError as exc:
             self._give_up_segment(exc)
 
@@ -290,6 +295,11 @@ class JournalWriter:
         self._close_segment(sync=False)
         raise JournalError(f"cannot sync journal {self.folder.name!r}: {error.strerror}: see its disk") from error
 
+    def _sync(self) -> None:
+        began_s = time.monotonic()
+        os.fdatasync(self._fd)
+        self.syncs.add(time.monotonic() - began_s)
+
     def _sync_along(self) -> None:
         while not self._closing.is_set():
             self._dirty.wait()
@@ -297,7 +307,7 @@ class JournalWriter:
             try:
                 with self._lock:
                     if self._fd >= 0:
-                        os.fdatasync(self._fd)
+                        self._sync()
                         _forget(self._fd)
             except OSError as exc:
                 self._sync_error = exc

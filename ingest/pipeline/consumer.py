@@ -18,10 +18,13 @@ from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
+import numpy as np
+
 from ingest.decode.frames import NOTHING, decode_all
 from ingest.journal.sources import Source
+from ingest.model.durations import Durations
 from ingest.model.records import Position, Record, RecordKind
-from ingest.model.ticks import DEPTH_LEVELS_MAX, Floats
+from ingest.model.ticks import DEPTH_LEVELS_MAX, TICK_COLUMN_NAMES, Floats
 from ingest.pipeline.decoded_records import DecodedRecords
 from ingest.pipeline.naming import Naming
 from ingest.pipeline.stream_state import OnStatus, StreamState
@@ -32,6 +35,7 @@ from ingest.store.row_buffer import RowBuffer
 
 log = logging.getLogger(__name__)
 
+TRADED, RECEIVED_AT = TICK_COLUMN_NAMES.index("traded"), TICK_COLUMN_NAMES.index("received_at")
 IN_FLIGHT_MAX = 2  # batches on the writer's thread
 
 
@@ -67,10 +71,13 @@ class StreamCounts:
     frames: int = 0  # frames committed by this run
     frames_before: int = 0  # frames committed before this run and decoded again
     ticks: int = 0
+    trades: int = 0  # ticks that report a trade
     rejected: int = 0
     duplicates: int = 0  # updates that the other connection of a pair brought first
     quarantined: int = 0
     batches: int = 0
+    committed_seq: int = 0  # last record that is committed; 0: none is
+    committed_us: float = 0.0  # when the newest committed tick was received, epoch microseconds; 0: no tick was
 
 
 @dataclass(slots=True)
@@ -112,6 +119,7 @@ class Consumer:
     is_urgent: bool = True
     committed_seq: int = 0
     knows_ledger: bool = False  # True after `resume`; nothing is read before
+    delays: Durations = field(default_factory=Durations)  # of each tick, from its receipt to its commit
     state: StreamState = field(init=False)
     _committed: Position | None = None
     _fresh: bool = True  # nothing was taken since `resume`, so records may be in the ledger already
@@ -141,6 +149,7 @@ class Consumer:
         """
         self.knows_ledger = True
         self._committed = self._reached = resume.committed
+        self.counts.committed_seq = resume.last_seq
         self.committed_seq = resume.last_seq
         self._read = self._batch = self._failure = None
         self._writing.clear()
@@ -301,7 +310,13 @@ class Consumer:
 
     async def _commit(self, batch: Batch) -> None:
         await self.writer.run(self._write, batch)
-        counts = self.counts
+        counts, rows = self.counts, batch.rows.values()
+        if len(rows):
+            received_us = rows[:, RECEIVED_AT]
+            self.delays.add_all((time.time_ns() / 1000 - received_us) / 1e6)
+            counts.trades += int(np.count_nonzero(rows[:, TRADED] == 1.0))
+            counts.committed_us = max(counts.committed_us, float(received_us.max()))
+        counts.committed_seq = batch.last_seq
         counts.batches += 1
         counts.frames += batch.frames
         counts.ticks += batch.rows.rows

@@ -29,6 +29,7 @@ from ingest.database.queries import query
 from ingest.errors import StoreError, TicklineError
 from ingest.market.shown_time import ist
 from ingest.market.time import DAY_US, MINUTE_US, utc_of_us
+from ingest.model.durations import Durations
 from ingest.model.records import Position
 from ingest.model.ticks import TICK_COLUMN_NAMES, InstrumentRef
 from ingest.store.bar_refresh import touch
@@ -87,6 +88,9 @@ class Writer:
     ----------
     left_out
         Rows that side tables did not keep in this run, by relation, because their limit was reached.
+    commits, copies
+        How long each batch took that was committed, from its first statement to the answer to its commit, and how long
+        its COPY of ticks alone.
     """
 
     def __init__(
@@ -102,6 +106,7 @@ class Writer:
         self._make_ready = make_ready
         self._side_limits = side_limits or SideLimits()
         self.left_out: Counter[str] = Counter()
+        self.commits, self.copies = Durations(), Durations()
         self._days: set[int] = set()  # days whose partitions exist
         self._active: set[int] = set()  # instruments that have ticked before
         self._newest_us: dict[str, float] = {}  # newest ts written of each stream, epoch microseconds
@@ -234,6 +239,7 @@ class Writer:
         """
         if stream in self._behind:
             raise LedgerBehindError(self._behind.pop(stream))
+        began_s = time.monotonic()
         blocks, values = batch.rows.encode(), batch.rows.values()
         late = late_rows(values, newest_us=self._newest_us.get(stream, -math.inf), behind_us=LATE_US)
         parts = {COPY_TICKS: values}
@@ -254,6 +260,7 @@ class Writer:
                 batch.rejected += commit(partial(self._copy_bisected, batch))
             if late is not None:
                 self._settle_late_ticks()
+        self.commits.add(time.monotonic() - began_s)
         if len(values):
             self._newest_us[stream] = max(self._newest_us.get(stream, -math.inf), float(values[:, 0].max()))
         self._committed[stream] = Position(batch.segment, batch.offset_end)
@@ -319,7 +326,9 @@ class Writer:
 
     def _copy_whole(self, statement: str, values: Values, *, blocks: Iterable[bytes] | None) -> list[RejectedTick]:
         """Copy rows, all or none; `blocks` are the rows if they are already encoded."""
+        began_s = time.monotonic()
         copy_rows(self._connection, statement, blocks or encode_rows(values))
+        self.copies.add(time.monotonic() - began_s)
         return []
 
     def _settle_late_ticks(self) -> None:

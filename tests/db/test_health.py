@@ -19,7 +19,7 @@ from ingest.feed.key_states import KeyState
 from ingest.feed.lifecycle import State
 from ingest.live.observe.conditions import CONDITIONS
 from ingest.live.observe.health import DATABASE_AWAY_S, TROUBLE_S, health
-from ingest.live.observe.observer import Observer
+from ingest.live.observe.observer import Observer, ask_disk
 from ingest.live.status import websocket_status
 from tests.engines import on_one_engine
 from tests.fault.live import Running, market, running, until
@@ -121,22 +121,21 @@ async def silent_key(run: Running, patch: pytest.MonkeyPatch) -> None:
 
 
 async def disk_nearly_full(run: Running, patch: pytest.MonkeyPatch) -> None:
-    observer = Observer(run.ingestion)
-    await observer.ask_disk()
+    ask_disk(run.ingestion)
     free, settings = run.ingestion.facts.journal_free_bytes, run.ingestion.streams[0].settings
     assert free is not None and health(run.ingestion)["status"] == "healthy"
     patch.setattr(settings, "journal_free_bytes_min", free - settings.journal_room_bytes_warn // 2)
-    await observer.ask_disk()
+    ask_disk(run.ingestion)
 
 
 async def quota_nearly_used(run: Running, patch: pytest.MonkeyPatch) -> None:
     stream = run.ingestion.streams[0]
     patch.setattr(stream.reader, "backlog_bytes", lambda: int(0.9 * stream.settings.journal_quota_bytes))
-    await Observer(run.ingestion).ask_disk()
+    ask_disk(run.ingestion)
 
 
 async def quota_free(run: Running, patch: pytest.MonkeyPatch) -> None:
-    await Observer(run.ingestion).ask_disk()
+    ask_disk(run.ingestion)
 
 
 async def gap(run: Running, _: pytest.MonkeyPatch) -> None:
@@ -150,13 +149,13 @@ async def gap(run: Running, _: pytest.MonkeyPatch) -> None:
                 " repaired_at) values ('default', '1', %s, %s, %s, 'test', %s)",
                 [instrument, at - timedelta(minutes=minutes, seconds=1), at - timedelta(minutes=minutes), repaired],
             )
-    await Observer(run.ingestion).ask_gaps()
+    await Observer(run.ingestion).ask_database()
 
 
 async def gap_repaired(run: Running, _: pytest.MonkeyPatch) -> None:
     with run.database.connect(autocommit=True) as connection:
         connection.execute("delete from feed_gaps where reason = 'test'")
-    await Observer(run.ingestion).ask_gaps()
+    await Observer(run.ingestion).ask_database()
 
 
 def verdict(value: Verdict) -> Step:

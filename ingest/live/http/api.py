@@ -19,6 +19,7 @@ from ingest.database.questions import Questions
 from ingest.errors import StoreError
 from ingest.live.broadcast.hub import Hub
 from ingest.live.http.guard import Guard, names_and_mode, say_errors
+from ingest.live.http.metrics import add_metrics
 from ingest.live.http.protocol import limits
 from ingest.live.http.stream_routes import add_stream
 from ingest.live.ingestion import Ingestion
@@ -131,6 +132,7 @@ def make_app(ingestion: Ingestion, hub: Hub, host: str, token: str) -> FastAPI:
         return JSONResponse({"retried_keys": ingestion.retry()})
 
     add_stream(app, ingestion, hub)
+    add_metrics(app, ingestion)
 
     def _changed(warnings: Sequence[str] = ()) -> JSONResponse:
         return JSONResponse({"total_symbols": len(ingestion.keys)} | ({"warnings": warnings} if warnings else {}))

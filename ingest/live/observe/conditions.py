@@ -67,11 +67,14 @@ class Condition:
         }
 
 
-class Unrepaired(NamedTuple):
-    """Gaps of today that are not repaired although their time is over."""
+class Backlog(NamedTuple):
+    """What is left to repair today, as the database knows; see `live/backlog.sql`."""
 
-    gaps: int = 0
-    first_ended_at: datetime | None = None
+    gaps: int  # breaks of whole connections
+    unrepaired: int  # of them, not repaired although their time is over
+    first_ended_at: datetime | None  # of the unrepaired
+    unheard: int  # minutes of instruments without a complete bar
+    watermark: datetime | None  # each one-minute bar before it is final
 
 
 @dataclass(slots=True)
@@ -84,13 +87,13 @@ class Facts:
         Free bytes on the journal's disk; None: not known.
     backlog_bytes
         Bytes of each stream's journal that are not read yet.
-    unrepaired
-        Gaps of today without repair.
+    backlog
+        What is left to repair today; None: not known.
     """
 
     journal_free_bytes: int | None = None
     backlog_bytes: dict[str, int] = field(default_factory=dict)
-    unrepaired: Unrepaired = field(default_factory=Unrepaired)
+    backlog: Backlog | None = None
     _since: dict[tuple[str, str], datetime] = field(default_factory=dict)
 
     def dated(self, found: Iterable[Condition], now: datetime) -> list[Condition]:

@@ -199,11 +199,11 @@ def _of_database(ingestion: Ingestion) -> Iterator[Condition]:
         if not known:
             text = "frames are only journalled until the database can be reached for the first time"
             yield Condition("ledger_unknown", "problem", text)
-    unrepaired = ingestion.facts.unrepaired
-    if unrepaired.gaps:
+    backlog = ingestion.facts.backlog
+    if backlog is not None and backlog.unrepaired:
         minutes = GAP_REPAIR.total_seconds() / 60
         text = (
-            f"{unrepaired.gaps:,} gaps of today are not repaired {minutes:.0f} minutes after their end: "
+            f"{backlog.unrepaired:,} gaps of today are not repaired {minutes:.0f} minutes after their end: "
             "`tickline backfill` says why"
         )
         yield Condition("gaps_unrepaired", "warning", text)

@@ -13,7 +13,7 @@ import time
 
 from ingest.errors import StoreError
 from ingest.live.ingestion import Ingestion
-from ingest.live.observe.conditions import Unrepaired
+from ingest.live.observe.conditions import Backlog
 from ingest.live.observe.health import GAP_REPAIR, conditions
 from ingest.market.time import day_span, market_day
 
@@ -21,7 +21,7 @@ log = logging.getLogger(__name__)
 
 LOOK_S = 0.5
 DISK_S = 5.0
-GAPS_S = 30.0
+DATABASE_S = 30.0
 
 
 class Observer:
@@ -29,7 +29,7 @@ class Observer:
 
     def __init__(self, ingestion: Ingestion) -> None:
         self._ingestion = ingestion
-        self._disk_at = self._gaps_at = -float("inf")  # when they were asked last, by the monotonic clock
+        self._disk_at = self._database_at = -float("inf")  # when they were asked last, by the monotonic clock
 
     async def run(self) -> None:
         """Look until cancelled."""
@@ -42,28 +42,14 @@ class Observer:
         now_s = time.monotonic()
         if now_s - self._disk_at >= DISK_S:
             self._disk_at = now_s
-            await self.ask_disk()
-        if now_s - self._gaps_at >= GAPS_S:
-            self._gaps_at = now_s
-            await self.ask_gaps()
+            await asyncio.to_thread(ask_disk, self._ingestion)
+        if now_s - self._database_at >= DATABASE_S:
+            self._database_at = now_s
+            await self.ask_database()
         conditions(self._ingestion)
 
-    async def ask_disk(self) -> None:
-        """Ask how much room the journal's disk has, and how much of the journal is not read yet."""
-        await asyncio.to_thread(self._ask_disk)
-
-    def _ask_disk(self) -> None:
-        facts, streams = self._ingestion.facts, self._ingestion.streams
-        folder = streams[0].settings.journal_folder
-        try:
-            facts.journal_free_bytes = shutil.disk_usage(folder).free
-            facts.backlog_bytes = {stream.name: stream.reader.backlog_bytes() for stream in streams}
-        except OSError as exc:  # the writer says so itself as soon as it writes
-            log.debug("disk not seen folder=%r error=%s", str(folder), exc)
-            facts.journal_free_bytes = None
-
-    async def ask_gaps(self) -> None:
-        """Ask for gaps of today that are not repaired although their time is over; no answer changes nothing."""
+    async def ask_database(self) -> None:
+        """Ask what is left to repair today; without an answer nothing changes."""
         ingestion = self._ingestion
         at = ingestion.watchdog.market_time()
         if at is None:
@@ -71,11 +57,24 @@ class Observer:
         given = {
             "collector": ingestion.streams[0].settings.collector,
             "start": day_span(market_day(at))[0],
-            "end": at - GAP_REPAIR,
+            "end": at,
+            "repaired_by": at - GAP_REPAIR,
         }
         try:
-            ((gaps, first_ended_at),) = await ingestion.questions.rows("live/gaps_unrepaired", given)
+            (row,) = await ingestion.questions.rows("live/backlog", given)
         except StoreError as exc:
-            log.debug("gaps not seen error=%s", exc)
+            log.debug("backlog not seen error=%s", exc)
         else:
-            ingestion.facts.unrepaired = Unrepaired(gaps, first_ended_at)
+            ingestion.facts.backlog = Backlog(*row)
+
+
+def ask_disk(ingestion: Ingestion) -> None:
+    """Ask how much room the journal's disk has, and how much of the journal is not read yet; it may block."""
+    facts, streams = ingestion.facts, ingestion.streams
+    folder = streams[0].settings.journal_folder
+    try:
+        facts.journal_free_bytes = shutil.disk_usage(folder).free
+        facts.backlog_bytes = {stream.name: stream.reader.backlog_bytes() for stream in streams}
+    except OSError as exc:  # the writer says so itself as soon as it writes
+        log.debug("disk not seen folder=%r error=%s", str(folder), exc)
+        facts.journal_free_bytes = None
