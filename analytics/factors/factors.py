@@ -5,8 +5,8 @@ Owns the quantities and their exponential averages, for a whole history and bar 
 instruments of any price and size. Must not know the weights.
 
 A spike is judged over the last few bars of a run. A run is an uninterrupted sequence of bars: it ends
-at a bar of quality gap or partial, or after a long time without a bar. At the start of a session the move
-is measured from the close before it, and compared only with the same minutes of earlier days.
+at a bar of quality gap or partial or without a price, or after a long time without a bar. At the start of a session the
+move is measured from the close before it, and compared only with the same minutes of earlier days.
 """
 
 from __future__ import annotations
@@ -45,10 +45,12 @@ def quantities(bars: pl.LazyFrame, windows: Windows, minutes: int | None = None)
         since a session began), window_bars (bars of the run in the window), rising (Boolean), and
         volume_x, trades_x (mean of the window), move_x (log of the high or the low over the price
         before the window, whichever is farther), iv_x, oi_x (absolute change over the window), and oi_rising
-        (Boolean, null where it did not change). All are null in a bar of quality gap or partial.
+        (Boolean, null where it did not change). All are null in a bar of quality gap or partial, or without a price.
     """
     known = set(bars.collect_schema().names())
-    is_bad = pl.col("quality").cast(pl.String).is_in(BAD).fill_null(False) if "quality" in known else pl.lit(False)
+    is_bad = ~pl.all_horizontal(pl.col("open", "high", "low", "close").cast(pl.Float64).is_finite().fill_null(False))
+    if "quality" in known:
+        is_bad |= pl.col("quality").cast(pl.String).is_in(BAD).fill_null(False)
     bars = bars.with_columns(_bad=is_bad, _day=local_day())
     before = within(KEY, pl.col("bucket", "close", "_bad", "_day").shift(1), 1)
     bars = bars.with_columns(before.name.prefix("_prior"))

@@ -15,7 +15,9 @@ from analytics.factors import indicators as ta
 from tests.data import data_file
 
 TOLERANCE = 1e-9
-PAIRS: dict[str, tuple[pl.Expr, Callable[[np.ndarray, np.ndarray, np.ndarray], np.ndarray]]] = {
+COLUMNS = ("high", "low", "close")
+# Of TA-Lib's own binding; our expressions reach it by another one.
+PAIRS: dict[str, tuple[pl.Expr, Callable[..., np.ndarray]]] = {
     **{f"sma {n}": (ta.sma("close", n), lambda hi, lo, c, n=n: talib.SMA(c, n)) for n in (2, 20, 50, 200)},
     **{f"ema {n}": (ta.ema("close", n), lambda hi, lo, c, n=n: talib.EMA(c, n)) for n in (2, 20, 50, 200)},
     "rsi": (ta.rsi("close", 14), lambda hi, lo, c: talib.RSI(c, 14)),
@@ -26,7 +28,30 @@ PAIRS: dict[str, tuple[pl.Expr, Callable[[np.ndarray, np.ndarray, np.ndarray], n
     "lower band": (ta.bollinger("close")[0], lambda hi, lo, c: talib.BBANDS(c, 20)[2]),
     "middle band": (ta.bollinger("close")[1], lambda hi, lo, c: talib.BBANDS(c, 20)[1]),
     "upper band": (ta.bollinger("close")[2], lambda hi, lo, c: talib.BBANDS(c, 20)[0]),
+    **{f"macd {n}": (ta.macd("close")[n], lambda hi, lo, c, n=n: talib.MACD(c)[n]) for n in range(3)},
+    **{
+        f"stochastic {n}": (ta.stochastic()[n], lambda hi, lo, c, n=n: talib.STOCH(hi, lo, c, 14, 3, 0, 3, 0)[n])
+        for n in range(2)
+    },
+    "adx": (ta.adx(), talib.ADX),
+    "plus di": (ta.plus_di(), talib.PLUS_DI),
+    "minus di": (ta.minus_di(), talib.MINUS_DI),
+    "supertrend": (ta.supertrend()[0], lambda hi, lo, c: talib.SUPERTREND(hi, lo, c, 10, 3.0)[0]),
+    **{
+        f"keltner {n}": (ta.keltner()[n], lambda hi, lo, c, n=n: talib.KC(hi, lo, c, 20, 10, 2.0)[2 - n])
+        for n in range(3)
+    },
+    **{f"donchian {n}": (ta.donchian()[n], lambda hi, lo, c, n=n: talib.DONCHIAN(hi, lo, 20)[2 - n]) for n in range(3)},
+    "cci": (ta.cci(), lambda hi, lo, c: talib.CCI(hi, lo, c, 20)),
+    "williams": (ta.williams_r(), talib.WILLR),
+    "wilder": (ta.wilder("close", 14), lambda hi, lo, c: talib.RMA(c, 14)),
 }
+UNKNOWN = [None, float("nan")]
+# Whose windows have no end: they skip unknown rows.
+SKIPPING = [name for name in PAIRS if name.split()[0] in {
+    "ema", "rsi", "atr", "macd", "adx", "plus", "minus", "supertrend", "keltner", "wilder", "cci", "williams",
+    "stochastic",
+}]  # fmt: skip
 
 
 def random_bars(seed: int, rows: int = 700) -> pl.DataFrame:
@@ -66,6 +91,88 @@ def test_indicator_of_runs_between_gaps_equals_talib_in_each(name: str, seed: in
         assert_equal(run["x"], judge(*(run[column].to_numpy() for column in ("high", "low", "close"))))
 
 
+@pytest.mark.parametrize("name", SKIPPING)
+@pytest.mark.parametrize("unknown", UNKNOWN)
+def test_unknown_rows_are_null_and_the_others_as_if_they_were_not_there(name: str, unknown: float | None) -> None:
+    bars = random_bars(3, 400)
+    rows = pl.int_range(pl.len())
+    # Within the warm-up, behind it, two in a row, at the start and at the end.
+    is_unknown = rows.is_in([0, 5, 6, 90, 91, 92, 250, 399])
+    holed = bars.with_columns(pl.when(is_unknown).then(pl.lit(unknown)).otherwise("close").alias("close"))
+    expr, judge = PAIRS[name]
+    found = holed.select(expr.alias("x"), is_unknown.alias("unknown"))
+    assert found.filter("unknown")["x"].null_count() == 8
+    known = bars.filter(~is_unknown)
+    assert_equal(found.filter(~pl.col("unknown"))["x"], judge(*(known[column].to_numpy() for column in COLUMNS)))
+
+
+@pytest.mark.parametrize("name", PAIRS)
+@pytest.mark.parametrize("rows", [0, 1, 2, 15])
+def test_short_series_are_null_until_the_warm_up_ends(name: str, rows: int) -> None:
+    bars = random_bars(4, 300)
+    expr = PAIRS[name][0]
+    assert bars.head(rows).select(expr.alias("x"))["x"].equals(bars.select(expr.alias("x"))["x"].head(rows))
+
+
+def test_unknown_values_in_a_window_make_it_null_and_not_0() -> None:
+    frame = pl.DataFrame({"x": [1.0, None, 2.0, 3.0, 4.0, float("nan"), 5.0, 5.0, 5.0]})
+    assert frame.select(ta.ema("x", 3))["x"].to_list() == [None, None, None, 2.0, 3.0, None, 4.0, 4.5, 4.75]
+    assert frame.select(ta.sma("x", 3))["x"].to_list() == [None] * 4 + [3.0, None, None, None, 5.0]
+    assert frame.select(x=ta.deviation("x", 3))["x"].is_null().to_list() == [True] * 4 + [
+        False,
+        True,
+        True,
+        True,
+        False,
+    ]
+
+
+def test_volume_indicators_equal_talib_and_skip_unknown_volumes() -> None:
+    bars = random_bars(5)
+    high, low, close, volume = (bars[name].cast(pl.Float64).to_numpy() for name in (*COLUMNS, "volume"))
+    assert_equal(bars.select(x=ta.obv())["x"], talib.OBV(close, volume))
+    assert_equal(bars.select(x=ta.mfi())["x"], talib.MFI(high, low, close, volume, 14))
+    index = bars.with_columns(volume=pl.lit(None, pl.Int64))
+    assert index.select(obv=ta.obv(), mfi=ta.mfi()).null_count().row(0) == (700, 700)
+
+
+def test_supertrend_trails_the_price_on_the_side_that_it_says() -> None:
+    bars = random_bars(6, 400)
+    line, rising = ta.supertrend()
+    found = bars.select("close", line.alias("line"), rising.alias("rising")).drop_nulls()
+    assert found.height == 390 and set(found["rising"]) == {True, False}
+    assert found.select(((pl.col("line") < pl.col("close")) == pl.col("rising")).all()).item()
+
+
+def test_heikin_ashi_is_its_definition() -> None:
+    bars = random_bars(7, 50).with_columns(open=pl.col("close").shift(1).fill_null(200.0))
+    bars = bars.with_columns(high=pl.max_horizontal("open", "high"), low=pl.min_horizontal("open", "low"))
+    first, top, bottom, last = ta.heikin_ashi()
+    opened = closed = None
+    for row in bars.select("open", "high", "low", "close", o=first, h=top, l=bottom, c=last).iter_rows(named=True):
+        close = (row["open"] + row["high"] + row["low"] + row["close"]) / 4
+        opened = (row["open"] + row["close"]) / 2 if opened is None else (opened + closed) / 2
+        closed = close
+        assert row["c"] == pytest.approx(close) and row["o"] == pytest.approx(opened)
+        assert row["h"] == max(row["high"], row["o"], row["c"]) and row["l"] == min(row["low"], row["o"], row["c"])
+
+
+def test_anchored_vwap_begins_at_its_anchor() -> None:
+    bars = random_bars(8, 60).with_columns(anchor=pl.int_range(pl.len()).is_in([10, 35]))
+    got = bars.select(x=ta.anchored_vwap("anchor"), high="high", low="low", close="close", volume="volume")
+    assert got["x"].head(10).null_count() == 10
+    for start, end in ((10, 35), (35, 60)):
+        part = got[start:end]
+        assert part["x"].to_list() == pytest.approx(part.select(ta.vwap())["high"].to_list(), nan_ok=True)
+
+
+def test_rank_is_the_place_between_lowest_and_highest() -> None:
+    frame = pl.DataFrame({"x": [0.2, 0.1, 0.3, None, 0.2, 0.25, 0.25, 0.25]})
+    got = frame.select(x=ta.rank("x", 3, 2))["x"].to_list()
+    # The fourth is unknown; in the last window nothing has moved.
+    assert got == [None, 0.0, 100.0, None, 0.0, 100.0, 100.0, None]
+
+
 REST = {
     "vwap": ta.vwap(),
     "volume ratio": ta.volume_ratio(),
@@ -73,6 +180,10 @@ REST = {
     "robust zscore": ta.robust_zscore("close", 20),
     "relative change": ta.relative_change("close"),
     "same time": ta.same_time_ratio(),
+    "obv": ta.obv(),
+    "mfi": ta.mfi(),
+    "anchored vwap": ta.anchored_vwap(pl.col("close") > 200),
+    "rank": ta.rank("close", 20),
 }
 
 

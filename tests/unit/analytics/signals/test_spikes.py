@@ -131,8 +131,31 @@ def test_features_each_equals_its_indicator_over_the_run() -> None:
         [planted(made(key=f"NSE_FO|{seed}", seed=seed), 100 + 50 * seed, quality="gap") for seed in range(3)]
     ).with_columns(oi=pl.col("volume").cum_sum() % 977, iv=0.2 + pl.col("close") % 0.01)
     lower, middle, upper = ta.bollinger("close")
-    whole = features(bars).collect()
-    expected = whole.with_columns(
+    whole = features(bars, extended=True).collect()
+    masked = pl.col("quality") != "gap"
+    extended = {
+        "macd": ta.macd("close")[0],
+        "macd_signal": ta.macd("close")[1],
+        "macd_histogram": ta.macd("close")[2],
+        "obv": ta.obv(),
+        "mfi_14": ta.mfi(),
+        "stochastic_k": ta.stochastic()[0],
+        "stochastic_d": ta.stochastic()[1],
+        "adx_14": ta.adx(),
+        "plus_di_14": ta.plus_di(),
+        "minus_di_14": ta.minus_di(),
+        "supertrend": ta.supertrend()[0],
+        "supertrend_rising": ta.supertrend()[1],
+        **dict(zip(("keltner_lower", "keltner_middle", "keltner_upper"), ta.keltner(), strict=True)),
+        **dict(zip(("donchian_lower", "donchian_middle", "donchian_upper"), ta.donchian(), strict=True)),
+        "cci_20": ta.cci(),
+        "williams_r_14": ta.williams_r(),
+        **dict(zip((f"heikin_{x}" for x in ("open", "high", "low", "close")), ta.heikin_ashi(), strict=True)),
+    }
+    expected = whole.with_columns(pl.when(masked).then(expr.over(RUN)).alias(name) for name, expr in extended.items())
+    expected = expected.with_columns(iv_rank=pl.when(masked).then(ta.rank("iv", 1_875, 375).over("instrument_key")))
+    assert expected["iv_rank"].null_count() < expected.height
+    expected = expected.with_columns(
         expr.over(RUN).alias(name)
         for name, expr in {
             **{f"sma_{n}": ta.sma("close", n) for n in (20, 50, 200)},
@@ -157,6 +180,17 @@ def test_features_each_equals_its_indicator_over_the_run() -> None:
         vwap=pl.when(pl.col("quality") != "gap").then(ta.vwap().over("instrument_key", pl.col("bucket").dt.date()))
     )
     pl.testing.assert_frame_equal(whole, expected, check_exact=True)
+
+
+@pytest.mark.parametrize("unknown", [None, float("nan")])
+def test_bar_without_a_price_ends_the_run_like_a_gap(unknown: float | None) -> None:
+    at = pl.int_range(pl.len()) == 100
+    holed = made().with_columns(pl.when(at).then(pl.lit(unknown)).otherwise("high").alias("high"))
+    whole = features(holed, extended=True).collect()
+    of_gap = pl.when(at).then(pl.lit("gap")).otherwise("quality").alias("quality")
+    gap = features(made().with_columns(of_gap), extended=True).collect()
+    columns = [name for name in whole.columns if name not in {*holed.columns, "rising", "vwap"}]
+    pl.testing.assert_frame_equal(whole[columns], gap[columns], check_exact=True)
 
 
 def test_features_of_bars_with_prices_only_leave_the_rest_null() -> None:
