@@ -38,7 +38,7 @@ TYPE_NAMES = {
     "bool": "boolean",
     "float8": "double precision",
 }
-REVISIONS = ["0001", "0002", "0003", "0004", "0005", "0006", "0007", "0008", "0009", "0010", "0011", "0012", "0013", "0014"]
+REVISIONS = [f"{number:04}" for number in range(1, 15)]
 CONVERTED = {"ticks", "depth", "bars_1m", "bars_5m", "official_bars_1m"}  # to the columnstore
 _seen: dict[str, Any] = {}
 
