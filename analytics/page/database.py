@@ -15,7 +15,7 @@ from ingest.errors import StoreError, TicklineError
 log = logging.getLogger(__name__)
 
 CONNECTIONS_MAX = 3  # watch list, charts and option chain at once
-ANSWERED_S = 10.0  # the longest question takes a second
+ANSWERED_S = 5.0  # the longest question takes a second
 
 
 class Store:

@@ -12,6 +12,7 @@ from typing import Any
 
 OK, WARNING, BAD, IDLE = "ok", "warning", "bad", "idle"  # levels
 BEHIND_BYTES = 8 * 2**20  # a journal further ahead of the database than this is behind: some seconds of a busy feed
+SHOWN_RATES = 5  # polls in the shown rate: frames come in bursts
 RECENT_S = 15.0  # how long a reconnection is shown beside the state
 
 
@@ -110,7 +111,8 @@ def _rate(seen: Seen) -> Fact:
     title = "Ticks per second"
     if seen.api_error or not seen.ticks_per_s:
         return Fact(title, "-", "not known", IDLE)
-    rate = seen.ticks_per_s[-1]
+    newest = seen.ticks_per_s[-SHOWN_RATES:]
+    rate = sum(newest) / len(newest)
     mean = sum(seen.ticks_per_s) / len(seen.ticks_per_s)
     return Fact(title, f"{rate:,.0f}", f"on average {mean:,.0f} in the last minutes", OK if rate else IDLE)
 

@@ -11,14 +11,14 @@ from analytics.page.parts.data_table import Column, DataTable
 
 COLUMNS: list[Column] = [
     {"name": "name", "label": "Instrument", "kind": "text", "sortable": True},
-    {"name": "at", "label": "Minute (IST)", "kind": "text", "sortable": True},
+    {"name": "at", "label": "IST", "kind": "text", "sortable": True},
     {"name": "way", "label": "Direction", "kind": "text", "sortable": True},
     {"name": "confidence", "label": "Confidence", "kind": "number", "places": 2, "sortable": True},
+    {"name": "reason", "label": "Reasons", "kind": "text", "css": "wide-words"},
     {"name": "price", "label": "Price", "kind": "number", "places": 2},
     {"name": "m5", "label": "After 5 min", "kind": "change"},
     {"name": "m15", "label": "15 min", "kind": "change"},
     {"name": "m60", "label": "60 min", "kind": "change"},
-    {"name": "reason", "label": "Reasons", "kind": "text", "css": "wide-words"},
 ]
 
 
