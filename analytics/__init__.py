@@ -7,6 +7,7 @@
     spikes(features)                                 the bars that fire, with confidence and reasons
     stream(keys, kinds=("tick", "bar"))              events of a running ingester, as they come
     chains.with_spot, chains.exposures               option chains: delta and gamma exposure
+    option_model.model(bars, terms)                  own implied volatility and greeks, beside the vendor's
 
 Reads only the public relations of the database; from `ingest` it uses the database, the errors and a few helpers.
 Functions are loaded at first use, so that importing this package does not import Polars.
@@ -19,12 +20,12 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from analytics.event_stream import stream
-    from analytics.factors import chains, indicators
+    from analytics.factors import chains, indicators, option_model
     from analytics.factors.frame import features
     from analytics.read.bars_and_ticks import bars, depth, ticks
     from analytics.signals.detection import spikes
 
-__all__ = ["bars", "chains", "depth", "features", "indicators", "spikes", "stream", "ticks"]
+__all__ = ["bars", "chains", "depth", "features", "indicators", "option_model", "spikes", "stream", "ticks"]
 _FUNCTIONS = {
     "bars": "read.bars_and_ticks",
     "depth": "read.bars_and_ticks",
@@ -33,7 +34,7 @@ _FUNCTIONS = {
     "stream": "event_stream",
     "ticks": "read.bars_and_ticks",
 }
-_MODULES = {"chains": "factors.chains", "indicators": "factors.indicators"}
+_MODULES = {"chains": "factors.chains", "indicators": "factors.indicators", "option_model": "factors.option_model"}
 
 
 def __getattr__(name: str) -> Any:

@@ -12,10 +12,11 @@ import polars as pl
 
 from ingest.errors import ConfigError
 
-Kind = Literal["text", "time", "number", "flag"]
+Kind = Literal["text", "time", "date", "number", "flag"]
 _IS_KIND: Mapping[Kind, Callable[[pl.DataType], bool]] = {
     "text": lambda dtype: isinstance(dtype, pl.String | pl.Categorical | pl.Enum),
     "time": lambda dtype: isinstance(dtype, pl.Datetime),
+    "date": lambda dtype: isinstance(dtype, pl.Date),
     "number": lambda dtype: dtype.is_numeric() or isinstance(dtype, pl.Null),
     "flag": lambda dtype: isinstance(dtype, pl.Boolean | pl.Null),
 }
