@@ -17,6 +17,7 @@ from ingest.feed.usual_rate import SLOW_SHARE, Usual
 
 SILENCE_S = 15.0  # the recorded session pauses for up to 11 s about once in half an hour
 SILENCE_PACES = 30.0  # times the mean interval between frames; both limits must have passed
+UNKNOWN_S = 30.0
 SAID_PACES = 20.0  # the same for health, which says so sooner than anything is done about it
 USUAL_S = 900.0  # time constant of the usual rate
 NOW_S = 60.0  # time constant of the current rate
@@ -50,8 +51,12 @@ class FrameRate:
         self._frames, self._looked_s, self._heard_s = frames, now_s, now_s
 
     def is_silent(self, now_s: float, silent_s: float) -> bool:
-        """Return whether no frame has come for `silent_s` seconds, and for 20 times the mean interval."""
-        return bool(self.usual) and now_s - self._heard_s > max(silent_s, SAID_PACES / self.usual)
+        """Return whether no frame has come for `silent_s` seconds, and for 20 times the mean interval.
+
+        While that is unknown, because nothing has come since the first second of a connection, only 30 s are silence.
+        """
+        allowed_s = max(silent_s, SAID_PACES / self.usual) if self.usual else max(silent_s, UNKNOWN_S)
+        return now_s - self._heard_s > allowed_s
 
     def look(self, frames: int, now_s: float, usual: Usual | None = None) -> Verdict:
         """Judge by the frames so far and by what is usual now; call about once a second."""

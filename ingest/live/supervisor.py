@@ -31,6 +31,7 @@ from ingest.live.evening import Evening
 from ingest.live.http import port
 from ingest.live.ingestion import Ingestion
 from ingest.live.observe.observer import Observer
+from ingest.live.observe.service_manager import ServiceManager, tell
 from ingest.live.stream import Stream
 from ingest.live.tick_handlers import load_handler
 from ingest.live.watchdog import Watchdog
@@ -204,6 +205,7 @@ async def _run(
                 "progress": lambda: show_along(running, show),
                 "watch": ingestion.watchdog.run,
                 "observe": Observer(ingestion).run,
+                "service": ServiceManager(ingestion).run,
                 "bars": lambda: refresh_along(pool, writer, ingestion.errors.of("bars")),
                 "backfill": lambda: backfill_along(settings, pool, streams, writer, ingestion.errors.of("backfill")),
                 "evening": Evening(ingestion, settings).run,
@@ -216,6 +218,7 @@ async def _run(
                 works["universe"] = lambda: follow_along(settings, keeper, ingestion)
             along = [group.create_task(ingestion.fence.keep(name, work), name=name) for name, work in works.items()]
             await stop.wait()
+            tell("STOPPING=1")
             deadline = asyncio.get_running_loop().time() + settings.stop_s
             log.info("stopping: the feed is closed, remaining records are being committed")
             await _cancel(receiving)

@@ -3,7 +3,8 @@
 -- Parameters: collector text; start, end, repaired_by timestamptz: today so far, and when a gap should have ended to
 -- be repaired by now.
 -- Columns: gaps, unrepaired int8; first_ended_at timestamptz, of the unrepaired; unheard int8, minutes of instruments
--- without a complete bar; watermark timestamptz, before which each bar of one minute is final, null: none is. Expect: one row.
+-- without a complete bar; watermark timestamptz, before which each bar of one minute is final, null: none is.
+-- Expect: one row.
 -- Example: collector => 'default', start => '2026-11-27 00:00+05:30', end => '2026-11-27 11:00+05:30',
 -- repaired_by => '2026-11-27 10:50+05:30'
 with gaps as (
