@@ -141,8 +141,8 @@ class Board:
         else:
             self._note_reconnections(status)
             self._note_rate(latest["price_updates"])
-            self.watch.ticked(latest["latest_ticks"])
-            self.watch.judged(status["subscribed_symbols"], status["silent_keys"], status["failed_keys"])
+            self.watch.ticked({tick["instrument_key"]: tick for tick in latest["latest_ticks"].values()})
+            self.watch.judged(status["subscribed_keys"], status["silent_keys"], status["failed_keys"])
             self.seen.status, self.seen.health, self.seen.api_error = status, health, ""
         self.version += 1
 

@@ -225,7 +225,7 @@ def segments(seen: Seen) -> list[dict[str, Any]]:
         return []
     confirmed, silent, failed = (
         Counter(key.partition("|")[0] for key in seen.status[name])
-        for name in ("subscribed_symbols", "silent_keys", "failed_keys")
+        for name in ("subscribed_keys", "silent_keys", "failed_keys")
     )
     found = []
     for segment in sorted(set(seen.status["segments"]) | set(confirmed) | set(silent) | set(failed)):

@@ -165,6 +165,11 @@ class KeyStates:
         counted = Counter(known.state for known in self._keys.values())
         return {state: counted[state] for state in KeyState}
 
+    def of(self, key: str) -> KeyState | None:
+        """Return the state of a key; None: it was not requested."""
+        known = self._keys.get(key)
+        return None if known is None else known.state
+
     def in_state(self, state: KeyState) -> list[str]:
         """Return the keys in a state, in the order they were first asked for."""
         return [key for key, known in self._keys.items() if known.state is state]

@@ -26,6 +26,7 @@ log = logging.getLogger(__name__)
 TOKEN_FILE = "api-token"  # noqa: S105  in the home folder
 TOKEN_BYTES = 32  # random bytes
 _TOKEN = re.compile(r"[!-~]{16,200}")  # a shorter one could be guessed
+DOCUMENTATION = frozenset({"/docs", "/openapi.json"})  # paths that any page may link to
 OTHERS = 0o077  # mode bits of group and others
 
 
@@ -100,6 +101,17 @@ def shows_token(headers: Mapping[str, str], token: str) -> bool:
 def is_of_a_page(headers: Mapping[str, str]) -> bool:
     """Tell whether a web page in a browser made a request; an address typed by the user does not count."""
     return "origin" in headers or headers.get("sec-fetch-site", "none") != "none"
+
+
+def is_a_visit(headers: Mapping[str, str], path: str) -> bool:
+    """Tell whether a browser opens an address in a window: it comes from our own page, or is the documentation.
+
+    The page on which a link to the documentation stands learns nothing of it, and cannot put it into a frame.
+    """
+    if "origin" in headers or headers.get("sec-fetch-mode") != "navigate":
+        return False
+    is_window = headers.get("sec-fetch-dest", "document") == "document"
+    return is_window and (headers.get("sec-fetch-site") == "same-origin" or path in DOCUMENTATION)
 
 
 def calls_loopback(headers: Mapping[str, str]) -> bool:

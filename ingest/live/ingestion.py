@@ -7,7 +7,7 @@ without keys unsubscribed by hand and with keys subscribed by hand, until the ne
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Container, Iterable, Mapping, Sequence
 from datetime import datetime
 from functools import partial
 from typing import Any, Protocol
@@ -117,7 +117,8 @@ class Ingestion:
         # Stream name -> version of its names, and keys and trading symbols by instrument id.
         self._names: dict[str, tuple[tuple[int, Naming, int], Names]] = {}
         self._looked_up: dict[str, str] = {}  # spelling -> key, of names looked up in the database
-        self._symbols: tuple[list[Names], dict[str, str]] = [], {}  # spelling -> key, with the names it was made from
+        # The names they were made from, spelling -> key, and key -> symbol.
+        self._symbols: tuple[list[Names], dict[str, str], dict[str, str]] = [], {}, {}
         for handler in handlers:
             self.add_handler(handler)
 
@@ -185,12 +186,21 @@ class Ingestion:
         for stream in self.streams:
             stream.consumer.state.naming.ask_again()
 
-    def retry(self) -> list[str]:
-        """Subscribe again, at once, to each key that the feed has not answered; return these keys."""
+    def symbols(self) -> Mapping[str, str]:
+        """Return the trading symbol of each key that has ticked and has one; of keys with the same, NSE's has it."""
+        self._key_of_symbol("")  # brings the symbols up to date
+        return self._symbols[2]
+
+    def retry(self, only: Container[str] | None = None) -> list[str]:
+        """Subscribe again, at once, to each key that the feed has not answered, or to some of them; return these."""
         failed: dict[str, None] = {}
         for stream in self.streams:
             for feed in stream.feeds:
-                keys = [key for key in feed.states.in_state(KeyState.FAILED) if key in feed.keys]
+                keys = [
+                    key
+                    for key in feed.states.in_state(KeyState.FAILED)
+                    if key in feed.keys and (only is None or key in only)
+                ]
                 feed.ask_again(keys)
                 failed |= dict.fromkeys(keys)
         return list(failed)
@@ -274,14 +284,14 @@ class Ingestion:
     def _key_of_symbol(self, spelled: str) -> str | None:
         """Return the key of a trading symbol among instruments that have ticked; NSE wins over other exchanges."""
         names = [self._names_of(stream) for stream in self.streams]
-        of, keys = self._symbols
+        of, keys, _ = self._symbols
         if len(of) != len(names) or any(one is not other for one, other in zip(of, names, strict=True)):
             known = [
                 (key, symbol) for one in names for id_, key in one.keys.items() if (symbol := one.symbols.get(id_))
             ]
             known.sort(key=lambda known_as: known_as[0].startswith("NSE_"))
             keys = {spelling(symbol): key for key, symbol in known}
-            self._symbols = names, keys
+            self._symbols = names, keys, {key: symbol for key, symbol in known if keys[spelling(symbol)] == key}
         return keys.get(spelled)
 
     def _apply(self, universe: Mapping[str, str], by_hand: Mapping[str, str | None]) -> None:

@@ -17,6 +17,7 @@ from ingest.database.readiness import Readiness
 from ingest.errors import ConfigError, SubscriptionError
 from ingest.live import status
 from ingest.live.ingestion import Ingestion
+from ingest.live.latest_ticks import latest_tick
 from ingest.live.observe.health import health
 from ingest.live.supervisor import MEET_S, Run, start
 from ingest.live.tick_handlers import Handler, OnTick, check_handler, name_of
@@ -223,7 +224,7 @@ class TickRecorder:
         if self._run is None:
             return None
         key = self._run.ingestion.key_of(name)
-        return None if key is None else status.latest_tick(self._run.ingestion, key)
+        return None if key is None else latest_tick(self._run.ingestion, key)
 
     async def subscribe(self, names: str | Iterable[str], mode: ModeName | None = None) -> list[str]:
         """Record one or more instruments from now on, or in another mode, until `unsubscribe` or the end of the run.

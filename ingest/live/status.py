@@ -6,43 +6,34 @@ beside them. A key counts as subscribed when the feed has answered it, not when 
 
 from __future__ import annotations
 
-import math
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from datetime import datetime
 from typing import Any
 
 from ingest.feed.connection import FeedConnection
 from ingest.feed.key_states import KeyState
 from ingest.live.ingestion import Ingestion
+from ingest.live.latest_ticks import WAITING
 from ingest.live.observe.health import database_away_s, knows_ledger, used
 from ingest.live.stream import Stream
-from ingest.market.time import utc_of_ms
-from ingest.model.ticks import CARRIED_NAMES
-
-_BID, _ASK = CARRIED_NAMES.index("bid"), CARRIED_NAMES.index("ask")
 
 
 def websocket_status(ingestion: Ingestion, gaps_today: int | None = None) -> dict[str, Any]:
     """Return the state of connections and keys, with counters of their data."""
     streams = used(ingestion)
     keys = {key: state for stream in streams for key, state in stream.key_states.items()}
-    counts = Counter(keys.values())
-    total, confirmed = len(ingestion.keys), counts[KeyState.CONFIRMED]
+    confirmed = _keys_in(keys, KeyState.CONFIRMED)
+    symbols = ingestion.symbols()
     heard = [feed.stats.last_us for stream in streams for feed in stream.feeds if feed.stats.last_us]
     at = ingestion.watchdog.market_time()
     return {
         "is_running": True,
-        "websocket_connected": bool(streams)
-        and all(any(feed.connected for feed in stream.feeds) for stream in streams),
-        "subscriptions": {
-            "total_symbols": total,
-            "subscribed_count": confirmed,
-            "failed_count": counts[KeyState.FAILED],
-            "subscription_rate": round(100 * confirmed / total, 2) if total else 0.0,
-        },
-        "subscribed_symbols": _keys_in(keys, KeyState.CONFIRMED),
-        "confirmed_keys": confirmed,
+        "websocket_connected": is_connected(ingestion),
+        "subscriptions": _counts(ingestion, keys),
+        "subscribed_symbols": [symbols.get(key, key) for key in confirmed],
+        "subscribed_keys": confirmed,
+        "confirmed_keys": len(confirmed),
         "silent_keys": _keys_in(keys, KeyState.SILENT),
         "failed_keys": _keys_in(keys, KeyState.FAILED),
         "last_frame_age_s": _age_s(ingestion, max(heard)) if heard else None,
@@ -62,28 +53,49 @@ def websocket_status(ingestion: Ingestion, gaps_today: int | None = None) -> dic
     }
 
 
+def is_connected(ingestion: Ingestion) -> bool:
+    """Return whether every connection that has keys is up; of a pair one is enough."""
+    streams = used(ingestion)
+    return bool(streams) and all(any(feed.connected for feed in stream.feeds) for stream in streams)
+
+
 def subscriptions(ingestion: Ingestion) -> dict[str, Any]:
-    """Return every key with its mode, connection and state."""
-    found: dict[str, dict[str, str]] = {}
+    """Return every key with its symbol, mode, connection and state, and the counts of the status."""
+    found: dict[str, dict[str, str | None]] = {}
+    states: dict[str, KeyState] = {}
+    symbols = ingestion.symbols()
     for stream in used(ingestion):
-        known = {key: state.value for key, state in stream.key_states.items()}
+        states |= stream.key_states
         for key, mode in stream.feed.keys.items():
-            found[key] = {"mode": mode, "connection": stream.name, "state": known.get(key, "waiting its turn")}
-    return {"total_symbols": len(found), "subscriptions": found}
+            state = states[key].value if key in states else WAITING
+            found[key] = {"symbol": symbols.get(key), "mode": mode, "connection": stream.name, "state": state}
+    return {
+        "status": _counts(ingestion, states),
+        "subscribed_symbols": [symbols.get(key, key) for key in _keys_in(states, KeyState.CONFIRMED)],
+        "total_symbols": len(found),
+        "subscriptions": found,
+    }
 
 
-def latest_tick(ingestion: Ingestion, key: str) -> dict[str, Any] | None:
-    """Return the last tick of a key, with a few look-ups; None: there is none yet."""
-    stream = ingestion.stream_of(key)
-    return None if stream is None else _latest(stream, key)
+def _counts(ingestion: Ingestion, keys: Mapping[str, KeyState]) -> dict[str, Any]:
+    counts, total = Counter(keys.values()), len(ingestion.keys)
+    confirmed = counts[KeyState.CONFIRMED]
+    return {
+        "total_symbols": total,
+        "subscribed_count": confirmed,
+        "failed_count": counts[KeyState.FAILED],
+        "subscription_rate": f"{100 * confirmed / total if total else 0.0:.2f}%",
+    }
 
 
-def latest_ticks(ingestion: Ingestion, keys: Iterable[str] | None = None) -> dict[str, Any]:
-    """Return the last ticks of some keys, or of all keys; keys without a tick are left out."""
-    wanted = ingestion.keys if keys is None else keys
-    found = {key: tick for key in wanted if (tick := latest_tick(ingestion, key))}
-    updates = sum(stream.consumer.counts.ticks for stream in ingestion.streams)
-    return {"symbols_tracked": len(found), "price_updates": updates, "latest_ticks": found}
+def not_ready(ingestion: Ingestion) -> list[str]:
+    """Return why what is received now would not be recorded and stored at once; empty: it would."""
+    reasons = [f"journal: {stream.journal_error}" for stream in ingestion.streams if stream.journal_error]
+    if not knows_ledger(ingestion):
+        reasons.append("frames are only journalled until the database can be reached for the first time")
+    elif (away_s := database_away_s(ingestion)) is not None:
+        reasons.append(f"database away for {away_s:.0f} s: {ingestion.writer.error.text}")
+    return reasons
 
 
 def _connection(ingestion: Ingestion, stream: Stream, feed: FeedConnection) -> dict[str, Any]:
@@ -134,23 +146,6 @@ def _segments(ingestion: Ingestion, at: datetime | None) -> Mapping[str, str]:
         return {}
     segments = sorted({key.partition("|")[0] for key in ingestion.keys})
     return {segment: ingestion.watchdog.segments.state(segment, at).value for segment in segments}
-
-
-def _latest(stream: Stream, key: str) -> dict[str, Any] | None:
-    states = stream.consumer.state.normaliser.states
-    place = states.place(key)
-    if place is None or not states.last_trades["ltt_ms"][place]:
-        return None
-    known, carried = states.last_trades[place], states.carried[place]
-    bid, ask = (float(carried[index]) for index in (_BID, _ASK))
-    at = utc_of_ms(int(known["ltt_ms"]))
-    return {
-        "price": float(known["ltp"]),
-        "volume": None if known["is_index"] else int(known["vtt"]),
-        "bid": bid if math.isfinite(bid) and bid else None,
-        "ask": ask if math.isfinite(ask) and ask else None,
-        "timestamp": at.isoformat(),
-    }
 
 
 def _age_s(ingestion: Ingestion, us: int) -> float:

@@ -130,6 +130,12 @@ class Stream:
                 found |= dict.fromkeys(feed.states.in_state(state), state)
         return {key: state for key, state in found.items() if key in self.feed.keys}
 
+    def key_state(self, key: str) -> KeyState | None:
+        """State of one wanted key as in `key_states`, without a walk over the others; None: it was not requested."""
+        states = {feed.states.of(key) for feed in self.feeds}
+        order = (KeyState.CONFIRMED, KeyState.SILENT, KeyState.REQUESTED, KeyState.FAILED)
+        return next((state for state in order if state in states), None)
+
     @property
     def journal_error(self) -> str:
         """Why the journal cannot be written or read now; "" if it can."""

@@ -104,8 +104,6 @@ class Consumer:
         listens.
     is_urgent
         Whether the listener wants rows at once; otherwise records are read at the pace of the commits.
-    committed_seq
-        Seq of the last committed record; 0: none is known.
     """
 
     source: Source
@@ -117,7 +115,6 @@ class Consumer:
     on_status: OnStatus = lambda status, at_ms: None
     listener: Callable[[Floats], None] | None = None
     is_urgent: bool = True
-    committed_seq: int = 0
     knows_ledger: bool = False  # True after `resume`; nothing is read before
     delays: Durations = field(default_factory=Durations)  # of each tick, from its receipt to its commit
     state: StreamState = field(init=False)
@@ -150,7 +147,6 @@ class Consumer:
         self.knows_ledger = True
         self._committed = self._reached = resume.committed
         self.counts.committed_seq = resume.last_seq
-        self.committed_seq = resume.last_seq
         self._read = self._batch = self._failure = None
         self._writing.clear()
         self._fresh = True
@@ -324,7 +320,6 @@ class Consumer:
         counts.duplicates += batch.duplicates
         counts.quarantined += len(batch.quarantined)
         self._committed = Position(batch.segment, batch.offset_end)
-        self.committed_seq = batch.last_seq
         self._spare.append(batch.rows)
 
     def _write(self, batch: Batch) -> None:

@@ -45,8 +45,8 @@ ATTACKS: dict[str, tuple[str | bytes, int]] = {
     "absolute": ("GET http://evil.example/nothing HTTP/1.1\r\nHost: localhost\r\n\r\n", 404),
     "nul": ("GET /%00%ED%A0%80 HTTP/1.1\r\nHost: localhost\r\n\r\n", 404),
     "dots": ("GET /../../etc/passwd HTTP/1.1\r\nHost: localhost\r\n\r\n", 404),
-    "docs": ("GET /docs HTTP/1.1\r\nHost: localhost\r\n\r\n", 404),
-    "openapi": ("GET /openapi.json HTTP/1.1\r\nHost: localhost\r\n\r\n", 404),
+    "docs": ("GET /docs/ HTTP/1.1\r\nHost: localhost\r\n\r\n", 404),
+    "openapi": ("POST /openapi.json HTTP/1.1\r\nHost: localhost\r\nTOKEN\r\n\r\n", 405),
     "head": ("HEAD /health HTTP/1.1\r\nHost: localhost\r\n\r\n", 405),
     "options": ("OPTIONS /health HTTP/1.1\r\nHost: localhost\r\n\r\n", 405),
     "options_all": ("OPTIONS * HTTP/1.1\r\nHost: localhost\r\n\r\n", 404),
@@ -219,7 +219,7 @@ def test_database_that_hangs_holds_one_thread_and_no_answer(
 ) -> None:
     port, asking, hangs = free_port(), [], threading.Event()
     monkeypatch.setattr("ingest.database.questions.ANSWERED_S", 0.2)
-    monkeypatch.setattr("ingest.live.http.api.GAPS_KEPT_S", 0.0)
+    monkeypatch.setattr("ingest.live.http.feed_routes.GAPS_KEPT_S", 0.0)
 
     def hanging(*_: Any, **__: Any) -> Any:
         asking.append(1)

@@ -105,7 +105,7 @@ def test_every_refusal_has_one_form_and_nothing_changes(database: Database, home
                 assert (got, set(answer)) == (status, {"error"}), answer
                 assert 0 < len(answer["error"]) < 400
             assert run.ingestion.keys == dict.fromkeys(run.simulator.source.keys, "full")
-            run.ingestion.retry = lambda: 1 / 0  # type: ignore[method-assign, assignment, return-value]
+            run.ingestion.retry = lambda only: 1 / 0  # type: ignore[method-assign, assignment, return-value]
             assert await asked(port, f"{API}/retry", {}, **own) == (
                 500,
                 {"error": "internal error: ZeroDivisionError: see the log"},

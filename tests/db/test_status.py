@@ -20,8 +20,9 @@ from ingest.database.connections import Database
 from ingest.errors import ConfigError
 from ingest.feed.key_states import KeyState
 from ingest.live.access import stored_token
+from ingest.live.latest_ticks import latest_tick, latest_ticks
 from ingest.live.observe.health import health
-from ingest.live.status import latest_tick, latest_ticks, websocket_status
+from ingest.live.status import websocket_status
 from ingest.live.tick_handlers import Handler, Tick, load_handler
 from ingest.model.frames import MODE_NAMES
 from ingest.settings import settings
@@ -87,28 +88,33 @@ def test_status_answers_with_the_fields_that_are_promised(database: Database, ho
     began = time.monotonic()
     (said, status, subscriptions, latest, code, printed, ran) = asyncio.run(run())
     well = {"status": "healthy", "environment": "simulator", "problems": [], "warnings": [], "conditions": []}
-    assert said == (200, well)
+    assert said == (200, well | {"paper_trading": False, "websocket_connected": True})
     found = status[1]
     assert found["is_running"] and found["websocket_connected"]
     assert found["subscriptions"] == {
         "total_symbols": 60,
         "subscribed_count": 60,
         "failed_count": 0,
-        "subscription_rate": 100.0,
+        "subscription_rate": "100.00%",
     }
     keys = sorted(ran.simulator.source.keys)
-    assert sorted(found["subscribed_symbols"]) == keys
+    assert sorted(found["subscribed_symbols"]) == sorted(found["subscribed_keys"]) == keys  # no list: no symbols
     assert found["silent_keys"] == [] and found["gaps_today"] == 0
     assert 0 <= found["last_frame_age_s"] <= time.monotonic() - began  # no frame is older than the run
     assert found["segments"]["NSE_FO"] == "open"
     assert [one["state"] for one in found["connections"]] == ["live"]
     pool = found["database_pool"]
     assert pool["size_max"] == 4 and 1 <= pool["size"] <= 4 and pool["waiting"] == 0 and pool["idle"] <= pool["size"]
-    assert subscriptions[1]["subscriptions"][keys[0]] == {"mode": "full", "connection": "1", "state": "confirmed"}
+    one = {"symbol": None, "mode": "full", "connection": "1", "state": "confirmed"}
+    assert subscriptions[1]["subscriptions"][keys[0]] == one
+    assert (
+        subscriptions[1]["status"] == found["subscriptions"] and sorted(subscriptions[1]["subscribed_symbols"]) == keys
+    )
     ticks = latest[1]
     # What has not traded has no last price.
     assert 40 < ticks["symbols_tracked"] == len(ticks["latest_ticks"]) <= 60 and ticks["price_updates"] > 0
-    assert all(set(tick) == {"price", "volume", "bid", "ask", "timestamp"} for tick in ticks["latest_ticks"].values())
+    fields = {"price", "volume", "bid", "ask", "timestamp", "instrument_key", "age_s", "state"}
+    assert all(set(tick) == fields for tick in ticks["latest_ticks"].values())
     with database.connect() as connection:
         key = next(iter(ticks["latest_ticks"]))
         prices = connection.execute(

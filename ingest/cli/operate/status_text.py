@@ -47,7 +47,10 @@ def as_text(what: str, answer: dict[str, Any]) -> str:
             lines += [f"error {part}: {_error(error)}" for part, error in value.items()]
         elif name in {"connections", "handlers"}:
             lines += [f"{name[:-1]} {row['name']}: " + _facts(row) for row in value]
-        elif name == "subscribed_symbols":
+        elif name == "stream" and isinstance(value, dict):
+            lines.append("stream: " + _facts({part: fact for part, fact in value.items() if part != "streams"}))
+            lines += ["stream client: " + _facts(client) for client in value["streams"]]
+        elif name in {"subscribed_symbols", "subscribed_keys"}:
             continue  # `tickline status subscriptions` lists them
         else:
             lines.append(f"{name}: {_facts(value) if isinstance(value, dict) else _shown(value)}")
@@ -61,7 +64,7 @@ def print_rows(what: str, answer: dict[str, Any]) -> None:
     click.echo(as_text(what, answer))
     names = list(dict.fromkeys(name for row in rows.values() for name in row))
     values = [[row.get(name) for row in rows.values()] for name in names]
-    columns = [["instrument_key", *rows]]
+    columns = [["symbol" if what == "ticks" else "instrument_key", *rows]]
     columns += [
         [name, *("-" if value is None else str(_shown(value)) for value in column)]
         for name, column in zip(names, values, strict=True)

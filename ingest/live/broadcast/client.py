@@ -206,10 +206,10 @@ class StreamClient:
         try:
             if "bar" in self.kinds:
                 end = at.replace(second=0, microsecond=0)
-                bars = await bars_between(self._hub.source.questions, keys, end - SNAPSHOT_BARS, end)
+                bars = await bars_between(self._hub.questions, keys, end - SNAPSHOT_BARS, end)
                 yield self._rows("bar", list({row[0]: text for row, text in bars}.values()), is_snapshot=True)
             if "signal" in self.kinds:
-                found = await signals_since(self._hub.source.questions, keys, at - HISTORY, 0)
+                found = await signals_since(self._hub.questions, keys, at - HISTORY, 0)
                 yield self._rows("signal", [text for _, text in found], is_snapshot=True)
         except StoreError as exc:
             yield self._missed(f"bars and signals so far cannot be read: {exc}", "")
@@ -243,13 +243,13 @@ class StreamClient:
                 stream = hub.stream(name)
                 assert stream is not None
                 async for last, rows in history.ticks(
-                    hub.source.questions,
+                    hub.questions,
                     collector=self._collector,
                     stream=name,
                     keys=keys,
                     after=self._reached[name],
                     until=until,
-                    committed=lambda stream=stream: stream.consumer.committed_seq,  # type: ignore[misc]
+                    committed=lambda stream=stream: stream.consumer.counts.committed_seq,  # type: ignore[misc]
                 ):
                     self._reached[name] = last
                     if rows:
@@ -258,7 +258,7 @@ class StreamClient:
 
     async def _old_rows(self) -> AsyncGenerator[bytes, None]:
         """Yield bars and signals since its position; some may come again, because both are found by time."""
-        at, questions = self._hub.source.market_time(), self._hub.source.questions
+        at, questions = self._hub.source.market_time(), self._hub.questions
         keys = None if self.keys is ALL else sorted(self.keys)
         if at is None:
             return

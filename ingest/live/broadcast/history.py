@@ -15,6 +15,7 @@ from ingest.errors import StoreError
 PAGES_MAX = 300  # of a MiB of journal each: minutes of the largest feed, hours of a usual one
 COMMITTED_S = 5.0  # how long to wait until the newest records are committed
 COMMITTED_POLL_S = 0.05
+RETRIES_S = (0.5, 1.0)  # waits before a page is asked for again
 
 
 class HistoryError(Exception):
@@ -78,7 +79,11 @@ async def ticks(
 
 
 async def _rows(questions: Questions, name: str, parameters: dict[str, object]) -> list[tuple]:  # type: ignore[type-arg]
-    try:
-        return await questions.rows(name, parameters)
-    except StoreError as exc:
-        raise HistoryError(str(exc)) from exc
+    for wait_s in (*RETRIES_S, None):
+        try:
+            return await questions.rows(name, parameters)
+        except StoreError as exc:
+            if wait_s is None:
+                raise HistoryError(str(exc)) from exc
+            await asyncio.sleep(wait_s)
+    raise AssertionError("the last round returns or raises")

@@ -21,6 +21,7 @@ from typing import Any, Protocol
 
 import numpy as np
 
+from ingest.database.questions import Questions
 from ingest.errors import StoreError
 from ingest.live.broadcast.encoding import Encoded, beginning, encoded_ticks, last_ticks
 from ingest.live.broadcast.position import BARS, SIGNALS, first_seq
@@ -108,6 +109,8 @@ class Hub:
 
     def __init__(self, source: Ingestion) -> None:
         self.source = source
+        # Its own turn: a question of another part must not hold up a client that resumes.
+        self.questions = Questions(source.questions.pool, lambda: source.writer.is_away)
         source.broadcast = self
         self.ring = Ring()
         self.clients: list[Listener] = []
@@ -206,7 +209,7 @@ class Hub:
         """Return the last seq of each stream whose ticks were taken."""
         return {
             stream.name: max(
-                stream.consumer.state.taken_seq, stream.consumer.committed_seq, first_seq(stream.name)
+                stream.consumer.state.taken_seq, stream.consumer.counts.committed_seq, first_seq(stream.name)
             )  # after a restart the committed records are decoded again first
             for stream in self.source.streams
         }
@@ -338,14 +341,14 @@ class Hub:
         try:
             is_wanted, keys = self._wanted("bar")
             if is_wanted:
-                self._bars = self._bars or BarTail(self.source.questions)
+                self._bars = self._bars or BarTail(self.questions)
                 bars = await self._bars.look(keys, at - BAR_DELAY)
                 if bars:
                     assert self._bars.until is not None
                     self.ring.add(Entry.of("bar", BARS, int(self._bars.until.timestamp()), bars))
             is_wanted, keys = self._wanted("signal")
             if is_wanted:
-                self._signals = self._signals or SignalTail(self.source.questions, time.time_ns() // 1000)
+                self._signals = self._signals or SignalTail(self.questions, time.time_ns() // 1000)
                 signals = await self._signals.look(keys, at)
                 if signals:
                     self.ring.add(Entry.of("signal", SIGNALS, self._signals.until_us, signals))

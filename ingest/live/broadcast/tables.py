@@ -126,5 +126,5 @@ def _json(row: Row) -> bytes:
 def _plain(value: Any) -> Any:
     """Return a time in the form of the ticks: UTC, microseconds."""
     if isinstance(value, datetime):
-        return value.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
+        return value.astimezone(UTC).isoformat(timespec="microseconds").removesuffix("+00:00") + "Z"
     return value

@@ -22,8 +22,10 @@ HEADERS = [
 class EventStream(Response):
     """An answer: the events of a client, until either side ends."""
 
-    def __init__(self, client: StreamClient) -> None:
-        super().__init__()
+    media_type = "text/event-stream"
+
+    def __init__(self, client: StreamClient, status_code: int = 200) -> None:  # FastAPI documents the default
+        super().__init__(status_code=status_code)
         self._client = client
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:

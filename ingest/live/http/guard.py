@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import re
 from typing import Any
 
 from fastapi import FastAPI, Request
@@ -19,15 +20,17 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from ingest.addresses import is_loopback
 from ingest.errors import StoreError, SubscriptionError, UnknownNameError
-from ingest.live.access import TOKEN_FILE, calls_loopback, is_of_a_page, shows_token
+from ingest.live.access import TOKEN_FILE, calls_loopback, is_a_visit, is_of_a_page, shows_token
+from ingest.live.http.described import NAME_PATTERN
 from ingest.model.frames import MODE_NAMES
-from ingest.model.keys import is_key, is_name, shown
+from ingest.model.keys import shown
 from ingest.redaction import redact
 
 BODY_BYTES_MAX = 2**20  # the 25,000 keys of a Plus account with five connections are 700 KB
 DRAINED_BYTES_MAX = 16 * 2**20  # of a too large body are read and dropped: a client reads no answer while it sends
 BODY_S = 5.0  # time limit for receiving a body
 READING = frozenset({"GET", "HEAD", "OPTIONS"})
+_NAME = re.compile(NAME_PATTERN[1:-1])
 WRONG_KEYS = 'give them as {"keys": ["NSE_FO|53001", "INFY"]}'
 
 
@@ -43,7 +46,7 @@ class Guard:
         headers = Headers(scope=scope)
         if self._local and not calls_loopback(headers):
             answer = refused(400, f"host {shown(headers.get('host', ''))!r} is not this machine: ask 127.0.0.1")
-        elif is_of_a_page(headers):
+        elif is_of_a_page(headers) and not (scope["method"] == "GET" and is_a_visit(headers, scope["path"])):
             answer = refused(403, "pages in a browser are not answered: ask with a program")
         elif not (self._local and scope["method"] in READING) and not shows_token(headers, self._token):
             text = f"a token is needed: send 'Authorization: Bearer …' with what {TOKEN_FILE!r} in TICKLINE_HOME holds"
@@ -111,7 +114,9 @@ def say_errors(app: FastAPI) -> None:
 
     @app.exception_handler(RequestValidationError)
     async def _invalid(_: Request, exc: RequestValidationError) -> JSONResponse:
-        return refused(422, f"the request is not valid: {exc.errors()[0]['msg']}")
+        first = exc.errors()[0]
+        where = next((str(part) for part in reversed(first["loc"]) if isinstance(part, str)), "request")
+        return refused(422, f"{shown(where)!r} is not valid: {first['msg'].removeprefix('Value error, ')}")
 
     @app.exception_handler(WrongRequestError)
     async def _wrong(_: Request, exc: WrongRequestError) -> JSONResponse:
@@ -123,7 +128,7 @@ def say_errors(app: FastAPI) -> None:
 
     @app.exception_handler(StoreError)
     async def _away(_: Request, exc: StoreError) -> JSONResponse:
-        return refused(503, f"names cannot be looked up: {exc}: or give instrument keys")
+        return refused(503, f"this needs the database: {exc}; keys that are recorded need no look-up of names")
 
     @app.exception_handler(SubscriptionError)
     async def _does_not_fit(_: Request, exc: SubscriptionError) -> JSONResponse:
@@ -148,21 +153,31 @@ def names_and_mode(body: bytes, usual_mode: str) -> tuple[list[str], str]:
     WrongRequestError
         If the body has another form, or a text in it is neither a key nor a name.
     """
+    asked = _object(body)
+    keys, mode = asked.get("keys"), asked.get("mode", usual_mode)
+    if not isinstance(keys, list) or not keys:
+        raise WrongRequestError(f"'keys' is not a list of instrument keys or names: {WRONG_KEYS}")
+    for key in keys:
+        if not isinstance(key, str) or not _NAME.fullmatch(key):
+            raise WrongRequestError(f"{_named(key)} is neither an instrument key nor a name: {WRONG_KEYS}")
+    if not isinstance(mode, str) or mode not in MODE_NAMES:
+        raise WrongRequestError(f"mode {_named(mode)} is unknown: give one of {', '.join(MODE_NAMES)}")
+    return list(dict.fromkeys(keys)), mode
+
+
+def names_if_any(body: bytes) -> list[str] | None:
+    """Return the names in a body; None: there is no body, or it has no `keys`. Raises as `names_and_mode` does."""
+    return names_and_mode(body, next(iter(MODE_NAMES)))[0] if body and "keys" in _object(body) else None
+
+
+def _object(body: bytes) -> dict[str, Any]:
     try:
         asked: Any = json.loads(body)
     except (ValueError, RecursionError):
         raise WrongRequestError(f"the body is not JSON: {WRONG_KEYS}") from None
     if not isinstance(asked, dict):
         raise WrongRequestError(f"the body is not a JSON object: {WRONG_KEYS}")
-    keys, mode = asked.get("keys"), asked.get("mode", usual_mode)
-    if not isinstance(keys, list) or not keys:
-        raise WrongRequestError(f"'keys' is not a list of instrument keys or names: {WRONG_KEYS}")
-    for key in keys:
-        if not isinstance(key, str) or not (is_key(key) or is_name(key)):
-            raise WrongRequestError(f"{_named(key)} is neither an instrument key nor a name: {WRONG_KEYS}")
-    if not isinstance(mode, str) or mode not in MODE_NAMES:
-        raise WrongRequestError(f"mode {_named(mode)} is unknown: give one of {', '.join(MODE_NAMES)}")
-    return list(dict.fromkeys(keys)), mode
+    return asked
 
 
 def _named(value: object) -> str:

@@ -210,6 +210,18 @@ class Recording:
         yield counter("tickline_handler_ticks", "Ticks of handlers, by outcome.", values, ["handler", "outcome"])
         waiting = [({"handler": str(one["name"])}, float(str(one["waiting"]))) for one in handlers]
         yield gauge("tickline_handler_waiting_ticks", "Ticks in the queues of handlers.", waiting, ["handler"])
+        if self._ingestion.broadcast is None:
+            return
+        stream = self._ingestion.broadcast.account()
+        yield gauge("tickline_stream_clients", "Clients of the event stream.", [({}, float(stream["clients"]))])
+        for name, text, part in (
+            ("clients_cut_off", "Clients of the event stream that did not read.", "clients_cut_off"),
+            ("dropped_events", "Rows that these had not read; they get them when they resume.", "dropped"),
+            ("ticks", "Ticks encoded for the event stream.", "ticks"),
+            ("sent_events", "Events sent to clients of the event stream.", "events"),
+            ("sent_bytes", "Bytes sent to clients of the event stream.", "bytes"),
+        ):
+            yield counter(f"tickline_stream_{name}", text, [({}, float(stream[part]))])
 
     def _streams(self) -> list[Stream]:
         """Return the streams that are used, or still commit what an earlier run left."""

@@ -39,7 +39,7 @@ def test_status_of_keys_is_a_table_after_the_other_facts(capsys: pytest.CaptureF
     print_rows("ticks", TICKS)
     assert capsys.readouterr().out.splitlines() == [
         "total_updates: 7",
-        "instrument_key          price  volume  timestamp",
+        "symbol                  price  volume  timestamp",
         "NSE_EQ|INE009A01021    1610.5    1234  2025-12-15 09:32:00 IST",
         "NSE_INDEX|Nifty 50   26000.05       -  2025-12-15 09:32:01 IST",
     ]

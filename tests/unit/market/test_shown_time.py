@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from ingest.cli import IndianFormatter
-from ingest.cli.operate.status import _table as status_table
+from ingest.cli.operate.status_text import as_text as status_table
 from ingest.market.shown_time import iso, ist, jsonable
 
 ROOT = Path(__file__).parents[3]

@@ -40,7 +40,7 @@ def seen(
     heard = [key for key in KEYS if key not in mute]
     status = {
         "subscriptions": {"total_symbols": 3, "subscribed_count": len(heard), "failed_count": len(failed or ())},
-        "subscribed_symbols": heard,
+        "subscribed_keys": heard,
         "silent_keys": silent or [],
         "failed_keys": failed or [],
         "segments": {"NSE_FO": market, "NSE_EQ": market},

@@ -1,0 +1,237 @@
+"""Answers of the API as types, from which its OpenAPI document is made.
+
+They document and are compared with real answers in the tests; answers are not built from them, because the check of
+25,000 keys would hold up the event loop.
+"""
+
+from __future__ import annotations
+
+from datetime import date, datetime
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+
+class Answer(BaseModel):
+    """Base of all answers: fields may be added, none is left out."""
+
+    model_config = ConfigDict(extra="allow")
+
+
+class Refusal(BaseModel):
+    """Every refusal."""
+
+    error: str = Field(description="one line: what is wrong, the value, the remedy", examples=["'keys' is not a list"])
+
+
+class Endpoint(BaseModel):
+    """One path of the API."""
+
+    method: str
+    path: str
+    summary: str
+
+
+class Root(Answer):
+    """What is here."""
+
+    name: Literal["Tickline"]
+    version: str
+    collector: str = Field(description="name of this recorder in the database")
+    docs: str = Field(description="path of the documentation")
+    openapi: str
+    endpoints: list[Endpoint]
+
+
+class Health(Answer):
+    """Whether all data that should flow does."""
+
+    status: Literal["healthy", "unhealthy"]
+    environment: Literal["production", "simulator"]
+    paper_trading: Literal[False] = Field(description="always false: Tickline sends no orders")
+    websocket_connected: bool
+    problems: list[str] = Field(description="what keeps data from flowing")
+    warnings: list[str]
+    conditions: list[dict[str, Any]] = Field(
+        description="both, each with a stable `id`, `severity`, `subject`, `since`"
+    )
+
+
+class Live(Answer):
+    """The process answers."""
+
+    status: Literal["alive"]
+
+
+class Ready(Answer):
+    """Whether what is received is recorded and stored."""
+
+    status: Literal["ready", "not ready"]
+    reasons: list[str] = Field(description="why it is not ready")
+
+
+class SubscriptionCounts(Answer):
+    """Counts of the wanted keys."""
+
+    total_symbols: int
+    subscribed_count: int = Field(description="keys that the feed has answered")
+    failed_count: int = Field(description="keys that the feed has not answered")
+    subscription_rate: str = Field(description="subscribed of all", examples=["100.00%"], pattern=r"^\d+\.\d\d%$")
+
+
+class Status(Answer):
+    """State of connections and keys, with counters of their data."""
+
+    is_running: bool
+    websocket_connected: bool = Field(description="every connection that has keys is up")
+    subscriptions: SubscriptionCounts
+    subscribed_symbols: list[str] = Field(description="trading symbols; the key, if it has none of its own")
+    subscribed_keys: list[str]
+    confirmed_keys: int
+    silent_keys: list[str]
+    failed_keys: list[str]
+    last_frame_age_s: float | None
+    journal_lag_bytes: int = Field(description="received and not read yet")
+    database_away_s: float | None
+    is_decoding: bool
+    errors: dict[str, Any] = Field(description="last error of each part")
+    database_pool: dict[str, int]
+    evening: dict[str, Any] | None
+    gaps_today: int | None = Field(description="breaks of whole connections; null while the database is away")
+    market_time: datetime | None = Field(description="the feed's clock")
+    segments: dict[str, str] = Field(description="state of each market segment")
+    connections: list[dict[str, Any]]
+    handlers: list[dict[str, Any]]
+    stream: dict[str, Any] | None = Field(description="clients of the event stream, and its counters")
+
+
+class Subscription(Answer):
+    """One wanted key."""
+
+    symbol: str | None
+    mode: str
+    connection: str
+    state: str
+
+
+class Subscriptions(Answer):
+    """All wanted keys."""
+
+    status: SubscriptionCounts
+    subscribed_symbols: list[str]
+    total_symbols: int
+    subscriptions: dict[str, Subscription] = Field(description="by instrument key")
+
+
+class LatestTick(Answer):
+    """Last tick of one instrument."""
+
+    price: float = Field(description="rupees")
+    volume: int | None = Field(description="units traded today; null: an index")
+    bid: float | None
+    ask: float | None
+    timestamp: datetime = Field(description="of the last trade")
+    instrument_key: str
+    age_s: float | None = Field(description="since its last update; null: none since the start")
+    state: str = Field(description="of its subscription")
+
+
+class LatestTicks(Answer):
+    """Last ticks."""
+
+    symbols_tracked: int
+    price_updates: int = Field(description="ticks committed since the start, of all instruments")
+    latest_ticks: dict[str, LatestTick] = Field(description="by trading symbol; by key, if it has none of its own")
+
+
+class Changed(Answer):
+    """A change of subscriptions was taken."""
+
+    total_symbols: int
+    warnings: list[str] = Field(default=[], description="keys that are not in the vendor's list")
+
+
+class Retried(Answer):
+    """Keys that are requested again."""
+
+    retried_keys: list[str]
+
+
+class Bar(BaseModel):
+    """One bar; prices in rupees, volume and open interest in units."""
+
+    instrument_key: str
+    symbol: str | None
+    bucket: datetime = Field(description="its start")
+    open: float | None
+    high: float | None
+    low: float | None
+    close: float | None
+    volume: int | None
+    oi: int | None
+    ticks: int | None
+    source: str | None
+    quality: str | None
+
+
+class Bars(Answer):
+    """Bars by time; `next` is the `after` of the next page, null at the end."""
+
+    bars: list[Bar]
+    next: str | None
+
+
+class Signal(BaseModel):
+    """One detected spike."""
+
+    instrument_key: str
+    symbol: str | None
+    bucket: datetime
+    rule_set: str
+    direction: Literal["up", "down"]
+    confidence: float
+    score: float
+    price: float
+    reasons: Any
+    after_5m: float | None
+    after_15m: float | None
+    after_60m: float | None
+    created_at: datetime
+
+
+class Signals(Answer):
+    """Signals, newest first; `next` is the `before` of the next page, null at the end."""
+
+    signals: list[Signal]
+    next: str | None
+
+
+class Instrument(BaseModel):
+    """One instrument of the list."""
+
+    instrument_id: int
+    instrument_key: str
+    symbol: str | None
+    name: str | None
+    segment: str | None
+    instrument_type: str | None
+    underlying_key: str | None
+    expiry: date | None
+    strike: float | None
+    lot_size: int | None
+    tick_size: float | None
+    is_recorded: bool = Field(description="whether this run records it")
+
+
+class Instruments(Answer):
+    """Instruments by id; `next` is the `after` of the next page, null at the end."""
+
+    instruments: list[Instrument]
+    next: int | None
+
+
+class KeysBody(BaseModel):
+    """Keys or names, and a mode."""
+
+    keys: list[str]
+    mode: str | None = None

@@ -1,0 +1,130 @@
+"""Routes that read the database: bars, signals and instruments, a page at a time."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Sequence
+from datetime import UTC, datetime, timedelta
+from typing import Annotated, Any, Literal
+
+from fastapi import FastAPI, Query
+from fastapi.responses import Response
+from pydantic import BaseModel, BeforeValidator
+from pydantic_core import to_json
+
+from ingest.database.questions import Questions
+from ingest.database.resolve import spelling
+from ingest.live.http.answers import Bar, Bars, Instrument, Instruments, Signal, Signals
+from ingest.live.http.described import Keys, Name, NeededKeys, answers
+from ingest.live.ingestion import Ingestion
+from ingest.market.time import market_day
+
+LIMIT, LIMIT_MAX = 500, 5_000  # rows in an answer: at most a MB
+SKIP_MAX = 1_000_000
+ID_MAX = 2**31 - 1
+RANGE = timedelta(days=1)  # if no start is given
+FIRST, LAST = datetime(1970, 1, 1, tzinfo=UTC), datetime(2100, 1, 1, tzinfo=UTC)  # nothing is outside
+_RFC3339 = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?(Z|[ +-]\d\d:\d\d)", re.IGNORECASE)
+
+
+def _time(value: object) -> datetime:
+    """Return a time of RFC 3339; a plus sign that the address has turned into a space is one."""
+    if not isinstance(value, str) or not _RFC3339.fullmatch(value):
+        raise ValueError(f"time {value!r} is not of RFC 3339: give it as 2026-11-27T09:15:00+05:30")
+    found = datetime.fromisoformat(value[:-6] + value[-6:].replace(" ", "+"))
+    return min(max(found, FIRST), LAST)
+
+
+Time = Annotated[datetime | None, BeforeValidator(_time)]
+Start = Annotated[datetime, BeforeValidator(_time), Query(description="RFC 3339; a day before `end` if not given")]
+End = Annotated[datetime, BeforeValidator(_time), Query(description="RFC 3339, not included; now if not given")]
+Limit = Annotated[int, Query(ge=1, le=LIMIT_MAX, description="rows at most")]
+Skip = Annotated[int, Query(ge=0, le=SKIP_MAX, description="rows to leave out: `next` of the page before")]
+
+
+def add_data(app: FastAPI, ingestion: Ingestion) -> None:
+    """Add the routes to an application."""
+    # Its own turn: a long answer must not hold up a subscription.
+    questions = Questions(ingestion.questions.pool, lambda: ingestion.writer.is_away)
+
+    @app.get("/api/v1/bars", summary="Bars of instruments, by time", tags=["data"], responses=answers(Bars, 404, 422))
+    async def bars(  # noqa: PLR0917  the parameters of the address, by name
+        key: NeededKeys,
+        interval: Literal["1m", "5m", "15m", "30m", "1h", "75m", "1d", "1w", "1mo"] = "1m",
+        source: Literal["best", "ticks", "official"] = "best",
+        start: Start | None = None,
+        end: End | None = None,
+        limit: Limit = LIMIT,
+        skip: Skip = 0,
+    ) -> Response:
+        parameters = {
+            "instrument_keys": await ingestion.keys_to_read(key),
+            "interval": interval,
+            "source": source,
+        }
+        found = await questions.rows("api/bars", parameters | _range(ingestion, start, end) | _page(skip, limit))
+        return _rows("bars", Bar, found, limit=limit, skip=skip)
+
+    @app.get("/api/v1/signals", summary="Signals, newest first", tags=["data"], responses=answers(Signals, 404, 422))
+    async def signals(
+        key: Keys = None,
+        start: Start | None = None,
+        end: End | None = None,
+        limit: Limit = LIMIT,
+        skip: Skip = 0,
+    ) -> Response:
+        parameters = {"instrument_keys": await ingestion.keys_to_read(key) if key else None}
+        found = await questions.rows("api/signals", parameters | _range(ingestion, start, end) | _page(skip, limit))
+        return _rows("signals", Signal, found, limit=limit, skip=skip)
+
+    @app.get(
+        "/api/v1/instruments",
+        summary="Instruments of the vendor's list and of the feed",
+        tags=["data"],
+        responses=answers(Instruments, 404, 422),
+    )
+    async def instruments(  # noqa: PLR0917
+        key: Keys = None,
+        search: Annotated[Name | None, Query(description="part of a symbol, or beginning of a name")] = None,
+        segment: Annotated[str | None, Query(pattern="^[A-Z_]{2,20}$", description="as NSE_FO")] = None,
+        type_: Annotated[str | None, Query(alias="type", pattern="^[A-Z0-9]{1,10}$", description="as FUT")] = None,
+        underlying: Annotated[Name | None, Query(description="key or name of what a derivative is on")] = None,
+        expired: Annotated[Literal["true", "false"], Query(description="whether expired ones count")] = "false",
+        limit: Limit = LIMIT,
+        after: Annotated[int, Query(ge=0, le=ID_MAX, description="`next` of the page before")] = 0,
+    ) -> Response:
+        on = market_day(ingestion.watchdog.time_source.now())
+        parameters = {
+            "after": after,
+            "instrument_keys": await ingestion.keys_to_read(key) if key else None,
+            "spelling": spelling(search) if search else None,
+            "segment": segment,
+            "instrument_type": type_,
+            "underlying_key": (await ingestion.keys_to_read([underlying]))[0] if underlying else None,
+            "on": None if expired == "true" else on,
+            "rows_max": limit + 1,
+        }
+        found = await questions.rows("api/instruments", parameters)
+        rows = [(*row, row[1] in ingestion.keys) for row in found[:limit]]
+        return _answer("instruments", Instrument, rows, following=found[limit - 1][0] if len(found) > limit else None)
+
+
+def _range(ingestion: Ingestion, start: datetime | None, end: datetime | None) -> dict[str, Any]:
+    until = end or max(ingestion.watchdog.time_source.now(), ingestion.market_time() or FIRST)
+    return {"start": start or until - RANGE, "end": until}
+
+
+def _page(skip: int, limit: int) -> dict[str, Any]:
+    return {"skip": skip, "rows_max": limit + 1}
+
+
+def _rows(name: str, model: type[BaseModel], found: Sequence[Any], *, limit: int, skip: int) -> Response:
+    following = skip + limit if len(found) > limit else None
+    return _answer(name, model, found[:limit], following=following)
+
+
+def _answer(name: str, model: type[BaseModel], rows: Iterable[Any], *, following: int | None) -> Response:
+    """Return rows as objects; written in one call, because the standard library takes several times as long."""
+    fields = tuple(model.model_fields)
+    found = {name: [dict(zip(fields, row, strict=True)) for row in rows], "next": following}
+    return Response(to_json(found, inf_nan_mode="null"), media_type="application/json")

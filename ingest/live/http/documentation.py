@@ -1,0 +1,165 @@
+"""Documentation of the API: its OpenAPI document, and a page made of it.
+
+The page has no script and loads nothing, so it works without the internet, and nothing runs on the API's address.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Sequence
+from html import escape
+from importlib import metadata
+from typing import Any
+
+from fastapi import FastAPI
+from fastapi.responses import HTMLResponse, JSONResponse
+from starlette.requests import Request
+
+OPENAPI, DOCS = "/openapi.json", "/docs"
+ABOUT = """State, subscriptions, bars and a stream of events of a running Tickline recorder.
+
+Reading needs no token while the recorder listens on loopback. What changes something needs the token in the file
+`api-token` of `TICKLINE_HOME`, as `Authorization: Bearer …`. Every refusal is `{"error": text}`. Times are UTC."""
+POLICY = "default-src 'none'; style-src 'unsafe-inline'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+STYLE = """
+:root { color-scheme: light dark; }
+body { font: 16px/1.5 system-ui, sans-serif; max-width: 60rem; margin: 2rem auto; padding: 0 1rem; }
+h2 { margin-top: 2.5rem; border-bottom: 1px solid GrayText; }
+h3 { margin-top: 2rem; }
+code, pre { font: 0.9em ui-monospace, monospace; }
+pre { overflow-x: auto; padding: 0.75rem; border: 1px solid GrayText; }
+table { border-collapse: collapse; display: block; overflow-x: auto; }
+th, td { text-align: left; vertical-align: top; padding: 0.25rem 1rem 0.25rem 0; border-bottom: 1px solid GrayText; }
+"""
+
+
+def add_documentation(app: FastAPI) -> None:
+    """Add the routes to an application; call it last."""
+
+    @app.get(OPENAPI, include_in_schema=False)
+    async def openapi() -> JSONResponse:
+        return JSONResponse(document(app))
+
+    @app.get(DOCS, include_in_schema=False)
+    async def docs(request: Request) -> HTMLResponse:
+        headers = {"Content-Security-Policy": POLICY, "X-Content-Type-Options": "nosniff"}
+        return HTMLResponse(page(document(app), str(request.base_url).rstrip("/")), headers=headers)
+
+
+def document(app: FastAPI) -> dict[str, Any]:
+    """Return the OpenAPI document of an application."""
+    if app.openapi_schema is None:
+        app.title, app.version, app.description = "Tickline", metadata.version("tickline"), ABOUT
+        found = type(app).openapi(app)
+        found["components"].setdefault("securitySchemes", {})["token"] = {"type": "http", "scheme": "bearer"}
+    assert app.openapi_schema is not None
+    return app.openapi_schema
+
+
+def page(found: dict[str, Any], url: str) -> str:
+    """Return the document as a page in HTML."""
+    about = "".join(f"<p>{escape(part)}</p>" for part in found["info"]["description"].split("\n\n"))
+    schemas = found["components"]["schemas"]
+    parts = [f"<h1>Tickline {escape(found['info']['version'])}: HTTP API</h1>{about}"]
+    parts.append(f'<p>The same for programs: <a href="{OPENAPI}">{OPENAPI}</a></p><nav><ul>')
+    operations = [(method, path, said) for path, methods in found["paths"].items() for method, said in methods.items()]
+    parts += [
+        f'<li><a href="#{_anchor(method, path)}"><code>{method.upper()} {escape(path)}</code></a> '
+        f"{escape(said['summary'])}"
+        for method, path, said in operations
+    ]
+    parts.append("</ul></nav><main>")
+    group = ""
+    for method, path, said in operations:
+        tag = said.get("tags", ["other"])[0]
+        if tag != group:
+            group = tag
+            parts.append(f"<h2>{escape(tag.capitalize())}</h2>")
+        parts += _operation(method, path, said, schemas, url)
+    parts.append("</main>")
+    head = f'<meta charset="utf-8"><meta name="viewport" content="width=device-width, initial-scale=1"><title>Tickline: HTTP API</title><style>{STYLE}</style>'  # noqa: E501
+    return f'<!doctype html><html lang="en"><head>{head}</head><body>{"".join(parts)}</body></html>'
+
+
+def _operation(method: str, path: str, said: dict[str, Any], schemas: dict[str, Any], url: str) -> Iterator[str]:
+    yield f'<h3 id="{_anchor(method, path)}"><code>{method.upper()} {escape(path)}</code></h3>'
+    yield f"<p>{escape(said['summary'])}.</p>"
+    if said.get("description"):
+        yield f"<p>{escape(said['description'])}</p>"
+    if parameters := said.get("parameters"):
+        rows = [
+            (
+                one["name"] + (" (header)" if one["in"] == "header" else ""),
+                _form(one["schema"]),
+                one.get("description", ""),
+            )
+            for one in parameters
+        ]
+        yield _table(("parameter", "form", ""), rows)
+    body = said.get("requestBody", {}).get("content", {}).get("application/json", {})
+    yield f"<pre>{escape(_curl(method, path, said, body, url))}</pre>"
+    for status, answer in sorted(said["responses"].items()):
+        for content in answer.get("content", {}).values():
+            name = content.get("schema", {}).get("$ref", "").rpartition("/")[2]
+            if status == "200" and name in schemas:
+                rows = [
+                    (field, _form(form), form.get("description", ""))
+                    for field, form in schemas[name]["properties"].items()
+                ]
+                yield _table(("answer", "form", ""), rows)
+    refusals = [
+        (status, answer["description"]) for status, answer in sorted(said["responses"].items()) if status != "200"
+    ]
+    yield _table(("status", "meaning"), refusals)
+
+
+def _curl(method: str, path: str, said: dict[str, Any], body: dict[str, Any], url: str) -> str:
+    query = [
+        f"{one['name']}={_example(one)}"
+        for one in said.get("parameters", ())
+        if one["in"] == "query" and _example(one) is not None
+    ]
+    parts = ["curl"]
+    if said.get("security"):
+        parts.append('-H "Authorization: Bearer $(cat $TICKLINE_HOME/api-token)"')
+    if body:
+        parts.append(f"-d '{json.dumps(body['example'])}'")
+    elif method == "post":
+        parts.append("-X POST")
+    return " ".join([*parts, f'"{url}{path}{"?" + "&".join(query) if query else ""}"'])
+
+
+def _example(parameter: dict[str, Any]) -> str | None:
+    return {"key": "INFY", "interval": "15m", "search": "NIFTY", "kind": "tick"}.get(parameter["name"])
+
+
+def _form(schema: dict[str, Any]) -> str:
+    """Return the form of a value in words."""
+    if "enum" in schema or "const" in schema:
+        return ", ".join(map(str, schema.get("enum", [schema.get("const")])))
+    if "anyOf" in schema:
+        return " or ".join(dict.fromkeys(_form(one) for one in schema["anyOf"]))
+    if "$ref" in schema:
+        return str(schema["$ref"]).rpartition("/")[2]
+    if schema.get("type") == "array":
+        return f"list of {_form(schema.get('items', {}))}"
+    if schema.get("type") == "object" and isinstance(schema.get("additionalProperties"), dict):
+        return f"object of {_form(schema['additionalProperties'])}"
+    return {"date-time": "time", "date": "date"}.get(schema.get("format", ""), str(schema.get("type", "any")))
+
+
+def _table(head: tuple[str, ...], rows: Sequence[tuple[str, ...]]) -> str:
+    cells = "".join(f"<th scope=col>{escape(cell)}</th>" for cell in head)
+    body = "".join(
+        "<tr>"
+        + "".join(
+            f"<td>{f'<code>{escape(cell)}</code>' if not place else escape(cell)}</td>"
+            for place, cell in enumerate(row)
+        )
+        for row in rows
+    )
+    return f"<table><thead><tr>{cells}</tr></thead><tbody>{body}</tbody></table>"
+
+
+def _anchor(method: str, path: str) -> str:
+    return escape(f"{method}-{path.strip('/').replace('/', '-')}")
