@@ -44,26 +44,6 @@ def moment(value: date | datetime | None, name: str) -> datetime | None:
     raise ConfigError(f"{name} {value!r} is not a time: pass a date, or a datetime with a time zone")
 
 
-def parse_moment(text: str) -> datetime:
-    """Return an ISO 8601 date or time as aware UTC; without an offset it is market-local.
-
-    Raises
-    ------
-    ConfigError
-        If the text is not an ISO 8601 date or time.
-
-    Examples
-    --------
-    >>> parse_moment("2025-12-15 09:15").isoformat()
-    '2025-12-15T03:45:00+00:00'
-    """
-    try:
-        found = datetime.fromisoformat(text.strip())
-        return (found if found.tzinfo else found.replace(tzinfo=MARKET_ZONE)).astimezone(UTC)
-    except (ValueError, OverflowError) as exc:
-        raise ConfigError(f"time {text!r} is not understood: write '2025-12-15' or '2025-12-15 09:15' (IST)") from exc
-
-
 def market_day(at: datetime) -> date:
     """Return the market-local day of an aware time."""
     return at.astimezone(MARKET_ZONE).date()

@@ -7,13 +7,16 @@ what the frame contains.
 
 from __future__ import annotations
 
+import difflib
 import io
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Literal, get_args
 
 import polars as pl
 
+from analytics.cli.options import PLAIN, Shown
 from analytics.market_time import MARKET_ZONE
 from ingest.errors import ConfigError
 from ingest.files import replace_file
@@ -22,6 +25,7 @@ from ingest.terminal import aligned, print_table
 
 Format = Literal["table", "csv", "json", "parquet"]
 FORMATS: tuple[str, ...] = get_args(Format)
+KEY, NAME = "instrument_key", "instrument"
 TABLE_ROWS_MAX = 40  # about a screen: the first 20 and the last 20
 DECIMALS_MIN = 2  # of rupees
 DECIMALS_MAX = 6  # greeks need this many
@@ -30,28 +34,29 @@ PLAIN_MAX = 1e15  # larger floats are shown as Python writes them: fixed decimal
 _SUFFIXES: dict[str, Format] = {".csv": "csv", ".json": "json", ".parquet": "parquet"}
 
 
-def write(frame: pl.DataFrame, form: Format | None, output: Path | None, *, all_rows: bool = False) -> None:
+def write(frame: pl.DataFrame, shown: Shown = PLAIN, *, names: Mapping[str, str] | None = None) -> None:
     """Write a frame to a file, or to stdout.
 
     Parameters
     ----------
     frame
         Any frame; times with a zone are shown in IST in a table, otherwise in UTC.
-    form
-        table: a long frame is cut in the middle, with a note on stderr; csv: with a header; json: one array of
-        objects; parquet: refused on a terminal. None: by the suffix of the file (.csv, .json, .parquet),
-        otherwise a table.
-    output
-        The file, replaced atomically; None: stdout.
-    all_rows
-        Show every row of a table.
+    shown
+        Which rows and columns, where and how. Format table: a long frame is cut in the middle, with a note on stderr;
+        csv: with a header; json: one array of objects; parquet: refused on a terminal. None: by the suffix of the file
+        (.csv, .json, .parquet), otherwise a table. A file is replaced atomically.
+    names
+        Of instrument_keys, as the user typed them. A table shows them in the column `instrument`, instead of the keys;
+        other formats have it if `--columns` asks for it.
 
     Raises
     ------
     ConfigError
-        If the file cannot be written, or Parquet would go to a terminal.
+        If the file cannot be written, Parquet would go to a terminal, or a column does not exist.
     """
-    form = form or _SUFFIXES.get(output.suffix.lower() if output else "", "table")
+    output, all_rows = shown.output, shown.all_rows or shown.limit is not None
+    form = shown.form or _SUFFIXES.get(output.suffix.lower() if output else "", "table")
+    frame = _chosen(frame, shown, names or {}, is_table=form == "table")
     if form == "parquet" and output is None and sys.stdout.isatty():
         raise ConfigError("format 'parquet' is not for a terminal: add --output FILE")
     if frame.is_empty():
@@ -80,6 +85,23 @@ def write(frame: pl.DataFrame, form: Format | None, output: Path | None, *, all_
         stdout.buffer.flush()
     else:
         _replace(output, content)
+
+
+def _chosen(frame: pl.DataFrame, shown: Shown, names: Mapping[str, str], *, is_table: bool) -> pl.DataFrame:
+    """Return the rows and columns that are wanted, with the names that were typed."""
+    if shown.limit is not None:
+        frame = frame.head(shown.limit) if shown.limit > 0 else frame.tail(-shown.limit)
+    usual = list(frame.columns)
+    if names and KEY in usual:
+        frame = frame.with_columns(pl.col(KEY).replace(names).alias(NAME))
+        usual = [NAME if is_table and column == KEY else column for column in usual]
+    for name in shown.columns:
+        if name not in frame.columns:
+            near = difflib.get_close_matches(name, frame.columns, n=2)
+            write_it = f"write {' or '.join(near)}" if near else f"write some of {', '.join(frame.columns)}"
+            raise ConfigError(f"--columns: column {name!r} does not exist: {write_it}")
+    wanted = list(dict.fromkeys(shown.columns or usual))
+    return frame if wanted == frame.columns else frame.select(wanted)
 
 
 def _replace(path: Path, content: bytes) -> None:

@@ -14,26 +14,30 @@ from typing import TYPE_CHECKING, cast
 
 import click
 
-from analytics.cli.options import SOURCES, check_range, output_options, parse_interval, range_options
+from analytics.cli.options import (
+    DAY_HELP,
+    SOURCES,
+    Day,
+    Shown,
+    check_range,
+    output_options,
+    parse_interval,
+    range_options,
+)
 from ingest.errors import ConfigError
 from ingest.terminal import progress_line
 
 if TYPE_CHECKING:
     import polars as pl
 
-    from analytics.cli.output import Format
     from analytics.schema import Source
-    from ingest.database.connections import Database
 
 
-def _say_absent(
-    keys: tuple[str, ...], frame: pl.DataFrame, start: datetime | None, end: datetime | None, database: Database
-) -> None:
+def _say_absent(names: list[tuple[str, str]], frame: pl.DataFrame) -> None:
     """Print which instruments have no row, if others have rows."""
-    from analytics.read.bars_and_ticks import without_rows
-
-    if not frame.is_empty():
-        for name, key in without_rows(keys, frame, start=start, end=end, database=database):
+    there = set(frame["instrument_key"].unique())
+    for name, key in names:
+        if there and key not in there:
             click.echo(f"no rows for {name!r} ({key}): it was not recorded in this range", err=True)
 
 
@@ -63,9 +67,7 @@ def bars_command(
     start: datetime | None,
     end: datetime | None,
     source: str,
-    form: str | None,
-    output: Path | None,
-    all_rows: bool,
+    shown: Shown,
 ) -> None:
     """Print OHLCV bars of instruments.
 
@@ -76,7 +78,7 @@ def bars_command(
     from analytics.read.bars_and_ticks import bars
 
     read = partial(bars, interval=interval, source=cast("Source", source))
-    _write_rows(read, keys, start=start, end=end, form=form, output=output, all_rows=all_rows)
+    _write_rows(read, keys, start=start, end=end, shown=shown)
 
 
 @click.command("ticks")
@@ -88,9 +90,7 @@ def ticks_command(
     keys: tuple[str, ...],
     start: datetime | None,
     end: datetime | None,
-    form: str | None,
-    output: Path | None,
-    all_rows: bool,
+    shown: Shown,
 ) -> None:
     """Print ticks of instruments, one row per update.
 
@@ -99,7 +99,7 @@ def ticks_command(
     """
     from analytics.read.bars_and_ticks import ticks
 
-    _write_rows(ticks, keys, start=start, end=end, form=form, output=output, all_rows=all_rows)
+    _write_rows(ticks, keys, start=start, end=end, shown=shown)
 
 
 @click.command("depth")
@@ -111,9 +111,7 @@ def depth_command(
     keys: tuple[str, ...],
     start: datetime | None,
     end: datetime | None,
-    form: str | None,
-    output: Path | None,
-    all_rows: bool,
+    shown: Shown,
 ) -> None:
     """Print the order books of instruments, one row per level of an update; recorded with TICKLINE_DEPTH=true.
 
@@ -122,7 +120,7 @@ def depth_command(
     """
     from analytics.read.bars_and_ticks import depth
 
-    _write_rows(depth, keys, start=start, end=end, form=form, output=output, all_rows=all_rows)
+    _write_rows(depth, keys, start=start, end=end, shown=shown)
 
 
 def _write_rows(
@@ -131,27 +129,27 @@ def _write_rows(
     *,
     start: datetime | None,
     end: datetime | None,
-    form: str | None,
-    output: Path | None,
-    all_rows: bool,
+    shown: Shown,
 ) -> None:
     """Read the rows of instruments by a function of the reader, and write them."""
     from analytics.cli.output import write
+    from analytics.read.bars_and_ticks import keys_of
     from ingest.database.connections import Database
     from ingest.database.settings import DatabaseSettings, load
 
     check_range(start, end)
     with Database.open(load(DatabaseSettings)) as database:
         frame = read(keys, start=start, end=end, database=database)
-        _say_absent(keys, frame, start, end, database)
-    write(frame, cast("Format | None", form), output, all_rows=all_rows)
+        names = keys_of(keys, start=start, end=end, database=database)
+    _say_absent(names, frame)
+    write(frame, shown, names={key: name for name, key in reversed(names)})
 
 
 # A statement may start with a comment, which looks like an option.
 @click.command("sql", context_settings={"ignore_unknown_options": True})
 @click.argument("statement", metavar='"SELECT ..."')
 @output_options
-def sql_command(*, statement: str, form: str | None, output: Path | None, all_rows: bool) -> None:
+def sql_command(*, statement: str, shown: Shown) -> None:
     """Run one read-only SQL statement; "-" reads it from stdin.
 
     The relations are instruments, ticks, bars_1m, bars_5m, best_bars_1m, best_bars_5m,
@@ -165,7 +163,7 @@ def sql_command(*, statement: str, form: str | None, output: Path | None, all_ro
     text = _stdin() if statement == "-" else statement
     with Database.open(load(DatabaseSettings)) as database:
         frame = select(text, database)
-    write(frame, cast("Format | None", form), output, all_rows=all_rows)
+    write(frame, shown)
 
 
 def _stdin() -> str:
@@ -178,14 +176,14 @@ def _stdin() -> str:
 
 @click.command("export")
 @click.option(
-    "--day", "days", type=click.DateTime(["%Y-%m-%d"]), multiple=True, help="UTC day; may be repeated.  [default: all]"
+    "--day", "days", type=Day(is_utc=True), multiple=True, help=f"UTC day: {DAY_HELP}; may be repeated.  [default: all]"
 )
 @click.option(
     "--folder",
     type=click.Path(file_okay=False, path_type=Path),
     help="Folder to write to.  [default: TICKLINE_HOME/archive]",
 )
-def export_command(*, days: tuple[datetime, ...], folder: Path | None) -> None:
+def export_command(*, days: tuple[date, ...], folder: Path | None) -> None:
     """Write ticks to Parquet, one file per day: FOLDER/ticks/date=YYYY-MM-DD/ticks.parquet.
 
     A UTC day contains one session. Without --day, exports every day before today that has ticks and was not exported
@@ -198,7 +196,7 @@ def export_command(*, days: tuple[datetime, ...], folder: Path | None) -> None:
 
     settings = load(DatabaseSettings)
     with Database.open(settings) as database:
-        wanted = [day.date() for day in days] or days_to_export(database, datetime.now(UTC).date())
+        wanted = list(days) or days_to_export(database, datetime.now(UTC).date())
         for day in wanted:
             with progress_line() as line:
 
@@ -213,7 +211,7 @@ def export_command(*, days: tuple[datetime, ...], folder: Path | None) -> None:
 
 
 @click.command("reconcile")
-@click.option("--day", type=click.DateTime(["%Y-%m-%d"]), help="Indian day.  [default: today]")
+@click.option("--day", type=Day(), metavar="DAY", help=f"Indian day: {DAY_HELP}.  [default: today]")
 @click.option("--minutes", is_flag=True, help="Print a row per minute that differs, not per instrument.")
 @click.option(
     "--threshold",
@@ -223,9 +221,7 @@ def export_command(*, days: tuple[datetime, ...], folder: Path | None) -> None:
     help="Percent of completely received minutes whose closes must agree within one price tick.",
 )
 @output_options
-def reconcile_command(
-    *, day: datetime | None, minutes: bool, threshold: float, form: str | None, output: Path | None, all_rows: bool
-) -> None:
+def reconcile_command(*, day: date | None, minutes: bool, threshold: float, shown: Shown) -> None:
     """Compare our minute bars with the vendor's, and both with the day's volume, per instrument.
 
     Equal means equal to the paisa and to the unit. Shares and errors cover the minutes that were received completely
@@ -243,7 +239,7 @@ def reconcile_command(
     from ingest.database.retention import note_day
     from ingest.database.settings import DatabaseSettings, load
 
-    on = day.date() if day else market_day(datetime.now(UTC))
+    on = day or market_day(datetime.now(UTC))
     with Database.open(load(DatabaseSettings)) as database:
         with progress_line() as line:
             line(f"comparing the bars of {on}")
@@ -255,7 +251,7 @@ def reconcile_command(
     if not found.minutes.height:
         raise ConfigError(f"day {on} has no bars: record it, or name another with --day")
     frame = found.minutes.filter(pl.col("reason") != "equal").drop("instrument_id") if minutes else found.instruments
-    write(frame, cast("Format | None", form), output, all_rows=all_rows)
+    write(frame, shown)
     for reason, count, share, meaning in found.reasons().iter_rows():
         click.echo(f"{reason:>10} {count:8,} minutes {share:7.2%}  {meaning}", err=True)
     click.echo(f"closes within one price tick: {found.close_share:.2%} of completely received minutes", err=True)

@@ -8,17 +8,16 @@ from __future__ import annotations
 import json
 from datetime import datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any
 
 import click
 
-from analytics.cli.options import OutputFile, check_range, output_options, range_options
+from analytics.cli.options import PLAIN, OutputFile, Shown, check_range, output_options, range_options
 from ingest.market.shown_time import ist
 
 if TYPE_CHECKING:
     import polars as pl
 
-    from analytics.cli.output import Format
     from analytics.signals.find import Scope
     from analytics.signals.rules import Rules
     from ingest.database.connections import Database
@@ -89,9 +88,7 @@ def find_command(
     log_file: Path | None,
     webhook: str | None,
     chart: Path | None,
-    form: str | None,
-    output: Path | None,
-    all_rows: bool,
+    shown: Shown,
 ) -> None:
     """Find spikes, store them in the relation signals, and print them.
 
@@ -106,8 +103,10 @@ def find_command(
 
     if chart is not None and (len(keys) != 1 or is_follow):
         raise click.UsageError("--chart needs exactly one KEY and no --follow")
-    if is_follow and (start or end or output or form):
-        raise click.UsageError("--follow starts with the newest day and prints lines: omit range, format and output")
+    if is_follow and (start or end or shown != PLAIN):
+        raise click.UsageError(
+            "--follow starts with the newest day and prints lines: omit range, format, output, rows and columns"
+        )
     if not is_follow and (webhook or log_file or for_s):
         raise click.UsageError("--webhook, --log and --for need --follow")
     check_range(start, end)
@@ -129,7 +128,7 @@ def find_command(
         found, bars = _find(database, rules, keys, start, end, with_bars=chart is not None)
     if chart is not None:
         write_html(draw(bars, found), f"{keys[0]}, rules {rules.name}", chart)
-    write(_shown(found), cast("Format | None", form), output, all_rows=all_rows)
+    write(_shown(found), shown)
 
 
 def _find(

@@ -264,16 +264,12 @@ def depth(
     return _read(database, keys, _day_of_names(first, last), plan)
 
 
-def without_rows(
-    keys: Keys, frame: pl.DataFrame, *, start: datetime | None, end: datetime | None, database: Database
-) -> list[tuple[str, str]]:
-    """Return the names for which a frame of `bars` or `ticks` has no row, each with its instrument_key."""
-    names = [keys] if isinstance(keys, str) else list(keys)
+def keys_of(names: Keys, *, start: datetime | None, end: datetime | None, database: Database) -> list[tuple[str, str]]:
+    """Return each name with the instrument_key that it means in a range, as `bars` and `ticks` take it."""
+    given = [names] if isinstance(names, str) else list(names)
     with connect(database.reader_url) as connection:
-        instruments = resolve(connection, names, on=_day_of_names(start, end))
-    there = set(frame["instrument_key"].unique())
-    found = zip(names, instruments, strict=True)
-    return [(name, one.instrument_key) for name, one in found if one.instrument_key not in there]
+        instruments = resolve(connection, given, on=_day_of_names(start, end))
+    return [(name, one.instrument_key) for name, one in zip(given, instruments, strict=True)]
 
 
 def _range(start: date | datetime | None, end: date | datetime | None) -> tuple[datetime | None, datetime | None]:

@@ -95,8 +95,6 @@ def _judged(error: click.BadParameter) -> str:
         return f"{said}: write one of them"
     if isinstance(kind, click.Path):
         return f"{said}: name another {'folder' if kind.dir_okay and not kind.file_okay else 'file'}"
-    if isinstance(kind, click.DateTime) and value:
-        return f"{value[0]} is not a date: write it as 2025-12-15"
     if isinstance(kind, click.IntRange | click.FloatRange) and value:
         least = "" if kind.min is None else f" {'above' if kind.min_open else 'from'} {kind.min}"
         most = "" if kind.max is None else f" to {kind.max}"

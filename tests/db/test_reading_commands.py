@@ -6,6 +6,7 @@ import io
 import json
 import subprocess
 import sys
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -19,6 +20,7 @@ from click.testing import CliRunner, Result
 from analytics import schema
 from analytics.cli import options, output
 from analytics.cli import read as cli
+from analytics.cli.options import PLAIN
 from ingest.database.connections import Database
 from ingest.errors import ConfigError, StoreError, TicklineError
 
@@ -92,7 +94,8 @@ def test_bars_csv_has_a_header_and_utc_times(market: Any) -> None:
 
 def test_bars_table_has_market_time_and_aligned_prices(market: Any) -> None:
     lines = run(cli.bars_command, "INFY").stdout.splitlines()
-    assert lines[0].split() == ["instrument_key", "bucket", "(IST)", *BAR_COLUMNS.split(",")[2:]]
+    assert lines[0].split() == ["instrument", "bucket", "(IST)", *BAR_COLUMNS.split(",")[2:]]
+    assert lines[1].split()[0] == "INFY"  # as it was typed
     assert lines[1].split()[1:7] == ["2025-12-15", "09:32:00", "1610.50", "1612.00", "1609.25", "1611.00"]
     assert len({line.index("official") for line in lines[1:]}) == 1
 
@@ -127,7 +130,7 @@ def test_bars_of_an_unknown_instrument_are_one_line(market: Any) -> None:
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["--from", "yesterday"], "Invalid value for '--from': time 'yesterday' is not understood"),
+        (["--from", "yesterdays"], "Invalid value for '--from': time 'yesterdays' is not understood"),
         (["--interval", "7x"], "Invalid value for '--interval': interval '7x' is not a multiple"),
         (
             ["--from", "2025-12-16", "--to", "2025-12-15T04:00Z"],
@@ -152,6 +155,31 @@ def test_bars_of_several_names_the_one_that_was_not_recorded(market: Any) -> Non
     assert run(cli.bars_command, "INFY", "--format", "csv").stderr == ""
 
 
+def test_rows_and_columns_that_are_wanted_in_each_form(market: Any) -> None:
+    def cells(*arguments: str) -> list[list[str]]:
+        result = run(cli.ticks_command, "infy", "--format", "csv", *arguments)
+        return [line.split(",") for line in result.stdout.splitlines()]
+
+    assert cells("--columns", "seq,instrument,ltp", "--limit", "2") == [
+        ["seq", "instrument", "ltp"],
+        ["1", "infy", "100.0"],
+        ["2", "infy", "100.0"],
+    ]
+    assert [row[0] for row in cells("--columns", "seq", "--limit", "-3")] == ["seq", "48", "49", "50"]
+    lines = run(cli.ticks_command, "INFY", "--columns", "instrument_key,seq", "--limit", "45").stdout.splitlines()
+    assert len(lines) == 46 and lines[45].split() == ["NSE_EQ|INE009A01021", "45"]  # as many as wanted, though long
+    with pytest.raises(ConfigError, match=r"--columns: column 'sec' does not exist: write seq"):
+        cells("--columns", "sec")
+    assert sql("select 1 as a, 2 as b", "--columns", "b", "--format", "csv").stdout == "b\n2\n"
+
+
+def test_range_is_taken_in_words(market: Any) -> None:
+    days = (datetime.now(UTC) - datetime(2025, 12, 14, tzinfo=UTC)).days
+    all_of_it = run(cli.bars_command, "INFY", "--from", f"-{days}d", "--to", "today", "--format", "csv").stdout
+    assert len(all_of_it.splitlines()) == 3
+    assert run(cli.bars_command, "INFY", "--from", "yesterday", "--format", "csv").stdout == f"{BAR_COLUMNS}\n"
+
+
 @pytest.mark.parametrize("suffix", ["csv", "json", "parquet", "CSV", "txt"])
 def test_output_file_says_the_format(market: Any, tmp_path: Path, suffix: str) -> None:
     by_name, by_option = tmp_path / f"bars.{suffix}", tmp_path / "bars"
@@ -167,10 +195,10 @@ def test_long_text_is_cut_on_a_terminal_only(
     tmp_path: Path, capfdbinary: pytest.CaptureFixture[bytes], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     frame = pl.DataFrame({"reasons": ["price " * 30]})
-    output.write(frame, None, None)
+    output.write(frame)
     assert b"price " * 29 in capfdbinary.readouterr().out
     monkeypatch.setattr(sys.stdout, "isatty", lambda: True, raising=False)
-    output.write(frame, None, None)
+    output.write(frame)
     assert b"..." in capfdbinary.readouterr().out
 
 
@@ -205,7 +233,7 @@ def test_ticks_long_table_shows_both_ends(market: Any) -> None:
 def test_parquet_on_a_terminal_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys.stdout, "isatty", lambda: True, raising=False)
     with pytest.raises(ConfigError, match="add --output FILE"):
-        output.write(pl.DataFrame(), "parquet", None)
+        output.write(pl.DataFrame(), replace(PLAIN, form="parquet"))
 
 
 def test_sql_types_come_through(market: Any, tmp_path: Path) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from ingest.cli.operate.status import _table
+from ingest.cli.operate.status_text import as_text
 from ingest.last_error import TEXT_CHARS_MAX, LastErrors
 from ingest.time_source import TimeSource
 
@@ -37,7 +37,7 @@ def test_error_lasts_until_its_part_works_and_stays_as_the_last_one() -> None:
     clock.at_us += 60_000_000
     errors.of("backfill").over()
     assert errors.account() == {"backfill": found} and not errors.lasting()
-    (line,) = _table("status", {"errors": errors.account()}).splitlines()
+    (line,) = as_text("status", {"errors": errors.account()}).splitlines()
     assert line == "error backfill: 'again' (2025-12-01 09:03:20 IST, over since 2025-12-01 09:04:20 IST; 2 in all)"
     errors.of("backfill").happened("once more")
     assert errors.account()["backfill"] == found | {
@@ -47,5 +47,5 @@ def test_error_lasts_until_its_part_works_and_stays_as_the_last_one() -> None:
         "over_at": None,
         "count": 3,
     }
-    line = _table("status", {"connections": [{"name": "1", "last_error": errors.of("backfill").account()}]})
+    line = as_text("status", {"connections": [{"name": "1", "last_error": errors.of("backfill").account()}]})
     assert line == "connection 1: last_error 'once more' (2025-12-01 09:05:20 IST, lasts; 3 in all)"

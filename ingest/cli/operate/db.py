@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import json
 import sys
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, date, datetime, time, timedelta
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
+from analytics.cli.options import DAY_HELP, Day
 from ingest.market.shown_time import jsonable
 from ingest.terminal import progress_line
 
@@ -154,9 +155,9 @@ def _next_day(days: Iterator[DayReport], seen: int) -> DayReport | None:
 
 @command.command()
 @click.option(
-    "--day", "days", type=click.DateTime(["%Y-%m-%d"]), multiple=True, help="Rebuild this UTC day; may be repeated."
+    "--day", "days", type=Day(is_utc=True), multiple=True, help=f"Rebuild this UTC day: {DAY_HELP}; may be repeated."
 )
-def refresh(days: tuple[datetime, ...]) -> None:
+def refresh(days: tuple[date, ...]) -> None:
     """Rebuild bars from ticks; without --day only unfinished ones, and the planner's statistics of `ticks`.
 
     `start` and `replay` do this by themselves.
@@ -177,7 +178,7 @@ def refresh(days: tuple[datetime, ...]) -> None:
                     analyze_parents(connection)
             click.echo("all unfinished bars rebuilt")
         for day in days:
-            start = day.replace(tzinfo=UTC)
+            start = datetime.combine(day, time(), UTC)
             with progress_line() as line:
                 line(f"bars of {start:%Y-%m-%d}")
                 run_with_pool(database.url, partial(refresh_bars, start=start, end=start + timedelta(days=1)))

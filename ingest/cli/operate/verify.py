@@ -7,11 +7,13 @@ import logging
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from datetime import date, datetime
+from datetime import date
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
+
+from analytics.cli.options import DAY_HELP, Day
 
 if TYPE_CHECKING:
     from ingest.audit.report import StreamReport
@@ -22,9 +24,11 @@ log = logging.getLogger(__name__)
 
 
 @click.command("verify")
-@click.option("--day", type=click.DateTime(["%Y-%m-%d"]), help="Only this Indian day.  [default: all of the journal]")
+@click.option(
+    "--day", type=Day(), metavar="DAY", help=f"Only this Indian day: {DAY_HELP}.  [default: all of the journal]"
+)
 @click.option("--format", "form", type=click.Choice(["table", "json"]), default="table", show_default=True)
-def command(day: datetime | None, form: str) -> None:
+def command(day: date | None, form: str) -> None:
     """Check that nothing was lost or stored twice.
 
     Compares the journal with the ledger and the table of ticks, frame by frame, and for each instrument the volume of
@@ -38,7 +42,7 @@ def command(day: datetime | None, form: str) -> None:
     from ingest.settings import settings
 
     config = settings()
-    wanted = day.date() if day else None
+    wanted = day
     with ready_database(config) as database:
         volumes, reports = _verify(database, config.home / "journal", wanted)
     if form == "json":

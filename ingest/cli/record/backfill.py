@@ -5,11 +5,12 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Callable
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime
 from functools import partial
 
 import click
 
+from analytics.cli.options import DAY_HELP, Day
 from ingest.terminal import progress_line
 
 LEFT_MAX = 40  # lines listed; all are counted, and JSON lists all
@@ -17,9 +18,9 @@ LEFT_MAX = 40  # lines listed; all are counted, and JSON lists all
 
 @click.command("backfill")
 @click.argument("keys", nargs=-1, metavar="[KEY]...")
-@click.option("--day", type=click.DateTime(["%Y-%m-%d"]), help="Only this Indian day.  [default: all]")
+@click.option("--day", type=Day(), metavar="DAY", help=f"Only this Indian day: {DAY_HELP}.  [default: all]")
 @click.option("--format", "form", type=click.Choice(["table", "json"]), default="table", show_default=True)
-def command(keys: tuple[str, ...], day: datetime | None, form: str) -> None:
+def command(keys: tuple[str, ...], day: date | None, form: str) -> None:
     """Fetch the vendor's minute bars by REST for minutes that the feed missed in whole or in part.
 
     The database lists these minutes (unheard_minutes), so you may stop the command and run it again. It sends one
@@ -42,7 +43,7 @@ def command(keys: tuple[str, ...], day: datetime | None, form: str) -> None:
     config.token()
     with ready_database(config) as database:
         named = set(known_keys(config, database, keys)) if keys else None
-        start, end = day_span(day.date()) if day else ALWAYS
+        start, end = day_span(day) if day else ALWAYS
         done = 0
 
         async def repair(line: Callable[[str], None], pool: Pool) -> Repair:

@@ -156,7 +156,7 @@ def _report(running: Run, database: Database, elapsed_s: float) -> None:
     for name in SHOWN:
         found = bars(name, database=database)
         click.echo(f"\n{name}: {found.height} one-minute bars, the last {BARS_SHOWN}")
-        write(found.tail(BARS_SHOWN), "table", None)
+        write(found.tail(BARS_SHOWN))
     counts = running.consumer.counts
     click.echo(f"\nreceived {running.feed.stats.frames:,} frames, {running.feed.stats.bytes / 1e6:,.1f} MB")
     print_account("committed", counts, running.consumer.state.normaliser.counts)

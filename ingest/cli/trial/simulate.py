@@ -8,12 +8,13 @@ from __future__ import annotations
 import asyncio
 import math
 import re
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
+from analytics.cli.options import DAY_HELP, Day
 from ingest.cli.trial.fault_options import FaultyCommand, bad_day, fault_options
 from ingest.market.shown_time import ist
 from ingest.market.time import market_day, utc_of_ms
@@ -123,7 +124,11 @@ def _parse_spikes(ctx: click.Context, param: click.Parameter, values: tuple[str,
     "its usual volume (default 20). May be repeated.",
 )
 @click.option(
-    "--date", type=click.DateTime(["%Y-%m-%d"]), help="Made-up session: its date.  [default: the latest weekday]"
+    "--date",
+    "on",
+    type=Day(),
+    metavar="DAY",
+    help=f"Date of the made-up session: {DAY_HELP}.  [default: the latest weekday]",
 )
 @fault_options
 def command(
@@ -139,7 +144,7 @@ def command(
     instruments: int,
     rate: float,
     spikes: list[PlantedSpike],
-    date: datetime | None,
+    on: date | None,
     **faults: Any,
 ) -> None:
     """Serve a recorded or made-up market as Upstox V3 does, with REST and WebSocket on one port.
@@ -161,7 +166,7 @@ def command(
     if spikes and not generate:
         raise click.UsageError("--spike needs --generate: a recording cannot be changed")
     if generate:
-        source = _generated(date, seed=seed, instruments=instruments, rate=rate, spikes=spikes)
+        source = _generated(on, seed=seed, instruments=instruments, rate=rate, spikes=spikes)
     elif frames is not None:
         source = _recorded(frames, instruments_file)
     else:
@@ -191,13 +196,11 @@ def _recorded(frames: Path, instruments_file: Path | None) -> Source:
     return source
 
 
-def _generated(
-    date: datetime | None, *, seed: int, instruments: int, rate: float, spikes: list[PlantedSpike]
-) -> Source:
+def _generated(on: date | None, *, seed: int, instruments: int, rate: float, spikes: list[PlantedSpike]) -> Source:
     from ingest.simulator.exchange.market import GeneratedMarket
     from ingest.simulator.exchange.trading_day import TradingDay, latest_weekday
 
-    day = latest_weekday(market_day(datetime.now(UTC))) if date is None else date.date()
+    day = latest_weekday(market_day(datetime.now(UTC))) if on is None else on
     return GeneratedMarket(TradingDay(day), seed=seed, instruments=instruments, rate=rate, plant=spikes)
 
 

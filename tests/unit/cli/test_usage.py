@@ -15,11 +15,12 @@ from pathlib import Path
 import click
 import pytest
 
+from analytics.cli.options import Day
 from ingest import cli
 
 NOWHERE = "postgresql://nobody@127.0.0.1:9/none"  # who gets as far as the database fails with exit code 1
-TIMES = {"--from": "yesterday", "--to": "2025-13-01"}
-FILES = {"--output": "/nonexistent/x.csv"}
+TIMES = {"--from": "yesterdays", "--to": "2025-13-01"}
+FILES = {"--output": "/nonexistent/x.csv", "--limit": "0", "--columns": "a,,b"}
 # Wrong values of options whose own check knows them.
 WRONG: dict[str, dict[str, str]] = {
     "bars": {"--interval": "7x", **TIMES, **FILES},
@@ -132,8 +133,8 @@ def wrong_values(name: str, option: click.Option) -> list[str]:
     if isinstance(kind, click.IntRange | click.FloatRange):
         least = kind.min if kind.min is not None else 0
         return ["many", f"{least if kind.min_open else least - 1:g}"] + ([f"{kind.max + 1:g}"] if kind.max else [])
-    if isinstance(kind, click.DateTime):
-        return ["today", "2025-02-30", "15-12-2025"]
+    if isinstance(kind, Day):
+        return ["tomorrow", "2025-02-30", "15-12-2025", "-2x"]
     if isinstance(kind, click.Choice):
         return ["nothing"]
     if isinstance(kind, click.Path) and kind.exists:
