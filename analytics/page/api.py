@@ -61,18 +61,15 @@ class Ingester:
         # Without a key the API would answer with all of them.
         return await self._ask("/api/v1/websocket/latest-ticks", [("key", key) for key in keys or ("NONE|0",)])
 
+    async def metrics(self) -> str:
+        """Return the metrics as text; raises ApiError."""
+        status, body = await self._read("/metrics")
+        if status != 200:
+            raise ApiError(f"the ingester answers {status} for its metrics")
+        return body.decode("utf-8", "replace")
+
     async def _ask(self, path: str, query: Sequence[tuple[str, str]] = ()) -> dict[str, Any]:
-        try:
-            async with self._session.get(path, params=query, allow_redirects=False) as response:
-                body = await response.content.read(ANSWER_BYTES_MAX)
-                while not response.content.at_eof() and len(body) < ANSWER_BYTES_MAX:
-                    body += await response.content.read(ANSWER_BYTES_MAX)
-                status = response.status
-        except (aiohttp.ClientError, OSError, TimeoutError) as exc:
-            raise ApiError(
-                f"no ingester answers on {self.place}: run `tickline start`, or correct TICKLINE_API_HOST and "
-                "TICKLINE_API_PORT"
-            ) from exc
+        status, body = await self._read(path, query)
         try:
             answer = json.loads(body)
             if status in ANSWERED and isinstance(answer, dict):
@@ -81,3 +78,17 @@ class Ingester:
         except (ValueError, KeyError, TypeError, RecursionError):
             raise ApiError(f"another program answers on {self.place}: correct TICKLINE_API_PORT") from None
         raise ApiError(f"the ingester answers {status}: {text}")
+
+    async def _read(self, path: str, query: Sequence[tuple[str, str]] = ()) -> tuple[int, bytes]:
+        """Return status and body of an answer."""
+        try:
+            async with self._session.get(path, params=query, allow_redirects=False) as response:
+                body = await response.content.read(ANSWER_BYTES_MAX)
+                while not response.content.at_eof() and len(body) < ANSWER_BYTES_MAX:
+                    body += await response.content.read(ANSWER_BYTES_MAX)
+                return response.status, body
+        except (aiohttp.ClientError, OSError, TimeoutError) as exc:
+            raise ApiError(
+                f"no ingester answers on {self.place}: run `tickline start`, or correct TICKLINE_API_HOST and "
+                "TICKLINE_API_PORT"
+            ) from exc

@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
+from collections import deque
 from collections.abc import Awaitable, Callable, Iterable
 from contextlib import suppress
 from datetime import UTC, datetime, timedelta
@@ -19,6 +20,7 @@ from analytics.page.api import ApiError, Ingester
 from analytics.page.chain import Expiry, expiries, read_chain
 from analytics.page.charts import Charts
 from analytics.page.database import Store
+from analytics.page.delays import Buckets, committed_within, quantile_ms
 from analytics.page.judgement import Seen
 from analytics.page.watch_list import WatchList
 from ingest.errors import TicklineError
@@ -27,7 +29,8 @@ log = logging.getLogger(__name__)
 
 API_S = 1.0
 LIST_S = 10.0  # all instruments; those in view come by API_S
-SIGNALS_S = 2.0
+SIGNALS_S = 1.0
+DELAYS_S = 5.0
 GAPS_S = 5.0
 SPARKS_S = 15.0  # of minutes
 CHARTS_S = 1.0
@@ -38,6 +41,7 @@ SIGNALS_MAX = 200
 GAPS_MAX = 100
 RATES_KEPT = 120  # two minutes
 SPARK_FOR = timedelta(minutes=60)
+DELAYS_KEPT = 13  # answers of the metrics: a minute
 DELAYS_MIN = 5  # instruments, for a median that says something
 
 
@@ -67,6 +71,7 @@ class Board:
         self._newest: datetime | None = None  # tick
         self._updates: tuple[float, int] | None = None  # when, and how many there were
         self._sockets: dict[str, int] = {}
+        self._committed: deque[Buckets] = deque(maxlen=DELAYS_KEPT)
 
     async def run(self) -> None:
         """Keep everything current until cancelled."""
@@ -74,6 +79,7 @@ class Board:
             for ask, every_s in (
                 (self._ask_api, API_S),
                 (self._ask_list, LIST_S),
+                (self._ask_delays, DELAYS_S),
                 (self._ask_signals, SIGNALS_S),
                 (self._ask_gaps, GAPS_S),
                 (self._ask_sparks, SPARKS_S),
@@ -90,7 +96,7 @@ class Board:
                 pass  # the database is away; `Store` knows why, and the page says so
             except Exception:
                 log.exception("a part of the page could not be brought up to date")
-            self.seen.database_error, self.seen.database_away_s = self._store.error, self._store.away_s
+            self.seen.database_error, self.seen.database_comes_back = self._store.error, self._store.comes_back
             # After an outage everything is asked again soon, not at its usual time.
             await asyncio.sleep(min(every_s, API_S) if self._store.error else every_s)
 
@@ -145,6 +151,18 @@ class Board:
             self.watch.judged(status["subscribed_keys"], status["silent_keys"], status["failed_keys"])
             self.seen.status, self.seen.health, self.seen.api_error = status, health, ""
         self.version += 1
+
+    async def _ask_delays(self) -> None:
+        """Compare what the metrics count with what they counted a minute ago."""
+        try:
+            self._committed.append(committed_within(await self._ingester.metrics()))
+        except (ApiError, ValueError):
+            self._committed.clear()
+            self.seen.commit_ms = None
+            return
+        before, now = self._committed[0], self._committed[-1]
+        p50, p99 = (quantile_ms(before, now, share) for share in (0.5, 0.99))
+        self.seen.commit_ms = None if p50 is None or p99 is None else (p50, p99)
 
     def _note_rate(self, updates: int) -> None:
         now = time.monotonic()

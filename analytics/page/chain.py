@@ -20,8 +20,9 @@ class Expiry(NamedTuple):
 
 
 async def expiries(store: Store) -> list[Expiry]:
-    """Return what chains there are; raises TicklineError if the database does not answer."""
-    return [Expiry(*row) for row in await store.rows("underlyings", {})]
+    """Return what chains there are, those of indices first; raises TicklineError if the database does not answer."""
+    found = [Expiry(*row) for row in await store.rows("underlyings", {})]
+    return sorted(found, key=lambda one: ("INDEX|" not in one.underlying_key, one.underlying, one.expiry))
 
 
 async def read_chain(store: Store, asked: Expiry, at: datetime, spot: float | None) -> list[dict[str, Any]]:

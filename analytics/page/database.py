@@ -10,7 +10,7 @@ from typing import Any, Self
 
 from ingest.database.connections import Database, check_schema, connect
 from ingest.database.pool import Pool
-from ingest.errors import StoreError, TicklineError
+from ingest.errors import Retryable, StoreError, TicklineError
 
 log = logging.getLogger(__name__)
 
@@ -30,6 +30,8 @@ class Store:
     ----------
     error
         Why the last question was not answered; "": it was.
+    comes_back
+        Whether the database is only away; otherwise somebody must do what the error says.
     """
 
     def __init__(self, database: Database) -> None:
@@ -38,6 +40,7 @@ class Store:
         self._opening = asyncio.Lock()
         self._away_since: float | None = None
         self.error = ""
+        self.comes_back = True
 
     async def __aenter__(self) -> Self:
         return self
@@ -47,11 +50,6 @@ class Store:
     ) -> None:
         if self._pool is not None:
             await self._pool.__aexit__(None, None, None)
-
-    @property
-    def away_s(self) -> float | None:
-        """How long the database has not answered, seconds; None: it answers."""
-        return None if self._away_since is None else time.monotonic() - self._away_since
 
     async def rows(self, name: str, parameters: dict[str, Any]) -> list[tuple[Any, ...]]:
         """Return the rows of a query of `sql/queries/page/`.
@@ -68,18 +66,18 @@ class Store:
             self._failed(f"database has not answered for {ANSWERED_S:g} s: see `tickline db status`")
             raise StoreError(self.error) from None
         except TicklineError as exc:
-            self._failed(str(exc))
+            self._failed(str(exc), comes_back=isinstance(exc, Retryable))
             raise
         if self._away_since is not None:
             log.info("database answers again after=%.1f s", time.monotonic() - self._away_since)
         self._away_since, self.error = None, ""
         return found
 
-    def _failed(self, text: str) -> None:
+    def _failed(self, text: str, *, comes_back: bool = True) -> None:
         if self._away_since is None:
             self._away_since = time.monotonic()
             log.warning("database does not answer: %s", text)
-        self.error = text
+        self.error, self.comes_back = text, comes_back
 
     async def _opened(self) -> Pool:
         async with self._opening:

@@ -46,12 +46,14 @@ class Seen:
         Answers of the API; None: none yet.
     api_error, database_error
         Why there is no answer now; "": there is.
-    database_away_s
-        How long the database has not answered the page, seconds.
+    database_comes_back
+        Whether the database is only away; otherwise somebody must do what the error says.
     ticks_per_s
         Ticks per second of the last polls, oldest first.
     delay_ms
         Median time from an update's exchange time until it was received; None: not known.
+    commit_ms
+        From receipt to commit: median and 99th percentile of the last minute, milliseconds; None: not known.
     gaps, repaired
         Of the newest session; None: not known.
     reconnected
@@ -62,9 +64,10 @@ class Seen:
     health: dict[str, Any] | None = None
     api_error: str = "the ingester was not asked yet"
     database_error: str = ""
-    database_away_s: float | None = None
+    database_comes_back: bool = True
     ticks_per_s: list[float] = field(default_factory=list)
     delay_ms: float | None = None
+    commit_ms: tuple[float, float] | None = None
     gaps: int | None = None
     repaired: int = 0
     reconnected: dict[str, float] = field(default_factory=dict)
@@ -119,11 +122,17 @@ def _rate(seen: Seen) -> Fact:
 
 def _delay(seen: Seen) -> Fact:
     title = "Delay"
-    if seen.delay_ms is None or not -1_000 < seen.delay_ms < 3_600_000:
-        # The simulator's market has times of its own.
-        return Fact(title, "-", "from the exchange to here: not known", IDLE)
-    words = "median from the exchange to here"
-    return Fact(title, f"{seen.delay_ms:,.0f} ms", words, OK if seen.delay_ms < 2_000 else WARNING)
+    committed = seen.commit_ms if not seen.api_error else None
+    share = "" if committed is None else f"to the database (99 %: {committed[1]:,.0f} ms)"
+    if seen.delay_ms is not None and -1_000 < seen.delay_ms < 3_600_000:
+        words = (
+            "median from the exchange to here" if committed is None else f"here, {committed[0]:,.0f} ms more {share}"
+        )
+        return Fact(title, f"{seen.delay_ms:,.0f} ms", words, OK if seen.delay_ms < 2_000 else WARNING)
+    # The simulator's market has times of its own.
+    if committed is not None:
+        return Fact(title, f"{committed[0]:,.0f} ms", f"from receipt {share}", OK)
+    return Fact(title, "-", "from the exchange to here: not known", IDLE)
 
 
 def _keys(seen: Seen) -> Fact:
@@ -145,11 +154,12 @@ def _gaps(seen: Seen) -> Fact:
     title = "Gaps today"
     if seen.gaps is None:
         return Fact(title, "-", "not known", IDLE)
-    if not seen.gaps:
-        return Fact(title, "none", "everything was received", OK)
     left = seen.gaps - seen.repaired
-    words = f"{left:,} not repaired yet" if left else "all repaired"
-    return Fact(title, f"{seen.gaps:,}", words, WARNING if left else OK)
+    value, level = f"{seen.gaps:,}" if seen.gaps else "none", WARNING if left else OK
+    words = f"{left:,} not repaired yet" if left else "all repaired" if seen.gaps else "everything was received"
+    if seen.api_error:  # the one that begins now is not known yet
+        return Fact(title, value, f"until the ingester was last heard: {words}", WARNING if left else IDLE)
+    return Fact(title, value, words, level)
 
 
 def _journal(seen: Seen) -> Fact:
@@ -171,7 +181,7 @@ def _database(seen: Seen) -> Fact:
     if away_s is not None:
         return Fact(title, "away", f"for {seconds(away_s)}; the journal keeps everything meanwhile", BAD)
     if seen.database_error:
-        return Fact(title, "away", seen.database_error, BAD)
+        return Fact(title, "away" if seen.database_comes_back else "not usable", seen.database_error, BAD)
     return Fact(title, "answers", "", OK)
 
 

@@ -106,15 +106,16 @@ def test_database_that_is_away_and_its_return_show_within_3_s(
     assert max(*away, *back) <= SHOWN_S
 
 
+@pytest.mark.timeout(600)
 def test_planted_spike_is_marked_within_a_bar(
     database: Database, folder: Path, record_property: RecordProperty
 ) -> None:
     api_port = str(free_port())
     with ExitStack() as stack:
-        # A bar takes 10 s.
+        # A bar takes 6 s.
         market = stack.enter_context(
             Market(
-                folder, "--generate", "--instruments", "8", "--rate", "24", "--seed", "3", "--speed", "6",
+                folder, "--generate", "--instruments", "8", "--rate", "24", "--seed", "3", "--speed", "10",
                 "--date", "2026-11-19", "--spike", f"{SPIKE}@36:2.5x20",
             )
         )  # fmt: skip

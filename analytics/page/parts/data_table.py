@@ -109,6 +109,12 @@ class DataTable(ui.element, component="data_table.js"):
         self.props.update({"columns": list(columns), "head": head})
         self.update()
 
+    def say(self, empty: str) -> None:
+        """Say something else when there are no rows."""
+        if empty != self.props["empty"]:
+            self.props["empty"] = empty
+            self.update()
+
     def choose(self, key: str) -> None:
         """Mark a row."""
         self.props["chosen"] = key

@@ -30,7 +30,7 @@ class ChartView:
             self._intervals.offer([(name, name) for name in DAYS], self._interval)
         self._complaint = Text("p", css="complaint")
         self._complaint.props["role"] = "alert"
-        self._chart = CandleChart(empty="no bars yet: they come with the first trade")
+        self._chart = CandleChart(empty="no bars: they come with the first trade of an instrument")
         Text("p", LEGEND, css="legend")
 
     @property

@@ -49,13 +49,13 @@ class FeedView:
 
     def __init__(self, board: Board) -> None:
         self._board = board
-        unknown = "not known: the ingester does not answer"
+        unknown = self._unknown = "not known: the ingester does not answer"
         Text("h3", "Connections")
         self._connections = DataTable(CONNECTIONS, caption="Connections of the feed", empty=unknown)
         Text("h3", "Segments")
         self._segments = DataTable(SEGMENTS, caption="Segments of the market", empty=unknown)
         Text("h3", "Silent instruments")
-        self._quiet = DataTable(QUIET, caption="Instruments that are silent or not answered", empty="none")
+        self._quiet = DataTable(QUIET, caption="Instruments that are silent or not answered", empty=unknown)
         Text("h3", "Gaps of this session")
         self._gaps = DataTable(GAPS, caption="When the feed was not received, and whether it is repaired", empty="none")
 
@@ -64,7 +64,8 @@ class FeedView:
         board = self._board
         self._connections.show(connections(board.seen, now_s))
         self._segments.show(segments(board.seen))
-        quiet = [row for row in board.watch.rows() if row["state"] is not None]
+        quiet = [row for row in board.watch.rows() if row["state"] is not None] if not board.seen.api_error else []
+        self._quiet.say(self._unknown if board.seen.api_error else "none")
         self._quiet.show([row | {"instrument_key": row["key"]} for row in quiet])
         self._gaps.show([_gap(place, row) for place, row in enumerate(board.gaps)])
 

@@ -87,6 +87,9 @@ def test_feed_is_judged(found: Seen, level: str, value: str, part: str) -> None:
         (seen(gaps=3, repaired=3), "Gaps today", OK, "3", "all repaired"),
         (seen(gaps=3, repaired=1), "Gaps today", WARNING, "3", "2 not repaired yet"),
         (seen(), "Gaps today", IDLE, "-", "not known"),
+        (seen(gaps=0, api_error="away"), "Gaps today", IDLE, "none", "until the ingester was last heard"),
+        (seen(gaps=2, repaired=1, api_error="away"), "Gaps today", WARNING, "2", "1 not repaired yet"),
+        (seen(database_error="no schema", database_comes_back=False), "Database", BAD, "not usable", "no schema"),
         (seen(lag=9 * 2**20), "Journal", WARNING, "9.4 MB", "nothing is lost"),
         (seen(problems=["journal: no space left"]), "Journal", BAD, "trouble", "no space left"),
         (seen(away_s=70.0), "Database", BAD, "away", "for 1 min 10 s"),
@@ -94,6 +97,14 @@ def test_feed_is_judged(found: Seen, level: str, value: str, part: str) -> None:
         (seen(ticks_per_s=[5.0] * 5 + [15.0] * 5), "Ticks per second", OK, "15", "on average 10"),
         (seen(delay_ms=140.0), "Delay", OK, "140 ms", "median"),
         (seen(delay_ms=-9e9), "Delay", IDLE, "-", "not known"),
+        (
+            seen(delay_ms=140.0, commit_ms=(6.2, 31.0)),
+            "Delay",
+            OK,
+            "140 ms",
+            "here, 6 ms more to the database (99 %: 31",
+        ),
+        (seen(commit_ms=(6.2, 31.0)), "Delay", OK, "6 ms", "from receipt to the database (99 %: 31 ms)"),
     ],
 )
 def test_fact_is_judged(found: Seen, title: str, level: str, value: str, part: str) -> None:
