@@ -85,7 +85,7 @@ def test_numbers_move_and_the_chart_draws(desk: Seen) -> None:
     price = row.locator("td").first
     expect(price).to_have_text(re.compile(r"^[\d,]+\.\d\d$"))
     before = price.inner_text()
-    expect(price).not_to_have_text(before)
+    expect(price).not_to_have_text(before, timeout=9_000)  # by the API: the database is asked every 10 s
     expect(desk.page.get_by_role("status")).to_contain_text("Feed flowing")
     row.get_by_role("button").click()
     chart = desk.page.get_by_role("img", name=re.compile(r"Candlestick chart of NIFTY, 1m, [1-9]\d* bars"))
@@ -102,7 +102,11 @@ def test_mute_key_is_named(desk: Seen, session: Session) -> None:
     quiet = desk.page.get_by_role("region", name="Instruments that are silent or not answered")
     expect(quiet).to_contain_text(name)
     expect(quiet).to_contain_text("not answered")
-    expect(desk.page.get_by_role("region", name="Segments of the market")).to_contain_text("flows in part")
+    segments = desk.page.get_by_role("region", name="Segments of the market")
+    expect(segments).to_contain_text("flows in part")
+    assert segments.locator("tbody th").all_inner_texts() == ["NSE_EQ", "NSE_FO", "NSE_INDEX"]
+    watch = desk.page.get_by_role("region", name="Watch list")
+    expect(watch.locator("tbody tr")).to_have_count(len(session.market.keys))
 
 
 def test_signal_is_marked_on_the_chart_counted_and_listed(desk: Seen, session: Session) -> None:
