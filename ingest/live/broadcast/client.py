@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import AsyncGenerator
+from contextlib import suppress
 from itertools import count
 from typing import Any
 
@@ -66,10 +67,16 @@ class StreamClient:
         self._reached: dict[str, int] = {}
         self._place = 0  # number of the next entry of the ring
         self._has_ended = False
+        self._news = asyncio.Event()
+
+    def wake(self) -> None:
+        """Let it look for new entries of the ring."""
+        self._news.set()
 
     def end(self) -> None:
         """End the events."""
         self._has_ended = True
+        self._news.set()
 
     @property
     def position(self) -> str:
@@ -109,7 +116,10 @@ class StreamClient:
                     yield heartbeat(self.position)
                     told_s = time.monotonic()
                     continue
-                await hub.wait(HEARTBEAT_S)
+                with suppress(TimeoutError):
+                    async with asyncio.timeout(HEARTBEAT_S):
+                        await self._news.wait()
+                self._news.clear()
         finally:
             hub.leave(self)
 

@@ -12,7 +12,7 @@ from itertools import islice
 
 from ingest.live.broadcast.encoding import Encoded
 
-RING_BYTES_MAX = 4 * 2**20  # two seconds of the largest feed; what is older comes from the database
+RING_BYTES_MAX = 3 * 2**20  # a second of the largest feed; what is older comes from the database
 ROW_OVERHEAD_BYTES = 150  # of Python's objects round a row
 
 

@@ -5,9 +5,8 @@ from __future__ import annotations
 from typing import Annotated, Any
 
 from fastapi import Query
-from pydantic import BaseModel, StringConstraints
+from pydantic import StringConstraints
 
-from ingest.live.http.answers import Refusal
 from ingest.model.frames import MODE_NAMES
 from ingest.model.keys import NAME_CHARS_MAX, SEGMENT_CHARS_MAX
 
@@ -56,16 +55,37 @@ KEYS_BODY: dict[str, Any] = {
 _TOKEN: dict[str, Any] = {"security": [{"token": []}]}
 
 
-def answers(model: type[BaseModel] | None, *refusals: int, unhealthy: bool = False) -> dict[int | str, dict[str, Any]]:
-    """Return what a route answers: its own form, and the refusals; `unhealthy`: it answers 503 in its own form too."""
+def answers(model: str, *refusals: int, unhealthy: bool = False) -> dict[int | str, dict[str, Any]]:
+    """Return what a route answers: its own form, and the refusals.
+
+    Parameters
+    ----------
+    model
+        Name of a type in `answers.py`, which is only made when somebody asks for the document: FastAPI would make
+        a validator of each for each route and status, which nothing uses. "": none.
+    refusals
+        Further status codes than those of all routes.
+    unhealthy
+        It answers 503 in its own form too.
+    """
     found: dict[int | str, dict[str, Any]] = {
-        status: {"model": Refusal, "description": _MEANING[status]} for status in sorted({*_ALWAYS, *refusals})
+        status: {"description": _MEANING[status]} | _json(_ref("Refusal")) for status in sorted({*_ALWAYS, *refusals})
     }
-    if model is not None:
-        found[200] = {"model": model, "description": "done"}
-    if unhealthy and model is not None:
-        found[503] = {"model": model | Refusal, "description": "it is not; the answer says why"}
+    if model:
+        found[200] = {"description": "done"} | _json(_ref(model))
+    if unhealthy:
+        found[503] = {"description": "it is not; the answer says why"} | _json(
+            {"anyOf": [_ref(model), _ref("Refusal")]}
+        )
     return found
+
+
+def _ref(model: str) -> dict[str, Any]:
+    return {"$ref": f"#/components/schemas/{model}"}
+
+
+def _json(schema: dict[str, Any]) -> dict[str, Any]:
+    return {"content": {"application/json": {"schema": schema}}}
 
 
 def keys_body(*, is_optional: bool = False, mode: bool = True) -> dict[str, Any]:

@@ -5,14 +5,17 @@ The page has no script and loads nothing, so it works without the internet, and 
 
 from __future__ import annotations
 
+import importlib
 import json
 from collections.abc import Iterator, Sequence
 from html import escape
 from importlib import metadata
-from typing import Any
+from typing import Any, Literal
 
 from fastapi import FastAPI
 from fastapi.responses import HTMLResponse, JSONResponse
+from pydantic import BaseModel
+from pydantic.json_schema import models_json_schema
 from starlette.requests import Request
 
 OPENAPI, DOCS = "/openapi.json", "/docs"
@@ -51,7 +54,15 @@ def document(app: FastAPI) -> dict[str, Any]:
     if app.openapi_schema is None:
         app.title, app.version, app.description = "Tickline", metadata.version("tickline"), ABOUT
         found = type(app).openapi(app)
-        found["components"].setdefault("securitySchemes", {})["token"] = {"type": "http", "scheme": "bearer"}
+        types = importlib.import_module("ingest.live.http.answers")
+        asked: list[tuple[type[BaseModel], Literal["serialization"]]] = [
+            (one, "serialization") for one in types.DOCUMENTED
+        ]
+        _, schemas = models_json_schema(asked, ref_template="#/components/schemas/{model}")
+        found["components"] = {
+            "schemas": schemas["$defs"],
+            "securitySchemes": {"token": {"type": "http", "scheme": "bearer"}},
+        }
     assert app.openapi_schema is not None
     return app.openapi_schema
 

@@ -47,6 +47,7 @@ class EventStream(Response):
             self._client.cut_off(f"it has read nothing for {STALLED_S:g} s")
             if connection is not None:
                 connection.abort()
+                await gone  # otherwise uvicorn takes the answer for unfinished
         finally:
             gone.cancel()
 

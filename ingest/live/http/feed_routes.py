@@ -10,7 +10,6 @@ from fastapi.responses import JSONResponse
 
 from ingest.database.questions import Questions
 from ingest.errors import StoreError
-from ingest.live.http.answers import Changed, LatestTicks, Retried, Status, Subscriptions
 from ingest.live.http.described import Keys, answers, keys_body
 from ingest.live.http.guard import names_and_mode, names_if_any
 from ingest.live.ingestion import Ingestion
@@ -65,7 +64,7 @@ def add_feed(app: FastAPI, ingestion: Ingestion) -> None:
         f"{FEED}/status",
         summary="State of connections and keys, with counters",
         tags=["feed"],
-        responses=answers(Status),
+        responses=answers("Status"),
     )
     async def status() -> JSONResponse:
         return JSONResponse(websocket_status(ingestion, await gaps.today()))
@@ -74,7 +73,7 @@ def add_feed(app: FastAPI, ingestion: Ingestion) -> None:
         f"{FEED}/subscriptions",
         summary="Every wanted key with its mode, connection and state",
         tags=["feed"],
-        responses=answers(Subscriptions),
+        responses=answers("Subscriptions"),
     )
     async def subscribed() -> JSONResponse:
         return JSONResponse(subscriptions(ingestion))
@@ -83,7 +82,7 @@ def add_feed(app: FastAPI, ingestion: Ingestion) -> None:
         f"{FEED}/latest-ticks",
         summary="Last tick of each instrument, or of some",
         tags=["feed"],
-        responses=answers(LatestTicks, 404, 422),
+        responses=answers("LatestTicks", 404, 422),
     )
     async def latest(key: Keys = None) -> JSONResponse:
         return JSONResponse(latest_ticks(ingestion, None if key is None else await ingestion.keys_to_read(key)))
@@ -92,7 +91,7 @@ def add_feed(app: FastAPI, ingestion: Ingestion) -> None:
         f"{FEED}/subscribe",
         summary="Record more keys until the next start, or in another mode",
         tags=["feed"],
-        responses=answers(Changed, 404, 409, 422),
+        responses=answers("Changed", 404, 409, 422),
         openapi_extra=keys_body(),
     )
     async def subscribe(request: Request) -> JSONResponse:
@@ -106,7 +105,7 @@ def add_feed(app: FastAPI, ingestion: Ingestion) -> None:
         f"{FEED}/unsubscribe",
         summary="Record keys no longer, until the next start",
         tags=["feed"],
-        responses=answers(Changed, 404, 409, 422),
+        responses=answers("Changed", 404, 409, 422),
         openapi_extra=keys_body(mode=False),
     )
     async def unsubscribe(request: Request) -> JSONResponse:
@@ -118,7 +117,7 @@ def add_feed(app: FastAPI, ingestion: Ingestion) -> None:
         f"{FEED}/change-mode",
         summary="Record subscribed keys in another mode",
         tags=["feed"],
-        responses=answers(Changed, 404, 409, 422),
+        responses=answers("Changed", 404, 409, 422),
         openapi_extra=keys_body(),
     )
     async def change_mode(request: Request) -> JSONResponse:
@@ -130,7 +129,7 @@ def add_feed(app: FastAPI, ingestion: Ingestion) -> None:
         f"{FEED}/retry",
         summary="Ask again for keys that the feed has not answered: all, or some",
         tags=["feed"],
-        responses=answers(Retried, 404, 422),
+        responses=answers("Retried", 404, 422),
         openapi_extra=keys_body(is_optional=True, mode=False),
     )
     async def retry(request: Request) -> JSONResponse:

@@ -8,7 +8,6 @@ from typing import Any
 from fastapi import FastAPI
 from fastapi.responses import JSONResponse
 
-from ingest.live.http.answers import Health, Live, Ready, Root
 from ingest.live.http.described import answers
 from ingest.live.http.documentation import DOCS, OPENAPI, document
 from ingest.live.ingestion import Ingestion
@@ -19,7 +18,7 @@ from ingest.live.status import is_connected, not_ready
 def add_health(app: FastAPI, ingestion: Ingestion) -> None:
     """Add the routes to an application."""
 
-    @app.get("/", summary="What is here", tags=["health"], responses=answers(Root))
+    @app.get("/", summary="What is here", tags=["health"], responses=answers("Root"))
     async def root() -> JSONResponse:
         return JSONResponse(
             {
@@ -36,7 +35,7 @@ def add_health(app: FastAPI, ingestion: Ingestion) -> None:
         "/health",
         summary="Whether all data that should flow does; 503 if not",
         tags=["health"],
-        responses=answers(Health, unhealthy=True),
+        responses=answers("Health", unhealthy=True),
     )
     async def whole() -> JSONResponse:
         found = health(ingestion) | {"paper_trading": False, "websocket_connected": is_connected(ingestion)}
@@ -46,7 +45,7 @@ def add_health(app: FastAPI, ingestion: Ingestion) -> None:
         "/health/live",
         summary="Whether the process answers: always, if it can",
         tags=["health"],
-        responses=answers(Live),
+        responses=answers("Live"),
     )
     async def live() -> JSONResponse:
         return JSONResponse({"status": "alive"})
@@ -55,7 +54,7 @@ def add_health(app: FastAPI, ingestion: Ingestion) -> None:
         "/health/ready",
         summary="Whether what is received is recorded and stored; 503 if not",
         tags=["health"],
-        responses=answers(Ready, unhealthy=True),
+        responses=answers("Ready", unhealthy=True),
     )
     async def ready() -> JSONResponse:
         reasons = not_ready(ingestion)

@@ -36,7 +36,7 @@ def add_stream(app: FastAPI, ingestion: Ingestion, hub: Hub) -> None:
         description=ABOUT,
         tags=["data"],
         response_class=EventStream,
-        responses=answers(None, 404, 422) | {200: {"description": "events", "content": {EVENTS: {"example": EXAMPLE}}}},
+        responses=answers("", 404, 422) | {200: {"description": "events", "content": {EVENTS: {"example": EXAMPLE}}}},
     )
     async def stream(
         kind: Annotated[
