@@ -6,9 +6,11 @@ test keeps the two equal.
 
 from __future__ import annotations
 
+import json
 import re
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal
+from urllib.parse import urlsplit
 
 from pydantic import AliasChoices, Field, HttpUrl, SecretStr, ValidationInfo, field_validator
 from pydantic_settings import NoDecode
@@ -138,6 +140,11 @@ class Settings(LogSettings):
     api_host: Annotated[str, Field(pattern=r"^[A-Za-z0-9_.:-]+$")] = "127.0.0.1"
     api_port: int = Field(8788, ge=0, le=65535)  # next to the simulator's 8787
     handlers: Annotated[tuple[str, ...], NoDecode] = ()
+
+    # Alerts to people.
+    alert_url: SecretStr | None = None
+    alert_template: str = '{"text": "{text}"}'
+    alert_signals: bool = False
     # The live page, a process of its own; `analytics.page.settings` reads them.
     page_host: Annotated[str, Field(pattern=r"^[A-Za-z0-9_.:-]+$")] = "127.0.0.1"
     page_port: int = Field(8790, ge=0, le=65535)
@@ -175,6 +182,25 @@ class Settings(LogSettings):
             raise ValueError("http:// would send the token unencrypted to another machine: use https://")
         if value.username or value.password:
             raise ValueError("the vendor's address must have no user and no password: remove them")
+        return value
+
+    @field_validator("alert_url")
+    @classmethod
+    def _postable(cls, value: SecretStr | None) -> SecretStr | None:
+        given = value.get_secret_value() if value else ""
+        if given and (urlsplit(given).scheme not in {"http", "https"} or not urlsplit(given).netloc):
+            raise ValueError("it is not a URL to post to: write it as https://host/path")
+        return value if given else None
+
+    @field_validator("alert_template")
+    @classmethod
+    def _template(cls, value: str) -> str:
+        try:
+            is_object = isinstance(json.loads(value), dict)
+        except (ValueError, RecursionError):
+            is_object = False
+        if not is_object or "{text}" not in value:
+            raise ValueError('it is not a JSON object with a text that has {text}: write it as {"text": "{text}"}')
         return value
 
     @field_validator("upstox_access_token")

@@ -7,6 +7,7 @@ without keys unsubscribed by hand and with keys subscribed by hand, until the ne
 from __future__ import annotations
 
 import logging
+from collections import Counter
 from collections.abc import Callable, Container, Iterable, Mapping, Sequence
 from datetime import datetime
 from functools import partial
@@ -81,6 +82,8 @@ class Ingestion:
         State of the evening job, for the status; None: there is none.
     broadcast
         Passes ticks on to other programs while they listen; None: nothing does.
+    alert_counts
+        Alerts to people by outcome; None: nobody is alerted.
     facts
         What the observer has learnt for the conditions.
     """
@@ -106,6 +109,7 @@ class Ingestion:
         self.errors = errors or LastErrors(watchdog.time_source)
         self.fence = Fence(watchdog.time_source, self.errors)
         self.facts = Facts()
+        self.alert_counts: Counter[str] | None = None
         self.evening: Mapping[str, str | None] | None = None
         self.handlers: list[Handler] = []
         self.broadcast: Broadcast | None = None

@@ -30,6 +30,7 @@ from ingest.live.broadcast.hub import Hub
 from ingest.live.evening import Evening
 from ingest.live.http import port
 from ingest.live.ingestion import Ingestion
+from ingest.live.observe.alert_sender import AlertSender
 from ingest.live.observe.observer import Observer
 from ingest.live.observe.service_manager import ServiceManager, tell
 from ingest.live.stream import Stream
@@ -205,6 +206,7 @@ async def _run(
                 "progress": lambda: show_along(running, show),
                 "watch": ingestion.watchdog.run,
                 "observe": Observer(ingestion).run,
+                "alerts": AlertSender(ingestion, settings).run,
                 "service": ServiceManager(ingestion).run,
                 "bars": lambda: refresh_along(pool, writer, ingestion.errors.of("bars")),
                 "backfill": lambda: backfill_along(settings, pool, streams, writer, ingestion.errors.of("backfill")),

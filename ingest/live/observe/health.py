@@ -164,14 +164,20 @@ def _of_keys(ingestion: Ingestion) -> Iterator[Condition]:
     if left_out := ingestion.left_out:
         text = f"{left_out:,} keys of the universe are unsubscribed by hand until the next start"
         yield Condition("keys_left_out", "warning" if ingestion.keys else "problem", text)
-    states = {key: state for stream in used(ingestion) for key, state in stream.key_states.items()}
     for id_, state, what in (
         ("keys_failed", KeyState.FAILED, "not answered: run `tickline status --retry`"),
         ("keys_silent", KeyState.SILENT, "silent"),
     ):
-        if keys := [key for key, known in states.items() if known is state]:
+        if keys := [key for stream in used(ingestion) for key in _keys_in(stream, state)]:
             named = ", ".join(keys[:NAMED_MAX]) + (" …" if len(keys) > NAMED_MAX else "")
             yield Condition(id_, "warning", f"{len(keys):,} of {len(ingestion.keys):,} keys are {what}: {named}")
+
+
+def _keys_in(stream: Stream, state: KeyState) -> list[str]:
+    """Return the keys of a stream in a state; with two connections the better state of a key counts."""
+    if len(stream.feeds) == 1:  # quick, because this is asked twice a second
+        return [key for key in stream.feed.states.in_state(state) if key in stream.feed.keys]
+    return [key for key, known in stream.key_states.items() if known is state]
 
 
 def _of_journal(ingestion: Ingestion) -> Iterator[Condition]:

@@ -223,6 +223,10 @@ class Recording:
         ):
             yield counter(f"tickline_stream_{name}", text, [({}, float(stream[part]))])
 
+        if (sender := self._ingestion.alert_counts) is not None:
+            sent = [({"outcome": one}, float(sender[one])) for one in ("sent", "failed", "dropped")]
+            yield counter("tickline_alerts", "Alerts to people, by outcome.", sent, ["outcome"])
+
     def _streams(self) -> list[Stream]:
         """Return the streams that are used, or still commit what an earlier run left."""
         return [one for one in self._ingestion.streams if one.feed.keys or one.consumer.counts.records]

@@ -1,4 +1,4 @@
-"""Observer: learn what conditions cannot read from memory, and look at all conditions twice a second.
+"""Observer: learn what conditions cannot read from memory, and look at all conditions every other second.
 
 Owns how often the disk and the database are asked. It delays no frame: the disk is asked on a thread, and the database
 over the pool, while it is there.
@@ -19,7 +19,7 @@ from ingest.market.time import day_span, market_day
 
 log = logging.getLogger(__name__)
 
-LOOK_S = 0.5
+LOOK_S = 2.0
 DISK_S = 5.0
 DATABASE_S = 30.0
 
