@@ -103,9 +103,9 @@ class View:
         if self.chart.is_empty and len(board.watch):
             await self._choose(str(board.watch.rows()[0]["key"]), opens=False)
         if self._tabs.open == CHART:
-            self.chart.refresh()
+            await self.chart.refresh()
         elif self._tabs.open == CHAIN:
-            self.chain.refresh()
+            await self.chain.refresh()
         elif self._tabs.open == SIGNALS:
             self.signals.refresh()
         else:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping, MutableMapping, Sequence
 from typing import Any
 
 Row = dict[str, Any]
@@ -27,14 +27,24 @@ class WatchList:
     A row has `key`, `rank` (order of its kind), `name` (what a trader types), `segment`, `price` (rupees), `change`
     (percent of the previous close), `volume` (units today), `spikes` (of the session), `state` (level and words; None:
     nothing to say) and `spark` (closes of the last minutes).
+
+    Attributes
+    ----------
+    version
+        Raised with each change.
+    generation
+        Raised when rows were dropped: a browser then needs all rows again.
+    ids
+        instrument_id by key.
     """
 
     def __init__(self) -> None:
-        self.version = 0
+        self.version = self.generation = 0
         self.ids: dict[str, int] = {}
         self._rows: dict[str, Row] = {}
         self._changed: dict[str, int] = {}
         self._previous: dict[str, float | None] = {}
+        self._recorded: frozenset[str] = frozenset()
 
     def __len__(self) -> int:
         return len(self._rows)
@@ -62,9 +72,16 @@ class WatchList:
         """Return the keys whose names are not known."""
         return [key for key, row in self._rows.items() if row["name"] == key]
 
-    def listed(self, found: Iterable[tuple[Any, ...]]) -> None:
+    def listed(self, found: Sequence[tuple[Any, ...]]) -> None:
         """Take rows of `sql/queries/page/watched_instruments.sql`."""
         self.version += 1
+        # Those of an earlier session that are not recorded any more, such as expired options.
+        if gone := self._rows.keys() - self._recorded - {row[1] for row in found}:
+            self.generation += 1
+            all_known: list[MutableMapping[str, Any]] = [self._rows, self._changed, self._previous, self.ids]
+            for known in all_known:
+                for key in gone:
+                    known.pop(key, None)
         for instrument_id, key, name, segment, kind, ltp, previous, vtt, _, _, _, spikes in found:
             self.ids[key] = instrument_id
             self._previous[key] = previous
@@ -97,7 +114,8 @@ class WatchList:
         """Take which keys are recorded, and which of them are silent or not answered."""
         self.version += 1
         quiet, unanswered = set(silent), set(failed)
-        for key in {*keys, *quiet, *unanswered, *self._rows}:
+        self._recorded = frozenset((*keys, *quiet, *unanswered))
+        for key in self._recorded | self._rows.keys():
             state = FAILED if key in unanswered else SILENT if key in quiet else None
             self._put(key, state=state)
 

@@ -19,11 +19,11 @@ class Text(TextElement):
         self.css = css
         self.classes(css)
 
-    def say(self, text: str, css: str = "") -> None:
-        """Change text and class."""
+    def say(self, text: str, css: str | None = None) -> None:
+        """Change the text, and the class if one is given."""
         if text != self.text:
             self.set_text(text)
-        if css != self.css:
+        if css is not None and css != self.css:
             self.classes(replace=css)
             self.css = css
 

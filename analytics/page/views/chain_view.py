@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+
 from analytics.page.board import Board
 from analytics.page.chain import Expiry
 from analytics.page.parts.data_table import Column, DataTable
@@ -20,6 +22,7 @@ _FIRST: list[Column] = [
     {"name": "oi", "label": "OI", "kind": "short"},
     {"name": "ltp", "label": "last", "kind": "number", "places": 2},
 ]
+AGAIN_S = 5.0  # while the database is away, or no option has ticked
 FEW, ALL = "OI, IV, delta", "all greeks, volume"
 
 
@@ -39,6 +42,7 @@ class ChainView:
     def __init__(self, board: Board, viewer: str) -> None:
         self._board, self._viewer = board, viewer
         self._asked: Expiry | None = None
+        self._again_s = 0.0  # when to look again for chains, monotonic
         with element("div", "tools"):
             self._underlyings = Choice("Underlying", self._choose_underlying)
             self._days = Choice("Expiry", self._choose_expiry)
@@ -54,6 +58,7 @@ class ChainView:
 
     async def open(self) -> None:
         """Start to read the chain."""
+        self._again_s = time.monotonic() + AGAIN_S
         found = await self._board.chains_there_are()
         if found and self._asked not in found:
             self._asked = found[0]
@@ -88,10 +93,15 @@ class ChainView:
         self._days.offer([(day.isoformat(), f"{day:%d %b %Y}") for day in days], asked.expiry.isoformat())
         self._board.look_at_chain(self._viewer, asked)
         await self._board.chain_now(asked)
-        self.refresh()
+        self._send()
 
-    def refresh(self) -> None:
-        """Send the chain if it changed."""
+    async def refresh(self) -> None:
+        """Send the chain if it changed; look again for chains while there is none."""
+        if self._asked is None and time.monotonic() >= self._again_s:
+            await self.open()
+        self._send()
+
+    def _send(self) -> None:
         if self._asked is None:
             return
         self._table.show([_shown(row) for row in self._board.chains.get(self._asked, [])])

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import asyncio
+import time
+
 from analytics.page.board import Board
 from analytics.page.charts import DAYS, Asked, Chart
 from analytics.page.parts.candle_chart import CandleChart
 from analytics.page.parts.elements import Choice, Text, element
 from ingest.errors import TicklineError
 
+AGAIN_S = 2.0  # while the database is away, or the instrument has not ticked
 LEGEND = (
     "▲ ▼ spikes. Marks under the candles: red = not received (gap), amber = received in part, grey = made from a "
     "single trade (thin), blue = opening auction; no mark = complete. Times are IST."
@@ -22,6 +26,8 @@ class ChartView:
         self._key = ""
         self._interval = "1m"
         self._shown: tuple[Asked, Chart] | None = None
+        self._turn = asyncio.Lock()
+        self._again_s = 0.0  # when to try again to read a chart, monotonic
         with element("div", "tools"):
             self._title = Text("h2", "no instrument is chosen")
             self._price = Text("span", css="value")
@@ -49,9 +55,14 @@ class ChartView:
             await self._show()
 
     async def _show(self) -> None:
+        async with self._turn:  # a click while a chart is read waits, so that each use of a chart is ended
+            await self._read()
+
+    async def _read(self) -> None:
         name = self._board.watch.name_of(self._key)
         self._title.say(name)
         self.close()
+        self._again_s = time.monotonic() + AGAIN_S
         instrument_id = self._board.watch.ids.get(self._key)
         if instrument_id is None:
             self._complaint.say(f"{name} has not ticked yet")
@@ -66,10 +77,12 @@ class ChartView:
         self._shown = asked, chart
         self._chart.show(name, asked, chart)
 
-    def refresh(self) -> None:
-        """Send what changed."""
+    async def refresh(self) -> None:
+        """Send what changed; read a chart that could not be read."""
         if self._shown is not None:
             self._chart.follow(self._shown[1])
+        elif self._key and time.monotonic() >= self._again_s:
+            await self._show()
         if row := self._board.watch.row(self._key):
             price, change = row["price"], row["change"]
             said = "" if price is None else f"{price:,.2f}" + ("" if change is None else f"  ({change:+.2f} %)")

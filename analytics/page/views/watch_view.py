@@ -22,7 +22,7 @@ class WatchView:
 
     def __init__(self, board: Board, viewer: str, on_choose: Callable[[str], Awaitable[None]]) -> None:
         self._board, self._viewer = board, viewer
-        self._version = board.watch.version
+        self._version, self._generation = board.watch.version, board.watch.generation
 
         async def view(keys: list[str]) -> None:
             board.look_at(viewer, keys)
@@ -40,8 +40,12 @@ class WatchView:
 
     def refresh(self) -> None:
         """Send the rows that changed."""
-        self._table.patch(self._board.watch.changed_since(self._version))
-        self._version = self._board.watch.version
+        watch = self._board.watch
+        if watch.generation != self._generation:
+            self._table.show(watch.rows())
+        else:
+            self._table.patch(watch.changed_since(self._version))
+        self._version, self._generation = watch.version, watch.generation
 
     def choose(self, key: str) -> None:
         """Mark the instrument whose chart is shown."""

@@ -48,6 +48,18 @@ def test_silent_and_unanswered_keys_have_a_state_and_a_name_once_it_is_known() -
     assert {row["state"] for row in watch.rows()} == {None}
 
 
+def test_rows_of_an_earlier_session_go_unless_they_are_recorded() -> None:
+    watch = WatchList()
+    watch.listed([listed(1, "EXPIRED", "CE", 1.0), listed(2, "A", "FUT", 1.0), listed(3, "B", "FUT", 1.0)])
+    watch.judged(["NSE_FO|2", "NSE_FO|3"], [], [])
+    generation = watch.generation
+    watch.listed([listed(2, "A", "FUT", 2.0)])  # B has not ticked in the new session
+    assert [row["name"] for row in watch.rows()] == ["A", "B"]
+    assert (watch.generation, watch.ids) == (generation + 1, {"NSE_FO|2": 2, "NSE_FO|3": 3})
+    watch.listed([listed(2, "A", "FUT", 3.0)])
+    assert watch.generation == generation + 1
+
+
 def test_chain_is_cut_around_the_money() -> None:
     rows = [{"strike": float(strike), "call_delta": 1 - strike / 100} for strike in range(0, 101)]
     found = around_the_money(rows, 30.2)
