@@ -1,4 +1,4 @@
-"""Output for a terminal: a progress line, overwritten in place, and tables that fit its width."""
+"""Output for a terminal: progress, overwritten in place, and tables that fit its width."""
 
 from __future__ import annotations
 
@@ -7,11 +7,12 @@ import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import TextIO
+from typing import Protocol, TextIO
 
 EVERY_S = 0.2  # fast enough for an eye
 FITTED_ROWS_MAX = 1_000  # rich takes 0.8 ms a row, ours 2 us; nobody reads more on a terminal
 GAP = 2  # between columns
+BAR_CHARS = 20
 CLEAR = "\r\x1b[2K"  # return to the start of the line and erase it
 
 
@@ -39,6 +40,49 @@ def progress_line() -> Iterator[Callable[[str], None]]:
         if shown_at is not None:
             sys.stderr.write(CLEAR)
             sys.stderr.flush()
+
+
+class Progress(Protocol):
+    """Shows how far a long work is."""
+
+    def __call__(self, text: str, done: float = 0, total: float | None = None) -> None:
+        """Show a text and how much of the total is done, in any unit; "" hides it, for other output."""
+
+
+@contextmanager
+def progress_bar() -> Iterator[Progress]:
+    """Yield a function that shows progress with the time that is left, in one line that goes at the end.
+
+    Writes nothing to a pipe or file.
+    """
+    if not sys.stderr.isatty():
+        yield _show_nothing
+        return
+    from rich.console import Console  # noqa: PLC0415  takes 50 ms to import, which a pipe need not wait
+    from rich.progress import BarColumn, TaskProgressColumn, TextColumn, TimeRemainingColumn  # noqa: PLC0415
+    from rich.progress import Progress as Bar  # noqa: PLC0415
+
+    columns = (
+        TextColumn("{task.description}", markup=False),
+        BarColumn(bar_width=BAR_CHARS),
+        TaskProgressColumn(),
+        TimeRemainingColumn(),
+    )
+    # Output of the command goes its own way: rich would send it to stderr.
+    options = {"transient": True, "refresh_per_second": 2, "redirect_stdout": False, "redirect_stderr": False}
+    with Bar(*columns, console=Console(file=sys.stderr, highlight=False), **options) as bar:  # type: ignore[arg-type]
+        task = bar.add_task("", total=None, visible=False)
+
+        def show(text: str, done: float = 0, total: float | None = None) -> None:
+            bar.update(task, description=text, completed=done, total=total, visible=bool(text))
+            if not text:
+                bar.refresh()
+
+        yield show
+
+
+def _show_nothing(text: str, done: float = 0, total: float | None = None) -> None:
+    """Show nothing: nobody looks on."""
 
 
 def print_table(columns: Sequence[Sequence[str]], numeric: Sequence[bool], stream: TextIO) -> None:

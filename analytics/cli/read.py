@@ -25,7 +25,7 @@ from analytics.cli.options import (
     range_options,
 )
 from ingest.errors import ConfigError
-from ingest.terminal import progress_line
+from ingest.terminal import Progress, progress_bar, progress_line
 
 if TYPE_CHECKING:
     import polars as pl
@@ -190,7 +190,7 @@ def export_command(*, days: tuple[date, ...], folder: Path | None) -> None:
     yet. After `tickline db retain` has dropped a day, `tickline ticks` and analytics.ticks read its file.
     Depth is not exported, and goes with the ticks.
     """
-    from analytics.read.export import days_to_export, export_day
+    from analytics.read.export import days_to_export, export_day, ticks_of_day
     from ingest.database.connections import Database
     from ingest.database.settings import DatabaseSettings, load
 
@@ -198,10 +198,11 @@ def export_command(*, days: tuple[date, ...], folder: Path | None) -> None:
     with Database.open(settings) as database:
         wanted = list(days) or days_to_export(database, datetime.now(UTC).date())
         for day in wanted:
-            with progress_line() as line:
+            total = ticks_of_day(database, day) if sys.stderr.isatty() else None
+            with progress_bar() as bar:
 
-                def show(rows: int, day: date = day, line: Callable[[str], None] = line) -> None:
-                    line(f"{day}  {rows:,} ticks")
+                def show(rows: int, day: date = day, bar: Progress = bar, total: int | None = total) -> None:
+                    bar(f"{day}  {rows:,} ticks", rows, total)
 
                 file, rows = export_day(day, folder or settings.home / "archive", database, show=show)
             size = file.stat().st_size

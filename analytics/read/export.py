@@ -40,6 +40,15 @@ def days_to_export(database: Database, before: date) -> list[date]:
     return [day for day, _, exported_at, dropped_at, *_ in found if exported_at is None and dropped_at is None]
 
 
+def ticks_of_day(database: Database, day: date) -> int:
+    """Return how many ticks of a UTC day the database has; reads the day."""
+    start = datetime(day.year, day.month, day.day, tzinfo=UTC)
+    span = {"start": start, "end": start + timedelta(days=1)}
+    with connect(database) as connection:
+        row = connection.execute(query("read/count_ticks"), span).fetchone()
+    return row[0] if row else 0
+
+
 def export_day(
     day: date, folder: Path, database: Database, *, show: Callable[[int], None] = lambda _: None
 ) -> tuple[Path, int]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
 import click
@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from ingest.database.connections import Database
     from ingest.live.supervisor import Run
     from ingest.pipeline.consumer import Consumer, StreamCounts
+    from ingest.terminal import Progress
 
 log = logging.getLogger(__name__)
 
@@ -59,10 +60,11 @@ class ProgressLine:
         log.info("ingesting %s", " ".join(parts))
 
 
-def show_on(line: Callable[[str], None], consumer: Consumer) -> None:
-    """Show the progress of a stream's replay."""
+def show_on(bar: Progress, consumer: Consumer, done_bytes: int, total_bytes: int) -> None:
+    """Show the progress of a replay: the stream that is read, and how much of all files is read."""
     counts = consumer.counts
-    line(f"{consumer.stream}: {counts.frames + counts.frames_before:,} frames, {counts.ticks:,} ticks written")
+    text = f"{consumer.stream}: {counts.frames + counts.frames_before:,} frames, {counts.ticks:,} ticks written"
+    bar(text, done_bytes, total_bytes)
 
 
 def print_unnamed(database: Database, consumers: Iterable[Consumer]) -> None:

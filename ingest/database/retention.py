@@ -7,7 +7,7 @@ day was reconciled or is in a Parquet file with every tick. Must not know how ei
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
@@ -67,7 +67,9 @@ def note_day(
     )
 
 
-def retain(database: Database, before: date, *, dry_run: bool = False) -> Iterator[DayReport]:
+def retain(
+    database: Database, before: date, *, dry_run: bool = False, show: Callable[[date, int, int], None] | None = None
+) -> Iterator[DayReport]:
     """Drop the ticks of the days before a UTC day, one day at a time, oldest first.
 
     A day is checked and dropped in one transaction that locks out writers of that day. A session that reads `ticks`
@@ -79,6 +81,8 @@ def retain(database: Database, before: date, *, dry_run: bool = False) -> Iterat
         The first day that is kept.
     dry_run
         Check, but drop nothing.
+    show
+        Called before each day, with the days that are done and the number of all.
 
     Raises
     ------
@@ -92,7 +96,9 @@ def retain(database: Database, before: date, *, dry_run: bool = False) -> Iterat
         connection.execute(f"set lock_timeout = '{LOCK_TIMEOUT}'")
         with LockWatch(database.superuser_url, connection.info.backend_pid) as watch:
             days: list[Any] = connection.execute(query("shared/retainable_days"), {"before": before}).fetchall()
-            for found in days:
+            for done, found in enumerate(days):
+                if show is not None:
+                    show(found.day, done, len(days))
                 try:
                     yield _retain_day(connection, found, dry_run=dry_run)
                 except psycopg.errors.LockNotAvailable as exc:

@@ -9,9 +9,9 @@ from __future__ import annotations
 import gzip
 import struct
 import zlib
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
-from typing import NamedTuple
+from typing import BinaryIO, NamedTuple
 
 from ingest.errors import CorruptionError, JournalError
 
@@ -27,8 +27,15 @@ class RecordedFrame(NamedTuple):
     payload: bytes
 
 
-def read_recording(path: Path) -> Iterator[RecordedFrame]:
+def read_recording(path: Path, opened: Callable[[BinaryIO], None] = lambda _: None) -> Iterator[RecordedFrame]:
     """Yield the frames of a recording in order.
+
+    Parameters
+    ----------
+    path
+        The recording.
+    opened
+        Called with the compressed file, whose position says how much of it is read.
 
     Raises
     ------
@@ -39,7 +46,8 @@ def read_recording(path: Path) -> Iterator[RecordedFrame]:
     """
     offset = 0
     try:
-        with gzip.open(path, "rb") as stream:
+        with path.open("rb") as file, gzip.open(file, "rb") as stream:
+            opened(file)
             while header := stream.read(HEADER.size):
                 if len(header) < HEADER.size:
                     raise EOFError

@@ -6,10 +6,11 @@ its first frame, so that the same recording, whole or cut short, is recognised a
 
 from __future__ import annotations
 
+import os
 from collections import deque
 from collections.abc import Callable, Generator, Iterator, Sequence
 from pathlib import Path
-from typing import Protocol
+from typing import BinaryIO, Protocol
 
 import google_crc32c
 
@@ -38,6 +39,9 @@ class Source(Protocol):
     def read(self, bytes_max: int) -> list[Record]:
         """Return the next records, [] if there are none at present."""
 
+    def left_bytes(self) -> int:
+        """Return about how many bytes of the files have not been read yet."""
+
     def close(self) -> None:
         """Close the files."""
 
@@ -62,6 +66,10 @@ class JournalSource:
         """Return the next records, [] if there are none at present."""
         return self.reader.read(bytes_max)
 
+    def left_bytes(self) -> int:
+        """Return how many bytes have not been read yet; of a compressed segment, too few."""
+        return self.reader.backlog_bytes()
+
     def close(self) -> None:
         """Close the open segment."""
         self.reader.close()
@@ -82,6 +90,8 @@ class RecordingSource:
         self.error: CorruptionError | None = None
         self._expected: deque[tuple[int, str]] = deque()
         self._frames = self._read()
+        self._file: BinaryIO | None = None
+        self._size = 0
         self._seq = 0
         self._crc = 0
         self._first: RecordedFrame | None = next(self._frames, None)
@@ -115,15 +125,23 @@ class RecordingSource:
             size += len(frame.payload)
         return records
 
+    def left_bytes(self) -> int:
+        """Return how many bytes of the compressed file have not been read yet."""
+        return 0 if self.finished or self._file is None else max(self._size - self._file.tell(), 0)
+
     def close(self) -> None:
         """Close the file."""
+        self._file = None
         self._frames.close()
 
     def _read(self) -> Generator[RecordedFrame]:
         try:
-            yield from read_recording(self.path)
+            yield from read_recording(self.path, self._opened)
         except CorruptionError as exc:
             self.error = exc
+
+    def _opened(self, file: BinaryIO) -> None:
+        self._file, self._size = file, os.fstat(file.fileno()).st_size
 
     def _check(self, frame: RecordedFrame) -> None:
         if not self._expected:
@@ -165,6 +183,10 @@ class EndingSource:
     def read(self, bytes_max: int) -> list[Record]:
         """Return the next records, [] if there are none at present."""
         return [] if self._is_over() else self._source.read(bytes_max)
+
+    def left_bytes(self) -> int:
+        """Return about how many bytes of the files have not been read yet."""
+        return self._source.left_bytes()
 
     def close(self) -> None:
         """Close the files."""

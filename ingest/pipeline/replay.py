@@ -38,7 +38,7 @@ async def replay(
     paths: Sequence[Path],
     *,
     collector: str = "recording",
-    show: Callable[[Consumer], None] = lambda _: None,
+    show: Callable[[Consumer, int, int], None] = lambda *_: None,
     done: Callable[[Consumer], None] = lambda _: None,
     stop: asyncio.Event | None = None,
 ) -> None:
@@ -55,7 +55,8 @@ async def replay(
     collector
         Ledger name of recordings; segments use the collector and stream in their header.
     show, done
-        `show` is called about once a second, `done` when a stream has ended or failed.
+        `show` is called about once a second, with the bytes read and those of all files; `done` when a stream has
+        ended or failed.
     stop
         Set it to end early: records that were read are committed within `stop_s`.
 
@@ -72,6 +73,11 @@ async def replay(
     """
     stop = stop or asyncio.Event()
     streams = _sources(paths, collector)
+    total = sum(one.source.left_bytes() for one in streams)
+
+    def show_all(consumer: Consumer) -> None:
+        show(consumer, total - sum(one.source.left_bytes() for one in streams), total)
+
     for name, sources in groupby(streams, key=lambda one: one.collector):
         with retrying_writer(Writer(url, name, side_limits=side_limits(settings)), settings) as writer:
             await writer.run(writer.writer.reconnect)
@@ -80,7 +86,7 @@ async def replay(
                     consumer, is_away = await _consumer(one, writer, settings, stop), False
                     try:
                         async with _stopping(writer, stop, settings.stop_s):
-                            await _show_while(consumer, show)
+                            await _show_while(consumer, show_all)
                     except Stopped:
                         is_away = True
                         raise

@@ -6,13 +6,39 @@ import doctest
 import io
 import os
 import pty
+import re
 import sys
 
 import pytest
 
 from ingest import terminal
 from ingest.redaction import FencedStream
-from ingest.terminal import CLEAR, FITTED_ROWS_MAX, print_table, progress_line
+from ingest.terminal import CLEAR, FITTED_ROWS_MAX, print_table, progress_bar, progress_line
+
+
+def test_bar_shows_share_and_time_left_on_a_terminal_goes_for_other_output_and_is_quiet_in_a_pipe(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with progress_bar() as show:
+        show("reading", 1, 4)
+    assert capsys.readouterr() == ("", "")
+    ours, theirs = pty.openpty()
+    monkeypatch.setenv("COLUMNS", "100")
+    monkeypatch.setenv("TERM", "xterm")
+    with open(theirs, "w", encoding="utf-8") as stream:  # noqa: PTH123 - a terminal has no path here
+        monkeypatch.setattr(sys, "stderr", FencedStream(stream))
+        with progress_bar() as show:
+            show("reading [1/2]", 1, 4)
+            show("")
+            show("reading [2/2]", 3, 4)
+        stream.write("END")
+        stream.flush()
+        shown = ""
+        while "END" not in shown:  # a terminal gives it in pieces
+            shown += os.read(ours, 2**16).decode()
+    os.close(ours)
+    assert "reading [2/2]" in shown and "75%" in shown and re.search(r"(\d|-):(\d\d|--):(\d\d|--)", shown)
+    assert shown.rindex("\x1b[2K") > shown.rindex("75%")  # it is gone at the end
 
 
 def test_line_is_written_over_itself_on_a_terminal_and_goes(monkeypatch: pytest.MonkeyPatch) -> None:

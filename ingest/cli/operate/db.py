@@ -13,10 +13,10 @@ import click
 
 from analytics.cli.options import DAY_HELP, Day
 from ingest.market.shown_time import jsonable
-from ingest.terminal import progress_line
+from ingest.terminal import progress_bar, progress_line
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable
 
     from ingest.database.retention import DayReport
 
@@ -132,25 +132,24 @@ def retain(*, keep_days: int, dry_run: bool, output_format: str) -> None:
             line("building unfinished bars")
             run_with_pool(database.url, refresh_touched)
         before = datetime.now(UTC).date() - timedelta(days=keep_days)
-        days = retain_days(database, before, dry_run=dry_run)
-        while (report := _next_day(days, len(reports))) is not None:
-            reports.append(report)
-            if output_format == "table":
-                fate = "dropped" if report.dropped else "stays" if report.missing else "may go"
-                click.echo(f"{report.day}  {fate:<8} {report.ticks:>12,} ticks  {'; '.join(report.missing)}".rstrip())
+        with progress_bar() as bar:
+
+            def show(day: date, done: int, total: int) -> None:
+                bar(f"checking {day}", done, total)
+
+            for report in retain_days(database, before, dry_run=dry_run, show=show):
+                reports.append(report)
+                bar("")
+                if output_format == "table":
+                    fate = "dropped" if report.dropped else "stays" if report.missing else "may go"
+                    missing = "; ".join(report.missing)
+                    click.echo(f"{report.day}  {fate:<8} {report.ticks:>12,} ticks  {missing}".rstrip())
     if output_format == "json":
         click.echo(json.dumps([report.as_dict() for report in reports], default=jsonable, indent=2))
     elif not reports:
         click.echo(f"no ticks are older than {keep_days} days", err=True)
     if any(report.missing for report in reports):
         sys.exit(1)
-
-
-def _next_day(days: Iterator[DayReport], seen: int) -> DayReport | None:
-    """Return the report of the next day, None after the last; show progress on a terminal."""
-    with progress_line() as line:
-        line(f"checking day {seen + 1}")
-        return next(days, None)
 
 
 @command.command()

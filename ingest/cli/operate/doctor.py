@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import os
 import sys
 
 import click
@@ -38,7 +39,8 @@ def command(ctx: click.Context, form: str) -> None:
             if form == "table":
                 remedy = f": {finding.remedy}" if finding.remedy else ""
                 state = click.style(f"{finding.state:<8}", fg=COLOURS[finding.state])
-                click.echo(f"{state} {finding.topic:<10} {finding.text}{remedy}")
+                line = f"{state} {finding.topic:<10} {finding.text}{remedy}"
+                click.echo(line, color=False if os.environ.get("NO_COLOR") else None)
     finally:
         installation.close()
         logging.getLogger().setLevel(level)

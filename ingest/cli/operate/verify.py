@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 import click
 
 from analytics.cli.options import DAY_HELP, Day
+from ingest.terminal import progress_bar
 
 if TYPE_CHECKING:
     from ingest.audit.report import StreamReport
@@ -97,17 +98,20 @@ def _verify(database: Database, journal: Path, day: date | None) -> tuple[list[V
 @contextmanager
 def _progress(journal: Path) -> Iterator[Callable[[int], None]]:
     """Show progress on a terminal; yield a function to call with the number of bytes read."""
-    from rich.console import Console
-    from rich.progress import Progress
-
     from ingest.audit.journal_check import streams_of
     from ingest.journal.folder import bytes_of
 
     total = sum(bytes_of(folder.glob("*.journal*")) for _, folder in streams_of(journal))
-    console = Console(stderr=True)
-    with Progress(console=console, disable=not console.is_terminal, transient=True) as progress:
-        task = progress.add_task("verifying", total=total)
-        yield lambda size: progress.advance(task, size)
+    done = 0
+    with progress_bar() as show:
+
+        def advance(size: int) -> None:
+            nonlocal done
+            done += size
+            show("verifying", done, total)
+
+        show("verifying", 0, total)
+        yield advance
 
 
 def _show_stream(report: StreamReport) -> None:

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Callable
 from datetime import UTC, date, datetime
 from functools import partial
 
 import click
 
 from analytics.cli.options import DAY_HELP, Day
-from ingest.terminal import progress_line
+from ingest.terminal import Progress, progress_bar
 
 LEFT_MAX = 40  # lines listed; all are counted, and JSON lists all
 
@@ -46,19 +45,19 @@ def command(keys: tuple[str, ...], day: date | None, form: str) -> None:
         start, end = day_span(day) if day else ALWAYS
         done = 0
 
-        async def repair(line: Callable[[str], None], pool: Pool) -> Repair:
+        async def repair(bar: Progress, pool: Pool) -> Repair:
             def show(task: Task, count: int) -> None:
                 nonlocal done
                 done += 1
-                line(f"repairing {done:,} of {count:,}: {task.instrument_key} on {task.day}")
+                bar(f"repairing {done:,} of {count:,}: {task.instrument_key} on {task.day}", done - 1, count)
 
             store = Store(pool)
             tasks = [task for task in await store.tasks(start, end) if named is None or task.instrument_key in named]
             async with UpstoxApi(config) as api:
                 return await Backfill(api, store, show).run(tasks, datetime.now(UTC))
 
-        with progress_line() as line:
-            found = run_with_pool(database.url, partial(repair, line))
+        with progress_bar() as bar:
+            found = run_with_pool(database.url, partial(repair, bar))
     if form == "json":
         click.echo(json.dumps(found.as_dict(), indent=2, default=jsonable))
     else:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import click
 
-from ingest.terminal import progress_line
+from ingest.terminal import progress_bar
 
 
 def _parse_collector(ctx: click.Context, param: click.Parameter, value: str) -> str:
@@ -50,13 +50,13 @@ def command(files: tuple[Path, ...], collector: str) -> None:
     with ready_database(config) as database:
 
         async def push() -> None:
-            with stop_signals() as stop, progress_line() as line:
+            with stop_signals() as stop, progress_bar() as bar:
 
-                def show(consumer: Consumer) -> None:
-                    show_on(line, consumer)
+                def show(consumer: Consumer, done_bytes: int, total_bytes: int) -> None:
+                    show_on(bar, consumer, done_bytes, total_bytes)
 
                 def done(consumer: Consumer) -> None:
-                    line("")
+                    bar("")
                     ended.append(consumer)
                     print_account(consumer.stream, consumer.counts, consumer.state.normaliser.counts)
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, get_args
@@ -67,16 +68,18 @@ def ingest(
     """
     from ingest.bench.reports import ingest_report
 
-    report = ingest_report(
-        engines or ENGINES,
-        ticks=ticks,
-        instruments=instruments,
-        ticks_per_frame=ticks_per_frame,
-        runs=runs,
-        peers=PEERS if all_peers else peers,
-        peer_s_max=peer_seconds,
-        say=_say,
-    )
+    engines, peers = engines or ENGINES, tuple(PEERS) if all_peers else peers
+    with _said(1 + len(engines) * runs * (1 + len(peers))) as say:
+        report = ingest_report(
+            engines,
+            ticks=ticks,
+            instruments=instruments,
+            ticks_per_frame=ticks_per_frame,
+            runs=runs,
+            peers=peers,
+            peer_s_max=peer_seconds,
+            say=say,
+        )
     _show(form, report)
 
 
@@ -129,9 +132,11 @@ def latency(
     """
     from ingest.bench.reports import latency_report
 
-    report = latency_report(
-        engines or ENGINES, rates=rates, seconds=seconds, warm_up_s=warm_up, instruments=instruments, say=_say
-    )
+    engines = engines or ENGINES
+    with _said(len(rates) * (1 + 2 * len(engines))) as say:
+        report = latency_report(
+            engines, rates=rates, seconds=seconds, warm_up_s=warm_up, instruments=instruments, say=say
+        )
     _show(form, report)
 
 
@@ -154,8 +159,12 @@ def scale(*, ticks: int, memory_ticks: int, runs: int, engines: tuple[Engine, ..
     no history and 3 ticks a frame. CPU is in seconds per million ticks.
     """
     from ingest.bench.reports import scale_report
+    from ingest.bench.scale import CASES
 
-    report = scale_report(engines or ENGINES, ticks=ticks, memory_ticks=memory_ticks, runs=runs, say=_say)
+    engines = engines or ENGINES
+    memory_steps = 1 + len(engines) if memory_ticks else 0
+    with _said(len(CASES) * (1 + len(engines) * runs) + memory_steps) as say:
+        report = scale_report(engines, ticks=ticks, memory_ticks=memory_ticks, runs=runs, say=say)
     _show(form, report)
 
 
@@ -169,7 +178,8 @@ def journal(recording: Path, form: str) -> None:
     """
     from ingest.bench.journal import bench_journal
 
-    results, share = bench_journal(recording, say=_say)
+    with _said(None) as say:
+        results, share = bench_journal(recording, say=say)
     if form == "json":
         click.echo(json.dumps({"append": [asdict(result) for result in results], "share": share.as_dict()}, indent=2))
         return
@@ -183,8 +193,22 @@ def journal(recording: Path, form: str) -> None:
     )
 
 
-def _say(text: str) -> None:
-    click.echo(text, err=True)
+@contextmanager
+def _said(steps: int | None) -> Iterator[Callable[[str], None]]:
+    """Yield a function that prints each step; on a terminal also how many of the steps are done, and the time left."""
+    from ingest.terminal import progress_bar
+
+    with progress_bar() as bar:
+        done = 0
+
+        def say(text: str) -> None:
+            nonlocal done
+            bar("")
+            click.echo(text, err=True)
+            bar("measuring", done, steps)
+            done += 1
+
+        yield say
 
 
 def _show(form: str, report: Report) -> None:

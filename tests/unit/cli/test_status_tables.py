@@ -60,8 +60,11 @@ def test_watch_fills_a_terminal_and_gives_a_pipe_a_line_each_time(
     with open(theirs, "w", encoding="utf-8") as stream:  # noqa: PTH123 - a terminal has no path here
         monkeypatch.setattr(sys, "stdout", stream)
         watch_status(api, "status", "table", every_s=0.01, for_s=0.001)
+        stream.write("END")
         stream.flush()
-        shown = os.read(ours, 2**16).decode()
+        shown = ""
+        while "END" not in shown:  # a terminal gives it in pieces
+            shown += os.read(ours, 2**16).decode()
     os.close(ours)
     assert "IST  away" in shown and "no ingester answers on port 1" in shown
 
