@@ -48,8 +48,8 @@ def universe_to_record(keeper: UniverseKeeper, ready: Readiness) -> tuple[dict[s
     return known_universe(keeper), True
 
 
-def known_keys(settings: Settings, database: Database, names: Sequence[str]) -> list[str]:
-    """Return the instrument keys that names mean today, using today's master if it is available.
+def known_keys(settings: Settings, database: Database, names: Sequence[str]) -> dict[str, str]:
+    """Return the instrument keys that names mean today, each with its name, using today's master if it is available.
 
     Raises
     ------
@@ -57,7 +57,9 @@ def known_keys(settings: Settings, database: Database, names: Sequence[str]) -> 
         If a name is unknown, with near matches; or if there is no name at all.
     """
     keeper = UniverseKeeper(settings.model_copy(update={"universe": tuple(names), "underlyings": ()}), database.url)
-    return list(known_universe(keeper))
+    found = known_universe(keeper)
+    typed = {key: name for name in reversed(names) if (key := keeper.key_of(name)) is not None}
+    return {key: typed.get(key, key) for key in found}
 
 
 def known_universe(keeper: UniverseKeeper) -> dict[str, str]:

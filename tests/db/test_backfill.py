@@ -30,7 +30,7 @@ from ingest.simulator.server.faults import Faults
 from ingest.upstox.answers import Candle
 from ingest.upstox.rest import UpstoxApi
 from tests.engines import on_one_engine
-from tests.simulated import settings_for
+from tests.simulated import NOWHERE, settings_for
 
 DAY = date(2026, 1, 5)
 SESSION = TradingDay(DAY, cash_closes=time(9, 25), derivatives_close=time(9, 26))
@@ -253,5 +253,12 @@ def test_command_names_what_it_could_not_repair_and_fails(
     assert (done.exit_code, "1 minutes and 0 gaps repaired with 0 requests" in done.stdout) == (1, True)
     assert "NSE_FO|1: 3 minutes from 2026-01-05 09:16:00 IST: contract has expired" in done.stderr
     assert "3 minutes of 1 instruments could not be repaired" in done.stderr
+    for name in ("UPSTOX_API_URL", "UPSTOX_ASSETS_URL"):
+        monkeypatch.setenv(name, NOWHERE)
+    monkeypatch.setenv("TICKLINE_BACKOFF_MAX_S", "0.01")
+    with database.connect(autocommit=True) as connection:
+        connection.execute("update instruments set trading_symbol = 'NIFTY FUT 05 JAN 26'")
+    named = CliRunner().invoke(backfill_command, ["nifty fut 05 jan 26"])
+    assert "  nifty fut 05 jan 26: 3 minutes from 2026-01-05 09:16:00 IST" in named.stderr, named.output
     other_day = CliRunner().invoke(backfill_command, ["--day", "2026-01-06"])
     assert (other_day.exit_code, other_day.stderr) == (0, "")

@@ -110,7 +110,7 @@ def _progress(journal: Path) -> Iterator[Callable[[int], None]]:
             done += size
             show("verifying", done, total)
 
-        show("verifying", 0, total)
+        show("verifying", 0, total or None)  # the journal; without one, only volumes
         yield advance
 
 

@@ -41,18 +41,21 @@ def command(keys: tuple[str, ...], day: date | None, form: str) -> None:
     config = settings()
     config.token()
     with ready_database(config) as database:
-        named = set(known_keys(config, database, keys)) if keys else None
+        named = known_keys(config, database, keys) if keys else {}
         start, end = day_span(day) if day else ALWAYS
         done = 0
+
+        def shown(key: str) -> str:
+            return named.get(key, key)
 
         async def repair(bar: Progress, pool: Pool) -> Repair:
             def show(task: Task, count: int) -> None:
                 nonlocal done
                 done += 1
-                bar(f"repairing {done:,} of {count:,}: {task.instrument_key} on {task.day}", done - 1, count)
+                bar(f"repairing {done:,} of {count:,}: {shown(task.instrument_key)} on {task.day}", done - 1, count)
 
             store = Store(pool)
-            tasks = [task for task in await store.tasks(start, end) if named is None or task.instrument_key in named]
+            tasks = [task for task in await store.tasks(start, end) if not keys or task.instrument_key in named]
             async with UpstoxApi(config) as api:
                 return await Backfill(api, store, show).run(tasks, datetime.now(UTC))
 
@@ -67,7 +70,7 @@ def command(keys: tuple[str, ...], day: date | None, form: str) -> None:
         )
     for left in found.left[:LEFT_MAX] if form == "table" else ():
         click.echo(
-            f"  {left.instrument_key}: {len(left.buckets)} minutes from {ist(left.buckets[0])}: {left.reason}",
+            f"  {shown(left.instrument_key)}: {len(left.buckets)} minutes from {ist(left.buckets[0])}: {left.reason}",
             err=True,
         )
     if found.left:
