@@ -18,7 +18,7 @@ from ingest.feed.usual_rate import SLOW_SHARE, Usual
 SILENCE_S = 15.0  # the recorded session pauses for up to 11 s about once in half an hour
 SILENCE_PACES = 30.0  # times the mean interval between frames; both limits must have passed
 UNKNOWN_S = 30.0
-SAID_PACES = 20.0  # the same for health, which says so sooner than anything is done about it
+SAID_PACES = 12.0  # the same for health; frames at random times pause that long once in 160,000
 USUAL_S = 900.0  # time constant of the usual rate
 NOW_S = 60.0  # time constant of the current rate
 KNOWN_S = 120.0  # before that, no rate is usual
@@ -51,7 +51,7 @@ class FrameRate:
         self._frames, self._looked_s, self._heard_s = frames, now_s, now_s
 
     def is_silent(self, now_s: float, silent_s: float) -> bool:
-        """Return whether no frame has come for `silent_s` seconds, and for 20 times the mean interval.
+        """Return whether no frame has come for `silent_s` seconds, and for 12 times the mean interval.
 
         While that is unknown, because nothing has come since the first second of a connection, only 30 s are silence.
         """

@@ -126,6 +126,7 @@ class Consumer:
     _batch: Batch | None = None
     _spare: list[RowBuffer] = field(default_factory=list)
     _writing: deque[asyncio.Task[None]] = field(default_factory=deque)  # the commit in flight, and the one behind it
+    _began_s: deque[float] = field(default_factory=deque)  # when they began, by the monotonic clock
     _failure: BaseException | None = None  # of a commit; none after it may be made
     _dispatched_at: float = 0.0  # when the last commit began, by the monotonic clock
     _checkpointed_at: float = field(default_factory=time.monotonic)
@@ -149,6 +150,7 @@ class Consumer:
         self.counts.committed_seq = resume.last_seq
         self._read = self._batch = self._failure = None
         self._writing.clear()
+        self._began_s.clear()
         self._fresh = True
         self.state = StreamState.load(
             resume, self.writer, unknown_keys_max=self.limits.unknown_keys_max, on_status=self.on_status
@@ -186,8 +188,9 @@ class Consumer:
 
     @property
     def commit_s(self) -> float:
-        """How long the newest commit in flight has been waited for, seconds; 0: none is in flight."""
-        return 0.0 if self._is_idle else time.monotonic() - self._dispatched_at
+        """How long the oldest commit in flight has been waited for, seconds; 0: none is in flight."""
+        waiting = (began_s for task, began_s in zip(self._writing, self._began_s, strict=True) if not task.done())
+        return max(time.monotonic() - next(waiting, math.inf), 0.0)
 
     def _pace_left_s(self) -> float:
         """Return how long to wait until the next commit may begin, seconds; not above 0: it may begin now."""
@@ -303,6 +306,7 @@ class Consumer:
         task = asyncio.create_task(self._commit(batch))
         task.add_done_callback(lambda _: self.arrived.set())
         self._writing.append(task)
+        self._began_s.append(self._dispatched_at)
 
     async def _commit(self, batch: Batch) -> None:
         await self.writer.run(self._write, batch)
@@ -340,5 +344,7 @@ class Consumer:
             except Exception:
                 await asyncio.gather(*self._writing, return_exceptions=True)  # those behind it were not written
                 self._writing.clear()
+                self._began_s.clear()
                 raise
             self._writing.popleft()
+            self._began_s.popleft()

@@ -173,6 +173,9 @@ def test_wheel_carries_its_sql_migrations_and_settings(empty_database: Database,
     assert all((site / package / "py.typed").is_file() for package in ("analytics", "ingest"))
     assert list((site / "ingest" / "decode").glob("compiled.*.so")), "it needs a C compiler and Python's headers"
     assert not (site / "sql").exists()
+    deploy = REPOSITORY / "ingest" / "deploy"
+    files = {path.relative_to(deploy) for path in deploy.rglob("*") if path.is_file()}
+    assert files == {path.relative_to(site / "ingest" / "deploy") for path in (site / "ingest" / "deploy").rglob("*.*")}
     code = "import ingest, alembic.command; print(ingest.__file__); from ingest.cli import main; main()"
     ran = subprocess.run(
         [sys.executable, "-c", code, "db", "upgrade"],
