@@ -14,6 +14,7 @@ import pytest
 from hypothesis import HealthCheck, Phase, given, seed, settings
 
 from ingest.database.connections import Database
+from ingest.live.http import answers
 from ingest.live.http.answers import (
     Answer,
     Bars,
@@ -175,6 +176,8 @@ def test_document_says_what_the_api_answers(database: Database, home: Path) -> N
             await served(port)
             key = sorted(run.simulator.source.keys)[0]
             fill(database, key)
+            for name, example in answers.EXAMPLES.items():
+                getattr(answers, name).model_validate(example)
             for path, form in FORMS.items():
                 code, answer = await asked(port, path)
                 assert code == 200, answer

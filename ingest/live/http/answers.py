@@ -230,6 +230,43 @@ class Instruments(Answer):
     next: int | None
 
 
+_TICK = {
+    "price": 1552.95, "volume": 1164, "bid": 1552.9, "ask": 1553.0, "timestamp": "2026-11-27T05:29:59+00:00",
+    "instrument_key": "NSE_EQ|INE009A01021", "age_s": 0.31, "state": "confirmed",
+}  # fmt: skip
+_COUNTS = {"total_symbols": 2, "subscribed_count": 2, "failed_count": 0, "subscription_rate": "100.00%"}
+_INFY = {"instrument_key": "NSE_EQ|INE009A01021", "symbol": "INFY"}
+_BAR = _INFY | {
+    "bucket": "2026-11-27T03:45:00Z", "open": 1550.0, "high": 1553.4, "low": 1549.1, "close": 1552.95,
+    "volume": 52310, "oi": None, "ticks": 148, "source": "official", "quality": "complete",
+}  # fmt: skip
+_SIGNAL = _INFY | {
+    "bucket": "2026-11-27T05:12:00Z", "rule_set": "default", "direction": "up", "confidence": 0.93, "score": 2.6,
+    "price": 1561.2, "reasons": {"text": ["up 0.6 % in 5 minutes"]}, "after_5m": 0.0012, "after_15m": None,
+    "after_60m": None, "created_at": "2026-11-27T05:13:04.120000Z",
+}  # fmt: skip
+# Name of a type -> an example, for the page.
+EXAMPLES: dict[str, dict[str, Any]] = {
+    "Health": {
+        "status": "healthy", "environment": "production", "paper_trading": False, "websocket_connected": True,
+        "problems": [], "warnings": [], "conditions": [],
+    },
+    "Ready": {"status": "ready", "reasons": []},
+    "Subscriptions": {
+        "status": _COUNTS,
+        "subscribed_symbols": ["INFY", "NIFTY FUT 29 DEC 26"],
+        "total_symbols": 2,
+        "subscriptions": {
+            "NSE_EQ|INE009A01021": {"symbol": "INFY", "mode": "full", "connection": "1", "state": "confirmed"}
+        },
+    },
+    "LatestTicks": {"symbols_tracked": 1, "price_updates": 51422, "latest_ticks": {"INFY": _TICK}},
+    "Changed": {"total_symbols": 3, "warnings": []},
+    "Retried": {"retried_keys": ["NSE_FO|53001"]},
+    "Bars": {"bars": [_BAR], "next": None},
+    "Signals": {"signals": [_SIGNAL], "next": None},
+    "Refusal": {"error": "unknown instrument 'INFI' on 2026-11-27: near matches are 'INFY'"},
+}  # fmt: skip
 DOCUMENTED: tuple[type[BaseModel], ...] = (
     Root, Health, Live, Ready, Status, Subscriptions, LatestTicks, Changed, Retried, Bars, Signals, Instruments,
     Refusal,

@@ -29,7 +29,7 @@ def _keys(**limits: Any) -> Any:
 
 Keys = Annotated[list[Name] | None, _keys()]
 NeededKeys = Annotated[list[Name], _keys(min_length=1)]
-_MEANING = {
+MEANING = {
     400: "the request is not HTTP, or its host is not this machine",
     401: "a token is needed, or is wrong",
     403: "the request comes from a page in a browser",
@@ -43,7 +43,7 @@ _MEANING = {
     500: "a fault of ours; the log has it",
     503: "the database is away, or there are too many connections",
 }
-_ALWAYS = (400, 401, 403, 408, 413, 415, 500, 503)
+ALWAYS = (400, 401, 403, 408, 413, 415, 500, 503)
 KEYS_BODY: dict[str, Any] = {
     "type": "object",
     "required": ["keys"],
@@ -69,7 +69,7 @@ def answers(model: str, *refusals: int, unhealthy: bool = False) -> dict[int | s
         It answers 503 in its own form too.
     """
     found: dict[int | str, dict[str, Any]] = {
-        status: {"description": _MEANING[status]} | _json(_ref("Refusal")) for status in sorted({*_ALWAYS, *refusals})
+        status: {"description": MEANING[status]} | _json(_ref("Refusal")) for status in sorted({*ALWAYS, *refusals})
     }
     if model:
         found[200] = {"description": "done"} | _json(_ref(model))

@@ -18,6 +18,8 @@ from pydantic import BaseModel
 from pydantic.json_schema import models_json_schema
 from starlette.requests import Request
 
+from ingest.live.http.described import ALWAYS, MEANING
+
 OPENAPI, DOCS = "/openapi.json", "/docs"
 ABOUT = """State, subscriptions, bars and a stream of events of a running Tickline recorder.
 
@@ -59,6 +61,8 @@ def document(app: FastAPI) -> dict[str, Any]:
             (one, "serialization") for one in types.DOCUMENTED
         ]
         _, schemas = models_json_schema(asked, ref_template="#/components/schemas/{model}")
+        for name, example in types.EXAMPLES.items():
+            schemas["$defs"][name]["example"] = example
         found["components"] = {
             "schemas": schemas["$defs"],
             "securitySchemes": {"token": {"type": "http", "scheme": "bearer"}},
@@ -69,7 +73,7 @@ def document(app: FastAPI) -> dict[str, Any]:
 
 def page(found: dict[str, Any], url: str) -> str:
     """Return the document as a page in HTML."""
-    about = "".join(f"<p>{escape(part)}</p>" for part in found["info"]["description"].split("\n\n"))
+    about = "".join(f"<p>{_text(part)}</p>" for part in found["info"]["description"].split("\n\n"))
     schemas = found["components"]["schemas"]
     parts = [f"<h1>Tickline {escape(found['info']['version'])}: HTTP API</h1>{about}"]
     parts.append(f'<p>The same for programs: <a href="{OPENAPI}">{OPENAPI}</a></p><nav><ul>')
@@ -87,6 +91,14 @@ def page(found: dict[str, Any], url: str) -> str:
             group = tag
             parts.append(f"<h2>{escape(tag.capitalize())}</h2>")
         parts += _operation(method, path, said, schemas, url)
+    parts.append("<h2>Refusals</h2><p>Every path may answer these; its own are said with it.</p>")
+    parts.append(_table(("status", "meaning"), [(str(status), MEANING[status]) for status in ALWAYS]))
+    parts.append(_sample(schemas["Refusal"]))
+    parts.append("<h2>Types</h2>")
+    shown = {_model(said) for _, _, said in operations}
+    for name, schema in schemas.items():
+        if name not in shown and "properties" in schema:
+            parts.append(f'<h3 id="type-{escape(name)}">{escape(name)}</h3>{_fields("field", schema)}')
     parts.append("</main>")
     head = f'<meta charset="utf-8"><meta name="viewport" content="width=device-width, initial-scale=1"><title>Tickline: HTTP API</title><style>{STYLE}</style>'  # noqa: E501
     return f'<!doctype html><html lang="en"><head>{head}</head><body>{"".join(parts)}</body></html>'
@@ -96,7 +108,7 @@ def _operation(method: str, path: str, said: dict[str, Any], schemas: dict[str, 
     yield f'<h3 id="{_anchor(method, path)}"><code>{method.upper()} {escape(path)}</code></h3>'
     yield f"<p>{escape(said['summary'])}.</p>"
     if said.get("description"):
-        yield f"<p>{escape(said['description'])}</p>"
+        yield f"<p>{_text(said['description'])}</p>"
     if parameters := said.get("parameters"):
         rows = [
             (
@@ -109,19 +121,40 @@ def _operation(method: str, path: str, said: dict[str, Any], schemas: dict[str, 
         yield _table(("parameter", "form", ""), rows)
     body = said.get("requestBody", {}).get("content", {}).get("application/json", {})
     yield f"<pre>{escape(_curl(method, path, said, body, url))}</pre>"
-    for status, answer in sorted(said["responses"].items()):
-        for content in answer.get("content", {}).values():
-            name = content.get("schema", {}).get("$ref", "").rpartition("/")[2]
-            if status == "200" and name in schemas:
-                rows = [
-                    (field, _form(form), form.get("description", ""))
-                    for field, form in schemas[name]["properties"].items()
-                ]
-                yield _table(("answer", "form", ""), rows)
-    refusals = [
-        (status, answer["description"]) for status, answer in sorted(said["responses"].items()) if status != "200"
+    if (name := _model(said)) in schemas:
+        yield _fields("answer", schemas[name]) + _sample(schemas[name])
+    own = [
+        (status, answer["description"])
+        for status, answer in sorted(said["responses"].items())
+        if (status != "200" and answer["description"] != MEANING.get(int(status))) or int(status) not in {200, *ALWAYS}
     ]
-    yield _table(("status", "meaning"), refusals)
+    if own:
+        yield _table(("status", "meaning"), own)
+
+
+def _model(said: dict[str, Any]) -> str:
+    """Return the name of the type of an answer; "": it has none."""
+    for content in said["responses"]["200"].get("content", {}).values():
+        return str(content.get("schema", {}).get("$ref", "")).rpartition("/")[2]
+    return ""
+
+
+def _fields(head: str, schema: dict[str, Any]) -> str:
+    rows = [(field, _form(form), form.get("description", "")) for field, form in schema["properties"].items()]
+    return _table((head, "form", ""), rows)
+
+
+def _sample(schema: dict[str, Any]) -> str:
+    if "example" not in schema:
+        return ""
+    return f"<pre>{escape(json.dumps(schema['example'], indent=2, ensure_ascii=False))}</pre>"
+
+
+def _text(text: str) -> str:
+    """Return a text with its code between backticks as such."""
+    return "".join(
+        f"<code>{escape(part)}</code>" if place % 2 else escape(part) for place, part in enumerate(text.split("`"))
+    )
 
 
 def _curl(method: str, path: str, said: dict[str, Any], body: dict[str, Any], url: str) -> str:
@@ -147,7 +180,7 @@ def _example(parameter: dict[str, Any]) -> str | None:
 def _form(schema: dict[str, Any]) -> str:
     """Return the form of a value in words."""
     if "enum" in schema or "const" in schema:
-        return ", ".join(map(str, schema.get("enum", [schema.get("const")])))
+        return ", ".join(json.dumps(one).strip('"') for one in schema.get("enum", [schema.get("const")]))
     if "anyOf" in schema:
         return " or ".join(dict.fromkeys(_form(one) for one in schema["anyOf"]))
     if "$ref" in schema:
@@ -164,8 +197,7 @@ def _table(head: tuple[str, ...], rows: Sequence[tuple[str, ...]]) -> str:
     body = "".join(
         "<tr>"
         + "".join(
-            f"<td>{f'<code>{escape(cell)}</code>' if not place else escape(cell)}</td>"
-            for place, cell in enumerate(row)
+            f"<td>{f'<code>{escape(cell)}</code>' if not place else _text(cell)}</td>" for place, cell in enumerate(row)
         )
         for row in rows
     )
