@@ -92,6 +92,7 @@ class StreamClient:
             resumes = self._start is not None and not problem
             self._place = hub.ring.end
             self._reached = self._resumed(self._start) if resumes and self._start else self._now()
+            states = [] if resumes or "tick" not in self.kinds else await hub.last_ticks(self.keys)
             yield self._hello(resumed=resumes)
             if resumes:
                 async for text in self._catch_up():
@@ -99,7 +100,7 @@ class StreamClient:
             else:
                 if problem and self._start is not None:
                     yield self._missed(problem, self._start.text())
-                async for text in self._snapshots():
+                async for text in self._snapshots(states):
                     yield text
             told_s = time.monotonic()
             while not self._has_ended:
@@ -205,10 +206,10 @@ class StreamClient:
         }
         return event("hello", said, at=self.position)
 
-    async def _snapshots(self) -> AsyncGenerator[bytes, None]:
+    async def _snapshots(self, states: list[bytes]) -> AsyncGenerator[bytes, None]:
         """Yield the last state of each key."""
         if "tick" in self.kinds:
-            yield self._rows("tick", self._hub.last_ticks(self.keys), is_snapshot=True)
+            yield self._rows("tick", states, is_snapshot=True)
         at = self._hub.source.market_time()
         keys = None if self.keys is ALL else sorted(self.keys)
         if at is None or not self.kinds & SOURCES.keys():
@@ -237,7 +238,7 @@ class StreamClient:
             self._place = self._hub.ring.end
             self._reached = self._now()
             yield self._missed(str(exc), before)
-            async for text in self._snapshots():
+            async for text in self._snapshots(await self._hub.last_ticks(self.keys) if "tick" in self.kinds else []):
                 yield text
 
     async def _old_ticks(self) -> AsyncGenerator[bytes, None]:

@@ -14,7 +14,8 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic_core import to_json
 
-from ingest.model.ticks import CARRIED, CARRIED_NAMES, TICK_COLUMN_NAMES, TICK_COLUMNS, Floats, Integers
+from ingest.model.ticks import CARRIED, TICK_COLUMN_NAMES, TICK_COLUMNS, Floats, Integers
+from ingest.store.copy_format import nullify
 
 # The columns of `ticks`; instead of our id the instrument's key and its trading symbol (null: no list has it).
 STREAM_COLUMNS = ("instrument_key", "symbol", *(name for name in TICK_COLUMN_NAMES if name != "instrument_id"))
@@ -60,13 +61,12 @@ def beginning(key: str, symbol: str | None) -> bytes:
     return to_json([key, symbol])[:-1] + b","
 
 
-def last_ticks(states: States, keys: Iterable[str] | None, name_of: Callable[[int], tuple[str, bytes]]) -> list[bytes]:
-    """Return the last state of instruments as rows like ticks; None: of all.
+def last_rows(states: States, keys: Iterable[str]) -> Floats:
+    """Return the last state of instruments as rows like those of ticks, without those that have not traded.
 
-    `ts` is the time of the last trade. `seq`, `traded` and `volume` are null, because it is no update.
+    `ts` is the time of the last trade. `seq`, `traded` and `volume` are NaN, because it is no update.
     """
-    asked = range(len(states.keys)) if keys is None else states.known_places(keys)
-    places = [place for place in asked if states.last_trades["ltt_ms"][place]]
+    places = [place for place in states.known_places(keys) if states.last_trades["ltt_ms"][place]]
     rows = np.full((len(places), len(TICK_COLUMN_NAMES)), np.nan)
     known = states.last_trades[places]
     for name in ("ltp", "ltq", "vtt"):
@@ -75,14 +75,16 @@ def last_ticks(states: States, keys: Iterable[str] | None, name_of: Callable[[in
     rows[known["is_index"], TICK_COLUMN_NAMES.index("ltq")] = np.nan
     rows[known["is_index"], TICK_COLUMN_NAMES.index("vtt")] = np.nan
     rows[:, CARRIED] = states.carried[places]
-    # What was never sent is kept as zero.
-    for name in ("atp", "iv", "prev_close"):
-        column = rows[:, CARRIED.start + CARRIED_NAMES.index(name)]
-        column[column == 0] = np.nan
     heard_us = states.heard_us[places].max(axis=1, initial=0).astype(np.float64)
     rows[:, TICK_COLUMN_NAMES.index("received_at")] = np.where(heard_us > 0, heard_us, np.nan)
-    rows[~np.isfinite(rows)] = np.nan
-    return _encoded(rows, [name_of(id_)[1] for id_ in known["instrument_id"].tolist()])
+    nullify(rows)
+    rows[:, _ID] = known["instrument_id"]
+    return rows
+
+
+def encoded_states(rows: Floats, name_of: Callable[[int], tuple[str, bytes]]) -> list[bytes]:
+    """Return rows of `last_rows` as rows of JSON."""
+    return _encoded(rows, [name_of(int(id_))[1] for id_ in rows[:, _ID].tolist()])
 
 
 def rows_event(kind: str, columns: Sequence[str], rows: Iterable[bytes], *, of: str = "", at: str = "") -> bytes:

@@ -23,7 +23,7 @@ import numpy as np
 
 from ingest.database.questions import Questions
 from ingest.errors import StoreError
-from ingest.live.broadcast.encoding import Encoded, beginning, encoded_ticks, last_ticks
+from ingest.live.broadcast.encoding import Encoded, beginning, encoded_states, encoded_ticks, last_rows
 from ingest.live.broadcast.position import BARS, SIGNALS, first_seq
 from ingest.live.broadcast.ring import Entry, Ring
 from ingest.live.broadcast.tables import BarTail, SignalTail
@@ -239,15 +239,19 @@ class Hub:
                 floors[name] = max(floors[name], min(since.get(name, 0) for since in of_key))
         return {name: max(floor, self.ring.floor.get(name, 0)) for name, floor in floors.items()}
 
-    def last_ticks(self, keys: Keys) -> list[bytes]:
-        """Return the last state of keys, as rows."""
-        rows: list[bytes] = []
+    async def last_ticks(self, keys: Keys) -> list[bytes]:
+        """Return the last state of keys at the moment of the call, as rows."""
+        found = []
         for stream in self.source.streams:
             mine = [key for key in stream.feed.keys if keys is ALL or key in keys]
-            rows += last_ticks(
-                stream.consumer.state.normaliser.states, mine, self._name_of(self.source.names_of(stream))
-            )
-        return rows
+            rows = last_rows(stream.consumer.state.normaliser.states, mine)
+            found.append((rows, self._name_of(self.source.names_of(stream))))
+        encoded: list[bytes] = []
+        for rows, name_of in found:
+            for first in range(0, len(rows), SLICE_ROWS):
+                encoded += encoded_states(rows[first : first + SLICE_ROWS], name_of)
+                await asyncio.sleep(0)
+        return encoded
 
     def stream(self, name: str) -> Stream | None:
         """Return a stream by its name."""

@@ -6,6 +6,7 @@ later still. The last one counts. Minutes are those of the feed's clock, so that
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -30,6 +31,7 @@ HISTORY = timedelta(days=1)  # how far back bars and signals are read for a clie
 COMMIT_S = 30  # how long after its `created_at` a signal may be committed
 BARS_MAX = 50_000  # rows in one answer
 SIGNALS_MAX = 5_000
+SLICE_ROWS = 50  # encoded at once
 
 Row = tuple[Any, ...]
 
@@ -45,7 +47,7 @@ async def bars_between(
         If the database is away.
     """
     parameters = {"instrument_keys": keys, "start": start, "end": end, "rows_max": BARS_MAX}
-    return [(row, _json(row)) for row in await questions.rows("stream/bars_of_minutes", parameters)]
+    return await _encoded(await questions.rows("stream/bars_of_minutes", parameters))
 
 
 async def signals_since(
@@ -64,7 +66,7 @@ async def signals_since(
         "created_after": utc_of_us(created_after_us),
         "rows_max": SIGNALS_MAX,
     }
-    return [(row, _json(row)) for row in await questions.rows("stream/signals_since", parameters)]
+    return await _encoded(await questions.rows("stream/signals_since", parameters))
 
 
 class BarTail:
@@ -117,6 +119,16 @@ class SignalTail:
             self.until_us = max(self.until_us + 1, *self._sent.values())
         self._sent = {place: us for place, us in self._sent.items() if us > since_us}
         return fresh
+
+
+async def _encoded(rows: Sequence[Row]) -> list[tuple[Row, bytes]]:
+    """Return rows with their JSON; the event loop gets its turn in between."""
+    found = []
+    for place, row in enumerate(rows):
+        found.append((row, _json(row)))
+        if place % SLICE_ROWS == SLICE_ROWS - 1:
+            await asyncio.sleep(0)
+    return found
 
 
 def _json(row: Row) -> bytes:

@@ -29,7 +29,7 @@ INSTRUMENT = (
     "instrument_id", "instrument_key", "symbol", "name", "segment", "instrument_type", "underlying_key", "expiry",
     "strike", "lot_size", "tick_size", "is_recorded",
 )  # fmt: skip
-LIMIT, LIMIT_MAX = 500, 5_000  # rows in an answer: at most a MB
+LIMIT, LIMIT_MAX = 500, 1_000  # rows in an answer, which the event loop makes at once: some milliseconds
 SKIP_MAX = 1_000_000
 ID_MAX = 2**31 - 1
 RANGE = timedelta(days=1)  # if no start is given
