@@ -131,4 +131,4 @@ class WatchList:
 
 def _percent(price: float | None, previous: float | None) -> float | None:
     """Return the change of a price, percent."""
-    return None if price is None or not previous else round(100 * (price / previous - 1), 2)
+    return None if price is None or not previous else round(100 * (price / previous - 1), 2) + 0.0  # not -0.0

@@ -8,7 +8,7 @@ export const QUALITIES = {
   auction: "opening auction",
 };
 const ARROWS = { up: "▲ spike up", down: "▼ spike down" };
-const SHOWN_BARS = 120;
+export const SHOWN_BARS = 120;
 const IST_MS = 330 * 60_000;
 
 const price = new Intl.NumberFormat("en-IN", { minimumFractionDigits: 2, maximumFractionDigits: 2 });

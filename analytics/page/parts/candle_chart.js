@@ -1,6 +1,6 @@
 // A candlestick chart that takes bars from the server: all of them once, then those that changed.
 import { echarts } from "nicegui-echart";
-import { candleOption, words } from "tickline-candles";
+import { SHOWN_BARS, candleOption, words } from "tickline-candles";
 
 export default {
   template: `<figure class="chart">
@@ -58,7 +58,8 @@ export default {
     followed(before, after) {
       const { startValue, endValue } = this.chart.getOption().dataZoom[0];
       const by = endValue >= before - 1 ? after - before : 0;
-      return { startValue: startValue + by, endValue: endValue + by };
+      const isWhole = startValue === 0 && after <= SHOWN_BARS; // all bars still have room
+      return { startValue: isWhole ? 0 : startValue + by, endValue: endValue + by };
     },
   },
 };

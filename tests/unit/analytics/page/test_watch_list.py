@@ -23,6 +23,12 @@ def test_only_changed_rows_are_sent() -> None:
     assert len(watch.changed_since(0)) == 2
 
 
+def test_change_that_rounds_to_nothing_has_no_sign() -> None:
+    watch = WatchList()
+    watch.listed([listed(1, "A", "FUT", 99.999)])
+    assert f"{watch.rows()[0]['change']:+.2f}" == "+0.00"
+
+
 def test_rows_are_in_the_order_of_their_kinds_then_names() -> None:
     watch = WatchList()
     watch.listed(
