@@ -72,7 +72,8 @@ def test_recorder_example_of_its_docstring_runs(environment: Simulator) -> None:
 
 @on_one_engine
 def test_recorder_snippet_of_the_readme_runs(environment: Simulator, capsys: pytest.CaptureFixture[str]) -> None:
-    blocks = re.findall(r"```python\n(.*?)```", (REPOSITORY / "README.md").read_text(encoding="utf-8"), re.DOTALL)
+    text = (REPOSITORY / "ingest" / "README.md").read_text(encoding="utf-8")
+    blocks = re.findall(r"```python\n(.*?)```", text, re.DOTALL)
     (snippet,) = [block for block in blocks if "TickRecorder" in block]
     minute, there = "asyncio.sleep(60)", "recorder.is_healthy and recorder.latest_tick('NIFTY FUT')"
     assert minute in snippet
