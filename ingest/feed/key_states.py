@@ -17,7 +17,6 @@ fifty take most of a minute.
 from __future__ import annotations
 
 import math
-from collections import Counter
 from collections.abc import Callable, Container, Iterable
 from dataclasses import dataclass, field
 from enum import Enum
@@ -162,8 +161,8 @@ class KeyStates:
 
     def counts(self) -> dict[KeyState, int]:
         """Return how many keys are in each state."""
-        counted = Counter(known.state for known in self._keys.values())
-        return {state: counted[state] for state in KeyState}
+        states = [known.state for known in self._keys.values()]
+        return {state: states.count(state) for state in KeyState}  # quicker than hashing each
 
     def of(self, key: str) -> KeyState | None:
         """Return the state of a key; None: it was not requested."""

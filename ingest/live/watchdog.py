@@ -117,6 +117,10 @@ class Watchdog:
         """Return the result of the last check of a connection."""
         return self._looked[feed.name].verdict
 
+    def recorded_segments(self) -> frozenset[str]:
+        """Return the segments of all wanted keys."""
+        return frozenset().union(*(self._segments_of(stream) for stream in self._streams if stream.feed.keys))
+
     def is_silent(self, feed: FeedConnection) -> bool:
         """Tell whether an open market's connection has brought no frame for `feed_silent_s`, longer than usual."""
         return self._looked[feed.name].frame_rate.is_silent(self.time_source.monotonic(), self._settings.feed_silent_s)

@@ -7,7 +7,8 @@ import base64
 import json
 import time
 from collections.abc import Awaitable, Callable
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
+from datetime import time as clock_time
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,10 @@ from ingest.live.observe.conditions import CONDITIONS
 from ingest.live.observe.health import DATABASE_AWAY_S, TROUBLE_S, health
 from ingest.live.observe.observer import Observer, ask_disk
 from ingest.live.status import websocket_status
+from ingest.market.time import moment
+from ingest.simulator.server.app import Simulator
+from ingest.simulator.server.faults import Faults
+from ingest.time_source import TimeSource
 from tests.engines import on_one_engine
 from tests.fault.live import Running, market, running, until
 
@@ -260,5 +265,50 @@ def test_health_knows_each_condition_and_its_end(database: Database, home: Path)
                     patch.undo()
                     await end(run, patch)
                 await until(lambda: is_well(run))
+
+    asyncio.run(run())
+
+
+class Dated(TimeSource):
+    """The machine's clock, set to another time."""
+
+    ahead_us = 0
+
+    def set(self, at: datetime) -> None:
+        self.ahead_us += int((at - self.now()).total_seconds() * 1e6)
+
+    def now_us(self) -> int:
+        return super().now_us() + self.ahead_us
+
+
+@on_one_engine
+def test_health_of_a_token_refused_before_the_first_frame_hangs_on_the_calendar(
+    database: Database, home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """On a Sunday and at night nothing should flow; an hour before the session a person should know."""
+    monkeypatch.setattr("ingest.live.observe.health.environment", lambda _: "production")
+    clock = Dated()
+    clock.set(moment(date(2026, 11, 29), clock_time(12)))
+
+    async def run() -> None:
+        async with Simulator(market(12), faults=Faults(refuse=401)) as simulator:
+            run = Running(simulator, database, home, clock)
+            await run.begin(sorted(simulator.source.keys))
+            await until(lambda: run.ingestion.streams[0].feed.life.state is State.WAITING_FOR_TOKEN)
+            for day, hour, status, ids in (
+                (29, 12, "healthy", []),  # a Sunday
+                (30, 7, "healthy", []),
+                (30, 8.5, "healthy", ["token_refused"]),
+                (30, 10, "unhealthy", ["token_refused"]),
+                (30, 22, "healthy", []),
+            ):
+                clock.set(moment(date(2026, 11, day), clock_time(int(hour), int(hour % 1 * 60))))
+                found = health(run.ingestion)
+                assert (found["status"], [one["id"] for one in found["conditions"]]) == (status, ids), (
+                    day,
+                    hour,
+                    found,
+                )
+            await run.end()
 
     asyncio.run(run())

@@ -7,7 +7,8 @@ parts know, so it may be called at any time on the event loop.
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Iterator, Mapping
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -153,7 +154,7 @@ def _of_token(ingestion: Ingestion) -> Iterator[Condition]:
 
 def _session_is_near(ingestion: Ingestion, at: datetime) -> bool:
     """Tell whether a segment trades, or will within the hour."""
-    segments, states = segments_of(ingestion.keys), ingestion.watchdog.segments
+    segments, states = ingestion.watchdog.recorded_segments(), ingestion.watchdog.segments
     if states.may_speak(segments, at):
         return True
     opens = states.speaks_next(segments, at)
@@ -164,18 +165,32 @@ def _of_keys(ingestion: Ingestion) -> Iterator[Condition]:
     if left_out := ingestion.left_out:
         text = f"{left_out:,} keys of the universe are unsubscribed by hand until the next start"
         yield Condition("keys_left_out", "warning" if ingestion.keys else "problem", text)
+    streams = used(ingestion)
+    counts = [key_counts(stream) for stream in streams]
     for id_, state, what in (
         ("keys_failed", KeyState.FAILED, "not answered: run `tickline status --retry`"),
         ("keys_silent", KeyState.SILENT, "silent"),
     ):
-        if keys := [key for stream in used(ingestion) for key in _keys_in(stream, state)]:
+        if keys := [
+            key
+            for stream, of_it in zip(streams, counts, strict=True)
+            if of_it[state]
+            for key in _keys_in(stream, state)
+        ]:
             named = ", ".join(keys[:NAMED_MAX]) + (" …" if len(keys) > NAMED_MAX else "")
             yield Condition(id_, "warning", f"{len(keys):,} of {len(ingestion.keys):,} keys are {what}: {named}")
 
 
+def key_counts(stream: Stream) -> Mapping[KeyState, int]:
+    """Return how many keys of a stream are in each state; with two connections the better state of a key counts."""
+    if len(stream.feeds) == 1:  # quick, because this is asked twice a second
+        return stream.feed.states.counts()
+    return Counter(stream.key_states.values())
+
+
 def _keys_in(stream: Stream, state: KeyState) -> list[str]:
     """Return the keys of a stream in a state; with two connections the better state of a key counts."""
-    if len(stream.feeds) == 1:  # quick, because this is asked twice a second
+    if len(stream.feeds) == 1:
         return [key for key in stream.feed.states.in_state(state) if key in stream.feed.keys]
     return [key for key, known in stream.key_states.items() if known is state]
 

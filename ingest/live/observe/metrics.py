@@ -25,10 +25,9 @@ from prometheus_client.core import (
 from ingest.decode.frames import DECODER
 from ingest.feed.connection import FeedConnection
 from ingest.feed.key_states import KeyState
-from ingest.feed.market_now import segments_of
 from ingest.live.ingestion import Ingestion
 from ingest.live.observe.conditions import CONDITIONS
-from ingest.live.observe.health import conditions, database_away_s, environment, market_time
+from ingest.live.observe.health import conditions, database_away_s, environment, key_counts, market_time
 from ingest.live.stream import Stream
 from ingest.market.calendar import SegmentState
 from ingest.model.durations import BOUNDS_S, Durations
@@ -102,7 +101,7 @@ class Recording:
         if at is not None:
             states = [
                 ({"segment": one, "state": state.value}, float(segments.state(one, at) is state))
-                for one in sorted(segments_of(self._ingestion.keys))
+                for one in sorted(self._ingestion.watchdog.recorded_segments())
                 for state in SegmentState
             ]
             text = "1: the state of the segment now, by the feed or the calendar."
@@ -132,8 +131,8 @@ class Recording:
         yield gauge("tickline_last_frame_timestamp_seconds", text, heard, names)
 
     def _keys(self) -> Iterator[Metric]:
-        states = Counter(state for stream in self._streams() for state in stream.key_states.values())
-        values = [({"state": state.value}, float(states[state])) for state in KeyState]
+        counts = [key_counts(stream) for stream in self._streams()]
+        values = [({"state": state.value}, float(sum(one[state] for one in counts))) for state in KeyState]
         yield gauge("tickline_keys", "Wanted keys that were requested, by state.", values, ["state"])
         yield gauge("tickline_keys_wanted", "Keys that are wanted.", [({}, float(len(self._ingestion.keys)))])
 
