@@ -1,6 +1,6 @@
 """The port of the HTTP API: open from the start; the API itself is loaded when somebody first connects.
 
-FastAPI and uvicorn take 9 MB and half a second, and many recorders are never asked. They are loaded on a thread, which
+FastAPI and uvicorn take 14 MB and half a second, and many recorders are never asked. They are loaded on a thread, which
 delays no frame.
 """
 
