@@ -290,6 +290,16 @@ def test_running_ingester_tells_no_secret(database: Database, home: Path) -> Non
             own = (home / "api-token").read_text().strip()
             for path in ("status", "subscriptions", "latest-ticks", "nothing", f"x?token={TOKEN}&code={CODE}"):
                 asks(f"/api/v1/websocket/{path}")
+            for path in (
+                "docs",
+                "openapi.json",
+                "metrics",
+                "health/ready",
+                f"api/v1/instruments?name={TOKEN}&key={SECRET}",
+            ):
+                asks(f"/{path}")
+            asks(f"/api/v1/bars?key={TOKEN}&from={SECRET}&interval={SECRET}")
+            asks(f"/api/v1/signals?key={TOKEN}&from={TOKEN}")
             asks("/health", Authorization=f"Bearer {own}")
             for body in ({"keys": [TOKEN]}, {"keys": [own]}, {"keys": market.keys, "mode": SECRET}, own):
                 asks("/api/v1/websocket/subscribe", "POST", body, Authorization=f"Bearer {own}")
@@ -303,7 +313,7 @@ def test_running_ingester_tells_no_secret(database: Database, home: Path) -> Non
         told = [json.loads(line) for line in (home / "logs" / name).read_text().splitlines()]
         assert any("logged ***" in line["message"] for line in told)
         assert any(line["event"] == "handler failed" and "***" in line["traceback"] for line in told)
-    assert "handler failed" in logged and "printed" in logged and len(answers) == 14
+    assert "handler failed" in logged and "printed" in logged and len(answers) == 21
     for segment in home.rglob("*.gz"):
         segment.with_suffix(".unpacked").write_bytes(gzip.decompress(segment.read_bytes()))
     tables = rows(database, "select tablename from pg_tables where schemaname = 'tickline'")
