@@ -1,4 +1,4 @@
-"""Names of options without an expiry. The SQL is in `sql/ddl/0014`."""
+"""Names of options without an expiry; the newest minute of an empty database. The SQL is in `sql/ddl/0014`."""
 
 from __future__ import annotations
 

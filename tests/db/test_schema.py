@@ -114,6 +114,20 @@ def test_bars_end_with_volatility_and_greeks(conn_to_read: psycopg.Connection[An
     assert rows == [(name, "double precision") for name in ("gamma", "delta", "iv")]
 
 
+@pytest.mark.parametrize(
+    "question",
+    [
+        "top_movers(60)",
+        "last_session()",
+        "latest_ticks",
+        "bars(null::integer[], '1m')",
+        "bars(null::integer[], '1d')",
+    ],
+)
+def test_questions_of_an_empty_database_find_nothing(conn_to_read: psycopg.Connection[Any], question: str) -> None:
+    assert conn_to_read.execute(f"select * from {question} as found where found is not null".encode()).fetchall() == []
+
+
 def test_upgrade_repeated_does_nothing(empty_database: Database) -> None:
     assert apply.upgrade(empty_database) == REVISIONS
     assert apply.upgrade(empty_database) == []
