@@ -93,7 +93,9 @@ def test_database_that_is_away_and_its_return_show_within_3_s(
         stack.enter_context(Ingester(folder, market, database.url, TICKLINE_API_PORT=api_port))
         url = stack.enter_context(page_of(folder, api_port, proxy.url))
         seen = Seen(stack.enter_context(browser()), url)
-        expect(seen.page.locator(".facts")).to_contain_text("answers", timeout=60_000)
+        # Their names are in the database.
+        for name in NAMES:
+            expect(seen.page.get_by_role("button", name=name, exact=True)).to_be_visible(timeout=60_000)
         for name in NAMES:
             began = time.monotonic()
             way.close()
@@ -101,7 +103,7 @@ def test_database_that_is_away_and_its_return_show_within_3_s(
             away.append(shown_after_s(seen.page, ".facts", "cannot be reached", began))
             # A chart that is chosen meanwhile, and that no browser has shown yet, comes by itself.
             seen.page.get_by_role("button", name=name, exact=True).click()
-            expect(seen.page.get_by_role("alert")).to_contain_text("cannot be read")
+            expect(seen.page.get_by_role("alert")).to_contain_text("cannot be read", timeout=20_000)
             began = time.monotonic()
             way.enter_context(Proxy(database.url, folder / "p"))
             back.append(shown_after_s(seen.page, ".facts", "answers", began))
