@@ -21,7 +21,7 @@ from ingest.bench.processes import Bench, Feed, Ingester, _free_port
 from tests.browser import CHROMIUM, Seen, browser
 from tests.data import REPOSITORY
 
-RATE, SECONDS, WARM_UP_S, INSTRUMENTS = 10_000, 25.0, 5.0, 200
+RATE, SECONDS, WARM_UP_S, INSTRUMENTS = 10_000, 25.0, 5.0, 2_000
 CLIENTS, KEYS_EACH = 20, 50
 MORE_MS_MAX, MORE_MB_MAX = 2.0, 20.0
 

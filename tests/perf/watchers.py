@@ -64,7 +64,7 @@ class Watchers:
             elif event.seq is not None:
                 self.twice += event.seq <= last.get(event.instrument_key, 0)
                 last[event.instrument_key] = event.seq
-                self.begun.setdefault(number, event.seq)
+                self.begun[number] = min(event.seq, self.begun.get(number, event.seq))
                 self.ticks[number] += 1
 
     async def stalled(self, keys: list[str]) -> None:
