@@ -212,7 +212,7 @@ def test_running_ingester_uses_the_connections_of_its_pool_again(
     database: Database, home: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Status, bars and backfill query constantly; beside the writer's there are never more than two backends."""
-    monkeypatch.setattr("ingest.live.http.api.GAPS_KEPT_S", 0.0)
+    monkeypatch.setattr("ingest.live.http.feed_routes.GAPS_KEPT_S", 0.0)
     monkeypatch.setattr("ingest.live.background.REFRESH_S", 0.01)
     port = free_port()
     asked_for = ("live/gaps_today", "store/touched_ranges", "repair/unheard_days")

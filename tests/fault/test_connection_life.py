@@ -204,10 +204,10 @@ def test_token_that_ends_in_mid_session_is_replaced_by_the_new_one_in_env_file(
     async def run() -> None:
         async with running(database, home, token_poll_s=0.05, feed_route=route) as run:
             await run.live()
-            run.simulator.expire_token("tomorrow")
+            run.simulator.expire_token("token-of-tomorrow")
             feed = run.ingestion.streams[0].feed
             await until(lambda: feed.life.state is State.WAITING_FOR_TOKEN)
-            store_token(home / ".env", "tomorrow")
+            store_token(home / ".env", "token-of-tomorrow")
             await run.live(connections=2)
 
     asyncio.run(run())

@@ -127,13 +127,13 @@ async def the_night(run: Turned, home: Path, rolled: set[str]) -> None:
     attempts = run.attempts
     await run.to(at(SECOND, 3, 30), 900.0)
     assert run.attempts == attempts
-    simulator.expire_token("tomorrow")
+    simulator.expire_token("token-of-tomorrow")
     await run.to(at(SECOND, 4, 0), 60.0)
     assert feed.life.state is State.WAITING_FOR_TOKEN
     await run.to(at(SECOND, 7, 0), 300.0)
     assert run.attempts - attempts <= 12 * 3.5  # a refused token rests for five minutes
     assert not run.subscribed
-    store_token(home / ".env", "tomorrow")
+    store_token(home / ".env", "token-of-tomorrow")
     await run.to(at(SECOND, 7, 1))
     assert run.subscribed == rolled
 
