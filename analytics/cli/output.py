@@ -88,7 +88,7 @@ def write(frame: pl.DataFrame, shown: Shown = PLAIN, *, names: Mapping[str, str]
 
 
 def _chosen(frame: pl.DataFrame, shown: Shown, names: Mapping[str, str], *, is_table: bool) -> pl.DataFrame:
-    """Return the rows and columns that are wanted, with the names that were typed."""
+    """Return the rows and columns to show, with names as the user typed them."""
     if shown.limit is not None:
         frame = frame.head(shown.limit) if shown.limit > 0 else frame.tail(-shown.limit)
     usual = list(frame.columns)

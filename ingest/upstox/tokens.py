@@ -25,7 +25,7 @@ from ingest.time_source import TimeSource
 log = logging.getLogger(__name__)
 
 NAME = "UPSTOX_ACCESS_TOKEN"
-DAILY = timedelta(days=2)  # a token that lives longer is not made anew each day
+DAILY = timedelta(days=2)  # users do not renew a token that lives longer every day
 RETRY_S = 300.0  # the vendor has refused good tokens; asking twelve times an hour is no hammering
 
 

@@ -49,7 +49,9 @@ def test_watching_costs_a_recording_little_and_loses_nothing(engine: Any, tmp_pa
     print(f"scrapes {watched.said['scrapes']}, slowest {watched.said['scrape_ms_max']:.0f} ms; "
           f"ticks of clients {sum(ticks for _, ticks, _ in watched.said['clients']):,}")  # fmt: skip
     more_ms, more_mb = watched.latency.p99_ms - alone.latency.p99_ms, watched.memory_mb - alone.memory_mb
-    print(f"watched needs {more_ms:.1f} ms more at p99 (aim {MORE_MS_AIM:g}) and {more_mb:.0f} MB (aim {MORE_MB_AIM:g})")
+    print(
+        f"watched needs {more_ms:.1f} ms more at p99 (aim {MORE_MS_AIM:g}) and {more_mb:.0f} MB (aim {MORE_MB_AIM:g})"
+    )
 
 
 def recorded(engine: Any, market: BenchMarket, *, watch: bool) -> Watched:

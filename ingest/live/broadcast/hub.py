@@ -23,6 +23,7 @@ import numpy as np
 
 from ingest.database.questions import Questions
 from ingest.errors import StoreError
+from ingest.live.broadcast.counts import HubCounts
 from ingest.live.broadcast.encoding import Encoded, beginning, encoded_states, encoded_ticks, last_rows
 from ingest.live.broadcast.position import BARS, SIGNALS, first_seq
 from ingest.live.broadcast.ring import Entry, Ring
@@ -58,18 +59,6 @@ class Listener(Protocol):
     def wake(self) -> None: ...
     def end(self) -> None: ...
     def account(self) -> dict[str, Any]: ...
-
-
-@dataclass(slots=True)
-class HubCounts:
-    """Counters since the start of the recording."""
-
-    clients: int = 0  # that ever connected
-    ticks: int = 0  # encoded
-    events: int = 0  # sent
-    bytes: int = 0  # sent
-    cut_off: int = 0  # clients that did not read
-    dropped: int = 0  # ticks that these had not read
 
 
 @dataclass(slots=True)

@@ -27,7 +27,7 @@ TROUBLE_S = 30.0  # a reconnect takes less; a longer trouble is reported
 DATABASE_AWAY_S = 5.0  # a server that restarts takes less
 NAMED_MAX = 10  # keys in one text
 SESSION_AHEAD = timedelta(hours=1)  # how long before a session a token is needed
-LONG_TOKEN_AHEAD = timedelta(days=3)  # for a token that is not made anew each day
+LONG_TOKEN_AHEAD = timedelta(days=3)  # for a token that lives longer than a day
 GAP_REPAIR = timedelta(minutes=10)  # the vendor publishes bars 2 to 3 minutes late, and repair begins after 4
 QUOTA_SHARE = 0.8  # of the journal's quota; committed segments are deleted, so only uncommitted bytes count
 

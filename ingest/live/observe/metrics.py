@@ -134,7 +134,7 @@ class Recording:
         counts = [key_counts(stream) for stream in self._streams()]
         values = [({"state": state.value}, float(sum(one[state] for one in counts))) for state in KeyState]
         yield gauge("tickline_keys", "Wanted keys that were requested, by state.", values, ["state"])
-        yield gauge("tickline_keys_wanted", "Keys that are wanted.", [({}, float(len(self._ingestion.keys)))])
+        yield gauge("tickline_keys_wanted", "Keys to record.", [({}, float(len(self._ingestion.keys)))])
 
     def _ticks(self) -> Iterator[Metric]:
         for name, text, attribute in (
