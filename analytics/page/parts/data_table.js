@@ -91,6 +91,7 @@ export default {
     view: { immediate: true, handler() { this.$emit("view", this.shown.map((row) => row.key)); } },
     pages() { this.page = Math.max(0, Math.min(this.page, this.pages - 1)); },
   },
+  mounted() { this.$emit("built"); },
   methods: {
     number,
     short(value) {

@@ -79,6 +79,7 @@ class DataTable(ui.element, component="data_table.js"):
                 "badges": all(column["kind"] != "state" for column in columns),
             }
         )
+        self.on("built", self.update, args=[])
         if on_choose is not None:
 
             async def choose(event: GenericEventArguments) -> None:
@@ -102,6 +103,9 @@ class DataTable(ui.element, component="data_table.js"):
     def patch(self, rows: list[dict[str, Any]]) -> None:
         """Send rows that changed, or are new."""
         if rows:
+            # The browser takes its rows from here again whenever it builds the table anew.
+            self._rows = list(({row["key"]: row for row in self._rows} | {row["key"]: row for row in rows}).values())
+            self.props["rows"] = self._rows
             self.run_method("patch", rows)
 
     def arrange(self, columns: Sequence[Column], *, head: int) -> None:
