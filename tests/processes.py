@@ -1,7 +1,7 @@
 """Commands as processes that tests need not wait for: each is a copy of one process that has made all imports.
 
 A command is a real process, with a process id, signals and an exit code of its own. It has no `exec`: the imports of
-`start` cost 0.6 s of CPU, which a suite of hundreds of commands would spend before it tests anything.
+`start` cost 0.9 s of CPU beside other work, which a suite of hundreds of commands would spend before it tests anything.
 A test of what an interpreter does at its start (its options, its locale, what it imports) runs `python -m ingest.cli`.
 """
 
