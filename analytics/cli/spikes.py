@@ -5,13 +5,13 @@ Owns the arguments and the output. Each command imports slow modules itself, so 
 
 from __future__ import annotations
 
-import json
 from datetime import datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import click
 
+from analytics.cli.evaluate import evaluate_command
 from analytics.cli.options import PLAIN, OutputFile, Shown, check_range, output_options, range_options
 from ingest.market.shown_time import ist
 
@@ -208,55 +208,6 @@ def _shown(found: pl.DataFrame) -> pl.DataFrame:
     )
 
 
-@command.command("evaluate")
-@click.argument("file", type=click.Path(exists=True, dir_okay=False, path_type=Path))
-@click.option("--rules", "rules_file", type=RULES_FILE, help="TOML file of rules.  [default: built-in rules]")
-@click.option("--cross-validate", is_flag=True, help="Also judge each event by weights fitted on the others.")
-@click.option("--format", "form", type=click.Choice(["table", "json"]), default="table", show_default=True)
-def evaluate_command(*, file: Path, rules_file: Path | None, cross_validate: bool, form: str) -> None:
-    """Evaluate the rules on labelled events, next to simple baselines.
-
-    FILE is Parquet with columns event, bucket, open, high, low, close, volume, announced_at, and trades if known. An
-    alarm from 5 minutes before to 10 minutes after announced_at is a hit. Alarms within 60 minutes of each other
-    count as one. Alarms up to 180 minutes after the announcement are not false alarms.
-    """
-    import polars as pl
-
-    from analytics.signals.evaluation import baselines, judge, read_events, reliability, scored
-    from ingest.errors import ConfigError
-
-    rules = _rules(rules_file)
-    try:
-        frame = pl.read_parquet(file)
-    except (pl.exceptions.PolarsError, OSError) as exc:
-        raise ConfigError(f"file {str(file)!r} is not Parquet: {str(exc).splitlines()[0]}: name another") from exc
-    events = read_events(frame)
-    bars = scored(events, rules)
-    alarms = bars.filter(1 / (1 + (-pl.col("score")).exp()) >= rules.confidence_min)
-    beside = {name: judge(found, events).as_dict() for name, found in baselines(events).items()}
-    report: dict[str, Any] = judge(alarms, events).as_dict() | {"rules": rules.name, "baselines": beside}
-    report["calibration"] = reliability(bars)
-    if cross_validate:
-        report |= {"cross_validation": _cross_validation(bars, events, rules)}
-    click.echo(json.dumps(report, indent=2) if form == "json" else _as_text(report))
-
-
-def _cross_validation(bars: pl.DataFrame, events: pl.DataFrame, rules: Rules) -> dict[str, Any]:
-    """Return curve, calibration and fitted weights, with each event judged by weights fitted on the others."""
-    from analytics.signals.evaluation import calibrated, calibration, cross_validated, curve, fit, reliability
-
-    raw = cross_validated(bars, rules)
-    unseen = calibrated(raw)
-    slope, shift = calibration(raw)
-    fitted = fit(bars, rules)
-    weights = {name: getattr(fitted.weights, name) * slope for name in ("price", "volume", "trades")}
-    return {
-        "curve": curve(unseen, events, (0.05, 0.1, 0.2, 0.3, 0.35, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9)).to_dicts(),
-        "calibration": reliability(unseen),
-        "fitted": weights | {"bias": fitted.bias * slope + shift},
-    }
-
-
 def _rules(path: Path | None) -> Rules:
     """Return the rules in a file, or the default ones."""
     from analytics.signals.rules import DEFAULT, load_rules
@@ -264,35 +215,4 @@ def _rules(path: Path | None) -> Rules:
     return DEFAULT if path is None else load_rules(path)
 
 
-def _as_text(report: dict[str, Any]) -> str:
-    """Return a report as aligned tables."""
-    lines = [f"{'':52}  precision  recall  hits  false  missed  delay min  false/day"]
-    for name, found in [(f"rules {report['rules']}", report), *report["baselines"].items()]:
-        lines.append(_line(name, found))
-    lines += ["", *_reliability(report["calibration"])]
-    more = report.get("cross_validation")
-    if more:
-        lines += ["", "each event judged by weights fitted on the others:"]
-        lines += [_line(f"confidence from {row['confidence_min']:g}", row) for row in more["curve"]]
-        lines += ["", *_reliability(more["calibration"])]
-        lines += ["", "fitted: " + ", ".join(f"{name} {value:.2f}" for name, value in more["fitted"].items())]
-    return "\n".join(lines)
-
-
-def _reliability(found: dict[str, Any]) -> list[str]:
-    """Return how often alarms are right, by confidence, as lines."""
-    lines = ["alarms by confidence   mean  right  (90 % range)  number"]
-    for row in found["bins"]:
-        span, allowed = f"{row['from']:g} to {row['to']:g}", f"({row['right_from']:.2f} to {row['right_to']:.2f})"
-        lines.append(f"{span:>20}  {row['confidence']:5.2f}  {row['right']:5.2f}  {allowed}  {row['alarms']:6}")
-    return [*lines, f"Brier score {found['brier']:.3f}; of the base rate {found['brier_of_base_rate']:.3f}"]
-
-
-def _line(name: str, found: dict[str, Any]) -> str:
-    """Return one detector's results as a line."""
-    precision, delay = found["precision"], found["median_delay_minutes"]
-    return (
-        f"{name:52}  {'-' if precision is None else f'{precision:.3f}':>9}  {found['recall']:6.3f}"
-        f"  {found['true_positives']:4}  {found['false_positives']:5}  {found['false_negatives']:6}"
-        f"  {'-' if delay is None else f'{delay:.1f}':>9}  {found['false_alarms_per_day']:9.3f}"
-    )
+command.add_command(evaluate_command)

@@ -1,1 +1,1 @@
-"""Spikes: rules, detection, storage of signals, following, evaluation."""
+"""Spikes: rules, detection, storage of signals and following."""

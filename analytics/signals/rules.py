@@ -1,7 +1,7 @@
 """Rules of spike detection: windows, weights and limits as one typed object, which TOML can hold.
 
 Owns the numbers and their meanings. The weights of the default rules come from
-`analytics.signals.evaluation.fit` on labelled events; `tickline spikes evaluate` measures them.
+`analytics.evaluation.fitting.fit` on labelled events; `tickline spikes evaluate` measures them.
 """
 
 from __future__ import annotations

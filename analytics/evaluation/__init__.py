@@ -1,0 +1,1 @@
+"""How good spike detection is: labelled events, history, planted events, baselines, intervals."""
