@@ -103,7 +103,10 @@ class Bar(NamedTuple):
 
 
 class Signal(NamedTuple):
-    """A spike, as in `signals`: price in rupees, `bucket` the start of its minute, times aware UTC."""
+    """A spike, as in `signals`: price in rupees, `bucket` the start of its minute, times aware UTC.
+
+    `severity` is low, medium or high; `members` the other instruments that fired with it; None: there are none.
+    """
 
     instrument_key: str
     symbol: str | None
@@ -115,6 +118,8 @@ class Signal(NamedTuple):
     price: float
     reasons: Any
     created_at: datetime
+    severity: str | None = None
+    members: list[dict[str, Any]] | None = None
     is_snapshot: bool = False
 
     @property

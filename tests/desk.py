@@ -82,6 +82,13 @@ def furnish(database: Database, desk: Desk) -> None:
             chunks = "select show_chunks('ticks', older_than => %s::timestamptz)::text"
             for (chunk,) in connection.execute(chunks, (_opens(desk.last),)).fetchall():
                 connection.execute("call convert_to_columnstore(%s::regclass)", (chunk,))
+        connection.execute(
+            "insert into signals (instrument_id, bucket, rule_set, direction, confidence, score, price, reasons, "
+            "severity) select instrument_id, %s::timestamptz + instrument_id * interval '1 minute', 'desk', 'up', 0.9, "
+            "2, 100, '{\"text\": \"volume\"}', 'low' from instruments "
+            "where expiry is null order by instrument_id limit 100",
+            (_opens(desk.last),),
+        )
         connection.execute("vacuum analyze")
 
 

@@ -175,7 +175,7 @@ def _follow(database: Database, scope: Scope, log_file: Path | None, webhook: st
 
     def handle(new: pl.DataFrame) -> None:
         for bucket, *rest in _shown(new).iter_rows():
-            click.echo("  ".join([ist(bucket), *map(str, rest)]))
+            click.echo("  ".join([ist(bucket), *("-" if one is None else str(one) for one in rest)]))
         if log_file is None:
             log_signals(new)
         else:
@@ -203,6 +203,8 @@ def _shown(found: pl.DataFrame) -> pl.DataFrame:
         pl.coalesce("trading_symbol", "instrument_key").alias("instrument"),
         "direction",
         pl.col("confidence").round(2),
+        "severity",
+        pl.col("members").list.len().fill_null(0),
         "close",
         "reasons",
     )

@@ -189,7 +189,10 @@ class Board:
         self.seen.delay_ms = median(delays) if len(delays) >= DELAYS_MIN else None
 
     async def _ask_signals(self) -> None:
-        names = ("id", "name", "bucket", "rules", "direction", "confidence", "price", "reason", "m5", "m15", "m60")
+        names = (
+            "id", "name", "bucket", "rules", "direction", "confidence", "price", "reason", "m5", "m15", "m60",
+            "severity", "members", "member_names",
+        )  # fmt: skip
         found = await self._store.rows("newest_signals", {"most": SIGNALS_MAX})
         self.signals = [dict(zip(names, row, strict=True)) for row in found]
 

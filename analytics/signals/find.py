@@ -25,6 +25,7 @@ from analytics.read.minute_reader import MinuteReader
 from analytics.schema import KEY
 from analytics.signals.detection import SIGNALS, spikes
 from analytics.signals.live_detection import MINUTES, LiveDetector
+from analytics.signals.members import EVENT, as_json, member_keys, named, with_event
 from analytics.signals.rules import Rules
 from ingest.database.connections import Database, check_schema, translated
 from ingest.database.queries import query
@@ -55,7 +56,8 @@ def find(database: Database, scope: Scope, start: datetime, end: datetime) -> It
     Yields
     ------
     polars.DataFrame
-        For each day that has bars: `detection.SIGNALS`, with trading_symbol and is_new (not stored before).
+        For each day that has bars: `detection.SIGNALS` and `members.EVENT`, trading_symbol and is_new (not stored
+        before).
 
     Raises
     ------
@@ -89,7 +91,7 @@ def newest_day(database: Database) -> datetime:
 
 def empty_signals() -> pl.DataFrame:
     """Return no signals, with the columns that `find` yields."""
-    return pl.DataFrame(schema=SIGNALS | {"trading_symbol": pl.String(), "is_new": pl.Boolean()})
+    return pl.DataFrame(schema=SIGNALS | EVENT | {"trading_symbol": pl.String(), "is_new": pl.Boolean()})
 
 
 def follow(database: Database, scope: Scope, found: Found, stop: Callable[[], bool]) -> None:
@@ -131,17 +133,29 @@ def follow(database: Database, scope: Scope, found: Found, stop: Callable[[], bo
 
 
 def store(connection: psycopg.Connection[Any], rules: Rules, fired: pl.DataFrame) -> pl.DataFrame:
-    """Store the bars that begin a spike; return them with trading_symbol and is_new.
+    """Store the bars that begin a spike; return them with severity, members, trading_symbol and is_new.
 
     A signal found again replaces the stored one. New signals are announced on the channel
     tickline_signals when their row is committed. A login that only reads stores none; all are new then.
+
+    Parameters
+    ----------
+    fired
+        Columns of `detection.SIGNALS`, and of `members.EVENT` if known: severity, and members as a list of structs
+        or as JSON; what is absent is null.
+
+    Returns
+    -------
+    polars.DataFrame
+        The rows with onset, with severity and members as in `members.EVENT`.
     """
-    onsets = fired.filter("onset")
+    onsets = with_event(fired.filter("onset"))
     empty = onsets.with_columns(trading_symbol=pl.lit(None, pl.String), is_new=pl.lit(False))
     if onsets.is_empty():
         return empty
     days = [market_day(bucket) for bucket in onsets["bucket"]]
-    ids = _ids(connection, onsets[KEY].to_list(), max(days))
+    ids = _ids(connection, [*onsets[KEY], *member_keys(onsets)], max(days))
+    onsets = named(onsets, {key: symbol for key, (_, symbol) in ids.items()})
     symbols = pl.Series([ids[key][1] for key in onsets[KEY]], dtype=pl.String)
     if not _may_store(connection):
         log.warning("signals are not stored, because this login only reads user=%s", connection.info.user)
@@ -162,6 +176,8 @@ def store(connection: psycopg.Connection[Any], rules: Rules, fired: pl.DataFrame
                 "scores": onsets["score"].to_list(),
                 "prices": onsets["close"].to_list(),
                 "reasons": reasons,
+                "severities": onsets["severity"].cast(pl.String).to_list(),
+                "members": as_json(onsets, {key: one for key, (one, _) in ids.items()}),
             },
         ).fetchall()
     new = set(rows)

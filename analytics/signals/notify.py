@@ -10,6 +10,7 @@ import json
 import logging
 import urllib.error
 import urllib.request
+from datetime import datetime
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -19,14 +20,25 @@ from ingest.errors import ConfigError
 
 log = logging.getLogger(__name__)
 signal_log = logging.getLogger("analytics.signals.log")
+UTC_FORMAT = "%Y-%m-%dT%H:%M:%SZ"
 WEBHOOK_S = 3.0  # seconds; a small part of a minute, because the next minute waits
-FIELDS = ("instrument_key", "trading_symbol", "bucket", "direction", "confidence", "close", "move", "reasons")
+FIELDS = (
+    "instrument_key", "trading_symbol", "bucket", "direction", "confidence", "severity", "close", "move", "reasons",
+    "members",
+)  # fmt: skip
 
 
 def as_json(signals: pl.DataFrame) -> list[str]:
-    """Return each signal as a line of JSON; times are UTC in ISO 8601."""
-    texts = signals.select(FIELDS).with_columns(pl.col("bucket").dt.strftime("%Y-%m-%dT%H:%M:%SZ"))
-    return [json.dumps(row, ensure_ascii=False) for row in texts.iter_rows(named=True)]
+    """Return each signal as a line of JSON; times are UTC in ISO 8601, `members` null or an array."""
+    texts = signals.select(FIELDS).with_columns(pl.col("bucket").dt.strftime(UTC_FORMAT))
+    return [json.dumps(row, ensure_ascii=False, default=_utc) for row in texts.iter_rows(named=True)]
+
+
+def _utc(value: object) -> str:
+    """Return a time within a signal, that of a member."""
+    if not isinstance(value, datetime):
+        raise TypeError(f"a signal has no {type(value).__name__}")
+    return value.strftime(UTC_FORMAT)
 
 
 def log_signals(signals: pl.DataFrame) -> None:

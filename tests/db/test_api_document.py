@@ -12,6 +12,7 @@ from typing import Any
 import aiohttp
 import pytest
 from hypothesis import HealthCheck, Phase, given, seed, settings
+from psycopg.types.json import Jsonb
 
 from ingest.database.connections import Database
 from ingest.live.http import answers
@@ -34,6 +35,10 @@ from tests.fault.live import Running, running, until
 from tests.simulated import free_port
 
 LONG = "2020-01-01T00:00:00Z"
+MEMBER = {
+    "instrument_id": 2, "instrument_key": "NSE_FO|35000", "trading_symbol": None, "bucket": "2026-01-05T04:21:00Z",
+    "direction": "up", "confidence": 0.5, "reasons": "volume",
+}  # fmt: skip
 # Path -> the form of its answer.
 FORMS: dict[str, type[Answer]] = {
     "/": Root,
@@ -74,10 +79,10 @@ def fill(database: Database, key: str) -> None:
             [key],
         )
         connection.execute(
-            "insert into signals (instrument_id, bucket, rule_set, direction, confidence, score, price, reasons)"
-            " select instrument_id, now(), 'r', 'up', 0.9, 2, 100, '{\"text\": [\"a\"]}' from instruments"
-            " where instrument_key = %s",
-            [key],
+            "insert into signals (instrument_id, bucket, rule_set, direction, confidence, score, price, reasons,"
+            " severity, members) select instrument_id, now(), 'r', 'up', 0.9, 2, 100, '{\"text\": [\"a\"]}', 'low',"
+            " %s from instruments where instrument_key = %s",
+            [Jsonb([MEMBER]), key],
         )
 
 

@@ -172,7 +172,8 @@ def test_stream_says_what_it_gives_and_what_it_cannot(
                 with database.connect(autocommit=True) as connection:
                     connection.execute(
                         "insert into signals (instrument_id, bucket, rule_set, direction, confidence, score, price,"
-                        " reasons) select instrument_id, %s, 'r', 'up', 0.9, 2, 100, '{\"text\": [\"a\"]}'"
+                        " reasons, severity, members) select instrument_id, %s, 'r', 'up', 0.9, 2, 100,"
+                        ' \'{"text": ["a"]}\', \'medium\', \'[{"trading_symbol": "A FUT"}]\''
                         " from instruments where instrument_key = any(%s)",
                         [at, source[:2]],
                     )
@@ -183,6 +184,7 @@ def test_stream_says_what_it_gives_and_what_it_cannot(
                 assert [(one.instrument_key, one.rule_set, one.reasons) for one in signals] == [
                     (source[0], "r", {"text": ["a"]})
                 ]
+                assert (signals[0].severity, signals[0].members) == ("medium", [{"trading_symbol": "A FUT"}])
             # A quiet key: the heartbeat moves the position, so that resuming looks for nothing old.
             hello, snapshot = await lines_of(port, ("key", "NSE_FO|999999999"), number=2)
             assert hello[1]["not_recorded"] == ["NSE_FO|999999999"] and snapshot[1]["rows"] == []

@@ -111,8 +111,11 @@ def test_mute_key_is_named(desk: Seen, session: Session) -> None:
 
 def test_signal_is_marked_on_the_chart_counted_and_listed(desk: Seen, session: Session) -> None:
     statement = """
-        insert into signals (instrument_id, bucket, rule_set, direction, confidence, score, price, reasons)
-        select instrument_id, bucket, 'test', 'up', 0.9, 2, close, '{"text": "volume 20 times the average"}'
+        insert into signals (
+            instrument_id, bucket, rule_set, direction, confidence, score, price, reasons, severity, members
+        )
+        select instrument_id, bucket, 'test', 'up', 0.9, 2, close, '{"text": "volume 20 times the average"}', 'high',
+            '[{"instrument_key": "NSE_FO|1", "trading_symbol": "NIFTY FUT"}]'
         from bars_1m join instruments using (instrument_id) where trading_symbol = 'NIFTY' order by bucket limit 1
         returning 1
     """
@@ -123,6 +126,8 @@ def test_signal_is_marked_on_the_chart_counted_and_listed(desk: Seen, session: S
     desk.open("Signals")
     listed = desk.page.get_by_role("region", name="Signals, newest first")
     expect(listed).to_contain_text("volume 20 times the average")
+    expect(listed).to_contain_text("high")
+    expect(listed).to_contain_text("1: NIFTY FUT")
     listed.get_by_role("button", name="NIFTY").click()  # opens its chart
     expect(desk.page.get_by_role("tab", name="Chart")).to_have_attribute("aria-selected", "true")
 

@@ -25,7 +25,7 @@ from tests.engines import on_one_engine
 
 PUBLIC = {
     "instruments", "ticks", "bars_1m", "bars_5m", "official_bars_1m", "best_bars_1m", "best_bars_5m",
-    "feed_gaps", "unheard_minutes", "latest_ticks", "signals", "days", "depth", "official_days",
+    "feed_gaps", "unheard_minutes", "latest_ticks", "signals", "days", "depth", "official_days", "labels",
 }  # fmt: skip
 INTERNAL = {
     "installation", "tick_template", "ledger", "checkpoints", "rejected_ticks", "quarantined_frames",
@@ -38,7 +38,7 @@ TYPE_NAMES = {
     "bool": "boolean",
     "float8": "double precision",
 }
-REVISIONS = [f"{number:04}" for number in range(1, 15)]
+REVISIONS = [f"{number:04}" for number in range(1, 16)]
 CONVERTED = {"ticks", "depth", "bars_1m", "bars_5m", "official_bars_1m"}  # to the columnstore
 _seen: dict[str, Any] = {}
 
@@ -287,6 +287,7 @@ def test_status_fresh_schema_lists_relations(database_to_read: Database, engine:
         "days",
         "depth",
         "official_days",
+        "labels",
     }
     assert {relation.name for relation in found.relations if "." not in relation.name} == tables
     assert "tickline.ledger" in {relation.name for relation in found.relations}

@@ -21,8 +21,9 @@ from click.testing import CliRunner
 
 from analytics.cli.spikes import command
 from analytics.signals import find as signals
+from analytics.signals.detection import SIGNALS
 from analytics.signals.find import Scope, find, follow
-from analytics.signals.notify import append_to_log, post
+from analytics.signals.notify import append_to_log, as_json, post
 from analytics.signals.rules import DEFAULT
 from ingest.database.connections import Database
 from ingest.journal.recording import write_recording
@@ -191,6 +192,43 @@ def test_command_prints_spikes_and_draws_one_file(
         assert ran.exit_code == 0 and ran.stdout.count("price") == 2, ran.output
 
 
+@on_one_engine
+def test_event_is_one_row_with_severity_and_members_replaced_when_found_again(database: Database) -> None:
+    future, option = "NSE_FO|35000", "NSE_FO|40001"
+    row = dict.fromkeys(SIGNALS) | {
+        "instrument_key": FUTURE, "bucket": OPEN, "direction": "up", "confidence": 0.9, "score": 2.0, "close": 100.0,
+        "move": 0.02, "onset": True, "reasons": "price",
+    }  # fmt: skip
+    member = {"bucket": OPEN, "direction": "down", "confidence": 0.5, "reasons": "volume"}
+    event = pl.DataFrame([row], schema=SIGNALS).with_columns(
+        pl.Series("severity", ["high"], dtype=pl.Enum(["low", "medium", "high"])),
+        pl.Series("members", [[{"instrument_key": option} | member]]),
+    )
+    with database.connect(autocommit=True) as connection:
+        connection.execute(
+            "insert into instruments (instrument_key, trading_symbol, valid_from) "
+            "values (%s, 'NIFTY FUT', '2026-01-01'), (%s, 'NIFTY 26000 PE', '2026-01-01')",
+            [future, option],
+        )
+        connection.execute("listen tickline_signals")
+        first = signals.store(connection, DEFAULT, event)
+        known = connection.execute("select severity, members from signals").fetchall()
+        again = signals.store(connection, DEFAULT, event.drop("members").with_columns(severity=pl.lit("low")))
+        replaced = connection.execute("select severity, members from signals").fetchall()
+        [told] = [json.loads(note.payload) for note in connection.notifies(timeout=0)]
+    assert (first["is_new"].to_list(), again["is_new"].to_list()) == ([True], [False])
+    [(severity, [stored_member])] = known
+    assert severity == "high" and isinstance(stored_member.pop("instrument_id"), int)
+    assert stored_member == {"instrument_key": option, "trading_symbol": "NIFTY 26000 PE"} | member | {
+        "bucket": "2026-01-05T03:45:00Z"
+    }
+    assert (told["severity"], told["members"]) == ("high", 1)
+    assert replaced == [("low", None)]
+    [line] = as_json(first)  # of the log and the webhook
+    assert json.loads(line)["severity"] == "high"
+    assert json.loads(line)["members"][0]["trading_symbol"] == "NIFTY 26000 PE"
+
+
 def test_signals_table_refuses_what_is_none(conn: psycopg.Connection[Any]) -> None:
     insert = (
         "insert into signals (instrument_id, bucket, rule_set, direction, confidence, score, price, reasons) "
@@ -199,6 +237,10 @@ def test_signals_table_refuses_what_is_none(conn: psycopg.Connection[Any]) -> No
     for direction, confidence in (("'sideways'", "0.5"), ("'up'", "1.5")):
         with pytest.raises(psycopg.errors.CheckViolation):
             conn.execute(insert.format(direction, confidence))
+    conn.execute(insert.format("'up'", "0.5"))
+    for wrong in ("severity = 'huge'", "members = '{}'", "members = '[]'"):
+        with pytest.raises(psycopg.errors.CheckViolation):
+            conn.execute(f"update signals set {wrong}")
 
 
 def test_webhook_gets_json_and_its_absence_stops_nothing(tmp_path: Path) -> None:
@@ -213,7 +255,8 @@ def test_webhook_gets_json_and_its_absence_stops_nothing(tmp_path: Path) -> None
         def log_message(self, *_: Any) -> None: ...
 
     row = {"instrument_key": FUTURE, "trading_symbol": "NIFTY", "bucket": OPEN, "direction": "up", "confidence": 0.9}
-    new = pl.DataFrame([row | {"close": 1.0, "move": 0.02, "reasons": "price"}])
+    row |= {"severity": "low", "close": 1.0, "move": 0.02, "reasons": "price", "members": None}
+    new = pl.DataFrame([row])
     server = HTTPServer(("127.0.0.1", 0), Receiver)
     url = f"http://127.0.0.1:{server.server_port}/hook"
     thread = threading.Thread(target=server.handle_request)
@@ -221,7 +264,7 @@ def test_webhook_gets_json_and_its_absence_stops_nothing(tmp_path: Path) -> None
     assert post(url, new)
     thread.join(10)
     server.server_close()
-    assert got == [[row | {"bucket": "2026-01-05T03:45:00Z", "close": 1.0, "move": 0.02, "reasons": "price"}]]
+    assert got == [[row | {"bucket": "2026-01-05T03:45:00Z"}]]
     assert not post(url, new)
     append_to_log(tmp_path / "deep" / "signals.log", new)
     assert (tmp_path / "deep" / "signals.log").read_text().count("\n") == 1

@@ -107,12 +107,13 @@ def test_alert_comes_once_then_its_end_and_a_service_that_fails_costs_nothing(
                 with database.connect(autocommit=True) as connection:
                     connection.execute(
                         "insert into signals (instrument_id, bucket, rule_set, direction, confidence, score, price,"
-                        " reasons) select min(instrument_id), %s, 'test', 'up', 0.9, 2.2, 100.5, '{\"text\": \"big\"}'"
-                        " from instruments",
+                        " reasons, severity, members) select min(instrument_id), %s, 'test', 'up', 0.9, 2.2, 100.5,"
+                        " '{\"text\": \"big\"}', 'high', '[{}, {}]' from instruments",
                         [at.replace(second=0, microsecond=0)],
                     )
                 await until(lambda: len(service.posted) == 4)
-                assert re.search(r"signal: NSE_\S+ up at .* IST, 100.5, confidence 0.90: big$", service.texts[3])
+                said = r": NSE_\S+ up at .* IST, 100.5, confidence 0.90, severity high, with 2 of its underlying: big$"
+                assert re.search(said, service.texts[3])
                 counts = run.ingestion.alert_counts
                 assert counts is not None and (counts["sent"], counts["failed"], counts["dropped"]) == (4, 1, 0)
 

@@ -14,12 +14,15 @@ COLUMNS: list[Column] = [
     {"name": "at", "label": "IST", "kind": "text", "sortable": True},
     {"name": "way", "label": "Direction", "kind": "text", "sortable": True},
     {"name": "confidence", "label": "Confidence", "kind": "number", "places": 2, "sortable": True},
+    {"name": "severity", "label": "Severity", "kind": "text", "sortable": True},
+    {"name": "members", "label": "Members", "kind": "text", "css": "wide-words"},
     {"name": "reason", "label": "Reasons", "kind": "text", "css": "wide-words"},
     {"name": "price", "label": "Price", "kind": "number", "places": 2},
     {"name": "m5", "label": "After 5 min", "kind": "change"},
     {"name": "m15", "label": "15 min", "kind": "change"},
     {"name": "m60", "label": "60 min", "kind": "change"},
 ]
+NAMED_MAX = 3  # members that are named; an event of an index may have dozens
 
 
 class SignalsView:
@@ -55,6 +58,17 @@ def _shown(row: dict[str, Any]) -> dict[str, Any]:
         "at": f"{row['bucket'].astimezone(MARKET_ZONE):%d %b %H:%M}",
         "way": "▲ up" if row["direction"] == "up" else "▼ down",
         "confidence": row["confidence"],
+        "severity": row["severity"] or "",
+        "members": _members(row),
         "price": row["price"],
         "reason": row["reason"] or "",
     } | after
+
+
+def _members(row: dict[str, Any]) -> str:
+    """Return how many instruments fired with a signal, and the first of them by name."""
+    if not row["members"]:
+        return ""
+    names = row["member_names"].split(", ")
+    more = f" and {len(names) - NAMED_MAX} more" if len(names) > NAMED_MAX else ""
+    return f"{row['members']}: {', '.join(names[:NAMED_MAX])}{more}"

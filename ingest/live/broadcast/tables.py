@@ -22,7 +22,7 @@ BAR_COLUMNS = (
 )  # fmt: skip
 SIGNAL_COLUMNS = (
     "instrument_key", "symbol", "bucket", "rule_set", "direction", "confidence", "score", "price", "reasons",
-    "created_at",
+    "created_at", "severity", "members",
 )  # fmt: skip
 MINUTE = timedelta(minutes=1)
 BARS_LOOKED_AT = 5 * MINUTE  # how late a bar may change and still be sent again

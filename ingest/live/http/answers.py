@@ -181,6 +181,18 @@ class Bars(Answer):
     next: str | None
 
 
+class Member(BaseModel):
+    """An instrument that fired with a signal."""
+
+    instrument_id: int
+    instrument_key: str
+    trading_symbol: str | None
+    bucket: datetime
+    direction: Literal["up", "down"]
+    confidence: float
+    reasons: str
+
+
 class Signal(BaseModel):
     """One detected spike."""
 
@@ -197,6 +209,8 @@ class Signal(BaseModel):
     after_15m: float | None
     after_60m: float | None
     created_at: datetime
+    severity: Literal["low", "medium", "high"] | None
+    members: list[Member] | None = Field(description="the other instruments of the same underlying that fired with it")
 
 
 class Signals(Answer):
@@ -243,7 +257,7 @@ _BAR = _INFY | {
 _SIGNAL = _INFY | {
     "bucket": "2026-11-27T05:12:00Z", "rule_set": "default", "direction": "up", "confidence": 0.93, "score": 2.6,
     "price": 1561.2, "reasons": {"text": ["up 0.6 % in 5 minutes"]}, "after_5m": 0.0012, "after_15m": None,
-    "after_60m": None, "created_at": "2026-11-27T05:13:04.120000Z",
+    "after_60m": None, "created_at": "2026-11-27T05:13:04.120000Z", "severity": "high", "members": None,
 }  # fmt: skip
 # Name of a type -> an example, for the page.
 EXAMPLES: dict[str, dict[str, Any]] = {

@@ -23,7 +23,7 @@ BAR = (
 )  # fmt: skip
 SIGNAL = (
     "instrument_key", "symbol", "bucket", "rule_set", "direction", "confidence", "score", "price", "reasons",
-    "after_5m", "after_15m", "after_60m", "created_at",
+    "after_5m", "after_15m", "after_60m", "created_at", "severity", "members",
 )  # fmt: skip
 INSTRUMENT = (
     "instrument_id", "instrument_key", "symbol", "name", "segment", "instrument_type", "underlying_key", "expiry",

@@ -167,5 +167,8 @@ def _of_signals(rows: list[bytes]) -> Message:
         at = ist(datetime.fromisoformat(row["bucket"]))
         name, reasons = row["symbol"] or row["instrument_key"], row["reasons"]
         words = reasons.get("text", "") if isinstance(reasons, dict) else reasons
-        lines.append(f"{name} {row['direction']} at {at}, {row['price']}, confidence {row['confidence']:.2f}: {words}")
+        severity = "" if row["severity"] is None else f", severity {row['severity']}"
+        members = "" if row["members"] is None else f", with {len(row['members'])} of its underlying"
+        found = f"{name} {row['direction']} at {at}, {row['price']}, confidence {row['confidence']:.2f}"
+        lines.append(f"{found}{severity}{members}: {words}")
     return Message("signals", "signal", "warning", "\n".join(lines)[:TEXT_CHARS_MAX])

@@ -1,10 +1,13 @@
--- Store detected signals, one for each instrument, minute and rule set; a signal found again replaces its figures.
--- New signals are sent to listeners of tickline_signals. Expect: a few rows.
+-- Store detected signals, one for each instrument, minute and rule set; a signal found again replaces its figures,
+-- severity and members. New signals are sent to listeners of tickline_signals. Expect: a few rows.
 -- Parameters, arrays of one length: instrument_ids int4[]; buckets timestamptz[]; directions text[];
--- confidences, scores, prices (rupees) float8[]; reasons text[] (JSON); and rule_set text.
+-- confidences, scores, prices (rupees) float8[]; reasons text[] (JSON); severities text[], members text[] (JSON), null
+-- where there are none; and rule_set text.
 -- Columns: instrument_id, bucket of the new ones.
 with written as (
-    insert into signals (instrument_id, bucket, rule_set, direction, confidence, score, price, reasons)
+    insert into signals (
+        instrument_id, bucket, rule_set, direction, confidence, score, price, reasons, severity, members
+    )
     select
         instrument_id,
         bucket,
@@ -13,18 +16,23 @@ with written as (
         confidence,
         score,
         price,
-        reasons::jsonb
+        reasons::jsonb,
+        severity,
+        members::jsonb
     from
         unnest(
             %(instrument_ids)s::int4[], %(buckets)s::timestamptz[], %(directions)s::text[], %(confidences)s::float8[],
-            %(scores)s::float8[], %(prices)s::float8[], %(reasons)s::text[]
-        ) as found (instrument_id, bucket, direction, confidence, score, price, reasons)
+            %(scores)s::float8[], %(prices)s::float8[], %(reasons)s::text[],
+            %(severities)s::text[], %(members)s::text[]
+        ) as found (instrument_id, bucket, direction, confidence, score, price, reasons, severity, members)
     on conflict (instrument_id, bucket, rule_set) do update
     set direction = excluded.direction,
         confidence = excluded.confidence,
         score = excluded.score,
         price = excluded.price,
-        reasons = excluded.reasons
+        reasons = excluded.reasons,
+        severity = excluded.severity,
+        members = excluded.members
     returning
         instrument_id,
         bucket,
@@ -32,6 +40,8 @@ with written as (
         direction,
         confidence,
         price,
+        severity,
+        coalesce(jsonb_array_length(members), 0) as members,
         (xmax = 0) as is_new
 ),
 
@@ -43,7 +53,8 @@ told as (
             'tickline_signals',
             json_build_object(
                 'instrument_id', instrument_id, 'bucket', bucket, 'rule_set', rule_set,
-                'direction', direction, 'confidence', confidence, 'price', price
+                'direction', direction, 'confidence', confidence, 'price', price,
+                'severity', severity, 'members', members
             )::text
         ) as notified
     from written
