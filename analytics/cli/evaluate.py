@@ -6,46 +6,151 @@ Owns the arguments and the output. Imports slow modules itself, so that help is 
 from __future__ import annotations
 
 import json
+from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
+
+from analytics.cli.options import check_range, range_options
+from ingest.terminal import progress_bar
 
 if TYPE_CHECKING:
     import polars as pl
 
     from analytics.signals.rules import Rules
 
-WIDE = 74  # the longest name of a baseline
-SHORT = {"better": "better", "worse": "worse", "no difference shown": "not shown"}
 MATCHED = "(same number of alarms)"
 RULES_FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
 
 
 @click.command("evaluate")
-@click.argument("file", type=click.Path(exists=True, dir_okay=False, path_type=Path))
+@click.argument("names", metavar="FILE...|KEY...", nargs=-1)
+@click.option("--history", "is_history", is_flag=True, help="Judge plain bars, also if a file has labels.")
+@range_options
 @click.option("--rules", "rules_file", type=RULES_FILE, help="TOML file of rules.  [default: built-in rules]")
-@click.option("--cross-validate", is_flag=True, help="Also judge each event by weights fitted on the others.")
+@click.option(
+    "--cross-validate", is_flag=True, help="Labelled events: also judge each by weights fitted on the others."
+)
+@click.option(
+    "--days-min",
+    type=click.IntRange(min=0),
+    default=3,
+    show_default=True,
+    help="History: market days before the first judged one.",
+)
+@click.option(
+    "--draws",
+    type=click.IntRange(0, 200),
+    default=5,
+    show_default=True,
+    help="History: how often volume is shuffled in each of two ways.",
+)
+@click.option("--as-index", is_flag=True, help="History: take the volume away and judge everything as an index.")
+@click.option("--seed", type=click.IntRange(min=0), default=1, show_default=True, help="Seed of what is drawn.")
 @click.option("--format", "form", type=click.Choice(["table", "json"]), default="table", show_default=True)
-def evaluate_command(*, file: Path, rules_file: Path | None, cross_validate: bool, form: str) -> None:
-    """Evaluate the rules on labelled events, next to simple baselines.
+def evaluate_command(
+    *,
+    names: tuple[str, ...],
+    is_history: bool,
+    start: datetime | None,
+    end: datetime | None,
+    rules_file: Path | None,
+    cross_validate: bool,
+    days_min: int,
+    draws: int,
+    as_index: bool,
+    seed: int,
+    form: str,
+) -> None:
+    """Judge the rules on labelled events or on a history without labels, next to simple baselines.
 
-    FILE is Parquet with columns event, bucket, open, high, low, close, volume, announced_at, and trades if known. An
-    alarm from 5 minutes before to 10 minutes after announced_at is a hit. Alarms within 60 minutes of each other
-    count as one. Alarms up to 180 minutes after the announcement are not false alarms.
+    A FILE is Parquet or CSV. With columns event, bucket, open, high, low, close, volume, announced_at (trades if known)
+    it has labelled events: an alarm from 5 minutes before to 10 minutes after announced_at is a hit. Alarms within
+    60 minutes of each other count as one. Alarms up to 180 minutes after the announcement are not false alarms.
+
+    With columns instrument_key, bucket, open, high, low, close, volume (trades, oi, iv, class if known) it is a
+    history; KEYs are read from the database, between --from and --to. Each day is judged by what was known before it.
+    The report says how often alarms begin, how often they would if the volume were that of another day (the null),
+    and what followed them in 5, 15 and 60 minutes, against the same minute of days without an alarm. In brackets are
+    95 % intervals, in which days (or labelled events) are drawn again.
+
+    \b
+    Examples:
+      tickline spikes evaluate events.parquet
+      tickline spikes evaluate bars.parquet --format json
+      tickline spikes evaluate INFY "NIFTY FUT" --from -40d
     """
+    rules = _rules(rules_file)
+    check_range(start, end)
+    if not names:
+        raise click.UsageError("nothing to judge: give a FILE of events or bars, or KEYs of the database")
+    frame = _files(names) if all(Path(name).is_file() for name in names) else _from_database(names, start, end)
+    if "announced_at" in frame.columns and not is_history:
+        from analytics.cli.evaluate_text import labelled_text
+        from analytics.evaluation.labelled import read_events
+
+        report = _labelled(read_events(frame), rules, cross_validate=cross_validate)
+        click.echo(json.dumps(report, indent=2) if form == "json" else labelled_text(report))
+        return
+    if cross_validate:
+        raise click.UsageError("--cross-validate needs labelled events: a history has no labels to fit weights on")
+    from analytics.cli.evaluate_text import history_text
+    from analytics.evaluation.history import read_history
+    from analytics.evaluation.history_report import Settings, judge_history
+    from analytics.evaluation.rule_detector import RuleDetector
+
+    bars = read_history(frame, as_index=as_index)
+    with progress_bar() as bar:
+        report = judge_history(
+            bars,
+            RuleDetector(rules),
+            Settings(days_min=days_min, draws=draws, seed=seed),
+            lambda done, total: bar("judging days", done, total),
+        )
+    click.echo(json.dumps(report, indent=2) if form == "json" else history_text(report))
+
+
+def _files(names: tuple[str, ...]) -> pl.DataFrame:
+    """Return the rows of files."""
     import polars as pl
 
-    from analytics.evaluation.labelled import read_events
     from ingest.errors import ConfigError
 
-    rules = _rules(rules_file)
+    frames = []
+    for name in names:
+        try:
+            if name.endswith(".csv"):
+                frames.append(pl.read_csv(name, try_parse_dates=True))
+            else:
+                frames.append(pl.read_parquet(name))
+        except (pl.exceptions.PolarsError, OSError) as exc:
+            raise ConfigError(f"file {name!r} is not Parquet: {str(exc).splitlines()[0]}: name another") from exc
     try:
-        frame = pl.read_parquet(file)
-    except (pl.exceptions.PolarsError, OSError) as exc:
-        raise ConfigError(f"file {str(file)!r} is not Parquet: {str(exc).splitlines()[0]}: name another") from exc
-    report = _labelled(read_events(frame), rules, cross_validate=cross_validate)
-    click.echo(json.dumps(report, indent=2) if form == "json" else _as_text(report))
+        return pl.concat(frames, how="diagonal_relaxed")
+    except pl.exceptions.PolarsError as exc:
+        raise ConfigError(f"files {', '.join(names)} have different columns: {str(exc).splitlines()[0]}") from exc
+
+
+def _from_database(names: tuple[str, ...], start: datetime | None, end: datetime | None) -> pl.DataFrame:
+    """Return the minute bars of instruments, with their class."""
+    import polars as pl
+
+    from analytics.read.bars_and_ticks import bars
+    from analytics.read.statement import select
+    from ingest.database.connections import Database
+    from ingest.database.settings import DatabaseSettings, load
+    from ingest.errors import ConfigError
+
+    if lost := [name for name in names if name.endswith((".parquet", ".csv"))]:
+        raise ConfigError(f"file {lost[0]!r} does not exist: name a file, or KEYs of the database")
+    with Database.open(load(DatabaseSettings)) as database:
+        found = bars(names, start=start, end=end, database=database)
+        types = select("select distinct instrument_key, instrument_type from instruments", database)
+    if found.is_empty():
+        raise ConfigError("these instruments have no bars in this range: choose another with --from and --to")
+    known = types.unique("instrument_key").with_columns(pl.col("instrument_type").cast(pl.String))
+    return found.join(known, on="instrument_key", how="left", maintain_order="left")
 
 
 def _labelled(events: pl.DataFrame, rules: Rules, *, cross_validate: bool) -> dict[str, Any]:
@@ -96,60 +201,3 @@ def _rules(path: Path | None) -> Rules:
     from analytics.signals.rules import DEFAULT, load_rules
 
     return DEFAULT if path is None else load_rules(path)
-
-
-def _as_text(report: dict[str, Any]) -> str:
-    """Return a report as aligned tables."""
-    lines = [f"{'':{WIDE}}  precision  recall  hits  false  missed  delay min  false/day"]
-    for name, found in [(f"rules {report['rules']}", report), *report["baselines"].items()]:
-        lines.append(_line(name, found))
-    lines += ["", *_differences(report), "", *_reliability(report["calibration"])]
-    more = report.get("cross_validation")
-    if more:
-        lines += ["", "each event judged by weights fitted on the others:"]
-        lines += [_line(f"confidence from {row['confidence_min']:g}", row) for row in more["curve"]]
-        lines += ["", *_reliability(more["calibration"])]
-        lines += ["", "fitted: " + ", ".join(f"{name} {value:.2f}" for name, value in more["fitted"].items())]
-    return "\n".join(lines)
-
-
-def _differences(report: dict[str, Any]) -> list[str]:
-    """Return the intervals, and whether a difference to a baseline is one, as lines."""
-    own = report["intervals"]
-    lines = [
-        f"95 % intervals of {own['events']} events: precision {_span(own['precision'])}, recall {_span(own['recall'])}"
-    ]
-    lines.append(f"{'better or worse than a baseline by':{WIDE}}  {'precision':>32}  {'recall':>32}")
-    for name, found in report["differences"].items():
-        cells = [f"{_span(found[of], sign=True)} {SHORT[found[of]['verdict']]}" for of in ("precision", "recall")]
-        lines.append(f"{name:{WIDE}}  {cells[0]:>32}  {cells[1]:>32}")
-    return lines
-
-
-def _span(found: dict[str, Any], *, sign: bool = False) -> str:
-    """Return a figure with its interval."""
-    form = "+.2f" if sign else ".2f"
-    if found["value"] is None:
-        return "-"
-    if found["low"] is None:
-        return f"{found['value']:{form}} (too few)"
-    return f"{found['value']:{form}} ({found['low']:{form}} to {found['high']:{form}})"
-
-
-def _reliability(found: dict[str, Any]) -> list[str]:
-    """Return how often alarms are right, by confidence, as lines."""
-    lines = ["alarms by confidence   mean  right  (90 % range)  number"]
-    for row in found["bins"]:
-        span, allowed = f"{row['from']:g} to {row['to']:g}", f"({row['right_from']:.2f} to {row['right_to']:.2f})"
-        lines.append(f"{span:>20}  {row['confidence']:5.2f}  {row['right']:5.2f}  {allowed}  {row['alarms']:6}")
-    return [*lines, f"Brier score {found['brier']:.3f}; of the base rate {found['brier_of_base_rate']:.3f}"]
-
-
-def _line(name: str, found: dict[str, Any]) -> str:
-    """Return one detector's results as a line."""
-    precision, delay = found["precision"], found["median_delay_minutes"]
-    return (
-        f"{name:{WIDE}}  {'-' if precision is None else f'{precision:.3f}':>9}  {found['recall']:6.3f}"
-        f"  {found['true_positives']:4}  {found['false_positives']:5}  {found['false_negatives']:6}"
-        f"  {'-' if delay is None else f'{delay:.1f}':>9}  {found['false_alarms_per_day']:9.3f}"
-    )

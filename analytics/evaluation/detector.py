@@ -15,14 +15,16 @@ import polars as pl
 from analytics.schema import KEY, TIME
 
 # Columns of scored bars, sorted by instrument_key and bucket.
-SCORED: dict[str, pl.DataType] = {
-    KEY: pl.String(),
-    "bucket": TIME,
-    "score": pl.Float64(),  # higher: more unusual; null: cannot fire
-    "confidence": pl.Float64(),  # 0 to 1; null where the detector has none
-    "rising": pl.Boolean(),
-    "onset": pl.Boolean(),  # an alarm begins, at the detector's own threshold
-}
+SCORED = pl.Schema(
+    {
+        KEY: pl.String(),
+        "bucket": TIME,
+        "score": pl.Float64(),  # higher: more unusual; null: cannot fire
+        "confidence": pl.Float64(),  # 0 to 1; null where the detector has none
+        "rising": pl.Boolean(),
+        "onset": pl.Boolean(),  # an alarm begins, at the detector's own threshold
+    }
+)
 QUIET = timedelta(minutes=60)  # a bar that fires within this time after another continues its alarm
 
 

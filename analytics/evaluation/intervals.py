@@ -23,7 +23,7 @@ BLOCKS_MIN = 5  # with fewer days or events, drawing them again says nothing
 
 @dataclass(frozen=True, slots=True)
 class Interval:
-    """A figure with its 95 % interval; low and high are None if there are too few blocks."""
+    """A figure with its 95 % interval; None: not defined, unbounded, or too few blocks for an interval."""
 
     value: float | None
     low: float | None
@@ -81,12 +81,16 @@ def bootstrap(blocks: Floats, statistic: Statistic, seed: int = 1) -> Interval:
     """
     with np.errstate(divide="ignore", invalid="ignore"):
         figures = np.asarray(statistic(totals(blocks, seed)), dtype=np.float64)
-    value = float(figures[0]) if np.isfinite(figures[0]) else None
-    drawn = figures[1:][np.isfinite(figures[1:])]
-    if len(blocks) < BLOCKS_MIN or value is None or len(drawn) < DRAWS // 2:
-        return Interval(value, None, None)
-    low, high = np.quantile(drawn, (0.025, 0.975))
-    return Interval(value, float(low), float(high))
+    drawn = np.sort(figures[1:][~np.isnan(figures[1:])])
+    if len(blocks) < BLOCKS_MIN or np.isnan(figures[0]) or len(drawn) < DRAWS // 2:
+        return Interval(_finite(figures[0]), None, None)
+    low, high = drawn[int(0.025 * len(drawn))], drawn[int(np.ceil(0.975 * len(drawn))) - 1]
+    return Interval(_finite(figures[0]), _finite(low), _finite(high))
+
+
+def _finite(value: np.float64) -> float | None:
+    """Return a figure; None for one that is unbounded or not defined."""
+    return float(value) if np.isfinite(value) else None
 
 
 def verdict(difference: Interval, *, more_is_better: bool = True) -> str:

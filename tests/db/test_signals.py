@@ -190,6 +190,13 @@ def test_command_prints_spikes_and_draws_one_file(
     for arguments in ([], ["--to", "2026-01-06"]):  # neither a KEY nor a range need be given
         ran = CliRunner().invoke(command, arguments)
         assert ran.exit_code == 0 and ran.stdout.count("price") == 2, ran.output
+    judged = ["evaluate", FUTURE, "--from", "2026-01-05", "--days-min", "0", "--format", "json"]
+    ran = CliRunner().invoke(command, judged)
+    assert ran.exit_code == 0, ran.output
+    assert json.loads(ran.stdout)["classes"]["future"]["alarms"] == 1
+    for missing in ("gone.parquet", "NOBODY"):
+        ran = CliRunner().invoke(command, ["evaluate", missing])
+        assert ran.exit_code == 1 and repr(missing) in str(ran.exception)
 
 
 @on_one_engine

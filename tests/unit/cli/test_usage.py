@@ -35,7 +35,7 @@ WRONG: dict[str, dict[str, str]] = {
     | {"--rules": "/nonexistent"}
     | TIMES
     | FILES,
-    "spikes evaluate": {"--rules": "/nonexistent"},
+    "spikes evaluate": {"--rules": "/nonexistent"} | TIMES,
     "sql": FILES,
     "ticks": {**TIMES, **FILES},
     "depth": {**TIMES, **FILES},
@@ -64,6 +64,7 @@ TOGETHER = [
     ("ticks INFY --from 2025-12-16 --to 2025-12-15", ["--to", "2025-12-15 00:00:00 IST", "--from"]),
     ("spikes --from 2025-12-16 --to 2025-12-15", ["--to", "--from"]),
     ("spikes --follow --output x", ["--follow"]),
+    ("spikes evaluate", ["FILE", "KEY"]),
     ("spikes --webhook http://127.0.0.1/", ["--webhook", "--follow"]),
     ("spikes INFY TCS --chart x.html", ["--chart", "one KEY"]),
     ("simulate", ["--frames FILE", "--generate"]),

@@ -1,0 +1,43 @@
+"""The class of an instrument: equity, index, future or option. Pure."""
+
+from __future__ import annotations
+
+import polars as pl
+
+from analytics.schema import KEY
+
+CLASSES = ("equity", "index", "future", "option")
+OF_TYPE = {"EQ": "equity", "INDEX": "index", "FUT": "future", "CE": "option", "PE": "option"}
+
+
+def class_of(bars: pl.DataFrame) -> dict[str, str]:
+    """Return the class of each instrument.
+
+    A column class or instrument_type (EQ, INDEX, FUT, CE, PE) says it. Otherwise the segment of the key does; in a
+    segment of derivatives those with an implied volatility are options. A key of no segment is an equity, and whatever
+    has no volume at all is an index.
+    """
+    known = set(bars.columns)
+    said = [
+        pl.col(name).drop_nulls().first().cast(pl.String).alias(f"said_{name}")
+        for name in ("class", "instrument_type")
+        if name in known
+    ]
+    facts = bars.group_by(KEY).agg(
+        *said,
+        has_iv=pl.col("iv").is_not_null().any() if "iv" in known else pl.lit(False),
+        has_volume=(pl.col("volume") > 0).any() if "volume" in known else pl.lit(False),
+    )
+    return {row[KEY]: _class(row) for row in facts.iter_rows(named=True)}
+
+
+def _class(row: dict[str, object]) -> str:
+    said = row.get("said_class") or OF_TYPE.get(str(row.get("said_instrument_type")))
+    if said is not None:
+        return str(said)
+    segment = str(row[KEY]).partition("|")[0]
+    if segment.endswith("_INDEX") or not row["has_volume"]:
+        return "index"
+    if segment.endswith(("_FO", "NSE_COM")):
+        return "option" if row["has_iv"] else "future"
+    return "equity"
