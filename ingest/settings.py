@@ -135,6 +135,15 @@ class Settings(LogSettings):
     journal_keep_days: int = Field(7, ge=0)  # lets us replay a week after a bug in our own code
     journal_retry_s: Positive = 1.0
 
+    # The journal for other machines.
+    journal_host: Annotated[str, Field(pattern=r"^[A-Za-z0-9_.:-]+$")] = "127.0.0.1"
+    journal_port: int | None = Field(None, ge=0, le=65535)  # None: `collect` serves its journal, `start` does not
+    journal_tls_certificate: Path | None = None
+    journal_tls_key: Path | None = None
+    universe_file: Path | None = None
+    collector_token: SecretStr | None = None
+    collector_ca: Path | None = None
+
     # Who may watch.
     # On another address every request needs the token.
     api_host: Annotated[str, Field(pattern=r"^[A-Za-z0-9_.:-]+$")] = "127.0.0.1"
@@ -203,7 +212,12 @@ class Settings(LogSettings):
             raise ValueError('it is not a JSON object with a text that has {text}: write it as {"text": "{text}"}')
         return value
 
-    @field_validator("upstox_access_token")
+    @field_validator("journal_tls_certificate", "journal_tls_key", "universe_file", "collector_ca", mode="before")
+    @classmethod
+    def _no_empty_path(cls, value: object) -> object:
+        return None if value == "" else value  # Path("") is the current folder
+
+    @field_validator("upstox_access_token", "collector_token")
     @classmethod
     def _clean_token(cls, value: SecretStr | None) -> SecretStr | None:
         return None if value is None else SecretStr(clean_token(value.get_secret_value()))

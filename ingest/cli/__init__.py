@@ -30,6 +30,7 @@ COMMANDS = {
     "backfill": "ingest.cli.record.backfill:command",
     "bars": "analytics.cli.read:bars_command",
     "bench": "ingest.cli.trial.bench:command",
+    "collect": "ingest.cli.record.collect:command",
     "config": "ingest.cli.operate.config:command",
     "db": "ingest.cli.operate.db:command",
     "doctor": "ingest.cli.operate.doctor:command",
@@ -54,11 +55,12 @@ COMPLETE = "_TICKLINE_COMPLETE"  # set by a shell's completion, see click
 READ_NO_SETTINGS = {"doctor", "simulate"}  # the doctor says which are wrong
 # They change what TICKLINE_HOME or the database has, perhaps at night; what only reads leaves no trace.
 WRITE_LOG_FILES = {"backfill", "db", "export", "login", "quarantine", "reconcile", "replay", "spikes", "start"}
-WRITE_LOG_FILES |= {"universe"}
+WRITE_LOG_FILES |= {"collect", "universe"}
 SUMMARIES = {
     "backfill": "Fetch the vendor's bars for minutes that the feed missed.",
     "bars": "Print OHLCV bars.",
     "bench": "Measure how fast this machine ingests.",
+    "collect": "Record the live feed for a writer elsewhere; no database.",
     "config": "Print all settings with their defaults, ready for .env.",
     "db": "Create, migrate and maintain the database.",
     "doctor": "Check everything that recording needs, line by line.",

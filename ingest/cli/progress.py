@@ -54,7 +54,7 @@ class ProgressLine:
         parts += [f"frames={sum(one.frames for one in counts)}", f"ticks={ticks}", f"ticks_per_s={rate:.0f}"]
         parts.append(f"rejected={sum(one.rejected for one in counts)}")
         parts.append(f"quarantined={sum(one.quarantined for one in counts)}")
-        parts.append(f"backlog_bytes={sum(stream.reader.backlog_bytes() for stream in streams)}")
+        parts.append(f"backlog_bytes={sum(stream.waiting_bytes() for stream in streams)}")
         if running.writer.away_since is not None:
             parts.append(f"database_away_s={time.monotonic() - running.writer.away_since:.0f}")
         log.info("ingesting %s", " ".join(parts))

@@ -14,6 +14,8 @@ from ingest.errors import StoreError
 
 ANSWERED_S = 3.0  # time limit of an answer, including the wait for earlier questions
 
+AWAY = "database is away: wait until it is there again"
+
 Found = TypeVar("Found")
 
 
@@ -24,14 +26,20 @@ class Questions:
     ----------
     pool
         Connections to the database.
-    is_away
-        Returns whether the database is known to be away.
+    is_askable
+        Returns whether the database may be asked: it is not known to be away.
+    why_not
+        Text of the error while it may not.
     """
 
-    def __init__(self, pool: Pool, is_away: Callable[[], bool]) -> None:
+    def __init__(self, pool: Pool, is_askable: Callable[[], bool], why_not: str = AWAY) -> None:
         self.pool = pool
-        self._is_away = is_away
+        self._is_askable, self._why_not = is_askable, why_not
         self._turn = asyncio.Lock()
+
+    def beside(self) -> Questions:
+        """Return another object for the same database, with turns of its own: its questions wait for none of these."""
+        return Questions(self.pool, self._is_askable, self._why_not)
 
     async def rows(self, name: str, parameters: dict[str, Any]) -> list[tuple[Any, ...]]:
         """Return the rows of a query of `sql/queries/`.
@@ -53,8 +61,8 @@ class Questions:
     async def _answered(self) -> AsyncIterator[None]:
         try:
             async with asyncio.timeout(ANSWERED_S), self._turn:
-                if self._is_away():
-                    raise StoreError("database is away: wait until it is there again")
+                if not self._is_askable():
+                    raise StoreError(self._why_not)
                 yield
         except TimeoutError:
             raise StoreError(f"database has not answered for {ANSWERED_S:g} s: see `tickline db status`") from None

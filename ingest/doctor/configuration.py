@@ -14,7 +14,7 @@ from ingest.doctor.installation import Installation
 from ingest.env_file import ENV_FILE
 from ingest.settings import Settings
 
-SECRETS = ("api-token",)  # files of the home folder
+SECRETS = ("api-token", "journal-token")  # files of the home folder
 OTHERS = 0o077  # mode bits of group and others
 FSYNC_MS_HIGH = 1_000
 COMMIT_PACE_MS_HIGH = 1_000
@@ -62,6 +62,11 @@ def _unwise(config: Settings) -> Iterable[tuple[bool, str, str]]:
         not is_loopback(config.api_host),
         f"TICKLINE_API_HOST={config.api_host} serves the status without TLS to other machines",
         "keep 127.0.0.1, or put TLS in front",
+    )
+    yield (
+        not is_loopback(config.journal_host) and config.journal_tls_certificate is None,
+        f"TICKLINE_JOURNAL_HOST={config.journal_host} serves the journal without TLS to other machines",
+        "set TICKLINE_JOURNAL_TLS_CERTIFICATE and TICKLINE_JOURNAL_TLS_KEY, or put TLS in front",
     )
     yield (
         config.journal_fsync_ms > FSYNC_MS_HIGH,

@@ -84,6 +84,19 @@ def decode_segment_header(data: bytes, name: str) -> tuple[SegmentHeader, int]:
     return SegmentHeader(**json.loads(data[_SEGMENT.size : end])), end + _CRC.size
 
 
+def version_of(data: bytes) -> int:
+    """Return the format version of a segment that begins with `data`, whether it can be read or not.
+
+    Raises
+    ------
+    CorruptionError
+        If the bytes do not begin a segment.
+    """
+    if len(data) < _SEGMENT.size or data[:8] != MAGIC:
+        raise CorruptionError("not a journal segment: it does not begin with 'TICKJRNL'")
+    return int(_SEGMENT.unpack_from(data)[1])
+
+
 def encode_record(kind: int, seq: int, received_us: int, payload: bytes, socket: int = 0) -> bytes:
     """Encode one record."""
     assert len(payload) <= PAYLOAD_BYTES_MAX

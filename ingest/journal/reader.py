@@ -158,7 +158,7 @@ class JournalReader:
                 return False
             path = paths[0]
             try:
-                fd, lost = _open_segment(path)
+                fd, lost = open_segment(path)
                 break
             except FileNotFoundError:  # compressed or deleted since it was listed
                 if not tries_left:
@@ -204,7 +204,7 @@ class JournalReader:
             self.finished = True
 
 
-def _open_segment(path: Path) -> tuple[int, int]:
+def open_segment(path: Path) -> tuple[int, int]:
     """Open a segment for reading; return its descriptor and how many of its bytes are lost.
 
     A compressed segment is unpacked, as far as it is intact, into an unnamed file: next to it or, if that disk is

@@ -14,6 +14,7 @@ import threading
 import time
 from bisect import bisect_right
 from collections import deque
+from collections.abc import Callable
 from dataclasses import dataclass
 from itertools import accumulate
 from pathlib import Path
@@ -24,7 +25,7 @@ from ingest.journal.folder import SUFFIX, bytes_of, is_bare, name_of_segment, se
 from ingest.journal.format import SegmentHeader, encode_record, encode_segment_header
 from ingest.market.time import day_number
 from ingest.model.durations import Durations
-from ingest.model.records import order_of
+from ingest.model.records import Position, order_of
 
 log = logging.getLogger(__name__)
 
@@ -73,6 +74,11 @@ class JournalWriter:
         Written by this object: records, their bytes in the segments, and the bytes of their payloads alone.
     syncs
         How long each fsync took.
+    synced
+        End of what an fsync has covered, with the name of its segment; None: nothing of this object is. Segments
+        before it are covered too, unless their last fsync failed.
+    when_synced
+        Called after each fsync, on the thread that made it.
 
     Raises
     ------
@@ -88,6 +94,9 @@ class JournalWriter:
         self.payload_bytes = 0
         self.segment = ""
         self.syncs = Durations()
+        self.synced: Position | None = None
+        self.when_synced: Callable[[], None] = lambda: None
+        self._name = ""  # of the open segment; changes together with the descriptor
         self._collector, self._stream = collector, stream
         self._limits = limits
         self._fd = -1
@@ -253,7 +262,7 @@ class JournalWriter:
         except OSError as exc:
             raise JournalError(f"cannot begin journal segment {path.name!r}: {exc.strerror}: see its disk") from exc
         with self._lock:
-            self._fd, self._size, self._day = fd, 0, day
+            self._fd, self._size, self._day, self._name = fd, 0, day, segment_name(path)
         try:
             self._write([header])
             os.fsync(fd)
@@ -286,6 +295,7 @@ class JournalWriter:
                 try:
                     if sync:
                         os.fsync(fd)
+                        self._note_synced(self._size)
                 finally:
                     os.close(fd)
 
@@ -296,9 +306,14 @@ class JournalWriter:
         raise JournalError(f"cannot sync journal {self.folder.name!r}: {error.strerror}: see its disk") from error
 
     def _sync(self) -> None:
-        began_s = time.monotonic()
+        began_s, size = time.monotonic(), self._size  # what is written meanwhile may not be covered
         os.fdatasync(self._fd)
         self.syncs.add(time.monotonic() - began_s)
+        self._note_synced(size)
+
+    def _note_synced(self, size: int) -> None:
+        self.synced = Position(self._name, size)
+        self.when_synced()
 
     def _sync_along(self) -> None:
         while not self._closing.is_set():

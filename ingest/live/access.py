@@ -1,6 +1,6 @@
-"""Access: the token of the HTTP API, and the rules that keep web pages in a browser out.
+"""Access: the tokens of the HTTP API and of the journal, and the rules that keep web pages in a browser out.
 
-The token is created at the first start and kept in the home folder, readable by its owner only; commands on this
+Each token is created at the first start and kept in the home folder, readable by its owner only; commands on this
 machine read it there. A web page has no token, but a browser lets it send requests to this machine, even under the
 page's own host name. Their Host and Origin headers give them away.
 """
@@ -24,6 +24,7 @@ from ingest.redaction import hide
 log = logging.getLogger(__name__)
 
 TOKEN_FILE = "api-token"  # noqa: S105  in the home folder
+JOURNAL_TOKEN_FILE = "journal-token"  # noqa: S105  it reads the journal and says what is committed, nothing else
 TOKEN_BYTES = 32  # random bytes
 _TOKEN = re.compile(r"[!-~]{16,200}")  # a shorter one could be guessed
 DOCUMENTATION = frozenset({"/docs", "/openapi.json"})  # paths that any page may link to
@@ -42,15 +43,22 @@ def warn_if_shared(path: Path) -> None:
         )
 
 
-def stored_token(home: Path) -> str | None:
+def stored_token(home: Path, name: str = TOKEN_FILE) -> str | None:
     """Return the token of a home folder and redact it in all later output; None: there is no token yet.
+
+    Parameters
+    ----------
+    home
+        The folder.
+    name
+        Of the file in it.
 
     Raises
     ------
     ConfigError
         If the file cannot be read or holds no token.
     """
-    path = home / TOKEN_FILE
+    path = home / name
     try:
         # Non-blocking and bounded: a pipe without a writer, or an endless file, would hang us otherwise.
         fd = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
@@ -68,13 +76,13 @@ def stored_token(home: Path) -> str | None:
     return token
 
 
-def made_token(home: Path) -> str:
+def made_token(home: Path, name: str = TOKEN_FILE) -> str:
     """Return the token of a home folder; create it atomically if there is none. Raises as `stored_token` does."""
-    if (token := stored_token(home)) is None:
-        path = home / TOKEN_FILE
+    if (token := stored_token(home, name)) is None:
+        path = home / name
         try:
             home.mkdir(parents=True, exist_ok=True)
-            fd, made = tempfile.mkstemp(dir=home, prefix=f".{TOKEN_FILE}.")  # mode 600
+            fd, made = tempfile.mkstemp(dir=home, prefix=f".{name}.")  # mode 600
             try:
                 with os.fdopen(fd, "w", encoding="ascii") as file:
                     file.write(secrets.token_urlsafe(TOKEN_BYTES) + "\n")
@@ -85,9 +93,9 @@ def made_token(home: Path) -> str:
                 Path(made).unlink()
         except OSError as exc:
             raise ConfigError(f"file {str(path)!r} cannot be made: {exc.strerror}: make its folder writable") from exc
-        token = stored_token(home)
+        token = stored_token(home, name)
         assert token is not None
-    warn_if_shared(home / TOKEN_FILE)
+    warn_if_shared(home / name)
     return token
 
 
@@ -96,6 +104,31 @@ def shows_token(headers: Mapping[str, str], token: str) -> bool:
     kind, _, given = headers.get("authorization", "").partition(" ")
     same = hmac.compare_digest(given.strip().encode("utf-8", "surrogateescape"), token.encode())
     return same and kind.lower() == "bearer"
+
+
+def why_refused(
+    method: str, headers: Mapping[str, str], token: str, *, is_local: bool, name: str = TOKEN_FILE
+) -> tuple[int, str] | None:
+    """Return the HTTP status and the text with which a program's request is refused; None: it is answered.
+
+    Parameters
+    ----------
+    method, headers
+        Of the request.
+    token
+        What `Authorization: Bearer …` must show.
+    is_local
+        Whether the server listens on loopback: reading then needs no token.
+    name
+        Name of the file with the token, for the text.
+    """
+    if is_local and not calls_loopback(headers):
+        return 400, "host is not this machine: ask 127.0.0.1"
+    if is_of_a_page(headers):
+        return 403, "pages in a browser are not answered: ask with a program"
+    if not (is_local and method in {"GET", "HEAD"}) and not shows_token(headers, token):
+        return 401, f"a token is needed: send 'Authorization: Bearer …' with what {name!r} in TICKLINE_HOME holds"
+    return None
 
 
 def is_of_a_page(headers: Mapping[str, str]) -> bool:

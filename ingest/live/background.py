@@ -9,10 +9,11 @@ import asyncio
 import logging
 from collections.abc import Sequence
 from datetime import datetime
+from typing import Any
 
 from ingest.database.operations.jobs import JobStatus, jobs_of
 from ingest.database.pool import Pool
-from ingest.errors import FeedError, StoreError
+from ingest.errors import FeedError, StoreError, TicklineError
 from ingest.last_error import LastError, LastErrors
 from ingest.live.ingestion import Ingestion
 from ingest.live.stream import Stream
@@ -23,6 +24,7 @@ from ingest.settings import Settings
 from ingest.store.bar_refresh import refresh_touched
 from ingest.store.retrying_writer import RetryingWriter
 from ingest.universe.keeper import UniverseKeeper, follow
+from ingest.universe.key_file import keys_without_database
 
 log = logging.getLogger(__name__)
 
@@ -42,6 +44,25 @@ async def follow_along(settings: Settings, keeper: UniverseKeeper, ingestion: In
         is_away=lambda: ingestion.writer.is_away,
         listed=ingestion.ask_names_again,
     )
+
+
+async def follow_file_along(settings: Settings, ingestion: Ingestion, error: LastError) -> None:
+    """Subscribe and unsubscribe as the file of the universe changes; a file that is wrong changes nothing."""
+    read: Any = None
+    while True:
+        await asyncio.sleep(settings.universe_follow_s)
+        try:
+            assert settings.universe_file is not None
+            stat = settings.universe_file.stat()
+            if read == (read := (stat.st_mtime_ns, stat.st_size, stat.st_ino)):
+                continue
+            ingestion.follow(await asyncio.to_thread(keys_without_database, settings))
+        except (TicklineError, OSError) as exc:
+            if str(exc) != error.text:
+                log.error("keys are recorded as before, the file of the universe cannot be used error=%s", exc)
+            error.happened(exc)
+        else:
+            error.over()
 
 
 async def backfill_along(

@@ -7,11 +7,12 @@ without keys unsubscribed by hand and with keys subscribed by hand, until the ne
 from __future__ import annotations
 
 import logging
+import time
 from collections import Counter
 from collections.abc import Callable, Container, Iterable, Mapping, Sequence
 from datetime import datetime
 from functools import partial
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from ingest.database.questions import Questions
 from ingest.database.resolve import look_up, spelling
@@ -29,6 +30,9 @@ from ingest.model.ticks import Floats
 from ingest.pipeline.naming import Naming
 from ingest.store.retrying_writer import RetryingWriter
 from ingest.universe.connection_plan import AccountLimits, ConnectionPlan, plan
+
+if TYPE_CHECKING:
+    from ingest.transport.server import JournalServer
 
 log = logging.getLogger(__name__)
 
@@ -82,6 +86,10 @@ class Ingestion:
         State of the evening job, for the status; None: there is none.
     broadcast
         Passes ticks on to other programs while they listen; None: nothing does.
+    journal_server
+        Serves the journal to writers elsewhere; None: nobody does.
+    began_s
+        When it was made, by the monotonic clock.
     alert_counts
         Alerts to people by outcome; None: nobody is alerted.
     facts
@@ -113,6 +121,8 @@ class Ingestion:
         self.evening: Mapping[str, str | None] | None = None
         self.handlers: list[Handler] = []
         self.broadcast: Broadcast | None = None
+        self.journal_server: JournalServer | None = None
+        self.began_s = time.monotonic()
         self._passes_on = False
         self.keys: dict[str, str] = {}
         self._universe: dict[str, str] = {}
@@ -247,7 +257,9 @@ class Ingestion:
         return self.watchdog.market_time()
 
     def close(self) -> None:
-        """End the handlers."""
+        """End the handlers and the server of the journal."""
+        if self.journal_server is not None:
+            self.journal_server.close()
         for handler in self.handlers:
             handler.close()
 

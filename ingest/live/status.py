@@ -37,7 +37,7 @@ def websocket_status(ingestion: Ingestion, gaps_today: int | None = None) -> dic
         "silent_keys": _keys_in(keys, KeyState.SILENT),
         "failed_keys": _keys_in(keys, KeyState.FAILED),
         "last_frame_age_s": _age_s(ingestion, max(heard)) if heard else None,
-        "journal_lag_bytes": sum(stream.reader.backlog_bytes() for stream in ingestion.streams),
+        "journal_lag_bytes": sum(stream.waiting_bytes() for stream in ingestion.streams),
         "database_away_s": database_away_s(ingestion),
         "is_decoding": knows_ledger(ingestion),
         "errors": ingestion.errors.account()
@@ -49,6 +49,7 @@ def websocket_status(ingestion: Ingestion, gaps_today: int | None = None) -> dic
         "segments": _segments(ingestion, at),
         "connections": [_connection(ingestion, stream, feed) for stream in streams for feed in stream.feeds],
         "handlers": [handler.account() for handler in ingestion.handlers],
+        "journal_server": ingestion.journal_server.account() if ingestion.journal_server is not None else None,
         "stream": ingestion.broadcast.account() if ingestion.broadcast is not None else None,
     }
 

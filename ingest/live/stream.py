@@ -18,22 +18,24 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
-from ingest.errors import JournalError, StoreError
+from ingest.errors import JournalError
 from ingest.feed.connection import FeedConnection
 from ingest.feed.key_states import KeyState, KeyStates, Patience
 from ingest.feed.market_now import MarketNow
-from ingest.journal.folder import recover, segments_of
+from ingest.journal.folder import bytes_of, recover, segment_name, segments_of
 from ingest.journal.housekeeping import tidy
 from ingest.journal.reader import JournalReader
 from ingest.journal.sources import JournalSource
 from ingest.journal.write_queue import WriteQueue
 from ingest.journal.writer import JournalLimits, JournalWriter
 from ingest.last_error import LastError
+from ingest.model.records import Position, order_of
 from ingest.pipeline.consumer import Consumer, limits_of
 from ingest.settings import Settings
 from ingest.store.batch import Resume
 from ingest.store.retrying_writer import RetryingWriter
 from ingest.store.writer import LedgerBehindError
+from ingest.transport.cursor import Cursor
 from ingest.upstox.rest import UpstoxApi
 
 log = logging.getLogger(__name__)
@@ -60,10 +62,18 @@ class Stream:
     consumer: Consumer
     settings: Settings
     first_seq: int  # seq of the first record of this process
+    cursor: Cursor | None = None  # how far another process has committed it; None: this one does
 
     @classmethod
     async def open(
-        cls, name: str, settings: Settings, writer: RetryingWriter, api: UpstoxApi, market: MarketNow
+        cls,
+        name: str,
+        settings: Settings,
+        writer: RetryingWriter,
+        api: UpstoxApi,
+        market: MarketNow,
+        *,
+        cursor: Cursor | None = None,
     ) -> Stream:
         """Open a stream where its journal and the ledger ended; it has no keys yet.
 
@@ -77,6 +87,8 @@ class Stream:
             Settings of the ingester.
         writer, api, market
             Shared by all streams.
+        cursor
+            How far writers elsewhere have committed the journal; None: `writer` commits it.
 
         Raises
         ------
@@ -85,7 +97,7 @@ class Stream:
         """
         folder = settings.journal_folder / name
         next_seq = max(await asyncio.to_thread(recover, folder), (int(name) - 1) * SEQ_STEP + 1)
-        resume = await writer.run(_resume_now, writer, name)
+        resume = await writer.run(writer.resume_now, name)
         # A seq must not be used twice, even if the journal was deleted or cut short by a power failure.
         is_empty = not segments_of(folder)
         first_seq = max(next_seq, resume.last_seq + 1) if resume else _unused_seq(next_seq, is_empty=is_empty)
@@ -111,7 +123,7 @@ class Stream:
             )
             for socket, feed_name in enumerate([name, f"{name} standby"] if standby_run else [name])
         )
-        stream = cls(name, feeds, reader, consumer, settings, first_seq)
+        stream = cls(name, feeds, reader, consumer, settings, first_seq, cursor)
         if resume is not None:
             stream.take_up(resume)
         return stream
@@ -182,6 +194,22 @@ class Stream:
         self.reader.stop_following()
         self.consumer.arrived.set()
 
+    def committed(self) -> Position | None:
+        """Return where the ledger ends, as far as it is known here; segments before it may be deleted."""
+        return self.consumer.committed if self.cursor is None else self.cursor.committed(self.name)
+
+    def waiting_bytes(self) -> int:
+        """Return how many bytes of the journal's files are not read yet, or not committed by writers elsewhere."""
+        if self.cursor is None:
+            return self.reader.backlog_bytes()
+        committed = self.committed()
+        paths = self.feed.write_queue.journal.segments()
+        if committed is None:
+            return bytes_of(paths)
+        ahead = [path for path in paths if order_of(segment_name(path)) >= order_of(committed.segment)]
+        is_within = bool(ahead) and segment_name(ahead[0]) == committed.segment
+        return max(bytes_of(ahead) - min(committed.offset, bytes_of(ahead[:1])) * is_within, 0)
+
     def left_bytes(self) -> int:
         """Return how many bytes of the journal are not committed; call it after the consumer has ended.
 
@@ -207,7 +235,7 @@ class Stream:
                     await asyncio.to_thread(
                         tidy,
                         self.settings.journal_folder / self.name,
-                        self.consumer.committed,
+                        self.committed(),
                         keep_days=self.settings.journal_keep_days,
                         quota_bytes=self.settings.journal_quota_bytes,
                         now=datetime.now(UTC),
@@ -228,17 +256,6 @@ class Stream:
             await asyncio.sleep(1.0)
             if self.feed.write_queue.error:
                 return
-
-
-def _resume_now(writer: RetryingWriter, stream: str) -> Resume | None:
-    """Return where a stream resumes; None: the database is away."""
-    if writer.is_away:
-        return None
-    try:
-        return writer.writer.ledger.resume(stream)
-    except StoreError as exc:
-        log.warning("ledger cannot be read, recording goes on without it stream=%s error=%s", stream, exc)
-        return None
 
 
 def _unused_seq(next_seq: int, *, is_empty: bool) -> int:

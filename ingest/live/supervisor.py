@@ -19,14 +19,22 @@ from dataclasses import dataclass
 from functools import partial
 
 from ingest.database.pool import Pool
-from ingest.database.questions import Questions
+from ingest.database.questions import AWAY, Questions
 from ingest.errors import StoreError, first_error
 from ingest.feed.connection import FeedConnection
 from ingest.feed.market_now import MarketNow
 from ingest.journal.folder import JournalLock, is_stream
 from ingest.journal.reader import JournalReader
-from ingest.live.background import backfill_along, follow_along, refresh_along, watch_jobs_along
+from ingest.live.background import (
+    backfill_along,
+    follow_along,
+    follow_file_along,
+    refresh_along,
+    watch_jobs_along,
+)
 from ingest.live.broadcast.hub import Hub
+from ingest.live.distributed.serving import journal_server
+from ingest.live.distributed.unstored_writer import NO_DATABASE, UnstoredWriter
 from ingest.live.evening import Evening
 from ingest.live.http import port
 from ingest.live.ingestion import Ingestion
@@ -44,6 +52,7 @@ from ingest.store.retrying_writer import Abandoned, RetryingWriter, retrying_wri
 from ingest.store.side_limits import side_limits
 from ingest.store.writer import Writer
 from ingest.time_source import TimeSource
+from ingest.transport.cursor import Cursor
 from ingest.universe.calendar_file import load_calendar
 from ingest.universe.connection_plan import AccountLimits as VendorAccount
 from ingest.universe.connection_plan import plan
@@ -55,6 +64,7 @@ log = logging.getLogger(__name__)
 # Threads for files; what waits for the database has threads of its own.
 THREADS_PER_STREAM = 2  # a write queue, and the housekeeping of its journal
 THREADS = 4  # calendar, usual rates, embedded server
+Work = Callable[[], Awaitable[None]]
 MEET_S = 10.0  # a database that takes longer to connect counts as away, because the market does not wait
 
 
@@ -76,7 +86,7 @@ class Run:
 
 async def start(
     settings: Settings,
-    url: str,
+    url: str | None,
     keys: Sequence[str] | Mapping[str, str],
     *,
     stop: asyncio.Event,
@@ -89,18 +99,19 @@ async def start(
 ) -> Run:
     """Ingest the live feed until told to stop; commit all frames received by then.
 
-    While the database is away, for however long, frames go into the journal.
+    While the database is away, for however long, frames go into the journal. Without any, this is a collector: what is
+    received is judged for liveness, and committed by writers elsewhere, which read the journal.
 
     Parameters
     ----------
     settings, url
-        Settings, and URL of the database.
+        Settings, and URL of the database; None: there is none.
     keys
         Instrument keys to subscribe in the settings' mode, or keys -> modes.
     stop
         Set it to stop; see `stop_signals`.
     keeper
-        Provides the wanted keys from then on; None: the keys stay as they are.
+        Provides the wanted keys from then on; None: the keys stay as they are, or follow the file of the settings.
     show
         Called about once a second with the running parts.
     ready
@@ -129,8 +140,7 @@ async def start(
     plan(wanted, account)  # fail at once if there are too many keys: the vendor would ignore them silently
     lock = JournalLock(settings.journal_folder)
     try:
-        writing = Writer(url, settings.collector, make_ready, side_limits=side_limits(settings))
-        with retrying_writer(writing, settings) as writer:
+        with _writer(settings, url, make_ready) as writer:
             await writer.run(writer.meet, meet_s)
             async with _pool(settings, url) as pool, UpstoxApi(settings, time_source) as api:
                 names = _streams(settings, account)
@@ -143,10 +153,11 @@ async def start(
                     api.time_source,
                     closed_retry_s=settings.closed_retry_s,
                 )
-                streams = [await Stream.open(name, settings, writer, api, market) for name in names]
+                cursor = Cursor(settings.journal_folder) if url is None else None
+                streams = [await Stream.open(name, settings, writer, api, market, cursor=cursor) for name in names]
                 handlers, errors = map(load_handler, settings.handlers), keeper.errors if keeper else None
                 watchdog = Watchdog(streams, settings, market)
-                questions = Questions(pool, lambda: writer.is_away)
+                questions = Questions(pool, lambda: writer.is_askable, AWAY if url else NO_DATABASE)
                 ingestion = Ingestion(
                     streams,
                     account,
@@ -157,17 +168,35 @@ async def start(
                     universe_key=keeper.key_of if keeper else lambda _: None,
                     errors=errors,
                 )
+                ingestion.journal_server = journal_server(settings, streams, cursor)
                 ingestion.follow(wanted)
                 first = streams[0]
                 running = Run(first.consumer, first.feed, writer, first.reader, ingestion)
                 ready(running)
-                await _run(running, settings=settings, pool=pool, stop=stop, keeper=keeper, show=show)
+                has_database = url is not None
+                await _run(
+                    running,
+                    settings=settings,
+                    pool=pool,
+                    stop=stop,
+                    keeper=keeper,
+                    show=show,
+                    has_database=has_database,
+                )
                 return running
     finally:
         lock.release()
 
 
-def _pool(settings: Settings, url: str) -> Pool:
+def _writer(settings: Settings, url: str | None, make_ready: Callable[[], None]) -> RetryingWriter:
+    if url is None:
+        return UnstoredWriter(settings)
+    return retrying_writer(Writer(url, settings.collector, make_ready, side_limits=side_limits(settings)), settings)
+
+
+def _pool(settings: Settings, url: str | None) -> Pool:
+    if url is None:
+        return Pool("")  # it is never asked
     return Pool(url, size_min=settings.pool_min, size_max=settings.pool_max, wait_s=settings.pool_wait_s)
 
 
@@ -186,6 +215,7 @@ async def _run(
     stop: asyncio.Event,
     keeper: UniverseKeeper | None,
     show: Callable[[Run], None],
+    has_database: bool,
 ) -> None:
     ingestion, writer = running.ingestion, running.writer
     streams, hub = ingestion.streams, Hub(ingestion)
@@ -198,26 +228,11 @@ async def _run(
             ]
             feeds = [feed for stream in streams for feed in stream.feeds]
             receiving = [group.create_task(feed.run(), name=f"feed {feed.name}") for feed in feeds]
-            works: dict[str, Callable[[], Awaitable[None]]] = {
-                (name := f"journal {stream.name}"): partial(stream.keep, ingestion.errors.of(name))
-                for stream in streams
-            }
-            works |= {
-                "progress": lambda: show_along(running, show),
-                "watch": ingestion.watchdog.run,
-                "observe": Observer(ingestion).run,
-                "alerts": AlertSender(ingestion, settings).run,
-                "service": ServiceManager(ingestion).run,
-                "bars": lambda: refresh_along(pool, writer, ingestion.errors.of("bars")),
-                "backfill": lambda: backfill_along(settings, pool, streams, writer, ingestion.errors.of("backfill")),
-                "evening": Evening(ingestion, settings).run,
-                "jobs": lambda: watch_jobs_along(pool, writer, ingestion.errors),
-            }
-            if settings.api_port:
-                works["status"] = lambda: port.serve(ingestion, hub)
-                works["broadcast"] = hub.run
-            if keeper is not None:
-                works["universe"] = lambda: follow_along(settings, keeper, ingestion)
+            works = _works(running, settings, hub, show) | _universe_works(settings, keeper, ingestion)
+            if has_database:
+                works |= _database_works(running, settings, pool)
+            if ingestion.journal_server is not None:
+                ingestion.journal_server.start()
             along = [group.create_task(ingestion.fence.keep(name, work), name=name) for name, work in works.items()]
             await stop.wait()
             tell("STOPPING=1")
@@ -232,18 +247,8 @@ async def _run(
             await _finish(consuming, writer, deadline)
             for task in along:
                 task.cancel()
-        if not writer.failures:
-            try:
-                async with asyncio.timeout_at(deadline):
-                    await refresh_touched(pool)
-            except TimeoutError:
-                writer.give_up()
-                log.warning(
-                    "bars not refreshed in time stop_s=%g: the next start does it, or `tickline db refresh`",
-                    settings.stop_s,
-                )
-            except StoreError as exc:  # the ticks are committed, and their minutes recorded as touched
-                log.warning("bars not refreshed: the next start does it, or `tickline db refresh` error=%s", exc)
+        if has_database and not writer.failures:
+            await _refresh_bars(pool, writer, settings.stop_s, deadline)
     except BaseExceptionGroup as group_error:
         if not isinstance(error := first_error(group_error), Abandoned):
             raise error from group_error
@@ -253,6 +258,62 @@ async def _run(
         ingestion.close()
         for stream in streams:
             stream.close()
+
+
+async def _refresh_bars(pool: Pool, writer: RetryingWriter, stop_s: float, deadline: float) -> None:
+    """Refresh the bars of the last ticks, but not longer than a stop may take."""
+    try:
+        async with asyncio.timeout_at(deadline):
+            await refresh_touched(pool)
+    except TimeoutError:
+        writer.give_up()
+        log.warning(
+            "bars not refreshed in time stop_s=%g: the next start does it, or `tickline db refresh`",
+            stop_s,
+        )
+    except StoreError as exc:  # the ticks are committed, and their minutes recorded as touched
+        log.warning("bars not refreshed: the next start does it, or `tickline db refresh` error=%s", exc)
+
+
+def _works(running: Run, settings: Settings, hub: Hub, show: Callable[[Run], None]) -> dict[str, Work]:
+    """Return the background tasks of every recording, by name."""
+    ingestion = running.ingestion
+    works: dict[str, Work] = {
+        (name := f"journal {stream.name}"): partial(stream.keep, ingestion.errors.of(name))
+        for stream in ingestion.streams
+    }
+    works |= {
+        "progress": lambda: show_along(running, show),
+        "watch": ingestion.watchdog.run,
+        "observe": Observer(ingestion).run,
+        "alerts": AlertSender(ingestion, settings).run,
+        "service": ServiceManager(ingestion).run,
+    }
+    if settings.api_port:
+        works["status"] = lambda: port.serve(ingestion, hub)
+        works["broadcast"] = hub.run
+    return works
+
+
+def _universe_works(settings: Settings, keeper: UniverseKeeper | None, ingestion: Ingestion) -> dict[str, Work]:
+    """Return the task that follows the wanted keys, if they can change."""
+    if keeper is not None:
+        return {"universe": lambda: follow_along(settings, keeper, ingestion)}
+    if settings.universe_file is not None:
+        return {"universe": lambda: follow_file_along(settings, ingestion, ingestion.errors.of("universe"))}
+    return {}
+
+
+def _database_works(running: Run, settings: Settings, pool: Pool) -> dict[str, Work]:
+    """Return the background tasks that need the database, by name."""
+    ingestion, writer = running.ingestion, running.writer
+    errors = ingestion.errors
+    return {
+        "bars": lambda: refresh_along(pool, writer, errors.of("bars")),
+        "backfill": lambda: backfill_along(settings, pool, ingestion.streams, writer, errors.of("backfill")),
+        "evening": Evening(ingestion, settings).run,
+        "jobs": lambda: watch_jobs_along(pool, writer, errors),
+    }
 
 
 def _say_what_is_left(left_bytes: int, writer: RetryingWriter, stop_s: float) -> None:

@@ -125,6 +125,11 @@ class RetryingWriter:
         """Whether the database is away, as far as the writer knows."""
         return self.away_since is not None
 
+    @property
+    def is_askable(self) -> bool:
+        """Whether the database may be asked something: there is one, and it is not away."""
+        return not self.is_away
+
     def meet(self, within_s: float) -> bool:
         """Connect for the first time, within `within_s` seconds; return whether the database is there.
 
@@ -163,6 +168,16 @@ class RetryingWriter:
             return found
 
         return self._insist(resume)
+
+    def resume_now(self, stream: str) -> Resume | None:
+        """Return where a stream resumes, without a wait; None: the database is away."""
+        if self.is_away:
+            return None
+        try:
+            return self.writer.ledger.resume(stream)
+        except StoreError as exc:
+            log.warning("ledger cannot be read, recording goes on without it stream=%s error=%s", stream, exc)
+            return None
 
     def checkpoint(self, stream: str, position: Position, state: bytes) -> None:
         """Store the state at a committed position; see `Writer.checkpoint`."""

@@ -36,7 +36,12 @@ class Running:
     """`start` on a simulator, in this process."""
 
     def __init__(
-        self, simulator: Simulator, database: Database, home: Path, time_source: TimeSource | None = None, **given: Any
+        self,
+        simulator: Simulator,
+        database: Database | None,
+        home: Path,
+        time_source: TimeSource | None = None,
+        **given: Any,
     ) -> None:
         self.simulator, self.database = simulator, database
         values: dict[str, Any] = settings_for(simulator, home) | {
@@ -54,7 +59,7 @@ class Running:
         self._task = asyncio.create_task(
             start(
                 self.config,
-                self.database.url,
+                self.database.url if self.database is not None else None,
                 keys,
                 stop=self._stop,
                 ready=self._seen.append,
@@ -101,7 +106,7 @@ class Running:
 
 @asynccontextmanager
 async def running(
-    database: Database, home: Path, source: Any = None, *, speed: float = 1.0, **given: Any
+    database: Database | None, home: Path, source: Any = None, *, speed: float = 1.0, **given: Any
 ) -> AsyncIterator[Running]:
     options = {name: given.pop(name) for name in ("connections_max", "redirect_status") if name in given}
     async with Simulator(source or market(), speed=speed, **options) as simulator:

@@ -64,17 +64,17 @@ def command(keys: tuple[str, ...], mode: str | None, for_s: float | None) -> Non
             settings=config,
             database=database,
             show=ProgressLine(every_s=60, first_s=10),
-            ready=lambda _: _settle(),
+            ready=lambda _: settle(),
         )
         running = asyncio.run(recorder.record(stopping))
-        _report(running, config)
+        report(running, config)
         if running.writer and not (running.writer.is_away or running.writer.given_up):
             print_unnamed(database, [stream.consumer for stream in running.streams])
-    if for_s is not None and time.monotonic() - began >= for_s and _say_if_never_connected(running):
+    if for_s is not None and time.monotonic() - began >= for_s and say_if_never_connected(running):
         sys.exit(1)
 
 
-def _report(running: Run, config: Settings) -> None:
+def report(running: Run, config: Settings) -> None:
     """Print the totals of each stream: frames received, ticks written, frames left in the journal."""
     from ingest.cli.progress import print_account
 
@@ -85,7 +85,9 @@ def _report(running: Run, config: Settings) -> None:
             continue
         click.echo(f"received {frames:,} frames, {size:,} bytes, {made} connection(s)")
         name = f"collector {config.collector} stream {stream.name}"
-        if stream.consumer.knows_ledger:
+        if stream.cursor is not None:
+            click.echo(f"{name}: {stream.waiting_bytes():,} bytes of the journal wait for a writer")
+        elif stream.consumer.knows_ledger:
             print_account(name, stream.consumer.counts, stream.consumer.state.normaliser.counts)
         else:
             click.echo(
@@ -94,7 +96,7 @@ def _report(running: Run, config: Settings) -> None:
             )
 
 
-def _say_if_never_connected(running: Run) -> bool:
+def say_if_never_connected(running: Run) -> bool:
     """Return whether no connection was ever made; if so, print why."""
     feeds = [feed for stream in running.streams for feed in stream.feeds if feed.keys]
     if not feeds or any(feed.stats.connections for feed in feeds):
@@ -104,7 +106,7 @@ def _say_if_never_connected(running: Run) -> bool:
     return True
 
 
-def _settle() -> None:
+def settle() -> None:
     """Exclude everything loaded so far from garbage collection: it is large and stays until the end.
 
     The rest makes no cycles worth a search every 700 objects: records come and go by the thousand. Threads change

@@ -21,7 +21,6 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from ingest.database.questions import Questions
 from ingest.errors import StoreError
 from ingest.live.broadcast.counts import HubCounts
 from ingest.live.broadcast.encoding import Encoded, beginning, encoded_states, encoded_ticks, last_rows
@@ -101,7 +100,7 @@ class Hub:
     def __init__(self, source: Ingestion) -> None:
         self.source = source
         # Its own turn: a question of another part must not hold up a client that resumes.
-        self.questions = Questions(source.questions.pool, lambda: source.writer.is_away)
+        self.questions = source.questions.beside()
         source.broadcast = self
         self.ring = Ring()
         self.clients: list[Listener] = []

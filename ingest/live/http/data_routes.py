@@ -12,7 +12,6 @@ from fastapi.responses import Response
 from pydantic import BeforeValidator
 from pydantic_core import to_json
 
-from ingest.database.questions import Questions
 from ingest.database.resolve import spelling
 from ingest.live.http.described import Keys, Name, NeededKeys, answers
 from ingest.live.ingestion import Ingestion
@@ -55,7 +54,7 @@ Skip = Annotated[int, Query(ge=0, le=SKIP_MAX, description="rows to leave out: `
 def add_data(app: FastAPI, ingestion: Ingestion) -> None:
     """Add the routes to an application."""
     # Its own turn: a long answer must not hold up a subscription.
-    questions = Questions(ingestion.questions.pool, lambda: ingestion.writer.is_away)
+    questions = ingestion.questions.beside()
 
     @app.get("/api/v1/bars", summary="Bars of instruments, by time", tags=["data"], responses=answers("Bars", 404, 422))
     async def bars(  # noqa: PLR0917  the parameters of the address, by name

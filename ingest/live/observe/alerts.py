@@ -24,6 +24,7 @@ AFTER_S = {
     "journal_unwritable": 0.0,
     "journal_disk": 0.0,
     "database_away": 55.0,  # it is called away after 5 s
+    "no_writer": 0.0,  # it is said after 30 s only
     "gaps_unrepaired": 0.0,
 }
 CLEAR_S = 20.0  # how long a condition must be gone: a dead connection is replaced before the new one is found silent

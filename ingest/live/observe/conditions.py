@@ -26,6 +26,7 @@ CONDITIONS: dict[str, str] = {
     "journal_disk": "the journal's disk, or its quota, is nearly full",
     "database_away": "the database does not answer; the journal keeps everything",
     "ledger_unknown": "the database was never reached: nothing is decoded",
+    "no_writer": "nobody reads the journal of a collector; it keeps everything",
     "gaps_unrepaired": "minutes without the feed have no bars of the vendor after ten minutes",
     "side_table_full": "a side table has reached its limit of the day",
     "task_failed": "a background task failed lately",

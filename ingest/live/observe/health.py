@@ -17,6 +17,7 @@ from ingest.feed.frame_rate import Verdict
 from ingest.feed.key_states import KeyState
 from ingest.feed.lifecycle import State
 from ingest.feed.market_now import segments_of
+from ingest.live.distributed.serving import READ_WITHIN_S, unread_s
 from ingest.live.ingestion import Ingestion
 from ingest.live.observe.conditions import Condition, Severity
 from ingest.live.stream import Stream
@@ -67,6 +68,7 @@ def conditions(ingestion: Ingestion) -> list[Condition]:
         *_of_keys(ingestion),
         *_of_journal(ingestion),
         *_of_database(ingestion),
+        *_of_writers(ingestion),
         *_of_tasks(ingestion),
     ]
     return ingestion.facts.dated(found, ingestion.watchdog.time_source.now())
@@ -231,6 +233,19 @@ def _of_database(ingestion: Ingestion) -> Iterator[Condition]:
     for relation, rows in sorted(dict(ingestion.writer.writer.left_out).items()):
         text = f"limit of the day reached: {rows:,} rows of tickline.{relation} are only counted since the start"
         yield Condition("side_table_full", "warning", text, relation)
+
+
+def _of_writers(ingestion: Ingestion) -> Iterator[Condition]:
+    """Of a collector: whether somebody commits its journal."""
+    server = ingestion.journal_server
+    if server is None or server.cursor is None:
+        return
+    for name, waiting in ingestion.facts.backlog_bytes.items():
+        lasted_s = unread_s(server, name, ingestion.began_s)
+        if waiting and lasted_s > READ_WITHIN_S:
+            why = server.error or "run `tickline write` with the address of this collector"
+            text = f"no writer has read journal {name!r} for {lasted_s:.0f} s, {waiting:,} bytes wait: {why}"
+            yield Condition("no_writer", "problem", text, name)
 
 
 def _of_tasks(ingestion: Ingestion) -> Iterator[Condition]:

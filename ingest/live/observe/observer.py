@@ -74,7 +74,7 @@ def ask_disk(ingestion: Ingestion) -> None:
     folder = streams[0].settings.journal_folder
     try:
         facts.journal_free_bytes = shutil.disk_usage(folder).free
-        facts.backlog_bytes = {stream.name: stream.reader.backlog_bytes() for stream in streams}
+        facts.backlog_bytes = {stream.name: stream.waiting_bytes() for stream in streams}
     except OSError as exc:  # the writer says so itself as soon as it writes
         log.debug("disk not seen folder=%r error=%s", str(folder), exc)
         facts.journal_free_bytes = None

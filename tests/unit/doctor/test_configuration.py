@@ -41,6 +41,7 @@ def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Place]:
     [
         ("UPSTOX_API_URL", "https://upstox.example"),
         ("TICKLINE_API_HOST", "0.0.0.0"),
+        ("TICKLINE_JOURNAL_HOST", "0.0.0.0"),
         ("TICKLINE_JOURNAL_FSYNC_MS", "5000"),
         ("TICKLINE_JOURNAL_KEEP_DAYS", "0"),
         ("TICKLINE_JOURNAL_FREE_BYTES_MIN", "0"),

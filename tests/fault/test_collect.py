@@ -1,0 +1,84 @@
+"""`collect`: the feed in a journal that others may read, without a database."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import urllib.request
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from ingest.journal.housekeeping import tidy
+from ingest.live.latest_ticks import latest_ticks
+from ingest.live.observe import health
+from ingest.live.observe.observer import ask_disk
+from ingest.live.status import not_ready, websocket_status
+from ingest.model.records import RecordKind
+from tests.fault.harness import records_of
+from tests.fault.live import Running, running, until
+from tests.simulated import free_port
+from tests.unit.journal.journals import NOW
+
+
+def asked(port: int, path: str, body: Any = None, token: str = "") -> Any:
+    request = urllib.request.Request(
+        f"http://127.0.0.1:{port}{path}",
+        None if body is None else json.dumps(body).encode(),
+        {"Authorization": f"Bearer {token}"},
+        method="GET" if body is None else "PUT",
+    )
+    with urllib.request.urlopen(request, timeout=20) as answer:
+        return json.loads(answer.read())
+
+
+async def recorded(run: Running, ticks: int) -> None:
+    await until(lambda: run.ticks >= ticks)
+
+
+def test_collector_needs_no_database_and_keeps_what_no_writer_has(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    port = free_port()
+    folder = home / "journal" / "default" / "1"
+    monkeypatch.setattr(health, "READ_WITHIN_S", 0.0)
+
+    async def first() -> None:
+        async with running(None, home, journal_port=port, journal_segment_bytes_max=60_000) as run:
+            await recorded(run, 1_000)
+            ingestion = run.ingestion
+            assert not_ready(ingestion) == []
+            assert latest_ticks(ingestion)["symbols_tracked"] > 10
+            assert websocket_status(ingestion)["journal_server"]["error"] is None
+            await asyncio.to_thread(ask_disk, ingestion)
+            (waits,) = [one for one in health.conditions(ingestion) if one.id == "no_writer"]
+            assert "run `tickline write` with the address of this collector" in waits.text
+            listed = (await asyncio.to_thread(asked, port, "/journal"))["streams"]["1"]
+            await until(lambda: len(ingestion.streams[0].feed.write_queue.journal.segments()) > 3)
+            stream = ingestion.streams[0]
+            now = stream.feed.write_queue.journal.segment
+            assert stream.committed() is None
+            assert tidy(folder, stream.committed(), keep_days=0, quota_bytes=1, now=NOW, held=now).deleted == 0
+            told = {"segment": listed[-1]["name"], "offset": 100, "database": "ledger"}
+            token = (home / "journal-token").read_text().strip()
+            await asyncio.to_thread(asked, port, "/journal/1/committed", told, token)
+            assert stream.committed() is not None
+            kept = tidy(folder, stream.committed(), keep_days=0, quota_bytes=1, now=NOW, held=now)
+            assert kept.deleted == len(listed) - 1
+            assert next(path.name[:24] for path in stream.feed.write_queue.journal.segments()) == listed[-1]["name"]
+
+    async def second() -> None:
+        """Liveness begins with what comes now: earlier ticks are the writer's business."""
+        async with running(None, home, journal_port=0) as run:
+            await recorded(run, 100)
+            assert run.ingestion.journal_server is None
+            assert run.ingestion.streams[0].consumer.state.taken_seq > 10**6
+            assert run.ingestion.streams[0].waiting_bytes() > 0
+
+    asyncio.run(first())
+    before = records_of(folder)[-1][1].seq
+    asyncio.run(second())
+    records = [record for _, record in records_of(folder)]
+    begins = next(record for record in records if record.seq > before)
+    assert begins.kind == RecordKind.CONNECTED
+    assert json.loads(begins.payload)["after_seq"] == before
+    assert begins.seq == before + 10**6 + 1
