@@ -46,6 +46,29 @@ RULES_FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
     show_default=True,
     help="History: how often volume is shuffled in each of two ways.",
 )
+@click.option("--power", "is_power", is_flag=True, help="Plant events of known size into a made-up market.")
+@click.option(
+    "--class",
+    "classes",
+    type=click.Choice(("equity", "index", "future", "option")),
+    multiple=True,
+    help="Power: only this class; may be repeated.  [default: all]",
+)
+@click.option(
+    "--instruments",
+    type=click.IntRange(5, 2000),
+    default=40,
+    show_default=True,
+    help="Power: instruments of a class; each gets one event of each kind and size.",
+)
+@click.option(
+    "--false-alarms",
+    "rate",
+    type=click.FloatRange(0, 10, min_open=True),
+    default=0.1,
+    show_default=True,
+    help="Power: how many a day and instrument to allow. A budget of 20 a day for 2,000 instruments is 0.01.",
+)
 @click.option("--as-index", is_flag=True, help="History: take the volume away and judge everything as an index.")
 @click.option("--seed", type=click.IntRange(min=0), default=1, show_default=True, help="Seed of what is drawn.")
 @click.option("--format", "form", type=click.Choice(["table", "json"]), default="table", show_default=True)
@@ -59,11 +82,15 @@ def evaluate_command(
     cross_validate: bool,
     days_min: int,
     draws: int,
+    is_power: bool,
+    classes: tuple[str, ...],
+    instruments: int,
+    rate: float,
     as_index: bool,
     seed: int,
     form: str,
 ) -> None:
-    """Judge the rules on labelled events or on a history without labels, next to simple baselines.
+    """Judge the rules on labelled events, on a history without labels, or on planted events.
 
     A FILE is Parquet or CSV. With columns event, bucket, open, high, low, close, volume, announced_at (trades if known)
     it has labelled events: an alarm from 5 minutes before to 10 minutes after announced_at is a hit. Alarms within
@@ -75,16 +102,29 @@ def evaluate_command(
     and what followed them in 5, 15 and 60 minutes, against the same minute of days without an alarm. In brackets are
     95 % intervals, in which days (or labelled events) are drawn again.
 
+    --power needs no data: it plants events of known kind and size into a made-up market, and says which share is
+    found within 5 minutes at a fixed rate of false alarms, and at the rules' own threshold. A size of 8 is a move (of
+    price, implied volatility or open interest) of 8 deviations of a usual minute, and 8 times the usual volume.
+
     \b
     Examples:
       tickline spikes evaluate events.parquet
       tickline spikes evaluate bars.parquet --format json
       tickline spikes evaluate INFY "NIFTY FUT" --from -40d
+      tickline spikes evaluate --power --class equity
     """
     rules = _rules(rules_file)
     check_range(start, end)
+    if is_power:
+        if names or start or end or is_history or as_index or cross_validate:
+            raise click.UsageError("--power makes its own market: omit FILE, KEY, range and the options of others")
+        from analytics.cli.evaluate_text import power_text
+
+        report = _power(rules, classes, instruments, rate, seed)
+        click.echo(json.dumps(report, indent=2) if form == "json" else power_text(report))
+        return
     if not names:
-        raise click.UsageError("nothing to judge: give a FILE of events or bars, or KEYs of the database")
+        raise click.UsageError("nothing to judge: give a FILE of events or bars, KEYs of the database, or --power")
     frame = _files(names) if all(Path(name).is_file() for name in names) else _from_database(names, start, end)
     if "announced_at" in frame.columns and not is_history:
         from analytics.cli.evaluate_text import labelled_text
@@ -109,6 +149,27 @@ def evaluate_command(
             lambda done, total: bar("judging days", done, total),
         )
     click.echo(json.dumps(report, indent=2) if form == "json" else history_text(report))
+
+
+def _power(rules: Rules, classes: tuple[str, ...], instruments: int, rate: float, seed: int) -> dict[str, Any]:
+    """Return the power of the rules, by class."""
+    from analytics.evaluation.classes import CLASSES
+    from analytics.evaluation.planted_events.power import Settings, cells, power_of
+    from analytics.evaluation.rule_detector import RuleDetector
+
+    settings = Settings(instruments=instruments, rate=rate, seed=seed)
+    detector = RuleDetector(rules)
+    chosen = [kind for kind in CLASSES if not classes or kind in classes]
+    total, done_before, found = sum(cells(kind, settings) for kind in chosen), 0, {}
+    with progress_bar() as bar:
+        for kind in chosen:
+
+            def step(done: int, _: int, kind: str = kind, before: int = done_before) -> None:
+                bar(f"planting events: {kind}", before + done, total)
+
+            found[kind] = power_of(detector, kind, settings, step)
+            done_before += cells(kind, settings)
+    return {"detector": detector.name, "seed": seed, "classes": found}
 
 
 def _files(names: tuple[str, ...]) -> pl.DataFrame:

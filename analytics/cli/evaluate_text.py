@@ -150,3 +150,40 @@ def _table(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
     """Return a table as lines, and an empty line."""
     columns = [list(column) for column in zip(heads, *rows, strict=True)]
     return [*aligned(columns, [False, *[True] * (len(heads) - 1)]).splitlines(), ""]
+
+
+def power_text(report: dict[str, Any]) -> str:
+    """Return the power of a detector as tables."""
+    lines = [
+        f"{report['detector']} on a made-up market: share of planted events found within 5 minutes, 95 % intervals",
+        "size: deviations of a usual minute, and of volume how many times the usual",
+        "",
+    ]
+    for kind, found in report["classes"].items():
+        lines.append(
+            f"{kind}: {found['instruments']} events each; at {found['rate']:g} false alarms an instrument and day "
+            f"(on another day {_span(found['false_alarms'])}), and at the own threshold "
+            f"({_span(found['own_false_alarms'])})"
+        )
+        sizes = list(dict.fromkeys(cell["size"] for cell in found["cells"]))
+        rows = []
+        for what in dict.fromkeys(cell["kind"] for cell in found["cells"]):
+            of = [cell for cell in found["cells"] if cell["kind"] == what]
+            rows.append([what, *(_span(cell["found"]) for cell in of)])
+            rows.append(["  own threshold", *(_span(cell["found_by_own_threshold"]) for cell in of)])
+            rows.append(["  median event", *(_natural(cell["natural"]) for cell in of)])
+        lines += _table(["planted", *(f"size {size:g}" for size in sizes)], rows)
+    return "\n".join(lines)
+
+
+def _natural(natural: dict[str, float | None]) -> str:
+    """Return the natural units of an event."""
+    move, volume = natural["move"], natural["volume_multiple"]
+    points, change = natural["iv_points"], natural["oi_change"]
+    parts = [
+        None if points is None else f"{points:.2f} points",
+        None if move is None or points is not None else f"{100 * move:.2f} %",
+        None if volume is None else f"{volume:g} times",
+        None if change is None else f"{100 * change:.2f} % oi",
+    ]
+    return ", ".join(part for part in parts if part is not None)
