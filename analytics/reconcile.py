@@ -87,7 +87,8 @@ def reconcile(day: date, database: Database) -> Reconciliation:
     """
     start = datetime.combine(day, time(), MARKET_ZONE).astimezone(UTC)
     span = {"start": start, "end": start + timedelta(days=1)}
-    with connect(database) as connection:
+    url = database.complete_reader_url()
+    with connect(url) as connection:
         check_schema(connection)
         instruments, volumes = (
             _few(connection, name, span) for name in ("reconcile/reconciled_instruments", "shared/day_volumes")
@@ -95,9 +96,7 @@ def reconcile(day: date, database: Database) -> Reconciliation:
         text = psycopg.ClientCursor(connection).mogrify(
             query("reconcile/minutes_side_by_side"), span | {"instrument_ids": None}
         )
-    bars = (
-        read_frame(database.url, text).with_columns(unheard_quality().cast(pl.String).alias("unheard")).drop("is_gap")
-    )
+    bars = read_frame(url, text).with_columns(unheard_quality().cast(pl.String).alias("unheard")).drop("is_gap")
     minutes = judge(bars.join(instruments, on="instrument_id"))
     return Reconciliation(minutes, summarise(minutes, volumes))
 

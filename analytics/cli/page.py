@@ -47,7 +47,7 @@ def command(host: str | None, port: int | None, for_s: float | None) -> None:
     """Show the ingester, its instruments, charts, option chains and signals in a browser, live.
 
     A process of its own: it asks the ingester's HTTP API (TICKLINE_API_HOST, TICKLINE_API_PORT) once a second and
-    reads the database (TICKLINE_READER_DATABASE_URL, otherwise TICKLINE_DATABASE_URL), however many browsers look.
+    reads the database (TICKLINE_READ_DATABASE_URL, otherwise TICKLINE_DATABASE_URL), however many browsers look.
     If either is away, the page says so and goes on when it is back. Nothing is loaded from the internet.
 
     On loopback, which is the default, whoever uses this machine may look. On another address every browser is asked

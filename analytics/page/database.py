@@ -37,6 +37,7 @@ class Store:
     def __init__(self, database: Database) -> None:
         self._database = database
         self._pool: Pool | None = None
+        self._url = ""  # of the pool
         self._opening = asyncio.Lock()
         self._away_since: float | None = None
         self.error = ""
@@ -81,14 +82,20 @@ class Store:
 
     async def _opened(self) -> Pool:
         async with self._opening:
-            if self._pool is None:
-                await asyncio.to_thread(self._brought_up)
-                pool = Pool(self._database.reader_url, size_max=CONNECTIONS_MAX)
-                self._pool = await pool.__aenter__()
+            if self._pool is None or self._database.may_move:
+                url = await asyncio.to_thread(self._place)
+                if url != self._url:  # a replica that died, or is back
+                    await self.__aexit__(None, None, None)
+                    self._pool = await Pool(url, size_max=CONNECTIONS_MAX).__aenter__()
+                    self._url = url
+            assert self._pool is not None
             return self._pool
 
-    def _brought_up(self) -> None:
-        """Start an embedded server if it does not run; see that the schema is ours."""
+    def _place(self) -> str:
+        """Return the URL to read from; start an embedded server if it does not run; see that the schema is ours."""
         self._database.bring_up()
-        with connect(self._database.reader_url) as connection:
-            check_schema(connection)
+        url = self._database.reader_url
+        if url != self._url:
+            with connect(url) as connection:
+                check_schema(connection)
+        return url

@@ -44,7 +44,7 @@ def ticks_of_day(database: Database, day: date) -> int:
     """Return how many ticks of a UTC day the database has; reads the day."""
     start = datetime(day.year, day.month, day.day, tzinfo=UTC)
     span = {"start": start, "end": start + timedelta(days=1)}
-    with connect(database) as connection:
+    with connect(database.reader_url) as connection:
         row = connection.execute(query("read/count_ticks"), span).fetchone()
     return row[0] if row else 0
 
@@ -132,7 +132,7 @@ def _write(file: Path, database: Database, text: str, names: pl.DataFrame, show:
             rows += ticks.height
             show(rows)
 
-        with CopyReader(database.url) as reader:
+        with CopyReader(database.complete_reader_url()) as reader:
             reader.stream(text, write, ROW_GROUP_ROWS)
         if rows:
             pl.scan_parquet(parts).sink_parquet(file, compression_level=LEVEL, row_group_size=ROW_GROUP_ROWS)

@@ -11,7 +11,7 @@ import json
 import logging
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import closing
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
 from typing import Any
@@ -27,7 +27,7 @@ from analytics.signals.detection import SIGNALS, spikes
 from analytics.signals.live_detection import MINUTES, LiveDetector
 from analytics.signals.members import EVENT, as_json, member_keys, named, with_event
 from analytics.signals.rules import Rules
-from ingest.database.connections import Database, check_schema, translated
+from ingest.database.connections import Database, check_schema, connect, translated
 from ingest.database.queries import query
 from ingest.database.resolve import resolve
 
@@ -66,12 +66,11 @@ def find(database: Database, scope: Scope, start: datetime, end: datetime) -> It
     StoreError
         If the database cannot be read or written.
     """
-    with closing(database.connect(autocommit=True)) as connection, MinuteReader(database, connection) as reader:
-        check_schema(connection)
+    with _opened(database) as (connection, reading, reader):
         begin = day_start(start)
         while begin < end:
             until = min(begin + timedelta(days=1), end)
-            bars = _day_with_history(reader, scope, _ids_of(connection, scope, market_day(begin)), begin, until)
+            bars = _day_with_history(reader, scope, _ids_of(reading, scope, market_day(begin)), begin, until)
             has_day = not bars.is_empty() and _last(bars) >= begin
             if has_day:
                 found = spikes(factors(bars.lazy(), scope.rules.windows, MINUTES), scope.rules)
@@ -84,7 +83,7 @@ def find(database: Database, scope: Scope, start: datetime, end: datetime) -> It
 
 def newest_day(database: Database) -> datetime:
     """Return the start of the newest market day with ticks, or of today if there are none."""
-    with closing(database.connect(autocommit=True)) as connection:
+    with closing(connect(database.reader_url, autocommit=True)) as connection:
         check_schema(connection)
         return day_start(_rows(connection, "signals/newest_tick")[0][0] or datetime.now(UTC))
 
@@ -113,14 +112,13 @@ def follow(database: Database, scope: Scope, found: Found, stop: Callable[[], bo
     ConfigError, StoreError
         As `find`.
     """
-    with closing(database.connect(autocommit=True)) as connection, MinuteReader(database, connection) as reader:
-        check_schema(connection)
-        minutes = _completed(connection, stop)
+    with _opened(database) as (connection, reading, reader):
+        minutes = _completed(reading, stop)
         watcher, day, ids = None, None, None
         for until in minutes:
             if watcher is None or market_day(until) != day:
                 day = market_day(until)
-                begin, ids = day_start(until), _ids_of(connection, scope, day)
+                begin, ids = day_start(until), _ids_of(reading, scope, day)
                 history = _day_with_history(reader, scope, ids, begin, until + MINUTE)
                 watcher = LiveDetector(scope.rules, history, day)
                 whole = spikes(factors(history.lazy(), scope.rules.windows, MINUTES), scope.rules)
@@ -130,6 +128,23 @@ def follow(database: Database, scope: Scope, found: Found, stop: Callable[[], bo
                 for minute in next_minutes(reader, ids, start, until + MINUTE):
                     _report(store(connection, scope.rules, watcher.advance(minute)), found)
             settle(connection, until - timedelta(days=OUTCOME_DAYS), until + MINUTE)
+
+
+@contextmanager
+def _opened(
+    database: Database,
+) -> Iterator[tuple[psycopg.Connection[Any], psycopg.Connection[Any], MinuteReader]]:
+    """Open the connection that stores, the one that reads, and the reader of bars, both on the same server.
+
+    What a replica has not replayed does not exist for either of them.
+    """
+    with (
+        closing(database.connect(autocommit=True)) as connection,
+        closing(connect(database.reader_url, autocommit=True)) as reading,
+        MinuteReader(database, reading) as reader,
+    ):
+        check_schema(reading)
+        yield connection, reading, reader
 
 
 def store(connection: psycopg.Connection[Any], rules: Rules, fired: pl.DataFrame) -> pl.DataFrame:

@@ -19,7 +19,8 @@ from psycopg.conninfo import make_conninfo
 from ingest.database.embedded import SUPERUSER, EmbeddedServer, embedded_server, url_under
 from ingest.database.queries import ENGINES, query
 from ingest.database.reach import CONNECT_SECONDS_MAX, parts_of, pinned_session, reached
-from ingest.database.server import roles
+from ingest.database.server import reading, roles
+from ingest.database.server.standby import standing
 from ingest.database.server.user import check_home
 from ingest.database.settings import UPGRADE_LOCK_TIMEOUT_S, DatabaseSettings, Engine
 from ingest.database.translation import GRANT, UPGRADE, first_line, translate, translated
@@ -47,7 +48,6 @@ UPGRADE_LOCK = "tickline.upgrade"  # advisory lock that a running upgrade holds
 UPGRADE_POLL_S = 0.1
 UPGRADE_SECONDS_MAX = 60.0  # how long a reader waits for a running upgrade; an empty database takes 2 s
 UPGRADE_GRACE_S = 1.0  # how long it waits for one to begin: after a server start it has the lock within half a second
-READER_URL = "TICKLINE_READER_DATABASE_URL"
 
 # Notice a peer that vanished without closing the connection in half a minute, not in the default two hours.
 NOTICE_A_DEAD_PEER: dict[str, Any] = {
@@ -69,14 +69,14 @@ class Database:
         start: Callable[[], EmbeddedServer] | None = None,
         *,
         upgrade_lock_timeout_s: float = UPGRADE_LOCK_TIMEOUT_S,
-        reader_url: str | None = None,
+        reading_place: reading.ReadingPlace | None = None,
     ) -> None:
         self.url = url
         self.server = server
         self.wanted_engine = wanted_engine
         self._start = start
         self.upgrade_lock_timeout_s = upgrade_lock_timeout_s
-        self._reader_url = reader_url
+        self.reading_place = reading_place
         self._engine: Engine | None = None
 
     @classmethod
@@ -89,16 +89,23 @@ class Database:
             If the settings are wrong.
         """
         wait_s = settings.upgrade_lock_timeout_s
-        reader = settings.reader_database_url
+        reader = settings.read_database_url
         if settings.database_url is not None:
             url = _with_password(settings.database_url.get_secret_value(), settings)
-            reader_url = None if reader is None else _with_password(reader.get_secret_value(), settings, READER_URL)
+            place = None
+            if reader is not None:
+                place = reading.ReadingPlace(
+                    _with_password(reader.get_secret_value(), settings, reading.SETTING),
+                    url,
+                    lag_s_max=settings.read_lag_s_max,
+                    falls_back=settings.read_fallback,
+                )
             check_home(settings.home.expanduser().absolute())
-            return cls(url, None, settings.engine, upgrade_lock_timeout_s=wait_s, reader_url=reader_url)
+            return cls(url, None, settings.engine, upgrade_lock_timeout_s=wait_s, reading_place=place)
         if reader is not None:
             raise ConfigError(
-                f"setting {READER_URL} is set but TICKLINE_DATABASE_URL is not: set both, or none for the embedded "
-                "server, which has a reader of its own"
+                f"setting {reading.SETTING} is set but TICKLINE_DATABASE_URL is not: set both, or none for the "
+                "embedded server, which has a reader of its own"
             )
         given: dict[str, Any] = {
             "timescaledb_dir": settings.timescaledb_dir,
@@ -150,8 +157,27 @@ class Database:
 
     @property
     def reader_url(self) -> str:
-        """URL for reading: for the embedded server that of a role that may only read, otherwise as in the settings."""
-        return self._reader_url or self.url if self.server is None else self.server.url(user=roles.READER)
+        """URL for reading: for the embedded server that of a role that may only read, otherwise as in the settings.
+
+        A replica is asked whether it may be read (`ingest.database.server.reading`), so this may block, and raises
+        `Retryable` if it may not.
+        """
+        if self.server is not None:
+            return self.server.url(user=roles.READER)
+        return self.url if self.reading_place is None else self.reading_place.url
+
+    @property
+    def may_move(self) -> bool:
+        """Whether `reader_url` may be another one later: that of the primary, while a replica is no use."""
+        return self.reading_place is not None and self.reading_place.is_other_server
+
+    def complete_reader_url(self) -> str:
+        """Return a URL for reading all that is committed by now; waits for a replica, and raises as `reader_url`."""
+        if self.reading_place is None or not self.may_move:
+            return self.reader_url
+        with translated(), self.connect(autocommit=True) as connection:
+            position = standing(connection).replayed
+        return self.reading_place.url_with(position or 0)
 
     @property
     def owner_url(self) -> str:

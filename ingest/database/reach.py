@@ -50,8 +50,8 @@ def pinned_session(url: str, parameters: dict[str, Any], known: dict[str, Any]) 
         connection.close()  # the pool may have only one for us
         if not sessions.is_kept(lambda: reached(url, parameters | {"autocommit": True}, known)):
             raise StoreError(
-                f"database at {_place(known)!r} is behind a pooler that gives each transaction another session: locks "
-                "and settings would not hold: name the server's own port in TICKLINE_DATABASE_URL, or set "
+                f"database at {place_of(known)!r} is behind a pooler that gives each transaction another session: "
+                "locks and settings would not hold: name the server's own port in TICKLINE_DATABASE_URL, or set "
                 "pool_mode=session"
             )
         _keeping_poolers.add(url)
@@ -115,7 +115,7 @@ def _connect_error(exc: psycopg.Error, answer: Ping, known: dict[str, Any]) -> S
     A failed connection has no SQLSTATE. A server that answers a ping has refused this user or
     database, and will continue to.
     """
-    place = _place(known)
+    place = place_of(known)
     if answer == Ping.OK:
         return StoreError(
             f"database at {place!r} refused the connection: {first_line(exc)}: correct TICKLINE_DATABASE_URL"
@@ -127,6 +127,6 @@ def _connect_error(exc: psycopg.Error, answer: Ping, known: dict[str, Any]) -> S
     )
 
 
-def _place(known: dict[str, Any]) -> str:
+def place_of(known: dict[str, Any]) -> str:
     """Return the target of a URL, without user and password."""
     return f"{known.get('host') or known.get('hostaddr') or 'localhost'}:{known.get('port') or 5432}"

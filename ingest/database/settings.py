@@ -30,6 +30,8 @@ NEAR_MIN = 0.76
 OF_KUBERNETES = re.compile(rf"{PREFIX}(PORT|PORT_\d+_(TCP|UDP)(_\w+)?|SERVICE_(HOST|PORT)(_\w+)?)")
 # Whoever reads or writes meanwhile waits behind the upgrade: longer than any query of ours, shorter than a nuisance.
 UPGRADE_LOCK_TIMEOUT_S = 10.0
+# A replica that works is behind by milliseconds, and by seconds while it replays a large transaction.
+READ_LAG_S_MAX = 60.0
 
 
 def default_home() -> Path:
@@ -45,8 +47,12 @@ class DatabaseSettings(BaseSettings):
     ----------
     database_url
         libpq URL of a running server; None: the embedded server under `home`.
-    reader_database_url
-        The same database for commands that only read; None: `database_url`.
+    read_database_url
+        The same database for whoever only reads: another login, or a streaming replica; None: `database_url`.
+    read_fallback
+        Whether reading goes to the server of `database_url` while a replica is away or too far behind.
+    read_lag_s_max
+        How far a replica may be behind, seconds; 0: any.
     writer_password, reader_password
         Passwords of the roles of these names, for URLs without one; `tickline db upgrade --with-roles` sets them.
     home
@@ -73,7 +79,11 @@ class DatabaseSettings(BaseSettings):
     )
 
     database_url: SecretStr | None = None
-    reader_database_url: SecretStr | None = None
+    read_database_url: SecretStr | None = Field(
+        default=None, validation_alias=AliasChoices("TICKLINE_READ_DATABASE_URL", "TICKLINE_READER_DATABASE_URL")
+    )
+    read_fallback: bool = False
+    read_lag_s_max: float = Field(READ_LAG_S_MAX, ge=0, le=7 * 86_400)
     writer_password: SecretStr | None = None
     reader_password: SecretStr | None = None
     home: Path = Field(default_factory=default_home)
@@ -139,7 +149,7 @@ def load(cls: type[S], **overrides: Any) -> S:
 
 def check_names(cls: type[DatabaseSettings]) -> None:
     """Refuse unknown names with our prefix: any in `.env`, but only mistyped ones in the environment."""
-    known = {setting_name(cls, name) for name in cls.model_fields}
+    known = {name for field in cls.model_fields for name in setting_names(cls, field)}
     known |= {f"{PREFIX}{name}".upper() for name in cls.model_fields}
     for place, names in ((".env", list(read_env())), ("the environment", list(os.environ))):
         for name in map(str.upper, names):
@@ -173,12 +183,17 @@ def _field(cls: type[BaseSettings], name: str) -> FieldInfo | None:
 
 def setting_name(cls: type[BaseSettings], name: str) -> str:
     """Return the name of a field in the environment."""
+    return setting_names(cls, name)[0]
+
+
+def setting_names(cls: type[BaseSettings], name: str) -> list[str]:
+    """Return the names of a field in the environment; after the first, those of earlier versions, which still work."""
     field = _field(cls, name)
     if field is not None and isinstance(field.validation_alias, AliasChoices):
-        return str(field.validation_alias.choices[0])
+        return [str(one) for one in field.validation_alias.choices]
     if field is not None and isinstance(field.validation_alias, str):
-        return field.validation_alias
-    return f"{cls.model_config.get('env_prefix', '')}{name}".upper()
+        return [field.validation_alias]
+    return [f"{cls.model_config.get('env_prefix', '')}{name}".upper()]
 
 
 def is_secret(cls: type[BaseSettings], name: str) -> bool:

@@ -23,6 +23,7 @@ CHECKS = (
     Check("roles", server.check_roles, DATABASE_S),
     Check("jobs", server.check_jobs, DATABASE_S),
     Check("server", server.check_server_settings, DATABASE_S),
+    Check("replica", server.check_replica, DATABASE_S),
     Check("ticks", server.check_ticks, DATABASE_S),
     Check("plan", recording.check_plan, DATABASE_S),
     Check("vendor", vendor.check_reachable),

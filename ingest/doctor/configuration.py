@@ -8,7 +8,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from ingest.addresses import is_loopback
-from ingest.database.settings import OF_KUBERNETES, PREFIX, setting_name
+from ingest.database.settings import OF_KUBERNETES, PREFIX, setting_names
 from ingest.doctor.findings import State, failure, fine, warning
 from ingest.doctor.installation import Installation
 from ingest.env_file import ENV_FILE
@@ -23,7 +23,7 @@ COMMIT_PACE_MS_HIGH = 1_000
 def check_settings(installation: Installation) -> Iterable[tuple[State, str, str]]:
     """Check that the settings can be read, and name those that nothing reads."""
     config = installation.given_settings()  # raises if a value or a name is wrong
-    known = {setting_name(Settings, name) for name in Settings.model_fields}
+    known = {name for field in Settings.model_fields for name in setting_names(Settings, field)}
     unknown = [
         name
         for name in sorted(os.environ)

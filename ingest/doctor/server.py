@@ -1,4 +1,4 @@
-"""Checks of the database: server, engine, extension and licence, schema, roles, jobs, settings, ticks."""
+"""Checks of the database: server, engine, extension and licence, schema, roles, jobs, settings, replica, ticks."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from collections.abc import Iterable
 
 from ingest.database.connections import HEAD, UPGRADE, check_engine, translated
 from ingest.database.queries import query
+from ingest.database.server.reading import LAG_S_WARN
 from ingest.doctor.findings import State, failure, fine, warning
 from ingest.doctor.installation import Installation, NoDatabaseYetError
 from ingest.market.shown_time import ist
@@ -89,6 +90,20 @@ def check_server_settings(installation: Installation) -> Iterable[tuple[State, s
         yield warning(f"{one.name} is {one.value}: {one.why}", f"set it to {one.recommended}")
     if not differing:
         yield fine("as recommended")
+
+
+def check_replica(installation: Installation) -> Iterable[tuple[State, str, str]]:
+    """Check the server for reading, if it is another one: that it is there, a copy of the primary, and not behind."""
+    found = installation.database_status.reading
+    if found is None:
+        yield fine("none: reading goes to the server of TICKLINE_DATABASE_URL")
+    elif found.error:
+        then = "reading goes to the primary meanwhile" if found.falls_back else "reading fails"
+        yield warning(f"{found.error}; {then}", "see `tickline db status` and the log of the replica")
+    elif found.is_standby and (found.lag_s is None or found.lag_s > LAG_S_WARN):
+        yield warning(f"{found.place}: {found.standing}", "see the log of the replica")
+    else:
+        yield fine(f"{found.place}: {found.standing}")
 
 
 def check_ticks(installation: Installation) -> Iterable[tuple[State, str, str]]:

@@ -151,7 +151,7 @@ def test_owner_of_a_database_who_may_create_roles_is_enough(server: Server, capl
 
 
 def test_passwords_of_any_characters_let_each_role_in_and_no_other_does(upgraded: Server) -> None:
-    places = {WRITER: "TICKLINE_DATABASE_URL", READER: "TICKLINE_READER_DATABASE_URL"}
+    places = {WRITER: "TICKLINE_DATABASE_URL", READER: "TICKLINE_READ_DATABASE_URL"}
     for role, setting in places.items():
         given = {"user": role, "password": upgraded.environment("ingester")[f"TICKLINE_{role[9:].upper()}_PASSWORD"]}
         with connect(upgraded.url("ingester", setting, **given)) as connection:
@@ -182,7 +182,7 @@ def test_ingester_records_as_the_writer_and_readers_read_with_their_own_login(up
         ran = upgraded.run("ingester", *words, "--format", "csv", **wrong)
         assert ran.exit_code == 0, ran.exception
         assert len(ran.output.splitlines()) > 1
-    reader = {"TICKLINE_DATABASE_URL": upgraded.url("ingester", "TICKLINE_READER_DATABASE_URL")}
+    reader = {"TICKLINE_DATABASE_URL": upgraded.url("ingester", "TICKLINE_READ_DATABASE_URL")}
     for words in (["spikes", market.keys[0]], ["db", "status"], ["sql", "select session_user as me"]):
         ran = upgraded.run("ingester", *words, **reader)
         assert ran.exit_code == 0, ran.exception
@@ -225,12 +225,12 @@ def test_status_says_who_may_what(upgraded: Server) -> None:
 
 
 def test_reader_without_a_writer_is_a_mistake(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("TICKLINE_READER_DATABASE_URL", "host=127.0.0.1")
+    monkeypatch.setenv("TICKLINE_READ_DATABASE_URL", "host=127.0.0.1")
     monkeypatch.delenv("TICKLINE_DATABASE_URL", raising=False)
-    with pytest.raises(ConfigError, match="TICKLINE_READER_DATABASE_URL is set but TICKLINE_DATABASE_URL is not"):
+    with pytest.raises(ConfigError, match="TICKLINE_READ_DATABASE_URL is set but TICKLINE_DATABASE_URL is not"):
         analytics.bars("INFY")
     monkeypatch.setenv("TICKLINE_DATABASE_URL", "host=127.0.0.1")
-    monkeypatch.setenv("TICKLINE_READER_DATABASE_URL", "postgresql://user:a/b@host/x")
-    with pytest.raises(ConfigError, match="TICKLINE_READER_DATABASE_URL is not a libpq URL"):
+    monkeypatch.setenv("TICKLINE_READ_DATABASE_URL", "postgresql://user:a/b@host/x")
+    with pytest.raises(ConfigError, match="TICKLINE_READ_DATABASE_URL is not a libpq URL"):
         analytics.bars("INFY", database=None)
-    assert load(DatabaseSettings).reader_database_url is not None
+    assert load(DatabaseSettings).read_database_url is not None

@@ -57,20 +57,20 @@ def show(*, changed: bool, form: str) -> None:
 
 def settings_in_force(config: Settings) -> list[dict[str, str]]:
     """Return name, value and source of each setting, in the order of the program; secrets are masked."""
-    from ingest.database.settings import is_secret, setting_name
+    from ingest.database.settings import is_secret, setting_names
     from ingest.env_file import read_env
 
     environment = {name.upper() for name, value in os.environ.items() if value}
     in_file = {name.upper() for name, value in read_env().items() if value}
     rows = []
     for field in type(config).model_fields:
-        name, value = setting_name(type(config), field), getattr(config, field)
+        names, value = setting_names(type(config), field), getattr(config, field)
         if is_secret(type(config), field):
             shown = HIDDEN if value is not None and value.get_secret_value() else ""
         else:
             shown = _shown(value)
-        source = "environment" if name in environment else ".env" if name in in_file else "default"
-        rows.append({"setting": name, "value": shown, "source": source})
+        source = "environment" if environment & set(names) else ".env" if in_file & set(names) else "default"
+        rows.append({"setting": names[0], "value": shown, "source": source})
     return rows
 
 

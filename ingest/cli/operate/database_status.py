@@ -14,7 +14,7 @@ from ingest.terminal import print_table
 
 if TYPE_CHECKING:
     from ingest.database.operations.jobs import JobStatus
-    from ingest.database.operations.status import DaysStatus, ReplicationStatus, RoleStatus, Status
+    from ingest.database.operations.status import DaysStatus, ReadingStatus, ReplicationStatus, RoleStatus, Status
 
 UNITS = ("B", "kB", "MB", "GB", "TB")
 
@@ -30,6 +30,8 @@ def show(found: Status) -> None:
     if found.days is not None:
         click.echo(f"days (UTC)   {_days(found.days)}")
     click.echo(f"replication  {_role(found.replication)}")
+    if found.reading is not None:
+        click.echo(f"reading      {_reading(found.reading)}")
     if not found.settings:
         click.echo("settings     as recommended")
     _print_rows(
@@ -97,6 +99,15 @@ def _days(days: DaysStatus) -> str:
 def _role(found: ReplicationStatus) -> str:
     delay = "" if found.replay_delay_s is None else f", {found.replay_delay_s:,.1f} s behind its primary"
     return f"{found.role}{delay}; wal_level {found.wal_level}, max_wal_senders {found.wal_senders_max}"
+
+
+def _reading(found: ReadingStatus) -> str:
+    """Return where reading goes, and how far it is behind."""
+    behind = "" if found.lag_bytes is None else f" ({_size(found.lag_bytes)} of the log)"
+    said = found.error if found.standing is None else f"{found.place}: {found.standing}{behind}"
+    if found.error and found.standing is not None:
+        said = f"{said}; {found.error}"
+    return f"{said}; reading from the primary" if found.error and found.falls_back else said
 
 
 def _error(job: JobStatus) -> str:

@@ -18,6 +18,8 @@ from ingest.database.operations import recommended
 from ingest.database.operations.jobs import JobStatus, jobs_of
 from ingest.database.operations.recommended import Difference, ServerSetting
 from ingest.database.queries import query
+from ingest.database.server.reading import SETTING
+from ingest.database.server.standby import standing
 from ingest.database.settings import Engine
 from ingest.database.upgrade import found_timescaledb
 
@@ -72,6 +74,19 @@ class ReplicaStatus:
 
 
 @dataclass(frozen=True, slots=True)
+class ReadingStatus:
+    """The server of `TICKLINE_READ_DATABASE_URL`, where it is another one than the primary."""
+
+    place: str
+    standing: str | None  # in words; None: it does not answer
+    is_standby: bool | None
+    lag_s: float | None  # None: not known
+    lag_bytes: int | None  # of the primary's log that it has not replayed
+    error: str  # why it should not be read; "": it may be read
+    falls_back: bool  # whether reading then goes to the primary
+
+
+@dataclass(frozen=True, slots=True)
 class SlotStatus:
     """A replication slot."""
 
@@ -115,6 +130,7 @@ class Status:
     roles: list[RoleStatus]  # with any right to our relations, most powerful first
     settings: list[Difference]  # that differ from what we recommend
     timescaledb_licence: str | None = None  # in force; None: not loaded
+    reading: ReadingStatus | None = None  # None: reading goes to the same server
 
     @property
     def uses_timescaledb(self) -> bool:
@@ -167,7 +183,23 @@ def status(database: Database) -> Status:
                 _rows(conn, "settings", ServerSetting, {"names": recommended.NAMES}), memory
             ),
             timescaledb_licence=licence[0] if licence else None,
+            reading=_reading(database, conn),
         )
+
+
+def _reading(database: Database, conn: psycopg.Connection[Any]) -> ReadingStatus | None:
+    """Ask the server for reading, and compare it with the primary of `conn`."""
+    if database.reading_place is None or not database.reading_place.is_other_server:
+        return None
+    found, falls_back = database.reading_place.ask(), database.reading_place.falls_back
+    if (there := found.standing) is None:
+        return ReadingStatus(found.place, None, None, None, None, found.error, falls_back)
+    primary = standing(conn)
+    if there.system != primary.system:
+        error = f"replica at {found.place!r} is no copy of the primary: correct {SETTING}"
+        return ReadingStatus(found.place, there.text(), there.is_standby, None, None, error, falls_back)
+    behind = there.behind_bytes(primary) if there.is_standby else None
+    return ReadingStatus(found.place, there.text(), there.is_standby, there.lag_s, behind, found.error, falls_back)
 
 
 def _rows(

@@ -28,6 +28,7 @@ CONDITIONS: dict[str, str] = {
     "ledger_unknown": "the database was never reached: nothing is decoded",
     "no_writer": "nobody reads the journal of a collector; it keeps everything",
     "gaps_unrepaired": "minutes without the feed have no bars of the vendor after ten minutes",
+    "replica_behind": "a replica of the database is away or behind; what is read there is old",
     "side_table_full": "a side table has reached its limit of the day",
     "task_failed": "a background task failed lately",
 }
@@ -78,6 +79,15 @@ class Backlog(NamedTuple):
     watermark: datetime | None  # each one-minute bar before it is final
 
 
+class SeenReplica(NamedTuple):
+    """A replica, as the primary or the replica itself tells; see `ingest.live.observe.replicas`."""
+
+    name: str
+    error: str  # what is wrong with it, one line; "": nothing
+    lag_bytes: int | None  # None: not known; the primary shows it to pg_monitor only
+    lag_s: float | None  # None: not known, or idle
+
+
 @dataclass(slots=True)
 class Facts:
     """What only a thread or the database can tell, as last asked by the observer, and since when conditions last.
@@ -90,11 +100,14 @@ class Facts:
         Bytes of each stream's journal that are not read yet.
     backlog
         What is left to repair today; None: not known.
+    replicas
+        The replicas that are connected, or were lately.
     """
 
     journal_free_bytes: int | None = None
     backlog_bytes: dict[str, int] = field(default_factory=dict)
     backlog: Backlog | None = None
+    replicas: tuple[SeenReplica, ...] = ()
     _since: dict[tuple[str, str], datetime] = field(default_factory=dict)
 
     def dated(self, found: Iterable[Condition], now: datetime) -> list[Condition]:

@@ -230,6 +230,9 @@ def _of_database(ingestion: Ingestion) -> Iterator[Condition]:
             "`tickline backfill` says why"
         )
         yield Condition("gaps_unrepaired", "warning", text)
+    for replica in ingestion.facts.replicas:
+        if replica.error:
+            yield Condition("replica_behind", "warning", replica.error, replica.name)
     for relation, rows in sorted(dict(ingestion.writer.writer.left_out).items()):
         text = f"limit of the day reached: {rows:,} rows of tickline.{relation} are only counted since the start"
         yield Condition("side_table_full", "warning", text, relation)

@@ -186,6 +186,13 @@ class Recording:
         dropped = [({"relation": name}, float(rows)) for name, rows in dict(writer.writer.left_out).items()]
         text = "Rows of side tables that were only counted, because the limit of the day was reached."
         yield counter("tickline_side_rows_dropped", text, dropped, ["relation"])
+        replicas = [one for one in self._ingestion.facts.replicas if one.lag_s is not None or one.lag_bytes is not None]
+        lags = [({"replica": one.name}, float(one.lag_s or 0.0)) for one in replicas]
+        text = "How far replicas are behind; no series: one that is away, or whose lag this login may not see."
+        yield gauge("tickline_replica_lag_seconds", text, lags, ["replica"])
+        behind = [({"replica": one.name}, float(one.lag_bytes)) for one in replicas if one.lag_bytes is not None]
+        text = "Log that replicas have not replayed; only pg_monitor may see it."
+        yield gauge("tickline_replica_lag_bytes", text, behind, ["replica"])
         if (backlog := self._ingestion.facts.backlog) is None:
             return
         yield gauge("tickline_gaps_today", "Breaks of whole connections today.", [({}, float(backlog.gaps))])

@@ -15,6 +15,7 @@ from ingest.errors import StoreError
 from ingest.live.ingestion import Ingestion
 from ingest.live.observe.conditions import Backlog
 from ingest.live.observe.health import GAP_REPAIR, conditions
+from ingest.live.observe.replicas import Replicas
 from ingest.market.time import day_span, market_day
 
 log = logging.getLogger(__name__)
@@ -29,6 +30,7 @@ class Observer:
 
     def __init__(self, ingestion: Ingestion) -> None:
         self._ingestion = ingestion
+        self._replicas = Replicas.of(ingestion.streams[0].settings, ingestion.questions)
         self._disk_at = self._database_at = -float("inf")  # when they were asked last, by the monotonic clock
 
     async def run(self) -> None:
@@ -46,6 +48,7 @@ class Observer:
         if now_s - self._database_at >= DATABASE_S:
             self._database_at = now_s
             await self.ask_database()
+            await self.ask_replicas()
         conditions(self._ingestion)
 
     async def ask_database(self) -> None:
@@ -66,6 +69,13 @@ class Observer:
             log.debug("backlog not seen error=%s", exc)
         else:
             ingestion.facts.backlog = Backlog(*row)
+
+    async def ask_replicas(self) -> None:
+        """Ask how far the replicas are; while the primary does not answer, nothing changes."""
+        try:
+            self._ingestion.facts.replicas = await self._replicas.look()
+        except StoreError as exc:
+            log.debug("replicas not seen error=%s", exc)
 
 
 def ask_disk(ingestion: Ingestion) -> None:
