@@ -250,7 +250,7 @@ def test_ingester_sees_a_replica_that_leaves(primary: EmbeddedServer, standby: S
     async def watch() -> None:
         nonlocal replicas
         async with Pool(primary.url(user=SUPERUSER)) as pool:
-            replicas = Replicas(Questions(pool, lambda: False), placed().reading_place)
+            replicas = Replicas(Questions(pool, lambda: True), placed().reading_place)
             names, errors = await look()
             assert (len(names), errors) == (2, [])
             names, errors = await look(standby.kill)
