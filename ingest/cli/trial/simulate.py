@@ -6,6 +6,7 @@ Owns the options and the output. `ingest.simulator` owns the market and the serv
 from __future__ import annotations
 
 import asyncio
+import json
 import math
 import re
 from datetime import UTC, date, datetime
@@ -14,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from analytics.cli.options import DAY_HELP, Day
+from analytics.cli.options import DAY_HELP, Day, OutputFile
 from ingest.cli.trial.fault_options import FaultyCommand, bad_day, fault_options
 from ingest.market.shown_time import ist
 from ingest.market.time import market_day, utc_of_ms
@@ -26,8 +27,13 @@ if TYPE_CHECKING:
     from ingest.simulator.server.faults import BadDay
     from ingest.simulator.source import Source
 
-SPIKE = re.compile(r"(?P<key>.+)@(?P<minute>\d{1,3}):(?P<percent>[+-]?\d+(\.\d+)?)(x(?P<volume>\d+(\.\d+)?))?")
-SPIKE_VOLUME = 20.0  # times the usual
+SPIKE = re.compile(r"(?P<key>.+)@(?P<minute>\d{1,3}):(?P<parts>.+)")
+NUMBER = r"\d+(?:\.\d+)?"
+SPIKE_PART = re.compile(
+    rf"(?P<percent>[+-]?{NUMBER})?(?:x(?P<volume>{NUMBER}))?|iv(?P<points>[+-]?{NUMBER})|oi(?P<interest>[+-]?{NUMBER})"
+)
+SPIKE_VOLUME = 20.0  # times the usual, with a move of the price
+SPIKE_FORM = "write it as 'NSE_FO|35000@36:2.5x20', or after the colon x20, iv+3, oi-10 or several with commas"
 PROGRESS_EVERY_S = 10.0
 FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
 
@@ -61,10 +67,13 @@ def _parse_spikes(ctx: click.Context, param: click.Parameter, values: tuple[str,
     spikes = []
     for value in values:
         found = SPIKE.fullmatch(value)
-        if found is None:
-            raise click.BadParameter(f"{value!r} is not a spike: write it as 'NSE_FO|35000@36:2.5x20'", ctx, param)
-        volume = float(found["volume"] or SPIKE_VOLUME)
-        spikes.append(PlantedSpike(found["key"], int(found["minute"]), float(found["percent"]), volume))
+        parts = [SPIKE_PART.fullmatch(part) for part in found["parts"].split(",")] if found else []
+        given = {name: float(text) for part in parts if part for name, text in part.groupdict().items() if text}
+        if found is None or not all(part and part[0] for part in parts):
+            raise click.BadParameter(f"{value!r} is not a spike: {SPIKE_FORM}", ctx, param)
+        volume = given.get("volume", SPIKE_VOLUME if "percent" in given else 1.0)
+        sizes = given.get("percent", 0.0), volume, given.get("points", 0.0), given.get("interest", 0.0)
+        spikes.append(PlantedSpike(found["key"], int(found["minute"]), *sizes))
     return spikes
 
 
@@ -121,8 +130,17 @@ def _parse_spikes(ctx: click.Context, param: click.Parameter, values: tuple[str,
     multiple=True,
     callback=_parse_spikes,
     help="Made-up session: in this minute after the open, move KEY's price by PERCENT, where it stays, at VOLUME times "
-    "its usual volume (default 20). May be repeated.",
+    "its usual volume (default 20). x20: only volume; iv+3: implied volatility of an option by points; oi-10: open "
+    "interest by percent; several with commas. May be repeated.",
 )
+@click.option(
+    "--plant",
+    "count",
+    type=click.IntRange(0, 10_000),
+    default=0,
+    help="Made-up session: also so many spikes of random kind, size, instrument and minute, chosen by --seed.",
+)
+@click.option("--truth", type=OutputFile(), help="Write the planted spikes to this file, as JSON.")
 @click.option(
     "--date",
     "on",
@@ -144,6 +162,8 @@ def command(
     instruments: int,
     rate: float,
     spikes: list[PlantedSpike],
+    count: int,
+    truth: Path | None,
     on: date | None,
     **faults: Any,
 ) -> None:
@@ -157,16 +177,19 @@ def command(
       tickline simulate --frames session.frames.gz --speed max
       tickline simulate --generate --instruments 200 --rate 1000
       tickline simulate --generate --spike "NSE_FO|35000@36:2.5x20"
+      tickline simulate --generate --plant 20 --truth truth.json
       tickline simulate --generate --drop-every 30 --refuse 429@60+20 --mute "NSE_FO|35000@90+30"
     """
     if generate and frames is not None:
         raise click.UsageError("--generate and --frames exclude each other: give only one")
     if instruments_file is not None and generate:
         raise click.UsageError("--instruments-file needs --frames: a made-up session has its own instruments")
-    if spikes and not generate:
-        raise click.UsageError("--spike needs --generate: a recording cannot be changed")
+    if (spikes or count) and not generate:
+        raise click.UsageError("--spike and --plant need --generate: a recording cannot be changed")
+    if truth is not None and not (spikes or count):
+        raise click.UsageError("--truth needs planted spikes: give --spike or --plant")
     if generate:
-        source = _generated(on, seed=seed, instruments=instruments, rate=rate, spikes=spikes)
+        source = _generated(on, seed=seed, instruments=instruments, rate=rate, spikes=spikes, count=count, truth=truth)
     elif frames is not None:
         source = _recorded(frames, instruments_file)
     else:
@@ -196,12 +219,29 @@ def _recorded(frames: Path, instruments_file: Path | None) -> Source:
     return source
 
 
-def _generated(on: date | None, *, seed: int, instruments: int, rate: float, spikes: list[PlantedSpike]) -> Source:
+def _generated(
+    on: date | None,
+    *,
+    seed: int,
+    instruments: int,
+    rate: float,
+    spikes: list[PlantedSpike],
+    count: int,
+    truth: Path | None,
+) -> Source:
+    from ingest.simulator.exchange.instruments import make_universe
     from ingest.simulator.exchange.market import GeneratedMarket
+    from ingest.simulator.exchange.planted_truth import random_plant, truth_rows
     from ingest.simulator.exchange.trading_day import TradingDay, latest_weekday
 
-    day = latest_weekday(market_day(datetime.now(UTC))) if on is None else on
-    return GeneratedMarket(TradingDay(day), seed=seed, instruments=instruments, rate=rate, plant=spikes)
+    session = TradingDay(latest_weekday(market_day(datetime.now(UTC))) if on is None else on)
+    contracts = make_universe(instruments, session.day)
+    plant = [*spikes, *random_plant(contracts, session, count, seed)]
+    source = GeneratedMarket(session, seed=seed, instruments=instruments, rate=rate, plant=plant)
+    if truth is not None:
+        truth.write_text(json.dumps(truth_rows(plant, contracts, session), indent=1) + "\n", encoding="utf-8")
+        click.echo(f"planted {len(plant)} spikes; their truth is in {truth}")
+    return source
 
 
 async def _serve(source: Source, day: BadDay, *, host: str, port: int, token: str, speed: float) -> None:

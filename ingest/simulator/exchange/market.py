@@ -14,11 +14,14 @@ import numpy as np
 from ingest.errors import ConfigError
 from ingest.simulator.exchange.bars import PAISE
 from ingest.simulator.exchange.instruments import make_universe
+from ingest.simulator.exchange.planted_truth import check_plant
 from ingest.simulator.exchange.prices import PlantedSpike
 from ingest.simulator.exchange.session_run import SessionRun
 from ingest.simulator.exchange.trade_tape import choose_grid_ms
 from ingest.simulator.exchange.trading_day import TradingDay
 from ingest.simulator.source import Instrument, MarketFrame, MinuteBar
+
+PLANTED_STREAM = 1  # of random numbers, beside that of the market
 
 
 class GeneratedMarket:
@@ -40,12 +43,12 @@ class GeneratedMarket:
     depth_levels
         5, or 30 for a feed that has full_d30.
     plant
-        Spikes to plant.
+        Spikes to plant. All other ticks are the same with and without them.
 
     Raises
     ------
     ConfigError
-        If so few instruments cannot reach the rate, or a planted key is not in the market.
+        If so few instruments cannot reach the rate, or a planted key is not in the market or has no such figure.
     """
 
     def __init__(
@@ -71,8 +74,7 @@ class GeneratedMarket:
         self.contracts = make_universe(instruments, session.day)
         self.keys = frozenset(contract.key for contract in self.contracts)
         self._positions = {contract.key: position for position, contract in enumerate(self.contracts)}
-        if strangers := [spike.instrument_key for spike in plant if spike.instrument_key not in self.keys]:
-            raise ConfigError(f"planted key {strangers[0]!r} is not in the market: use one of its {instruments} keys")
+        check_plant(self.plant, self.contracts)
         self._play = self._new_play()
 
     @property
@@ -139,4 +141,5 @@ class GeneratedMarket:
             depth_levels=self.depth_levels,
             plant=self.plant,
             rng=np.random.Generator(np.random.PCG64(self.seed)),
+            planted_rng=np.random.Generator(np.random.PCG64((self.seed, PLANTED_STREAM))),
         )

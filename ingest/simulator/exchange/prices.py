@@ -23,12 +23,13 @@ TRADING_MS_PER_YEAR = 252 * 375 * MINUTE_MS
 YEAR_MS = 365 * 24 * 60 * MINUTE_MS
 # Options are never priced with less time than this: on its last day an option trades to the last minute.
 MINUTES_LEFT_MIN = 15
+IV_MIN = 0.01  # a planted fall of implied volatility ends here
 # Half of the spread as a fraction of the price: shares and futures, options.
 HALF_SPREAD, OPTION_HALF_SPREAD = 0.00008, 0.0012
 
 
 class PlantedSpike(NamedTuple):
-    """A planted jump in price and volume of one instrument in one minute, for detection to find.
+    """A planted jump of one instrument in one minute, for detection to find.
 
     Attributes
     ----------
@@ -39,13 +40,20 @@ class PlantedSpike(NamedTuple):
     move_percent
         Price move within the minute; the price stays there.
     volume_multiple
-        Multiple of the usual volume of that minute.
+        Multiple of the usual volume of that minute; 1 adds nothing.
+    iv_points
+        Change of an option's implied volatility within the minute, in percentage points; it stays, and the price
+        follows.
+    oi_percent
+        Change of the open interest within the minute, in percent.
     """
 
     instrument_key: str
     minute: int
     move_percent: float
     volume_multiple: float
+    iv_points: float = 0.0
+    oi_percent: float = 0.0
 
 
 class Fair(NamedTuple):
@@ -116,15 +124,6 @@ class Prices:
         self._spot[:, 0] = self._spot[:, -1]
         self._spot[:, 1:] = self._spot[:, :1] * np.exp(path)
 
-    def activity(self, liveliness: float) -> Floats:
-        """Return the activity of each instrument in this block: the market's, or as planted."""
-        activity = np.full(len(self.sign), liveliness)
-        minute = (self.start_ms - self.session.open_ms) // MINUTE_MS
-        for position, spike in self.plant:
-            if spike.minute == minute:
-                activity[position] *= spike.volume_multiple
-        return activity
-
     def fair(self, instrument: Ints, step: Ints) -> Fair:
         """Return fair values at steps 0 to `steps` of the block."""
         underlying = self.underlying[instrument]
@@ -136,13 +135,16 @@ class Prices:
         option = sign != 0
         level = np.clip(self._spot[VIX, step[option]] / 100, 0.06, 0.6) * self._level[underlying[option]]
         terms = spot[option], self.strike[instrument[option]], years[option]
-        # The vendor's iv has single precision; prices and greeks are computed from the value sent.
-        iv[option] = smile(level, *terms).astype(np.float32)
-        price[option] = option_price(sign[option], *terms, iv[option])
         at_ms = self.start_ms - self.session.open_ms + step * self.grid_ms
+        shift, ratio = np.zeros(len(spot)), np.ones(len(spot))
         for position, spike in self.plant:
-            done = np.clip(at_ms / MINUTE_MS - spike.minute, 0.0, 1.0)
-            price *= np.where(instrument == position, 1 + spike.move_percent / 100 * done, 1.0)
+            done = np.where(instrument == position, np.clip(at_ms / MINUTE_MS - spike.minute, 0.0, 1.0), 0.0)
+            shift += spike.iv_points / 100 * done
+            ratio *= 1 + spike.move_percent / 100 * done
+        # The vendor's iv has single precision; prices and greeks are computed from the value sent.
+        iv[option] = np.maximum(smile(level, *terms) + shift[option], IV_MIN).astype(np.float32)
+        price[option] = option_price(sign[option], *terms, iv[option])
+        price *= ratio
         return Fair(price, spot, iv)
 
     def greeks(self, instrument: Ints, fair: Fair) -> OptionGreeks:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 from ingest.market.time import DAY_MS, MINUTE_MS
 from ingest.simulator.exchange.bars import (  # fmt: skip
@@ -25,6 +27,7 @@ from ingest.simulator.exchange.bars import (  # fmt: skip
 )
 from ingest.simulator.exchange.instruments import Contract
 from ingest.simulator.exchange.option_pricing import Floats
+from ingest.simulator.exchange.planted_trades import Draw, PlantedTrades, drawn
 from ingest.simulator.exchange.prices import PlantedSpike, Prices
 from ingest.simulator.exchange.snapshots import Snapshots
 from ingest.simulator.exchange.trade_tape import BLOCK_MS, Tape, Trades, Updates
@@ -57,8 +60,9 @@ class SessionRun:
         depth_levels: int,
         plant: Sequence[PlantedSpike],
         rng: np.random.Generator,
+        planted_rng: np.random.Generator,
     ) -> None:
-        self.session, self.grid_ms, self.rng = session, grid_ms, rng
+        self.session, self.grid_ms, self.rng, self.planted_rng = session, grid_ms, rng, planted_rng
         liquidity = np.array([contract.liquidity for contract in contracts])
         self.tape = Tape(liquidity, rate=rate, grid_ms=grid_ms, rng=rng)
         steps = self.tape.steps
@@ -66,6 +70,7 @@ class SessionRun:
         self.minutes: list[tuple[int, Ints, Ints]] = []
         self._lot = np.array([contract.lot for contract in contracts])
         self._usual_lots = np.array([USUAL_LOTS[contract.kind] for contract in contracts])
+        self._planted = PlantedTrades(contracts, self.prices.plant, self.tape, self._usual_lots, planted_rng)
         self._is_derivative = np.array([contract.expiry is not None for contract in contracts])
         self._minute, self._finished = Bars(len(contracts)), Bars(len(contracts))
         # The feed shows yesterday's values until the first trade; totals start from 0.
@@ -73,13 +78,15 @@ class SessionRun:
         self._now = np.zeros_like(self._shown)
         self._now[OI] = self._shown[OI]
         self._now[LOW] = PRICE_MAX
-        self.snapshots = Snapshots(contracts, self.prices, depth_levels=depth_levels, yesterday=self._shown, rng=rng)
+        self.snapshots = Snapshots(
+            contracts, self.prices, depth_levels=depth_levels, yesterday=self._shown, rng=rng, planted_rng=planted_rng
+        )
 
     def opening(self) -> MarketFrame:
         """Return the frame before the open: every instrument at the last session's close."""
         self.prices.move_to(self.session.open_ms - self.grid_ms)
         everyone = np.arange(len(self._lot))
-        [frame] = self.snapshots.frames(Updates(np.zeros_like(everyone), everyone), self._shown)
+        [frame] = self.snapshots.frames(Updates.usual(np.zeros_like(everyone), everyone), self._shown)
         return frame
 
     def frames(self) -> Iterator[MarketFrame]:
@@ -93,10 +100,15 @@ class SessionRun:
     def _block(self, start_ms: int) -> tuple[Updates, Ints]:
         """Trade through a block; return its updates and the state that each of them shows."""
         self.prices.walk(start_ms)
-        activity = self.prices.activity(_liveliness(start_ms, self.session))
+        liveliness = _liveliness(start_ms, self.session)
+        activity = np.full(len(self._lot), liveliness)
         derivatives_open = start_ms < self.session.at_ms(self.session.derivatives_close)
         is_open = np.where(self._is_derivative, derivatives_open, start_ms < self.session.cash_close_ms)
         trades, updates = self.tape.block(is_open, activity)
+        block = (start_ms - self.session.open_ms) // BLOCK_MS
+        trades, updates = self._planted.add(
+            trades, updates, is_open, block=block, liveliness=liveliness, oi=self._now[OI]
+        )
         after = self._trade(trades, self.tape.quantity_scale(activity))
         # An update shows the instrument's last trade before it, or otherwise the state before the block:
         # both are columns of one table.
@@ -113,14 +125,16 @@ class SessionRun:
 
     def _trade(self, trades: Trades, scale: Floats) -> Ints:
         """Generate the trades' prices and quantities; return the exchange's state after each trade."""
-        who, rng, now = trades.instrument, self.rng, self._now
+        who, now = trades.instrument, self._now
         bid, ask = self.prices.quote(who, self.prices.fair(who, trades.step).price)
         tick, is_index = self.prices.tick[who], self.prices.is_index[who]
-        through = np.where((rng.random(len(who)) < AGGRESSIVE_SHARE) & ~is_index, tick, 0)
-        price = np.where(rng.random(len(who)) < 0.5, ask + through, np.maximum(bid - through, tick))
-        lots = 1 + (rng.exponential(1.0, len(who)) * self._usual_lots[who] * scale[who]).astype(np.int64)
-        quantity = lots * self._lot[who]  # the lot of an index is 0
-        opened = np.where(self._is_derivative[who], rng.integers(-1, 2, len(who)) * quantity, 0)
+        through = np.where((self._drawn(trades, _shares) < AGGRESSIVE_SHARE) & ~is_index, tick, 0)
+        price = np.where(self._drawn(trades, _shares) < 0.5, ask + through, np.maximum(bid - through, tick))
+        size = self._drawn(trades, _sizes) * self._usual_lots[who] * scale[who]
+        lots = np.maximum((1 + size.astype(np.int64)) * trades.scale, 1).astype(np.int64)
+        quantity = np.where(trades.planted, trades.quantity, lots * self._lot[who])  # the lot of an index is 0
+        opened = np.where(self._is_derivative[who], self._drawn(trades, _signs) * quantity, 0)
+        opened = np.where(trades.planted, 0, opened) + trades.opened
         segments = Segments.of(who)
         first = np.repeat(price[segments.starts], segments.ends - segments.starts)
         self._minute.add(segments, price, quantity)
@@ -135,6 +149,10 @@ class SessionRun:
         after[HIGH] = running_max(who, price, now[HIGH])
         after[LOW] = -running_max(who, -price, -now[LOW])
         return after
+
+    def _drawn(self, trades: Trades, draw: Draw) -> npt.NDArray[Any]:
+        """Return a random number for each trade."""
+        return drawn(self.rng, self.planted_rng, trades.planted, draw)
 
     def _finish_minute(self, minute_ms: int) -> None:
         """Close the minute: add it to the truth, and let the feed show it as `I1` from now on."""
@@ -162,6 +180,18 @@ class SessionRun:
         left[TURNOVER] = left[VTT] * close
         left[OI] = np.where(self._is_derivative, rng.integers(5_000, 50_000, len(everyone)) * self._lot, 0)
         return left
+
+
+def _shares(rng: np.random.Generator, count: int) -> Floats:
+    return rng.random(count)
+
+
+def _sizes(rng: np.random.Generator, count: int) -> Floats:
+    return rng.exponential(1.0, count)
+
+
+def _signs(rng: np.random.Generator, count: int) -> Ints:
+    return rng.integers(-1, 2, count)
 
 
 def _liveliness(at_ms: int, session: TradingDay) -> float:

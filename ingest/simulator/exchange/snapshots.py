@@ -12,6 +12,7 @@ from ingest.simulator.exchange.bars import HIGH, LOW, LTP, LTQ, LTT, OI, OPEN, P
 from ingest.simulator.exchange.feed_messages import Candle, Greeks, Level, UpdateValues, index_feed, market_feed
 from ingest.simulator.exchange.instruments import Contract
 from ingest.simulator.exchange.option_pricing import Floats
+from ingest.simulator.exchange.planted_trades import Draw, drawn
 from ingest.simulator.exchange.prices import Fair, Prices
 from ingest.simulator.exchange.trade_tape import Updates
 from ingest.simulator.source import MarketFrame
@@ -43,8 +44,9 @@ class Snapshots:
         depth_levels: int,
         yesterday: Ints,
         rng: np.random.Generator,
+        planted_rng: np.random.Generator,
     ) -> None:
-        self.prices, self.depth_levels, self.rng = prices, depth_levels, rng
+        self.prices, self.depth_levels, self.rng, self.planted_rng = prices, depth_levels, rng, planted_rng
         self.keys = [contract.key for contract in contracts]
         self._lot = np.array([contract.lot for contract in contracts])
         self._is_index: list[bool] = prices.is_index.tolist()
@@ -70,22 +72,26 @@ class Snapshots:
             The state that each update shows, one column per update.
         """
         step = updates.step
-        row = 0
+        # Slices are counted without planted updates, so that the others are drawn as they would be without them.
+        usual = np.flatnonzero(~updates.planted)
+        row = counted = 0
         while row < len(step):
-            end = min(row + ROWS_PER_SLICE, len(step))
+            counted = min(counted + ROWS_PER_SLICE, len(usual))
             # A frame is never split: the slice includes all of its last step.
-            end = int(np.searchsorted(step, step[end - 1], side="right"))
-            yield from self._slice(Updates(step[row:end], updates.instrument[row:end]), known[:, row:end])
+            last = step[usual[counted - 1]] if counted and counted < len(usual) else step[-1]
+            end = int(np.searchsorted(step, last, side="right"))
+            counted = int(np.searchsorted(usual, end))
+            yield from self._slice(Updates._make(part[row:end] for part in updates), known[:, row:end])
             row = end
 
     def _slice(self, updates: Updates, known: Ints) -> Iterator[MarketFrame]:
         who: list[int] = updates.instrument.tolist()
         at_ms: list[int] = (self.prices.start_ms + updates.step * self.prices.grid_ms).tolist()
         fair = self.prices.fair(updates.instrument, updates.step)
-        levels = self._levels(updates.instrument, fair.price)
+        levels = self._levels(updates, fair.price)
         greeks = self._greeks(updates.instrument, fair)
         feeds: dict[str, pb.Feed] = {}
-        for row, values in enumerate(self._values(updates.instrument, known, fair.iv)):
+        for row, values in enumerate(self._values(updates, known, fair.iv)):
             position = who[row]
             if self._is_index[position]:
                 feeds[self.keys[position]] = index_feed(values)
@@ -95,10 +101,10 @@ class Snapshots:
                 yield MarketFrame(at_ms[row], feeds)
                 feeds = {}
 
-    def _values(self, who: Ints, known: Ints, iv: Floats) -> Iterator[UpdateValues]:
-        vtt = known[VTT]
+    def _values(self, updates: Updates, known: Ints, iv: Floats) -> Iterator[UpdateValues]:
+        who, vtt = updates.instrument, known[VTT]
         atp = np.round(known[TURNOVER] / np.maximum(vtt, 1) / PAISE, 2)
-        book = self.rng.integers(BOOK_LOTS_MIN, BOOK_LOTS_MAX, (2, len(who))) * self._lot[who]
+        book = self._drawn(updates, _book_lots) * self._lot[who]
         ltp, opened, high, low = ((known[row] / PAISE).tolist() for row in (LTP, OPEN, HIGH, LOW))
         columns = zip(
             who.tolist(), ltp, known[LTT].tolist(), known[LTQ].tolist(), vtt.tolist(), known[OI].tolist(),
@@ -113,16 +119,26 @@ class Snapshots:
                 candle, self._minute[position],
             )  # fmt: skip
 
-    def _levels(self, who: Ints, price: Floats) -> list[list[Level]]:
+    def _levels(self, updates: Updates, price: Floats) -> list[list[Level]]:
         """Build the book around a fair price; below the first tick there are no bids."""
+        who = updates.instrument
         bid, ask = self.prices.quote(who, price)
         away = np.arange(self.depth_levels) * self.prices.tick[who][:, None]
         bids = np.maximum(bid[:, None] - away, 0)
         asks = ask[:, None] + away
-        lots = self.rng.integers(1, LOTS_PER_LEVEL_MAX, (2, *away.shape)) * self._lot[who][:, None]
+        depth = self.depth_levels
+
+        def level_lots(rng: np.random.Generator, count: int) -> Ints:
+            return np.moveaxis(rng.integers(1, LOTS_PER_LEVEL_MAX, (2, count, depth)), 1, 2)
+
+        lots = np.moveaxis(self._drawn(updates, level_lots), 2, 1) * self._lot[who][:, None]
         sides = (np.where(bids > 0, lots[0], 0), bids / PAISE, lots[1], asks / PAISE)
         rows = zip(*(side.tolist() for side in sides), strict=True)
         return [list(zip(*row, strict=True)) for row in rows]
+
+    def _drawn(self, updates: Updates, draw: Draw) -> Ints:
+        """Return random numbers for each update."""
+        return drawn(self.rng, self.planted_rng, updates.planted, draw)
 
     def _greeks(self, who: Ints, fair: Fair) -> dict[int, Greeks]:
         """Return the greeks of updates of options, by their row."""
@@ -131,3 +147,7 @@ class Snapshots:
         made = self.prices.greeks(who[rows], options)
         table = np.round(np.stack(made, axis=1), 4)
         return dict(zip(rows.tolist(), map(tuple, table.tolist()), strict=True))
+
+
+def _book_lots(rng: np.random.Generator, count: int) -> Ints:
+    return rng.integers(BOOK_LOTS_MIN, BOOK_LOTS_MAX, (2, count))

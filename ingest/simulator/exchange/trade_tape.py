@@ -35,6 +35,28 @@ class Trades(NamedTuple):
     instrument: Ints
     at_ms: Ints  # since the start of the block
     step: Ints  # of the grid, at or before the trade
+    planted: Bools  # by a planted spike
+    quantity: Ints  # of planted trades; 0: drawn later
+    opened: Ints  # open interest that a planted spike adds
+    scale: Floats  # of the quantity, 1 without a planted spike
+
+    @classmethod
+    def usual(cls, instrument: Ints, at_ms: Ints, step: Ints) -> Trades:
+        """Return trades that no spike has planted."""
+        quantity, opened = np.zeros((2, len(instrument)), np.int64)
+        return cls(instrument, at_ms, step, np.zeros(len(step), bool), quantity, opened, np.ones(len(step)))
+
+    @classmethod
+    def planted_ones(cls, position: int, at_ms: Ints, quantity: Ints, grid_ms: int) -> Trades:
+        """Return trades of one instrument that a spike has planted."""
+        made = cls.usual(np.full(len(at_ms), position), at_ms, at_ms // grid_ms)
+        return made._replace(planted=np.ones(len(at_ms), bool), quantity=quantity)
+
+    def merged(self, more: Trades) -> Trades:
+        """Return these trades and others, sorted; these keep their order."""
+        both = Trades._make(np.concatenate(pair) for pair in zip(self, more, strict=True))
+        order = np.lexsort((both.at_ms, both.instrument))
+        return Trades._make(part[order] for part in both)
 
 
 class Updates(NamedTuple):
@@ -42,6 +64,23 @@ class Updates(NamedTuple):
 
     step: Ints  # 1: one grid length after the start of the block
     instrument: Ints
+    planted: Bools  # there only because of a planted spike
+
+    @classmethod
+    def usual(cls, step: Ints, instrument: Ints) -> Updates:
+        """Return updates that no spike has planted."""
+        return cls(step, instrument, np.zeros(len(step), bool))
+
+    def merged(self, step: Ints, position: int, instruments: int) -> Updates:
+        """Return these updates and further ones of one instrument, at steps at which it has none yet."""
+        new = np.setdiff1d(step, self.step[self.instrument == position])
+        both = (
+            np.concatenate((self.step, new)),
+            np.concatenate((self.instrument, np.full(len(new), position))),
+            np.concatenate((self.planted, np.ones(len(new), bool))),
+        )
+        order = np.argsort(both[0] * instruments + both[1], kind="stable")
+        return Updates._make(part[order] for part in both)
 
 
 def choose_grid_ms(instruments: int, rate: float) -> int:
@@ -82,7 +121,7 @@ class Tape:
         # Updates on the same step merge into one, so slightly more are drawn than come out.
         self._bursts = -np.log1p(-busy * TRADE_SHARE) * self.steps
         self._book_changes = -np.log1p(-busy) * self.steps - self._bursts
-        self._pending = Updates(np.empty(0, np.int64), np.empty(0, np.int64))
+        self._pending = Updates.usual(np.empty(0, np.int64), np.empty(0, np.int64))
 
     def block(self, is_open: Bools, activity: Floats) -> tuple[Trades, Updates]:
         """Generate the next block.
@@ -96,8 +135,6 @@ class Tape:
         """
         rng = self.rng
         mean = self._bursts * _more_bursts(activity)
-        # Where a spike is planted, something trades, however illiquid the instrument is.
-        mean = np.where(activity > LIVELY, np.maximum(mean, 1.0), mean)
         bursts = rng.poisson(mean * is_open)
         burst_of = np.repeat(np.arange(len(bursts)), bursts)
         size = 1 + rng.poisson(TRADES_PER_BURST * np.minimum(activity, LIVELY)[burst_of])
@@ -121,7 +158,12 @@ class Tape:
         at_ms = np.concatenate((at_ms, value_ms))
         order = np.lexsort((at_ms, instrument))
         instrument, at_ms = instrument[order], at_ms[order]
-        return Trades(instrument, at_ms, at_ms // self.grid_ms), updates
+        return Trades.usual(instrument, at_ms, at_ms // self.grid_ms), updates
+
+    def trades_of(self, position: int, activity: float) -> float:
+        """Return the mean number of an instrument's trades in a block of this activity."""
+        bursts = self._bursts[position] * max(1.0, activity / LIVELY)
+        return float(bursts * (1 + TRADES_PER_BURST * min(activity, LIVELY)))
 
     @staticmethod
     def quantity_scale(activity: Floats) -> Floats:
@@ -144,8 +186,8 @@ class Tape:
         cells = np.unique(step * len(is_open) + instrument)
         step, instrument = np.divmod(cells, len(is_open))
         now = step <= self.steps
-        self._pending = Updates(step[~now] - self.steps, instrument[~now])
-        return Updates(step[now], instrument[now])
+        self._pending = Updates.usual(step[~now] - self.steps, instrument[~now])
+        return Updates.usual(step[now], instrument[now])
 
 
 def _more_bursts(activity: Floats) -> Floats:

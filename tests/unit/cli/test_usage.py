@@ -30,7 +30,7 @@ WRONG: dict[str, dict[str, str]] = {
     "reconcile": FILES,
     "replay": {"--collector": "a/b"},
     "simulate": {"--speed": "fast", "--spike": "INFY", "--host": "a..b", "--frames": "/nonexistent"}
-    | {"--instruments-file": "/nonexistent"},
+    | {"--instruments-file": "/nonexistent", "--truth": "/nonexistent/x.json"},
     "spikes find": {"--webhook": "ftp://x", "--log": "/", "--chart": "/nonexistent/x.html"}
     | {"--rules": "/nonexistent"}
     | TIMES

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import math
 from collections import Counter
 from collections.abc import Iterator
+from datetime import date
 from itertools import islice
 from pathlib import Path
 from time import sleep as wait_s
@@ -14,6 +16,7 @@ from typing import Any
 import pytest
 from click.testing import CliRunner
 
+from ingest.cli.trial import simulate
 from ingest.cli.trial.simulate import command as simulate_command
 from ingest.errors import ConfigError, JournalError
 from ingest.journal.compression import pack
@@ -216,9 +219,34 @@ def test_segment_of_a_journal_is_played_like_the_recording_of_its_frames(tmp_pat
         (["--generate", "--spike", "NSE_FO|35000"], "write it as"),
         (["--generate", "--spike", "NSE_FO|35000@36:2.5x"], "write it as"),
         (["--generate", "--spike", "NSE_FO|1@36:2.5"], "is not in the market"),
-        (["--frames", __file__, "--spike", "NSE_FO|35000@36:2.5"], "needs --generate"),
+        (["--generate", "--spike", "NSE_FO|35000@36:2.5,vega+1"], "write it as"),
+        (["--generate", "--spike", "NSE_FO|35000@36:iv+3"], "into an option"),
+        (["--frames", __file__, "--plant", "3"], "need --generate"),
+        (["--generate", "--truth", "x.json"], "give --spike or --plant"),
+        (["--frames", __file__, "--spike", "NSE_FO|35000@36:2.5"], "need --generate"),
     ],
 )
 def test_simulate_spike_that_cannot_be_planted_is_refused(arguments: list[str], complaint: str) -> None:
     ran = CliRunner().invoke(simulate_command, [*arguments, "--port", "0"])
     assert ran.exit_code != 0 and complaint in f"{ran.output}{ran.exception}"
+
+
+def test_simulate_writes_the_truth_of_random_and_of_named_spikes(tmp_path: Path) -> None:
+    file = tmp_path / "truth.json"
+    spikes = simulate._parse_spikes(None, None, ("NSE_FO|35000@36:-2.5", "NSE_FO|35000@120:x8,oi+4"))  # type: ignore[arg-type]
+    source = simulate._generated(date(2026, 1, 5), seed=1, instruments=20, rate=50, spikes=spikes, count=5, truth=file)
+    rows = json.loads(file.read_text())
+    assert isinstance(source, GeneratedMarket) and len(source.plant) == len(rows) == 7
+    assert rows[0] == {
+        "instrument_key": "NSE_FO|35000",
+        "trading_symbol": "NIFTY FUT 27 JAN 26",
+        "class": "future",
+        "bucket": "2026-01-05T04:21:00Z",
+        "minute": 36,
+        "kind": "price+volume",
+        "move_percent": -2.5,
+        "volume_multiple": 20.0,
+        "iv_points": 0.0,
+        "oi_percent": 0.0,
+    }
+    assert (rows[1]["kind"], rows[1]["volume_multiple"], rows[1]["oi_percent"]) == ("volume+oi", 8.0, 4.0)
