@@ -96,11 +96,12 @@ def evaluate_command(
     it has labelled events: an alarm from 5 minutes before to 10 minutes after announced_at is a hit. Alarms within
     60 minutes of each other count as one. Alarms up to 180 minutes after the announcement are not false alarms.
 
-    With columns instrument_key, bucket, open, high, low, close, volume (trades, oi, iv, class if known) it is a
+    With columns instrument_key, bucket, open, high, low, close, volume (trades, oi, iv, instrument_class
+    if known) it is a
     history; KEYs are read from the database, between --from and --to. Each day is judged by what was known before it.
     The report says how often alarms begin, how often they would if the volume were that of another day (the null),
     and what followed them in 5, 15 and 60 minutes, against the same minute of days without an alarm. In brackets are
-    95 % intervals, in which days (or labelled events) are drawn again.
+    95 % intervals, in which days (or labelled events) are drawn again. Labels of `tickline spikes label` count too.
 
     --power needs no data: it plants events of known kind and size into a made-up market, and says which share is
     found within 5 minutes at a fixed rate of false alarms, and at the rules' own threshold. A size of 8 is a move (of
@@ -125,7 +126,11 @@ def evaluate_command(
         return
     if not names:
         raise click.UsageError("nothing to judge: give a FILE of events or bars, KEYs of the database, or --power")
-    frame = _files(names) if all(Path(name).is_file() for name in names) else _from_database(names, start, end)
+    labels = None
+    if all(Path(name).is_file() for name in names):
+        frame = _files(names)
+    else:
+        frame, labels = _from_database(names, start, end)
     if "announced_at" in frame.columns and not is_history:
         from analytics.cli.evaluate_text import labelled_text
         from analytics.evaluation.labelled import read_events
@@ -147,6 +152,7 @@ def evaluate_command(
             RuleDetector(rules),
             Settings(days_min=days_min, draws=draws, seed=seed),
             lambda done, total: bar("judging days", done, total),
+            labels,
         )
     click.echo(json.dumps(report, indent=2) if form == "json" else history_text(report))
 
@@ -193,8 +199,10 @@ def _files(names: tuple[str, ...]) -> pl.DataFrame:
         raise ConfigError(f"files {', '.join(names)} have different columns: {str(exc).splitlines()[0]}") from exc
 
 
-def _from_database(names: tuple[str, ...], start: datetime | None, end: datetime | None) -> pl.DataFrame:
-    """Return the minute bars of instruments, with their class."""
+def _from_database(
+    names: tuple[str, ...], start: datetime | None, end: datetime | None
+) -> tuple[pl.DataFrame, pl.DataFrame]:
+    """Return the minute bars of instruments with their class, and what people said of them."""
     import polars as pl
 
     from analytics.read.bars_and_ticks import bars
@@ -207,11 +215,14 @@ def _from_database(names: tuple[str, ...], start: datetime | None, end: datetime
         raise ConfigError(f"file {lost[0]!r} does not exist: name a file, or KEYs of the database")
     with Database.open(load(DatabaseSettings)) as database:
         found = bars(names, start=start, end=end, database=database)
-        types = select("select distinct instrument_key, instrument_type from instruments", database)
+        types = select("select instrument_key, instrument_type, underlying_key from instruments", database)
+        labels = select(
+            "select instrument_key, bucket, verdict from labels join instruments using (instrument_id)", database
+        )
     if found.is_empty():
         raise ConfigError("these instruments have no bars in this range: choose another with --from and --to")
     known = types.unique("instrument_key").with_columns(pl.col("instrument_type").cast(pl.String))
-    return found.join(known, on="instrument_key", how="left", maintain_order="left")
+    return found.join(known, on="instrument_key", how="left", maintain_order="left"), labels
 
 
 def _labelled(events: pl.DataFrame, rules: Rules, *, cross_validate: bool) -> dict[str, Any]:
@@ -225,33 +236,39 @@ def _labelled(events: pl.DataFrame, rules: Rules, *, cross_validate: bool) -> di
     bars = scored(events, rules)
     alarms = bars.filter(1 / (1 + (-pl.col("score")).exp()) >= rules.confidence_min)
     mine = judge(alarms, events)
-    beside, differences = {}, {}
-    for name, found in baselines(events).items():
-        beside[name] = judge(found, events).as_dict()
-        differences[name] = difference(alarms, found, events)
+    others = baselines(events)
+    beside = {name: judge(found, events).as_dict() for name, found in others.items()}
     for name, (threshold, found) in matched_baselines(events, mine.true_positives + mine.false_positives).items():
+        others[f"{name} {MATCHED}"] = found
         beside[f"{name} {MATCHED}"] = judge(found, events).as_dict() | {"threshold": threshold}
-        differences[f"{name} {MATCHED}"] = difference(alarms, found, events)
     report = mine.as_dict() | {"rules": rules.name, "intervals": intervals(alarms, events), "baselines": beside}
-    report |= {"differences": differences, "calibration": reliability(bars)}
+    report["differences"] = {name: difference(alarms, found, events) for name, found in others.items()}
+    report["calibration"] = reliability(bars)
     if cross_validate:
-        report |= {"cross_validation": _cross_validation(bars, events, rules)}
+        report |= {"cross_validation": _cross_validation(bars, events, rules, others)}
     return report
 
 
-def _cross_validation(bars: pl.DataFrame, events: pl.DataFrame, rules: Rules) -> dict[str, Any]:
-    """Return curve, calibration and fitted weights, with each event judged by weights fitted on the others."""
+def _cross_validation(
+    bars: pl.DataFrame, events: pl.DataFrame, rules: Rules, baselines: dict[str, pl.DataFrame]
+) -> dict[str, Any]:
+    """Return curve, differences, calibration and fitted weights, each event judged by weights fitted on the others."""
+    import polars as pl
+
     from analytics.evaluation.fitting import calibrated, calibration, cross_validated, fit
-    from analytics.evaluation.labelled import curve
+    from analytics.evaluation.labelled import curve, difference, intervals
     from analytics.evaluation.reliability import reliability
 
     raw = cross_validated(bars, rules)
     unseen = calibrated(raw)
     slope, shift = calibration(raw)
     fitted = fit(bars, rules)
+    alarms = unseen.filter(1 / (1 + (-pl.col("score")).exp()) >= rules.confidence_min)
     weights = {name: getattr(fitted.weights, name) * slope for name in ("price", "volume", "trades")}
     return {
         "curve": curve(unseen, events, (0.05, 0.1, 0.2, 0.3, 0.35, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9)).to_dicts(),
+        "intervals": intervals(alarms, events),
+        "differences": {name: difference(alarms, found, events) for name, found in baselines.items()},
         "calibration": reliability(unseen),
         "fitted": weights | {"bias": fitted.bias * slope + shift},
     }

@@ -21,6 +21,7 @@ def labelled_text(report: dict[str, Any]) -> str:
     if more:
         lines += ["", "each event judged by weights fitted on the others:"]
         lines += [_line(f"confidence from {row['confidence_min']:g}", row) for row in more["curve"]]
+        lines += ["", *_differences(more)]
         lines += ["", *_reliability(more["calibration"])]
         lines += ["", "fitted: " + ", ".join(f"{name} {value:.2f}" for name, value in more["fitted"].items())]
     return "\n".join(lines)
@@ -93,7 +94,24 @@ def history_text(report: dict[str, Any]) -> str:
         [name, *(f"{_span(found[of], sign=True)} {SHORT[found[of]['verdict']]}" for of in DIFFERENCES)]
         for name, found in report["differences"].items()
     ]
-    return "\n".join([*lines, *_table(["baseline", "log range", "log volume", "large", "direction"], rows)])
+    lines += _table(["baseline", "log range", "log volume", "large", "direction"], rows)
+    return "\n".join(lines + _labels(report["labels"]))
+
+
+def _labels(found: dict[str, Any] | None) -> list[str]:
+    """Return how detectors do on what people said."""
+    if found is None:
+        return []
+    counts = ", ".join(f"{number} {verdict}" for verdict, number in found["labels"].items())
+    rows = []
+    for name, one in found["detectors"].items():
+        cells = [name, _span(one["found"]), _span(one["right"])]
+        for of in ("found", "right"):
+            more = one.get("difference", {}).get(of)
+            cells.append("" if more is None else f"{_span(more, sign=True)} {SHORT[more['verdict']]}")
+        rows.append(cells)
+    heads = ["", "spikes found", "labelled alarms right", "difference", "difference"]
+    return [f"by {counts} labels (real spikes are those right and missed):", *_table(heads, rows)]
 
 
 DIFFERENCES = ("range", "volume", "large", "right")

@@ -6,6 +6,7 @@ import polars as pl
 
 from analytics.schema import KEY
 
+CLASS = "instrument_class"  # the column, as detection knows it
 CLASSES = ("equity", "index", "future", "option")
 OF_TYPE = {"EQ": "equity", "INDEX": "index", "FUT": "future", "CE": "option", "PE": "option"}
 
@@ -13,14 +14,14 @@ OF_TYPE = {"EQ": "equity", "INDEX": "index", "FUT": "future", "CE": "option", "P
 def class_of(bars: pl.DataFrame) -> dict[str, str]:
     """Return the class of each instrument.
 
-    A column class or instrument_type (EQ, INDEX, FUT, CE, PE) says it. Otherwise the segment of the key does; in a
-    segment of derivatives those with an implied volatility are options. A key of no segment is an equity, and whatever
-    has no volume at all is an index.
+    A column instrument_class or instrument_type (EQ, INDEX, FUT, CE, PE) says it. Otherwise the segment of the key
+    does; in a segment of derivatives those with an implied volatility are options. A key of no segment is an equity,
+    and whatever has no volume at all is an index.
     """
     known = set(bars.columns)
     said = [
         pl.col(name).drop_nulls().first().cast(pl.String).alias(f"said_{name}")
-        for name in ("class", "instrument_type")
+        for name in (CLASS, "instrument_type")
         if name in known
     ]
     facts = bars.group_by(KEY).agg(
@@ -32,7 +33,7 @@ def class_of(bars: pl.DataFrame) -> dict[str, str]:
 
 
 def _class(row: dict[str, object]) -> str:
-    said = row.get("said_class") or OF_TYPE.get(str(row.get("said_instrument_type")))
+    said = row.get(f"said_{CLASS}") or OF_TYPE.get(str(row.get("said_instrument_type")))
     if said is not None:
         return str(said)
     segment = str(row[KEY]).partition("|")[0]

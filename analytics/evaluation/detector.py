@@ -38,7 +38,8 @@ class Fitted(Protocol):
         ----------
         bars
             instrument_key, bucket (UTC), open, high, low, close, volume and what else is known (trades, oi, iv,
-            quality, class); sorted by instrument_key and bucket. A score may depend on this bar and those before it.
+            quality, instrument_class); sorted by instrument_key and bucket. A score may depend on this bar and those
+            before it.
         """
 
 

@@ -9,7 +9,7 @@ from datetime import timedelta
 
 import polars as pl
 
-from analytics.evaluation.classes import CLASSES, class_of
+from analytics.evaluation.classes import CLASS, CLASSES, class_of
 from analytics.market_time import MARKET_OFFSET
 from analytics.schema import KEY, TIME
 from ingest.errors import ConfigError
@@ -47,7 +47,7 @@ def read_history(frame: pl.DataFrame, *, as_index: bool = False) -> pl.DataFrame
         bucket = bucket.dt.replace_time_zone("UTC")
     bars = frame.with_columns(bucket.dt.convert_time_zone("UTC").cast(TIME)).sort(KEY, "bucket")
     if as_index:
-        gone = [name for name in ("volume", "trades", "oi", "iv", "class", "instrument_type") if name in bars.columns]
+        gone = [name for name in ("volume", "trades", "oi", "iv", CLASS, "instrument_type") if name in bars.columns]
         bars = bars.drop(gone)
     if "volume" not in bars.columns:
         bars = bars.with_columns(volume=pl.lit(None, pl.Int64))
@@ -58,11 +58,11 @@ def read_history(frame: pl.DataFrame, *, as_index: bool = False) -> pl.DataFrame
         key, at = twice.select(KEY, "bucket").row(0)
         raise ConfigError(f"instrument {key!r} has two bars of {at}: give each minute once")
     classes = class_of(bars)
-    if strange := sorted(set(classes.values()) - set(CLASSES)):
+    if strange := sorted(set(classes.values()) - {*CLASSES, "other"}):
         raise ConfigError(f"class {strange[0]!r} is not known: write one of {', '.join(CLASSES)}")
     return bars.with_columns(
         (pl.col("bucket") + MARKET_OFFSET).dt.date().alias(DAY),
-        pl.col(KEY).replace_strict(classes, return_dtype=pl.String).alias("class"),
+        pl.col(KEY).replace_strict(classes, return_dtype=pl.String).alias(CLASS),
     ).with_columns((pl.col(DAY).rle_id().over(KEY)).cast(pl.Int64).alias(EARLIER))
 
 

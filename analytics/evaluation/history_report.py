@@ -14,11 +14,13 @@ import polars as pl
 
 from analytics.evaluation import walk_forward
 from analytics.evaluation.baselines import BASELINES
+from analytics.evaluation.classes import CLASS
 from analytics.evaluation.detector import Detector, matched, onsets
 from analytics.evaluation.forward import HORIZONS, MEASURES, after, against_matched
 from analytics.evaluation.history import DAY, EARLIER, interval
 from analytics.evaluation.intervals import Floats, bootstrap, compared, share
 from analytics.evaluation.shuffled import days_shuffled, minutes_shuffled
+from analytics.evaluation.user_labels import judge_labels
 from analytics.schema import KEY
 
 NULLS = {"minutes": minutes_shuffled, "days": days_shuffled}
@@ -41,6 +43,7 @@ def judge_history(
     detector: Detector,
     settings: Settings = Settings(),
     step: walk_forward.Step = lambda done, total: None,
+    labels: pl.DataFrame | None = None,
 ) -> dict[str, Any]:
     """Judge a detector on a history without labels, walking forward, next to the baselines.
 
@@ -50,12 +53,14 @@ def judge_history(
         From `history.read_history`.
     step
         Told how many days of how many have been scored.
+    labels
+        What a person said: instrument_key, bucket, verdict; see `user_labels`.
 
     Returns
     -------
     dict
         Ready for JSON: days, look_ahead, detectors (each with threshold, alarms, classes and followed), null,
-        instruments, and differences to each baseline.
+        instruments, differences to each baseline, and labels (None without any).
     """
     days = walk_forward.judged_days(bars, settings.days_min)
     rng = np.random.default_rng(settings.seed)
@@ -67,7 +72,7 @@ def judge_history(
     scored, *shuffled = walk_forward.walk(
         bars, detector, settings.days_min, versions, lambda done, _: step(done, total)
     )
-    there = bars.filter(pl.col(EARLIER) >= settings.days_min).select(KEY, DAY, "class").unique().sort(KEY, DAY)
+    there = bars.filter(pl.col(EARLIER) >= settings.days_min).select(KEY, DAY, CLASS).unique().sort(KEY, DAY)
     alarms = {detector.name: scored.filter("onset")}
     thresholds: dict[str, float | None] = {detector.name: None}
     done_before = len(days) * (1 + len(kinds))
@@ -81,7 +86,7 @@ def judge_history(
         thresholds |= {usual: baseline.usual, same: limit if np.isfinite(limit) else None}
     followed = after(bars.join(pl.concat(alarms.values()).select(KEY).unique(), on=KEY, how="semi"), interval(bars))
     outcomes = {name: against_matched(some, followed) for name, some in alarms.items()}
-    classes = dict(there.select(KEY, "class").iter_rows())
+    classes = dict(there.select(KEY, CLASS).iter_rows())
     nulls = {
         kind: [one for one, of in zip(shuffled, kinds, strict=True) if of == kind] for kind in dict.fromkeys(kinds)
     }
@@ -103,7 +108,9 @@ def judge_history(
             if name != detector.name
         },
         "instruments_judged": _per_instrument(there, scored.filter("onset"), nulls, days),
-    } | {"draws": settings.draws if kinds else 0}
+        "labels": None if labels is None else judge_labels(alarms, detector.name, labels, there),
+        "draws": settings.draws if kinds else 0,
+    }
 
 
 def _matched_limit(marks: pl.DataFrame, number: int) -> float:
@@ -169,8 +176,8 @@ def _per_class(
     there: pl.DataFrame, onset: pl.DataFrame, nulls: dict[str, list[pl.DataFrame]], days: list[date]
 ) -> dict[str, Any]:
     found = {}
-    for name in there["class"].unique().sort():
-        of_class = there.filter(pl.col("class") == name)
+    for name in there[CLASS].unique().sort():
+        of_class = there.filter(pl.col(CLASS) == name)
         found[name] = _rates(of_class, onset.join(of_class.select(KEY).unique(), on=KEY, how="semi"), nulls, days)
     return found
 
@@ -181,7 +188,7 @@ def _per_instrument(
     """Return the rates of the instruments with the most alarms."""
     most = (
         there.group_by(KEY)
-        .agg(pl.col("class").first())
+        .agg(pl.col(CLASS).first())
         .join(onset.group_by(KEY).len("alarms"), on=KEY, how="left")
         .sort(pl.col("alarms").fill_null(0), KEY, descending=[True, False])
         .head(INSTRUMENTS_MAX)
@@ -189,16 +196,16 @@ def _per_instrument(
     return [
         {"instrument_key": key, "class": of}
         | _rates(there.filter(pl.col(KEY) == key), onset.filter(pl.col(KEY) == key), nulls, days)
-        for key, of in most.select(KEY, "class").iter_rows()
+        for key, of in most.select(KEY, CLASS).iter_rows()
     ]
 
 
 def _figures(outcomes: pl.DataFrame, instrument_days: int, days: list[date], classes: dict[str, str]) -> dict[str, Any]:
     """Return what followed the alarms of a detector, of all and of each class."""
     found = _followed(outcomes, days) | {"per_day": outcomes.height / instrument_days}
-    of = outcomes.with_columns(pl.col(KEY).replace_strict(classes, return_dtype=pl.String).alias("class"))
+    of = outcomes.with_columns(pl.col(KEY).replace_strict(classes, return_dtype=pl.String).alias(CLASS))
     found["classes"] = {
-        name: _followed(of.filter(pl.col("class") == name), days) for name in sorted(set(classes.values()))
+        name: _followed(of.filter(pl.col(CLASS) == name), days) for name in sorted(set(classes.values()))
     }
     return found
 

@@ -23,6 +23,7 @@ from ingest.errors import ConfigError
 EARLY, LATE, AFTERMATH, TOGETHER = -5, 10, 180, 60
 COLUMNS = ("event", "bucket", "open", "high", "low", "close", "volume", "announced_at")
 SCORE_MIN = -5.0  # log-odds; lower scores cannot become an alarm
+SCORE_MAX = 1e6  # of a matched baseline: more is a division by an average of nothing, which would crowd out the rest
 CANDIDATES_MAX = 5_000  # the highest scores of a baseline, among which its threshold is matched
 
 _VOLUME, _RISE = pl.col("volume"), pl.col("high") / pl.col("open") - 1
@@ -193,12 +194,13 @@ def matched_baselines(events: pl.DataFrame, number: int) -> dict[str, tuple[floa
     for name in BASELINES:
 
         def alarms(threshold: float, name: str = name) -> pl.DataFrame:
-            return marked.filter(pl.col(name) >= threshold).select(KEY, "minute")
+            return marked.filter(pl.col(name).is_between(threshold, SCORE_MAX)).select(KEY, "minute")
 
         def count(threshold: float, alarms: Callable[[float], pl.DataFrame] = alarms) -> int:
             return int(by_event(alarms(threshold), events).select(pl.col("hits") + pl.col("false")).sum().item())
 
-        highest = marked[name].drop_nulls().sort(descending=True).head(CANDIDATES_MAX)
+        values = marked[name].drop_nulls()
+        highest = values.filter(values <= SCORE_MAX).sort(descending=True).head(CANDIDATES_MAX)
         threshold = matched(highest, count, number)
         found[name] = threshold, alarms(threshold)
     return found

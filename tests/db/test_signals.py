@@ -190,10 +190,18 @@ def test_command_prints_spikes_and_draws_one_file(
     for arguments in ([], ["--to", "2026-01-06"]):  # neither a KEY nor a range need be given
         ran = CliRunner().invoke(command, arguments)
         assert ran.exit_code == 0 and ran.stdout.count("price") == 2, ran.output
+    with database.connect() as connection:
+        connection.execute(
+            "insert into labels (instrument_id, bucket, verdict) "
+            "select instrument_id, %s, 'right' from instruments where instrument_key = %s",
+            (EXPECTED[0][1], FUTURE),
+        )
     judged = ["evaluate", FUTURE, "--from", "2026-01-05", "--days-min", "0", "--format", "json"]
     ran = CliRunner().invoke(command, judged)
     assert ran.exit_code == 0, ran.output
-    assert json.loads(ran.stdout)["classes"]["future"]["alarms"] == 1
+    report = json.loads(ran.stdout)
+    assert report["classes"]["future"]["alarms"] == report["labels"]["labels"]["right"] == 1
+    assert report["labels"]["detectors"]["rules default-1"]["found"]["value"] == 1
     for missing in ("gone.parquet", "NOBODY"):
         ran = CliRunner().invoke(command, ["evaluate", missing])
         assert ran.exit_code == 1 and repr(missing) in str(ran.exception)

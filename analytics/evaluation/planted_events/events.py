@@ -14,6 +14,7 @@ import numpy as np
 import numpy.typing as npt
 import polars as pl
 
+from analytics.evaluation.classes import CLASS
 from analytics.schema import KEY, TIME
 
 Floats = npt.NDArray[np.float64]
@@ -25,7 +26,7 @@ KINDS = {
 }
 TRUTH: dict[str, pl.DataType] = {
     KEY: pl.String(),
-    "class": pl.String(),
+    CLASS: pl.String(),
     "bucket": TIME,  # the minute of the event
     "kind": pl.String(),
     "size": pl.Float64(),  # deviations of one usual minute; of volume the multiple

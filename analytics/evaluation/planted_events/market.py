@@ -13,7 +13,7 @@ from datetime import UTC, date, datetime, time, timedelta
 import numpy as np
 import polars as pl
 
-from analytics.evaluation.classes import CLASSES
+from analytics.evaluation.classes import CLASS, CLASSES
 from analytics.evaluation.planted_events.events import (
     DayArrays,
     Event,
@@ -104,14 +104,14 @@ class Market:
         -------
         tuple of polars.DataFrame
             Bars: instrument_key, bucket, open, high, low, close, volume (null for an index), oi, iv, delta, spot (where
-            the class has them) and class, sorted; and `events.TRUTH`.
+            the class has them) and instrument_class, sorted; and `events.TRUTH`.
         """
         quiet, spot = self._drawn()
         day, rows = quiet.copy(), []
         for event in events:
             did = self._plant_iv(day, event, spot) if event.kind == "iv" else plant(day, event)
             at = self._opens() + timedelta(minutes=event.minute)
-            named = {KEY: self.keys[event.instrument], "class": self.kind, "bucket": at}
+            named = {KEY: self.keys[event.instrument], CLASS: self.kind, "bucket": at}
             rows.append(named | {"kind": event.kind, "size": event.size} | did)
         return self._frame(day, spot), truth_of(rows)
 
@@ -242,7 +242,7 @@ class Market:
                 "delta": self._delta(spot, day.iv).ravel(),
                 "spot": spot[self._of].ravel(),
             }
-        frame = pl.DataFrame(columns).with_columns(pl.lit(self.kind).alias("class"))
+        frame = pl.DataFrame(columns).with_columns(pl.lit(self.kind).alias(CLASS))
         # A minute without a trade has no bar.
         return frame if day.volume is None else frame.filter(pl.col("volume") > 0)
 

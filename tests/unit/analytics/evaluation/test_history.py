@@ -13,6 +13,7 @@ import pytest
 from click.testing import CliRunner
 
 from analytics.cli.evaluate import evaluate_command
+from analytics.cli.evaluate_text import history_text
 from analytics.evaluation.detector import SCORED, onsets
 from analytics.evaluation.forward import after, against_matched
 from analytics.evaluation.history import DAY, read_history
@@ -122,14 +123,14 @@ def test_report_of_planted_jumps_has_their_rate_their_null_and_what_followed(bar
 
 
 def test_report_of_an_index_has_no_null_and_says_its_class(bars: pl.DataFrame) -> None:
-    index = read_history(bars.drop("class", DAY, "earlier_days"), as_index=True)
+    index = read_history(bars.drop("instrument_class", DAY, "earlier_days"), as_index=True)
     report = judge_history(index, RuleDetector(DEFAULT))
     assert set(report["classes"]) == {"index"} and "null_days" not in report["classes"]["index"]
 
 
 def test_instrument_is_judged_only_after_its_own_earlier_days(bars: pl.DataFrame) -> None:
     late = bars.filter((pl.col("instrument_key") == RELIANCE) | (pl.col("earlier_days") >= 2))
-    again = read_history(late.drop("class", DAY, "earlier_days"))
+    again = read_history(late.drop("instrument_class", DAY, "earlier_days"))
     days = {one.day: one.scored(one.bars) for one in days_of(again, RuleDetector(DEFAULT), 3)}
     counts = [scored["instrument_key"].n_unique() for scored in days.values()]
     assert counts == [1, 1, 2, 2]
@@ -169,6 +170,25 @@ def test_what_follows_is_measured_within_the_day_and_against_days_without_an_ala
     assert found["range_60"] is None  # the day has no 60 minutes left
 
 
+def test_labels_of_people_judge_all_detectors_and_differences_are_paired(bars: pl.DataFrame) -> None:
+    def said(day: int, minute: int, verdict: str, key: str = RELIANCE) -> dict[str, object]:
+        return {"instrument_key": key, "bucket": START + timedelta(days=day, minutes=minute), "verdict": verdict}
+
+    rows = [said(day, 40 + 3 * day, "right") for day in range(3, 7)] + [said(3, 49, "missed", "NSE_FO|1")]
+    rows += [said(4, 5, "missed"), said(5, 5, "wrong"), said(6, 40 + 3 * 6, "wrong", "NSE_FO|1"), said(0, 5, "wrong")]
+    labels = pl.DataFrame(rows)
+    report = judge_history(bars, Jump(), Settings(draws=0), labels=labels)
+    found = report["labels"]
+    assert found["labels"] == {"right": 4, "wrong": 2, "missed": 2}  # the first day is not judged
+    mine = found["detectors"]["recorder"]
+    assert mine["found"]["value"] == pytest.approx(5 / 6) and mine["right"]["value"] == pytest.approx(5 / 6)
+    assert all(
+        set(one["difference"]) == {"found", "right"} for name, one in found["detectors"].items() if name != "recorder"
+    )
+    assert "by 4 right, 2 wrong, 2 missed labels" in history_text(report)
+    assert judge_history(bars, Jump(), Settings(draws=0), labels=labels.clear())["labels"] is None
+
+
 def test_onsets_within_an_hour_are_one_alarm() -> None:
     times = [START + timedelta(minutes=at) for at in (0, 30, 90, 151)]
     scored = pl.DataFrame({"instrument_key": "a", "bucket": times, "score": [2.0, 2.0, 2.0, 2.0]})
@@ -186,7 +206,7 @@ def test_history_says_what_is_wrong_and_what_to_give(bars: pl.DataFrame) -> None
 
 def test_command_judges_a_file_of_bars_as_a_table_and_as_json(bars: pl.DataFrame, tmp_path: Path) -> None:
     file = tmp_path / "bars.parquet"
-    bars.drop("class", DAY, "earlier_days").write_parquet(file)
+    bars.drop("instrument_class", DAY, "earlier_days").write_parquet(file)
     table = CliRunner().invoke(evaluate_command, [str(file), "--draws", "1"], catch_exceptions=False)
     assert table.exit_code == 0 and "looks ahead: none" in table.output
     shown = CliRunner().invoke(evaluate_command, [str(file), "--draws", "1", "--format", "json"])

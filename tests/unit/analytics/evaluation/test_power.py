@@ -41,7 +41,7 @@ def test_made_up_day_is_the_same_each_time_and_well_formed(kind: str) -> None:
     days = [Market(kind, 20, seed=7).quiet_days(2) for _ in range(2)]
     pl.testing.assert_frame_equal(*days, check_exact=True)
     bars = days[0]
-    assert read_history(bars)["class"].unique().to_list() == [kind]
+    assert read_history(bars)["instrument_class"].unique().to_list() == [kind]
     assert bars.filter(
         (pl.col("high") < pl.max_horizontal("open", "close")) | (pl.col("low") > pl.min_horizontal("open", "close"))
     ).is_empty()
@@ -61,7 +61,12 @@ def test_planted_event_is_what_its_truth_says_and_nothing_else_changes(kind: str
     day, truth = market.day([Event(4, 100, what, 25.0, 1)])
     assert nothing.is_empty()
     row = truth.row(0, named=True)
-    assert (row["instrument_key"], row["class"], row["kind"], row["size"]) == (market.keys[4], kind, what, 25.0)
+    assert (row["instrument_key"], row["instrument_class"], row["kind"], row["size"]) == (
+        market.keys[4],
+        kind,
+        what,
+        25.0,
+    )
     is_it = (pl.col("instrument_key") == row["instrument_key"]) & (pl.col("bucket") >= row["bucket"])
     pl.testing.assert_frame_equal(day.filter(~is_it), quiet.filter(~is_it), check_exact=True)
     at = pl.col("bucket") == row["bucket"]
