@@ -69,6 +69,7 @@ RULES_FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
     show_default=True,
     help="Power: how many a day and instrument to allow. A budget of 20 a day for 2,000 instruments is 0.01.",
 )
+@click.option("--ist", "is_ist", is_flag=True, help="History: times without a zone are Indian, not UTC.")
 @click.option("--as-index", is_flag=True, help="History: take the volume away and judge everything as an index.")
 @click.option("--seed", type=click.IntRange(min=0), default=1, show_default=True, help="Seed of what is drawn.")
 @click.option("--format", "form", type=click.Choice(["table", "json"]), default="table", show_default=True)
@@ -86,6 +87,7 @@ def evaluate_command(
     classes: tuple[str, ...],
     instruments: int,
     rate: float,
+    is_ist: bool,
     as_index: bool,
     seed: int,
     form: str,
@@ -117,7 +119,7 @@ def evaluate_command(
     rules = _rules(rules_file)
     check_range(start, end)
     if is_power:
-        if names or start or end or is_history or as_index or cross_validate:
+        if names or start or end or is_history or as_index or is_ist or cross_validate:
             raise click.UsageError("--power makes its own market: omit FILE, KEY, range and the options of others")
         from analytics.cli.evaluate_text import power_text
 
@@ -144,8 +146,9 @@ def evaluate_command(
     from analytics.evaluation.history import read_history
     from analytics.evaluation.history_report import Settings, judge_history
     from analytics.evaluation.rule_detector import RuleDetector
+    from analytics.market_time import MARKET_ZONE
 
-    bars = read_history(frame, as_index=as_index)
+    bars = read_history(frame, as_index=as_index, zone=MARKET_ZONE.key if is_ist else "UTC")
     with progress_bar() as bar:
         report = judge_history(
             bars,

@@ -15,36 +15,45 @@ from analytics.schema import KEY, TIME
 from ingest.errors import ConfigError
 
 COLUMNS = (KEY, "bucket", "open", "high", "low", "close")
+OTHER_NAMES = {
+    KEY: ("instrument", "symbol"),
+    "bucket": ("datetime", "timestamp", "time"),
+}  # as other programs write them
 DAY = "day"  # market-local
 EARLIER = "earlier_days"  # of the instrument, before the day of the bar
 MINUTE = timedelta(minutes=1)
 
 
-def read_history(frame: pl.DataFrame, *, as_index: bool = False) -> pl.DataFrame:
+def read_history(frame: pl.DataFrame, *, as_index: bool = False, zone: str = "UTC") -> pl.DataFrame:
     """Return bars sorted by instrument and time, with their day, class and number of earlier days.
 
     Parameters
     ----------
     frame
-        instrument_key; bucket (start of the bar; UTC if it has no zone); open, high, low, close (rupees); volume, and
-        what else is known.
+        instrument_key (or instrument, symbol); bucket (or datetime, timestamp, time: start of the bar); open, high,
+        low, close (rupees); volume, and what else is known.
     as_index
         Take the volume away, and judge everything as an index.
+    zone
+        Of times that have none.
 
     Raises
     ------
     ConfigError
         If a column is missing, a class is unknown, there is no bar, or an instrument has two bars of one time.
     """
+    for name, others in OTHER_NAMES.items():
+        if name not in frame.columns and (there := [other for other in others if other in frame.columns]):
+            frame = frame.rename({there[0]: name})
     if missing := [name for name in COLUMNS if name not in frame.columns]:
         raise ConfigError(f"column {missing[0]!r} is missing: a file of bars has {', '.join(COLUMNS)}, volume")
     if not isinstance(frame.schema["bucket"], pl.Datetime):
         raise ConfigError(
-            f"column 'bucket' is {frame.schema['bucket']}, not a time: write the start of each bar in UTC"
+            f"column 'bucket' is {frame.schema['bucket']}, not a time: write the start of each bar as a time"
         )
     bucket = pl.col("bucket")
     if frame.schema["bucket"].time_zone is None:
-        bucket = bucket.dt.replace_time_zone("UTC")
+        bucket = bucket.dt.replace_time_zone(zone)
     bars = frame.with_columns(bucket.dt.convert_time_zone("UTC").cast(TIME)).sort(KEY, "bucket")
     if as_index:
         gone = [name for name in ("volume", "trades", "oi", "iv", CLASS, "instrument_type") if name in bars.columns]

@@ -204,6 +204,16 @@ def test_history_says_what_is_wrong_and_what_to_give(bars: pl.DataFrame) -> None
         judge_history(bars, RuleDetector(DEFAULT), Settings(days_min=9))
 
 
+def test_history_takes_the_names_and_times_of_other_programs(bars: pl.DataFrame) -> None:
+    foreign = bars.select(
+        pl.col("instrument_key").alias("symbol"),
+        pl.col("bucket").dt.convert_time_zone("Asia/Kolkata").dt.replace_time_zone(None).alias("datetime"),
+        *("open", "high", "low", "close", "volume", "instrument_class"),
+    )
+    found = read_history(foreign, zone="Asia/Kolkata")
+    assert found.select(sorted(found.columns)).equals(bars.select(sorted(found.columns)))
+
+
 def test_command_judges_a_file_of_bars_as_a_table_and_as_json(bars: pl.DataFrame, tmp_path: Path) -> None:
     file = tmp_path / "bars.parquet"
     bars.drop("instrument_class", DAY, "earlier_days").write_parquet(file)
