@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from analytics.cli.evaluate_input import read_database, read_files, read_truth_file
 from analytics.cli.options import check_range, range_options
 from ingest.terminal import progress_bar
 
@@ -69,6 +70,12 @@ RULES_FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
     show_default=True,
     help="Power: how many a day and instrument to allow. A budget of 20 a day for 2,000 instruments is 0.01.",
 )
+@click.option(
+    "--truth",
+    "truth_file",
+    type=RULES_FILE,
+    help="History: also say which spikes were found that `tickline simulate --truth` planted. Without KEY: theirs.",
+)
 @click.option("--ist", "is_ist", is_flag=True, help="History: times without a zone are Indian, not UTC.")
 @click.option("--as-index", is_flag=True, help="History: take the volume away and judge everything as an index.")
 @click.option("--seed", type=click.IntRange(min=0), default=1, show_default=True, help="Seed of what is drawn.")
@@ -87,6 +94,7 @@ def evaluate_command(
     classes: tuple[str, ...],
     instruments: int,
     rate: float,
+    truth_file: Path | None,
     is_ist: bool,
     as_index: bool,
     seed: int,
@@ -119,20 +127,23 @@ def evaluate_command(
     rules = _rules(rules_file)
     check_range(start, end)
     if is_power:
-        if names or start or end or is_history or as_index or is_ist or cross_validate:
+        if names or start or end or is_history or as_index or is_ist or truth_file or cross_validate:
             raise click.UsageError("--power makes its own market: omit FILE, KEY, range and the options of others")
         from analytics.cli.evaluate_text import power_text
 
         report = _power(rules, classes, instruments, rate, seed)
         click.echo(json.dumps(report, indent=2) if form == "json" else power_text(report))
         return
+    truth = None if truth_file is None else read_truth_file(truth_file)
+    if truth is not None and not names:
+        names = tuple(truth["instrument_key"].unique().sort())
     if not names:
         raise click.UsageError("nothing to judge: give a FILE of events or bars, KEYs of the database, or --power")
     labels = None
     if all(Path(name).is_file() for name in names):
-        frame = _files(names)
+        frame = read_files(names)
     else:
-        frame, labels = _from_database(names, start, end)
+        frame, labels = read_database(names, start, end)
     if "announced_at" in frame.columns and not is_history:
         from analytics.cli.evaluate_text import labelled_text
         from analytics.evaluation.labelled import read_events
@@ -155,7 +166,8 @@ def evaluate_command(
             RuleDetector(rules),
             Settings(days_min=days_min, draws=draws, seed=seed),
             lambda done, total: bar("judging days", done, total),
-            labels,
+            labels=labels,
+            truth=truth,
         )
     click.echo(json.dumps(report, indent=2) if form == "json" else history_text(report))
 
@@ -179,53 +191,6 @@ def _power(rules: Rules, classes: tuple[str, ...], instruments: int, rate: float
             found[kind] = power_of(detector, kind, settings, step)
             done_before += cells(kind, settings)
     return {"detector": detector.name, "seed": seed, "classes": found}
-
-
-def _files(names: tuple[str, ...]) -> pl.DataFrame:
-    """Return the rows of files."""
-    import polars as pl
-
-    from ingest.errors import ConfigError
-
-    frames = []
-    for name in names:
-        try:
-            if name.endswith(".csv"):
-                frames.append(pl.read_csv(name, try_parse_dates=True))
-            else:
-                frames.append(pl.read_parquet(name))
-        except (pl.exceptions.PolarsError, OSError) as exc:
-            raise ConfigError(f"file {name!r} is not Parquet: {str(exc).splitlines()[0]}: name another") from exc
-    try:
-        return pl.concat(frames, how="diagonal_relaxed")
-    except pl.exceptions.PolarsError as exc:
-        raise ConfigError(f"files {', '.join(names)} have different columns: {str(exc).splitlines()[0]}") from exc
-
-
-def _from_database(
-    names: tuple[str, ...], start: datetime | None, end: datetime | None
-) -> tuple[pl.DataFrame, pl.DataFrame]:
-    """Return the minute bars of instruments with their class, and what people said of them."""
-    import polars as pl
-
-    from analytics.read.bars_and_ticks import bars
-    from analytics.read.statement import select
-    from ingest.database.connections import Database
-    from ingest.database.settings import DatabaseSettings, load
-    from ingest.errors import ConfigError
-
-    if lost := [name for name in names if name.endswith((".parquet", ".csv"))]:
-        raise ConfigError(f"file {lost[0]!r} does not exist: name a file, or KEYs of the database")
-    with Database.open(load(DatabaseSettings)) as database:
-        found = bars(names, start=start, end=end, database=database)
-        types = select("select instrument_key, instrument_type, underlying_key from instruments", database)
-        labels = select(
-            "select instrument_key, bucket, verdict from labels join instruments using (instrument_id)", database
-        )
-    if found.is_empty():
-        raise ConfigError("these instruments have no bars in this range: choose another with --from and --to")
-    known = types.unique("instrument_key").with_columns(pl.col("instrument_type").cast(pl.String))
-    return found.join(known, on="instrument_key", how="left", maintain_order="left"), labels
 
 
 def _labelled(events: pl.DataFrame, rules: Rules, *, cross_validate: bool) -> dict[str, Any]:

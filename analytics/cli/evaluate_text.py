@@ -95,7 +95,16 @@ def history_text(report: dict[str, Any]) -> str:
         for name, found in report["differences"].items()
     ]
     lines += _table(["baseline", "log range", "log volume", "large", "direction"], rows)
-    return "\n".join(lines + _labels(report["labels"]))
+    return "\n".join(lines + _labels(report["labels"]) + _planted(report["planted"]))
+
+
+def _planted(found: dict[str, Any] | None) -> list[str]:
+    """Return which planted spikes were found."""
+    if found is None:
+        return []
+    rows = [[f"{row['class']}: {row['kind']}", f"{row['events']}", _span(row["found"])] for row in found["rows"]]
+    others = f"{found['other_alarms']} other alarms, {found['other_alarms_per_day']:.2f} an instrument and day"
+    return [f"planted spikes found within 5 minutes; {others}:", *_table(["", "planted", "found"], rows)]
 
 
 def _labels(found: dict[str, Any] | None) -> list[str]:

@@ -19,6 +19,7 @@ from analytics.evaluation.detector import Detector, matched, onsets
 from analytics.evaluation.forward import HORIZONS, MEASURES, after, against_matched
 from analytics.evaluation.history import DAY, EARLIER, interval
 from analytics.evaluation.intervals import Floats, bootstrap, compared, share
+from analytics.evaluation.planted_events.truth import judge_truth
 from analytics.evaluation.shuffled import days_shuffled, minutes_shuffled
 from analytics.evaluation.user_labels import judge_labels
 from analytics.schema import KEY
@@ -43,7 +44,9 @@ def judge_history(
     detector: Detector,
     settings: Settings = Settings(),
     step: walk_forward.Step = lambda done, total: None,
+    *,
     labels: pl.DataFrame | None = None,
+    truth: pl.DataFrame | None = None,
 ) -> dict[str, Any]:
     """Judge a detector on a history without labels, walking forward, next to the baselines.
 
@@ -55,12 +58,14 @@ def judge_history(
         Told how many days of how many have been scored.
     labels
         What a person said: instrument_key, bucket, verdict; see `user_labels`.
+    truth
+        Of planted spikes, from `planted_events.truth.read_truth`.
 
     Returns
     -------
     dict
         Ready for JSON: days, look_ahead, detectors (each with threshold, alarms, classes and followed), null,
-        instruments, differences to each baseline, and labels (None without any).
+        instruments, differences to each baseline, labels and planted (None without any).
     """
     days = walk_forward.judged_days(bars, settings.days_min)
     rng = np.random.default_rng(settings.seed)
@@ -109,6 +114,7 @@ def judge_history(
         },
         "instruments_judged": _per_instrument(there, scored.filter("onset"), nulls, days),
         "labels": None if labels is None else judge_labels(alarms, detector.name, labels, there),
+        "planted": None if truth is None else judge_truth(alarms[detector.name], truth, there.height),
         "draws": settings.draws if kinds else 0,
     }
 

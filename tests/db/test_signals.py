@@ -30,7 +30,9 @@ from ingest.journal.recording import write_recording
 from ingest.model.frames import FrameType
 from ingest.pipeline.replay import replay
 from ingest.settings import Settings
+from ingest.simulator.exchange.instruments import make_universe
 from ingest.simulator.exchange.market import GeneratedMarket
+from ingest.simulator.exchange.planted_truth import truth_rows
 from ingest.simulator.exchange.prices import PlantedSpike
 from ingest.simulator.exchange.trading_day import TradingDay
 from ingest.simulator.server.frame_bytes import entry, feed_response
@@ -202,6 +204,14 @@ def test_command_prints_spikes_and_draws_one_file(
     report = json.loads(ran.stdout)
     assert report["classes"]["future"]["alarms"] == report["labels"]["labels"]["right"] == 1
     assert report["labels"]["detectors"]["rules default-1"]["found"]["value"] == 1
+    truth = tmp_path / "truth.json"
+    truth.write_text(json.dumps(truth_rows(PLANTED, make_universe(8, SESSION.day), SESSION)))
+    planted = ["evaluate", "--truth", str(truth), "--days-min", "0", "--format", "json", "--from", "2026-01-05"]
+    ran = CliRunner().invoke(command, planted)
+    assert ran.exit_code == 0, ran.output
+    found = json.loads(ran.stdout)["planted"]
+    assert [(row["class"], row["found"]["value"]) for row in found["rows"]] == [("equity", 1), ("future", 1)]
+    assert found["other_alarms"] == 0
     for missing in ("gone.parquet", "NOBODY"):
         ran = CliRunner().invoke(command, ["evaluate", missing])
         assert ran.exit_code == 1 and repr(missing) in str(ran.exception)

@@ -1,0 +1,69 @@
+"""What `tickline spikes evaluate` judges: files, or bars and labels of the database."""
+
+from __future__ import annotations
+
+import json
+from datetime import datetime
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import polars as pl
+
+
+def read_truth_file(file: Path) -> pl.DataFrame:
+    """Return the planted spikes of a file."""
+    from analytics.evaluation.planted_events.truth import read_truth
+    from ingest.errors import ConfigError
+
+    try:
+        return read_truth(json.loads(file.read_text(encoding="utf-8")))
+    except (OSError, ValueError) as exc:
+        raise ConfigError(f"file {str(file)!r} is not JSON: {exc}: give that of `tickline simulate --truth`") from exc
+
+
+def read_files(names: tuple[str, ...]) -> pl.DataFrame:
+    """Return the rows of files."""
+    import polars as pl
+
+    from ingest.errors import ConfigError
+
+    frames = []
+    for name in names:
+        try:
+            if name.endswith(".csv"):
+                frames.append(pl.read_csv(name, try_parse_dates=True))
+            else:
+                frames.append(pl.read_parquet(name))
+        except (pl.exceptions.PolarsError, OSError) as exc:
+            raise ConfigError(f"file {name!r} is not Parquet: {str(exc).splitlines()[0]}: name another") from exc
+    try:
+        return pl.concat(frames, how="diagonal_relaxed")
+    except pl.exceptions.PolarsError as exc:
+        raise ConfigError(f"files {', '.join(names)} have different columns: {str(exc).splitlines()[0]}") from exc
+
+
+def read_database(
+    names: tuple[str, ...], start: datetime | None, end: datetime | None
+) -> tuple[pl.DataFrame, pl.DataFrame]:
+    """Return the minute bars of instruments with their class, and what people said of them."""
+    import polars as pl
+
+    from analytics.read.bars_and_ticks import bars
+    from analytics.read.statement import select
+    from ingest.database.connections import Database
+    from ingest.database.settings import DatabaseSettings, load
+    from ingest.errors import ConfigError
+
+    if lost := [name for name in names if name.endswith((".parquet", ".csv"))]:
+        raise ConfigError(f"file {lost[0]!r} does not exist: name a file, or KEYs of the database")
+    with Database.open(load(DatabaseSettings)) as database:
+        found = bars(names, start=start, end=end, database=database)
+        types = select("select instrument_key, instrument_type, underlying_key from instruments", database)
+        labels = select(
+            "select instrument_key, bucket, verdict from labels join instruments using (instrument_id)", database
+        )
+    if found.is_empty():
+        raise ConfigError("these instruments have no bars in this range: choose another with --from and --to")
+    known = types.unique("instrument_key").with_columns(pl.col("instrument_type").cast(pl.String))
+    return found.join(known, on="instrument_key", how="left", maintain_order="left"), labels
