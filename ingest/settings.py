@@ -143,6 +143,11 @@ class Settings(LogSettings):
     universe_file: Path | None = None
     collector_token: SecretStr | None = None
     collector_ca: Path | None = None
+    publish: bool = False  # `collect` only
+    nats_url: SecretStr | None = None  # may hold a password
+    nats_ca: Path | None = None
+    nats_replicas: int = Field(1, ge=1, le=5)
+    nats_bytes_max: int = Field(8 * 2**30, ge=2**20)  # a day of full market data for each collector
 
     # Who may watch.
     # On another address every request needs the token.
@@ -212,7 +217,9 @@ class Settings(LogSettings):
             raise ValueError('it is not a JSON object with a text that has {text}: write it as {"text": "{text}"}')
         return value
 
-    @field_validator("journal_tls_certificate", "journal_tls_key", "universe_file", "collector_ca", mode="before")
+    @field_validator(
+        "journal_tls_certificate", "journal_tls_key", "universe_file", "collector_ca", "nats_ca", mode="before"
+    )
     @classmethod
     def _no_empty_path(cls, value: object) -> object:
         return None if value == "" else value  # Path("") is the current folder

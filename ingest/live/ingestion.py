@@ -32,6 +32,7 @@ from ingest.store.retrying_writer import RetryingWriter
 from ingest.universe.connection_plan import AccountLimits, ConnectionPlan, plan
 
 if TYPE_CHECKING:
+    from ingest.transport.broker.publisher import Publisher
     from ingest.transport.server import JournalServer
 
 log = logging.getLogger(__name__)
@@ -88,6 +89,8 @@ class Ingestion:
         Passes ticks on to other programs while they listen; None: nothing does.
     journal_server
         Serves the journal to writers elsewhere; None: nobody does.
+    publisher
+        Sends the journal through a broker; None: nobody does.
     began_s
         When it was made, by the monotonic clock.
     alert_counts
@@ -122,6 +125,7 @@ class Ingestion:
         self.handlers: list[Handler] = []
         self.broadcast: Broadcast | None = None
         self.journal_server: JournalServer | None = None
+        self.publisher: Publisher | None = None
         self.began_s = time.monotonic()
         self._passes_on = False
         self.keys: dict[str, str] = {}
@@ -257,9 +261,10 @@ class Ingestion:
         return self.watchdog.market_time()
 
     def close(self) -> None:
-        """End the handlers and the server of the journal."""
-        if self.journal_server is not None:
-            self.journal_server.close()
+        """End the handlers, and what others have the journal from."""
+        for part in (self.publisher, self.journal_server):
+            if part is not None:
+                part.close()
         for handler in self.handlers:
             handler.close()
 

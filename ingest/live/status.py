@@ -50,6 +50,7 @@ def websocket_status(ingestion: Ingestion, gaps_today: int | None = None) -> dic
         "connections": [_connection(ingestion, stream, feed) for stream in streams for feed in stream.feeds],
         "handlers": [handler.account() for handler in ingestion.handlers],
         "journal_server": ingestion.journal_server.account() if ingestion.journal_server is not None else None,
+        "publisher": ingestion.publisher.account() if ingestion.publisher is not None else None,
         "stream": ingestion.broadcast.account() if ingestion.broadcast is not None else None,
     }
 

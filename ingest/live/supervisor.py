@@ -33,7 +33,7 @@ from ingest.live.background import (
     watch_jobs_along,
 )
 from ingest.live.broadcast.hub import Hub
-from ingest.live.distributed.serving import journal_server
+from ingest.live.distributed.serving import journal_publisher, journal_server
 from ingest.live.distributed.unstored_writer import NO_DATABASE, UnstoredWriter
 from ingest.live.evening import Evening
 from ingest.live.http import port
@@ -169,6 +169,7 @@ async def start(
                     errors=errors,
                 )
                 ingestion.journal_server = journal_server(settings, streams, cursor)
+                ingestion.publisher = journal_publisher(settings, streams, cursor)
                 ingestion.follow(wanted)
                 first = streams[0]
                 running = Run(first.consumer, first.feed, writer, first.reader, ingestion)
@@ -231,8 +232,9 @@ async def _run(
             works = _works(running, settings, hub, show) | _universe_works(settings, keeper, ingestion)
             if has_database:
                 works |= _database_works(running, settings, pool)
-            if ingestion.journal_server is not None:
-                ingestion.journal_server.start()
+            for part in (ingestion.journal_server, ingestion.publisher):
+                if part is not None:
+                    part.start()
             along = [group.create_task(ingestion.fence.keep(name, work), name=name) for name, work in works.items()]
             await stop.wait()
             tell("STOPPING=1")

@@ -16,6 +16,9 @@ from ingest.live.observe import health
 from ingest.live.observe.observer import ask_disk
 from ingest.live.status import not_ready, websocket_status
 from ingest.model.records import RecordKind
+from ingest.transport.broker.broker_collector import BrokerCollector
+from ingest.transport.broker.link import BrokerSettings
+from tests.broker import Broker, needs_broker
 from tests.fault.harness import records_of
 from tests.fault.live import Running, running, until
 from tests.simulated import free_port
@@ -82,3 +85,39 @@ def test_collector_needs_no_database_and_keeps_what_no_writer_has(home: Path, mo
     assert begins.kind == RecordKind.CONNECTED
     assert json.loads(begins.payload)["after_seq"] == before
     assert begins.seq == before + 10**6 + 1
+
+
+@needs_broker
+def test_collector_publishes_what_it_records_and_says_when_it_cannot(
+    home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(health, "TROUBLE_S", 0.0)
+
+    async def run() -> None:
+        given = {"publish": True, "nats_url": broker.url, "journal_fsync_ms": 5}
+        async with running(None, home, journal_port=0, **given) as run:
+            await recorded(run, 200)
+            publisher = run.ingestion.publisher
+            assert publisher is not None
+            await until(lambda: publisher.streams["1"].blocks > 5)
+            assert websocket_status(run.ingestion)["publisher"]["streams"]["1"]["error"] is None
+            broker.kill()
+            ticks = run.ticks
+            await until(lambda: any(one.id == "journal_unpublished" for one in health.conditions(run.ingestion)))
+            await recorded(run, ticks + 200)  # the journal and all behind it go on
+            broker.start()
+            await until(lambda: not publisher.errors())
+
+    async def read() -> bytes:
+        source = BrokerCollector(BrokerSettings((broker.url,)), "default")
+        (segment,) = (await source.streams()).streams["1"]
+        data = (await source.piece("1", segment.name, 0, bytes_max=2**16, wait_s=1)).data  # its header
+        while piece := (await source.piece("1", segment.name, len(data), bytes_max=2**20, wait_s=0.2)).data:
+            data += piece
+        await source.close()
+        return data
+
+    with Broker(tmp_path / "nats") as broker:
+        asyncio.run(run())
+        (path,) = (home / "journal" / "default" / "1").iterdir()
+        assert asyncio.run(read()) == path.read_bytes()

@@ -39,7 +39,7 @@ def declared(requirements: list[str]) -> set[str]:
     return {normalised(re.split(r"[\[<>=!~; ]", requirement)[0]) for requirement in requirements} - {"tickline"}
 
 
-OPTIONAL = declared(EXTRAS["bench"]) | declared(EXTRAS["chart"])
+OPTIONAL = declared(EXTRAS["bench"]) | declared(EXTRAS["chart"]) | declared(EXTRAS["nats"])
 
 
 def imported(path: Path) -> set[str]:
@@ -75,7 +75,7 @@ def test_extra_page_is_imported_by_the_page_only_and_its_commands_say_how_to_get
         assert f"tickline[{extra}]" in (REPOSITORY / "analytics" / name).read_text(encoding="utf-8")
 
 
-@pytest.mark.parametrize(("extra", "names"), [("bench", ["latency.py", "peers.py"])])
+@pytest.mark.parametrize(("extra", "names"), [("bench", ["latency.py", "peers.py"]), ("nats", ["link.py"])])
 def test_extra_is_imported_by_modules_that_say_how_to_get_it_and_by_no_other(extra: str, names: list[str]) -> None:
     users = [path for path in modules("ingest", "analytics") if imported(path) & declared(EXTRAS[extra])]
     assert sorted(path.name for path in users) == names

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import sys
 from pathlib import Path
+from typing import Any
 
 import click
 
@@ -24,9 +25,12 @@ import click
     help="How much data the feed sends per instrument.  [default: TICKLINE_MODE, full]",
 )
 @click.option(
+    "--publish", is_flag=True, help="Also send the journal through the broker of TICKLINE_NATS_URL.  [TICKLINE_PUBLISH]"
+)
+@click.option(
     "--for", "for_s", type=click.FloatRange(min=0, min_open=True), metavar="SECONDS", help="Stop after this time."
 )
-def command(keys: tuple[str, ...], path: Path | None, mode: str | None, for_s: float | None) -> None:
+def command(keys: tuple[str, ...], path: Path | None, mode: str | None, publish: bool, for_s: float | None) -> None:
     """Record the live feed of KEYS into the journal, and serve it to `tickline write`; no database is needed.
 
     A KEY is an instrument key (NSE_FO|53001). What needs the database cannot be had here: names such as INFY and
@@ -35,7 +39,7 @@ def command(keys: tuple[str, ...], path: Path | None, mode: str | None, for_s: f
 
     Status, health, metrics and the stream of ticks are those of `tickline start`. The journal is served on
     TICKLINE_JOURNAL_HOST, port TICKLINE_JOURNAL_PORT (127.0.0.1, 8791). Segments are deleted when the database of the
-    writer has them.
+    writer has them. With --publish the journal also goes through NATS JetStream (TICKLINE_NATS_URL, tickline[nats]).
     """
     from ingest.cli.progress import ProgressLine
     from ingest.cli.record.start import report, say_if_never_connected, settle
@@ -46,7 +50,8 @@ def command(keys: tuple[str, ...], path: Path | None, mode: str | None, for_s: f
     from ingest.settings import settings
     from ingest.universe.key_file import keys_without_database
 
-    given = {"mode": mode, "universe_file": path} | ({"universe": keys, "underlyings": ()} if keys else {})
+    given: dict[str, Any] = {"mode": mode, "universe_file": path, "publish": publish or None}
+    given |= {"universe": keys, "underlyings": ()} if keys else {}
     config = settings(**{name: value for name, value in given.items() if value is not None})
     if keys and path is None:
         config = config.model_copy(update={"universe_file": None})

@@ -1,11 +1,12 @@
-"""Serving: the server of this process's journal, as the settings say, and whether writers elsewhere read it."""
+"""Serving: the server and the publisher of this process's journal, as the settings say, and whether writers read it."""
 
 from __future__ import annotations
 
 import importlib
 import ssl
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -16,6 +17,8 @@ from ingest.live.stream import Stream
 from ingest.settings import Settings
 
 if TYPE_CHECKING:
+    from ingest.transport.broker.link import BrokerSettings
+    from ingest.transport.broker.publisher import Publisher
     from ingest.transport.cursor import Cursor
     from ingest.transport.server import JournalServer, Refusal
 
@@ -66,6 +69,44 @@ def journal_server(settings: Settings, streams: Sequence[Stream], cursor: Cursor
     for journal in journals.values():
         journal.when_synced = server.moved
     return server
+
+
+def journal_publisher(settings: Settings, streams: Sequence[Stream], cursor: Cursor | None) -> Publisher | None:
+    """Return the publisher of a collector's journals, not started; None: the settings want none.
+
+    Raises
+    ------
+    ConfigError
+        If the broker's settings cannot be used, or its library is not installed.
+    """
+    if not settings.publish or cursor is None:
+        return None
+    broker = broker_of(settings)
+    publishing = importlib.import_module("ingest.transport.broker.publisher")
+    served = importlib.import_module("ingest.transport.served_journal")
+    journals = {stream.name: stream.feed.write_queue.journal for stream in streams}
+    publisher: Publisher = publishing.Publisher(served.ServedJournal(settings.collector, journals), cursor, broker)
+    for journal in journals.values():
+        journal.when_synced = partial(_both, journal.when_synced, publisher.moved)
+    return publisher
+
+
+def broker_of(settings: Settings) -> BrokerSettings:
+    """Return where the broker of the settings is; raises as `journal_publisher` does."""
+    link = importlib.import_module("ingest.transport.broker.link")  # the library takes a tenth of a second
+    urls = settings.nats_url.get_secret_value().split(",") if settings.nats_url else []
+    if not urls:
+        raise ConfigError("setting TICKLINE_NATS_URL is not set: name the broker, such as nats://127.0.0.1:4222")
+    broker: BrokerSettings = link.BrokerSettings(
+        tuple(one.strip() for one in urls), settings.nats_ca, settings.nats_replicas, settings.nats_bytes_max
+    )
+    broker.check()
+    return broker
+
+
+def _both(one: Callable[[], None], other: Callable[[], None]) -> None:
+    one()
+    other()
 
 
 def server_tls(certificate: Path | None, key: Path | None) -> ssl.SSLContext | None:

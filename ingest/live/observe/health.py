@@ -69,6 +69,7 @@ def conditions(ingestion: Ingestion) -> list[Condition]:
         *_of_journal(ingestion),
         *_of_database(ingestion),
         *_of_writers(ingestion),
+        *_of_publisher(ingestion),
         *_of_tasks(ingestion),
     ]
     return ingestion.facts.dated(found, ingestion.watchdog.time_source.now())
@@ -249,6 +250,16 @@ def _of_writers(ingestion: Ingestion) -> Iterator[Condition]:
             why = server.error or "run `tickline write` with the address of this collector"
             text = f"no writer has read journal {name!r} for {lasted_s:.0f} s, {waiting:,} bytes wait: {why}"
             yield Condition("no_writer", "problem", text, name)
+
+
+def _of_publisher(ingestion: Ingestion) -> Iterator[Condition]:
+    """Of a collector with a broker: whether its journal gets there."""
+    if ingestion.publisher is None:
+        return
+    for name, (why, lasted_s) in ingestion.publisher.errors().items():
+        if lasted_s > TROUBLE_S:
+            text = f"journal {name!r} has not been published for {lasted_s:.0f} s: {why}"
+            yield Condition("journal_unpublished", "warning", text, name)
 
 
 def _of_tasks(ingestion: Ingestion) -> Iterator[Condition]:

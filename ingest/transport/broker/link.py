@@ -1,0 +1,206 @@
+"""Link: the connection to the broker, its stream's settings, and the errors of its library in our words.
+
+Importing this module raises ConfigError if the extra `nats` is not installed.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import ssl
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+from ingest.addresses import is_loopback
+from ingest.errors import ConfigError
+from ingest.transport.broker.blocks import stream_of, subject_of
+from ingest.transport.segments import UnreachableError
+
+try:
+    import nats
+    from nats.js import api
+    from nats.js import errors as js_errors
+except ModuleNotFoundError as exc:
+    raise ConfigError(
+        "a broker needs the library 'nats-py', which is not installed: run `pip install 'tickline[nats]'`"
+    ) from exc
+
+__all__ = ["BrokerSettings", "Link", "api", "differences", "js_errors", "stream_config", "translated"]
+
+log = logging.getLogger(__name__)
+
+CONNECT_S, ANSWER_S = 2.0, 5.0
+WRONG_SEQUENCE = 10071  # error code of the server: another message came in between
+DUPLICATES_S = 120.0  # how long the broker knows message ids; a repetition after that is dropped by the reader
+PREFIXES = ("nats://", "tls://")
+
+
+@dataclass(frozen=True, slots=True)
+class BrokerSettings:
+    """Where the broker is, and what its streams are like.
+
+    Attributes
+    ----------
+    urls
+        nats:// or tls:// addresses of its nodes, with user and password or a token in them.
+    authority
+        PEM file with the authority of their certificates; None: those of the system.
+    replicas
+        On how many nodes each block is stored, 1 to 5.
+    bytes_max
+        Room of a collector's stream; when it is full of what is not committed, publishing waits.
+    """
+
+    urls: tuple[str, ...]
+    authority: Path | None = None
+    replicas: int = 1
+    bytes_max: int = 2**33
+
+    def check(self) -> None:
+        """Raise ConfigError if an address is none, or would carry journal and password unencrypted."""
+        for url in self.urls:
+            parts = urlsplit(url)
+            if not url.startswith(PREFIXES) or not parts.hostname:
+                raise ConfigError("setting TICKLINE_NATS_URL is no address of a broker: write it as tls://host:4222")
+            if parts.scheme == "nats" and not is_loopback(parts.hostname):
+                raise ConfigError(
+                    f"broker at {parts.hostname!r} would get the journal and the password unencrypted: use tls:// in "
+                    "TICKLINE_NATS_URL, see TICKLINE_NATS_CA"
+                )
+
+
+class Link:
+    """A connection that comes back by itself; open it in the loop that uses it.
+
+    Parameters
+    ----------
+    settings
+        Where.
+    name
+        Who we are, for the broker's own monitoring.
+
+    Raises
+    ------
+    ConfigError
+        If an address or the authority cannot be used.
+    """
+
+    def __init__(self, settings: BrokerSettings, name: str) -> None:
+        settings.check()
+        self.settings = settings
+        self._name = name
+        self._tls: ssl.SSLContext | None = None
+        if any(url.startswith("tls://") for url in settings.urls):
+            try:
+                self._tls = ssl.create_default_context(cafile=settings.authority)
+            except (OSError, ssl.SSLError) as exc:
+                raise ConfigError(
+                    f"authority {str(settings.authority)!r} cannot be used: {exc}: see TICKLINE_NATS_CA"
+                ) from exc
+        self._client: Any = None
+        self._opening = asyncio.Lock()
+
+    async def client(self) -> Any:
+        """Return the connected client; connect if there is none. Raises UnreachableError."""
+        async with self._opening:
+            if self._client is None or self._client.is_closed:
+                options: dict[str, Any] = {} if self._tls is None else {"tls": self._tls}
+                with translated():
+                    self._client = await nats.connect(
+                        list(self.settings.urls),
+                        name=f"tickline {self._name}",
+                        connect_timeout=CONNECT_S,
+                        allow_reconnect=True,
+                        max_reconnect_attempts=-1,
+                        reconnect_time_wait=0.2,
+                        error_cb=_ignore,
+                        **options,
+                    )
+            if not self._client.is_connected:
+                raise UnreachableError("broker is away: the connection is being opened again")
+            return self._client
+
+    async def streams(self) -> Any:
+        """Return the JetStream context. Raises UnreachableError."""
+        return (await self.client()).jetstream(timeout=ANSWER_S)
+
+    async def close(self) -> None:
+        """Close the connection; the broker may hang."""
+        if self._client is not None:
+            with suppress(Exception):
+                async with asyncio.timeout(1.0):
+                    await self._client.close()
+            self._client = None
+
+    async def make_stream(self, collector: str) -> None:
+        """Make the stream of a collector, or give it our settings. Raises UnreachableError, JournalError."""
+        context, wanted = await self.streams(), stream_config(self.settings, collector)
+        with translated():
+            try:
+                found = (await context.stream_info(wanted.name)).config
+            except js_errors.NotFoundError:
+                await context.add_stream(wanted)
+                log.info("stream made at the broker stream=%s replicas=%d", wanted.name, wanted.num_replicas)
+                return
+            if (different := differences(found, wanted)) and found.storage == wanted.storage:
+                await context.update_stream(wanted)
+                log.info("settings of the stream at the broker changed stream=%s %s", wanted.name, different)
+
+
+def stream_config(settings: BrokerSettings, collector: str) -> api.StreamConfig:
+    """Return the settings of a collector's stream.
+
+    A stream that is full refuses new blocks; what is committed is removed by the collector that published it.
+    """
+    return api.StreamConfig(
+        name=stream_of(collector),
+        description="Tickline journal blocks",
+        subjects=[subject_of(collector, "*")],
+        retention=api.RetentionPolicy.LIMITS,
+        discard=api.DiscardPolicy.NEW,
+        storage=api.StorageType.FILE,
+        num_replicas=settings.replicas,
+        max_bytes=settings.bytes_max,
+        duplicate_window=DUPLICATES_S,
+        allow_direct=False,  # the last message must be the leader's
+    )
+
+
+def differences(found: api.StreamConfig, wanted: api.StreamConfig) -> dict[str, tuple[Any, Any]]:
+    """Return the settings that differ: name -> (found, wanted)."""
+    names = ("subjects", "retention", "discard", "storage", "num_replicas", "max_bytes", "max_age", "max_msgs")
+    pairs = {name: (getattr(found, name), getattr(wanted, name)) for name in names}
+    unset = (None, 0, -1)
+    return {
+        name: (one, other)
+        for name, (one, other) in pairs.items()
+        if one != other and not (one in unset and other in unset)
+    }
+
+
+@contextmanager
+def translated() -> Iterator[None]:
+    """Raise errors of the library as UnreachableError, refusals that last as JournalError."""
+    try:
+        yield
+    except js_errors.NotFoundError:
+        raise  # the callers decide what it means
+    except js_errors.APIError as exc:
+        if exc.err_code == WRONG_SEQUENCE:
+            raise
+        raise UnreachableError(f"broker refuses: {exc.description or exc.code} ({exc.err_code})") from exc
+    except js_errors.NoStreamResponseError as exc:
+        raise UnreachableError("broker has no JetStream, or lost the stream: see `jetstream` in its settings") from exc
+    except nats.errors.AuthorizationError as exc:
+        raise UnreachableError("broker refuses the login: correct TICKLINE_NATS_URL") from exc
+    except (nats.errors.Error, OSError, TimeoutError, ssl.SSLError, EOFError) as exc:
+        said = str(exc) or type(exc).__name__
+        raise UnreachableError(f"broker does not answer: {said[:200]}") from exc
+
+
+async def _ignore(_: Exception) -> None:
+    """Do nothing: whoever asks gets the error."""

