@@ -5,6 +5,7 @@
     depth(keys, start=..., end=...)                  levels of their order books, if TICKLINE_DEPTH kept them
     features(bars)                                   all indicators of bars, a lazy frame
     spikes(features)                                 the bars that fire, with confidence and reasons
+    labels(keys, start=..., end=...)                 what `tickline spikes label` said of signals
     stream(keys, kinds=("tick", "bar"))              events of a running ingester, as they come
     chains.with_spot, chains.exposures               option chains: delta and gamma exposure
     option_model.model(bars, terms)                  own implied volatility and greeks, beside the vendor's
@@ -23,13 +24,15 @@ if TYPE_CHECKING:
     from analytics.factors import chains, indicators, option_model
     from analytics.factors.frame import features
     from analytics.read.bars_and_ticks import bars, depth, ticks
+    from analytics.review.labels import labels
     from analytics.signals.detection import spikes
 
-__all__ = ["bars", "chains", "depth", "features", "indicators", "option_model", "spikes", "stream", "ticks"]
+__all__ = ["bars", "chains", "depth", "features", "indicators", "labels", "option_model", "spikes", "stream", "ticks"]
 _FUNCTIONS = {
     "bars": "read.bars_and_ticks",
     "depth": "read.bars_and_ticks",
     "features": "factors.frame",
+    "labels": "review.labels",
     "spikes": "signals.detection",
     "stream": "event_stream",
     "ticks": "read.bars_and_ticks",

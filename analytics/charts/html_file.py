@@ -1,4 +1,7 @@
-"""A candlestick chart as one HTML file that needs nothing else: the library and the options are in it."""
+"""A candlestick chart as one HTML file that needs nothing else: the library and the options are in it.
+
+`content` and `LOAD` are for other files with charts.
+"""
 
 from __future__ import annotations
 
@@ -10,6 +13,12 @@ from typing import Any
 from analytics.charts import OPTIONS, library
 
 # Modules of a file cannot import each other by name, so each becomes an address of its own (a blob).
+LOAD = """\
+  const { modules, data } = JSON.parse(document.getElementById("content").textContent);
+  const address = (text) => URL.createObjectURL(new Blob([text], { type: "text/javascript" }));
+  const entry = modules.entry.replace(modules.name, address(modules.library));
+  const { echarts } = await import(address(entry));
+  const { candleOption } = await import(address(modules.options));"""
 TEMPLATE = """<!doctype html>
 <html lang="en">
 <meta charset="utf-8">
@@ -29,11 +38,7 @@ TEMPLATE = """<!doctype html>
 trade (thin), blue = opening auction. Times are IST.</p>
 <script type="application/json" id="content">{content}</script>
 <script type="module">
-  const {{ modules, data }} = JSON.parse(document.getElementById("content").textContent);
-  const address = (text) => URL.createObjectURL(new Blob([text], {{ type: "text/javascript" }}));
-  const entry = modules.entry.replace(modules.name, address(modules.library));
-  const {{ echarts }} = await import(address(entry));
-  const {{ candleOption }} = await import(address(modules.options));
+{load}
   const chart = echarts.init(document.getElementById("chart"));
   const system = matchMedia("(prefers-color-scheme: dark)");
   const option = () => candleOption({{ ...data, dark: system.matches, all: true }});
@@ -54,22 +59,27 @@ def html_file(title: str, data: dict[str, Any]) -> str:
     ConfigError
         If the library is not installed.
     """
+    label = f"Candlestick chart of {title}: {len(data['bars']):,} bars, {len(data['signals']):,} signals"
+    return TEMPLATE.format(title=html.escape(title), label=html.escape(label), content=content(data), load=LOAD)
+
+
+def content(data: Any) -> str:
+    """Return the library, the options and what is drawn as JSON that can stand in a script element of a page.
+
+    Raises
+    ------
+    ConfigError
+        If the library is not installed.
+    """
     folder = library()
     entry = (folder / "index.js").read_text(encoding="utf-8")
     found = re.search(r'from\s*"(\./[^"]+)"', entry)
     assert found is not None, "ECharts of NiceGUI is made of an index and one module"
-    content = {
-        "modules": {
-            "entry": entry,
-            "name": found[1],
-            "library": (folder / found[1]).read_text(encoding="utf-8"),
-            "options": (OPTIONS / "index.js").read_text(encoding="utf-8"),
-        },
-        "data": data,
+    modules = {
+        "entry": entry,
+        "name": found[1],
+        "library": (folder / found[1]).read_text(encoding="utf-8"),
+        "options": (OPTIONS / "index.js").read_text(encoding="utf-8"),
     }
-    label = f"Candlestick chart of {title}: {len(data['bars']):,} bars, {len(data['signals']):,} signals"
-    return TEMPLATE.format(
-        title=html.escape(title),
-        label=html.escape(label),
-        content=json.dumps(content, ensure_ascii=False).replace("</", "<\\/").replace("<!--", "<\\u0021--"),
-    )
+    text = json.dumps({"modules": modules, "data": data}, ensure_ascii=False)
+    return text.replace("</", "<\\/").replace("<!--", "<\\u0021--")

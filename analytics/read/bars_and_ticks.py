@@ -159,20 +159,20 @@ def bars(
     minutes = interval_minutes(interval)
     if source not in SOURCES:
         raise ConfigError(f"source {source!r} is none of {SOURCES}")
-    first, last = _range(start, end)
+    first, last = typed_range(start, end)
     kept = next((width for width in _KEPT_MINUTES[source] if minutes % width == 0), 1)
     # A wide bar that begins in the range also needs rows before the open and after the end.
     read_first, read_last = (first, last) if minutes == kept else read_range(first, last, minutes)
     plan = _bars_plan(source, kept, read_first, read_last)
-    with _opened(database) as opened:
-        frame = _read(opened, keys, _day_of_names(first, last), plan)
+    with open_database(database) as opened:
+        frame = _read(opened, keys, day_of_names(first, last), plan)
         special = [] if minutes in {kept, FIVE} else _special_sessions(opened, plan)
         days = None
         if minutes >= DAY_MINUTES:
             of_days = _Plan(
                 ("read/official_days",), _plainly(lambda rows: rows), read_first, read_last, OFFICIAL_DAYS, "begins"
             )
-            days = _read(opened, keys, _day_of_names(first, last), of_days)
+            days = _read(opened, keys, day_of_names(first, last), of_days)
     if minutes == kept:
         return frame.filter(pl.col("close").is_not_null())
     wide = five_minutes(frame) if minutes == FIVE else roll_up(frame, min(minutes, DAY_MINUTES), special)
@@ -223,12 +223,12 @@ def ticks(
     >>> frame.columns[:4]
     ['instrument_key', 'ts', 'seq', 'traded']
     """
-    first, last = _range(start, end)
+    first, last = typed_range(start, end)
     combine = partial(with_exported, start=first, end=last)
     plan = _Plan(
         ("read/ticks_of_instruments",), combine, first, last, TICKS, "ts", ("ts", "seq"), ("shared/dropped_days",)
     )
-    return _read(database, keys, _day_of_names(first, last), plan)
+    return _read(database, keys, day_of_names(first, last), plan)
 
 
 def depth(
@@ -258,21 +258,21 @@ def depth(
     StoreError
         If the database cannot be read.
     """
-    first, last = _range(start, end)
+    first, last = typed_range(start, end)
     order = ("ts", "seq", "level")
     plan = _Plan(("read/depth_of_instruments",), _plainly(lambda rows: rows), first, last, DEPTH, "ts", order)
-    return _read(database, keys, _day_of_names(first, last), plan)
+    return _read(database, keys, day_of_names(first, last), plan)
 
 
 def keys_of(names: Keys, *, start: datetime | None, end: datetime | None, database: Database) -> list[tuple[str, str]]:
     """Return each name with the instrument_key that it means in a range, as `bars` and `ticks` take it."""
     given = [names] if isinstance(names, str) else list(names)
     with connect(database.reader_url) as connection:
-        instruments = resolve(connection, given, on=_day_of_names(start, end))
+        instruments = resolve(connection, given, on=day_of_names(start, end))
     return [(name, one.instrument_key) for name, one in zip(given, instruments, strict=True)]
 
 
-def _range(start: date | datetime | None, end: date | datetime | None) -> tuple[datetime | None, datetime | None]:
+def typed_range(start: date | datetime | None, end: date | datetime | None) -> tuple[datetime | None, datetime | None]:
     """Return a caller's range as aware UTC."""
     first, last = moment(start, "start"), moment(end, "end")
     if first is not None and last is not None and first >= last:
@@ -284,7 +284,7 @@ def _range(start: date | datetime | None, end: date | datetime | None) -> tuple[
 
 
 @contextmanager
-def _opened(database: Database | str | None) -> Iterator[Database]:
+def open_database(database: Database | str | None) -> Iterator[Database]:
     """Open the caller's database, and close it unless it was already open."""
     if isinstance(database, Database):
         yield database
@@ -293,14 +293,14 @@ def _opened(database: Database | str | None) -> Iterator[Database]:
         yield opened
 
 
-def _day_of_names(start: datetime | None, end: datetime | None) -> date:
+def day_of_names(start: datetime | None, end: datetime | None) -> date:
     """Return the market-local day for which names are resolved."""
     return market_day(start or (end and end - timedelta(microseconds=1)) or datetime.now(UTC))
 
 
 def _read(database: Database | str | None, keys: Keys, day: date, plan: _Plan) -> pl.DataFrame:
     """Read the rows of instruments, sorted by instrument_key, then as in the plan."""
-    with _opened(database) as opened:
+    with open_database(database) as opened:
         with connect(opened.reader_url) as connection:
             check_schema(connection)
             instruments = _resolve(connection, keys, day)

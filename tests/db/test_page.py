@@ -12,11 +12,15 @@ from typing import NamedTuple
 import pytest
 from playwright.sync_api import Browser, expect
 
+from analytics.review.report_file import write_report
+from analytics.review.summary import best_and_worst
 from analytics.signals.chart import write_html
 from ingest.database.connections import Database
 from tests.browser import Seen, browser, needs_chromium
 from tests.fault.harness import Command, Ingester, Market, rows, wait_until
 from tests.simulated import free_port
+from tests.unit.analytics.review.reports import bars as made_bars
+from tests.unit.analytics.review.reports import made_report
 
 pytestmark = [needs_chromium, pytest.mark.parametrize("engine", ["postgres"], indirect=True)]
 WITHIN_MS = 60_000  # a condition that takes longer never comes
@@ -169,6 +173,22 @@ def test_file_of_spikes_draws_by_itself(session: Session, tmp_path: Path) -> Non
     seen.page.wait_for_function(f"({COLOURS})('#chart canvas') > 10")
     seen.context.close()
     assert seen.complaints == []
+
+
+@pytest.mark.parametrize(("size", "shade"), [("desk", "dark"), ("phone", "light")])
+def test_report_of_signals_draws_by_itself_and_fits_a_phone(
+    session: Session, tmp_path: Path, size: str, shade: str
+) -> None:
+    report, path = made_report(), tmp_path / "report.html"
+    best, _ = best_and_worst(report.signals, 1)
+    write_report(report, [("best", best.to_dicts()[0], made_bars())], path)
+    seen = Seen(session.browser, path.as_uri(), size=size, shade=shade)
+    wait_until(lambda: seen.page.evaluate(f"({COLOURS})('#chart0 canvas') > 10"))
+    assert seen.faults() == []
+    assert seen.page.evaluate("document.documentElement.scrollWidth <= window.innerWidth")
+    expect(seen.page.get_by_role("table").first).to_contain_text("50 % of 2")
+    seen.context.close()
+    assert (seen.complaints, seen.foreign) == ([], [])
 
 
 @pytest.mark.parametrize(("size", "shade", "tabs"), [("desk", "light", TABS), ("phone", "dark", ["Feed"])])

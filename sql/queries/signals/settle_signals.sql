@@ -1,5 +1,6 @@
--- Store the outcome of signals: the price 5, 15 and 60 minutes after the end of the minute, as far as bars exist. The
--- price is the close of the last bar of the same day that had ended by then.
+-- Store the outcome of signals: the price 5, 15 and 60 minutes after the end of the minute, over their own, minus 1; not
+-- turned round for signals that point down. The price is the close of the last bar that had ended by then. Null as long
+-- as that time has not come, or if nothing was traded after the signal's own minute.
 -- Expect: the signals of a day. Parameters: since, until timestamptz (of the newest bar's end).
 with waiting as (
     select
@@ -34,7 +35,7 @@ later as (
                             from best_bars_1m
                             where
                                 best_bars_1m.instrument_id = ranges.instrument_id
-                                and best_bars_1m.bucket >= ranges.bucket
+                                and best_bars_1m.bucket > ranges.bucket
                                 and best_bars_1m.bucket < ranges.bucket + make_interval(mins => 1 + horizon)
                             order by best_bars_1m.bucket desc
                             limit 1

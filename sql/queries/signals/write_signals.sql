@@ -1,5 +1,6 @@
 -- Store detected signals, one for each instrument, minute and rule set; a signal found again replaces its figures,
--- severity and members. New signals are sent to listeners of tickline_signals. Expect: a few rows.
+-- severity and members; if its price is another one, its outcomes are forgotten. New signals are sent to listeners of
+-- tickline_signals. Expect: a few rows.
 -- Parameters, arrays of one length: instrument_ids int4[]; buckets timestamptz[]; directions text[];
 -- confidences, scores, prices (rupees) float8[]; reasons text[] (JSON); severities text[], members text[] (JSON), null
 -- where there are none; and rule_set text.
@@ -32,7 +33,10 @@ with written as (
         price = excluded.price,
         reasons = excluded.reasons,
         severity = excluded.severity,
-        members = excluded.members
+        members = excluded.members,
+        after_5m = case when signals.price = excluded.price then signals.after_5m end,
+        after_15m = case when signals.price = excluded.price then signals.after_15m end,
+        after_60m = case when signals.price = excluded.price then signals.after_60m end
     returning
         instrument_id,
         bucket,

@@ -36,6 +36,8 @@ WRONG: dict[str, dict[str, str]] = {
     | TIMES
     | FILES,
     "spikes evaluate": {"--rules": "/nonexistent"} | TIMES,
+    "spikes label": {**TIMES, **FILES},
+    "spikes report": {**TIMES, "--html": "/nonexistent/x.html"},
     "sql": FILES,
     "ticks": {**TIMES, **FILES},
     "depth": {**TIMES, **FILES},
@@ -47,7 +49,7 @@ FAULTS = (
 )
 WRONG["simulate"] |= dict.fromkeys(FAULTS.split(), "@1")
 # Options that take any text but none.
-ANY = {"simulate": {"--token"}}
+ANY = {"simulate": {"--token"}, "spikes label": {"--note"}, "spikes report": {"--rules"}}
 # Arguments that one must give for the options to be looked at.
 NEEDS = {
     "bars": ["INFY"],
@@ -56,6 +58,7 @@ NEEDS = {
     "sql": ["select 1"],
     "replay": [__file__],
     "spikes evaluate": [__file__],
+    "spikes label": ["INFY", "today", "right"],
 }
 NEEDS |= {"bench journal": [__file__], "db backup": ["x.dump"], "db restore": [__file__]}
 # What only together is wrong, or by what it is; and what the line must name.
@@ -67,6 +70,11 @@ TOGETHER = [
     ("spikes evaluate", ["FILE", "KEY"]),
     ("spikes --webhook http://127.0.0.1/", ["--webhook", "--follow"]),
     ("spikes INFY TCS --chart x.html", ["--chart", "one KEY"]),
+    ("spikes label INFY", ["KEY, TIME", "--list"]),
+    ("spikes label INFY today right --remove", ["KEY, TIME", "--remove"]),
+    ("spikes label --list INFY today", ["--list", "TIME"]),
+    ("spikes label INFY today right --from -2d", ["--from", "--list"]),
+    ("spikes report --day 2025-12-15 --from 2025-12-15", ["--day", "--from"]),
     ("simulate", ["--frames FILE", "--generate"]),
     (f"simulate --generate --frames {__file__}", ["--generate", "--frames"]),
     (f"simulate --generate --instruments-file {__file__}", ["--instruments-file", "--frames"]),
