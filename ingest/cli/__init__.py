@@ -49,13 +49,14 @@ COMMANDS = {
     "ticks": "analytics.cli.read:ticks_command",
     "depth": "analytics.cli.read:depth_command",
     "universe": "ingest.cli.record.universe:command",
+    "write": "ingest.cli.record.write:command",
     "verify": "ingest.cli.operate.verify:command",
 }
 COMPLETE = "_TICKLINE_COMPLETE"  # set by a shell's completion, see click
 READ_NO_SETTINGS = {"doctor", "simulate"}  # the doctor says which are wrong
 # They change what TICKLINE_HOME or the database has, perhaps at night; what only reads leaves no trace.
 WRITE_LOG_FILES = {"backfill", "db", "export", "login", "quarantine", "reconcile", "replay", "spikes", "start"}
-WRITE_LOG_FILES |= {"collect", "universe"}
+WRITE_LOG_FILES |= {"collect", "universe", "write"}
 SUMMARIES = {
     "backfill": "Fetch the vendor's bars for minutes that the feed missed.",
     "bars": "Print OHLCV bars.",
@@ -79,6 +80,7 @@ SUMMARIES = {
     "ticks": "Print ticks.",
     "depth": "Print order books, if they were recorded.",
     "universe": "Show and plan what is recorded; load the instrument master.",
+    "write": "Commit what collectors elsewhere record.",
     "verify": "Check that journal, database and exchange volumes agree.",
 }
 

@@ -7,9 +7,9 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from datetime import datetime
-from typing import Any
+from typing import Any, Protocol
 
 from ingest.database.operations.jobs import JobStatus, jobs_of
 from ingest.database.pool import Pool
@@ -19,10 +19,8 @@ from ingest.live.ingestion import Ingestion
 from ingest.live.stream import Stream
 from ingest.market.time import utc_of_ms
 from ingest.repair.backfill import Backfill, BackfillScheduler
-from ingest.repair.backfill_store import Store
 from ingest.settings import Settings
 from ingest.store.bar_refresh import refresh_touched
-from ingest.store.retrying_writer import RetryingWriter
 from ingest.universe.keeper import UniverseKeeper, follow
 from ingest.universe.key_file import keys_without_database
 
@@ -31,6 +29,20 @@ log = logging.getLogger(__name__)
 AWAY_POLL_S = 1.0
 REFRESH_S = 60  # once per bar; newer bars are computed from ticks when read
 JOBS_S = 60  # a job that failed is tried again after minutes
+
+
+class Database(Protocol):
+    """Who knows whether the database is away, such as a writer."""
+
+    @property
+    def is_away(self) -> bool:
+        """Whether it is away, as far as is known."""
+
+
+async def newest_tick(streams: Sequence[Stream]) -> datetime | None:
+    """Return the time that the streams have reached; None: they have none yet."""
+    last_ms = max(stream.consumer.state.break_detector.last_ms for stream in streams)
+    return utc_of_ms(last_ms) if last_ms else None
 
 
 async def follow_along(settings: Settings, keeper: UniverseKeeper, ingestion: Ingestion) -> None:
@@ -66,19 +78,24 @@ async def follow_file_along(settings: Settings, ingestion: Ingestion, error: Las
 
 
 async def backfill_along(
-    settings: Settings, pool: Pool, streams: Sequence[Stream], writer: RetryingWriter, error: LastError
+    backfill: Backfill,
+    market_time: Callable[[], Awaitable[datetime | None]],
+    database: Database,
+    error: LastError,
+    *,
+    every_s: float,
 ) -> None:
     """Repair incompletely received minutes while the feed continues; a failure costs bars, never ticks."""
-    scheduler = BackfillScheduler(Backfill(streams[0].feed.api, Store(pool)))
-    while settings.backfill_s:
-        await asyncio.sleep(settings.backfill_s)
-        last_ms = max(stream.consumer.state.break_detector.last_ms for stream in streams)
-        if not last_ms or writer.is_away:
+    scheduler = BackfillScheduler(backfill)
+    while every_s:
+        await asyncio.sleep(every_s)
+        if database.is_away:
             continue
         try:
-            repair = await scheduler.round(utc_of_ms(last_ms))
+            at = await market_time()
+            repair = await scheduler.round(at) if at is not None else None
         except (FeedError, StoreError) as exc:
-            log.warning("bars not repaired, trying again in_s=%g error=%s", settings.backfill_s, exc)
+            log.warning("bars not repaired, trying again in_s=%g error=%s", every_s, exc)
             error.happened(exc)
             continue
         error.over()
@@ -93,13 +110,13 @@ async def backfill_along(
             )
 
 
-async def refresh_along(pool: Pool, writer: RetryingWriter, error: LastError) -> None:
+async def refresh_along(pool: Pool, database: Database, error: LastError) -> None:
     """Keep the bars up to date while ticks arrive, beginning with those that an earlier run left.
 
-    A failure costs freshness, never ticks. While the writer finds the database away, no bars are refreshed.
+    A failure costs freshness, never ticks. While the database is known to be away, no bars are refreshed.
     """
     while True:
-        if writer.is_away:
+        if database.is_away:
             await asyncio.sleep(AWAY_POLL_S)
             continue
         try:
@@ -112,11 +129,11 @@ async def refresh_along(pool: Pool, writer: RetryingWriter, error: LastError) ->
         await asyncio.sleep(REFRESH_S)
 
 
-async def watch_jobs_along(pool: Pool, writer: RetryingWriter, errors: LastErrors) -> None:
+async def watch_jobs_along(pool: Pool, database: Database, errors: LastErrors) -> None:
     """Report the failures of the database's own jobs; each is an error of its own until the job succeeds."""
     failed: dict[str, datetime | None] = {}
     while True:
-        if writer.is_away:
+        if database.is_away:
             await asyncio.sleep(AWAY_POLL_S)
             continue
         try:

@@ -12,16 +12,18 @@ import logging
 import os
 import shutil
 import sys
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Mapping
 from contextlib import suppress
 from datetime import date, datetime, timedelta
+from typing import Protocol
 
 from ingest.errors import StoreError
 from ingest.feed.market_now import segments_of
-from ingest.live.ingestion import Ingestion
+from ingest.last_error import LastErrors
 from ingest.market.segment_states import SegmentStates
 from ingest.market.time import market_day
 from ingest.settings import Settings
+from ingest.time_source import TimeSource
 
 log = logging.getLogger(__name__)
 
@@ -73,6 +75,39 @@ def due_day(states: SegmentStates, segments: Collection[str], at: datetime) -> d
     return None
 
 
+class Market(Protocol):
+    """What time it is in the market, and when its segments trade; see `Watchdog`."""
+
+    @property
+    def time_source(self) -> TimeSource:
+        """Clock and waits."""
+
+    @property
+    def segments(self) -> SegmentStates:
+        """States of the segments."""
+
+    def market_time(self) -> datetime | None:
+        """Return the market's time; None: it is not known yet."""
+
+
+class Host(Protocol):
+    """What the job belongs to; see `Ingestion`."""
+
+    evening: Mapping[str, str | None] | None
+
+    @property
+    def errors(self) -> LastErrors:
+        """Where failures are noted."""
+
+    @property
+    def keys(self) -> Mapping[str, str]:
+        """Keys that are recorded."""
+
+    @property
+    def watchdog(self) -> Market:
+        """The market."""
+
+
 class Evening:
     """The job of a running ingestion; its state is `ingestion.evening`.
 
@@ -84,7 +119,7 @@ class Evening:
         What is wanted.
     """
 
-    def __init__(self, ingestion: Ingestion, settings: Settings) -> None:
+    def __init__(self, ingestion: Host, settings: Settings) -> None:
         self._ingestion, self._settings = ingestion, settings
         self._done: date | None = None
         self._since_s = ingestion.watchdog.time_source.monotonic()

@@ -29,6 +29,7 @@ from ingest.live.background import (
     backfill_along,
     follow_along,
     follow_file_along,
+    newest_tick,
     refresh_along,
     watch_jobs_along,
 )
@@ -46,6 +47,8 @@ from ingest.live.tick_handlers import load_handler
 from ingest.live.watchdog import Watchdog
 from ingest.pipeline.consumer import Consumer
 from ingest.pipeline.progress import show_along
+from ingest.repair.backfill import Backfill
+from ingest.repair.backfill_store import Store
 from ingest.settings import Settings
 from ingest.store.bar_refresh import refresh_touched
 from ingest.store.retrying_writer import Abandoned, RetryingWriter, retrying_writer
@@ -312,7 +315,13 @@ def _database_works(running: Run, settings: Settings, pool: Pool) -> dict[str, W
     errors = ingestion.errors
     return {
         "bars": lambda: refresh_along(pool, writer, errors.of("bars")),
-        "backfill": lambda: backfill_along(settings, pool, ingestion.streams, writer, errors.of("backfill")),
+        "backfill": lambda: backfill_along(
+            Backfill(running.feed.api, Store(pool)),
+            partial(newest_tick, ingestion.streams),
+            writer,
+            errors.of("backfill"),
+            every_s=settings.backfill_s,
+        ),
         "evening": Evening(ingestion, settings).run,
         "jobs": lambda: watch_jobs_along(pool, writer, errors),
     }

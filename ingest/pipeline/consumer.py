@@ -161,6 +161,8 @@ class Consumer:
         self._spare = [RowBuffer(self.limits.batch_rows_max) for _ in range(1 + IN_FLIGHT_MAX)]
         while True:
             self.arrived.clear()
+            if self._writing and self._writing[0].done():
+                await self._settle(left=IN_FLIGHT_MAX)  # a commit that failed ends this, though no record comes
             if self._read is None:
                 if records := self.source.read(self.limits.read_bytes_max):
                     self.state.strays.add(self._decode(records))
@@ -180,6 +182,10 @@ class Consumer:
         await self._settle()
         if self._committed is not None and self.counts.batches:
             await self.writer.run(self.writer.checkpoint, self.stream, self._committed, self.state.dump())
+
+    async def leave(self) -> None:
+        """Wait for commits in flight, whatever becomes of them; call it when `run` has failed or was cancelled."""
+        await asyncio.gather(*self._writing, return_exceptions=True)
 
     @property
     def _is_idle(self) -> bool:

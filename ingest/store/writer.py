@@ -32,6 +32,7 @@ from ingest.market.time import DAY_US, MINUTE_US, utc_of_us
 from ingest.model.durations import Durations
 from ingest.model.records import Position
 from ingest.model.ticks import TICK_COLUMN_NAMES, InstrumentRef
+from ingest.store import lease
 from ingest.store.bar_refresh import touch
 from ingest.store.batch import Batch, RejectedTick
 from ingest.store.copy_format import encode_rows
@@ -83,6 +84,9 @@ class Writer:
         Called before each connection; prepares the database for writing.
     side_limits
         How many rejected ticks and quarantined frames a day may keep.
+    lease_within_s
+        How long a connection waits for a lock that another process holds, ending the session of one that is silent,
+        seconds; the holder must `speak` then. None: the lock of a process that runs is never taken.
 
     Attributes
     ----------
@@ -100,8 +104,10 @@ class Writer:
         make_ready: Callable[[], None] = lambda: None,
         *,
         side_limits: SideLimits | None = None,
+        lease_within_s: float | None = None,
     ) -> None:
         self.collector = collector
+        self._lease_within_s = lease_within_s
         self._url = url
         self._make_ready = make_ready
         self._side_limits = side_limits or SideLimits()
@@ -144,6 +150,11 @@ class Writer:
     def ledger(self) -> Ledger:
         """The collector's ledger over the current connection."""
         return Ledger(self._connection, self.collector)
+
+    def speak(self) -> None:
+        """Say to the server that this process lives, as the holder of a lease must. Raises psycopg.Error."""
+        if self._opened is not None:
+            self._opened.execute("select 1")
 
     def abort(self) -> None:
         """Break the connection from another thread, so that a thread waiting on it fails at once."""
@@ -203,7 +214,11 @@ class Writer:
         return connection
 
     def _lock(self, connection: psycopg.Connection[tuple[Any, ...]]) -> None:
-        deadline = time.monotonic() + LOCK_SECONDS_MAX
+        if self._lease_within_s is not None and lease.take_within(
+            connection, lease.COLLECTOR, self.collector, self._lease_within_s
+        ):
+            return
+        deadline = time.monotonic() + (LOCK_SECONDS_MAX if self._lease_within_s is None else 0.0)
         while connection.execute(query("ledger/lock_collector"), {"collector": self.collector}).fetchone() != (True,):
             if time.monotonic() < deadline:
                 time.sleep(LOCK_POLL_S)

@@ -11,17 +11,32 @@ from collections import OrderedDict
 from collections.abc import Mapping, Set
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Protocol
 
 from ingest.errors import CorruptionError
 from ingest.journal.compression import ZstdError, unpacked, unpacked_size
 from ingest.journal.folder import HEADER_BYTES_MAX, SUFFIX, segment_name
 from ingest.journal.format import version_of
 from ingest.journal.reader import open_segment
-from ingest.journal.writer import JournalWriter
-from ingest.model.records import order_of
+from ingest.model.records import Position, order_of
 from ingest.transport.segments import Listing, Piece, SegmentGoneError, SegmentInfo
 
 UNPACKED_MAX = 2  # compressed segments that are kept unpacked, each an unnamed file of up to a segment
+
+
+class Written(Protocol):
+    """A stream as whoever writes it knows it; see `JournalWriter`."""
+
+    @property
+    def segment(self) -> str:
+        """Name of the newest segment begun; "": all are closed."""
+
+    @property
+    def synced(self) -> Position | None:
+        """End of what is on the disk; None: nothing of the newest segment is."""
+
+    def segments(self) -> list[Path]:
+        """Return the segments, oldest first."""
 
 
 @dataclass(slots=True)
@@ -43,7 +58,7 @@ class ServedJournal:
         Stream -> who writes it.
     """
 
-    def __init__(self, collector: str, journals: Mapping[str, JournalWriter]) -> None:
+    def __init__(self, collector: str, journals: Mapping[str, Written]) -> None:
         self.collector = collector
         self._journals = journals
         self._synced: set[tuple[str, str]] = set()  # closed segments of which all is on the disk
@@ -100,7 +115,7 @@ class ServedJournal:
             while self._unpacked:
                 os.close(self._unpacked.popitem()[1].fd)
 
-    def _piece(self, stream: str, journal: JournalWriter, path: Path, offset: int, bytes_max: int) -> Piece:
+    def _piece(self, stream: str, journal: Written, path: Path, offset: int, bytes_max: int) -> Piece:
         name = segment_name(path)
         is_closed = _is_closed(journal, name)
         if path.suffix != SUFFIX:
@@ -115,7 +130,7 @@ class ServedJournal:
         finally:
             os.close(fd)
 
-    def _synced_size(self, stream: str, journal: JournalWriter, name: str, fd: int, *, is_closed: bool) -> int:
+    def _synced_size(self, stream: str, journal: Written, name: str, fd: int, *, is_closed: bool) -> int:
         """Return how much of a segment is on the disk; a closed one is synced first, in case its writer could not."""
         if not is_closed:
             synced = journal.synced
@@ -135,7 +150,7 @@ class ServedJournal:
         self._unpacked.move_to_end(key)
         return found
 
-    def _info(self, stream: str, journal: JournalWriter, path: Path) -> SegmentInfo:
+    def _info(self, stream: str, journal: Written, path: Path) -> SegmentInfo:
         name = segment_name(path)
         is_closed = _is_closed(journal, name)
         known = self._facts.get((stream, name))
@@ -153,7 +168,7 @@ class ServedJournal:
         return SegmentInfo(name, size, is_closed, version)
 
 
-def _is_closed(journal: JournalWriter, name: str) -> bool:
+def _is_closed(journal: Written, name: str) -> bool:
     """Tell whether a writer has left a segment; it never returns to those of earlier runs."""
     return not journal.segment or order_of(name) < order_of(journal.segment)
 
