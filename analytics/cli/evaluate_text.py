@@ -89,12 +89,10 @@ def history_text(report: dict[str, Any]) -> str:
     ]
     if len(report["classes"]) > 1:
         lines += ["the same by class:", *_followed_by_class(report)]
-    lines += ["difference to the baselines in the 15 minutes after an alarm:"]
-    rows = [
-        [name, *(f"{_span(found[of], sign=True)} {SHORT[found[of]['verdict']]}" for of in DIFFERENCES)]
-        for name, found in report["differences"].items()
-    ]
-    lines += _table(["baseline", "log range", "log volume", "large", "direction"], rows)
+    if any(found[of]["low"] is not None for found in report["differences"].values() for of in DIFFERENCES):
+        lines += ["difference to the baselines in the 15 minutes after an alarm:", *_history_differences(report)]
+    else:
+        lines += ["too few days with alarms to compare with the baselines", ""]
     return "\n".join(lines + _labels(report["labels"]) + _planted(report["planted"]))
 
 
@@ -105,6 +103,14 @@ def _planted(found: dict[str, Any] | None) -> list[str]:
     rows = [[f"{row['class']}: {row['kind']}", f"{row['events']}", _span(row["found"])] for row in found["rows"]]
     others = f"{found['other_alarms']} other alarms, {found['other_alarms_per_day']:.2f} an instrument and day"
     return [f"planted spikes found within 5 minutes; {others}:", *_table(["", "planted", "found"], rows)]
+
+
+def _history_differences(report: dict[str, Any]) -> list[str]:
+    rows = [
+        [name, *(f"{_span(found[of], sign=True)} {SHORT[found[of]['verdict']]}" for of in DIFFERENCES)]
+        for name, found in report["differences"].items()
+    ]
+    return _table(["baseline", "log range", "log volume", "large", "direction"], rows)
 
 
 def _labels(found: dict[str, Any] | None) -> list[str]:
