@@ -8,13 +8,14 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import AsyncGenerator
-from contextlib import suppress
+from contextlib import aclosing, suppress
 from itertools import count
 from typing import Any
 
 from ingest.errors import StoreError
 from ingest.live.broadcast import history
 from ingest.live.broadcast.encoding import STREAM_COLUMNS, event, heartbeat, rows_event
+from ingest.live.broadcast.heartbeats import with_heartbeats
 from ingest.live.broadcast.history import HistoryError
 from ingest.live.broadcast.hub import ALL, Hub, Keys
 from ingest.live.broadcast.position import BARS, SIGNALS, EventPosition, first_seq
@@ -66,7 +67,7 @@ class StreamClient:
         self._sending_since_s: float | None = None
         self._reached: dict[str, int] = {}
         self._place = 0  # number of the next entry of the ring
-        self._has_ended = False
+        self._ended = asyncio.Event()
         self._news = asyncio.Event()
 
     def wake(self) -> None:
@@ -75,7 +76,7 @@ class StreamClient:
 
     def end(self) -> None:
         """End the events."""
-        self._has_ended = True
+        self._ended.set()
         self._news.set()
 
     @property
@@ -95,15 +96,17 @@ class StreamClient:
             states = [] if resumes or "tick" not in self.kinds else await hub.last_ticks(self.keys)
             yield self._hello(resumed=resumes)
             if resumes:
-                async for text in self._catch_up():
-                    yield text
+                caught_up = with_heartbeats(self._catch_up(), self._ended, self._heartbeat, HEARTBEAT_S)
+                async with aclosing(caught_up) as texts:
+                    async for text in texts:
+                        yield text
             else:
                 if problem and self._start is not None:
                     yield self._missed(problem, self._start.text())
                 async for text in self._snapshots(states):
                     yield text
             told_s = time.monotonic()
-            while not self._has_ended:
+            while not self._ended.is_set():
                 if self._place < hub.ring.first:
                     self.cut_off("it reads more slowly than events come")
                     return
@@ -114,7 +117,7 @@ class StreamClient:
                     continue
                 if time.monotonic() - told_s >= HEARTBEAT_S:
                     self._move_quietly()
-                    yield heartbeat(self.position)
+                    yield self._heartbeat()
                     told_s = time.monotonic()
                     continue
                 with suppress(TimeoutError):
@@ -134,7 +137,7 @@ class StreamClient:
         """Count what this client has not read, and end it."""
         dropped = sum(len(self._mine(entry)) for entry in self._hub.ring.since(self._place))
         self._hub.note_cut_off(self.number, dropped, reason)
-        self._has_ended = True
+        self._ended.set()
 
     def account(self) -> dict[str, Any]:
         """Return its figures, for the status."""
@@ -147,6 +150,9 @@ class StreamClient:
             "ticks": self.sent_ticks,
             "waiting_entries": self._hub.ring.end - max(self._place, self._hub.ring.first),
         }
+
+    def _heartbeat(self) -> bytes:
+        return heartbeat(self.position)
 
     # --- where it begins
 
@@ -176,7 +182,7 @@ class StreamClient:
         start, until_s = self._start, time.monotonic() + AHEAD_S
         assert start is not None
         while (problem := self._problem_now(start)) and start.collector == self._collector:
-            if time.monotonic() > until_s or self._has_ended:
+            if time.monotonic() > until_s or self._ended.is_set():
                 break
             await asyncio.sleep(AHEAD_POLL_S)
         return problem
@@ -234,7 +240,7 @@ class StreamClient:
             if "tick" in self.kinds:
                 async for text in self._old_ticks():
                     yield text
-        except (HistoryError, StoreError) as exc:
+        except HistoryError as exc:
             self._place = self._hub.ring.end
             self._reached = self._now()
             yield self._missed(str(exc), before)
@@ -277,13 +283,14 @@ class StreamClient:
             since = utc_of_us(self._reached[BARS] * 1_000_000)
             if at - since > HISTORY:
                 raise HistoryError(f"the bars are of more than {HISTORY.days} day: read them from the database")
-            bars = await bars_between(questions, keys, since - BARS_LOOKED_AT, at.replace(second=0, microsecond=0))
+            end = at.replace(second=0, microsecond=0)
+            bars = await history.patiently(lambda: bars_between(questions, keys, since - BARS_LOOKED_AT, end))
             if bars:
                 self._reached[BARS] = int(bars[-1][0][2].timestamp()) + 60
                 yield self._rows("bar", [text for _, text in bars])
         if "signal" in self.kinds and SIGNALS in self._reached:
             after_us = self._reached[SIGNALS] - COMMIT_S * 1_000_000
-            found = await signals_since(questions, keys, at - HISTORY, after_us)
+            found = await history.patiently(lambda: signals_since(questions, keys, at - HISTORY, after_us))
             if found:
                 newest_us = int(found[-1][0][9].timestamp() * 1_000_000)
                 self._reached[SIGNALS] = max(self._reached[SIGNALS], newest_us)
