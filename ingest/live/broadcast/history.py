@@ -75,7 +75,7 @@ async def ticks(
     for last_seq, first_ts, last_ts, other in pages:
         if other is not None:
             raise HistoryError(
-                f"collector {other!r} has ticks of the same time and numbers in this database: they cannot be told apart"
+                f"collector {other!r} has ticks of the same time and numbers: nothing in the database tells them apart"
             )
         last = min(last_seq, until)
         if first_ts is not None:
