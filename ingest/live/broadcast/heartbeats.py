@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncGenerator, Callable
+from typing import Any
 
 
 async def with_heartbeats(
@@ -27,7 +28,8 @@ async def with_heartbeats(
     try:
         while not end.done():
             coming = coming or asyncio.ensure_future(anext(events))
-            await asyncio.wait({coming, end}, timeout=every_s, return_when=asyncio.FIRST_COMPLETED)
+            both: set[asyncio.Future[Any]] = {coming, end}
+            await asyncio.wait(both, timeout=every_s, return_when=asyncio.FIRST_COMPLETED)
             if end.done():
                 return
             if not coming.done():
