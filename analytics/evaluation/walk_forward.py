@@ -18,7 +18,7 @@ from analytics.schema import KEY
 from ingest.errors import ConfigError
 
 DAYS_MIN = 3  # before the first judged day
-KEPT = 0.1  # share of a day's scores that are kept, the highest: thresholds for few alarms are among them
+KEPT = 0.1  # share of a day's bars whose scores are kept, the highest: thresholds for few alarms are among them
 Step = Callable[[int, int], None]  # done, total
 
 
@@ -117,7 +117,10 @@ def look_ahead(one: JudgedDay, until: datetime) -> int:
 
 
 def _highest(scored: pl.DataFrame) -> pl.DataFrame:
-    """Return the highest scores of a day, and the onsets."""
+    """Return the scores of a day that are among the highest tenth of its bars, and the onsets."""
     known = scored.filter(pl.col("score").is_not_null())
-    limit = known["score"].quantile(1 - KEPT)
-    return known.filter((pl.col("score") >= (limit if limit is not None else 0.0)) | pl.col("onset"))
+    most = max(int(KEPT * scored.height), 1)
+    if known.height <= most:
+        return known
+    limit = known["score"].top_k(most).min()
+    return known.filter((pl.col("score") >= limit) | pl.col("onset"))

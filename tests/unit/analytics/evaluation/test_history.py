@@ -217,7 +217,7 @@ def test_history_takes_the_names_and_times_of_other_programs(bars: pl.DataFrame)
 def test_command_judges_a_file_of_bars_as_a_table_and_as_json(bars: pl.DataFrame, tmp_path: Path) -> None:
     file = tmp_path / "bars.parquet"
     bars.drop("instrument_class", DAY, "earlier_days").write_parquet(file)
-    table = CliRunner().invoke(evaluate_command, [str(file), "--draws", "1"], catch_exceptions=False)
+    table = CliRunner().invoke(evaluate_command, [str(file), "--draws", "0"], catch_exceptions=False)
     assert table.exit_code == 0 and "looks ahead: none" in table.output
     shown = CliRunner().invoke(evaluate_command, [str(file), "--draws", "1", "--format", "json"])
     assert json.loads(shown.output)["days"]["judged"] == 4
