@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import date
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import psycopg
 
@@ -26,6 +26,35 @@ from ingest.errors import JournalError
 from ingest.journal.folder import is_stream, segment_name, segments_of
 from ingest.journal.reader import JournalReader
 from ingest.model.records import Record
+
+
+class StreamFiles(Protocol):
+    """The segments of a stream as files, wherever they come from."""
+
+    @property
+    def name(self) -> str:
+        """Name of the stream."""
+
+    def names(self) -> list[str]:
+        """Return the names of the segments, oldest first."""
+
+    def paths(self, name: str) -> list[Path]:
+        """Return the file of a segment, which stays until the next call; none if the segment is gone."""
+
+
+class FolderFiles:
+    """The segments of a stream in a folder."""
+
+    def __init__(self, folder: Path) -> None:
+        self.name, self._folder = folder.name, folder
+
+    def names(self) -> list[str]:
+        """Return the names of the segments; see `StreamFiles`."""
+        return [segment_name(path) for path in segments_of(self._folder)]
+
+    def paths(self, name: str) -> list[Path]:
+        """Return the file of a segment; see `StreamFiles`."""
+        return [path for path in segments_of(self._folder) if segment_name(path) == name]
 
 
 def streams_of(journal: Path) -> Iterator[tuple[str, Path]]:
@@ -39,7 +68,7 @@ def streams_of(journal: Path) -> Iterator[tuple[str, Path]]:
 def verify_stream(
     connection: psycopg.Connection[Any],
     collector: str,
-    folder: Path,
+    stream: Path | StreamFiles,
     *,
     day: date | None = None,
     show: Callable[[str], None] = lambda _: None,
@@ -51,8 +80,8 @@ def verify_stream(
     ----------
     connection
         Any connection; nothing is written.
-    collector, folder
-        Collector and folder of the stream.
+    collector, stream
+        Collector, and the folder of the stream or its segments from elsewhere.
     day
         Only segments of this Indian day; None: all.
     show
@@ -65,19 +94,20 @@ def verify_stream(
     StoreError
         If the database cannot be read.
     """
-    report = StreamReport(collector, folder.name)
+    files = FolderFiles(stream) if isinstance(stream, Path) else stream
+    report = StreamReport(collector, files.name)
     crc: int | None = None
     before: Record | None = None
     standby_run = ""  # of the last connection
     unfinished = ""  # name of the previous segment, if its end is not committed
     with _readable():
-        names = [segment_name(path) for path in segments_of(folder)]
+        names = files.names()
     for name in names:
         if day is not None and not name.startswith(f"{day:%Y%m%d}"):
             continue
         show(name)
         with _readable():
-            reader = _open(folder, name, newest=name == names[-1])
+            reader = _open(files, name, newest=name == names[-1])
         if reader is None:
             report.notes.append(f"{name}: deleted while the journal was read, its time was over")
             crc, before, unfinished = None, None, ""
@@ -104,14 +134,14 @@ def verify_stream(
     return report
 
 
-def _open(folder: Path, name: str, *, newest: bool) -> JournalReader | None:
+def _open(files: StreamFiles, name: str, *, newest: bool) -> JournalReader | None:
     """Return a reader of one segment; None if it is gone.
 
     The newest one may still be written: an incomplete record at its end is not damage.
     """
-    reader = JournalReader(lambda: [path for path in segments_of(folder) if segment_name(path) == name], follow=newest)
+    reader = JournalReader(lambda: files.paths(name), follow=newest)
     reader.open()  # an ingester may compress or delete it meanwhile
-    return reader if any(segment_name(path) == name for path in segments_of(folder)) else None
+    return reader if files.paths(name) else None
 
 
 @contextmanager

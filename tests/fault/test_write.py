@@ -14,13 +14,17 @@ from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
+from pydantic import SecretStr
 
 from ingest.audit.journal_check import verify_stream
 from ingest.audit.volume_check import verify_volumes
+from ingest.cli.operate.verify import _verify_elsewhere
 from ingest.database.connections import Database
 from ingest.journal.folder import segment_name, segments_of
-from ingest.model.records import RecordKind
+from ingest.model.records import Position, RecordKind
+from ingest.settings import Settings
 from ingest.store.lease import SILENT_S
+from ingest.transport.cursor import Cursor
 from tests.conftest import Template
 from tests.engines import on_one_engine
 from tests.fault.harness import (
@@ -41,6 +45,7 @@ from tests.simulated import free_port
 SEED = 20261130
 TOKEN = "a-token-of-all-journals"
 COLLECTORS = ("mumbai", "chennai")
+NOWHERE = Position("", 0)
 
 
 class Desk:
@@ -229,6 +234,25 @@ def check(desk: Desk, template: Template) -> int:
     return len(found)
 
 
+def check_from_elsewhere(desk: Desk) -> None:
+    """While all run: the journals over the network against the one ledger, and what the collectors may delete."""
+    urls = [f"http://127.0.0.1:{port}" for port in desk.ports.values()]
+    config = Settings(home=desk.home, collector_token=SecretStr(TOKEN))
+    _, reports = _verify_elsewhere(desk.database, urls, config, None)
+    assert [(one.collector, one.stream, one.problems) for one in reports if one.frames] == [
+        (collector, "1", []) for collector in COLLECTORS
+    ]
+    assert all(one.adds_up and one.committed for one in reports if one.frames)
+    for collector in COLLECTORS:
+        committed = rows(
+            desk.database,
+            "select split_part(segment, '/', 2), offset_end from tickline.ledger"
+            f" where collector = '{collector}' order by batch_id desc limit 1",
+        )
+        at, cursor = Position(*committed[0]), Cursor(desk.folder(collector).parent)
+        wait_until(lambda: not (cursor.committed("1") or NOWHERE) < at)  # noqa: B023  it is called at once
+
+
 @on_one_engine
 @pytest.mark.timeout(3600)
 @pytest.mark.parametrize("events", [20, pytest.param(200, marks=pytest.mark.soak)])
@@ -240,6 +264,7 @@ def test_every_tick_of_two_collectors_is_written_once_whatever_happens_to_whom(
     for event in events_of(desk.rng, events):
         event(desk)
         desk.until_more_ticks(1)
+    check_from_elsewhere(desk)
     for collector in COLLECTORS:
         desk.commands[collector].stop()
         assert "bytes of the journal wait for a writer" in desk.commands[collector].text()

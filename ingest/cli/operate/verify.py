@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import json
 import logging
+import re
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import date
 from pathlib import Path
-from typing import TYPE_CHECKING
+from tempfile import TemporaryDirectory
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -17,24 +19,46 @@ from analytics.cli.options import DAY_HELP, Day
 from ingest.terminal import progress_bar
 
 if TYPE_CHECKING:
+    from psycopg import Connection
+
     from ingest.audit.report import StreamReport
     from ingest.audit.volume_check import VolumeReport
     from ingest.database.connections import Database
+    from ingest.settings import Settings
 
 log = logging.getLogger(__name__)
+
+
+def _checked(ctx: click.Context, param: click.Parameter, values: tuple[str, ...]) -> tuple[str, ...]:
+    """Refuse what is no address."""
+    for value in values:
+        if not re.fullmatch(r"https?://[^\s/?#@]+/?", value):
+            raise click.BadParameter(f"{value!r} is no address of a collector: write it as https://host:8791")
+    return values
 
 
 @click.command("verify")
 @click.option(
     "--day", type=Day(), metavar="DAY", help=f"Only this Indian day: {DAY_HELP}.  [default: all of the journal]"
 )
+@click.option(
+    "--from",
+    "sources",
+    multiple=True,
+    callback=_checked,
+    metavar="URL",
+    help="Verify the journal of the collector at this address; repeat it for more.  [default: that of TICKLINE_HOME]",
+)
 @click.option("--format", "form", type=click.Choice(["table", "json"]), default="table", show_default=True)
-def command(day: date | None, form: str) -> None:
+def command(day: date | None, sources: tuple[str, ...], form: str) -> None:
     """Check that nothing was lost or stored twice.
 
     Compares the journal with the ledger and the table of ticks, frame by frame, and for each instrument the volume of
     bars and gaps with the day's volume of the exchange. May run while an ingester records: frames received meanwhile
     are pending, and minutes whose bars are not complete are judged by their ticks.
+
+    With --from, the journals are those of collectors elsewhere, read over their server; TICKLINE_COLLECTOR_TOKEN is
+    what `journal-token` there holds.
 
     Exit code 0: every journalled frame is committed exactly once or pending, and the volumes agree. Exit code 1:
     something does not add up, and the output says where; or there is nothing to verify.
@@ -45,7 +69,10 @@ def command(day: date | None, form: str) -> None:
     config = settings()
     wanted = day
     with ready_database(config) as database:
-        volumes, reports = _verify(database, config.home / "journal", wanted)
+        if sources:
+            volumes, reports = _verify_elsewhere(database, sources, config, wanted)
+        else:
+            volumes, reports = _verify(database, config.home / "journal", wanted)
     if form == "json":
         click.echo(json.dumps([one.as_dict() for one in reports] + [one.as_dict() for one in volumes], indent=2))
     else:
@@ -69,30 +96,75 @@ def command(day: date | None, form: str) -> None:
 
 
 def _verify(database: Database, journal: Path, day: date | None) -> tuple[list[VolumeReport], list[StreamReport]]:
-    from psycopg import IsolationLevel
-
     from ingest.audit.journal_check import streams_of, verify_stream
-    from ingest.audit.volume_check import verify_volumes
-    from ingest.store.bar_refresh import bars_at_rest
 
-    with database.connect() as connection, _progress(journal) as advance:
-        connection.read_only = True
-        # One snapshot for ledger and table: commits made meanwhile count as pending.
-        connection.isolation_level = IsolationLevel.REPEATABLE_READ
-        with bars_at_rest(database.url):
-            volumes = list(verify_volumes(connection, day))
+    with _snapshot(database, day) as (connection, volumes), _progress(journal) as advance:
         reports = [
-            verify_stream(
-                connection,
-                collector,
-                folder,
-                day=day,
-                show=lambda name: log.debug("verifying segment=%s", name),
-                advance=advance,
-            )
+            verify_stream(connection, collector, folder, day=day, show=_say, advance=advance)
             for collector, folder in streams_of(journal)
         ]
     return volumes, reports
+
+
+def _verify_elsewhere(
+    database: Database, urls: Sequence[str], config: Settings, day: date | None
+) -> tuple[list[VolumeReport], list[StreamReport]]:
+    import asyncio
+
+    from ingest.audit.journal_check import verify_stream
+    from ingest.live.distributed.writing import http_collector
+    from ingest.transport.fetched_stream import FetchedStream
+
+    reports = []
+    with (
+        _snapshot(database, day) as (connection, volumes),
+        asyncio.Runner() as runner,
+        TemporaryDirectory(prefix="tickline-verify-") as folder,
+        progress_bar() as show,
+    ):
+        for url in urls:
+            source = http_collector(url, config)
+            try:
+                listing = runner.run(source.streams())
+                total, done = sum(one.size for segments in listing.streams.values() for one in segments), 0
+                for name, segments in listing.streams.items():
+
+                    def advance(size: int) -> None:
+                        nonlocal done
+                        done += size
+                        show(f"verifying {listing.collector}", done, total or None)  # noqa: B023
+
+                    stream = FetchedStream(source, name, segments, Path(folder), runner.run)
+                    reports.append(
+                        verify_stream(connection, listing.collector, stream, day=day, show=_say, advance=advance)
+                    )
+                    stream.close()
+            finally:
+                runner.run(source.close())
+    return volumes, reports
+
+
+@contextmanager
+def _snapshot(database: Database, day: date | None) -> Iterator[tuple[Connection[Any], list[VolumeReport]]]:
+    """Yield a connection with one snapshot for ledger and table, and the volumes in it.
+
+    Commits made meanwhile count as pending: the journal is read afterwards, so it has what the snapshot has.
+    """
+    from psycopg import IsolationLevel
+
+    from ingest.audit.volume_check import verify_volumes
+    from ingest.store.bar_refresh import bars_at_rest
+
+    with database.connect() as connection:
+        connection.read_only = True
+        connection.isolation_level = IsolationLevel.REPEATABLE_READ
+        with bars_at_rest(database.url):
+            volumes = list(verify_volumes(connection, day))
+        yield connection, volumes
+
+
+def _say(name: str) -> None:
+    log.debug("verifying segment=%s", name)
 
 
 @contextmanager

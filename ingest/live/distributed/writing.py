@@ -93,6 +93,13 @@ def sources_of(names: Sequence[str], settings: Settings) -> list[Collector]:
     for name in names:
         if "://" in name:
             found.append(http_collector(name, settings))
+            if not found[-1].tells:
+                log.warning(
+                    "collector is not told what is committed, so it deletes nothing source=%s: set "
+                    "TICKLINE_COLLECTOR_TOKEN to what its %s holds",
+                    name,
+                    JOURNAL_TOKEN_FILE,
+                )
             continue
         journal = Path(name).expanduser() / "journal"
         folders = sorted(path for path in journal.glob("*") if path.is_dir()) if journal.is_dir() else []
@@ -110,14 +117,7 @@ def http_collector(url: str, settings: Settings) -> HttpCollector:
     collector = HttpCollector(url, token or None, settings.collector_ca)
     if not token and is_loopback(collector.host) and (token := stored_token(settings.home, JOURNAL_TOKEN_FILE)):
         collector = HttpCollector(url, token, settings.collector_ca)
-    if not token:
-        log.warning(
-            "collector is not told what is committed, so it deletes nothing source=%s: set TICKLINE_COLLECTOR_TOKEN "
-            "to what its %s holds",
-            url,
-            JOURNAL_TOKEN_FILE,
-        )
-    else:
+    if token:
         hide(token)
     return collector
 

@@ -40,6 +40,7 @@ WRONG: dict[str, dict[str, str]] = {
     "spikes report": {**TIMES, "--html": "/nonexistent/x.html"},
     "sql": FILES,
     "ticks": {**TIMES, **FILES},
+    "verify": {"--from": "mumbai:8791"},
     "depth": {**TIMES, **FILES},
 }
 FAULTS = (
