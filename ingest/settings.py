@@ -16,7 +16,7 @@ from pydantic import AliasChoices, Field, HttpUrl, SecretStr, ValidationInfo, fi
 from pydantic_settings import NoDecode
 
 from ingest.addresses import is_loopback
-from ingest.database.settings import DatabaseSettings, check_names, load
+from ingest.database.settings import DatabaseSettings, ExpandedPath, check_names, load
 from ingest.errors import ConfigError
 
 ModeName = Literal["ltpc", "option_greeks", "full", "full_d30"]
@@ -47,9 +47,15 @@ def _vendor(name: str) -> AliasChoices:
 class LogSettings(DatabaseSettings):
     """Settings of the log files, under `home`."""
 
+    log_level: Literal["debug", "info", "warning", "error"] = "info"
     log_format: Literal["text", "json"] = "text"
     log_file_bytes_max: int = Field(10 * 2**20, ge=1_000)  # 70,000 lines; an editor opens it at once
     log_files_max: int = Field(5, ge=1, le=1_000)  # full ones that are kept of each: weeks
+
+    @field_validator("log_level", mode="before")
+    @classmethod
+    def _lower_case(cls, value: object) -> object:
+        return value.strip().lower() if isinstance(value, str) else value
 
 
 class Settings(LogSettings):
@@ -138,14 +144,14 @@ class Settings(LogSettings):
     # The journal for other machines.
     journal_host: Annotated[str, Field(pattern=r"^[A-Za-z0-9_.:-]+$")] = "127.0.0.1"
     journal_port: int | None = Field(None, ge=0, le=65535)  # None: `collect` serves its journal, `start` does not
-    journal_tls_certificate: Path | None = None
-    journal_tls_key: Path | None = None
-    universe_file: Path | None = None
+    journal_tls_certificate: ExpandedPath | None = None
+    journal_tls_key: ExpandedPath | None = None
+    universe_file: ExpandedPath | None = None
     collector_token: SecretStr | None = None
-    collector_ca: Path | None = None
+    collector_ca: ExpandedPath | None = None
     publish: bool = False  # `collect` only
     nats_url: SecretStr | None = None  # may hold a password
-    nats_ca: Path | None = None
+    nats_ca: ExpandedPath | None = None
     nats_replicas: int = Field(1, ge=1, le=5)
     nats_bytes_max: int = Field(8 * 2**30, ge=2**20)  # a day of full market data for each collector
 

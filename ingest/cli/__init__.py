@@ -53,6 +53,7 @@ COMMANDS = {
     "verify": "ingest.cli.operate.verify:command",
 }
 COMPLETE = "_TICKLINE_COMPLETE"  # set by a shell's completion, see click
+DEFAULT_LEVEL = "info"
 READ_NO_SETTINGS = {"doctor", "simulate"}  # the doctor says which are wrong
 # They change what TICKLINE_HOME or the database has, perhaps at night; what only reads leaves no trace.
 WRITE_LOG_FILES = {"backfill", "db", "export", "login", "quarantine", "reconcile", "replay", "spikes", "start"}
@@ -136,13 +137,11 @@ class LazyGroup(click.Group):
 @click.option(
     "--log-level",
     type=click.Choice(["debug", "info", "warning", "error"]),
-    default="info",
-    show_default=True,
-    help="Log this level and above to stderr.",
+    help="Log this level and above.  [default: TICKLINE_LOG_LEVEL, otherwise info]",
 )
 @click.version_option(package_name="tickline")
 @click.pass_context
-def group(ctx: click.Context, debug: bool, log_level: str) -> None:
+def group(ctx: click.Context, debug: bool, log_level: str | None) -> None:
     """Record ticks of Indian futures and options, and read them as bars.
 
     Settings come from the environment and from .env in the current folder; `tickline config` lists them all.
@@ -150,7 +149,7 @@ def group(ctx: click.Context, debug: bool, log_level: str) -> None:
     ctx.obj = {"debug": debug}
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(IndianFormatter("%(asctime)s %(levelname)s %(name)s %(message)s"))
-    logging.basicConfig(level=logging.DEBUG if debug else log_level.upper(), handlers=[handler])
+    logging.basicConfig(level=logging.DEBUG if debug else (log_level or DEFAULT_LEVEL).upper(), handlers=[handler])
     for chatty in ("websockets", "asyncio", "aiohttp", "alembic", "psycopg"):
         logging.getLogger(chatty).setLevel(logging.INFO if debug else logging.WARNING)
     # It warns at each read without the file's name; `ingest.env_file` warns once, with it.
@@ -161,12 +160,14 @@ def group(ctx: click.Context, debug: bool, log_level: str) -> None:
         from ingest.settings import check_setting_names
 
         check_setting_names()
-        if ctx.invoked_subcommand in WRITE_LOG_FILES:
-            from ingest.cli.log_files import open_log_files
+        from ingest.cli.log_files import LogFiles, log_settings
 
-            if log_files := open_log_files(ctx.invoked_subcommand):
-                ctx.obj["log_files"] = log_files
-                ctx.call_on_close(log_files.close)
+        settings = log_settings()
+        if settings is not None and not debug and log_level is None and settings.log_level != DEFAULT_LEVEL:
+            logging.getLogger().setLevel(settings.log_level.upper())
+        if settings is not None and ctx.invoked_subcommand in WRITE_LOG_FILES:
+            ctx.obj["log_files"] = log_files = LogFiles(settings, ctx.invoked_subcommand)
+            ctx.call_on_close(log_files.close)
 
 
 def main() -> None:

@@ -200,13 +200,13 @@ class LogFiles:
             handler.file.close()
 
 
-def open_log_files(command: str) -> LogFiles | None:
-    """Log to files from now on; None if the settings are wrong, which the command itself then says."""
+def log_settings() -> LogSettings | None:
+    """Return the settings of the log; None if settings are wrong, which the command itself then says."""
     from ingest.database.settings import load
     from ingest.settings import LogSettings
 
     try:
-        return LogFiles(load(LogSettings), command)
+        return load(LogSettings)
     except ConfigError:
         return None
 

@@ -100,7 +100,7 @@ class Database:
                     lag_s_max=settings.read_lag_s_max,
                     falls_back=settings.read_fallback,
                 )
-            check_home(settings.home.expanduser().absolute())
+            check_home(settings.home.absolute())
             return cls(url, None, settings.engine, upgrade_lock_timeout_s=wait_s, reading_place=place)
         if reader is not None:
             raise ConfigError(

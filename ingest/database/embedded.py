@@ -235,7 +235,7 @@ def _files(timescaledb_dir: Path | None, use_timescaledb: bool | None) -> timesc
 
 def _root(home: Path) -> Path:
     """Return the server's folder; raise `ConfigError` if this user or PostgreSQL cannot use it."""
-    place = home.expanduser().absolute() / "postgres"
+    place = home.absolute() / "postgres"
     if "\n" in str(place):  # PostgreSQL writes it on one line of its files
         raise ConfigError(f"folder {str(home)!r} has a line break in its name: set TICKLINE_HOME to another")
     try:

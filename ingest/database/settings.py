@@ -11,9 +11,9 @@ import os
 import re
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, ClassVar, Literal, TypeVar
+from typing import Annotated, Any, ClassVar, Literal, TypeVar
 
-from pydantic import AliasChoices, Field, SecretStr, ValidationError
+from pydantic import AfterValidator, AliasChoices, Field, SecretStr, ValidationError
 from pydantic.fields import FieldInfo
 from pydantic_settings import BaseSettings, EnvSettingsSource, PydanticBaseSettingsSource, SettingsConfigDict
 
@@ -38,6 +38,17 @@ def default_home() -> Path:
     """Return the data folder of this user, according to the XDG base directory specification."""
     base = os.environ.get("XDG_DATA_HOME")
     return (Path(base) if base else Path.home() / ".local" / "share") / "tickline"
+
+
+def _expanded(path: Path) -> Path:
+    """Return a path whose ~ is replaced, as a shell does; the value of `.env` has met no shell."""
+    try:
+        return path.expanduser()
+    except RuntimeError as exc:
+        raise ValueError(f"{str(exc).rstrip('.')}: write the whole path") from exc
+
+
+ExpandedPath = Annotated[Path, AfterValidator(_expanded)]
 
 
 class DatabaseSettings(BaseSettings):
@@ -86,8 +97,8 @@ class DatabaseSettings(BaseSettings):
     read_lag_s_max: float = Field(READ_LAG_S_MAX, ge=0, le=7 * 86_400)
     writer_password: SecretStr | None = None
     reader_password: SecretStr | None = None
-    home: Path = Field(default_factory=default_home)
-    timescaledb_dir: Path | None = Field(default=None, validation_alias=AliasChoices("TIMESCALEDB_DIR"))
+    home: ExpandedPath = Field(default_factory=default_home)
+    timescaledb_dir: ExpandedPath | None = Field(default=None, validation_alias=AliasChoices("TIMESCALEDB_DIR"))
     engine: Engine | None = None
     embedded_wal_level: Literal["minimal", "replica"] = "minimal"
     upgrade_lock_timeout_s: float = Field(UPGRADE_LOCK_TIMEOUT_S, ge=0, le=86_400)

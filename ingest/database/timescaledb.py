@@ -38,7 +38,7 @@ def find(timescaledb_dir: Path | None = None) -> Files | None:
     """
     if timescaledb_dir is None:
         return next((files for files in candidates() if not _lacking(files)), None)
-    folder = timescaledb_dir.expanduser().absolute()
+    folder = timescaledb_dir.absolute()
     files = Files(folder / "lib", folder / "share")
     if ":" in str(folder):
         raise ConfigError(

@@ -51,7 +51,6 @@ def _unwise(config: Settings) -> Iterable[tuple[bool, str, str]]:
     """Yield whether a setting is unwise, why, and what to do."""
     temporary = Path(tempfile.gettempdir()).resolve()
     host = config.upstox_api_url.host or ""
-    yield str(config.home).startswith("~"), f"TICKLINE_HOME is {str(config.home)!r}", "write the whole path, without ~"
     yield (
         config.home.absolute().is_relative_to(temporary),
         f"TICKLINE_HOME is under {str(temporary)!r}, which a restart empties",

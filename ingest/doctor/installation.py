@@ -124,7 +124,7 @@ class Installation:
 def _open(config: Settings) -> Database:
     """Open the database and connect to it once; make none."""
     database = Database.place(config)
-    if config.database_url is None and not (config.home.expanduser() / "postgres" / "data" / "PG_VERSION").exists():
+    if config.database_url is None and not (config.home / "postgres" / "data" / "PG_VERSION").exists():
         raise NoDatabaseYetError("there is no database yet")
     database.bring_up()
     try:

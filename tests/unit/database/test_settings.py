@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from pathlib import Path
 
 import pytest
@@ -84,3 +85,35 @@ def test_pool_is_not_larger_at_rest_than_at_most(monkeypatch: pytest.MonkeyPatch
     with pytest.raises(ConfigError, match="TICKLINE_POOL_MAX has the wrong value 4: .*TICKLINE_POOL_MIN, 5"):
         settings()
     assert settings(pool_max=5).pool_min == 5
+
+
+def test_tilde_means_the_users_home_in_every_path(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", str(folder))
+    (folder / ".env").write_text("TICKLINE_HOME=~/ticks\nTIMESCALEDB_DIR=~/timescale\nTICKLINE_UNIVERSE_FILE=~/keys\n")
+    found = settings()
+    assert (found.home, load(DatabaseSettings).home) == (folder / "ticks", folder / "ticks")
+    assert found.journal_folder.is_relative_to(folder / "ticks")
+    assert (found.timescaledb_dir, found.universe_file) == (folder / "timescale", folder / "keys")
+    (folder / ".env").write_text("TICKLINE_HOME=~nobody-of-this-name/ticks\n")
+    with pytest.raises(ConfigError, match="TICKLINE_HOME has the wrong value .*: write the whole path"):
+        settings()
+
+
+def test_log_level_of_the_settings_counts_unless_the_command_line_has_one(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    root = logging.getLogger()
+    monkeypatch.setattr(root, "level", root.level)  # afterwards as it was
+    (folder / ".env").write_text("TICKLINE_LOG_LEVEL=Warning\n")
+    monkeypatch.setattr("sys.argv", ["tickline", "config"])
+    for options, level in (
+        ([], logging.WARNING),
+        (["--log-level", "error"], logging.ERROR),
+        (["--debug"], logging.DEBUG),
+    ):
+        root.setLevel("DEBUG" if "--debug" in options else (options or ["info"])[-1].upper())  # as without pytest's
+        assert CliRunner().invoke(group, [*options, "config"]).exit_code == 0
+        assert root.level == level
+    (folder / ".env").write_text("TICKLINE_LOG_LEVEL=loud\n")
+    with pytest.raises(ConfigError, match="TICKLINE_LOG_LEVEL has the wrong value 'loud'"):
+        settings()

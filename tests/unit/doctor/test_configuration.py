@@ -48,7 +48,6 @@ def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Place]:
         ("TICKLINE_COMMIT_PACE_MS", "5000"),
         ("TICKLINE_BACKFILL_S", "0"),
         ("TICKLINE_RETAIN_DAYS", "30"),
-        ("TICKLINE_HOME", "~/ticks"),
     ],
 )
 def test_unwise_setting_is_a_warning_with_its_remedy(name: str, value: str, place: Place) -> None:
