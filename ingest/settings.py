@@ -168,6 +168,8 @@ class Settings(LogSettings):
     # The live page, a process of its own; `analytics.page.settings` reads them.
     page_host: Annotated[str, Field(pattern=r"^[A-Za-z0-9_.:-]+$")] = "127.0.0.1"
     page_port: int = Field(8790, ge=0, le=65535)
+    # Spike detection; `analytics.signals.settings` reads it. 0: no limit.
+    signals_per_day: float = Field(20, ge=0)
 
     # The writer.
     batch_rows_max: PositiveInt = 10_000  # 2.2 MB of rows, three at a time; larger batches gain little

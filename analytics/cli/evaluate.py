@@ -232,13 +232,14 @@ def _cross_validation(
     slope, shift = calibration(raw)
     fitted = fit(bars, rules)
     alarms = unseen.filter(1 / (1 + (-pl.col("score")).exp()) >= rules.confidence_min)
-    weights = {name: getattr(fitted.weights, name) * slope for name in ("price", "volume", "trades")}
+    own = {"price": fitted.other.price} | fitted.other.confirm[0]
+    weights = {name: weight * slope for name, weight in own.items()}
     return {
         "curve": curve(unseen, events, (0.05, 0.1, 0.2, 0.3, 0.35, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9)).to_dicts(),
         "intervals": intervals(alarms, events),
         "differences": {name: difference(alarms, found, events) for name, found in baselines.items()},
         "calibration": reliability(unseen),
-        "fitted": weights | {"bias": fitted.bias * slope + shift},
+        "fitted": weights | {"bias": fitted.other.bias * slope + shift},
     }
 
 

@@ -100,8 +100,9 @@ def find_command(
     from analytics.cli.output import write
     from analytics.signals.find import Scope
     from analytics.signals.notify import check_log
+    from analytics.signals.settings import SignalSettings
     from ingest.database.connections import Database
-    from ingest.database.settings import DatabaseSettings, load
+    from ingest.database.settings import load
 
     if chart is not None and (len(keys) != 1 or is_follow):
         raise click.UsageError("--chart needs exactly one KEY and no --follow")
@@ -119,8 +120,8 @@ def find_command(
         library()  # before the search, because it may not be installed
     if log_file is not None:
         check_log(log_file)
-    rules = _rules(rules_file)
-    settings = load(DatabaseSettings)
+    settings = load(SignalSettings)
+    rules = settings.applied_to(_rules(rules_file))
     with Database.open(settings) as database:
         if is_follow:
             place = log_file or settings.home / "logs" / "signals.log"

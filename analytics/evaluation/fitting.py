@@ -22,7 +22,12 @@ RIDGE = 5.0  # on standardised scores; 1 and 5 give the same curve on the traini
 
 def scored(events: pl.DataFrame, rules: Rules) -> pl.DataFrame:
     """Return all bars with their factors and log-odds in column score."""
-    return factors(events.lazy(), rules.windows).with_columns(score=log_odds(rules)).collect()
+    return _with_score(factors(events.lazy(), rules.windows).collect(), rules)
+
+
+def _with_score(bars: pl.DataFrame, rules: Rules) -> pl.DataFrame:
+    """Return bars with their factors and log-odds in column score."""
+    return bars.with_columns(score=log_odds(rules, set(bars.columns)))
 
 
 def fit(bars: pl.DataFrame, rules: Rules) -> Rules:
@@ -47,8 +52,9 @@ def fit(bars: pl.DataFrame, rules: Rules) -> Rules:
     beta = logistic((x - centre) / spread, known["positive"].to_numpy().astype(float), weight.to_numpy(), RIDGE)
     volume, trades, price = (float(value) for value in beta[1:] / spread)
     bias = float(beta[0] - (beta[1:] * centre / spread).sum())
-    weights = rules.weights.model_copy(update={"price": price, "volume": volume, "trades": trades})
-    return rules.model_copy(update={"weights": weights, "bias": bias})
+    confirm = ({"volume": volume, "trades": trades}, *rules.other.confirm[1:])
+    fitted = rules.other.model_copy(update={"bias": bias, "price": price, "confirm": confirm})
+    return rules.model_copy(update={"other": fitted})
 
 
 def cross_validated(bars: pl.DataFrame, rules: Rules) -> pl.DataFrame:
@@ -56,7 +62,7 @@ def cross_validated(bars: pl.DataFrame, rules: Rules) -> pl.DataFrame:
     parts = []
     for event in bars[KEY].unique(maintain_order=True):
         others, own = bars.filter(pl.col(KEY) != event), bars.filter(pl.col(KEY) == event)
-        parts.append(own.with_columns(score=log_odds(fit(others, rules))))
+        parts.append(_with_score(own, fit(others, rules)))
     return pl.concat(parts)
 
 

@@ -11,41 +11,61 @@ move is measured from the close before it, and compared only with the same minut
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import timedelta
 
 import polars as pl
 
+from analytics.factors.trend import TREND_STATE, derived, inputs, smooth
 from analytics.factors.windows import Windows
 from analytics.market_time import MARKET_OFFSET
 from analytics.schema import KEY
 
 _US = timedelta(microseconds=1)
 BAD = ("gap", "partial")
-# Each quantity is compared with its own average: x is its value for the bar, and mean, square and count
-# are the averages after the bar.
-QUANTITIES = ("volume", "trades", "move", "iv", "oi")
-STATE = [KEY, *(f"{name}_{part}" for name in QUANTITIES for part in ("mean", "square", "count"))]
+# Each quantity is compared with its own average: x is its value for the bar. Those of `WEIGHTED` have a scale of their
+# own and are averaged exponentially: mean, square and count are the averages after the bar. Those of `CONTEXT` are
+# ratios or shares already: sum, squares and count since the first bar say as much, and cost a third.
+WEIGHTED = ("volume", "trades", "move", "iv", "oi")
+CONTEXT = ("burst", "day", "roc", "range", "trend", "rsi", "hedged", "gamma", "breadth")
+QUANTITIES = (*WEIGHTED, *CONTEXT)
+AVERAGES = [
+    *(f"{name}_{part}" for name in WEIGHTED for part in ("mean", "square", "count")),
+    *(f"{name}_{part}" for name in CONTEXT for part in ("sum", "squares", "count")),
+]
+STATE = [KEY, *AVERAGES, *TREND_STATE]
+AVERAGE_PARTS = (("mean", "square", "count"), ("sum", "squares", "count"))
+NONE = pl.lit(None, pl.Float64)
+BREADTH_MIN = 10  # shares; of fewer, breadth is not known
 
 
 def quantities(bars: pl.LazyFrame, windows: Windows, minutes: int | None = None) -> pl.LazyFrame:
-    """Add the quantities measured for each bar.
+    """Add the quantities measured for each bar over its window.
 
     Parameters
     ----------
     bars
-        instrument_key, bucket, open, high, low, close (rupees), and if known volume, trades, iv, oi and
-        quality; sorted by instrument_key and bucket.
+        instrument_key, bucket, open, high, low, close (rupees), and if known volume, trades, iv, oi, delta, spot
+        (rupees), chain_gamma and quality; sorted by instrument_key and bucket.
     minutes
         Interval of the bars; None: the smallest step between bars.
 
     Returns
     -------
     polars.LazyFrame
-        With run (Int64, grows at each start of a run), session_start (Boolean, fewer bars than a window
-        since a session began), window_bars (bars of the run in the window), rising (Boolean), and
-        volume_x, trades_x (mean of the window), move_x (log of the high or the low over the price
-        before the window, whichever is farther), iv_x, oi_x (absolute change over the window), and oi_rising
-        (Boolean, null where it did not change). All are null in a bar of quality gap or partial, or without a price.
+        With bar_minutes (Int64, the interval), run (Int64, grows at each start of a run), run_start (Boolean), run_bars
+        (Int64, bars of the run so far), session_start (Boolean, fewer bars than a window since a session began),
+        window_bars (bars of the run in the window), window_return (fraction), rising (Boolean), and
+
+        - volume_x, trades_x: mean of the window;
+        - move_x: log of the high or the low over the price before the window, whichever is farther;
+        - iv_x, oi_x: absolute change over the window; oi_rising (Boolean, null where it did not change);
+        - hedged_x: absolute change of an option's price over the window that its delta at the start of the window
+          and the move of the underlying do not explain, over the price before;
+        - gamma_x: absolute change of the chain's gamma exposure over the window, and gamma_flips (Boolean);
+
+        and NAME_in, what `analytics.factors.trend` smooths. All are null in a bar of quality gap or partial, or without
+        a price.
     """
     known = set(bars.collect_schema().names())
     is_bad = ~pl.all_horizontal(pl.col("open", "high", "low", "close").cast(pl.Float64).is_finite().fill_null(False))
@@ -55,22 +75,56 @@ def quantities(bars: pl.LazyFrame, windows: Windows, minutes: int | None = None)
     before = within(KEY, pl.col("bucket", "close", "_bad", "_day").shift(1), 1)
     bars = bars.with_columns(before.name.prefix("_prior"))
     step = pl.col("bucket") - pl.col("_priorbucket")
-    limit = windows.step_bars_max * (_interval() if minutes is None else pl.duration(minutes=minutes))
+    interval = _interval() if minutes is None else pl.duration(minutes=minutes)
+    limit = windows.step_bars_max * interval
     starts = step.is_null() | (step > limit) | pl.col("_bad") | pl.col("_prior_bad")
     overnight = (pl.col("_prior_day") != pl.col("_day")) & (step > limit) & ~(pl.col("_bad") | pl.col("_prior_bad"))
     anchor = pl.when(overnight).then(pl.col("_priorclose")).otherwise(pl.col("open"))
-    bars = bars.with_columns(_starts=starts, _row=pl.int_range(pl.len()))
+    bars = bars.with_columns(run_start=starts, bar_minutes=interval.dt.total_minutes(), _row=pl.int_range(pl.len()))
 
     def of_start(value: pl.Expr) -> pl.Expr:
-        return pl.when("_starts").then(value).forward_fill()
+        return pl.when("run_start").then(value).forward_fill()
 
     bars = bars.with_columns(
-        run=pl.col("_starts").cum_sum().cast(pl.Int64),
-        _position=pl.col("_row") - of_start(pl.col("_row")) + 1,
+        run=pl.col("run_start").cum_sum().cast(pl.Int64),
+        run_bars=pl.col("_row") - of_start(pl.col("_row")) + 1,
         _overnight=of_start(overnight.fill_null(False)),
         _anchor=of_start(anchor),
     )
-    return bars.with_columns(_windowed(windows.spike_bars, known)).with_columns(_moves()).drop("^_.*$")
+    prior = [pl.when(~pl.col("run_start")).then(pl.col(name).cast(pl.Float64).shift(1)) for name in ("high", "low")]
+    last = pl.when(~pl.col("run_start")).then(pl.col("_priorclose"))
+    volume = pl.col("volume") if "volume" in known else pl.lit(None, pl.Float64)
+    bars = bars.with_columns(*_windowed(windows.spike_bars, known), *inputs(last, prior[0], prior[1], volume))
+    return bars.with_columns(_moves()).drop("^_.*$")
+
+
+def measured(
+    bars: pl.LazyFrame, windows: Windows, minutes: int | None = None, *, has_context: bool = True
+) -> pl.LazyFrame:
+    """Add all quantities: `quantities`, and unless `has_context` is false the context of a bar.
+
+    The context, `CONTEXT`: what the bars before say (`analytics.factors.trend`), breadth, and volume against the
+    same time of earlier days.
+    """
+    found = quantities(bars, windows, minutes)
+    return with_breadth(smooth(found).with_columns(derived())) if has_context else found
+
+
+def with_breadth(bars: pl.LazyFrame) -> pl.LazyFrame:
+    """Add breadth_x for indices: by how much more shares go its way than against it over the window, 0 to 1.
+
+    All shares with a bar of the same minute count, from ten on. Null for other instruments, and if the column
+    instrument_class is not there.
+    """
+    if "instrument_class" not in bars.collect_schema().names():
+        return bars.with_columns(breadth_x=pl.lit(None, pl.Float64))
+    shares = bars.filter((pl.col("instrument_class") == "equity") & pl.col("move_x").is_not_null())
+    breadth = shares.group_by("bucket").agg(_rise=pl.col("window_return").sign().mean(), _shares=pl.len())
+    joined = bars.join(breadth, on="bucket", how="left", maintain_order="left")
+    direction = pl.when("rising").then(1.0).otherwise(-1.0)
+    is_index = (pl.col("instrument_class") == "index") & pl.col("move_x").is_not_null()
+    value = pl.when(is_index & (pl.col("_shares") >= BREADTH_MIN)).then(direction * pl.col("_rise"))
+    return joined.with_columns(breadth_x=value.clip(lower_bound=0)).drop("_rise", "_shares")
 
 
 def within(series: str, expr: pl.Expr, rows: int) -> pl.Expr:
@@ -94,7 +148,6 @@ def _interval() -> pl.Expr:
 
 def _windowed(bars: int, known: set[str]) -> list[pl.Expr]:
     """Return the quantities over the window, which never reaches back before the start of the run."""
-    position = pl.col("_position")
 
     def mean(name: str) -> pl.Expr:
         if name not in known:
@@ -109,20 +162,41 @@ def _windowed(bars: int, known: set[str]) -> list[pl.Expr]:
     before = within("run", pl.col("close").shift(bars), bars)
     good = ~pl.col("_bad")
     return [
-        pl.min_horizontal(position, pl.lit(bars)).alias("window_bars"),
-        (pl.col("_overnight") & (position <= bars)).alias("session_start"),
+        pl.min_horizontal("run_bars", pl.lit(bars)).alias("window_bars"),
+        (pl.col("_overnight") & (pl.col("run_bars") <= bars)).alias("session_start"),
         pl.coalesce(before, pl.col("_anchor")).alias("_before"),
         *(pl.when(good).then(mean(name)).alias(f"{name}_x") for name in ("volume", "trades")),
         *(pl.when(good).then(change(name).abs()).alias(f"{name}_x") for name in ("iv", "oi")),
         pl.when(good & (change("oi") != 0)).then(change("oi") > 0).alias("oi_rising"),
+        *_of_options(bars, known, good),
+    ]
+
+
+def _of_options(bars: int, known: set[str], good: pl.Expr) -> list[pl.Expr]:
+    """Return what delta and gamma say over the window."""
+    hedged, gamma, flips = pl.lit(None, pl.Float64), pl.lit(None, pl.Float64), pl.lit(None, pl.Boolean)
+    if {"delta", "spot"} <= known:
+        close = pl.col("close").cast(pl.Float64)
+        explained = pl.col("delta").shift(bars) * pl.col("spot").diff(bars)
+        hedged = within("run", (close.diff(bars) - explained).abs() / close.shift(bars), bars)
+    if "chain_gamma" in known:
+        exposure = pl.col("chain_gamma")
+        gamma = within("run", exposure.diff(bars).abs(), bars)
+        flips = within("run", exposure.sign() * exposure.shift(bars).sign() < 0, bars)
+    return [
+        pl.when(good).then(hedged).alias("hedged_x"),
+        pl.when(good).then(gamma).alias("gamma_x"),
+        pl.when(good).then(flips).alias("gamma_flips"),
     ]
 
 
 def _moves() -> list[pl.Expr]:
     """Return how far the price went from the price before the window, and whether it rose."""
     up, down = (pl.col("high") / pl.col("_before")).log(), (pl.col("_before") / pl.col("low")).log()
+    good = ~pl.col("_bad")
     return [
-        pl.when(~pl.col("_bad")).then(pl.max_horizontal(up, down)).alias("move_x"),
+        pl.when(good).then(pl.max_horizontal(up, down)).alias("move_x"),
+        pl.when(good).then((pl.col("close") - pl.col("_before")) / pl.col("_before")).alias("window_return"),
         (up >= down).alias("rising"),
     ]
 
@@ -139,66 +213,94 @@ def samples(known: set[str]) -> dict[str, pl.Expr]:
         "iv": pl.col("iv_x"),
         "oi": pl.col("oi_x"),
     }
+    needed = {"hedged": "spot", "gamma": "chain_gamma", "breadth": "instrument_class"}
+    plain = {
+        name: pl.col(f"{name}_x") for name in CONTEXT if needed.get(name, f"{name}_x") in known and f"{name}_x" in known
+    }
     moves = {"move": pl.when(~pl.col("session_start")).then(pl.col("move_x"))}
-    return {name: sample for name, sample in found.items() if name in known} | moves
+    return {name: sample for name, sample in found.items() if name in known} | moves | plain
 
 
-def averages(bars: pl.LazyFrame, windows: Windows) -> pl.LazyFrame:
-    """Add the averages after each bar: NAME_mean, NAME_square (of the square) and NAME_count of each quantity."""
+def averages(bars: pl.LazyFrame, windows: Windows, wanted: Sequence[str] = QUANTITIES) -> pl.LazyFrame:
+    """Add `AVERAGES` of the wanted quantities after each bar."""
     # A number for each instrument makes groups faster than its text.
-    bars = bars.with_columns(_number=pl.col(KEY).rle_id())
+    begins = (pl.col(KEY) != pl.col(KEY).shift(1)).fill_null(True)
+    bars = bars.with_columns(_number=pl.col(KEY).rle_id(), _begins=begins)
     found = samples(set(bars.collect_schema().names()))
 
-    def smooth(sample: pl.Expr) -> pl.Expr:
-        return sample.ewm_mean(span=windows.span_bars, adjust=True, ignore_nulls=True).forward_fill().over("_number")
+    def smooth_mean(sample: pl.Expr) -> pl.Expr:
+        return sample.ewm_mean(span=windows.span_bars, adjust=True, ignore_nulls=True).over("_number").forward_fill()
 
-    unknown = {"mean": pl.lit(None, pl.Float64), "square": pl.lit(None, pl.Float64), "count": pl.lit(0, pl.Int64)}
-    known = {
-        name: {
-            "mean": smooth(sample),
-            "square": smooth(sample**2),
-            "count": sample.is_not_null().cum_sum().over("_number").cast(pl.Int64),
-        }
-        for name, sample in found.items()
-    }
-    parts = {name: known.get(name, unknown) for name in QUANTITIES}
+    def counted(value: pl.Expr) -> pl.Expr:
+        # The count over all rows less that before the instrument's first row: `over` takes three times as long, but
+        # sums need it: differences of sums over all rows would hang on the rows of other instruments.
+        total = value.is_not_null().cast(pl.Int64).cum_sum()
+        return total - pl.when("_begins").then(total - value.is_not_null().cast(pl.Int64)).forward_fill()
+
+    def summed(value: pl.Expr) -> pl.Expr:
+        return value.fill_null(0.0).cum_sum().over("_number")
+
+    columns: dict[str, pl.Expr] = {}
+    for name in wanted:
+        sample = found.get(name)
+        parts = AVERAGE_PARTS[name in CONTEXT]
+        if sample is None:
+            columns |= {f"{name}_{part}": pl.lit(0, pl.Int64) if part == "count" else NONE for part in parts}
+            continue
+        columns[f"{name}_count"] = counted(sample)
+        for part, value in zip(parts, (sample, sample * sample), strict=False):
+            columns[f"{name}_{part}"] = summed(value) if name in CONTEXT else smooth_mean(value)
+    bars = bars.with_columns(**columns).drop("_number", "_begins")
+    # Filled forward across instruments, so unknown before the first sample of each.
     return bars.with_columns(
-        expr.alias(f"{name}_{part}") for name, exprs in parts.items() for part, expr in exprs.items()
-    ).drop("_number")
+        pl.when(pl.col(f"{name}_count") > 0).then(pl.col(f"{name}_{part}")).alias(f"{name}_{part}")
+        for name in WEIGHTED
+        if name in found
+        for part in ("mean", "square")
+    )
 
 
 def usual(bars: pl.LazyFrame, windows: Windows) -> pl.LazyFrame:
-    """Add volume_usual and move_usual: the medians at the same time of earlier days, null where too few are known."""
+    """Add volume_usual and move_usual, the medians at the same time of earlier days, and day_x, volume_x over them.
+
+    Null where too few days are known.
+    """
     names = ("volume", "move")
     days = bars.select(local_day().n_unique()).collect().item()
     if days <= windows.usual_days_min:
-        return bars.with_columns(pl.lit(None, pl.Float64).alias(f"{name}_usual") for name in names)
+        bars = bars.with_columns(pl.lit(None, pl.Float64).alias(f"{name}_usual") for name in names)
+        return bars.with_columns(day_ratio())
 
     def median(name: str) -> pl.Expr:
         x = pl.col(f"{name}_x").rolling_median(windows.usual_days, min_samples=windows.usual_days_min).shift(1)
         return x.over(KEY, "_time").alias(f"{name}_usual")
 
-    return bars.with_columns(_time=pl.col("bucket").dt.time()).with_columns(map(median, names)).drop("_time")
+    bars = bars.with_columns(_time=pl.col("bucket").dt.time()).with_columns(map(median, names)).drop("_time")
+    return bars.with_columns(day_ratio())
 
 
-def scores(bars: pl.LazyFrame, windows: Windows) -> pl.LazyFrame:
+def day_ratio() -> pl.Expr:
+    """Return day_x: the volume over what is usual at this time of day."""
+    ratio = pl.when(pl.col("volume_usual") > 0).then(pl.col("volume_x") / pl.col("volume_usual"))
+    return ratio.alias("day_x")
+
+
+def scores(bars: pl.LazyFrame, windows: Windows, wanted: Sequence[str] = QUANTITIES) -> pl.LazyFrame:
     """Add the scores, log(1 + z) of the excess over the average, from the averages *before* each bar.
 
     Returns
     -------
     polars.LazyFrame
-        With volume_score, trades_score, move_score, iv_score and oi_score. Null: not known, as before the end
-        of the warm-up, in a bar of quality gap or partial, or at the start of a session without enough earlier
-        days. Volume and moves are first divided by how much larger than average they usually are at this time of day.
+        With NAME_score of each wanted quantity. Null: not known, as before the end of the warm-up, in a bar of quality
+        gap or partial, or at the start of a session without enough earlier days. Volume and moves are first divided by
+        how much larger than average they usually are at this time of day.
     """
     busy = _ratio("volume")
     excess = {
         "volume": (pl.col("volume_x") / busy, pl.col("window_bars").sqrt()),
         "trades": (pl.col("trades_x") / busy, pl.col("window_bars").sqrt()),
         "move": (pl.col("move_x") / _ratio("move"), pl.lit(1.0)),
-        "iv": (pl.col("iv_x"), pl.lit(1.0)),
-        "oi": (pl.col("oi_x"), pl.lit(1.0)),
-    }
+    } | {name: (pl.col(f"{name}_x"), pl.lit(1.0)) for name in wanted[3:]}
     judged = ~pl.col("session_start") | pl.col("move_usual").is_not_null()
     return bars.with_columns(
         pl.when(judged & (pl.col(f"{name}_count") >= windows.warmup_bars))
@@ -216,17 +318,30 @@ def _ratio(name: str) -> pl.Expr:
 
 def _score(name: str, x: pl.Expr, scale: pl.Expr, windows: Windows) -> pl.Expr:
     """Return log(1 + z) of a quantity, 0 below the average; null if it never varied."""
-    mean = pl.col(f"{name}_mean")
-    variance = pl.col(f"{name}_square") - mean**2
+    count = pl.col(f"{name}_count")
+    if name in CONTEXT:
+        mean, square = pl.col(f"{name}_sum") / count, pl.col(f"{name}_squares") / count
+    else:
+        mean, square = pl.col(f"{name}_mean"), pl.col(f"{name}_square")
+    variance = square - mean * mean
     least = windows.iv_deviation_min if name == "iv" else 0.0
     # A variance is a difference of two averages: a smaller fraction of them is only rounding.
-    varied = variance > 1e-12 * pl.col(f"{name}_square")
-    known = pl.col(f"{name}_count") / (pl.col(f"{name}_count") + windows.doubt_bars)
+    varied = variance > 1e-12 * square
+    known = count / (count + windows.doubt_bars)
     z = (x - mean) / pl.max_horizontal(variance.sqrt(), pl.lit(least)) * scale * known
     return pl.when(varied | (pl.lit(least) > 0)).then(z.clip(lower_bound=0).log1p())
 
 
-def factors(bars: pl.LazyFrame, windows: Windows, minutes: int | None = None) -> pl.LazyFrame:
+def factors(
+    bars: pl.LazyFrame, windows: Windows, minutes: int | None = None, *, has_context: bool = True
+) -> pl.LazyFrame:
     """Add quantities, the averages before each bar, and the scores; see the functions of these names."""
-    bars = usual(averages(quantities(bars, windows, minutes), windows), windows)
-    return scores(bars.with_columns(within(KEY, pl.col(STATE[1:]).shift(1), 1)), windows)
+    return judged(measured(bars, windows, minutes, has_context=has_context), windows, has_context=has_context)
+
+
+def judged(bars: pl.LazyFrame, windows: Windows, *, has_context: bool = True) -> pl.LazyFrame:
+    """Add the usual values, the averages before each bar, and the scores to the result of `measured`."""
+    wanted = QUANTITIES if has_context else WEIGHTED
+    bars = averages(usual(bars, windows), windows, wanted)
+    before = [name for name in AVERAGES if name.rsplit("_", 1)[0] in wanted]
+    return scores(bars.with_columns(within(KEY, pl.col(before).shift(1), 1)), windows, wanted)

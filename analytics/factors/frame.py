@@ -12,7 +12,8 @@ import polars_talib as talib
 
 from analytics.factors import indicators as ta
 from analytics.factors.checked_frames import PRICES, Kind, checked
-from analytics.factors.factors import STATE, averages, local_day, quantities, scores, usual, within
+from analytics.factors.factors import AVERAGES, judged, local_day, measured, within
+from analytics.factors.trend import TREND_STATE
 from analytics.factors.windows import Windows
 from analytics.schema import KEY
 
@@ -23,7 +24,9 @@ KNOWN: dict[str, Kind] = {
     **dict.fromkeys(("volume", "oi", "trades", "iv", "delta", "gamma", "spot"), "number"),
     "quality": "text",
 }
-_SCRATCH = [name for name in STATE[1:] if name != "volume_mean"]  # only the scores need them
+_SCRATCH = [
+    name for name in (*AVERAGES, *TREND_STATE) if name not in ("volume_mean", "move_count")
+]  # only the scores need them
 
 
 # As TA-Lib takes them. An unknown volume counts as 0.
@@ -48,7 +51,8 @@ def features(
     windows
         Windows of spike detection; None: those of the default rules.
     extended
-        Also the indicators that spike detection does not look at; they take as long again.
+        Also the context of a bar that the commands judge by (`analytics.factors.factors.CONTEXT`), and the indicators
+        that spike detection does not look at; they take as long again.
 
     Returns
     -------
@@ -58,7 +62,9 @@ def features(
         volume_ratio_20, volume_ratio_same_time, volume_zscore_20, close_zscore_20, close_robust_zscore_20;
         if their inputs are there iv_change, oi_change, build_up (String), delta_exposure,
         delta_exposure_change, gamma_exposure (of a chain: `analytics.factors.chains`); and the columns that
-        `analytics.factors.factors.factors` adds, of its averages only volume_mean. With `extended` also macd,
+        `analytics.factors.factors.factors` adds without its context, of its averages only volume_mean and move_count
+        (bars with a move before this one).
+        With `extended` also the context, NAME_x and NAME_score of `analytics.factors.factors.CONTEXT`; macd,
         macd_signal, macd_histogram, obv (from the start of the run), mfi_14, stochastic_k and stochastic_d (14, 3, 3),
         adx_14, plus_di_14, minus_di_14, supertrend (10, 3) and supertrend_rising (Boolean), keltner_lower,
         keltner_middle and keltner_upper (20, 10, 2), donchian_lower, donchian_middle and donchian_upper (20), cci_20,
@@ -76,15 +82,11 @@ def features(
     known = set(lazy.collect_schema().names())
     if "volume" not in known:
         lazy = lazy.with_columns(volume=pl.lit(None, pl.Int64))
-    measured = quantities(lazy, windows)
+    found = measured(lazy, windows, has_context=extended)
     for step in _steps(known, extended=extended):
-        measured = measured.with_columns(**step)
-    measured = measured.drop("^_.*$")
-    judged = usual(averages(measured, windows), windows)
-    judged = judged.with_columns(
-        within(KEY, pl.col(STATE[1:]).shift(1), 1), volume_ratio_same_time=ta.ratio("volume_x", "volume_usual")
-    )
-    return scores(judged, windows).drop(_SCRATCH)
+        found = found.with_columns(**step)
+    found = judged(found.drop("^_.*$"), windows, has_context=extended).drop(_SCRATCH, "^.*_in$", strict=False)
+    return found.with_columns(volume_ratio_same_time="day_x")
 
 
 def _steps(known: set[str], *, extended: bool) -> list[dict[str, pl.Expr]]:

@@ -51,6 +51,11 @@ class MinuteReader:
     ) -> None:
         self._reader.close()
 
+    @property
+    def ids(self) -> list[int]:
+        """The instrument_id of each instrument read so far."""
+        return list(self._names)
+
     def read(self, start: datetime, end: datetime, ids: Sequence[int] | None = None) -> pl.DataFrame:
         """Return the bars of a range [start, end), of instruments by their instrument_id or of all.
 

@@ -20,10 +20,15 @@ import polars as pl
 import psycopg
 
 from analytics.factors.factors import factors
+from analytics.factors.market import TERMS, Market
 from analytics.market_time import day_start, market_day
 from analytics.read.minute_reader import MinuteReader
 from analytics.schema import KEY
-from analytics.signals.detection import SIGNALS, spikes
+from analytics.signals.calibration import Calibration
+from analytics.signals.columns import SIGNALS
+from analytics.signals.detection import fire
+from analytics.signals.earlier_days import Scored
+from analytics.signals.events import EventBuilder, with_events
 from analytics.signals.live_detection import MINUTES, LiveDetector
 from analytics.signals.members import EVENT, as_json, member_keys, named, with_event
 from analytics.signals.rules import Rules
@@ -73,7 +78,7 @@ def find(database: Database, scope: Scope, start: datetime, end: datetime) -> It
             bars = _day_with_history(reader, scope, _ids_of(reading, scope, market_day(begin)), begin, until)
             has_day = not bars.is_empty() and _last(bars) >= begin
             if has_day:
-                found = spikes(factors(bars.lazy(), scope.rules.windows, MINUTES), scope.rules)
+                found = _of_day(_market(reading, reader).history(bars, market_day(begin)), begin, scope.rules)
                 yield store(connection, scope.rules, found.filter(pl.col("bucket") >= max(start, begin)))
             begin += timedelta(days=1)
             if has_day:
@@ -114,19 +119,22 @@ def follow(database: Database, scope: Scope, found: Found, stop: Callable[[], bo
     """
     with _opened(database) as (connection, reading, reader):
         minutes = _completed(reading, stop)
-        watcher, day, ids = None, None, None
+        watcher, day, ids, market = None, None, None, None
         for until in minutes:
-            if watcher is None or market_day(until) != day:
+            if watcher is None or market is None or market_day(until) != day:
                 day = market_day(until)
-                begin, ids = day_start(until), _ids_of(reading, scope, day)
-                history = _day_with_history(reader, scope, ids, begin, until + MINUTE)
-                watcher = LiveDetector(scope.rules, history, day)
-                whole = spikes(factors(history.lazy(), scope.rules.windows, MINUTES), scope.rules)
-                _report(store(connection, scope.rules, whole.filter(pl.col("bucket") >= begin)), found)
+                ids = _ids_of(reading, scope, day)
+                history = _day_with_history(reader, scope, ids, day_start(until), until + MINUTE)
+                market = _market(reading, reader)
+                watcher = LiveDetector(scope.rules, market.history(history, day), day)
+                _say(watcher.calibration, scope.rules)
+                _report(store(connection, scope.rules, watcher.found), found)
             else:
                 start = day_start(until) if watcher.until is None else watcher.until + MINUTE
                 for minute in next_minutes(reader, ids, start, until + MINUTE):
-                    _report(store(connection, scope.rules, watcher.advance(minute)), found)
+                    if not market.keys.issuperset(minute[KEY]):
+                        market = market.with_terms(_terms(reading, reader))
+                    _report(store(connection, scope.rules, watcher.advance(market.minute(minute))), found)
             settle(connection, until - timedelta(days=OUTCOME_DAYS), until + MINUTE)
 
 
@@ -208,6 +216,32 @@ def settle(connection: psycopg.Connection[Any], since: datetime, until: datetime
         return
     with translated():
         connection.execute(query("signals/settle_signals"), {"since": since, "until": until})
+
+
+def _of_day(bars: pl.DataFrame, begin: datetime, rules: Rules) -> pl.DataFrame:
+    """Return the signals of the market day that begins then, out of its bars and those of the days before it."""
+    scored = Scored.of(factors(bars.lazy(), rules.windows, MINUTES), rules)
+    calibration = scored.calibration(market_day(begin), rules)
+    _say(calibration, rules)
+    fired = with_events(fire(scored.candidates, rules, calibration), EventBuilder(rules))
+    return fired.filter(pl.col("bucket") >= begin)
+
+
+def _say(calibration: Calibration, rules: Rules) -> None:
+    """Log from which confidence on a day's bars fire."""
+    limit = max(rules.confidence_min, calibration.confidence_min)
+    log.info("signals calibrated days=%d confidence_from=%.2f", calibration.days, limit)
+
+
+def _market(connection: psycopg.Connection[Any], reader: MinuteReader) -> Market:
+    """Return what is known of the instruments read so far."""
+    return Market(_terms(connection, reader))
+
+
+def _terms(connection: psycopg.Connection[Any], reader: MinuteReader) -> pl.DataFrame:
+    """Return the terms of the instruments read so far."""
+    rows = _rows(connection, "signals/terms", instrument_ids=reader.ids)
+    return pl.DataFrame(rows, schema=TERMS, orient="row", strict=False)
 
 
 def _may_store(connection: psycopg.Connection[Any]) -> bool:

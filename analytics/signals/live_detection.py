@@ -7,15 +7,32 @@ signals are those that `analytics.signals.detection` finds in history and minute
 
 from __future__ import annotations
 
-from datetime import date, datetime, time
+from datetime import date, datetime
 
 import polars as pl
 
-from analytics.factors.factors import QUANTITIES, STATE, averages, quantities, samples, scores, usual
+from analytics.factors.factors import (
+    AVERAGES,
+    CONTEXT,
+    QUANTITIES,
+    STATE,
+    averages,
+    day_ratio,
+    measured,
+    quantities,
+    samples,
+    scores,
+    usual,
+    with_breadth,
+)
+from analytics.factors.trend import TREND_STATE, continue_smooth, derived
 from analytics.factors.windows import Windows
 from analytics.market_time import MARKET_ZONE
-from analytics.schema import KEY, TIME
-from analytics.signals.detection import SIGNALS, firing, is_onset, with_reasons
+from analytics.schema import KEY
+from analytics.signals.columns import SIGNALS
+from analytics.signals.detection import candidates, fire
+from analytics.signals.earlier_days import Scored
+from analytics.signals.events import EventBuilder, as_signals, with_events
 from analytics.signals.rules import Rules
 
 MINUTES = 1  # the interval of the bars
@@ -35,22 +52,42 @@ class LiveDetector:
         minutes of the day.
     day
         The market-local day.
+
+    Attributes
+    ----------
+    calibration
+        Of the day, out of the days before it.
+    found
+        The signals of the day in the history: columns and dtypes of `columns.SIGNALS`.
     """
 
     def __init__(self, rules: Rules, history: pl.DataFrame, day: date) -> None:
         self.rules = rules
         windows = rules.windows
-        measured = averages(quantities(history.lazy(), windows, MINUTES), windows)
-        judged = scores(usual(measured, windows).with_columns(pl.col(STATE[1:]).shift(1).over(KEY)), windows)
-        frame, past = pl.collect_all([measured, firing(judged, rules)])
+        averaged = averages(usual(measured(history.lazy(), windows, MINUTES), windows), windows)
+        judged = scores(averaged.with_columns(pl.col(AVERAGES).shift(1).over(KEY)), windows)
+        state, table, *plans = pl.collect_all(
+            [
+                averaged.group_by(KEY, maintain_order=True).last().select(STATE),
+                _usual_before(averaged, day, windows),
+                *Scored.plans(judged, rules),
+            ]
+        )
         self._tail = history.group_by(KEY, maintain_order=True).tail(windows.spike_bars)
-        self._state = frame.group_by(KEY, maintain_order=True).last().select(STATE)
-        self._fired = past.group_by(KEY).agg(pl.col("bucket").last().cast(TIME).alias("fired"))
-        self._usual = _usual_before(frame, day, windows)
+        self._state = state
+        self._usual = {key[0]: part.drop("at") for key, part in table.partition_by("at", as_dict=True).items()}
+        scored = Scored(*plans)
+        self.calibration = scored.calibration(day, rules)
+        self._events = EventBuilder(rules)
+        fired = fire(scored.candidates, rules, self.calibration)
+        local_date = pl.col("bucket").dt.convert_time_zone(MARKET_ZONE.key).dt.date()
+        self.found = with_events(fired, self._events).filter(local_date == day)
         self.until: datetime | None = None if history.is_empty() else history["bucket"].max()  # type: ignore[assignment]
 
     def advance(self, bars: pl.DataFrame) -> pl.DataFrame:
-        """Take the bars of one minute and return its signals: columns and dtypes of `detection.SIGNALS`.
+        """Take the bars of one minute and return its signals: columns and dtypes of `columns.SIGNALS`.
+
+        The leader of an earlier minute is returned again when another instrument has joined its event.
 
         Raises
         ------
@@ -66,23 +103,21 @@ class LiveDetector:
         windows = self.rules.windows
         self.until = minute
         self._tail = pl.concat([self._tail, bars.select(self._tail.columns)]).sort(KEY, "bucket", maintain_order=True)
-        measured = quantities(self._tail.lazy(), windows, MINUTES).filter(pl.col("bucket") == minute).collect()
+        new = quantities(self._tail.lazy(), windows, MINUTES).filter(pl.col("bucket") == minute).drop("run_bars")
         self._tail = self._tail.group_by(KEY, maintain_order=True).tail(windows.spike_bars)
         at = minute.astimezone(MARKET_ZONE).time()
-        known = measured.join(self._state, on=KEY, how="left", maintain_order="left")
-        known = known.join(
-            self._usual.get(at, pl.DataFrame(schema=NO_USUAL)), on=KEY, how="left", maintain_order="left"
+        usual_now = self._usual.get(at, pl.DataFrame(schema=NO_USUAL))
+        known = (
+            continue_smooth(new.join(self._state.lazy(), on=KEY, how="left", maintain_order="left"))
+            .join(usual_now.lazy(), on=KEY, how="left", maintain_order="left")
+            .with_columns(*derived(), day_ratio(), *(pl.col(f"{name}_count").fill_null(0) for name in QUANTITIES))
+            .pipe(with_breadth)
+            .collect()
         )
-        known = known.with_columns(pl.col(f"{name}_count").fill_null(0) for name in QUANTITIES)
-        fired = firing(scores(known.lazy(), windows), self.rules).collect()
+        fired = fire(candidates(scores(known.lazy(), windows), self.rules).collect(), self.rules, self.calibration)
         moved = known.select(KEY, *_carried_on(windows, set(known.columns)))
         self._state = pl.concat([self._state.join(moved, on=KEY, how="anti"), moved.select(STATE)])
-        fired = fired.join(self._fired, on=KEY, how="left", maintain_order="left")
-        fired = fired.with_columns(onset=is_onset(pl.col("bucket") - pl.col("fired"), self.rules))
-        self._fired = (
-            pl.concat([self._fired, fired.select(KEY, fired="bucket")]).group_by(KEY).agg(pl.col("fired").max())
-        )
-        return with_reasons(fired)
+        return as_signals(self._events.add(fired.to_dicts()))
 
 
 def _carried_on(windows: Windows, known: set[str]) -> list[pl.Expr]:
@@ -91,21 +126,26 @@ def _carried_on(windows: Windows, known: set[str]) -> list[pl.Expr]:
     columns = []
     for name, sample in samples(known).items():
         count = pl.col(f"{name}_count") + sample.is_not_null().cast(pl.Int64)
+        if name in CONTEXT:
+            columns.append(count.alias(f"{name}_count"))
+            for part, x in (("sum", sample), ("squares", sample * sample)):
+                columns.append((pl.col(f"{name}_{part}").fill_null(0.0) + x.fill_null(0.0)).alias(f"{name}_{part}"))
+            continue
         share = alpha / (1 - (1 - alpha) ** count.cast(pl.Float64))
         columns.append(count.alias(f"{name}_count"))
-        for part, x in (("mean", sample), ("square", sample**2)):
+        for part, x in (("mean", sample), ("square", sample * sample)):
             before = pl.col(f"{name}_{part}").fill_null(0.0)
             after = pl.when(sample.is_not_null()).then(before + (x - before) * share)
             columns.append(pl.coalesce(after, pl.col(f"{name}_{part}")).alias(f"{name}_{part}"))
     carried = {column.meta.output_name() for column in columns}
-    return [*columns, *(pl.col(name) for name in STATE[1:] if name not in carried)]
+    return [*columns, *(pl.col(name) for name in (*AVERAGES, *TREND_STATE) if name not in carried)]
 
 
-def _usual_before(frame: pl.DataFrame, day: date, windows: Windows) -> dict[time, pl.DataFrame]:
-    """Return volume_usual and move_usual of each instrument by time of day: the medians of the last days."""
+def _usual_before(frame: pl.LazyFrame, day: date, windows: Windows) -> pl.LazyFrame:
+    """Return volume_usual and move_usual of each instrument by time of day, at: the medians of the last days."""
     local = pl.col("bucket").dt.convert_time_zone(MARKET_ZONE.key)
-    days = frame.lazy().with_columns(day=local.dt.date(), at=local.dt.time())
-    table = (
+    days = frame.select(KEY, "volume_x", "move_x", day=local.dt.date(), at=local.dt.time())
+    return (
         days.filter(pl.col("day") < day)
         .group_by(KEY, "at", maintain_order=True)
         .agg(
@@ -116,6 +156,4 @@ def _usual_before(frame: pl.DataFrame, day: date, windows: Windows) -> dict[time
             pl.when(pl.col(name).list.len() >= windows.usual_days_min).then(pl.col(name).list.median()).alias(name)
             for name in USUAL
         )
-        .collect()
     )
-    return {key[0]: part.drop("at") for key, part in table.partition_by("at", as_dict=True).items()}

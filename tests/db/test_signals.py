@@ -177,7 +177,7 @@ def test_command_prints_spikes_and_draws_one_file(
     assert ran.exit_code == 0, ran.output
     assert ran.stdout.count("2026-01-05T") == 1 and "2026-01-05T04:21:00Z" in ran.stdout
     page = chart.read_text(encoding="utf-8")
-    assert f"Candlestick chart of {FUTURE}, rules default-1: " in page and " bars, 1 signals" in page
+    assert f"Candlestick chart of {FUTURE}, rules {DEFAULT.name}: " in page and " bars, 1 signals" in page
     content = json.loads(page.partition('id="content">')[2].partition("</script>")[0])
     [[_, direction, confidence, _, reasons]] = content["data"]["signals"]
     assert (direction, confidence > 0.35, "volume" in reasons) == ("up", True, True)
@@ -203,7 +203,7 @@ def test_command_prints_spikes_and_draws_one_file(
     assert ran.exit_code == 0, ran.output
     report = json.loads(ran.stdout)
     assert report["classes"]["future"]["alarms"] == report["labels"]["labels"]["right"] == 1
-    assert report["labels"]["detectors"]["rules default-1"]["found"]["value"] == 1
+    assert report["labels"]["detectors"][f"rules {DEFAULT.name}"]["found"]["value"] == 1
     truth = tmp_path / "truth.json"
     truth.write_text(json.dumps(truth_rows(PLANTED, make_universe(8, SESSION.day), SESSION)))
     planted = ["evaluate", "--truth", str(truth), "--days-min", "0", "--format", "json", "--from", "2026-01-05"]

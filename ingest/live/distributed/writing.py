@@ -7,7 +7,6 @@ done once per database is done by the one that holds the lease for that.
 from __future__ import annotations
 
 import asyncio
-import importlib
 import logging
 import random
 import time
@@ -15,9 +14,8 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from ingest.addresses import is_loopback
 from ingest.backoff import backoff_s
@@ -27,7 +25,6 @@ from ingest.live.access import JOURNAL_TOKEN_FILE, stored_token
 from ingest.live.distributed.once import Once
 from ingest.live.distributed.written_collector import Collector, WrittenCollector
 from ingest.live.distributed.written_stream import WrittenStream
-from ingest.live.http import port
 from ingest.live.observe.service_manager import tell
 from ingest.redaction import hide
 from ingest.settings import Settings
@@ -35,9 +32,6 @@ from ingest.store.bar_refresh import refresh_touched
 from ingest.transport.folder_collector import FolderCollector
 from ingest.transport.http_collector import HttpCollector
 from ingest.worker_thread import in_background
-
-if TYPE_CHECKING:
-    import uvicorn
 
 log = logging.getLogger(__name__)
 
@@ -85,10 +79,6 @@ class Writing:
                 if error := stream.refused or stream.source.error:
                     found.append(f"collector {one.collector} stream {name}: {error}")
         return found
-
-    def warnings(self) -> list[str]:
-        """Return what is wrong and keeps no tick from being committed."""
-        return [f"{name} failed: {text}" for name, text in self.once.fence.failed().items()]
 
 
 def sources_of(names: Sequence[str], settings: Settings) -> list[Collector]:
@@ -184,8 +174,6 @@ async def write(
                     group.create_task(_names_along(running, pool), name="names"),
                     group.create_task(_say_along(running, show), name="progress"),
                 ]
-                if settings.api_port:
-                    along.append(group.create_task(port.serve(settings, partial(_api, running, settings.api_host))))
                 await stop.wait()
                 tell("STOPPING=1")
                 log.info("stopping: what was fetched is being committed")
@@ -204,12 +192,6 @@ async def write(
         if once.is_held or len(collectors) == others():
             await _refresh(pool, settings.stop_s)
         return running
-
-
-def _api(running: Writing, host: str, token: str) -> uvicorn.Server:
-    api = importlib.import_module("ingest.live.distributed.writer_api")
-    server: uvicorn.Server = api.prepare(running, host, token)
-    return server
 
 
 async def _until_ready(make_ready: Callable[[], None], stop: asyncio.Event) -> None:

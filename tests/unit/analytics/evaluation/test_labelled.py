@@ -78,9 +78,10 @@ def test_reliability_counts_alarms_by_their_highest_confidence() -> None:
 def test_default_weights_are_those_of_the_fit(bars_of_events: pl.DataFrame, unseen_bars: pl.DataFrame) -> None:
     slope, shift = calibration(unseen_bars)
     fitted = fit(bars_of_events, DEFAULT)
-    for name in ("price", "volume", "trades"):
-        assert getattr(DEFAULT.weights, name) == pytest.approx(getattr(fitted.weights, name) * slope, abs=0.01)
-    assert pytest.approx(fitted.bias * slope + shift, abs=0.01) == DEFAULT.bias
+    assert fitted.other.price * slope == pytest.approx(DEFAULT.other.price, abs=0.01)
+    for name, weight in fitted.other.confirm[0].items():
+        assert weight * slope == pytest.approx(DEFAULT.other.confirm[0][name], abs=0.01)
+    assert fitted.other.bias * slope + shift == pytest.approx(DEFAULT.other.bias, abs=0.01)
 
 
 @pytest.mark.parametrize(

@@ -33,7 +33,7 @@ def test_spikes_take_a_collected_frame_as_well_as_a_lazy_one() -> None:
 def test_features_have_no_scratch_columns() -> None:
     names = features(made(100)).collect().columns
     assert not [name for name in names if name.startswith("_")]
-    assert set(names) & set(STATE) == {"instrument_key", "volume_mean"}
+    assert set(names) & set(STATE) == {"instrument_key", "volume_mean", "move_count"}
     assert len(names) == len(set(names))
 
 

@@ -13,8 +13,8 @@ import pytest
 from analytics import features, spikes
 from analytics.factors import indicators as ta
 from analytics.factors.frame import RUN
-from analytics.signals.detection import SIGNALS
-from analytics.signals.rules import Rules, load_rules
+from analytics.signals.columns import SIGNALS
+from analytics.signals.rules import CLASSES, DEFAULT, load_rules
 from ingest.errors import ConfigError
 from tests.data import data_file
 
@@ -196,10 +196,33 @@ def test_spikes_of_reliance_known_days_stand_out_and_openings_are_quiet() -> Non
 
 def test_rules_from_toml_change_what_they_name_and_reject_the_rest(tmp_path: Path) -> None:
     path = tmp_path / "rules.toml"
-    path.write_text('name = "mine"\nconfidence_min = 0.9\n[weights]\nprice = 2.0\n[windows]\nspike_bars = 3\n')
-    rules = load_rules(path)
-    assert (rules.name, rules.confidence_min, rules.weights.price) == ("mine", 0.9, 2.0)
-    assert rules.weights.volume == Rules().weights.volume
+    path.write_text('name = "mine"\nconfidence_min = 0.9\n[equity]\nprice = 2.0\n[windows]\nspike_bars = 3\n')
+    found = load_rules(path)
+    assert (found.name, found.confidence_min, found.equity.price, found.windows.spike_bars) == ("mine", 0.9, 2.0, 3)
+    assert (found.equity.confirm, found.index) == (DEFAULT.equity.confirm, DEFAULT.index)
+    for text, message in {
+        "[equity]\nprise = 2.0\n": r"equity\.prise",
+        "[equity]\nprice = -1\n": r"equity\.price",
+        "[option]\nsupport = { vega = 1.0 }\n": "factor 'vega' is none of",
+        "[option]\nconfirm = [{ iv = -1.0 }]\n": "weight -1 of iv is negative",
+    }.items():
+        path.write_text(text)
+        with pytest.raises(ConfigError, match=message):
+            load_rules(path)
+
+
+def test_rules_of_one_set_of_weights_for_all_classes_are_still_understood(tmp_path: Path) -> None:
+    path = tmp_path / "rules.toml"
+    path.write_text('name = "older"\nbias = -12.0\n[weights]\nprice = 2.0\niv = 1.5\n')
+    found = load_rules(path)
+    assert found.other.bias == -12.0 and found.option.bias == pytest.approx(-5.7)
+    for name in CLASSES:
+        own = found.of_class(name)
+        assert (own.price, own.confirm, own.support) == (
+            2.0,
+            ({"volume": 1.69, "trades": 1.06}, {"iv": 1.5}),
+            {"oi": 0.3},
+        )
     path.write_text("[weights]\nprise = 2.0\n")
-    with pytest.raises(ConfigError, match=r"weights\.prise"):
+    with pytest.raises(ConfigError, match=r"prise"):
         load_rules(path)

@@ -1,0 +1,144 @@
+"""How rare a score is among a user's instruments, and from which one on a day has as many events as wanted. Pure.
+
+Owns the reading of scores as confidence: of the alarms this rare, so many are events, if one instrument has
+`Rules.events_per_day` of them. The rules assume how fast scores become rarer; earlier days of the same instruments
+correct that, the more the more of them there are. The tail of the scores is taken as exponential above a level that
+is reached often enough to count (as in the method of peaks over a threshold).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from math import exp, inf, log
+
+import numpy as np
+import polars as pl
+
+from analytics.schema import KEY
+from analytics.signals.rules import InstrumentClass, Rules
+
+DOUBT = 10.0  # events that the assumption of the rules counts as
+OFTEN = 2.0  # alarms of an instrument and day: rarer scores are looked at
+ENOUGH = 30  # peaks, to read a tail from
+
+
+@dataclass(frozen=True, slots=True)
+class Calibration:
+    """What earlier days say of the scores of a day.
+
+    Attributes
+    ----------
+    lines
+        Class -> slope and shift that make log-odds of the weighted sum; absent: 1 and 0.
+    confidence_min
+        From which confidence on there are about as many events a day as wanted; 0: the limit of the rules holds.
+    days
+        Number of days that were looked at.
+    """
+
+    lines: Mapping[InstrumentClass, tuple[float, float]] = field(default_factory=dict)
+    confidence_min: float = 0.0
+    days: int = 0
+
+    def log_odds(self, raw: str, class_of: str) -> pl.Expr:
+        """Return the calibrated log-odds of a weighted sum."""
+        if not self.lines:
+            return pl.col(raw)
+        parts = [pl.when(pl.col(class_of) == name).then(a * pl.col(raw) + b) for name, (a, b) in self.lines.items()]
+        return pl.coalesce([*parts, pl.col(raw)])
+
+
+def calibrate(scored: pl.DataFrame, instrument_days: Mapping[str, int], days: int, rules: Rules) -> Calibration:
+    """Return the calibration for the next day.
+
+    Parameters
+    ----------
+    scored
+        Bars of earlier days whose weighted sum is known: instrument_key, bucket, raw, instrument_class, event_key.
+    instrument_days
+        Class -> days that its instruments were judged, together.
+    days
+        Number of days.
+    """
+    if not days or scored.is_empty():
+        return Calibration(days=days)
+    lines = {}
+    for (name,), part in scored.group_by("instrument_class"):
+        own = part.sort(KEY, "bucket")
+        found = _line(_Clusters.of(own, KEY, "raw", rules.quiet_minutes), instrument_days.get(name, 0), rules)
+        if found is not None:
+            lines[name] = found
+    calibration = Calibration(lines, days=days)
+    if rules.signals_per_day is None:
+        return calibration
+    ranked = scored.with_columns(score=calibration.log_odds("raw", "instrument_class")).sort("event_key", "bucket")
+    events = _Clusters.of(ranked, "event_key", "score", rules.quiet_minutes)
+    limit = _level_of(events, rules.signals_per_day * days)
+    return Calibration(lines, 0.0 if limit == -inf else 1 / (1 + exp(-limit)), days)
+
+
+@dataclass(frozen=True, slots=True)
+class _Clusters:
+    """Scores in order of series and time, from which alarms at any level can be counted."""
+
+    series: np.ndarray
+    minute: np.ndarray
+    score: np.ndarray
+    quiet: int
+
+    @classmethod
+    def of(cls, rows: pl.DataFrame, series: str, score: str, quiet: int) -> _Clusters:
+        """Return the clusters of rows sorted by series and bucket."""
+        return cls(
+            rows[series].rle_id().to_numpy(),
+            rows["bucket"].dt.epoch("s").to_numpy() // 60,
+            rows[score].to_numpy(),
+            quiet,
+        )
+
+    def peaks(self, level: float) -> np.ndarray:
+        """Return the highest score of each alarm: of the bars from a level on that are not quiet minutes apart."""
+        is_over = self.score >= level
+        if not is_over.any():
+            return np.empty(0)
+        series, minute, score = self.series[is_over], self.minute[is_over], self.score[is_over]
+        begins = np.ones(len(score), dtype=bool)
+        begins[1:] = (series[1:] != series[:-1]) | (minute[1:] - minute[:-1] > self.quiet)
+        return np.maximum.reduceat(score, np.flatnonzero(begins))
+
+    def level_of(self, count: float) -> float:
+        """Return the lowest level at which there are at most so many alarms; -inf if there are never more."""
+        low, high = float(self.score.min()), float(self.score.max())
+        if len(self.peaks(low)) <= count:
+            return -inf
+        for _ in range(30):
+            middle = (low + high) / 2
+            low, high = (middle, high) if len(self.peaks(middle)) > count else (low, middle)
+        return high
+
+
+def _line(clusters: _Clusters, instrument_days: int, rules: Rules) -> tuple[float, float] | None:
+    """Return slope and shift of a class, or None if it was not judged."""
+    if not instrument_days:
+        return None
+    # By the rules exp(-raw) * events_per_day alarms of an instrument and day are as high as raw.
+    level = max(log(rules.events_per_day / OFTEN), clusters.level_of(instrument_days / 10 + ENOUGH))
+    peaks = clusters.peaks(level)
+    assumed = rules.events_per_day * exp(-level) * instrument_days
+    counted = max(len(peaks), assumed)
+    ratio = ((len(peaks) + 0.1) / (assumed + 0.1)) ** (counted / (counted + DOUBT))
+    rate = rules.events_per_day * exp(-level) * ratio
+    slope = (len(peaks) + DOUBT) / (float((peaks - level).sum()) + DOUBT)
+    return slope, log(rules.events_per_day / rate) - slope * level
+
+
+def _level_of(events: _Clusters, wanted: float) -> float:
+    """Return the level from which on there are as many events as wanted, read from the tail where they are few."""
+    level = events.level_of(max(1.5 * wanted, ENOUGH))
+    peaks = events.peaks(level if level > -inf else float(events.score.min()))
+    if len(peaks) <= wanted:
+        return -inf
+    lowest = level if level > -inf else float(events.score.min())
+    mean_excess = float((peaks - lowest).mean())
+    return lowest + mean_excess * log(len(peaks) / wanted)
