@@ -116,7 +116,7 @@ async def _ingest(config: Settings, database: Database, *, has_page: bool) -> Ru
 
 @contextlib.contextmanager
 def _page_beside(config: Settings, database: Database) -> Iterator[None]:
-    """Run the page and the detector of spikes as processes, as a user would."""
+    """Run the page and the detector of spikes as processes, as a user would; they end with this one in any case."""
     given = {
         "TICKLINE_HOME": str(config.home),
         "TICKLINE_DATABASE_URL": database.url if database.server is None else "",
@@ -124,7 +124,10 @@ def _page_beside(config: Settings, database: Database) -> Iterator[None]:
     }
     processes = [
         subprocess.Popen(  # noqa: S603  the program is ours and there is no shell
-            [sys.executable, "-m", "ingest.cli", *arguments], env=os.environ | given, stdout=out
+            [sys.executable, "-m", "ingest.cli.trial.beside", *arguments],
+            env=os.environ | given,
+            stdin=subprocess.PIPE,
+            stdout=out,
         )
         for arguments, out in ((["page"], None), (["spikes", "--follow"], subprocess.DEVNULL))
     ]
