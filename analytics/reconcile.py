@@ -5,6 +5,7 @@ Owns the definition of equal bars and the reasons for differences. Reads only th
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, time, timedelta
 from typing import Any
@@ -20,6 +21,7 @@ from ingest.database.queries import query
 
 PRICES = ("open", "high", "low", "close")
 TICK_SIZE = 0.05  # rupees, if the master has none
+READ_AT_ONCE = 200  # instruments; 75,000 minutes
 SAME = 1e-6  # prices closer than this are equal: binary floats cannot hold all decimals
 MOVED_REST = 0.1  # share of a volume difference that may remain after adding the neighbour's
 # Columns of the queries with one row for each instrument.
@@ -77,8 +79,13 @@ class Reconciliation:
         )
 
 
-def reconcile(day: date, database: Database) -> Reconciliation:
+def reconcile(day: date, database: Database, show: Callable[[int, int], None] = lambda _, __: None) -> Reconciliation:
     """Compare a market-local day.
+
+    Parameters
+    ----------
+    show
+        Called while bars are read, with the number of instruments that are done, and with that of all.
 
     Raises
     ------
@@ -93,12 +100,26 @@ def reconcile(day: date, database: Database) -> Reconciliation:
         instruments, volumes = (
             _few(connection, name, span) for name in ("reconcile/reconciled_instruments", "shared/day_volumes")
         )
-        text = psycopg.ClientCursor(connection).mogrify(
-            query("reconcile/minutes_side_by_side"), span | {"instrument_ids": None}
-        )
-    bars = read_frame(url, text).with_columns(unheard_quality().cast(pl.String).alias("unheard")).drop("is_gap")
+        parts = list(_parts(instruments["instrument_id"].to_list()))
+        cursor = psycopg.ClientCursor(connection)
+        texts = [
+            cursor.mogrify(query("reconcile/minutes_side_by_side"), span | {"instrument_ids": part}) for part in parts
+        ]
+    frames = []
+    for done, text in enumerate(texts):
+        show(min(done * READ_AT_ONCE, instruments.height), instruments.height)
+        frames.append(read_frame(url, text))
+    bars = pl.concat(frames).with_columns(unheard_quality().cast(pl.String).alias("unheard")).drop("is_gap")
     minutes = judge(bars.join(instruments, on="instrument_id"))
     return Reconciliation(minutes, summarise(minutes, volumes))
+
+
+def _parts(ids: list[int]) -> Iterator[list[int] | None]:
+    """Yield instruments as they are read at once; None: all."""
+    if len(ids) <= READ_AT_ONCE:
+        yield None
+        return
+    yield from (ids[first : first + READ_AT_ONCE] for first in range(0, len(ids), READ_AT_ONCE))
 
 
 def _few(connection: psycopg.Connection[Any], name: str, span: dict[str, datetime]) -> pl.DataFrame:

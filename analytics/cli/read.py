@@ -25,7 +25,7 @@ from analytics.cli.options import (
     range_options,
 )
 from ingest.errors import ConfigError
-from ingest.terminal import Progress, progress_bar, progress_line
+from ingest.terminal import Progress, progress_bar
 
 if TYPE_CHECKING:
     import polars as pl
@@ -242,9 +242,8 @@ def reconcile_command(*, day: date | None, minutes: bool, threshold: float, show
 
     on = day or market_day(datetime.now(UTC))
     with Database.open(load(DatabaseSettings)) as database:
-        with progress_line() as line:
-            line(f"comparing the bars of {on}")
-            found = reconcile(on, database)
+        with progress_bar() as bar:
+            found = reconcile(on, database, lambda done, total: bar(f"comparing the bars of {on}", done, total))
         agrees = found.volumes_add_up and found.close_share * 100 >= threshold
         if agrees and found.minutes.height:
             with database.connect() as connection:  # `tickline db retain` asks for it

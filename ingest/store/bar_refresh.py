@@ -12,7 +12,7 @@ import asyncio
 import time
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import numpy as np
@@ -25,6 +25,7 @@ from ingest.database.queries import query
 from ingest.market.time import MINUTE_US, utc_of_us
 
 FIVE_MINUTES_S = 300
+HOUR = timedelta(hours=1)
 # Errors while another session works on the same bars, a refresh by hand or the columnstore policy; retried for 30 s.
 BUSY = (psycopg.errors.LockNotAvailable, psycopg.errors.DeadlockDetected, psycopg.errors.SerializationFailure)
 BUSY_S_MAX = 30.0
@@ -90,8 +91,19 @@ async def refresh_touched(
             await _forget(connection, minutes, touched_by, until)
 
 
-async def refresh_bars(pool: Pool, start: datetime, end: datetime) -> None:
+async def refresh_bars(
+    pool: Pool, start: datetime, end: datetime, *, show: Callable[[int, int], None] = lambda _, __: None
+) -> None:
     """Rebuild the bars of the half-open range [start, end), one-minute then five-minute; skip those that still form.
+
+    Parameters
+    ----------
+    pool
+        Pool of connections to the database.
+    start, end
+        Multiples of five minutes. Each hour is a transaction of its own.
+    show
+        Called before each hour with the number of hours that are done, and with that of all.
 
     Raises
     ------
@@ -99,7 +111,11 @@ async def refresh_bars(pool: Pool, start: datetime, end: datetime) -> None:
         If the database cannot be written.
     """
     async with _refreshing(pool) as connection:
-        await _refresh(connection, start, min(end, await _form_from(connection) or end))
+        until = min(end, await _form_from(connection) or end)
+        hours = max(1, -(-(until - start) // HOUR))
+        for number in range(hours):
+            show(number, hours)
+            await _refresh(connection, start + number * HOUR, min(start + (number + 1) * HOUR, until))
 
 
 @contextmanager

@@ -17,7 +17,7 @@ from ingest.cli import group
 from ingest.database.connections import Database
 from ingest.database.pool import run_with_pool
 from ingest.database.retention import retain
-from ingest.store.bar_refresh import refresh_touched, touch
+from ingest.store.bar_refresh import refresh_bars, refresh_touched, touch
 from ingest.store.writer import Writer
 from tests.conftest import Template
 from tests.fault.harness import wait_until
@@ -141,6 +141,12 @@ def test_refresh_of_the_day_that_is_recorded_leaves_what_forms_to_form(
     trades.add(*(OPEN + n * MINUTE for n in range(8)))
     assert CliRunner().invoke(group, ["db", "refresh", "--day", str(DAY)]).exit_code == 0
     trades.add(OPEN + 7 * MINUTE + timedelta(seconds=1))
+    assert trades.are_in_all_bars
+    shown: list[tuple[int, int]] = []
+    day = OPEN.replace(hour=0, minute=0)
+    refresh_day = partial(refresh_bars, start=day, end=day + timedelta(days=1), show=lambda *done: shown.append(done))
+    run_with_pool(database.url, refresh_day)
+    assert shown == [(hour, OPEN.hour + 1) for hour in range(OPEN.hour + 1)]
     assert trades.are_in_all_bars
 
 

@@ -8,7 +8,7 @@ import io
 import re
 from collections import defaultdict
 from collections.abc import Iterator
-from datetime import datetime, timedelta
+from datetime import date, datetime, timedelta
 from functools import cache
 from io import BytesIO
 from pathlib import Path
@@ -18,6 +18,7 @@ import polars as pl
 import pytest
 from click.testing import CliRunner
 
+from analytics import reconcile as reconciling
 from analytics.cli.read import reconcile_command
 from ingest.database.connections import Database
 from ingest.database.queries import query
@@ -385,5 +386,9 @@ def test_reconcile_says_why_each_minute_differs_and_fails_below_its_threshold(
     failed = CliRunner().invoke(reconcile_command, [*day, "--threshold", "95"])
     assert failed.exit_code == 1
     assert "tickline: fewer closes than --threshold (95 %) agree within one price tick" in failed.stderr
+    monkeypatch.setattr(reconciling, "READ_AT_ONCE", 3)  # in parts, so that the time left is known
+    shown: list[tuple[int, int]] = []
+    assert reconciling.reconcile(date(2025, 12, 15), replayed, lambda *done: shown.append(done)).minutes.height == 2_871
+    assert shown == [(0, 8), (3, 8), (6, 8)]
     differing = CliRunner().invoke(reconcile_command, [*day, "--minutes"])
     assert pl.read_csv(io.StringIO(differing.stdout)).height == 95 + 8 + 6 + 8 + 354 + 1_028 + 71

@@ -16,8 +16,6 @@ from ingest.market.shown_time import jsonable
 from ingest.terminal import progress_bar, progress_line
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from ingest.database.retention import DayReport
 
 
@@ -170,19 +168,23 @@ def refresh(days: tuple[date, ...]) -> None:
     with Database.open(load(DatabaseSettings)) as database:
         assert database.engine  # checks the schema
         if not days:
-            with progress_line() as line:
-                show = partial(_show_range, line)
-                run_with_pool(database.url, partial(refresh_touched, show=show))
+            with progress_bar() as bar:
+
+                def show_range(number: int, count: int) -> None:
+                    bar("rebuilding unfinished bars", number - 1, count)
+
+                run_with_pool(database.url, partial(refresh_touched, show=show_range))
+                bar("statistics of ticks")
                 with database.connect_as_owner(autocommit=True) as connection:
                     analyze_parents(connection)
             click.echo("all unfinished bars rebuilt")
         for day in days:
             start = datetime.combine(day, time(), UTC)
-            with progress_line() as line:
-                line(f"bars of {start:%Y-%m-%d}")
-                run_with_pool(database.url, partial(refresh_bars, start=start, end=start + timedelta(days=1)))
+            with progress_bar() as bar:
+
+                def show_hour(done: int, count: int, text: str = f"bars of {start:%Y-%m-%d}") -> None:
+                    bar(text, done, count)
+
+                end = start + timedelta(days=1)
+                run_with_pool(database.url, partial(refresh_bars, start=start, end=end, show=show_hour))
             click.echo(f"{start:%Y-%m-%d}  bars rebuilt")
-
-
-def _show_range(line: Callable[[str], None], number: int, count: int) -> None:
-    line(f"bars of range {number:,} of {count:,}")
