@@ -166,6 +166,6 @@ def test_report_shows_signals_outcomes_labels_and_figures(filled: psycopg.Connec
     rows = run("report", "--format", "csv", "--to", "2026-11-28").stdout.splitlines()
     assert len(rows) == 3 and rows[0].startswith("instrument_key,trading_symbol,class,bucket,")
     assert "no rows" in run("report", "--day", "2026-11-26").stderr
-    with pytest.raises(ConfigError, match="no signal has the rules 'mine': name 'default-1'"):
+    with pytest.raises(ConfigError, match=f"no signal has the rules 'mine': name '{DEFAULT.name}'"):
         run("report", "--rules", "mine")
     assert run("report", "--day", "2026-11-27", "--from", "2026-11-26").exit_code == 2
