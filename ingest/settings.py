@@ -152,6 +152,7 @@ class Settings(LogSettings):
     publish: bool = False  # `collect` only
     nats_url: SecretStr | None = None  # may hold a password
     nats_ca: ExpandedPath | None = None
+    nats_monitor_url: Annotated[tuple[HttpUrl, ...], NoDecode] = ()  # asked by `doctor` only
     nats_replicas: int = Field(1, ge=1, le=5)
     nats_bytes_max: int = Field(8 * 2**30, ge=2**20)  # a day of full market data for each collector
 
@@ -183,7 +184,9 @@ class Settings(LogSettings):
     database_backoff_max_s: Positive = 10.0
     stop_s: Positive = 4.0  # the rest stays in the journal for the next start
 
-    @field_validator("exchanges", "universe", "underlyings", "underlyings_exclude", "handlers", mode="before")
+    @field_validator(
+        "exchanges", "universe", "underlyings", "underlyings_exclude", "handlers", "nats_monitor_url", mode="before"
+    )
     @classmethod
     def _split_list(cls, value: object) -> object:
         """Split the comma-separated list of an environment variable."""

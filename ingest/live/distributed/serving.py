@@ -94,13 +94,10 @@ def journal_publisher(settings: Settings, streams: Sequence[Stream], cursor: Cur
 def broker_of(settings: Settings) -> BrokerSettings:
     """Return where the broker of the settings is; raises as `journal_publisher` does."""
     link = importlib.import_module("ingest.transport.broker.link")  # the library takes a tenth of a second
-    urls = settings.nats_url.get_secret_value().split(",") if settings.nats_url else []
-    if not urls:
-        raise ConfigError("setting TICKLINE_NATS_URL is not set: name the broker, such as nats://127.0.0.1:4222")
-    broker: BrokerSettings = link.BrokerSettings(
-        tuple(one.strip() for one in urls), settings.nats_ca, settings.nats_replicas, settings.nats_bytes_max
+    url = settings.nats_url.get_secret_value() if settings.nats_url else None
+    broker: BrokerSettings = link.BrokerSettings.of(
+        url, settings.nats_ca, settings.nats_replicas, settings.nats_bytes_max
     )
-    broker.check()
     return broker
 
 

@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 from urllib.parse import urlsplit
 
 from ingest.addresses import is_loopback
@@ -33,7 +33,7 @@ __all__ = ["BrokerSettings", "Link", "api", "differences", "js_errors", "stream_
 
 log = logging.getLogger(__name__)
 
-CONNECT_S, ANSWER_S = 2.0, 5.0
+CONNECT_S, RECONNECT_S, ANSWER_S = 2.0, 0.2, 5.0
 WRONG_SEQUENCE = 10071  # error code of the server: another message came in between
 DUPLICATES_S = 120.0  # how long the broker knows message ids; a repetition after that is dropped by the reader
 PREFIXES = ("nats://", "tls://")
@@ -59,6 +59,15 @@ class BrokerSettings:
     authority: Path | None = None
     replicas: int = 1
     bytes_max: int = 2**33
+
+    @classmethod
+    def of(cls, urls: str | None, authority: Path | None, replicas: int, bytes_max: int) -> Self:
+        """Return the settings of `TICKLINE_NATS_…`; `urls` are divided by commas. Raises as `check` does."""
+        if not urls:
+            raise ConfigError("setting TICKLINE_NATS_URL is not set: name the broker, such as nats://127.0.0.1:4222")
+        found = cls(tuple(one.strip() for one in urls.split(",")), authority, replicas, bytes_max)
+        found.check()
+        return found
 
     def check(self) -> None:
         """Raise ConfigError if an address is none, or would carry journal and password unencrypted."""
@@ -108,21 +117,39 @@ class Link:
         """Return the connected client; connect if there is none. Raises UnreachableError."""
         async with self._opening:
             if self._client is None or self._client.is_closed:
-                options: dict[str, Any] = {} if self._tls is None else {"tls": self._tls}
-                with translated():
-                    self._client = await nats.connect(
-                        list(self.settings.urls),
-                        name=f"tickline {self._name}",
-                        connect_timeout=CONNECT_S,
-                        allow_reconnect=True,
-                        max_reconnect_attempts=-1,
-                        reconnect_time_wait=0.2,
-                        error_cb=_ignore,
-                        **options,
-                    )
+                self._client = await self._connected()
             if not self._client.is_connected:
                 raise UnreachableError("broker is away: the connection is being opened again")
             return self._client
+
+    async def _connected(self) -> Any:
+        """Return a connected client; the library itself would try for ever, and say nothing."""
+        errors: list[Exception] = []
+
+        async def note(error: Exception) -> None:
+            errors[:] = [error]
+
+        client = nats.aio.client.Client()
+        options: dict[str, Any] = {  # its types say int for seconds
+            "name": f"tickline {self._name}",
+            "connect_timeout": CONNECT_S,
+            "max_reconnect_attempts": -1,
+            "reconnect_time_wait": RECONNECT_S,
+            "error_cb": note,
+            "tls": self._tls,
+        }
+        try:
+            with translated():
+                async with asyncio.timeout(CONNECT_S):
+                    await client.connect(list(self.settings.urls), **options)
+        except BaseException as exc:
+            with suppress(Exception):
+                await client.close()
+            if isinstance(exc, UnreachableError) and errors:
+                with translated():
+                    raise errors[0] from None
+            raise
+        return client
 
     async def streams(self) -> Any:
         """Return the JetStream context. Raises UnreachableError."""
@@ -200,7 +227,3 @@ def translated() -> Iterator[None]:
     except (nats.errors.Error, OSError, TimeoutError, ssl.SSLError, EOFError) as exc:
         said = str(exc) or type(exc).__name__
         raise UnreachableError(f"broker does not answer: {said[:200]}") from exc
-
-
-async def _ignore(_: Exception) -> None:
-    """Do nothing: whoever asks gets the error."""
