@@ -7,10 +7,13 @@ import importlib
 import json
 import urllib.request
 from collections.abc import Iterable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ingest.doctor.findings import State, fine, warning
 from ingest.doctor.installation import Installation
+
+if TYPE_CHECKING:
+    from ingest.transport.broker.link import BrokerSettings
 
 ANSWER_S = 5.0
 ROOM_SHARE = 0.8  # of a stream's room
@@ -34,7 +37,7 @@ def check_broker(installation: Installation) -> Iterable[tuple[State, str, str]]
     yield from _of_sync([str(url) for url in config.nats_monitor_url])
 
 
-async def _streams(link: Any, broker: Any) -> list[Any]:
+async def _streams(link: Any, broker: BrokerSettings) -> list[Any]:
     """Return what the broker says about the streams of collectors."""
     connected = link.Link(broker, "doctor")
     try:
@@ -45,7 +48,7 @@ async def _streams(link: Any, broker: Any) -> list[Any]:
         await connected.close()
 
 
-def _of_streams(link: Any, broker: Any, streams: Iterable[Any]) -> Iterable[tuple[State, str, str]]:
+def _of_streams(link: Any, broker: BrokerSettings, streams: Iterable[Any]) -> Iterable[tuple[State, str, str]]:
     for one in streams:
         wanted = link.stream_config(broker, one.config.name.removeprefix("TICKLINE-"))
         for name, (now, ours) in link.differences(one.config, wanted).items():

@@ -21,7 +21,8 @@ from ingest.transport.broker.blocks import stream_of, subject_of
 from ingest.transport.segments import UnreachableError
 
 try:
-    import nats
+    import nats.errors
+    from nats.aio.client import Client
     from nats.js import api
     from nats.js import errors as js_errors
 except ModuleNotFoundError as exc:
@@ -129,7 +130,7 @@ class Link:
         async def note(error: Exception) -> None:
             errors[:] = [error]
 
-        client = nats.aio.client.Client()
+        client = Client()
         options: dict[str, Any] = {  # its types say int for seconds
             "name": f"tickline {self._name}",
             "connect_timeout": CONNECT_S,

