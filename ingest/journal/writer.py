@@ -204,7 +204,7 @@ class JournalWriter:
         if limits.quota_bytes and used >= limits.quota_bytes:
             raise JournalError(
                 f"journal {self.folder.name!r} has {used:,} bytes, the quota is {limits.quota_bytes:,}: bring the "
-                "database back so that it drains, or raise TICKLINE_JOURNAL_QUOTA_BYTES"
+                "database, or the writer, back so that it drains, or raise TICKLINE_JOURNAL_QUOTA_BYTES"
             )
         self._until_check = ROOM_CHECK_BYTES
 

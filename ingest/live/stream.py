@@ -17,6 +17,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
+from zlib import crc32
 
 from ingest.errors import JournalError
 from ingest.feed.connection import FeedConnection
@@ -49,6 +50,7 @@ SEQ_STEP = 10**11
 LOST_RECORDS_MAX = 10**6
 # An empty journal may have been deleted. Its numbers then start from the clock: a year has 3 * 10**9 hundredths of a
 # second, three times the records of a year at full load.
+APART_MAX = 10**7  # collectors begin as far apart at most
 NUMBERED_SINCE_S, NUMBERS_PER_S = 1_767_225_600, 100  # 2026-01-01
 
 
@@ -100,7 +102,11 @@ class Stream:
         resume = await writer.run(writer.resume_now, name)
         # A seq must not be used twice, even if the journal was deleted or cut short by a power failure.
         is_empty = not segments_of(folder)
-        first_seq = max(next_seq, resume.last_seq + 1) if resume else _unused_seq(next_seq, is_empty=is_empty)
+        first_seq = (
+            max(next_seq, resume.last_seq + 1)
+            if resume
+            else _unused_seq(next_seq, settings.collector, is_empty=is_empty)
+        )
         journal = _journal(settings, folder, first_seq)
         reader = JournalReader(journal.segments, follow=True, newest=lambda: journal.segment)
         consumer = Consumer(JournalSource(reader), writer, name, limits_of(settings), on_status=market.hear)
@@ -258,11 +264,16 @@ class Stream:
                 return
 
 
-def _unused_seq(next_seq: int, *, is_empty: bool) -> int:
-    """Return a seq for the next record that the ledger cannot contain, judged by the journal's files."""
+def _unused_seq(next_seq: int, collector: str, *, is_empty: bool) -> int:
+    """Return a seq for the next record that the ledger cannot contain, judged by the journal's files.
+
+    Collectors whose first starts were at the same moment begin with other numbers, by their names: a tick does not say
+    whose it is, and two frames with the same seq and receive time could not be told apart.
+    """
     if not is_empty:
         return next_seq + LOST_RECORDS_MAX
-    return next_seq + max(int((time.time() - NUMBERED_SINCE_S) * NUMBERS_PER_S), LOST_RECORDS_MAX)
+    numbers = int((time.time() - NUMBERED_SINCE_S) * NUMBERS_PER_S) + crc32(collector.encode()) % APART_MAX
+    return next_seq + max(numbers, LOST_RECORDS_MAX)
 
 
 def _journal(settings: Settings, folder: Path, next_seq: int) -> JournalWriter:

@@ -298,7 +298,8 @@ class Consumer:
         if self.listener is not None and batch.rows.rows > before:
             batch.rows.nullify()
             self.listener(batch.rows.values()[before:])
-        batch.rows.encode()  # after the listener has the rows, which then come sooner
+        if self.writer.stores:
+            batch.rows.encode()  # after the listener has the rows, which then come sooner
 
     async def _dispatch(self, batch: Batch) -> None:
         """Start to commit the batch on the writer's thread, after the one that it may still be committing."""

@@ -66,6 +66,8 @@ class RetryingWriter:
         Failed attempts in a row.
     """
 
+    stores = True  # False: what is written goes nowhere, so rows need not be encoded
+
     def __init__(self, writer: Writer, *, first_s: float, max_s: float) -> None:
         self.writer = writer
         self.away_since: float | None = None

@@ -5,12 +5,14 @@ from __future__ import annotations
 import asyncio
 import json
 import urllib.request
+from itertools import combinations
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from ingest.journal.housekeeping import tidy
+from ingest.live import stream
 from ingest.live.latest_ticks import latest_ticks
 from ingest.live.observe import health
 from ingest.live.observe.observer import ask_disk
@@ -121,3 +123,13 @@ def test_collector_publishes_what_it_records_and_says_when_it_cannot(
         asyncio.run(run())
         (path,) = (home / "journal" / "default" / "1").iterdir()
         assert asyncio.run(read()) == path.read_bytes()
+
+
+def test_collectors_that_start_at_the_same_moment_number_their_records_apart(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A tick does not say whose it is; and a journal that was deleted never begins with numbers that it had before."""
+    monkeypatch.setattr(stream.time, "time", lambda: 1_790_000_000.0)
+    first = {name: stream._unused_seq(1, name, is_empty=True) for name in ("mumbai", "chennai", "default")}
+    assert min(abs(one - other) for one, other in combinations(first.values(), 2)) > 10_000
+    monkeypatch.setattr(stream.time, "time", lambda: 1_790_000_001.0)
+    assert {name: stream._unused_seq(1, name, is_empty=True) - 100 for name in first} == first
+    assert stream._unused_seq(500, "mumbai", is_empty=False) == 500 + 10**6

@@ -44,7 +44,7 @@ from tests.simulated import free_port
 
 SEED = 20261130
 TOKEN = "a-token-of-all-journals"
-COLLECTORS = ("mumbai", "chennai")
+COLLECTORS, WRITERS = ("mumbai", "chennai"), ("writer-1", "writer-2")
 NOWHERE = Position("", 0)
 
 
@@ -112,7 +112,7 @@ class Desk:
     def start(self) -> None:
         for name in COLLECTORS:
             self.collect(name)
-        for name in ("writer-1", "writer-2"):
+        for name in WRITERS:
             self.write(name)
 
     def kill_all(self) -> None:
@@ -126,6 +126,18 @@ class Desk:
     def until_more_ticks(self, more: int = 50) -> None:
         before = self.ticks()
         wait_until(lambda: self.ticks() >= before + more)
+
+    def end_of(self, collector: str) -> int:
+        """Return the last record of a collector that is committed."""
+        ((last,),) = rows(self.database, f"select max(last_seq) from tickline.ledger where collector = '{collector}'")
+        return last or 0
+
+    def committed_at(self) -> dict[str, float]:
+        """Return when a batch of each collector was committed last, seconds since the epoch."""
+        found = rows(
+            self.database, "select collector, extract(epoch from max(written_at)) from tickline.ledger group by 1"
+        )
+        return {collector: float(at) for collector, at in found}
 
     def is_all_committed(self) -> bool:
         ends = {
@@ -154,14 +166,14 @@ def kill_a_collector(desk: Desk) -> None:
 
 
 def kill_a_writer(desk: Desk) -> None:
-    name = desk.rng.choice(("writer-1", "writer-2"))
+    name = desk.rng.choice(WRITERS)
     desk.commands[name].kill()
     desk.write(name)
 
 
 def freeze_a_writer(desk: Desk) -> None:
     """A zombie: frozen past its lease, and woken while another writes its collectors."""
-    frozen = desk.commands[desk.rng.choice(("writer-1", "writer-2"))]
+    frozen = desk.commands[desk.rng.choice(WRITERS)]
     frozen.process.send_signal(signal.SIGSTOP)
     time.sleep(SILENT_S + 0.5)
     desk.until_more_ticks()
@@ -253,6 +265,25 @@ def check_from_elsewhere(desk: Desk) -> None:
         wait_until(lambda: not (cursor.committed("1") or NOWHERE) < at)  # noqa: B023  it is called at once
 
 
+@pytest.mark.soak
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGSTOP])
+def test_collectors_of_a_dead_or_frozen_writer_are_written_by_the_other_within_5_s(
+    desk: Desk, number: signal.Signals, record_property: RecordProperty
+) -> None:
+    desk.start()
+    for collector in COLLECTORS:
+        wait_until(lambda: desk.end_of(collector) > 0)  # noqa: B023  it is called at once
+    dead = next(name for name in WRITERS if "collector is writing" in desk.commands[name].text())
+    taken = [name for name in COLLECTORS if f"is writing collector={name}" in desk.commands[dead].text()]
+    desk.commands[dead].process.send_signal(number)
+    began, before = time.monotonic(), desk.committed_at()
+    for collector in taken:
+        wait_until(lambda: desk.committed_at()[collector] > before[collector] + 0.5, every_s=0.02)  # noqa: B023
+    seconds = time.monotonic() - began
+    record_property("seconds", round(seconds, 2))
+    assert seconds < 5
+
+
 @on_one_engine
 @pytest.mark.timeout(3600)
 @pytest.mark.parametrize("events", [20, pytest.param(200, marks=pytest.mark.soak)])
@@ -268,7 +299,7 @@ def test_every_tick_of_two_collectors_is_written_once_whatever_happens_to_whom(
     for collector in COLLECTORS:
         desk.commands[collector].stop()
         assert "bytes of the journal wait for a writer" in desk.commands[collector].text()
-    for name in ("writer-1", "writer-2"):
+    for name in WRITERS:
         desk.commands[name].stop()
     desk.write_homes()
     ticks = check(desk, template)

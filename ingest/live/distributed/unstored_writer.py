@@ -34,6 +34,8 @@ class UnstoredWriter(RetryingWriter):
         Settings with the collector and its journal.
     """
 
+    stores = False
+
     def __init__(self, settings: Settings) -> None:
         super().__init__(Writer("", settings.collector), first_s=1.0, max_s=1.0)
         self._folder = settings.journal_folder

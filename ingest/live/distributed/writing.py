@@ -251,4 +251,5 @@ async def _refresh(pool: Pool, stop_s: float) -> None:
         async with asyncio.timeout(stop_s):
             await refresh_touched(pool)
     except (StoreError, TimeoutError) as exc:
-        log.warning("bars not refreshed: the next writer does it, or `tickline db refresh` error=%s", exc)
+        why = str(exc) or f"not within {stop_s:g} s"
+        log.warning("bars not refreshed: the next writer does it, or `tickline db refresh` error=%s", why)
