@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from analytics.cli.evaluate_input import read_database, read_files, read_truth_file
+from analytics.cli.evaluate_input import labelled, read_database, read_files, read_truth_file
 from analytics.cli.options import check_range, range_options
 from ingest.terminal import progress_bar
 
@@ -47,6 +47,7 @@ RULES_FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
     show_default=True,
     help="History: how often volume is shuffled in each of two ways.",
 )
+@click.option("--labels", "is_labels", is_flag=True, help="History: of all instruments that have labels of people.")
 @click.option("--power", "is_power", is_flag=True, help="Plant events of known size into a made-up market.")
 @click.option(
     "--class",
@@ -90,6 +91,7 @@ def evaluate_command(
     cross_validate: bool,
     days_min: int,
     draws: int,
+    is_labels: bool,
     is_power: bool,
     classes: tuple[str, ...],
     instruments: int,
@@ -122,12 +124,13 @@ def evaluate_command(
       tickline spikes evaluate events.parquet
       tickline spikes evaluate bars.parquet --format json
       tickline spikes evaluate INFY "NIFTY FUT" --from -40d
+      tickline spikes evaluate --labels
       tickline spikes evaluate --power --class equity
     """
     rules = _rules(rules_file)
     check_range(start, end)
     if is_power:
-        if names or start or end or is_history or as_index or is_ist or truth_file or cross_validate:
+        if names or start or end or is_history or is_labels or as_index or is_ist or truth_file or cross_validate:
             raise click.UsageError("--power makes its own market: omit FILE, KEY, range and the options of others")
         from analytics.cli.evaluate_text import power_text
 
@@ -137,8 +140,14 @@ def evaluate_command(
     truth = None if truth_file is None else read_truth_file(truth_file)
     if truth is not None and not names:
         names = tuple(truth["instrument_key"].unique().sort())
+    if is_labels:
+        if names:
+            raise click.UsageError("--labels names the instruments: omit FILE or KEY; labels of a KEY count anyhow")
+        names, start, end = labelled(start, end)
     if not names:
-        raise click.UsageError("nothing to judge: give a FILE of events or bars, KEYs of the database, or --power")
+        raise click.UsageError(
+            "nothing to judge: give a FILE of events or bars, KEYs of the database, --labels or --power"
+        )
     labels = None
     if all(Path(name).is_file() for name in names):
         frame = read_files(names)

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
-from datetime import datetime
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     import polars as pl
+
+BEFORE = timedelta(days=30)  # of history before the first label
 
 
 def read_truth_file(file: Path) -> pl.DataFrame:
@@ -41,6 +43,21 @@ def read_files(names: tuple[str, ...]) -> pl.DataFrame:
         return pl.concat(frames, how="diagonal_relaxed")
     except pl.exceptions.PolarsError as exc:
         raise ConfigError(f"files {', '.join(names)} have different columns: {str(exc).splitlines()[0]}") from exc
+
+
+def labelled(start: datetime | None, end: datetime | None) -> tuple[tuple[str, ...], datetime | None, datetime | None]:
+    """Return the instruments that have labels in a range, and what to read of them: before the first label a month."""
+    from analytics.market_time import day_start
+    from analytics.review.labels import labels
+    from ingest.errors import ConfigError
+
+    found = labels(start=start, end=end)
+    if found.is_empty():
+        raise ConfigError("nobody has labelled a signal of this range: use `tickline spikes label`")
+    first, last = found["bucket"].min(), found["bucket"].max()
+    assert isinstance(first, datetime) and isinstance(last, datetime)
+    names = tuple(found["instrument_key"].unique(maintain_order=True))
+    return names, start or day_start(first) - BEFORE, end or day_start(last) + timedelta(days=1)
 
 
 def read_database(

@@ -53,7 +53,7 @@ def label_command(
     """Say whether a signal was right or wrong.
 
     `tickline spikes label INFY "2026-11-27 10:42" right` labels the signal of that minute; `missed` labels the minute
-    in which a spike begins that no signal told. A label is kept when rules change; `spikes evaluate KEY` and
+    in which a spike begins that no signal told. A label is kept when rules change; `spikes evaluate --labels` and
     `spikes report` use it. A second one of the same minute replaces the first.
     """
     if is_list:

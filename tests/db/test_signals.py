@@ -198,7 +198,7 @@ def test_command_prints_spikes_and_draws_one_file(
             "select instrument_id, %s, 'right' from instruments where instrument_key = %s",
             (EXPECTED[0][1], FUTURE),
         )
-    judged = ["evaluate", FUTURE, "--from", "2026-01-05", "--days-min", "0", "--format", "json"]
+    judged = ["evaluate", "--labels", "--days-min", "0", "--format", "json"]
     ran = CliRunner().invoke(command, judged)
     assert ran.exit_code == 0, ran.output
     report = json.loads(ran.stdout)

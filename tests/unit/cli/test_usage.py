@@ -69,6 +69,7 @@ TOGETHER = [
     ("spikes --from 2025-12-16 --to 2025-12-15", ["--to", "--from"]),
     ("spikes --follow --output x", ["--follow"]),
     ("spikes evaluate", ["FILE", "KEY"]),
+    ("spikes evaluate --labels INFY", ["--labels", "KEY"]),
     ("spikes --webhook http://127.0.0.1/", ["--webhook", "--follow"]),
     ("spikes INFY TCS --chart x.html", ["--chart", "one KEY"]),
     ("spikes label INFY", ["KEY, TIME", "--list"]),
