@@ -49,7 +49,8 @@ def labelled_events(
     -------
     polars.DataFrame
         Columns and dtypes of `EVENTS`, sorted by event and bucket, as `evaluation.labelled.read_events` takes them. Who
-        counts hits must look at is_event and is_judged. A label whose bars are gone has no rows. The number of trades is not known.
+        counts hits must look at is_event and is_judged. A label whose bars are gone has no rows. The number of trades
+        is not known.
 
     Raises
     ------

@@ -50,6 +50,10 @@ def test_journal_commits_what_came_after_a_backup_and_doubles_nothing(
     with Market(home, "--generate", "--instruments", "20", "--rate", "300", "--speed", "5") as market:
         with Ingester(home, market, database.url) as ingester:
             wait_until(lambda: rows(database, "select from ticks offset 1000 limit 1"))
+            label = (
+                "insert into labels (instrument_id, bucket, verdict) values (1, '2026-01-05', 'right') returning true"
+            )
+            assert rows(database, label) == [(True,)]
             command(home, database, "db", "backup", str(file))
             ((at_backup,),) = rows(database, "select count(*) from ticks")
             wait_until(lambda: rows(database, f"select from ticks offset {at_backup + 1000} limit 1"))
@@ -64,6 +68,7 @@ def test_journal_commits_what_came_after_a_backup_and_doubles_nothing(
         assert ticks_of(restored) == ticks
         assert rows(restored, LEDGER) == ledger
         assert rows(restored, BARS) == bars
+        assert rows(restored, "select * from labels") == rows(database, "select * from labels") != []
         if rows(database, JOBS):
             assert rows(restored, JOBS_OF_TIMESCALE) == rows(database, JOBS_OF_TIMESCALE)
         assert "it adds up" in command(home, restored, "verify")
