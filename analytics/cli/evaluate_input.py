@@ -64,8 +64,8 @@ def read_database(
     names: tuple[str, ...], start: datetime | None, end: datetime | None
 ) -> tuple[pl.DataFrame, pl.DataFrame]:
     """Return the minute bars of instruments with their class, and what people said of them."""
-    import polars as pl
 
+    from analytics.evaluation.classes import with_market
     from analytics.read.bars_and_ticks import bars
     from analytics.read.statement import select
     from ingest.database.connections import Database
@@ -76,11 +76,12 @@ def read_database(
         raise ConfigError(f"file {lost[0]!r} does not exist: name a file, or KEYs of the database")
     with Database.open(load(DatabaseSettings)) as database:
         found = bars(names, start=start, end=end, database=database)
-        types = select("select instrument_key, instrument_type, underlying_key from instruments", database)
+        terms = select(
+            "select instrument_key, instrument_type, underlying_key, strike, expiry from instruments", database
+        )
         labels = select(
             "select instrument_key, bucket, verdict from labels join instruments using (instrument_id)", database
         )
     if found.is_empty():
         raise ConfigError("these instruments have no bars in this range: choose another with --from and --to")
-    known = types.unique("instrument_key").with_columns(pl.col("instrument_type").cast(pl.String))
-    return found.join(known, on="instrument_key", how="left", maintain_order="left"), labels
+    return with_market(found, terms), labels

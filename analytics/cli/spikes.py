@@ -13,6 +13,7 @@ import click
 
 from analytics.cli.evaluate import evaluate_command
 from analytics.cli.options import PLAIN, OutputFile, Shown, check_range, output_options, range_options
+from analytics.cli.spikes_fit import fit_command
 from analytics.cli.spikes_label import label_command
 from analytics.cli.spikes_report import report_command
 from ingest.market.shown_time import ist
@@ -220,5 +221,5 @@ def _rules(path: Path | None) -> Rules:
     return DEFAULT if path is None else load_rules(path)
 
 
-for _command in (evaluate_command, label_command, report_command):
+for _command in (evaluate_command, fit_command, label_command, report_command):
     command.add_command(_command)

@@ -1,14 +1,32 @@
-"""The class of an instrument: equity, index, future or option. Pure."""
+"""The class of an instrument (equity, index, future, option), and what others say of its bars. Pure."""
 
 from __future__ import annotations
 
+from datetime import datetime
+
 import polars as pl
 
+from analytics.factors.market import TERMS, Market
+from analytics.market_time import market_day
 from analytics.schema import KEY
 
 CLASS = "instrument_class"  # the column, as detection knows it
 CLASSES = ("equity", "index", "future", "option")
 OF_TYPE = {"EQ": "equity", "INDEX": "index", "FUT": "future", "CE": "option", "PE": "option"}
+
+
+def with_market(bars: pl.DataFrame, terms: pl.DataFrame) -> pl.DataFrame:
+    """Return bars of the database with what other instruments say of them, as the commands judge them.
+
+    Parameters
+    ----------
+    terms
+        The columns of `analytics.factors.market.TERMS`, from the relation `instruments`.
+    """
+    known = terms.select(pl.col(name).cast(kind) for name, kind in TERMS.items())
+    last = bars["bucket"].max()
+    assert isinstance(last, datetime)
+    return Market(known).history(bars, market_day(last))
 
 
 def class_of(bars: pl.DataFrame) -> dict[str, str]:

@@ -78,6 +78,22 @@ def calibrate(scored: pl.DataFrame, instrument_days: Mapping[str, int], days: in
     return Calibration(lines, 0.0 if limit == -inf else 1 / (1 + exp(-limit)), days)
 
 
+def rarity_line(scored: pl.DataFrame, instrument_days: int, rules: Rules) -> tuple[float, float]:
+    """Return slope and shift that make log-odds of a weighted sum of any scale, out of this history alone.
+
+    Parameters
+    ----------
+    scored
+        instrument_key, bucket and raw of the bars that could fire.
+    """
+    clusters = _Clusters.of(scored.sort(KEY, "bucket"), KEY, "raw", rules.quiet_minutes)
+    level = clusters.level_of(max(instrument_days, ENOUGH))
+    level = float(clusters.score.min()) if level == -inf else level
+    peaks = clusters.peaks(level)
+    slope = len(peaks) / max(float((peaks - level).sum()), 1e-9)
+    return slope, log(rules.events_per_day * instrument_days / len(peaks)) - slope * level
+
+
 @dataclass(frozen=True, slots=True)
 class _Clusters:
     """Scores in order of series and time, from which alarms at any level can be counted."""

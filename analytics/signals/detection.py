@@ -67,31 +67,35 @@ def log_odds(rules: Rules, known: set[str]) -> pl.Expr:
     known. Volume replaces an unknown number of trades; any other unknown factor adds nothing.
     """
     name = instrument_class(known)
-    parts = [pl.when(name == one).then(_class_log_odds(rules, one, known)) for one in CLASSES]
+    parts = [pl.when(name == one).then(class_log_odds(rules, one, known)) for one in CLASSES]
     wider = rules.wider_bars * pl.col("bar_minutes").log() if "bar_minutes" in known else pl.lit(0.0)
     return pl.when(pl.col("move_score") >= rules.factor_min).then(pl.coalesce(parts) + wider)
 
 
-def _class_log_odds(rules: Rules, name: InstrumentClass, known: set[str]) -> pl.Expr:
+def class_log_odds(rules: Rules, name: InstrumentClass, known: set[str]) -> pl.Expr:
     """Return the weighted sum for one class, null if nothing confirms the price."""
     weights = rules.of_class(name)
-
-    def added(factors: dict[str, float]) -> pl.Expr:
-        there = {one: weight for one, weight in factors.items() if f"{one}_score" in known}
-        terms = [weight * _score(one).fill_null(0) for one, weight in there.items()]
-        return pl.sum_horizontal(terms) if terms else pl.lit(0.0)
-
-    confirming = [
-        pl.when(pl.col(f"{first}_score") >= rules.factor_min).then(added(factors))
-        for factors in weights.confirm
-        if f"{(first := next(iter(factors)))}_score" in known
-    ]
-    if not confirming:
-        return pl.lit(None, pl.Float64)
-    activity = pl.max_horizontal(confirming)
     few = (1 + rules.windows.doubt_bars / pl.col("move_count")).log()
     given_back = weights.early * few if weights.early and "move_count" in known else pl.lit(0.0)
-    return weights.bias + weights.price * pl.col("move_score") + activity + added(weights.support) + given_back
+    own = weights.bias + weights.price * pl.col("move_score") + confirmation(rules, name, known)
+    return own + _added(weights.support, known) + given_back
+
+
+def confirmation(rules: Rules, name: InstrumentClass, known: set[str]) -> pl.Expr:
+    """Return what the set that confirms most adds to the log-odds of a class, null if none confirms."""
+    sets = [(next(iter(factors)), factors) for factors in rules.of_class(name).confirm]
+    confirming = [
+        pl.when(pl.col(f"{first}_score") >= rules.factor_min).then(_added(factors, known))
+        for first, factors in sets
+        if f"{first}_score" in known
+    ]
+    return pl.max_horizontal(confirming) if confirming else pl.lit(None, pl.Float64)
+
+
+def _added(factors: dict[str, float], known: set[str]) -> pl.Expr:
+    """Return the weighted sum of the factors that are known."""
+    terms = [weight * _score(one).fill_null(0) for one, weight in factors.items() if f"{one}_score" in known]
+    return pl.sum_horizontal(terms) if terms else pl.lit(0.0)
 
 
 def _score(name: str) -> pl.Expr:

@@ -36,6 +36,7 @@ WRONG: dict[str, dict[str, str]] = {
     | TIMES
     | FILES,
     "spikes evaluate": {"--rules": "/nonexistent"} | TIMES,
+    "spikes fit": {"--rules": "/nonexistent", "--output": "/nonexistent/mine.toml"} | TIMES,
     "spikes label": {**TIMES, **FILES},
     "spikes report": {**TIMES, "--html": "/nonexistent/x.html"},
     "sql": FILES,
@@ -59,6 +60,7 @@ NEEDS = {
     "sql": ["select 1"],
     "replay": [__file__],
     "spikes evaluate": [__file__],
+    "spikes fit": [__file__, "--output", "mine.toml"],
     "spikes label": ["INFY", "today", "right"],
 }
 NEEDS |= {"bench journal": [__file__], "db backup": ["x.dump"], "db restore": [__file__]}

@@ -1,0 +1,1 @@
+"""Weights of the rules, fitted to a user's own history."""
