@@ -25,7 +25,9 @@ def command(sources: tuple[str, ...], for_s: float | None) -> None:
     """Write what collectors record into the database, until Ctrl-C, SIGTERM or --for SECONDS.
 
     A SOURCE is the address of a `tickline collect` (https://host:8791, or http:// on this machine), or a folder that
-    was a collector's TICKLINE_HOME. Set TICKLINE_COLLECTOR_TOKEN to what `journal-token` there holds.
+    was a collector's TICKLINE_HOME. Set TICKLINE_COLLECTOR_TOKEN to what `journal-token` there holds. A collector that
+    runs with --publish is nats:NAME=https://host:8791: it comes through the broker of TICKLINE_NATS_URL, and what is
+    missing there from the address; or nats:NAME, if the address cannot be reached.
 
     Any number of writers may run with the same SOURCES: each collector is written by one of them, and when that dies,
     freezes or loses the database, another goes on within seconds where the ledger ends. One of them also makes bars,

@@ -7,8 +7,10 @@ done once per database is done by the one that holds the lease for that.
 from __future__ import annotations
 
 import asyncio
+import importlib
 import logging
 import random
+import re
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -23,17 +25,20 @@ from ingest.database.pool import Pool
 from ingest.errors import ConfigError, Retryable, StoreError, first_error
 from ingest.live.access import JOURNAL_TOKEN_FILE, stored_token
 from ingest.live.distributed.once import Once
+from ingest.live.distributed.serving import broker_of
 from ingest.live.distributed.written_collector import Collector, WrittenCollector
 from ingest.live.distributed.written_stream import WrittenStream
 from ingest.live.observe.service_manager import tell
 from ingest.redaction import hide
-from ingest.settings import Settings
+from ingest.settings import COLLECTOR, Settings
 from ingest.store.bar_refresh import refresh_touched
 from ingest.transport.folder_collector import FolderCollector
 from ingest.transport.http_collector import HttpCollector
 from ingest.worker_thread import in_background
 
 log = logging.getLogger(__name__)
+
+BROKER = "nats:"  # a source that comes through the broker
 
 THREADS_PER_SOURCE = 4
 READY_FIRST_S, READY_MAX_S = 0.2, 5.0  # waits for a database that is away at the start
@@ -91,6 +96,9 @@ def sources_of(names: Sequence[str], settings: Settings) -> list[Collector]:
     """
     found: list[Collector] = []
     for name in names:
+        if name.startswith(BROKER):
+            found.append(_broker_collector(name.removeprefix(BROKER), settings))
+            continue
         if "://" in name:
             found.append(http_collector(name, settings))
             if not found[-1].tells:
@@ -105,9 +113,23 @@ def sources_of(names: Sequence[str], settings: Settings) -> list[Collector]:
         folders = sorted(path for path in journal.glob("*") if path.is_dir()) if journal.is_dir() else []
         if not folders:
             raise ConfigError(
-                f"source {name!r} is no home with a journal, and no address: write that as https://host:8791"
+                f"source {name!r} is no home with a journal, and no address: write that as https://host:8791, or as "
+                "nats:COLLECTOR=https://host:8791 for one that publishes"
             )
         found += [FolderCollector(folder) for folder in folders]
+    return found
+
+
+def _broker_collector(name: str, settings: Settings) -> Collector:
+    """Return the collector whose journal comes through the broker of the settings: NAME, or NAME=URL of its server."""
+    collector, _, url = name.partition("=")
+    if not re.fullmatch(COLLECTOR, collector):
+        raise ConfigError(
+            f"source {BROKER + name!r} names no collector: write nats:COLLECTOR, or nats:COLLECTOR=https://host:8791"
+        )
+    broker = broker_of(settings)
+    reading = importlib.import_module("ingest.transport.broker.broker_collector")
+    found: Collector = reading.BrokerCollector(broker, collector, http_collector(url, settings) if url else None)
     return found
 
 

@@ -12,6 +12,7 @@ removes these blocks itself: so the ledger is the only judge here, too.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import logging
 from collections import OrderedDict
@@ -130,7 +131,7 @@ class BrokerCollector:
         """Return synced bytes of a segment; see `SegmentSource`."""
         state = self._state(stream)
         async with state.lock:
-            if not offset and (header := state.headers.get(segment)):
+            if not offset and (header := await self._header(state, segment, wait_s)):
                 return Piece(header[:bytes_max], len(header), is_closed=False)
             try:
                 found = await self._block(state, segment, offset, wait_s)
@@ -194,6 +195,14 @@ class BrokerCollector:
         if (state := self._streams.get(stream)) is None:
             state = self._streams[stream] = _Stream(Receiver(self._link, self._collector, stream))
         return state
+
+    async def _header(self, state: _Stream, segment: str, wait_s: float) -> bytes:
+        """Return the header of a segment, which each of its blocks has; b"": the next block is of another one."""
+        if segment not in state.headers and state.ahead is None:
+            with contextlib.suppress(UnreachableError):  # it is said when bytes are asked for
+                state.ahead = await state.receiver.next(wait_s)
+                self._remember(state)
+        return state.headers.get(segment, b"")
 
     async def _block(self, state: _Stream, segment: str, offset: int, wait_s: float) -> Block | int | None:
         """Return the block that has the bytes at a place; how many bytes are missing there; None: nothing came.
