@@ -135,6 +135,7 @@ def follow(database: Database, scope: Scope, found: Found, stop: Callable[[], bo
                     if not market.keys.issuperset(minute[KEY]):
                         market = market.with_terms(_terms(reading, reader))
                     _report(store(connection, scope.rules, watcher.advance(market.minute(minute))), found)
+                    watcher.carry_on()
             settle(connection, until - timedelta(days=OUTCOME_DAYS), until + MINUTE)
 
 

@@ -36,6 +36,8 @@ from analytics.signals.events import EventBuilder, as_signals, with_events
 from analytics.signals.rules import Rules
 
 MINUTES = 1  # the interval of the bars
+# To look for common parts takes longer than to compute the few rows of a minute twice.
+PLAIN = pl.QueryOptFlags(comm_subexpr_elim=False, comm_subplan_elim=False)
 USUAL = ("volume_usual", "move_usual")
 NO_USUAL = {KEY: pl.String(), **dict.fromkeys(USUAL, pl.Float64())}
 
@@ -75,6 +77,7 @@ class LiveDetector:
         )
         self._tail = history.group_by(KEY, maintain_order=True).tail(windows.spike_bars)
         self._state = state
+        self._judged: pl.DataFrame | None = None  # the last minute, not yet in the state
         self._usual = {key[0]: part.drop("at") for key, part in table.partition_by("at", as_dict=True).items()}
         scored = Scored(*plans)
         self.calibration = scored.calibration(day, rules)
@@ -100,11 +103,11 @@ class LiveDetector:
         assert isinstance(minute, datetime)
         if minute != bars["bucket"].max() or (self.until is not None and minute <= self.until):
             raise ValueError(f"bars of {minute} are not those of the next minute after {self.until}")
+        self.carry_on()
         windows = self.rules.windows
         self.until = minute
         self._tail = pl.concat([self._tail, bars.select(self._tail.columns)]).sort(KEY, "bucket", maintain_order=True)
         new = quantities(self._tail.lazy(), windows, MINUTES).filter(pl.col("bucket") == minute).drop("run_bars")
-        self._tail = self._tail.group_by(KEY, maintain_order=True).tail(windows.spike_bars)
         at = minute.astimezone(MARKET_ZONE).time()
         usual_now = self._usual.get(at, pl.DataFrame(schema=NO_USUAL))
         known = (
@@ -112,12 +115,21 @@ class LiveDetector:
             .join(usual_now.lazy(), on=KEY, how="left", maintain_order="left")
             .with_columns(*derived(), day_ratio(), *(pl.col(f"{name}_count").fill_null(0) for name in QUANTITIES))
             .pipe(with_breadth)
-            .collect()
+            .collect(optimizations=PLAIN)
         )
-        fired = fire(candidates(scores(known.lazy(), windows), self.rules).collect(), self.rules, self.calibration)
-        moved = known.select(KEY, *_carried_on(windows, set(known.columns)))
+        found = candidates(scores(known.lazy(), windows), self.rules).collect(optimizations=PLAIN)
+        self._judged = known
+        return as_signals(self._events.add(fire(found, self.rules, self.calibration).to_dicts()))
+
+    def carry_on(self) -> None:
+        """Bring the state up to the last minute; `advance` leaves it until asked, so that signals need not wait."""
+        if self._judged is None:
+            return
+        windows = self.rules.windows
+        moved = self._judged.select(KEY, *_carried_on(windows, set(self._judged.columns)))
         self._state = pl.concat([self._state.join(moved, on=KEY, how="anti"), moved.select(STATE)])
-        return as_signals(self._events.add(fired.to_dicts()))
+        self._tail = self._tail.group_by(KEY, maintain_order=True).tail(windows.spike_bars)
+        self._judged = None
 
 
 def _carried_on(windows: Windows, known: set[str]) -> list[pl.Expr]:
