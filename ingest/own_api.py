@@ -18,6 +18,7 @@ EVERYWHERE = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104  an ingester on
 STATUS = "/api/v1/websocket/status"
 SUBSCRIPTIONS = "/api/v1/websocket/subscriptions"
 TICKS = "/api/v1/websocket/latest-ticks"
+WRITER = "/api/v1/writer"  # of `tickline write`
 RETRY = "/api/v1/websocket/retry"
 HEALTH = "/health"
 

@@ -295,7 +295,7 @@ def _works(running: Run, settings: Settings, hub: Hub, show: Callable[[Run], Non
         "service": ServiceManager(ingestion).run,
     }
     if settings.api_port:
-        works["status"] = lambda: port.serve(ingestion, hub)
+        works["status"] = lambda: port.serve(settings, partial(port.recording_api, ingestion, hub))
         works["broadcast"] = hub.run
     return works
 

@@ -16,11 +16,12 @@ from typing import Any, NamedTuple
 
 import psycopg
 
-from ingest.database.connections import NOTICE_A_DEAD_PEER, connect, translated
+from ingest.database.connections import NOTICE_A_DEAD_PEER, break_off, connect, translated
 from ingest.database.queries import query
 
 log = logging.getLogger(__name__)
 
+CLOSE_S = 1.0  # how long a heartbeat that was broken off may take to end
 BEAT_S = 1.0
 SILENT_S = 3.0  # of a holder between two statements; three beats
 COPYING_S = 15.0  # of a holder within a statement: a large batch over a slow line takes seconds
@@ -114,9 +115,16 @@ class DatabaseLease:
         """Give it back."""
         if self._beating is not None:
             self._beating.close()
-        with self._lock:
-            if self._connection is not None:
-                self._connection.close()
+        if self._connection is None:
+            return
+        if not self._lock.acquire(blocking=False):  # a server that hangs does not answer the heartbeat
+            break_off(self._connection)
+            if not self._lock.acquire(timeout=CLOSE_S):
+                return  # the connection ends with the process
+        try:
+            self._connection.close()
+        finally:
+            self._lock.release()
 
     def _beat(self) -> None:
         with self._lock:

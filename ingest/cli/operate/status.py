@@ -31,7 +31,7 @@ from ingest.cli.operate.status_text import PATHS, ROWS, as_text, looked, print_r
     help="With --watch: stop after this time.",
 )
 def command(what: str, form: str, *, retry: bool, watch: bool, every_s: float | None, for_s: float | None) -> None:
-    """Show status (default), subscriptions, ticks or health of the running ingester.
+    """Show status (default), subscriptions, ticks or health of the running ingester, or what a `tickline write` does.
 
     Asks on TICKLINE_API_HOST, port TICKLINE_API_PORT. Exit code 1: no ingester answers, or it is unhealthy, that is,
     data that should flow does not. --watch goes on whatever is answered, and ends with exit code 0.

@@ -17,6 +17,7 @@ PATHS = {
     "subscriptions": own_api.SUBSCRIPTIONS,
     "ticks": own_api.TICKS,
     "health": own_api.HEALTH,
+    "writer": own_api.WRITER,
 }
 ROWS = {"subscriptions": "subscriptions", "ticks": "latest_ticks"}  # answers with a row per key
 
@@ -47,6 +48,10 @@ def as_text(what: str, answer: dict[str, Any]) -> str:
             lines += [f"error {part}: {_error(error)}" for part, error in value.items()]
         elif name in {"connections", "handlers"}:
             lines += [f"{name[:-1]} {row['name']}: " + _facts(row) for row in value]
+        elif name == "collectors":
+            for row in value:
+                lines.append(f"collector {row['collector'] or row['source']}: " + _facts(row))
+                lines += [f"stream {stream}: " + _facts(facts) for stream, facts in row["streams"].items()]
         elif name == "stream" and isinstance(value, dict):
             lines.append("stream: " + _facts({part: fact for part, fact in value.items() if part != "streams"}))
             lines += ["stream client: " + _facts(client) for client in value["streams"]]

@@ -32,6 +32,9 @@ def command(sources: tuple[str, ...], for_s: float | None) -> None:
     Any number of writers may run with the same SOURCES: each collector is written by one of them, and when that dies,
     freezes or loses the database, another goes on within seconds where the ledger ends. One of them also makes bars,
     repairs them by REST, loads the instrument master and does the evening jobs.
+
+    `tickline status writer` and `tickline status health` ask it, on TICKLINE_API_HOST, port TICKLINE_API_PORT; metrics
+    are at /metrics there.
     """
     from ingest.cli.record.start import settle
     from ingest.database.connections import Database

@@ -16,8 +16,9 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ingest.addresses import is_loopback
 from ingest.backoff import backoff_s
@@ -28,6 +29,7 @@ from ingest.live.distributed.once import Once
 from ingest.live.distributed.serving import broker_of
 from ingest.live.distributed.written_collector import Collector, WrittenCollector
 from ingest.live.distributed.written_stream import WrittenStream
+from ingest.live.http import port
 from ingest.live.observe.service_manager import tell
 from ingest.redaction import hide
 from ingest.settings import COLLECTOR, Settings
@@ -35,6 +37,9 @@ from ingest.store.bar_refresh import refresh_touched
 from ingest.transport.folder_collector import FolderCollector
 from ingest.transport.http_collector import HttpCollector
 from ingest.worker_thread import in_background
+
+if TYPE_CHECKING:
+    import uvicorn
 
 log = logging.getLogger(__name__)
 
@@ -84,6 +89,10 @@ class Writing:
                 if error := stream.refused or stream.source.error:
                     found.append(f"collector {one.collector} stream {name}: {error}")
         return found
+
+    def warnings(self) -> list[str]:
+        """Return what is wrong and keeps no tick from being committed."""
+        return [f"{name} failed: {text}" for name, text in self.once.fence.failed().items()]
 
 
 def sources_of(names: Sequence[str], settings: Settings) -> list[Collector]:
@@ -196,6 +205,8 @@ async def write(
                     group.create_task(_names_along(running, pool), name="names"),
                     group.create_task(_say_along(running, show), name="progress"),
                 ]
+                if settings.api_port:
+                    along.append(group.create_task(port.serve(settings, partial(_api, running, settings.api_host))))
                 await stop.wait()
                 tell("STOPPING=1")
                 log.info("stopping: what was fetched is being committed")
@@ -214,6 +225,12 @@ async def write(
         if once.is_held or len(collectors) == others():
             await _refresh(pool, settings.stop_s)
         return running
+
+
+def _api(running: Writing, host: str, token: str) -> uvicorn.Server:
+    api = importlib.import_module("ingest.live.distributed.writer_api")
+    server: uvicorn.Server = api.prepare(running, host, token)
+    return server
 
 
 async def _until_ready(make_ready: Callable[[], None], stop: asyncio.Event) -> None:

@@ -57,7 +57,11 @@ class _Server(uvicorn.Server):
 
 def prepare(ingestion: Ingestion, hub: Hub, token: str) -> uvicorn.Server:
     """Return a server that is ready to serve a socket."""
-    app = make_app(ingestion, hub, ingestion.streams[0].settings.api_host, token)
+    return server_of(make_app(ingestion, hub, ingestion.streams[0].settings.api_host, token))
+
+
+def server_of(app: FastAPI) -> uvicorn.Server:
+    """Return a server of an application, with the limits of all our APIs."""
     config = uvicorn.Config(app, log_config=None, access_log=False, lifespan="off", ws="none", **limits())
     config.load()
     return _Server(config)

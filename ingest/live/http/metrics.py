@@ -27,7 +27,7 @@ def add_metrics(app: FastAPI, ingestion: Ingestion) -> None:
     async def _metrics(request: Request) -> Response:
         await asyncio.to_thread(ask_disk, ingestion)
         ours = list(recording.collect())
-        body, form = await asyncio.to_thread(_encoded, ours, request.headers.get("accept", ""))
+        body, form = await asyncio.to_thread(encoded, ours, request.headers.get("accept", ""))
         return Response(body, headers={"Content-Type": form})
 
 
@@ -41,8 +41,11 @@ class _Together:
         return self._metrics
 
 
-def _encoded(ours: list[Metric], accept: str) -> tuple[bytes, str]:
-    """Return the body and its type; on a thread, because a user's collector may take its time, or fail."""
+def encoded(ours: list[Metric], accept: str) -> tuple[bytes, str]:
+    """Return the body and its type, with the metrics of the process and of users' code.
+
+    Call it on a thread, because a user's collector may take its time, or fail.
+    """
     encode, form = choose_encoder(accept)
     try:
         return encode(_Together([*ours, *REGISTRY.collect()])), form

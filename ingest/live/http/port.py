@@ -11,12 +11,14 @@ import errno
 import importlib
 import logging
 import socket
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from ingest.errors import ConfigError
 from ingest.live.access import made_token
 from ingest.live.broadcast.hub import Hub
 from ingest.live.ingestion import Ingestion
+from ingest.settings import Settings
 
 if TYPE_CHECKING:
     import uvicorn
@@ -26,12 +28,18 @@ log = logging.getLogger(__name__)
 PORT_RETRY_S = 15.0  # how often to retry a port that another program holds, perhaps the last run
 
 
-async def serve(ingestion: Ingestion, hub: Hub) -> None:
+async def serve(settings: Settings, load: Callable[[str], uvicorn.Server]) -> None:
     """Serve until cancelled; while the address is not available, log it once and retry. It never costs ticks.
 
     Without a token, after a warning, nothing is served.
+
+    Parameters
+    ----------
+    settings
+        Where, and the home with the token.
+    load
+        Returns the server for a token; called on a thread when somebody first connects.
     """
-    settings = ingestion.streams[0].settings
     host, port = settings.api_host, settings.api_port
     try:
         token = made_token(settings.home)
@@ -45,7 +53,7 @@ async def serve(ingestion: Ingestion, hub: Hub) -> None:
     with listening:
         log.info("status is served url=http://%s:%d", f"[{host}]" if ":" in host else host, port)
         await _connection(listening)
-        server = await asyncio.to_thread(_loaded, ingestion, hub, token)
+        server = await asyncio.to_thread(load, token)
         try:
             await server.serve(sockets=[listening])
         finally:  # the loop must stop watching the descriptor before it is closed and reused
@@ -65,7 +73,8 @@ async def _connection(listening: socket.socket) -> None:
         loop.remove_reader(listening)
 
 
-def _loaded(ingestion: Ingestion, hub: Hub, token: str) -> uvicorn.Server:
+def recording_api(ingestion: Ingestion, hub: Hub, token: str) -> uvicorn.Server:
+    """Return the server of a recording's API."""
     server: uvicorn.Server = importlib.import_module("ingest.live.http.api").prepare(ingestion, hub, token)
     return server
 

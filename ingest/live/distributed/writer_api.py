@@ -1,0 +1,80 @@
+"""HTTP API of `tickline write`: what it writes, whether all goes well, and metrics. It changes nothing.
+
+The guard, the limits and the form of refusals are those of the recording's API. Loaded when somebody first connects.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterator
+
+import uvicorn
+from fastapi import FastAPI, Request
+from fastapi.responses import JSONResponse
+from prometheus_client.core import Metric
+from starlette.responses import Response
+
+from ingest.live.distributed.writing import Writing
+from ingest.live.http.api import server_of
+from ingest.live.http.guard import Guard, say_errors
+from ingest.live.http.metrics import encoded
+from ingest.live.observe.metrics import counter, gauge, histogram
+
+STATUS = "/api/v1/writer"
+
+
+def prepare(running: Writing, host: str, token: str) -> uvicorn.Server:
+    """Return a server that is ready to serve a socket."""
+    app = FastAPI(openapi_url=None, redirect_slashes=False)
+    app.add_middleware(Guard, host=host, token=token)
+    say_errors(app)
+
+    @app.get("/health")
+    async def health() -> JSONResponse:
+        problems, warnings = running.problems(), running.warnings()
+        found = {"status": "unhealthy" if problems else "healthy", "problems": problems, "warnings": warnings}
+        return JSONResponse(found, status_code=503 if problems else 200)
+
+    @app.get("/health/live")
+    async def live() -> JSONResponse:
+        return JSONResponse({"status": "alive"})
+
+    @app.get("/health/ready")
+    async def ready() -> JSONResponse:
+        reasons = running.problems()
+        found = {"status": "not ready" if reasons else "ready", "reasons": reasons}
+        return JSONResponse(found, status_code=503 if reasons else 200)
+
+    @app.get(STATUS)
+    async def status() -> JSONResponse:
+        return JSONResponse(running.account())
+
+    @app.get("/metrics")
+    async def metrics(request: Request) -> Response:
+        body, form = await asyncio.to_thread(encoded, list(_metrics(running)), request.headers.get("accept", ""))
+        return Response(body, headers={"Content-Type": form})
+
+    return server_of(app)
+
+
+def _metrics(running: Writing) -> Iterator[Metric]:
+    names, of_stream = ["collector"], ["collector", "connection"]
+    collectors = [({"collector": one.collector or one.source.name}, one) for one in running.collectors]
+    streams = [(of | {"connection": name}, stream) for of, one in collectors for name, stream in one.streams.items()]
+    text = "Whether this process writes the collector."
+    yield gauge("tickline_writer_writes", text, [(of, float(one.state == "writing")) for of, one in collectors], names)
+    text = "How often this process has begun to write the collector."
+    yield counter("tickline_writer_takeovers", text, [(of, float(one.takeovers)) for of, one in collectors], names)
+    text = "Ticks of the collector that this process has committed."
+    yield counter("tickline_writer_ticks", text, [(of, float(one.written()[0])) for of, one in collectors], names)
+    text = "Bytes of the collector's journal that are not committed."
+    lag = [(of, float(stream.source.left_bytes())) for of, stream in streams]
+    yield gauge("tickline_writer_lag_bytes", text, lag, of_stream)
+    text = "Bytes that were skipped because they are damaged where they are stored."
+    damaged = [(of, float(stream.source.corrupt_bytes)) for of, stream in streams]
+    yield counter("tickline_writer_damaged_bytes", text, damaged, of_stream)
+    text = "From the receipt of each tick to its commit."
+    delays = [(of, stream.consumer.delays) for of, stream in streams]
+    yield histogram("tickline_received_to_committed_seconds", text, delays, of_stream)
+    text = "Whether this process does what is done once per database."
+    yield gauge("tickline_writer_does_once", text, [({}, float(running.once.is_held))])
