@@ -165,3 +165,15 @@ def test_demo_keeps_its_page_open_until_it_is_stopped(engine: str, folder: Path)
         demo.stop(signal.SIGINT)
         assert "page stopped" in demo.text()
     assert not [child for child in psutil.Process().children(recursive=True) if "spikes" in child.cmdline()]
+
+
+def test_demo_that_is_killed_leaves_no_process(engine: str, folder: Path) -> None:
+    given = {"TICKLINE_PAGE_PORT": "0", "TICKLINE_ENGINE": engine, "TMPDIR": str(folder)}
+    with Command(folder, "demo", "--page", **given) as demo:
+        demo.wait_for("page: http://")
+        beside = psutil.Process(demo.process.pid).children()
+        beside = [child for child in beside if "ingest.cli.trial.beside" in child.cmdline()]
+        assert len(beside) == 2
+        demo.process.kill()
+        _, alive = psutil.wait_procs(beside, timeout=30)
+        assert alive == []
