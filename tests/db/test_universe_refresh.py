@@ -70,7 +70,7 @@ def test_slow_list_is_waited_for_where_nothing_begins_without_it(
         return response
 
     async def looked(names: str) -> list[int]:
-        """Look twice; return how many lists were loaded after each."""
+        """Look, and again until a list is loaded; return how many were after the first look and the last."""
         runner = web.AppRunner(app := web.Application())
         app.router.add_get("/{path:.*}", trickle)
         await runner.setup()
@@ -85,12 +85,14 @@ def test_slow_list_is_waited_for_where_nothing_begins_without_it(
             upstox_api_url=NOWHERE,
         )
         keeper, loads = UniverseKeeper(config, database.url), []
-        for _ in range(2):
+        for _ in range(20):  # a busy machine may not have it at the second look
             await keeper.wanted(now)
             loads.append(conn.execute("select count(*) from tickline.master_loads").fetchone()[0])
+            if len(loads) > 1 and loads[-1]:
+                break
         await runner.cleanup()
         conn.execute("update tickline.master_loads set loaded_at = loaded_at - interval '30 hours'")
-        return loads
+        return [loads[0], loads[-1]]
 
     assert asyncio.run(looked("NSE_FO|1")) == [0, 1]
     assert "not there after 0.2 s" in caplog.text

@@ -18,7 +18,14 @@ from ingest.market.shown_time import iso, ist, jsonable
 ROOT = Path(__file__).parents[3]
 AT = datetime(2025, 12, 15, 20, 0, 0, 250_000, tzinfo=UTC)
 # Who writes or reads hours and minutes besides `ingest.market.shown_time`: frames, JSON, and what a statement returns.
-WRITERS = {"analytics/cli/output.py", "analytics/signals/notify.py", "analytics/read/statement.py"}
+WRITERS = {
+    *("analytics/cli/output.py", "analytics/signals/notify.py", "analytics/read/statement.py"),
+    # UTC within data that is read again.
+    *("analytics/signals/members.py", "analytics/review/labelled_events.py"),
+    *("analytics/evaluation/planted_events/truth.py", "ingest/simulator/exchange/planted_truth.py"),
+    # Indian minutes as `tickline spikes label` takes them, and beside a chart.
+    *("analytics/review/labels.py", "analytics/review/report_file.py"),
+}
 SHORT = "analytics/page/"  # has no room for more than hours, minutes and seconds of Indian time
 
 
