@@ -116,9 +116,13 @@ class AckProxy:
         while True:
             try:
                 client, _ = self._listener.accept()
-                server = socket.create_connection(("127.0.0.1", self._target))
             except OSError:
                 return
+            try:
+                server = socket.create_connection(("127.0.0.1", self._target))
+            except OSError:  # the node is away: the client tries again
+                client.close()
+                continue
             for carry, one, other in ((self._pass, client, server), (self._filter, server, client)):
                 threading.Thread(target=self._carry, args=(carry, one, other), daemon=True).start()
 

@@ -136,7 +136,7 @@ def test_every_tick_is_written_once_whatever_broker_and_all_others_do(
     desk.until_more_ticks()
     for number in range(events):
         if number % 2:
-            desk.rng.choice(of_broker)(desk)
+            of_broker[number // 2 % len(of_broker)](desk)
         else:
             desk.rng.choice(DEAR if desk.rng.random() < 0.2 else CHEAP)(desk)
         desk.until_more_ticks(1)
@@ -146,4 +146,5 @@ def test_every_tick_is_written_once_whatever_broker_and_all_others_do(
     desk.write_homes()
     record_property("ticks", check(desk, template))
     record_property("acknowledgements dropped or doubled", desk.acks.met)
+    assert desk.acks.met
     assert rows(desk.database, "select count(distinct collector) from tickline.ledger") == [(2,)]
