@@ -127,7 +127,11 @@ def evaluate_command(
       tickline spikes evaluate --labels
       tickline spikes evaluate --power --class equity
     """
-    rules = _rules(rules_file)
+    from analytics.signals.rules import load_rules
+    from analytics.signals.settings import SignalSettings
+    from ingest.database.settings import load
+
+    rules = load(SignalSettings).applied_to(load_rules(rules_file))
     check_range(start, end)
     if is_power:
         if names or start or end or is_history or is_labels or as_index or is_ist or truth_file or cross_validate:
@@ -250,10 +254,3 @@ def _cross_validation(
         "calibration": reliability(unseen),
         "fitted": weights | {"bias": fitted.other.bias * slope + shift},
     }
-
-
-def _rules(path: Path | None) -> Rules:
-    """Return the rules in a file, or the default ones."""
-    from analytics.signals.rules import DEFAULT, load_rules
-
-    return DEFAULT if path is None else load_rules(path)

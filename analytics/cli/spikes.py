@@ -101,6 +101,7 @@ def find_command(
     from analytics.cli.output import write
     from analytics.signals.find import Scope
     from analytics.signals.notify import check_log
+    from analytics.signals.rules import load_rules
     from analytics.signals.settings import SignalSettings
     from ingest.database.connections import Database
     from ingest.database.settings import load
@@ -122,7 +123,7 @@ def find_command(
     if log_file is not None:
         check_log(log_file)
     settings = load(SignalSettings)
-    rules = settings.applied_to(_rules(rules_file))
+    rules = settings.applied_to(load_rules(rules_file))
     with Database.open(settings) as database:
         if is_follow:
             place = log_file or settings.home / "logs" / "signals.log"
@@ -212,13 +213,6 @@ def _shown(found: pl.DataFrame) -> pl.DataFrame:
         "close",
         "reasons",
     )
-
-
-def _rules(path: Path | None) -> Rules:
-    """Return the rules in a file, or the default ones."""
-    from analytics.signals.rules import DEFAULT, load_rules
-
-    return DEFAULT if path is None else load_rules(path)
 
 
 for _command in (evaluate_command, fit_command, label_command, report_command):

@@ -48,10 +48,10 @@ def fit_command(
     from analytics.evaluation.history import DAY, read_history
     from analytics.evaluation.own_weights.rules_file import rules_text
     from analytics.evaluation.own_weights.weights import fit_all
-    from analytics.signals.rules import DEFAULT, load_rules
+    from analytics.signals.rules import load_rules
 
     check_range(start, end)
-    rules = DEFAULT if rules_file is None else load_rules(rules_file)
+    rules = load_rules(rules_file)
     labels = None
     if all(Path(name).is_file() for name in names):
         frame = read_files(names)

@@ -6,13 +6,12 @@ from datetime import datetime
 
 import polars as pl
 
-from analytics.factors.market import TERMS, Market
+from analytics.factors.market import CLASS_OF_TYPE, TERMS, Market
 from analytics.market_time import market_day
 from analytics.schema import KEY
 
 CLASS = "instrument_class"  # the column, as detection knows it
 CLASSES = ("equity", "index", "future", "option")
-OF_TYPE = {"EQ": "equity", "INDEX": "index", "FUT": "future", "CE": "option", "PE": "option"}
 
 
 def with_market(bars: pl.DataFrame, terms: pl.DataFrame) -> pl.DataFrame:
@@ -51,7 +50,7 @@ def class_of(bars: pl.DataFrame) -> dict[str, str]:
 
 
 def _class(row: dict[str, object]) -> str:
-    said = row.get(f"said_{CLASS}") or OF_TYPE.get(str(row.get("said_instrument_type")))
+    said = row.get(f"said_{CLASS}") or CLASS_OF_TYPE.get(str(row.get("said_instrument_type")))
     if said is not None:
         return str(said)
     segment = str(row[KEY]).partition("|")[0]

@@ -21,7 +21,9 @@ TERMS = {
     "strike": pl.Float64(),
     "expiry": pl.Date(),
 }
-SERIES_OF_SHARES = ("EQ", "BE", "BZ", "SM", "ST")
+# Class by instrument_type; shares have their series.
+CLASS_OF_TYPE = dict.fromkeys(("CE", "PE"), "option") | {"FUT": "future", "INDEX": "index"}
+CLASS_OF_TYPE |= dict.fromkeys(("EQ", "BE", "BZ", "SM", "ST"), "equity")
 EPOCH = date(1970, 1, 1)
 ADDED = ("instrument_class", "underlying_key", "spot", "chain_gamma")
 
@@ -36,16 +38,10 @@ class Market:
     """
 
     def __init__(self, terms: pl.DataFrame) -> None:
-        kind = pl.col("instrument_type")
         self._terms = terms.unique(KEY, keep="last").with_columns(
-            instrument_class=pl.when(kind.is_in(["CE", "PE"]))
-            .then(pl.lit("option"))
-            .when(kind == "FUT")
-            .then(pl.lit("future"))
-            .when(kind == "INDEX")
-            .then(pl.lit("index"))
-            .when(kind.is_in(SERIES_OF_SHARES))
-            .then(pl.lit("equity"))
+            instrument_class=pl.col("instrument_type").replace_strict(
+                CLASS_OF_TYPE, default=None, return_dtype=pl.String
+            )
         )
         self._spots = pl.DataFrame(schema={KEY: pl.String(), "known_spot": pl.Float64()})
         self._sizes = pl.DataFrame(schema={KEY: pl.String(), "size": pl.Float64(), "underlying_key": pl.String()})

@@ -1,8 +1,8 @@
 """Smoothed figures of a run of bars: true range, relative strength, directional movement, averages. Pure.
 
 Owns the recursions of J. Welles Wilder (1978) as spike detection needs them: for a whole history and continued bar by
-bar with the same result. Every run begins anew and is not judged before `WARMUP_BARS`. Indicators for people are those
-of `analytics.factors.indicators`.
+bar with the same result. The figures of each run start from its first bar, and are not used before `WARMUP_BARS`.
+For indicators to look at, see `analytics.factors.indicators`.
 """
 
 from __future__ import annotations

@@ -1,1 +1,1 @@
-"""What became of signals, and what a person says of them: labels, labelled events, the report."""
+"""What became of signals, and what a person says of them: labels, the report."""

@@ -192,9 +192,9 @@ def _check_missed(connection: psycopg.Connection[Any], minute: _Minute, signals:
 
 def _near(connection: psycopg.Connection[Any], minute: _Minute, kind: Literal["signals", "labels"]) -> list[datetime]:
     """Return the minutes near to one that have a signal, or a label; nearest first."""
-    parameters = minute.parameters | {"within": NEAR, "most": NEAR_MAX}
+    parameters = minute.parameters | {"of": kind, "within": NEAR, "most": NEAR_MAX}
     with translated():
-        return [at for (at,) in connection.execute(query(f"review/near_{kind}"), parameters)]
+        return [at for (at,) in connection.execute(query("review/near_minutes"), parameters)]
 
 
 def _listed(times: Sequence[datetime]) -> str:

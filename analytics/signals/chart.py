@@ -20,7 +20,7 @@ def draw(bars: pl.DataFrame, signals: pl.DataFrame) -> dict[str, Any]:
     Parameters
     ----------
     bars, signals
-        Columns as `schema.BARS`, of which quality and source may be absent, and as `detection.SIGNALS`.
+        Columns as `schema.BARS`, of which quality and source may be absent, and as `columns.SIGNALS`.
     """
     start = pl.col("bucket").dt.epoch("ms")
     marks = [

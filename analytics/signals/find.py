@@ -30,7 +30,7 @@ from analytics.signals.detection import fire
 from analytics.signals.earlier_days import Scored
 from analytics.signals.events import EventBuilder, with_events
 from analytics.signals.live_detection import MINUTES, LiveDetector
-from analytics.signals.members import EVENT, as_json, member_keys, named, with_event
+from analytics.signals.members import as_json, member_keys, named
 from analytics.signals.rules import Rules
 from ingest.database.connections import Database, check_schema, connect, translated
 from ingest.database.queries import query
@@ -61,8 +61,7 @@ def find(database: Database, scope: Scope, start: datetime, end: datetime) -> It
     Yields
     ------
     polars.DataFrame
-        For each day that has bars: `detection.SIGNALS` and `members.EVENT`, trading_symbol and is_new (not stored
-        before).
+        For each day that has bars: `columns.SIGNALS`, trading_symbol and is_new (not stored before).
 
     Raises
     ------
@@ -95,7 +94,7 @@ def newest_day(database: Database) -> datetime:
 
 def empty_signals() -> pl.DataFrame:
     """Return no signals, with the columns that `find` yields."""
-    return pl.DataFrame(schema=SIGNALS | EVENT | {"trading_symbol": pl.String(), "is_new": pl.Boolean()})
+    return pl.DataFrame(schema=SIGNALS | {"trading_symbol": pl.String(), "is_new": pl.Boolean()})
 
 
 def follow(database: Database, scope: Scope, found: Found, stop: Callable[[], bool]) -> None:
@@ -157,7 +156,7 @@ def _opened(
 
 
 def store(connection: psycopg.Connection[Any], rules: Rules, fired: pl.DataFrame) -> pl.DataFrame:
-    """Store the bars that begin a spike; return them with severity, members, trading_symbol and is_new.
+    """Store the bars that begin a spike; return them with trading_symbol and is_new.
 
     A signal found again replaces the stored one. New signals are announced on the channel
     tickline_signals when their row is committed. A login that only reads stores none; all are new then.
@@ -165,15 +164,14 @@ def store(connection: psycopg.Connection[Any], rules: Rules, fired: pl.DataFrame
     Parameters
     ----------
     fired
-        Columns of `detection.SIGNALS`, and of `members.EVENT` if known: severity, and members as a list of structs
-        or as JSON; what is absent is null.
+        Columns of `columns.SIGNALS`.
 
     Returns
     -------
     polars.DataFrame
-        The rows with onset, with severity and members as in `members.EVENT`.
+        The rows with onset; members have their trading_symbol.
     """
-    onsets = with_event(fired.filter("onset"))
+    onsets = fired.filter("onset")
     empty = onsets.with_columns(trading_symbol=pl.lit(None, pl.String), is_new=pl.lit(False))
     if onsets.is_empty():
         return empty

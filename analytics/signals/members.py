@@ -8,8 +8,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from datetime import datetime
-from typing import Any
 
 import polars as pl
 
@@ -28,29 +26,6 @@ EVENT: dict[str, pl.DataType] = {
     "severity": pl.Enum(SEVERITIES),  # null: not known
     "members": pl.List(pl.Struct(MEMBER)),  # of the same underlying, without the instrument of the signal; null: none
 }
-
-
-def with_event(signals: pl.DataFrame) -> pl.DataFrame:
-    """Return signals with the columns of `EVENT`.
-
-    Parameters
-    ----------
-    signals
-        May have severity (text or Enum) and members: lists of structs with the fields of `MEMBER`, of which
-        trading_symbol may be absent, or the same as JSON with UTC times in ISO 8601.
-
-    Returns
-    -------
-    polars.DataFrame
-        A list without members is null. Columns that are absent are added at the end.
-    """
-    severity = signals["severity"] if "severity" in signals.columns else pl.Series([None] * signals.height)
-    given = signals["members"].to_list() if "members" in signals.columns else [None] * signals.height
-    rows = [json.loads(one) if isinstance(one, str) else one for one in given]
-    members = [[_member(one) for one in row] if row else None for row in rows]
-    return signals.with_columns(
-        severity.cast(EVENT["severity"]).alias("severity"), pl.Series("members", members, dtype=EVENT["members"])
-    )
 
 
 def member_keys(signals: pl.DataFrame) -> list[str]:
@@ -77,10 +52,3 @@ def as_json(signals: pl.DataFrame, ids: Mapping[str, int]) -> list[str | None]:
         ]
         texts.append(json.dumps(written) if written else None)
     return texts
-
-
-def _member(one: Mapping[str, Any]) -> dict[str, Any]:
-    """Return a member with the fields of `MEMBER`."""
-    at = one["bucket"]
-    bucket = datetime.fromisoformat(at) if isinstance(at, str) else at
-    return {name: one.get(name) for name in MEMBER} | {"bucket": bucket}

@@ -95,14 +95,16 @@ def rules(**changes: Any) -> Rules:
     return Rules.model_validate(_merged(_default(), changes))
 
 
-def load_rules(path: Path) -> Rules:
-    """Return the rules of a TOML file; missing settings are those of the built-in rules.
+def load_rules(path: Path | None) -> Rules:
+    """Return the rules of a TOML file; None, and missing settings: those of the built-in rules.
 
     Raises
     ------
     ConfigError
         If the file cannot be read, is not TOML, or has a setting that is unknown or out of range.
     """
+    if path is None:
+        return DEFAULT
     try:
         return rules(**_from_one_class(tomllib.loads(path.read_text(encoding="utf-8"))))
     except OSError as exc:

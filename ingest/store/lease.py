@@ -94,6 +94,7 @@ class DatabaseLease:
         self._url = url
         self._connection: psycopg.Connection[Any] | None = None
         self._beating: Heartbeat | None = None
+        self._is_over = False
         self._lock = threading.Lock()  # of the connection
 
     def take(self, within_s: float) -> bool:
@@ -108,11 +109,15 @@ class DatabaseLease:
             connection.close()
             raise
         self._connection = connection
+        if self._is_over:  # closed meanwhile
+            connection.close()
+            return False
         self._beating = Heartbeat(self._beat)
         return True
 
     def close(self) -> None:
-        """Give it back."""
+        """Give it back, also one that is just being taken."""
+        self._is_over = True
         if self._beating is not None:
             self._beating.close()
         if self._connection is None:

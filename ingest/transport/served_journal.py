@@ -19,6 +19,7 @@ from ingest.journal.folder import HEADER_BYTES_MAX, SUFFIX, segment_name
 from ingest.journal.format import version_of
 from ingest.journal.reader import open_segment
 from ingest.model.records import Position, order_of
+from ingest.transport.cursor import Cursor, OtherDatabaseError
 from ingest.transport.segments import Listing, Piece, SegmentGoneError, SegmentInfo
 
 UNPACKED_MAX = 2  # compressed segments that are kept unpacked, each an unnamed file of up to a segment
@@ -166,6 +167,25 @@ class ServedJournal:
             segment, size = self.end(stream)
             size = size if segment == name else 0
         return SegmentInfo(name, size, is_closed, version)
+
+
+def note_committed(journal: ServedJournal, cursor: Cursor, stream: str, position: Position, database: str) -> Position:
+    """Note a committed end that a writer tells; return the one that counts.
+
+    Raises
+    ------
+    OtherDatabaseError
+        If it does not lie in the journal: the ledger is that of another journal of this name.
+    SegmentGoneError, OSError
+        As `ServedJournal.piece` and `Cursor.move`.
+    """
+    end = journal.piece(stream, position.segment, 0, 0).end
+    if position.offset > end:
+        raise OtherDatabaseError(
+            f"ledger has {position.segment}:{position.offset} of stream {stream!r}, but the journal ends at {end}: "
+            "it is that of another journal of this name"
+        )
+    return cursor.move(stream, position, database)
 
 
 def _is_closed(journal: Written, name: str) -> bool:

@@ -7,13 +7,11 @@ into it. Every answer is bounded, and so are connections, reads at once and wait
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import errno
 import json
 import logging
 import re
 import ssl
-import threading
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -26,8 +24,9 @@ from ingest.errors import JournalError
 from ingest.model.records import SEGMENT_NAME, Position
 from ingest.redaction import redact
 from ingest.transport.cursor import Cursor, OtherDatabaseError
+from ingest.transport.own_loop import OwnLoop
 from ingest.transport.segments import PIECE_BYTES_MAX, WAIT_S_MAX, SegmentGoneError
-from ingest.transport.served_journal import ServedJournal
+from ingest.transport.served_journal import ServedJournal, note_committed
 
 log = logging.getLogger(__name__)
 
@@ -68,7 +67,7 @@ class _Refusing(asyncio.Protocol):
         transport.abort()
 
 
-class JournalServer:
+class JournalServer(OwnLoop):
     """Serve a journal until closed.
 
     Parameters
@@ -100,6 +99,7 @@ class JournalServer:
         guard: Guard,
         tls: ssl.SSLContext | None = None,
     ) -> None:
+        super().__init__("journal server")
         self.journal, self.cursor = journal, cursor
         self.counts = Counts()
         self.error = "it is starting"
@@ -107,27 +107,16 @@ class JournalServer:
         self._host, self._guard, self._tls = host, guard, tls
         self._requests = 0
         self._seen_s: dict[asyncio.BaseProtocol, float] = {}  # connection -> when a request began or ended last
-        self._loop = asyncio.new_event_loop()
-        self._moved = asyncio.Event()  # more is synced; replaced each time
         self._reads = asyncio.Semaphore(READS_MAX)
-        self._stopping = asyncio.Event()
-        self._thread = threading.Thread(target=self._run, name="journal server", daemon=True)
-
-    def start(self) -> None:
-        """Begin to serve; a port that is not free is tried again."""
-        self._thread.start()
 
     def moved(self) -> None:
         """Wake those who wait for bytes; call it on any thread."""
         if self._requests:
-            with contextlib.suppress(RuntimeError):  # it has just ended
-                self._loop.call_soon_threadsafe(self._wake)
+            super().moved()
 
     def close(self) -> None:
         """End, at once or after answers in flight, and close the files."""
-        if self._thread.is_alive():
-            self._loop.call_soon_threadsafe(self._stopping.set)
-            self._thread.join(2 * STOP_S)
+        self.stop(2 * STOP_S)
         self.journal.close()
 
     def account(self) -> dict[str, Any]:
@@ -142,20 +131,10 @@ class JournalServer:
             "read_age_s": {name: round(now_s - at, 1) for name, at in self.counts.read_s.items()},
         }
 
-    def _wake(self) -> None:
-        self._moved.set()
-        self._moved = asyncio.Event()
+    def _failed(self, text: str) -> None:
+        self.error = text
 
-    def _run(self) -> None:
-        try:
-            self._loop.run_until_complete(self._serve())
-        except Exception as exc:  # it must not end silently
-            self.error = f"{type(exc).__name__}: {exc}"
-            log.exception("journal is no longer served")
-        finally:
-            self._loop.close()
-
-    async def _serve(self) -> None:
+    async def _work(self) -> None:
         @web.middleware
         async def guarded(request: web.Request, handler: Any) -> web.StreamResponse:
             return await self._guarded(request, handler)
@@ -226,13 +205,6 @@ class JournalServer:
             del self._seen_s[connection]
             if connection in open_ and (transport := getattr(connection, "transport", None)) is not None:
                 transport.abort()
-
-    async def _pause(self, seconds: float) -> None:
-        try:
-            async with asyncio.timeout(seconds):
-                await self._stopping.wait()
-        except TimeoutError:
-            pass
 
     async def _guarded(self, request: web.Request, handler: Any) -> web.StreamResponse:
         refusal = self._guard(request.method, request.headers)
@@ -311,18 +283,8 @@ class JournalServer:
             return refused(422, "'segment', 'offset' or 'database' is not valid")
         if self.cursor is None:
             return refused(409, "this process commits its journal itself: read another collector")
-        counted = await asyncio.to_thread(self._note, self.cursor, stream, position, database)
+        counted = await asyncio.to_thread(note_committed, self.journal, self.cursor, stream, position, database)
         return web.json_response({"segment": counted.segment, "offset": counted.offset})
-
-    def _note(self, cursor: Cursor, stream: str, position: Position, database: str) -> Position:
-        """Note a committed end that lies in the journal: a ledger beyond it is that of another journal."""
-        piece = self.journal.piece(stream, position.segment, 0, 0)
-        if position.offset > piece.end:
-            raise OtherDatabaseError(
-                f"ledger has {position.segment}:{position.offset} of stream {stream!r}, but the journal ends at "
-                f"{piece.end}: it is that of another journal of this name"
-            )
-        return cursor.move(stream, position, database)
 
 
 def _seconds(text: str) -> float:

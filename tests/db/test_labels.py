@@ -15,7 +15,7 @@ from click.testing import CliRunner, Result
 
 import analytics
 from analytics.cli.spikes import command
-from analytics.review.labelled_events import EVENTS, labelled_events
+from analytics.signals.columns import SIGNALS
 from analytics.signals.find import settle, store
 from analytics.signals.rules import DEFAULT
 from ingest.database.connections import Database
@@ -35,9 +35,8 @@ ROW = {
 
 def fired(*keys: str, close: float = 130.0, bucket: datetime = FIRED) -> pl.DataFrame:
     """Return signals of instruments in one minute."""
-    return pl.DataFrame([ROW | {"instrument_key": key, "bucket": bucket, "close": close} for key in keys]).with_columns(
-        pl.col("bucket").cast(pl.Datetime("us", "UTC"))
-    )
+    rows = [ROW | {"instrument_key": key, "bucket": bucket, "close": close} for key in keys]
+    return pl.DataFrame(rows, schema=SIGNALS)
 
 
 @pytest.fixture
@@ -126,22 +125,6 @@ def test_label_is_written_replaced_removed_and_refused_where_nothing_is(filled: 
         assert run("label", *wrong).exit_code == 2
     with pytest.raises(psycopg.errors.CheckViolation):
         filled.execute("update labels set verdict = 'perhaps'")
-
-
-def test_events_have_history_and_are_judged_near_their_label(filled: psycopg.Connection[Any]) -> None:
-    assert labelled_events().schema == pl.Schema(EVENTS) and labelled_events().is_empty()
-    store(filled, DEFAULT, fired(SHARE))
-    run("label", SHARE, "2026-11-27 09:45", "wrong")
-    run("label", INDEX, "2026-11-27 10:30", "missed")
-    events = labelled_events()
-    assert events.schema == pl.Schema(EVENTS)
-    share, index = (part for _, part in events.group_by("event", maintain_order=True))
-    assert set(share["event"]) == {f"{SHARE} 2026-11-27T04:15Z"}
-    assert set(share["announced_at"]) == {FIRED} and set(share["is_event"]) == {False}
-    assert set(index["is_event"]) == {True} and index["volume"].null_count() == index.height
-    # The day before, and the day until ten minutes after the label; judged from five minutes before it on.
-    assert share.height == 375 + 30 + 11 and index.height == 375 + 75 + 11
-    assert share["is_judged"].sum() == index["is_judged"].sum() == 16
 
 
 def test_report_shows_signals_outcomes_labels_and_figures(filled: psycopg.Connection[Any], tmp_path: Path) -> None:

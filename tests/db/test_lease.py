@@ -24,7 +24,10 @@ from ingest.transport.folder_collector import FolderCollector
 from ingest.transport.remote_source import RemoteSource
 from tests.engines import on_one_engine
 from tests.fault.harness import rows, wait_until
+from tests.fault.proxy import Proxy
 from tests.unit.journal.journals import fill
+
+HELD = "select pid from pg_locks where locktype = 'advisory' and classid = 7471"
 
 
 @pytest.fixture(autouse=True)
@@ -117,6 +120,22 @@ def test_work_that_is_done_once_moves_to_another_process_when_its_holder_is_sile
     third = DatabaseLease(database.url, "once")
     wait_until(lambda: third.take(0.0))
     third.close()
+
+
+@on_one_engine
+def test_lease_is_closed_though_its_server_hangs_and_also_while_it_is_taken(database: Database, tmp_path: Path) -> None:
+    with Proxy(database.url, tmp_path / "p") as proxy:
+        held = DatabaseLease(proxy.url, "once")
+        assert held.take(1.0)
+        proxy.pause()
+        wait_until(held._lock.locked)  # a heartbeat waits for the answer
+        held.close()
+        wait_until(lambda: held.is_lost)
+    taking = DatabaseLease(database.url, "once")
+    taking.close()
+    wait_until(lambda: not rows(database, HELD))
+    assert not taking.take(0.0)
+    wait_until(lambda: not rows(database, HELD))
 
 
 class Silent:

@@ -21,7 +21,7 @@ from click.testing import CliRunner
 
 from analytics.cli.spikes import command
 from analytics.signals import find as signals
-from analytics.signals.detection import SIGNALS
+from analytics.signals.columns import SIGNALS
 from analytics.signals.find import Scope, find, follow
 from analytics.signals.notify import append_to_log, as_json, post
 from analytics.signals.rules import DEFAULT
@@ -225,10 +225,8 @@ def test_event_is_one_row_with_severity_and_members_replaced_when_found_again(da
         "move": 0.02, "onset": True, "reasons": "price",
     }  # fmt: skip
     member = {"bucket": OPEN, "direction": "down", "confidence": 0.5, "reasons": "volume"}
-    event = pl.DataFrame([row], schema=SIGNALS).with_columns(
-        pl.Series("severity", ["high"], dtype=pl.Enum(["low", "medium", "high"])),
-        pl.Series("members", [[{"instrument_key": option} | member]]),
-    )
+    members = [{"instrument_key": option, "trading_symbol": None} | member]
+    event = pl.DataFrame([row | {"severity": "high", "members": members}], schema=SIGNALS)
     with database.connect(autocommit=True) as connection:
         connection.execute(
             "insert into instruments (instrument_key, trading_symbol, valid_from) "
@@ -238,7 +236,7 @@ def test_event_is_one_row_with_severity_and_members_replaced_when_found_again(da
         connection.execute("listen tickline_signals")
         first = signals.store(connection, DEFAULT, event)
         known = connection.execute("select severity, members from signals").fetchall()
-        again = signals.store(connection, DEFAULT, event.drop("members").with_columns(severity=pl.lit("low")))
+        again = signals.store(connection, DEFAULT, pl.DataFrame([row | {"severity": "low"}], schema=SIGNALS))
         replaced = connection.execute("select severity, members from signals").fetchall()
         [told] = [json.loads(note.payload) for note in connection.notifies(timeout=0)]
     assert (first["is_new"].to_list(), again["is_new"].to_list()) == ([True], [False])

@@ -103,7 +103,7 @@ class DataTable(ui.element, component="data_table.js"):
     def patch(self, rows: list[dict[str, Any]]) -> None:
         """Send rows that changed, or are new."""
         if rows:
-            # The browser takes its rows from here again whenever it builds the table anew.
+            # When the browser rebuilds the table, it takes its rows from here.
             self._rows = list(({row["key"]: row for row in self._rows} | {row["key"]: row for row in rows}).values())
             self.props["rows"] = self._rows
             self.run_method("patch", rows)

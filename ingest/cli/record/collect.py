@@ -33,9 +33,9 @@ import click
 def command(keys: tuple[str, ...], path: Path | None, mode: str | None, publish: bool, for_s: float | None) -> None:
     """Record the live feed of KEYS into the journal, and serve it to `tickline write`; no database is needed.
 
-    A KEY is an instrument key (NSE_FO|53001). What needs the database cannot be had here: names such as INFY and
-    TICKLINE_UNDERLYINGS, bars, signals, repair by REST, the evening jobs. Write the keys where the database is
-    (`tickline universe show --format csv`) and put the file here; it is read again when it changes.
+    A KEY is an instrument key (NSE_FO|53001). Names such as INFY, TICKLINE_UNDERLYINGS, bars, signals, repair by REST
+    and the evening jobs need a database, so `collect` has none of them. Write the keys on the machine with the database
+    (`tickline universe show --format csv`) and copy the file here; it is read again when it changes.
 
     Status, health, metrics and the stream of ticks are those of `tickline start`. The journal is served on
     TICKLINE_JOURNAL_HOST, port TICKLINE_JOURNAL_PORT (127.0.0.1, 8791). Segments are deleted when the database of the

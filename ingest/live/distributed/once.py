@@ -105,22 +105,15 @@ class Once:
         while True:
             lease = DatabaseLease(self._url, LEASE)
             try:
-                taken = await asyncio.wrap_future(in_background("lease", lease.take, TRY_S))
-            except StoreError as exc:
-                log.debug("lease is not to be had lease=%r error=%s", LEASE, exc)
-                await asyncio.sleep(AWAY_S)
-                continue
-            if not taken:
-                continue
-            log.info("bars, repair, lists and evening jobs of the database are done here from now on")
-            self.is_held = True
-            try:
-                await self._work(lease)
+                if await _taken(lease):
+                    log.info("bars, repair, lists and evening jobs of the database are done here from now on")
+                    self.is_held = True
+                    await self._work(lease)
             except* LeaseGoneError:
                 log.warning("lease is lost, another process may do what is done once lease=%r", LEASE)
             finally:
                 self.is_held = False
-                lease.close()
+                in_background("lease", lease.close)  # a server that hangs must not stop the loop
 
     async def _work(self, lease: DatabaseLease) -> None:
         async with UpstoxApi(self._settings) as api, asyncio.TaskGroup() as group:
@@ -164,3 +157,13 @@ class Once:
         if rows and rows[0][0] is not None and rows[0][0] != self._at:
             self._at, self._seen_s = rows[0][0], self.time_source.monotonic()
         return self._at
+
+
+async def _taken(lease: DatabaseLease) -> bool:
+    """Try for a moment to take a lease; return whether it is held."""
+    try:
+        return await asyncio.wrap_future(in_background("lease", lease.take, TRY_S))
+    except StoreError as exc:
+        log.debug("lease not taken, trying again in_s=%g lease=%r error=%s", AWAY_S, LEASE, exc)
+        await asyncio.sleep(AWAY_S)
+        return False

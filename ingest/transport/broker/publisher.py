@@ -9,11 +9,9 @@ Each block names the sequence of the block before it, so that of two processes o
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import json
 import logging
 import random
-import threading
 import time
 from collections import deque
 from dataclasses import dataclass, field
@@ -33,9 +31,10 @@ from ingest.transport.broker.blocks import (
     subject_of,
 )
 from ingest.transport.broker.link import WRONG_SEQUENCE, BrokerSettings, Link, js_errors, translated
-from ingest.transport.cursor import Cursor, OtherDatabaseError
+from ingest.transport.cursor import Cursor
+from ingest.transport.own_loop import OwnLoop
 from ingest.transport.segments import SegmentGoneError, UnreachableError
-from ingest.transport.served_journal import ServedJournal
+from ingest.transport.served_journal import ServedJournal, note_committed
 
 log = logging.getLogger(__name__)
 
@@ -68,7 +67,7 @@ class Published:
     purged: int = 0  # sequence before which everything was removed
 
 
-class Publisher:
+class Publisher(OwnLoop):
     """Publish a journal until closed.
 
     Parameters
@@ -87,32 +86,18 @@ class Publisher:
     """
 
     def __init__(self, journal: ServedJournal, cursor: Cursor, settings: BrokerSettings) -> None:
+        super().__init__("publisher")
         settings.check()
         self.streams = {name: Published() for name in sorted(journal.names)}
         self.error = ""
         self._failed_s = 0.0
         self._journal, self._cursor = journal, cursor
-        self._loop = asyncio.new_event_loop()
         self._link = Link(settings, journal.collector)
-        self._moved = asyncio.Event()  # more is synced; replaced each time
-        self._stopping = asyncio.Event()
         self._rng = random.Random()  # noqa: S311  jitter is not a secret
-        self._thread = threading.Thread(target=self._run, name="publisher", daemon=True)
-
-    def start(self) -> None:
-        """Begin to publish; a broker that is away is tried again."""
-        self._thread.start()
-
-    def moved(self) -> None:
-        """Say that more is synced; call it on any thread."""
-        with contextlib.suppress(RuntimeError):  # it has just ended
-            self._loop.call_soon_threadsafe(self._wake)
 
     def close(self) -> None:
         """Publish what is synced, but for a moment only; the rest goes with the next start."""
-        if self._thread.is_alive():
-            self._loop.call_soon_threadsafe(self._stopping.set)
-            self._thread.join(2 * STOP_S)
+        self.stop(2 * STOP_S)
         self._journal.close()
 
     def account(self) -> dict[str, Any]:
@@ -141,20 +126,10 @@ class Publisher:
             if self.error or one.error
         }
 
-    def _wake(self) -> None:
-        self._moved.set()
-        self._moved = asyncio.Event()
+    def _failed(self, text: str) -> None:
+        self.error, self._failed_s = text, time.monotonic()
 
-    def _run(self) -> None:
-        try:
-            self._loop.run_until_complete(self._publish_all())
-        except Exception as exc:  # it must not end silently
-            self.error, self._failed_s = f"{type(exc).__name__}: {exc}", time.monotonic()
-            log.exception("journal is no longer published")
-        finally:
-            self._loop.close()
-
-    async def _publish_all(self) -> None:
+    async def _work(self) -> None:
         tasks = [asyncio.create_task(self._keep(name)) for name in self.streams]
         tasks.append(asyncio.create_task(self._listen()))
         try:
@@ -196,13 +171,6 @@ class Publisher:
             if self._stopping.is_set():
                 return
             await self._pause(backoff_s(failures, self._rng, first_s=FIRST_S, max_s=MAX_S))
-
-    async def _pause(self, seconds: float) -> None:
-        try:
-            async with asyncio.timeout(seconds):
-                await self._stopping.wait()
-        except TimeoutError:
-            pass
 
     async def _resume(self, name: str, state: Published) -> None:
         """Find where the broker is: behind its last block of this stream, or where the ledger ends."""
@@ -360,7 +328,7 @@ class Publisher:
             answer = {"error": "it is not {stream, segment, offset, database}"}
         else:
             try:
-                await asyncio.to_thread(self._note, stream, position, database)
+                await asyncio.to_thread(note_committed, self._journal, self._cursor, stream, position, database)
                 answer = {}
             except (TicklineError, OSError) as exc:
                 answer = {"error": str(exc)}
@@ -369,12 +337,3 @@ class Publisher:
                 await message.respond(json.dumps(answer).encode())
             except Exception as exc:  # it is told again
                 log.debug("writer was not answered error=%s", exc)
-
-    def _note(self, stream: str, position: Position, database: str) -> None:
-        """Note a committed end that lies in the journal: a ledger beyond it is that of another journal."""
-        if position.offset > self._journal.piece(stream, position.segment, 0, 0).end:
-            raise OtherDatabaseError(
-                f"ledger has {position.segment}:{position.offset} of stream {stream!r}, and the journal is shorter: it "
-                "is that of another journal of this name"
-            )
-        self._cursor.move(stream, position, database)

@@ -85,7 +85,7 @@ class Receiver:
         try:
             with translated():
                 state = (await context.stream_info(name)).state
-                if state.last_seq < self._sequence:  # it was made anew
+                if state.last_seq < self._sequence:  # the stream was deleted and created again
                     self._sequence = 0
                 config = api.ConsumerConfig(
                     ack_policy=api.AckPolicy.NONE,

@@ -21,7 +21,7 @@ AT = datetime(2025, 12, 15, 20, 0, 0, 250_000, tzinfo=UTC)
 WRITERS = {
     *("analytics/cli/output.py", "analytics/signals/notify.py", "analytics/read/statement.py"),
     # UTC within data that is read again.
-    *("analytics/signals/members.py", "analytics/review/labelled_events.py"),
+    "analytics/signals/members.py",
     *("analytics/evaluation/planted_events/truth.py", "ingest/simulator/exchange/planted_truth.py"),
     # Indian minutes as `tickline spikes label` takes them, and beside a chart.
     *("analytics/review/labels.py", "analytics/review/report_file.py"),
