@@ -25,16 +25,13 @@ _US = timedelta(microseconds=1)
 BAD = ("gap", "partial")
 # Each quantity is compared with its own average: x is its value for the bar. Those of `WEIGHTED` have a scale of their
 # own and are averaged exponentially: mean, square and count are the averages after the bar. Those of `CONTEXT` are
-# ratios or shares already: sum, squares and count since the first bar say as much, and cost a third.
+# ratios or shares already, which need no forgetting: sum, squares and count since the first bar.
 WEIGHTED = ("volume", "trades", "move", "iv", "oi")
 CONTEXT = ("burst", "day", "roc", "range", "trend", "rsi", "hedged", "gamma", "breadth")
 QUANTITIES = (*WEIGHTED, *CONTEXT)
-AVERAGES = [
-    *(f"{name}_{part}" for name in WEIGHTED for part in ("mean", "square", "count")),
-    *(f"{name}_{part}" for name in CONTEXT for part in ("sum", "squares", "count")),
-]
+PARTS = dict.fromkeys(WEIGHTED, ("mean", "square", "count")) | dict.fromkeys(CONTEXT, ("sum", "squares", "count"))
+AVERAGES = [f"{name}_{part}" for name, parts in PARTS.items() for part in parts]
 STATE = [KEY, *AVERAGES, *TREND_STATE]
-AVERAGE_PARTS = (("mean", "square", "count"), ("sum", "squares", "count"))
 NONE = pl.lit(None, pl.Float64)
 BREADTH_MIN = 10  # shares; of fewer, breadth is not known
 
@@ -243,7 +240,7 @@ def averages(bars: pl.LazyFrame, windows: Windows, wanted: Sequence[str] = QUANT
     columns: dict[str, pl.Expr] = {}
     for name in wanted:
         sample = found.get(name)
-        parts = AVERAGE_PARTS[name in CONTEXT]
+        parts = PARTS[name]
         if sample is None:
             columns |= {f"{name}_{part}": pl.lit(0, pl.Int64) if part == "count" else NONE for part in parts}
             continue
