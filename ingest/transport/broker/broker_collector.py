@@ -30,6 +30,8 @@ from ingest.transport.segments import Listing, Piece, SegmentInfo, SegmentSource
 log = logging.getLogger(__name__)
 
 FIRST_BLOCK_S = 0.5  # for the segments of a collector that does not answer itself
+RECEIVE_S = 5.0  # of one request for a block
+HEAL_S = 1.0  # without a block for so long, the collector is asked whether it has more
 TOLD_S = 2.0
 HEADERS_MAX = 8  # segments of a stream whose header is remembered
 
@@ -52,6 +54,8 @@ class _Stream:
     headers: OrderedDict[str, bytes] = field(default_factory=OrderedDict)
     passed: tuple[tuple[int, str], int] = ((-1, ""), 0)  # end of the last block that was used up or dropped
     rewound: tuple[str, int] = ("", -1)  # what the broker was searched for from its beginning
+    receiving: asyncio.Task[Block | None] | None = None  # goes on while the collector is asked
+    is_behind: bool = False  # the collector had bytes for which the broker was waited for in vain
     lock: asyncio.Lock = field(default_factory=asyncio.Lock)
 
 
@@ -100,6 +104,9 @@ class BrokerCollector:
     async def close(self) -> None:
         """Close the connections."""
         for one in self._streams.values():
+            if one.receiving is not None:
+                one.receiving.cancel()
+                await asyncio.gather(one.receiving, return_exceptions=True)
             await one.receiver.close()
         await self._link.close()
         if self._healer is not None:
@@ -119,8 +126,7 @@ class BrokerCollector:
             if not state.lock.locked():  # otherwise it is being read, and its segment is among the headers
                 async with state.lock:
                     if state.ahead is None:
-                        state.ahead = await state.receiver.next(FIRST_BLOCK_S)
-                        self._remember(state)
+                        await self._receive(state, FIRST_BLOCK_S)
             found[name] = tuple(
                 SegmentInfo(segment, 0, is_closed=False, version=_version(header))
                 for segment, header in sorted(state.headers.items(), key=lambda one: order_of(one[0]))
@@ -131,10 +137,11 @@ class BrokerCollector:
         """Return synced bytes of a segment; see `SegmentSource`."""
         state = self._state(stream)
         async with state.lock:
-            if not offset and (header := await self._header(state, segment, wait_s)):
+            patience_s = wait_s if self._healer is None else 0.0 if state.is_behind else min(wait_s, HEAL_S)
+            if not offset and (header := await self._header(state, segment, patience_s)):
                 return Piece(header[:bytes_max], len(header), is_closed=False)
             try:
-                found = await self._block(state, segment, offset, wait_s)
+                found = await self._block(state, segment, offset, patience_s)
             except UnreachableError:
                 if self._healer is None:
                     raise
@@ -154,10 +161,16 @@ class BrokerCollector:
                 f"{stream!r} on: give its address to `tickline write`"
             )
         piece = await self._healer.piece(
-            stream, segment, offset, bytes_max=min(bytes_max, found or bytes_max), wait_s=0
+            stream,
+            segment,
+            offset,
+            bytes_max=min(bytes_max, found or bytes_max),
+            wait_s=min(wait_s, HEAL_S) if state.is_behind else 0,
         )
         if found is not None:
             self.counts.holes += 1
+        else:
+            state.is_behind = bool(piece.data)
         self.counts.healed_bytes += len(piece.data)
         return piece
 
@@ -200,8 +213,7 @@ class BrokerCollector:
         """Return the header of a segment, which each of its blocks has; b"": the next block is of another one."""
         if segment not in state.headers and state.ahead is None:
             with contextlib.suppress(UnreachableError):  # it is said when bytes are asked for
-                state.ahead = await state.receiver.next(wait_s)
-                self._remember(state)
+                await self._receive(state, wait_s)
         return state.headers.get(segment, b"")
 
     async def _block(self, state: _Stream, segment: str, offset: int, wait_s: float) -> Block | int | None:
@@ -214,8 +226,7 @@ class BrokerCollector:
         place = (order_of(segment), offset)
         while True:
             if state.ahead is None:
-                state.ahead = await state.receiver.next(max(deadline - loop.time(), 0.0))
-                self._remember(state)
+                await self._receive(state, max(deadline - loop.time(), 0.0))
             if (block := state.ahead) is None:
                 if loop.time() >= deadline:
                     return None
@@ -232,6 +243,16 @@ class BrokerCollector:
                 return block.offset - offset if block.segment == segment else 2**20
             self.counts.dropped += 1
             self._use_up(state)
+
+    async def _receive(self, state: _Stream, wait_s: float) -> None:
+        """Take the next block if it comes in time; a broker that hangs is waited for aside. Raises UnreachableError."""
+        if state.receiving is None:
+            state.receiving = asyncio.create_task(state.receiver.next(RECEIVE_S))
+        if (await asyncio.wait({state.receiving}, timeout=wait_s))[0]:
+            task, state.receiving = state.receiving, None
+            if (block := task.result()) is not None:
+                state.ahead, state.is_behind = block, False
+                self._remember(state)
 
     def _remember(self, state: _Stream) -> None:
         """Keep the header of the newest block's segment."""

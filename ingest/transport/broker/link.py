@@ -35,6 +35,7 @@ __all__ = ["BrokerSettings", "Link", "api", "differences", "js_errors", "stream_
 log = logging.getLogger(__name__)
 
 CONNECT_S, RECONNECT_S, ANSWER_S = 2.0, 0.2, 5.0
+PING_S = 2.0  # a node that hangs is left for another one after three of these
 WRONG_SEQUENCE = 10071  # error code of the server: another message came in between
 DUPLICATES_S = 120.0  # how long the broker knows message ids; a repetition after that is dropped by the reader
 PREFIXES = ("nats://", "tls://")
@@ -136,6 +137,7 @@ class Link:
             "connect_timeout": CONNECT_S,
             "max_reconnect_attempts": -1,
             "reconnect_time_wait": RECONNECT_S,
+            "ping_interval": PING_S,
             "error_cb": note,
             "tls": self._tls,
         }

@@ -18,6 +18,7 @@ from ingest.transport.segments import UnreachableError
 log = logging.getLogger(__name__)
 
 FORGOTTEN_S = 30.0  # the broker forgets a reader that has not asked for so long
+SILENT_S = 4.0  # without a block for so long, the reader at the broker is looked for: its node may hang
 
 
 class Receiver:
@@ -34,6 +35,7 @@ class Receiver:
         self._link, self._collector, self._stream = link, collector, stream
         self._subscription: Any = None
         self._sequence = 0  # of the last message received
+        self._heard_s = 0.0  # when the reader at the broker answered last, by the loop's clock
 
     def rewind(self) -> None:
         """Begin again with the oldest block."""
@@ -74,11 +76,26 @@ class Receiver:
             self._subscription = None
             raise UnreachableError(f"broker has forgotten the reader: {exc.description or exc.code}") from exc
         except UnreachableError as exc:
-            if isinstance(exc.__cause__, TimeoutError | asyncio.TimeoutError):
-                return None
-            self._subscription = None
-            raise
+            if not isinstance(exc.__cause__, TimeoutError | asyncio.TimeoutError):
+                self._subscription = None
+                raise
+            await self._look_for_the_reader()
+            return None
+        self._heard_s = asyncio.get_running_loop().time()
         return message
+
+    async def _look_for_the_reader(self) -> None:
+        """Forget the reader at the broker if it does not answer: another one may be on a node that does."""
+        now_s = asyncio.get_running_loop().time()
+        if now_s - self._heard_s < SILENT_S:
+            return
+        try:
+            with translated():
+                await self._subscription.consumer_info()
+        except (js_errors.APIError, UnreachableError) as exc:
+            self._subscription = None
+            raise UnreachableError(f"reader at the broker does not answer: {exc}") from exc
+        self._heard_s = now_s
 
     async def _subscribe(self) -> None:
         context, name = await self._link.streams(), stream_of(self._collector)
@@ -98,6 +115,7 @@ class Receiver:
                 self._subscription = await context.pull_subscribe(
                     subject_of(self._collector, self._stream), stream=name, config=config
                 )
+                self._heard_s = asyncio.get_running_loop().time()
         except js_errors.APIError as exc:
             raise UnreachableError(
                 f"broker has no stream {name!r} yet: does `tickline collect --publish` run for {self._collector!r}?"

@@ -7,7 +7,7 @@ import random
 import shutil
 import time
 from collections.abc import Iterator
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from pathlib import Path
 
 import nats
@@ -16,13 +16,14 @@ import pytest
 from ingest.errors import ConfigError, JournalError
 from ingest.journal.folder import segment_name, segments_of
 from ingest.model.records import Position
+from ingest.transport.broker import broker_collector
 from ingest.transport.broker import publisher as publishing
 from ingest.transport.broker.blocks import Block, stream_of, subject_of
 from ingest.transport.broker.broker_collector import BrokerCollector
 from ingest.transport.broker.link import BrokerSettings, Link, differences, stream_config
 from ingest.transport.segments import Listing, Piece
 from ingest.transport.served_journal import ServedJournal
-from tests.broker import AckProxy, Broker, needs_broker
+from tests.broker import AckProxy, Broker, needs_broker, nodes_of
 from tests.unit.transport.publishing import DATABASE, Collector, Files, Reader, published, read, wait
 
 pytestmark = needs_broker
@@ -84,6 +85,67 @@ def test_broker_that_is_killed_and_comes_back_misses_nothing(broker: Broker, col
     assert read(collector, broker.url).counts.holes == 0
 
 
+def test_broker_that_hangs_is_waited_for_aside_and_read_again_when_it_answers(
+    broker: Broker, collector: Collector, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(broker_collector, "HEAL_S", 0.05)
+
+    async def run() -> None:
+        source = BrokerCollector(BrokerSettings((broker.url,)), "default", Files(collector))
+        reader = Reader(source)
+        await reader.read(lambda: reader.segments == collector.bytes())
+        broker.freeze()
+        collector.write(60)
+        segment, offset = reader.at
+        async with asyncio.timeout(10):
+            assert (await source.piece("1", segment, offset, bytes_max=100, wait_s=600)).data
+        await reader.read(lambda: reader.segments == collector.bytes())
+        broker.thaw()
+        blocks = source.counts.blocks
+        await asyncio.to_thread(wait, collector.is_published)
+        while source.counts.blocks == blocks:
+            collector.write(1)
+            await reader.read(lambda: reader.segments == collector.bytes())
+        await source.close()
+
+    collector.write(60)
+    wait(collector.is_published)
+    asyncio.run(run())
+
+
+@pytest.mark.soak
+def test_reader_whose_node_hangs_is_made_on_another_node(tmp_path: Path) -> None:
+    """Nobody but the broker has the blocks, and the node that this reader asks is well."""
+    nodes = nodes_of(tmp_path / "nats", 3)
+
+    async def run() -> bool:
+        source = BrokerCollector(BrokerSettings((nodes[0].url,)), "default")
+        reader = Reader(source)
+        await reader.read(lambda: reader.segments == collector.bytes())
+        (state,) = source._streams.values()
+        found = await state.receiver._subscription.consumer_info()
+        (holder,) = [node for number, node in enumerate(nodes) if f"node-{number}" == found.cluster.leader]
+        if is_hanging := holder is not nodes[0]:
+            holder.freeze()
+            collector.write(60)
+            async with asyncio.timeout(60):
+                while reader.segments != collector.bytes():
+                    with suppress(TimeoutError):
+                        await reader.read(lambda: False)
+            holder.thaw()
+        await source.close()
+        return is_hanging
+
+    with ExitStack() as stack:
+        for node in nodes:
+            stack.enter_context(node)
+        collector = Collector(tmp_path / "journal", *(node.url for node in nodes), replicas=3)
+        stack.callback(collector.close)
+        collector.write(60)
+        wait(collector.is_published)
+        assert any(asyncio.run(run()) for _ in range(10))  # the broker chooses the node of a reader
+
+
 def test_storage_that_is_lost_after_acknowledgements_is_filled_from_where_the_ledger_is(
     broker: Broker, collector: Collector
 ) -> None:
@@ -109,7 +171,7 @@ def test_acknowledgements_dropped_and_doubled_publish_each_block_once(broker: Br
         while proxy.fate:
             collector.write(20)
             wait(collector.is_published)
-        assert proxy.met == 5
+        assert (proxy.dropped, proxy.doubled) == (3, 2)
         source = read(collector, broker.url)
         assert (source.counts.dropped, source.counts.holes) == (0, 0)
         collector.close()
@@ -221,6 +283,29 @@ def test_settings_of_the_stream_are_ours_and_are_restored(broker: Broker) -> Non
         await link.close()
 
     asyncio.run(run())
+
+
+def test_node_that_hangs_is_left_for_another_one(
+    broker: Broker, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It keeps the connection: as a machine that lost its power or its network."""
+    monkeypatch.setattr("ingest.transport.broker.link.PING_S", 0.05)
+    monkeypatch.setattr("ingest.transport.broker.link.CONNECT_S", 0.3)
+
+    async def run() -> None:
+        link = Link(BrokerSettings((broker.url, other.url)), "test")
+        client = await link.client()
+        (hanging,) = [one for one in (broker, other) if one.url == client.connected_url.geturl()]
+        hanging.freeze()
+        async with asyncio.timeout(10):
+            while not client.is_connected or client.connected_url.geturl() == hanging.url:
+                await asyncio.sleep(0.01)
+        assert await link.client() is client
+        await link.close()
+        hanging.thaw()
+
+    with Broker(tmp_path / "other") as other:
+        asyncio.run(run())
 
 
 def test_password_travels_over_tls_only() -> None:
