@@ -9,6 +9,7 @@ from __future__ import annotations
 import itertools
 import os
 import signal
+import subprocess
 import time
 import urllib.request
 from collections.abc import Callable, Sequence
@@ -25,6 +26,7 @@ from ingest.model.ticks import TICK_COLUMN_NAMES
 from ingest.store.retrying_writer import RetryingWriter
 from ingest.store.writer import Writer
 from ingest.universe.master_rows import read_master
+from tests.clock import command_ahead
 from tests.conftest import WORKER, Template
 from tests.data import REPOSITORY
 from tests.processes import CommandProcess
@@ -72,15 +74,21 @@ class Command:
         Its working directory; its output goes to a file there.
     arguments, environment
         Of the command; nothing of ours is taken over from this process.
+    ahead_s
+        By how much its clock is wrong.
     """
 
-    def __init__(self, home: Path, *arguments: str, **environment: str) -> None:
+    def __init__(self, home: Path, *arguments: str, ahead_s: int = 0, **environment: str) -> None:
         clean = {name: value for name, value in os.environ.items() if not name.startswith(("TICKLINE_", "UPSTOX_"))}
         home.mkdir(parents=True, exist_ok=True)
         self.log = home / f"{next(_numbers)}-{arguments[0]}.log"
         self.log.write_bytes(b"")
         given = clean | {"PYTHONPATH": str(REPOSITORY)} | environment
-        self.process = CommandProcess(arguments, cwd=home, environment=given, out=self.log)
+        self.process: CommandProcess | subprocess.Popen[bytes] = (
+            command_ahead(arguments, ahead_s, cwd=home, environment=given, out=self.log)
+            if ahead_s
+            else CommandProcess(arguments, cwd=home, environment=given, out=self.log)
+        )
 
     def __enter__(self) -> Self:
         return self
@@ -96,6 +104,14 @@ class Command:
         """SIGKILL."""
         self.process.kill()
         self.process.wait()
+
+    def freeze(self) -> None:
+        """SIGSTOP."""
+        self.process.send_signal(signal.SIGSTOP)
+
+    def thaw(self) -> None:
+        """SIGCONT."""
+        self.process.send_signal(signal.SIGCONT)
 
     def stop(self, number: int = signal.SIGTERM, *, within_s: float = WITHIN_S) -> None:
         """Send a signal, and expect the process to end by itself with exit code 0."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import resource
-import subprocess
 from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
@@ -14,6 +13,7 @@ from ingest.database.connections import Database
 from ingest.journal.folder import segments_of
 from tests.conftest import Template
 from tests.engines import on_one_engine
+from tests.fault.disks import small_disk
 from tests.fault.harness import (
     Ingester,
     Market,
@@ -38,17 +38,12 @@ def market(home: Path) -> Iterator[Market]:
 
 
 @pytest.fixture
-def small_disk(home: Path) -> Iterator[Path]:
+def journal_disk(home: Path) -> Iterator[Path]:
     """The journal's folder on a file system of 4 MiB."""
-    folder = home / "journal"
-    folder.mkdir()
-    mounted = subprocess.run(
-        ["mount", "-t", "tmpfs", "-o", "size=4m", "tmpfs", str(folder)], capture_output=True, text=True, check=False
-    )
-    if mounted.returncode:
-        pytest.skip(f"a small file system cannot be mounted: {mounted.stderr.strip()}")
-    yield folder
-    subprocess.run(["umount", "-l", str(folder)], check=True)
+    with small_disk(home / "journal", 4) as why_not:
+        if why_not:
+            pytest.skip(why_not)
+        yield home / "journal"
 
 
 def journal_bytes(ingester: Ingester) -> int:
@@ -76,9 +71,9 @@ def check(database: Database, template: Template, home: Path) -> None:
 
 @on_one_engine
 def test_full_file_system_is_said_and_recording_goes_on_when_there_is_room(
-    database: Database, template: Template, home: Path, market: Market, small_disk: Path
+    database: Database, template: Template, home: Path, market: Market, journal_disk: Path
 ) -> None:
-    ballast = small_disk / "ballast"
+    ballast = journal_disk / "ballast"
     ballast.write_bytes(bytes(3 * MIB))
     with Ingester(home, market, database.url) as ingester:
         ingester.wait_for(FULL)
@@ -89,7 +84,7 @@ def test_full_file_system_is_said_and_recording_goes_on_when_there_is_room(
     check(database, template, home)
 
 
-@on_one_engine
+@pytest.mark.soak  # no other path of the code than a full file system, for those who may not mount one
 def test_file_size_limit_is_said_and_recording_goes_on_when_it_is_raised(
     database: Database, template: Template, home: Path, market: Market
 ) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import random
-import time
+import signal
 from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
@@ -15,12 +15,14 @@ from ingest.database.connections import Database
 from ingest.journal.folder import segments_of
 from ingest.live.distributed.writing import sources_of, write
 from ingest.settings import settings
-from tests.broker import AckProxy, Broker, needs_broker
+from tests.broker import Broker, needs_broker
 from tests.conftest import Template
 from tests.engines import on_one_engine
-from tests.fault.harness import QUICK, Command, RecordProperty, replayed, rows, ticks_of
+from tests.fault.broker_desk import OF_BROKER, OF_CLUSTER, BrokerDesk
+from tests.fault.desk import check, check_from_elsewhere, seconds_of_takeover
+from tests.fault.events import check_clocks, let_happen
+from tests.fault.harness import RecordProperty, replayed, ticks_of
 from tests.fault.live import running, until
-from tests.fault.test_write import CHEAP, COLLECTORS, DEAR, TOKEN, Desk, check, check_from_elsewhere
 
 pytestmark = [needs_broker, pytest.mark.timeout(3600)]
 SEED = 20261201
@@ -56,95 +58,40 @@ def test_journal_is_written_through_the_broker_alone(
     assert found == sorted(replayed(template, home, segments)) and len(found) >= 300
 
 
-class BrokerDesk(Desk):
-    """The same desk, with a broker between collectors and writers; its acknowledgements pass a proxy."""
-
-    def __init__(self, stack: ExitStack, home: Path, database: Database, rng: random.Random) -> None:
-        super().__init__(stack, home, database, rng)
-        self.broker = stack.enter_context(Broker(home / "nats"))
-        self.acks = stack.enter_context(AckProxy(self.broker))
-
-    def _environment(self, **given: str) -> dict[str, str]:
-        return QUICK | self.market.settings | given
-
-    def collect(self, name: str) -> None:
-        self.commands[name] = Command(
-            self.home / name,
-            "collect",
-            "--publish",
-            **self._environment(
-                TICKLINE_HOME=str(self.home / name),
-                TICKLINE_COLLECTOR=name,
-                TICKLINE_UNIVERSE=",".join(self.market.keys[COLLECTORS.index(name) :: 2]),
-                TICKLINE_JOURNAL_PORT=str(self.ports[name]),
-                TICKLINE_JOURNAL_FSYNC_MS="20",
-                TICKLINE_JOURNAL_SEGMENT_BYTES_MAX="200000",
-                TICKLINE_NATS_URL=self.acks.url,
-            ),
-        )
-
-    def write(self, name: str) -> None:
-        sources = [f"nats:{one}=http://127.0.0.1:{self.manglers[one].port}" for one in COLLECTORS]
-        self.commands[name] = Command(
-            self.home / name,
-            "write",
-            *sources,
-            **self._environment(
-                TICKLINE_HOME=str(self.home / name),
-                TICKLINE_DATABASE_URL=self.proxy.url,
-                TICKLINE_COLLECTOR_TOKEN=TOKEN,
-                TICKLINE_STOP_S="60",
-                TICKLINE_NATS_URL=self.broker.url,
-            ),
-        )
-
-
-def kill_the_broker(desk: BrokerDesk) -> None:
-    desk.broker.kill()
-    time.sleep(desk.rng.uniform(0, 1))
-    desk.broker.start()
-
-
-def freeze_the_broker(desk: BrokerDesk) -> None:
-    desk.broker.freeze()
-    desk.until_more_ticks()  # from the collectors themselves
-    desk.broker.thaw()
-
-
-def take_its_storage(desk: BrokerDesk) -> None:
-    desk.broker.lose_storage()
-
-
-def drop_and_double_acknowledgements(desk: BrokerDesk) -> None:
-    desk.acks.fate = [desk.rng.choice([0, 1, 2]) for _ in range(6)]
-    desk.until_more_ticks()
-
-
 @pytest.fixture
-def desk(database: Database, home: Path) -> Iterator[BrokerDesk]:
+def desk(request: pytest.FixtureRequest, database: Database, home: Path) -> Iterator[BrokerDesk]:
     with ExitStack() as stack:
-        yield BrokerDesk(stack, home, database, random.Random(SEED))
+        yield BrokerDesk(stack, home, database, random.Random(SEED), nodes=request.param)
 
 
-@pytest.mark.soak
-@pytest.mark.parametrize("events", [20, 200])
+one_node_short_three_nodes_long = pytest.mark.parametrize(
+    ("desk", "events"), [(1, 20), pytest.param(3, 200, marks=pytest.mark.soak)], indirect=["desk"]
+)
+
+
+@on_one_engine
+@one_node_short_three_nodes_long
 def test_every_tick_is_written_once_whatever_broker_and_all_others_do(
     desk: BrokerDesk, template: Template, events: int, record_property: RecordProperty
 ) -> None:
-    of_broker = [kill_the_broker, freeze_the_broker, take_its_storage, drop_and_double_acknowledgements]
     desk.start()
     desk.until_more_ticks()
-    for number in range(events):
-        if number % 2:
-            of_broker[number // 2 % len(of_broker)](desk)
-        else:
-            desk.rng.choice(DEAR if desk.rng.random() < 0.2 else CHEAP)(desk)
-        desk.until_more_ticks(1)
+    let_happen(desk, events, others=OF_BROKER, long=OF_CLUSTER if len(desk.nodes) > 1 else ())
     check_from_elsewhere(desk)
-    for name in (*COLLECTORS, "writer-1", "writer-2"):
-        desk.commands[name].stop()
+    desk.stop_all()
     desk.write_homes()
     record_property("ticks", check(desk, template))
-    record_property("acknowledgements dropped or doubled", desk.acks.met)
-    assert desk.acks.met
-    assert rows(desk.database, "select count(distinct collector) from tickline.ledger") == [(2,)]
+    record_property("events", dict(desk.happened))
+    check_clocks(desk)
+    record_property("acknowledgements dropped, doubled", desk.acknowledgements())
+
+
+@pytest.mark.soak
+@pytest.mark.parametrize("desk", [1, 3], indirect=True)
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGSTOP])
+def test_collectors_of_a_dead_or_frozen_writer_are_written_through_the_broker_within_5_s(
+    desk: BrokerDesk, number: signal.Signals, record_property: RecordProperty
+) -> None:
+    seconds = seconds_of_takeover(desk, number)
+    record_property("seconds", round(seconds, 2))
+    assert seconds < 5

@@ -21,6 +21,7 @@ from tests.broker import Broker, needs_broker
 from tests.fault.harness import RecordProperty, wait_until
 
 SECONDS, WARM_UP_S, INSTRUMENTS = 30.0, 5.0, 1_000
+AWAY_S = 20.0  # of a writer
 BACKLOG_S_MAX = 2.0  # from the last frame sent to the last tick committed; a backlog grows with the time
 TOKEN = "a-token-of-the-journal"
 
@@ -46,6 +47,70 @@ def cpu_s(process: psutil.Process) -> float:
     return float(sum(process.cpu_times()[:2]))
 
 
+class Chain:
+    """Feed, collector, broker or none, writer and server at a fixed rate; the feed plays once.
+
+    Attributes
+    ----------
+    market
+        What is sent.
+    began_ns, interval_ns
+        When the first frame was due, epoch, and the time between two.
+    """
+
+    def __init__(
+        self, stack: ExitStack, folder: Path, engine: Any, *, rate: int, seconds: float, is_published: bool
+    ) -> None:
+        self.market = make_paced_market(folder / "market", rate=rate, seconds=seconds, instruments=INSTRUMENTS)
+        self.interval_ns = self.market.ticks_per_frame / rate * 1e9
+        self.bench = stack.enter_context(Bench.of(engine, self.market, SERVER))
+        self.broker = stack.enter_context(Broker(folder / "nats"))
+        self.feed = stack.enter_context(Feed(self.market, interval_ns=self.interval_ns))
+        url, port, home = self.feed.next()["url"], _free_port(), folder / "collector"
+        home.mkdir()
+        (home / "journal-token").write_text(TOKEN)
+        common = {"TICKLINE_NATS_URL": self.broker.url, "UPSTOX_API_URL": url, "UPSTOX_ASSETS_URL": url}
+        common |= {"UPSTOX_ACCESS_TOKEN": "bench", "TICKLINE_COLLECTOR_TOKEN": TOKEN}
+        collecting = common | {
+            "TICKLINE_HOME": str(home),
+            "TICKLINE_JOURNAL_PORT": str(port),
+            "TICKLINE_API_PORT": "0",
+            "TICKLINE_JOURNAL_FSYNC_MS": "10",
+            "TICKLINE_SUBSCRIBE_BATCH_KEYS": str(len(self.market.keys)),
+            "TICKLINE_SUBSCRIBE_INTERVAL_MS": "0",
+            "TICKLINE_PUBLISH": str(is_published).lower(),
+        }
+        address = f"http://127.0.0.1:{port}"
+        self._source = f"nats:default={address}" if is_published else address
+        self._writing = common | {
+            "TICKLINE_HOME": str(self.bench.home),
+            "TICKLINE_ENGINE": engine,
+            "TICKLINE_BACKFILL_S": "0",
+        }
+        self._stack = stack
+        self.writer = self.write()
+        self.collector = Part(["collect", *self.market.keys], collecting)
+        stack.callback(self.collector.stop)
+        self.connection = stack.enter_context(self.bench.database.connect(autocommit=True))
+        self.began_ns = int(self.feed.next()["began_ns"])
+
+    def write(self) -> Part:
+        """Start a writer."""
+        found = Part(["write", self._source], self._writing)
+        self._stack.callback(found.stop)
+        return found
+
+    def committed(self) -> int:
+        """Return the number of ticks in the ledger."""
+        ((count,),) = self.connection.execute("select coalesce(sum(ticks), 0) from tickline.ledger").fetchall()
+        return int(count)
+
+    def due(self) -> int:
+        """Return the number of ticks that should have been sent by now."""
+        frames = min((time.time_ns() - self.began_ns) // self.interval_ns, self.market.frames)
+        return int(frames * self.market.ticks_per_frame)
+
+
 @needs_broker
 @pytest.mark.soak
 @pytest.mark.timeout(600)
@@ -55,50 +120,25 @@ def cpu_s(process: psutil.Process) -> float:
 def test_rate_is_held_through_broker_and_pull_without_a_backlog(
     engine: Any, through: str, rate: int, tmp_path: Path, record_property: RecordProperty
 ) -> None:
-    market = make_paced_market(tmp_path / "market", rate=rate, seconds=SECONDS, instruments=INSTRUMENTS)
-    interval_ns = market.ticks_per_frame / rate * 1e9
     with ExitStack() as stack:
-        bench = stack.enter_context(Bench.of(engine, market, SERVER))
-        broker = stack.enter_context(Broker(tmp_path / "nats"))
-        feed = stack.enter_context(Feed(market, interval_ns=interval_ns))
-        url, port, home = feed.next()["url"], _free_port(), tmp_path / "collector"
-        home.mkdir()
-        (home / "journal-token").write_text(TOKEN)
-        common = {"TICKLINE_NATS_URL": broker.url, "UPSTOX_API_URL": url, "UPSTOX_ASSETS_URL": url}
-        common |= {"UPSTOX_ACCESS_TOKEN": "bench", "TICKLINE_COLLECTOR_TOKEN": TOKEN}
-        collecting = common | {
-            "TICKLINE_HOME": str(home),
-            "TICKLINE_JOURNAL_PORT": str(port),
-            "TICKLINE_API_PORT": "0",
-            "TICKLINE_JOURNAL_FSYNC_MS": "10",
-            "TICKLINE_SUBSCRIBE_BATCH_KEYS": str(len(market.keys)),
-            "TICKLINE_SUBSCRIBE_INTERVAL_MS": "0",
-            "TICKLINE_PUBLISH": str(through == "broker").lower(),
+        chain = Chain(stack, tmp_path, engine, rate=rate, seconds=SECONDS, is_published=through == "broker")
+        market, bench = chain.market, chain.bench
+        time.sleep(max(0.0, chain.began_ns / 1e9 + WARM_UP_S - time.time()))
+        parts = {
+            "collector": chain.collector.watched,
+            "writer": chain.writer.watched,
+            "broker": psutil.Process(chain.broker.process.pid),
         }
-        address = f"http://127.0.0.1:{port}"
-        source = f"nats:default={address}" if through == "broker" else address
-        writer = Part(
-            ["write", source],
-            common | {"TICKLINE_HOME": str(bench.home), "TICKLINE_ENGINE": engine, "TICKLINE_BACKFILL_S": "0"},
-        )
-        stack.callback(writer.stop)
-        collector = Part(["collect", *market.keys], collecting)
-        stack.callback(collector.stop)
-        connection = stack.enter_context(bench.database.connect(autocommit=True))
-        began_ns = feed.next()["began_ns"]
-        time.sleep(max(0.0, began_ns / 1e9 + WARM_UP_S - time.time()))
-        parts = {"collector": collector.watched, "writer": writer.watched, "broker": psutil.Process(broker.process.pid)}
         before = {name: cpu_s(part) for name, part in parts.items()}
         server_s = bench.server_cpu_s()
-        sent = feed.next()
+        sent = chain.feed.next()
         used = {name: cpu_s(part) - before[name] for name, part in parts.items()}
         used["server"] = bench.server_cpu_s() - server_s
-        count = "select coalesce(sum(ticks), 0) from tickline.ledger"
-        wait_until(lambda: connection.execute(count).fetchone() == (market.ticks,))
+        wait_until(lambda: chain.committed() == market.ticks)
         backlog_s = time.time() - sent["ended_ns"] / 1e9
         with bench.superuser() as superuser:
             frames, committed = _frames_of(superuser, market), _committed_us(superuser)
-    due_ns = began_ns + np.rint(np.arange(market.frames) * interval_ns).astype(np.int64)
+    due_ns = chain.began_ns + np.rint(np.arange(market.frames) * chain.interval_ns).astype(np.int64)
     counted = due_ns >= due_ns[0] + WARM_UP_S * 1e9
     committed_us = committed[np.searchsorted(committed[:, 0], frames[:, 0]), 1]
     latency = Latency.of(committed_us[counted] - frames[counted, 2], frames[counted, 1])
@@ -110,3 +150,34 @@ def test_rate_is_held_through_broker_and_pull_without_a_backlog(
     for name, seconds in used.items():
         record_property(f"CPU s per million ticks, {name}", round(seconds / million, 2))
     assert backlog_s < BACKLOG_S_MAX
+
+
+@needs_broker
+@pytest.mark.soak
+@pytest.mark.timeout(600)
+@pytest.mark.parametrize("engine", ["postgres", "timescale"])
+@pytest.mark.parametrize("through", ["broker", "pull"])
+def test_backlog_of_a_writer_that_was_away_is_caught_up_at_five_times_the_live_rate(
+    engine: Any, through: str, tmp_path: Path, record_property: RecordProperty
+) -> None:
+    """From the first commit of the writer that follows until it is half a second behind the feed."""
+    rate = 10_000
+    with ExitStack() as stack:
+        chain = Chain(stack, tmp_path, engine, rate=rate, seconds=70.0, is_published=through == "broker")
+        wait_until(lambda: chain.committed() > WARM_UP_S * rate)
+        chain.writer.process.kill()
+        chain.writer.process.wait()
+        time.sleep(AWAY_S)
+        before = chain.committed()
+        began = time.monotonic()
+        chain.write()
+        wait_until(lambda: chain.committed() > before, every_s=0.01)
+        first, at = chain.committed(), time.monotonic()
+        wait_until(lambda: chain.committed() >= chain.due() - rate / 2, every_s=0.05)
+        seconds, times_live = time.monotonic() - at, (chain.committed() - first) / (time.monotonic() - at) / rate
+        record_property("backlog, ticks", chain.due() - before)
+        record_property("start to first commit s", round(at - began, 2))
+        record_property("first commit to caught up s", round(seconds, 2))
+        record_property("times the live rate", round(times_live, 1))
+        wait_until(lambda: chain.committed() == chain.market.ticks)
+    assert times_live > 5

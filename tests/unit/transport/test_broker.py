@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import random
-import shutil
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack, suppress
@@ -21,8 +20,6 @@ from ingest.transport.broker import publisher as publishing
 from ingest.transport.broker.blocks import Block, stream_of, subject_of
 from ingest.transport.broker.broker_collector import BrokerCollector
 from ingest.transport.broker.link import BrokerSettings, Link, differences, stream_config
-from ingest.transport.segments import Listing, Piece
-from ingest.transport.served_journal import ServedJournal
 from tests.broker import AckProxy, Broker, needs_broker, nodes_of
 from tests.unit.transport.publishing import DATABASE, Collector, Files, Reader, published, read, wait
 
@@ -318,87 +315,3 @@ def test_password_travels_over_tls_only() -> None:
             BrokerSettings((url,)).check()
         assert "secret" not in str(error.value)
     BrokerSettings(("tls://user:secret@10.0.0.1:4222", "nats://127.0.0.1:1")).check()
-
-
-@pytest.mark.parametrize("events", [6, pytest.param(200, marks=pytest.mark.soak)])
-def test_random_events_lose_and_double_nothing(broker: Broker, tmp_path: Path, events: int) -> None:
-    """A reader follows while the broker is killed, frozen, robbed, written to by others, and the collector restarts."""
-    rng = random.Random(events)
-    collector = Collector(tmp_path / "journal", broker.url)
-    holder, is_over = {"collector": collector}, False
-
-    class Current(Files):
-        """The server of whichever collector runs now."""
-
-        def __init__(self) -> None:
-            pass
-
-        async def streams(self) -> Listing:
-            return ServedJournal("default", {"1": holder["collector"].journal}).listing()
-
-        async def piece(self, stream: str, segment: str, offset: int, *, bytes_max: int, wait_s: float) -> Piece:
-            served = ServedJournal("default", {"1": holder["collector"].journal})
-            return served.piece(stream, segment, offset, bytes_max)
-
-        async def close(self) -> None:
-            pass
-
-    async def follow() -> tuple[Reader, BrokerCollector]:
-        source = BrokerCollector(BrokerSettings((broker.url,)), "default", Current())
-        reader = Reader(source)
-        await asyncio.sleep(0)
-        await reader_until(reader)
-        await source.close()
-        return reader, source
-
-    async def reader_until(reader: Reader) -> None:
-        while True:
-            await reader.read(lambda: True)
-            if is_over and reader.at[0].startswith(max(holder["collector"].bytes())):
-                whole = holder["collector"].bytes()
-                if reader.segments.get(max(whole)) == whole[max(whole)]:
-                    return
-            await asyncio.sleep(0.01)
-
-    async def spoil() -> None:
-        client = await nats.connect(broker.url)
-        await client.jetstream().publish(subject_of("default", "1"), b"junk")
-        await client.close()
-
-    async def happen() -> None:
-        nonlocal is_over
-        for _ in range(events):
-            await asyncio.to_thread(holder["collector"].write, rng.randrange(1, 60))
-            await asyncio.sleep(rng.random() * 0.1)
-            event = rng.choice(["kill", "freeze", "storage", "junk", "restart", "committed"])
-            if event == "kill":
-                broker.kill()
-                await asyncio.sleep(rng.random() * 0.3)
-                broker.start()
-            elif event == "freeze":
-                broker.freeze()
-                await asyncio.sleep(rng.random() * 0.3)
-                broker.thaw()
-            elif event == "storage":
-                broker.lose_storage()
-            elif event == "junk":
-                with suppress(Exception):  # the stream may be gone at the moment
-                    await spoil()
-            elif event == "restart":
-                await asyncio.to_thread(holder["collector"].close)
-                holder["collector"] = Collector(tmp_path / "journal", broker.url)
-            else:
-                holder["collector"].cursor.move("1", holder["collector"].state.at, DATABASE)
-        await asyncio.to_thread(holder["collector"].write, 10)
-        await asyncio.to_thread(wait, holder["collector"].is_published)
-        is_over = True
-
-    async def run() -> tuple[Reader, BrokerCollector]:
-        (reader, source), _ = await asyncio.gather(follow(), happen())
-        return reader, source
-
-    reader, source = asyncio.run(run())
-    assert reader.segments == holder["collector"].bytes()
-    assert source.counts.blocks > 0 or events < 100  # a few events may leave all of it to the collector
-    holder["collector"].close()
-    shutil.rmtree(tmp_path / "nats", ignore_errors=True)
