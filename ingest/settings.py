@@ -149,6 +149,7 @@ class Settings(LogSettings):
     universe_file: ExpandedPath | None = None
     collector_token: SecretStr | None = None
     collector_ca: ExpandedPath | None = None
+    collector_lost_s: Positive = 30.0  # a restart and a reconnect take less
     publish: bool = False  # `collect` only
     nats_url: SecretStr | None = None  # may hold a password
     nats_ca: ExpandedPath | None = None

@@ -12,11 +12,13 @@ the consumers commit the remaining records.
 from __future__ import annotations
 
 import asyncio
+import importlib
 import logging
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
+from typing import TYPE_CHECKING, Any
 
 from ingest.database.pool import Pool
 from ingest.database.questions import AWAY, Questions
@@ -34,7 +36,7 @@ from ingest.live.background import (
     watch_jobs_along,
 )
 from ingest.live.broadcast.hub import Hub
-from ingest.live.distributed.serving import journal_publisher, journal_server
+from ingest.live.distributed.serving import journal_publisher, journal_server, serves_journal
 from ingest.live.distributed.unstored_writer import NO_DATABASE, UnstoredWriter
 from ingest.live.evening import Evening
 from ingest.live.http import port
@@ -61,6 +63,9 @@ from ingest.universe.connection_plan import AccountLimits as VendorAccount
 from ingest.universe.connection_plan import plan
 from ingest.universe.keeper import UniverseKeeper
 from ingest.upstox.rest import UpstoxApi
+
+if TYPE_CHECKING:
+    from ingest.live.distributed.assigned import AssignedKeys
 
 log = logging.getLogger(__name__)
 
@@ -110,7 +115,8 @@ async def start(
     settings, url
         Settings, and URL of the database; None: there is none.
     keys
-        Instrument keys to subscribe in the settings' mode, or keys -> modes.
+        Instrument keys to subscribe in the settings' mode, or keys -> modes. None without a database: writers give
+        them.
     stop
         Set it to stop; see `stop_signals`.
     keeper
@@ -171,7 +177,8 @@ async def start(
                     universe_key=keeper.key_of if keeper else lambda _: None,
                     errors=errors,
                 )
-                ingestion.journal_server = journal_server(settings, streams, cursor)
+                assignee = _assignee(settings, cursor, account, wanted)
+                ingestion.journal_server = journal_server(settings, streams, cursor, assignee)
                 ingestion.publisher = journal_publisher(settings, streams, cursor)
                 ingestion.follow(wanted)
                 first = streams[0]
@@ -186,6 +193,7 @@ async def start(
                     keeper=keeper,
                     show=show,
                     has_database=has_database,
+                    assigned=assignee if not wanted else None,
                 )
                 return running
     finally:
@@ -220,6 +228,7 @@ async def _run(
     keeper: UniverseKeeper | None,
     show: Callable[[Run], None],
     has_database: bool,
+    assigned: AssignedKeys | None,
 ) -> None:
     ingestion, writer = running.ingestion, running.writer
     streams, hub = ingestion.streams, Hub(ingestion)
@@ -232,7 +241,7 @@ async def _run(
             ]
             feeds = [feed for stream in streams for feed in stream.feeds]
             receiving = [group.create_task(feed.run(), name=f"feed {feed.name}") for feed in feeds]
-            works = _works(running, settings, hub, show) | _universe_works(settings, keeper, ingestion)
+            works = _works(running, settings, hub, show) | _universe_works(settings, keeper, ingestion, assigned)
             if has_database:
                 works |= _database_works(running, settings, pool)
             for part in (ingestion.journal_server, ingestion.publisher):
@@ -300,8 +309,24 @@ def _works(running: Run, settings: Settings, hub: Hub, show: Callable[[Run], Non
     return works
 
 
-def _universe_works(settings: Settings, keeper: UniverseKeeper | None, ingestion: Ingestion) -> dict[str, Work]:
+def _assignee(
+    settings: Settings, cursor: Cursor | None, account: VendorAccount, wanted: Mapping[str, str]
+) -> Any:  # AssignedKeys or OwnKeys, whose module loads a server
+    """Return who answers writers that give keys: of a collector without keys of its own, who takes them."""
+    if cursor is None or not serves_journal(settings):
+        return None
+    assigning = importlib.import_module("ingest.live.distributed.assigned")
+    if wanted:
+        return assigning.OwnKeys(settings.collector, account)
+    return assigning.AssignedKeys(settings, cursor, account)
+
+
+def _universe_works(
+    settings: Settings, keeper: UniverseKeeper | None, ingestion: Ingestion, assigned: AssignedKeys | None
+) -> dict[str, Work]:
     """Return the task that follows the wanted keys, if they can change."""
+    if assigned is not None:
+        return {"universe": lambda: assigned.run(ingestion)}
     if keeper is not None:
         return {"universe": lambda: follow_along(settings, keeper, ingestion)}
     if settings.universe_file is not None:

@@ -55,6 +55,12 @@ class Cursor:
             self._read()
             return self._positions.get(stream)
 
+    def database(self) -> str:
+        """Return the database that moves it; "": none has."""
+        with self._lock:
+            self._read()
+            return self._database
+
     def move(self, stream: str, position: Position, database: str) -> Position:
         """Note the committed end of a stream, unless a later one is known; return the one that counts.
 

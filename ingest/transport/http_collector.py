@@ -10,7 +10,7 @@ import asyncio
 import json
 import re
 import ssl
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from pathlib import Path
 from types import TracebackType
@@ -23,6 +23,8 @@ import google_crc32c
 from ingest.addresses import is_loopback
 from ingest.errors import ConfigError, JournalError
 from ingest.model.records import Position
+from ingest.transport.assignment import KEYS_BYTES_MAX, Standing
+from ingest.transport.assignment import PATH as UNIVERSE
 from ingest.transport.segments import Listing, Piece, SegmentGoneError, UnreachableError
 from ingest.transport.server import CLOSED, CRC, END, PREFIX
 
@@ -116,6 +118,20 @@ class HttpCollector:
         """Tell how far the ledger is; see `SegmentSource`."""
         told = {"segment": position.segment, "offset": position.offset, "database": database}
         async with self._answer("PUT", f"{PREFIX}/{stream}/committed", body=told) as answer:
+            await self._check(answer, 200)
+
+    async def standing(self, known: str) -> Standing:
+        """Return what the collector says of its keys; raises as `streams`, SegmentGoneError if it takes none at all."""
+        async with self._answer("GET", f"{UNIVERSE}?known={known}") as answer:
+            await self._check(answer, 200)
+            try:
+                return Standing.from_json(json.loads(await _body(answer, KEYS_BYTES_MAX)))
+            except (ValueError, TypeError, LookupError, AttributeError) as exc:
+                raise UnreachableError(f"collector {self.name!r} does not say what it records") from exc
+
+    async def assign(self, keys: Mapping[str, str], database: str) -> None:
+        """Give the collector the keys that it records from now on; raises as `committed` does."""
+        async with self._answer("PUT", UNIVERSE, body={"database": database, "keys": dict(keys)}) as answer:
             await self._check(answer, 200)
 
     def _end(self, answer: aiohttp.ClientResponse) -> tuple[int, bool]:

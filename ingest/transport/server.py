@@ -80,6 +80,8 @@ class JournalServer(OwnLoop):
         Decides whether a request is answered.
     tls
         Certificate and key; None: unencrypted.
+    more
+        Adds further paths.
 
     Attributes
     ----------
@@ -98,13 +100,14 @@ class JournalServer(OwnLoop):
         port: int,
         guard: Guard,
         tls: ssl.SSLContext | None = None,
+        more: Callable[[web.Application], None] = lambda _: None,
     ) -> None:
         super().__init__("journal server")
         self.journal, self.cursor = journal, cursor
         self.counts = Counts()
         self.error = "it is starting"
         self.port = port
-        self._host, self._guard, self._tls = host, guard, tls
+        self._host, self._guard, self._tls, self._more = host, guard, tls, more
         self._requests = 0
         self._seen_s: dict[asyncio.BaseProtocol, float] = {}  # connection -> when a request began or ended last
         self._reads = asyncio.Semaphore(READS_MAX)
@@ -146,6 +149,7 @@ class JournalServer(OwnLoop):
         app.router.add_get(PREFIX, self._listing)
         app.router.add_get(PREFIX + "/{stream}/{segment}", self._bytes)
         app.router.add_put(PREFIX + "/{stream}/committed", self._committed)
+        self._more(app)
         app.on_response_prepare.append(name)
         runner = web.AppRunner(app, access_log=None, handle_signals=False, shutdown_timeout=STOP_S)
         await runner.setup()

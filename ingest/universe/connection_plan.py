@@ -89,6 +89,14 @@ def fits(counts: Mapping[str, int]) -> bool:
     return all(n <= (LIMITS[mode].alone if len(used) == 1 else LIMITS[mode].combined) for mode, n in used.items())
 
 
+def has_room(counts: Mapping[str, int], account: AccountLimits) -> bool:
+    """Whether keys per mode are within the limits of an account."""
+    d30 = counts.get("full_d30", 0)
+    if d30 and (not account.plus or d30 > D30_KEYS_MAX):
+        return False
+    return _shape({mode: n for mode, n in counts.items() if n}, account.connections_max) is not None
+
+
 def plan(wanted: Wanted, account: AccountLimits, before: ConnectionPlan | None = None) -> ConnectionPlan:
     """Distribute keys over as few connections as possible.
 

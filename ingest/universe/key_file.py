@@ -19,8 +19,15 @@ _MODES = get_args(ModeName)
 BY_HAND = "give keys (NSE_FO|53001), or a file made by `tickline universe show --format csv` where the database is"
 
 
-def keys_without_database(settings: Settings) -> dict[str, str]:
+def keys_without_database(settings: Settings, *, may_be_given: bool = False) -> dict[str, str]:
     """Return the wanted keys -> modes of TICKLINE_UNIVERSE and TICKLINE_UNIVERSE_FILE.
+
+    Parameters
+    ----------
+    settings
+        The settings.
+    may_be_given
+        Whether neither of them may be set, because writers give the keys.
 
     Raises
     ------
@@ -38,7 +45,7 @@ def keys_without_database(settings: Settings) -> dict[str, str]:
     keys = dict.fromkeys((name.strip() for name in settings.universe), str(settings.mode))
     if settings.universe_file is not None:
         keys = keys_of_file(settings.universe_file, settings.mode) | keys
-    if not keys:
+    if not keys and not (may_be_given and settings.universe_file is None):
         raise ConfigError(f"nothing to record: set TICKLINE_UNIVERSE_FILE or TICKLINE_UNIVERSE; {BY_HAND}")
     return keys
 

@@ -100,11 +100,18 @@ class Universe:
         The strike at the middle of each window, to pass to the next `wanted`.
     waiting
         Chains whose options wait for a first price of the spot.
+    distances
+        Strikes between an option and the money, of the options that the rules chose.
     """
 
     keys: dict[str, str]
     centres: dict[Window, float] = field(default_factory=dict)
     waiting: tuple[Chain, ...] = ()
+    distances: dict[str, int] = field(default_factory=dict)
+
+    def by_importance(self) -> dict[str, str]:
+        """Return the keys with those last that are left out first: the options, those far from the money at the end."""
+        return dict(sorted(self.keys.items(), key=lambda item: self.distances.get(item[0], -1)))
 
     @property
     def unpriced(self) -> tuple[str, ...]:
@@ -206,6 +213,7 @@ def wanted(
     """
     keys: dict[str, str] = {}
     middles: dict[Window, float] = {}
+    distances: dict[str, int] = {}
     unpriced: list[Chain] = []
     for chain in chosen(rules, chains):
         if rules.spot or rules.option_strikes is not None:
@@ -227,9 +235,13 @@ def wanted(
             assert middle is not None
             middles[window] = middle
             at = bisect_left(ladder, middle)
-            for strike in ladder[max(at - rules.option_strikes, 0) : at + rules.option_strikes + 1]:
+            first = max(at - rules.option_strikes, 0)
+            for place, strike in enumerate(ladder[first : at + rules.option_strikes + 1], first):
                 keys |= dict.fromkeys(chain.options[expiry][strike], rules.options_mode)
-    return Universe({**keys, **(named or {})}, middles, tuple(unpriced))
+                distances |= dict.fromkeys(chain.options[expiry][strike], abs(place - at))
+    given = named or {}
+    distances = {key: distance for key, distance in distances.items() if key not in given}
+    return Universe({**keys, **given}, middles, tuple(unpriced), distances)
 
 
 def centre(ladder: list[float], spot: float, before: float | None, hysteresis: float) -> float:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import gzip
 import json
+import re
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -189,6 +190,14 @@ def test_universe_commands_refresh_plan_and_refuse(database: Database, home: Pat
     assert code == 0 and "connection 1: 2,000 full of 2,000" in text and "connection 2: 1,525 full of 2,000" in text
     code, text = run("plan", TICKLINE_OPTION_STRIKES="2500")
     assert code == 1 and "5,002 full keys do not fit" in text and "room for 4,000, 1,002 too many" in text
+    accounts = ("--account", "mumbai", "--account", "chennai=plus,2,standby")
+    code, text = run("plan", *accounts, TICKLINE_OPTION_STRIKES="2500")
+    assert code == 0 and re.search(r"collector mumbai: 3,\d+ full on a normal account with 2 connection", text)
+    assert "on a Plus account with 1 connection(s) and as many that stand by" in text
+    assert "5,002 of 5,002 keys on 2 account(s)" in text
+    code, text = run("plan", "--account", "mumbai", TICKLINE_OPTION_STRIKES="2500")
+    assert code == 1 and "no account has room for 1,002 keys, which are left out: NSE_FO|" in text
+    assert run("plan", "--account", "mumbai=gold")[0] == 2
     code, text = run("show", "--format", "csv", TICKLINE_OPTION_STRIKES="0")
     assert (
         code == 0 and "NSE_FO|1,full,NIFTY FUT 29 DEC 99" in text and "instrument master: the last one is of " in text

@@ -66,6 +66,10 @@ def test_collector_needs_no_database_and_keeps_what_no_writer_has(home: Path, mo
             told = {"segment": listed[-1]["name"], "offset": 100, "database": "ledger"}
             token = (home / "journal-token").read_text().strip()
             await asyncio.to_thread(asked, port, "/journal/1/committed", told, token)
+            said = await asyncio.to_thread(asked, port, "/universe")
+            assert said["refuses"].startswith("it has keys of its own: unset TICKLINE_UNIVERSE")
+            with pytest.raises(OSError, match="422"):
+                await asyncio.to_thread(asked, port, "/universe", {"database": "ledger", "keys": {}}, token)
             assert stream.committed() is not None
             kept = tidy(folder, stream.committed(), keep_days=0, quota_bytes=1, now=NOW, held=now)
             assert kept.deleted == len(listed) - 1

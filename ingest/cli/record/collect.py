@@ -34,7 +34,8 @@ def command(keys: tuple[str, ...], path: Path | None, mode: str | None, publish:
     """Record the live feed of KEYS into the journal, and serve it to `tickline write`; no database is needed.
 
     A KEY is an instrument key (NSE_FO|53001). Names such as INFY, TICKLINE_UNDERLYINGS, bars, signals, repair by REST
-    and the evening jobs need a database, so `collect` has none of them. Write the keys on the machine with the database
+    and the evening jobs need a database, so `collect` has none of them. Without KEYS and files it records what
+    `tickline write` gives it: that spreads one universe over all collectors. Or write the keys where the database is
     (`tickline universe show --format csv`) and copy the file here; it is read again when it changes.
 
     Status, health, metrics and the stream of ticks are those of `tickline start`. The journal is served on
@@ -45,6 +46,7 @@ def command(keys: tuple[str, ...], path: Path | None, mode: str | None, publish:
     from ingest.cli.record.start import report, say_if_never_connected, settle
     from ingest.env_file import ENV_FILE
     from ingest.live.access import warn_if_shared
+    from ingest.live.distributed.serving import serves_journal
     from ingest.live.stop import stop_signals
     from ingest.live.supervisor import Run, start
     from ingest.settings import settings
@@ -57,7 +59,7 @@ def command(keys: tuple[str, ...], path: Path | None, mode: str | None, publish:
         config = config.model_copy(update={"universe_file": None})
     warn_if_shared(ENV_FILE)
     config.token()
-    wanted = keys_without_database(config)
+    wanted = keys_without_database(config, may_be_given=serves_journal(config))
 
     async def collect() -> Run:
         with stop_signals(for_s=for_s) as stop:

@@ -5,11 +5,17 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
+import re
 from collections import Counter
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
+
+if TYPE_CHECKING:
+    from ingest.universe.connection_plan import AccountLimits
+    from ingest.universe.selection import Universe
 
 log = logging.getLogger(__name__)
 
@@ -55,10 +61,18 @@ def show(form: str) -> None:
 
 
 @command.command()
-def plan() -> None:
-    """Show how the keys are spread over connections.
+@click.option(
+    "--account",
+    "accounts",
+    multiple=True,
+    metavar="NAME[=plus][,standby][,N]",
+    help="A collector with its own account, as `chennai=plus,3`: plus, standby, at most N connections. Repeat it.",
+)
+def plan(accounts: tuple[str, ...]) -> None:
+    """Show how the keys are spread over connections, or over several accounts.
 
-    Fails and prints the limits when the keys do not fit: Upstox silently ignores extra keys.
+    Fails and prints the limits when the keys do not fit: Upstox silently ignores extra keys. With --account it shows
+    which collector `tickline write` gives how many keys, and names those for which no account has room.
     """
     from ingest.database.readiness import ready_database
     from ingest.settings import settings
@@ -66,6 +80,7 @@ def plan() -> None:
     from ingest.universe.connection_plan import plan as planned
     from ingest.universe.keeper import UniverseKeeper
 
+    limits = dict(map(_account, accounts))
     config, now = settings(), datetime.now(UTC)
     with ready_database(config) as database:
         keeper = UniverseKeeper(config, database.url)
@@ -74,6 +89,9 @@ def plan() -> None:
     if found.unpriced:
         _say_unpriced(found.unpriced)
         found = keeper.supposed(found, now)
+    if limits:
+        _show_collectors(found, limits)
+        return
     made = planned(found.keys, account)
     for number, counts in enumerate(made.counts(), 1):
         alone = len(counts) == 1
@@ -126,6 +144,39 @@ def refresh(path: Path | None) -> None:
             click.echo(f"instrument master: {loaded.rows:,} instruments from {source}")
             if loaded.odd.count:
                 click.echo(str(loaded.odd), err=True)
+
+
+def _account(text: str) -> tuple[str, AccountLimits]:
+    """Return the collector and the limits that an option means."""
+    from ingest.settings import COLLECTOR
+    from ingest.universe.connection_plan import AccountLimits
+
+    name, _, rest = text.partition("=")
+    said = [part.strip() for part in rest.split(",") if part.strip()]
+    numbers = [int(part) for part in said if part.isdecimal()]
+    if not re.fullmatch(COLLECTOR, name) or len(numbers) > 1 or set(said) - {"plus", "standby", *map(str, numbers)}:
+        raise click.UsageError(f"--account {text!r} is none: write a collector's name, or as 'chennai=plus,standby,4'")
+    return name, AccountLimits.of(
+        plus="plus" in said, connections_max=numbers[0] if numbers else None, standby="standby" in said
+    )
+
+
+def _show_collectors(found: Universe, accounts: dict[str, AccountLimits]) -> None:
+    """Print how many keys each collector gets; fail if some have no room."""
+    from ingest.errors import SubscriptionError
+    from ingest.universe.collector_plan import NAMED_MAX, spread
+
+    made = spread(found.by_importance(), accounts)
+    for name, keys in made.keys.items():
+        counts = ", ".join(f"{n:,} {mode}" for mode, n in Counter(keys.values()).items()) or "no keys"
+        click.echo(f"collector {name}: {counts} on {accounts[name]}")
+    click.echo(f"{len(found.keys) - len(made.left_out):,} of {len(found.keys):,} keys on {len(made.keys)} account(s)")
+    if made.left_out:
+        named = ", ".join(list(made.left_out)[:NAMED_MAX]) + (" …" if len(made.left_out) > NAMED_MAX else "")
+        raise SubscriptionError(
+            f"no account has room for {len(made.left_out):,} keys, which are left out: {named}: add an account, or "
+            "choose fewer strikes, expiries or underlyings, or a lighter mode"
+        )
 
 
 def _say_unpriced(symbols: tuple[str, ...]) -> None:

@@ -33,6 +33,10 @@ def command(sources: tuple[str, ...], for_s: float | None) -> None:
     freezes or loses the database, another goes on within seconds where the ledger ends. One of them also makes bars,
     repairs them by REST, loads the instrument master and does the evening jobs.
 
+    If TICKLINE_UNIVERSE, TICKLINE_UNDERLYINGS or TICKLINE_UNIVERSE_FILE is set here, it also spreads these keys over
+    the collectors that have none of their own. Keys of a collector that is lost for TICKLINE_COLLECTOR_LOST_S go to the
+    others, and back when it is heard again.
+
     `tickline status writer` and `tickline status health` ask it, on TICKLINE_API_HOST, port TICKLINE_API_PORT; metrics
     are at /metrics there.
     """
@@ -41,7 +45,7 @@ def command(sources: tuple[str, ...], for_s: float | None) -> None:
     from ingest.database.readiness import Readiness
     from ingest.env_file import ENV_FILE
     from ingest.live.access import warn_if_shared
-    from ingest.live.distributed.writing import sources_of, write
+    from ingest.live.distributed.writing import assignable, sources_of, write
     from ingest.live.stop import stop_signals
     from ingest.settings import settings
 
@@ -59,6 +63,7 @@ def command(sources: tuple[str, ...], for_s: float | None) -> None:
                 make_ready=Readiness(database),
                 show=Progress(),
                 ready=lambda _: settle(),
+                assigned=assignable(sources, config),
             )
 
     with Database.place(config) as database:

@@ -1,4 +1,5 @@
-"""Once: what is done once per database, by the process that holds its lease: bars, repair, lists, evening jobs.
+"""Once: what is done once per database, by the process that holds its lease: bars, repair, lists, evening jobs,
+and which collector has which keys.
 
 Nothing here carries ticks. A holder that dies or freezes is followed by another within seconds, and each of these tasks
 may be done twice, so a holder that wakes up harms nothing.
@@ -8,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from functools import partial
 from typing import Any
@@ -17,6 +18,7 @@ from ingest.database.pool import Pool
 from ingest.errors import StoreError
 from ingest.last_error import LastErrors
 from ingest.live.background import backfill_along, refresh_along, watch_jobs_along
+from ingest.live.distributed.assigning import Assigning
 from ingest.live.evening import Evening
 from ingest.live.fence import Fence
 from ingest.market.segment_states import SegmentStates
@@ -25,7 +27,9 @@ from ingest.repair.backfill_store import Store
 from ingest.settings import Settings
 from ingest.store.lease import DatabaseLease
 from ingest.time_source import TimeSource
+from ingest.transport.http_collector import HttpCollector
 from ingest.universe.keeper import UniverseKeeper
+from ingest.universe.selection import Universe
 from ingest.upstox.rest import UpstoxApi
 from ingest.worker_thread import in_background
 
@@ -54,6 +58,8 @@ class Once:
         Connections of the work.
     keys
         Returns keys that were heard here, for their market's hours.
+    sources
+        Collectors that may be given keys.
 
     Attributes
     ----------
@@ -61,9 +67,18 @@ class Once:
         Whether this process does it now.
     errors, evening
         What the status shows.
+    assigning
+        Spreads the universe of the settings over the collectors; None: there is none, or no collector.
     """
 
-    def __init__(self, settings: Settings, url: str, pool: Pool, keys: Callable[[], set[str]]) -> None:
+    def __init__(
+        self,
+        settings: Settings,
+        url: str,
+        pool: Pool,
+        keys: Callable[[], set[str]],
+        sources: Sequence[HttpCollector] = (),
+    ) -> None:
         self.is_held = False
         self.errors = LastErrors()
         self.evening: Mapping[str, str | None] | None = None
@@ -73,6 +88,9 @@ class Once:
         self._at: datetime | None = None  # newest tick of the database, and when it was seen first
         self._seen_s = 0.0
         self._keeper = UniverseKeeper(settings, url, may_be_empty=True, stores_names=False)
+        self._refreshing = asyncio.Lock()  # two tasks look at the lists, which are fetched once
+        has_universe = bool(settings.universe or settings.underlyings or settings.universe_file)
+        self.assigning = Assigning(settings, pool, sources, self._universe) if sources and has_universe else None
 
     @property
     def is_away(self) -> bool:
@@ -123,6 +141,8 @@ class Once:
                 "lists": self._lists_along,
                 "evening": Evening(self, self._settings).run,
             }
+            if self.assigning is not None:
+                works["assigning"] = partial(self.assigning.run, self.errors.of("assigning"))
             if self._settings.upstox_access_token is not None:
                 works["backfill"] = partial(
                     backfill_along,
@@ -143,7 +163,8 @@ class Once:
         while True:
             try:
                 await self._newest_tick()
-                await self._keeper.refresh(datetime.now(UTC), self._pool)
+                async with self._refreshing:
+                    await self._keeper.refresh(datetime.now(UTC), self._pool)
             except StoreError as exc:  # perhaps a key of the list has just become an instrument by its first tick
                 log.info("lists are looked at again in_s=%g error=%s", SOON_S, exc)
                 self.errors.of("lists").happened(exc)
@@ -151,6 +172,11 @@ class Once:
             else:
                 self.errors.of("lists").over()
                 await asyncio.sleep(LISTS_S)
+
+    async def _universe(self) -> Universe:
+        """Return what the settings want now. Raises TicklineError."""
+        async with self._refreshing:
+            return await self._keeper.wanted(datetime.now(UTC), pool=self._pool)
 
     async def _newest_tick(self) -> datetime | None:
         rows = await self._pool.rows("lease/newest_commit", {})

@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from ingest.addresses import is_loopback
 from ingest.errors import ConfigError
@@ -17,6 +17,7 @@ from ingest.live.stream import Stream
 from ingest.settings import Settings
 
 if TYPE_CHECKING:
+    from ingest.transport.assignment import Assignee
     from ingest.transport.broker.link import BrokerSettings
     from ingest.transport.broker.publisher import Publisher
     from ingest.transport.cursor import Cursor
@@ -26,7 +27,9 @@ PORT = 8791  # of a collector, beside those of the simulator, the status and the
 READ_WITHIN_S = 30.0  # a writer takes over within seconds; longer, and none runs
 
 
-def journal_server(settings: Settings, streams: Sequence[Stream], cursor: Cursor | None) -> JournalServer | None:
+def journal_server(
+    settings: Settings, streams: Sequence[Stream], cursor: Cursor | None, assignee: Assignee | None = None
+) -> JournalServer | None:
     """Return the server of the streams' journals, not started; None: the settings want none.
 
     Parameters
@@ -37,6 +40,8 @@ def journal_server(settings: Settings, streams: Sequence[Stream], cursor: Cursor
         The streams.
     cursor
         Where the committed end is noted; None: this process commits its journal itself.
+    assignee
+        Takes the keys that writers give; None: nobody asks for them here.
 
     Raises
     ------
@@ -65,10 +70,23 @@ def journal_server(settings: Settings, streams: Sequence[Stream], cursor: Cursor
         port=port,
         guard=guard,
         tls=server_tls(settings.journal_tls_certificate, settings.journal_tls_key),
+        **_more(assignee),
     )
     for journal in journals.values():
         journal.when_synced = server.moved
     return server
+
+
+def serves_journal(settings: Settings) -> bool:
+    """Tell whether a collector with these settings serves its journal."""
+    return settings.journal_port != 0
+
+
+def _more(assignee: Assignee | None) -> dict[str, Any]:
+    """Return what the server has besides the journal."""
+    if assignee is None:
+        return {}
+    return {"more": importlib.import_module("ingest.transport.assignment").routes_of(assignee)}
 
 
 def journal_publisher(settings: Settings, streams: Sequence[Stream], cursor: Cursor | None) -> Publisher | None:

@@ -25,6 +25,7 @@ from ingest.backoff import backoff_s
 from ingest.database.pool import Pool
 from ingest.errors import ConfigError, Retryable, StoreError, first_error
 from ingest.live.access import JOURNAL_TOKEN_FILE, stored_token
+from ingest.live.distributed.assigning import Assigning
 from ingest.live.distributed.once import Once
 from ingest.live.distributed.serving import broker_of
 from ingest.live.distributed.written_collector import Collector, WrittenCollector
@@ -63,6 +64,11 @@ class Writing:
         """Streams that are written here now."""
         return [stream for one in self.collectors for stream in one.streams.values()]
 
+    @property
+    def _plan(self) -> Assigning | None:
+        """The plan of the universe, if it is made here."""
+        return self.once.assigning if self.once.is_held else None
+
     def written(self) -> tuple[int, int]:
         """Return the number of ticks and frames that this process has committed."""
         ticks, frames = zip(*[one.written() for one in self.collectors], strict=True)
@@ -74,6 +80,7 @@ class Writing:
             "collectors": [one.account() for one in self.collectors],
             "does_once": self.once.is_held,
             "errors": self.once.errors.account(),
+            "universe": self._plan.account() if self._plan else None,
             "evening": self.once.evening,
         }
 
@@ -88,11 +95,12 @@ class Writing:
             for name, stream in one.streams.items():
                 if error := stream.refused or stream.source.error:
                     found.append(f"collector {one.collector} stream {name}: {error}")
-        return found
+        return found + (self._plan.problems() if self._plan else [])
 
     def warnings(self) -> list[str]:
         """Return what is wrong and keeps no tick from being committed."""
-        return [f"{name} failed: {text}" for name, text in self.once.fence.failed().items()]
+        failed = [f"{name} failed: {text}" for name, text in self.once.fence.failed().items()]
+        return failed + (self._plan.warnings() if self._plan else [])
 
 
 def sources_of(names: Sequence[str], settings: Settings) -> list[Collector]:
@@ -129,6 +137,12 @@ def sources_of(names: Sequence[str], settings: Settings) -> list[Collector]:
     return found
 
 
+def assignable(names: Sequence[str], settings: Settings) -> list[HttpCollector]:
+    """Return the collectors among the arguments of a command that may be given keys: those with an address."""
+    urls = [name.partition("=")[2] if name.startswith(BROKER) else name for name in names]
+    return [http_collector(url, settings) for url in urls if "://" in url]
+
+
 def _broker_collector(name: str, settings: Settings) -> Collector:
     """Return the collector whose journal comes through the broker of the settings: NAME, or NAME=URL of its server."""
     collector, _, url = name.partition("=")
@@ -162,6 +176,7 @@ async def write(
     make_ready: Callable[[], None] = lambda: None,
     show: Callable[[Writing], None] = lambda _: None,
     ready: Callable[[Writing], None] = lambda _: None,
+    assigned: Sequence[HttpCollector] = (),
 ) -> Writing:
     """Commit what collectors have recorded, until told to stop; then commit what was fetched by then.
 
@@ -179,6 +194,8 @@ async def write(
         Called about once a second with the running parts.
     ready
         Called once with the running parts.
+    assigned
+        Those of the collectors that may be given keys of the settings' universe.
 
     Raises
     ------
@@ -193,7 +210,9 @@ async def write(
             return sum(one.state == "writing" for one in collectors)
 
         collectors += [WrittenCollector(settings, url, source, others) for source in sources]
-        once = Once(settings, url, pool, lambda: {key for one in running.streams for key in _keys_of(one)})
+        once = Once(
+            settings, url, pool, lambda: {key for one in running.streams for key in _keys_of(one)}, sources=assigned
+        )
         running = Writing(tuple(collectors), once)
         ready(running)
         await _until_ready(make_ready, stop)
@@ -205,6 +224,8 @@ async def write(
                     group.create_task(_names_along(running, pool), name="names"),
                     group.create_task(_say_along(running, show), name="progress"),
                 ]
+                if once.assigning is not None:
+                    along.append(group.create_task(once.fence.keep("collectors", once.assigning.watch)))
                 if settings.api_port:
                     along.append(group.create_task(port.serve(settings, partial(_api, running, settings.api_host))))
                 await stop.wait()

@@ -124,6 +124,13 @@ def _of_feed(ingestion: Ingestion, stream: Stream, feed: FeedConnection) -> tupl
     return None
 
 
+def is_heard(ingestion: Ingestion) -> bool:
+    """Tell whether data comes over some connection with keys, or none should."""
+    streams = [stream for stream in used(ingestion) if _should_flow(ingestion, stream)]
+    feeds = [feed for stream in streams for feed in stream.feeds]
+    return not feeds or any(feed.life.state is State.LIVE and not ingestion.watchdog.is_silent(feed) for feed in feeds)
+
+
 def _should_flow(ingestion: Ingestion, stream: Stream) -> bool:
     """Tell whether data should flow: the market is open, or nobody can tell yet that it is closed."""
     if ingestion.watchdog.market_time() is not None:

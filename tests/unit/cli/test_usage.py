@@ -36,6 +36,7 @@ WRONG: dict[str, dict[str, str]] = {
     | TIMES
     | FILES,
     "spikes evaluate": {"--rules": "/nonexistent"} | TIMES,
+    "universe plan": {"--account": "chennai=gold"},
     "spikes fit": {"--rules": "/nonexistent", "--output": "/nonexistent/mine.toml"} | TIMES,
     "spikes label": {**TIMES, **FILES},
     "spikes report": {**TIMES, "--html": "/nonexistent/x.html"},

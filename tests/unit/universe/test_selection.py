@@ -97,6 +97,24 @@ def test_wanted_named_keys_are_always_there(chains: list[Chain]) -> None:
     assert found.keys == {"NSE_EQ|INE009A01021": "ltpc"}
 
 
+def test_keys_by_importance_end_with_the_options_farthest_from_the_money(chains: list[Chain]) -> None:
+    rules = Rules(underlyings=("BANKNIFTY", "NIFTY"), option_strikes=3, futures=1)
+    nifty = chain_of(chains, "NIFTY")
+    spots = {BANKNIFTY: 59_000.0, nifty.underlying_key: 26_000.0}
+    farthest = nifty.options[min(nifty.options)][26_150.0][0]
+    found = wanted(rules, chains, spots=spots, on=ON, named={farthest: "ltpc"})
+    keys = list(found.by_importance())
+    assert set(keys) == set(found.keys) and len(keys) == 4 + 2 * 7 * 2
+    underlyings = [
+        BANKNIFTY,
+        nifty.underlying_key,
+        *(chain_of(chains, s).futures[0].instrument_key for s in rules.underlyings),
+    ]
+    assert set(keys[:5]) == {*underlyings, farthest}  # what is named is not far
+    assert [found.distances[key] for key in keys[5:]] == sorted(found.distances.values())
+    assert list(found.distances.values()).count(3) == 2 * 2 * 2 - 1
+
+
 def test_unknown_underlying_means_nothing_and_is_told_with_the_nearest_name(chains: list[Chain]) -> None:
     found = unknown(("INFYY", "all", "nifty"), "TICKLINE_UNDERLYINGS", chains)
     assert found == {

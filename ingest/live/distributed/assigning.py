@@ -1,0 +1,258 @@
+"""Assigning: give the keys of one universe to the collectors that live, and those of a lost one to the others.
+
+Every writer asks each collector once a second what it records and hears, so that whoever gets the lease for what is
+done once knows it. The holder makes the plan and hands it out. Nothing is stored for it: the plan follows from the
+universe and from who lives, and each collector keeps its own keys.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from datetime import UTC, datetime
+from time import monotonic
+from typing import Any
+
+from ingest.database.pool import Pool
+from ingest.errors import JournalError, TicklineError
+from ingest.last_error import LastError
+from ingest.live.distributed.lost_keys import close_gaps, database_of, open_gaps
+from ingest.live.distributed.member import Member
+from ingest.settings import Settings
+from ingest.transport.http_collector import HttpCollector
+from ingest.transport.segments import SegmentGoneError, UnreachableError
+from ingest.universe.collector_plan import NAMED_MAX, CollectorPlan, Keys, spread, step
+from ingest.universe.connection_plan import AccountLimits
+from ingest.universe.key_file import keys_of_file
+from ingest.universe.selection import Universe
+
+log = logging.getLogger(__name__)
+
+LOOK_S = 1.0  # between two questions to a collector, and two rounds
+STEPS_MAX = 3  # of one round: who must lets go, then who may takes
+DENIED_S = 60.0  # how long a collector that has refused its keys is left alone
+CLOSE_S, CLOSE_S_MAX = 2.0, 60.0  # between two looks whether instruments of a lost collector are received again
+
+
+class Assigning:
+    """The plan of one universe, while this process holds the lease; see `Once`.
+
+    Parameters
+    ----------
+    settings
+        The file of the universe, if any, and how long a collector may be silent.
+    pool
+        Connections to the database.
+    sources
+        The collectors.
+    universe
+        Returns what the rules and names of the settings want.
+    """
+
+    def __init__(
+        self,
+        settings: Settings,
+        pool: Pool,
+        sources: Sequence[HttpCollector],
+        universe: Callable[[], Awaitable[Universe]],
+    ) -> None:
+        self.members = [Member(source) for source in sources]
+        self.plan = CollectorPlan()
+        self._settings, self._pool, self._universe = settings, pool, universe
+        self._wanted: Keys = {}
+        self._wanted_s = -1e9
+        self._made_of: tuple[list[tuple[str, str]], dict[str, AccountLimits]] | None = None
+        self._database = ""
+        self._close_s, self._closes_in_s = 0.0, CLOSE_S
+        self._said: dict[str, str] = {}  # what was logged of whom
+
+    async def watch(self) -> None:
+        """Ask each collector once a second, until cancelled."""
+        try:
+            async with asyncio.TaskGroup() as group:
+                for member in self.members:
+                    group.create_task(member.watch(LOOK_S))
+        finally:
+            for member in self.members:
+                await member.source.close()
+
+    async def run(self, error: LastError) -> None:
+        """Make and hand out the plan, until cancelled; call it while the lease is held."""
+        began_s = monotonic()
+        self._close_s, self._closes_in_s = 0.0, CLOSE_S
+        for member in self.members:  # who was lost for an earlier holder is judged again
+            member.lost = ""
+        while True:
+            await asyncio.sleep(LOOK_S)
+            try:
+                await self._round(began_s)
+            except TicklineError as exc:
+                if str(exc) != error.text:
+                    log.warning("keys stay where they are error=%s", exc)
+                error.happened(exc)
+            else:
+                error.over()
+
+    async def _round(self, began_s: float) -> None:
+        await self._look_at_universe()
+        if not self._wanted:
+            return
+        if not self._database:
+            self._database = await database_of(self._pool)
+        is_early = monotonic() - began_s < self._settings.collector_lost_s
+        if is_early and not all(member.heard_s for member in self.members):
+            return  # its keys may be well where they are
+        for member in self.members:
+            await self._judge(member)
+        living = self._living()
+        await self._hand_out(living)
+        await self._close_gaps(living)
+
+    def _living(self) -> dict[str, Member]:
+        """Return the collectors that take keys, by name."""
+        found: dict[str, Member] = {}
+        for member in self.members:
+            if member.refuses:
+                self._say(member, f"collector takes no keys source={member.source.name}: {member.refuses}")
+            elif member.name in found:
+                self._say(member, f"collector {member.name!r} is there twice: set TICKLINE_COLLECTOR of one")
+            elif member.denied and monotonic() - member.denied_s < DENIED_S:
+                self._say(member, f"keys are not taken collector={member.name}: {member.denied}")
+            elif member.name and not member.lost:
+                found[member.name] = member
+        return found
+
+    async def _look_at_universe(self) -> None:
+        """Bring the wanted keys up to date now and then; what cannot be read leaves them as they are."""
+        if monotonic() - self._wanted_s < self._settings.universe_follow_s:
+            return
+        try:
+            self._wanted = await self._read_universe()
+        except TicklineError as exc:
+            if not self._wanted:
+                raise
+            log.warning("universe stays as it is error=%s", exc)
+        self._wanted_s = monotonic()
+
+    async def _read_universe(self) -> Keys:
+        settings, wanted = self._settings, Keys()
+        if settings.universe or settings.underlyings:
+            wanted |= (await self._universe()).by_importance()
+        if settings.universe_file is not None:
+            wanted |= await asyncio.to_thread(keys_of_file, settings.universe_file, settings.mode)
+        return wanted
+
+    async def _judge(self, member: Member) -> None:
+        """Find out whether a collector is lost, or is back."""
+        if not member.name or member.refuses:
+            return
+        limit_s = self._settings.collector_lost_s
+        lost = ""
+        if (silent_s := monotonic() - member.heard_s) >= limit_s:
+            # What cannot be asked may still record, and come through a broker or to another writer.
+            given = {"collectors": [member.name], "within_s": limit_s}
+            if not await self._pool.rows("assign/newest_commits", given):
+                lost = f"it has not answered for {silent_s:.0f} s: {member.error}"
+        elif member.keys and not member.hears and (member.lost or member.unheard_s >= limit_s):
+            lost = f"its feed has not been heard for {member.unheard_s:.0f} s"
+        if bool(lost) == bool(member.lost):
+            member.lost = lost
+            return
+        if lost:
+            log.error(
+                "collector is lost, others take its %d keys collector=%s: %s", len(member.keys), member.name, lost
+            )
+            if member.keys:
+                await open_gaps(self._pool, member.name, list(member.keys), datetime.now(UTC))
+                self._closes_in_s = CLOSE_S
+        else:
+            log.warning("collector is back and gets its keys again collector=%s", member.name)
+        member.lost = lost
+
+    async def _hand_out(self, living: Mapping[str, Member]) -> None:
+        accounts = {name: member.account for name, member in living.items()}
+        if not accounts:
+            return
+        of = list(self._wanted.items()), accounts
+        if self._made_of != of:
+            made = await asyncio.to_thread(spread, self._wanted, accounts)
+            if made != self.plan:
+                counts = " ".join(f"{name}={len(keys)}" for name, keys in made.keys.items())
+                log.info("keys are spread over collectors %s left_out=%d", counts, len(made.left_out))
+            before, self.plan, self._made_of = self.plan.left_out, made, of
+            if made.left_out and made.left_out != before:
+                log.error("%s", self.left_out_text())
+        for _ in range(STEPS_MAX):
+            held = {name: member.keys for name, member in living.items()}
+            if held == self.plan.keys:
+                return
+            hearing = {name for name, member in living.items() if member.hears}
+            given = step(self.plan, held, hearing, accounts)
+            told = [await self._give(living[name], keys) for name, keys in given.items() if keys != held[name]]
+            if not any(told):
+                return
+
+    async def _give(self, member: Member, keys: Keys) -> bool:
+        """Give a collector its keys, or later if it does not answer now; return whether it has taken them."""
+        if member.error:
+            return False
+        try:
+            await member.source.assign(keys, self._database)
+        except (UnreachableError, SegmentGoneError) as exc:
+            member.error = str(exc)
+            return False
+        except JournalError as exc:  # it says no: another database, or more than its account carries
+            member.denied, member.denied_s = str(exc), monotonic()
+            return False
+        member.denied = ""
+        added, removed = len(keys.keys() - member.keys.keys()), len(member.keys.keys() - keys.keys())
+        log.info("keys given collector=%s keys=%d added=%d removed=%d", member.name, len(keys), added, removed)
+        member.hears = member.hears and bool(member.keys)
+        member.keys, member.digest = dict(keys), ""  # it is asked again what it has
+        return True
+
+    async def _close_gaps(self, living: Mapping[str, Member]) -> None:
+        """End the gaps of instruments that a living collector has received."""
+        if monotonic() - self._close_s < self._closes_in_s:
+            return
+        keys = [key for member in living.values() if member.hears for key in member.keys]
+        ended = await close_gaps(self._pool, keys, datetime.now(UTC)) if keys else 0
+        if ended:
+            log.info("instruments of a lost collector are received again instruments=%d", ended)
+        self._close_s = monotonic()
+        self._closes_in_s = CLOSE_S if ended else min(2 * self._closes_in_s, CLOSE_S_MAX)
+
+    def _say(self, member: Member, text: str) -> None:
+        if self._said.get(member.source.name) != text:
+            log.warning("%s", text)
+        self._said[member.source.name] = text
+
+    def left_out_text(self) -> str:
+        """Return which keys no collector has room for; "": none."""
+        if not (left_out := self.plan.left_out):
+            return ""
+        named = ", ".join(list(left_out)[:NAMED_MAX]) + (" …" if len(left_out) > NAMED_MAX else "")
+        return f"no account has room for {len(left_out):,} keys, which are not recorded: {named}"
+
+    def problems(self) -> list[str]:
+        """Return what keeps keys from being recorded: one line each."""
+        found = [f"collector {member.name} is lost: {member.lost}" for member in self.members if member.lost]
+        return [*found, *([text] if (text := self.left_out_text()) else [])]
+
+    def warnings(self) -> list[str]:
+        """Return which collectors take no keys, and why."""
+        return [
+            f"collector {member.name or member.source.name} takes no keys: {member.refuses}"
+            for member in self.members
+            if member.refuses
+        ] + [f"collector {member.name} refuses its keys: {member.denied}" for member in self.members if member.denied]
+
+    def account(self) -> dict[str, Any]:
+        """Return the plan in numbers, for the status."""
+        return {
+            "keys": len(self._wanted),
+            "left_out": len(self.plan.left_out),
+            "lost": ", ".join(member.name for member in self.members if member.lost) or None,
+            "given": ", ".join(f"{member.name}: {len(member.keys)}" for member in self.members if member.name) or None,
+        }

@@ -1,0 +1,86 @@
+"""Gaps of a lost collector: from its newest tick to the instrument's next one, and the minutes between say `gap`."""
+
+from __future__ import annotations
+
+import asyncio
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from ingest.database.connections import Database
+from ingest.database.pool import Pool
+from ingest.database.queries import query
+from ingest.live.distributed.lost_keys import close_gaps, open_gaps
+from tests.fault.harness import rows
+
+AT = datetime(2026, 11, 27, 5, 0, tzinfo=UTC)
+KEYS = ["NSE_FO|1", "NSE_FO|2", "NSE_FO|3"]
+
+
+def at(minutes: float) -> datetime:
+    return AT + timedelta(minutes=minutes)
+
+
+def ledger(connection: Any, collector: str, segment: str, minutes: float) -> None:
+    connection.execute(
+        "insert into tickline.ledger (collector, segment, offset_start, offset_end, frames, ticks, last_ts)"
+        " values (%s, %s, 0, 1, 1, 1, %s)",
+        (collector, f"1/{segment}", at(minutes)),
+    )
+
+
+def tick(connection: Any, number: int, minutes: float) -> None:
+    connection.execute(
+        "insert into ticks (ts, instrument_id, seq, traded, ltp, vtt, volume, received_at)"
+        " select %(ts)s, instrument_id, 1, true, 100, 10, 1, %(ts)s from instruments where instrument_key = %(key)s",
+        {"ts": at(minutes), "key": KEYS[number]},
+    )
+
+
+def test_gap_of_a_lost_collector_lasts_until_the_next_tick_of_each_instrument(database: Database) -> None:
+    with database.connect(autocommit=True) as connection:
+        connection.cursor().executemany(
+            "insert into instruments (instrument_key, segment) values (%s, 'NSE_FO')", [(key,) for key in KEYS]
+        )
+        connection.execute(query("shared/ensure_partitions"), {"start": AT, "end": AT})
+        ledger(connection, "mumbai", "a", 0.0)
+        ledger(connection, "mumbai", "b", 0.5)
+        ledger(connection, "chennai", "a", 2.0)
+        for number in range(3):
+            tick(connection, number, 0.4)
+
+        async def run() -> None:
+            async with Pool(database.url) as pool:
+                assert await open_gaps(pool, "nobody", KEYS, AT) == 0
+                assert await open_gaps(pool, "mumbai", KEYS, AT) == 3
+                assert await open_gaps(pool, "mumbai", KEYS, AT) == 0  # another holder of the lease says it again
+                assert await close_gaps(pool, KEYS, AT) == 0
+                tick(connection, 0, 7.25)
+                tick(connection, 0, 8.0)
+                tick(connection, 1, 0.75)
+                assert await close_gaps(pool, KEYS[1:], AT) == 1
+                assert await close_gaps(pool, KEYS, AT) == 1
+                assert await close_gaps(pool, KEYS, AT) == 0
+                assert await open_gaps(pool, "mumbai", KEYS[:2], AT) == 0  # nothing has come from it since
+                ledger(connection, "mumbai", "c", 20.0)
+                assert await open_gaps(pool, "mumbai", KEYS[:1], AT) == 1
+
+        asyncio.run(run())
+    found = rows(
+        database,
+        "select instrument_key, collector, connection, started_at, ended_at, reason from feed_gaps"
+        " join instruments using (instrument_id) order by started_at, 1",
+    )
+    lost = ("mumbai", "*", at(0.5))
+    assert found == [
+        (KEYS[0], *lost, at(7.25), "collector lost"),
+        (KEYS[1], *lost, at(0.75), "collector lost"),
+        (KEYS[2], *lost, None, "collector lost"),
+        (KEYS[0], "mumbai", "*", at(20.0), None, "collector lost"),
+    ]
+    unheard = "select array_agg(bucket order by bucket), min(quality) from unheard_minutes group by instrument_id"
+    marked = rows(database, f"{unheard} order by instrument_id")
+    assert marked == [([at(m) for m in (0, 5, 6, 7, 20)], "gap"), ([at(0)], "gap"), ([at(0)], "gap")]
+    best = rows(
+        database, "select quality from best_bars_1m where bucket < '2026-11-27 05:01+00' order by instrument_id"
+    )
+    assert best == [("gap",)] * 3

@@ -1,0 +1,297 @@
+"""One universe over two collectors: each key at one of them; those of a lost one go to the other, and come back."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import random
+import signal
+import time
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any
+
+import pytest
+from pydantic import SecretStr
+
+from ingest.database.connections import Database
+from ingest.live.distributed import assigned, assigning
+from ingest.live.distributed.writing import Writing, assignable, sources_of, write
+from ingest.model.records import RecordKind
+from ingest.settings import Settings
+from ingest.simulator.server.app import Simulator
+from tests.engines import on_one_engine
+from tests.fault.harness import QUICK, Command, Market, RecordProperty, records_of, rows, wait_until
+from tests.fault.live import Running, market, until
+from tests.fault.test_collect import asked
+from tests.simulated import NOWHERE, free_port
+
+NAMES = ("mumbai", "chennai")
+TOKEN = "a-token-of-all-journals"
+# Instruments of which two collectors stored the same trades. One trade may be: a collector that is back within the
+# minute in which it was lost counts its first update as one.
+TWICE = """
+    with repeated as (
+        select instrument_id from ticks where traded and volume > 0 group by instrument_id, vtt having count(*) > 1
+    )
+    select count(*) from (select instrument_id from repeated group by 1 having count(*) > 1) as instruments
+"""
+LOST = "from feed_gaps where reason = 'collector lost'"
+
+
+@pytest.fixture(autouse=True)
+def quick(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(assigning, "LOOK_S", 0.1)
+    monkeypatch.setattr(assigning, "CLOSE_S", 0.2)
+    monkeypatch.setattr(assigned, "LOOK_S", 0.02)
+
+
+def token(home: Path) -> str:
+    return (home / "journal-token").read_text().strip()
+
+
+def make_token(home: Path) -> None:
+    home.mkdir(parents=True)
+    (home / "journal-token").write_text(TOKEN)
+    (home / "journal-token").chmod(0o600)
+
+
+def connections_in(home: Path, collector: str) -> int:
+    """How often the collector connected to the feed."""
+    records = [record for _, record in records_of(home / "journal" / collector / "1")]
+    return sum(record.kind == RecordKind.CONNECTED for record in records)
+
+
+def test_collector_without_keys_records_what_it_is_given_and_goes_on_with_it(
+    home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(assigned, "WORD_S", 0.3)
+    port = free_port()
+
+    async def give(keys: list[str], database: str = "ledger", mode: str = "full") -> dict[str, Any]:
+        body = {"database": database, "keys": dict.fromkeys(keys, mode)}
+        answer: dict[str, Any] = await asyncio.to_thread(asked, port, "/universe", body, token(home))
+        return answer
+
+    async def say(known: str = "") -> dict[str, Any]:
+        answer: dict[str, Any] = await asyncio.to_thread(asked, port, f"/universe?known={known}")
+        return answer
+
+    async def run() -> None:
+        async with Simulator(market(12), speed=1.0) as simulator:
+            keys = sorted(simulator.source.keys)
+            first = Running(simulator, None, home, journal_port=port)
+            await first.begin([])
+            await until(lambda: first.ingestion.journal_server.error == "")  # type: ignore[union-attr]
+            said = await say()
+            assert (said["keys"], said["hears"], said["refuses"]) == ({}, False, "")
+            assert said["account"] == {"connections": 2, "plus": False, "standby": False}
+            assert await give(keys[:8]) == {"keys": 8}
+            await until(lambda: first.confirmed == 8)
+            await give(keys[4:])  # without another connection
+            await until(lambda: first.confirmed == 8 and set(first.ingestion.keys) == set(keys[4:]))
+            said = await say()
+            assert said["hears"] and set(said["keys"]) == set(keys[4:])
+            assert (await say(said["digest"]))["keys"] is None
+            for refused, why in (
+                (give(keys, "another"), "belongs to database 'ledger', not to 'another'"),
+                (give(["INFY"]), "'INFY' is no instrument key"),
+                (give([f"NSE_FO|{number}" for number in range(4_001)]), "4,001 full keys do not fit"),
+                (give(keys, mode="all"), "with mode 'all' cannot be recorded"),
+            ):
+                with pytest.raises(OSError) as error:
+                    await refused
+                assert why in json.loads(error.value.read())["error"]  # type: ignore[attr-defined]
+            with pytest.raises(OSError, match="401"):
+                await asyncio.to_thread(asked, port, "/universe", {"database": "ledger", "keys": {}})
+            assert set(first.ingestion.keys) == set(keys[4:])
+            await first.end()
+            assert connections_in(home, "default") == 1
+            second = Running(simulator, None, home, journal_port=port)  # no writer speaks
+            await second.begin([])
+            await until(lambda: second.confirmed == 8)
+            assert set(second.ingestion.keys) == set(keys[4:])
+            await second.end()
+
+    asyncio.run(run())
+
+
+@on_one_engine
+def test_keys_of_a_lost_collector_are_taken_over_with_a_named_gap_and_come_back(
+    database: Database, home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(assigned, "WORD_S", 30.0)
+    ports = {name: free_port() for name in NAMES}
+
+    async def run() -> None:
+        async with Simulator(market(24), speed=1.0, connections_max=4) as simulator:
+            keys = sorted(simulator.source.keys)
+
+            async def collect(name: str) -> Running:
+                given = {"collector": name, "journal_port": ports[name], "api_port": 0, "journal_fsync_ms": 10}
+                found = Running(simulator, None, home / name, **given)
+                await found.begin([])
+                return found
+
+            for name in NAMES:
+                make_token(home / name)
+            collectors = {name: await collect(name) for name in NAMES}
+            urls = [f"http://127.0.0.1:{port}" for port in ports.values()]
+            config = Settings(
+                home=home / "writer",
+                collector_token=SecretStr(TOKEN),
+                api_port=0,
+                universe=tuple(keys),
+                collector_lost_s=0.6,
+                universe_follow_s=0.2,
+                backoff_max_s=0.01,  # of requests to nowhere
+                upstox_assets_url=NOWHERE,
+                upstox_api_url=NOWHERE,
+            )
+            seen: list[Writing] = []
+            stop = asyncio.Event()
+            writing = asyncio.create_task(
+                write(
+                    config,
+                    database.url,
+                    sources_of(urls, config),
+                    stop=stop,
+                    ready=seen.append,
+                    assigned=assignable(urls, config),
+                )
+            )
+
+            def held(name: str) -> set[str]:
+                return set(collectors[name].ingestion.keys)
+
+            def ticked() -> int:
+                return sum(one.consumer.counts.ticks for one in seen[0].streams)
+
+            await until(lambda: held("mumbai") | held("chennai") == set(keys))
+            assert not held("mumbai") & held("chennai")
+            share = {name: held(name) for name in NAMES}
+            assert all(share.values())
+            await until(lambda: all(collectors[name].confirmed == len(share[name]) for name in NAMES))
+            await until(lambda: ticked() > 100)
+            await collectors["mumbai"].end()
+            await until(lambda: held("chennai") == set(keys))
+            assert any("collector mumbai is lost" in one for one in seen[0].problems())
+            named = f"select count(*), count(ended_at) {LOST}"
+            count = len(share["mumbai"])
+            await until(lambda: rows(database, named) == [(count, count)])
+            collectors["mumbai"] = await collect("mumbai")
+            await until(lambda: held("mumbai") == share["mumbai"] and held("chennai") == share["chennai"])
+            assert not any("lost" in one for one in seen[0].problems())
+            ticks = ticked()
+            await until(lambda: ticked() > ticks + 100)
+            for one in collectors.values():
+                await one.end()
+            stop.set()
+            await writing
+
+    asyncio.run(run())
+    assert connections_in(home / "chennai", "chennai") == 1
+    assert rows(database, TWICE)[0][0] <= 1  # the key by which it shows that it hears again
+    found = rows(
+        database,
+        "select distinct gap.collector, gap.connection, ended_at - started_at < '1 minute', best.quality"
+        " from feed_gaps as gap left join best_bars_1m as best on best.instrument_id = gap.instrument_id"
+        " and best.bucket = date_trunc('minute', gap.started_at) where reason = 'collector lost'",
+    )
+    assert {row[:3] for row in found} == {("mumbai", "*", True)}
+    assert {row[3] for row in found} <= {"gap", None} and ("mumbai", "*", True, "gap") in found
+
+
+class Desk:
+    """A market, collectors without keys and two writers with a universe, as processes."""
+
+    def __init__(self, stack: ExitStack, home: Path, database: Database) -> None:
+        self.home, self.database = home, database
+        self.market = stack.enter_context(Market(home, "--generate", "--instruments", "24", "--rate", "400"))
+        self.ports = {name: free_port() for name in NAMES}
+        self.commands: dict[str, Command] = {}
+        stack.callback(self.kill_all)
+        for name in NAMES:
+            make_token(home / name)
+
+    def run(self, name: str, *arguments: str, **given: str) -> None:
+        home = self.home / name
+        environment = QUICK | self.market.settings | {"TICKLINE_HOME": str(home)} | given
+        self.commands[name] = Command(home, *arguments, **environment)
+
+    def collect(self, name: str) -> None:
+        given = {"TICKLINE_COLLECTOR": name, "TICKLINE_JOURNAL_PORT": str(self.ports[name])}
+        self.run(name, "collect", TICKLINE_JOURNAL_FSYNC_MS="20", **given)
+
+    def write(self, name: str) -> None:
+        given = {
+            "TICKLINE_DATABASE_URL": self.database.url,
+            "TICKLINE_COLLECTOR_TOKEN": TOKEN,
+            "TICKLINE_UNIVERSE": ",".join(self.market.keys),
+            "TICKLINE_COLLECTOR_LOST_S": "3",
+        }
+        self.run(name, "write", *(f"http://127.0.0.1:{port}" for port in self.ports.values()), **given)
+
+    def kill_all(self) -> None:
+        for command in self.commands.values():
+            command.process.send_signal(signal.SIGCONT)
+            command.kill()
+
+    def held(self, name: str) -> set[str]:
+        try:
+            return set(asked(self.ports[name], "/universe")["keys"])
+        except OSError:
+            return set()
+
+    def is_whole(self) -> bool:
+        """Whether each key is at one collector, and both have some."""
+        held = [self.held(name) for name in NAMES]
+        return all(held) and set().union(*held) == set(self.market.keys) and not held[0] & held[1]
+
+
+@pytest.mark.soak
+@pytest.mark.timeout(900)
+def test_each_key_is_always_soon_at_one_collector_whoever_is_killed_or_frozen(
+    database: Database, home: Path, record_property: RecordProperty
+) -> None:
+    rng = random.Random(20261130)
+    with ExitStack() as stack:
+        desk = Desk(stack, home, database)
+        for name in NAMES:
+            desk.collect(name)
+        for name in ("writer-1", "writer-2"):
+            desk.write(name)
+        wait_until(desk.is_whole)
+        share, seconds = {name: desk.held(name) for name in NAMES}, []
+        for _ in range(12):
+            name = rng.choice(NAMES)
+            (other,) = set(NAMES) - {name}
+            if rng.random() < 0.5:
+                writer = rng.choice(["writer-1", "writer-2"])
+                desk.commands[writer].kill()
+                desk.write(writer)
+            is_frozen = rng.random() < 0.3
+            began = time.monotonic()
+            desk.commands[name].process.send_signal(signal.SIGSTOP if is_frozen else signal.SIGKILL)
+            wait_until(lambda: desk.held(other) == set(desk.market.keys))  # noqa: B023  it is called at once
+            seconds.append(time.monotonic() - began)
+            if is_frozen:
+                desk.commands[name].process.send_signal(signal.SIGCONT)
+            else:
+                desk.collect(name)
+            wait_until(lambda: {one: desk.held(one) for one in NAMES} == share)
+        for command in desk.commands.values():
+            command.stop()
+    record_property("takeover_seconds", [round(one, 1) for one in seconds])
+    gaps = rows(database, f"select count(*), count(ended_at), count(distinct instrument_id) {LOST}")
+    assert gaps[0][1] > 0 and gaps[0][2] == 24
+    # Bars count each trade once, so they have no more than the exchange has counted since the first tick.
+    more = """
+        with counted as (
+            select instrument_id, max(vtt) - min(vtt) filter (where vtt is not null) as volume from ticks group by 1
+        )
+        select count(*) from counted
+        join (select instrument_id, sum(volume) as volume from bars_1m group by 1) as bars using (instrument_id)
+        where bars.volume > counted.volume
+    """
+    assert rows(database, more) == [(0,)]
