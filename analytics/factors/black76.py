@@ -15,7 +15,8 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 Floats = NDArray[np.float64]
-STEPS_MAX = 60  # halvings of a bracket when Newton's steps do not help; six steps are usual
+STEPS_MAX = 60  # halvings of a bracket when steps do not help; one or two steps are usual
+STEP_SMALL = 1e-4  # after a step this small, as a part of s, the error is its fourth power: rounding only
 BLOCK = 8_192  # options at a time, whose arrays stay in the processor's cache
 S_MAX = 30.0  # volatility * sqrt(years) beyond which a price does not tell volatilities apart
 NEAR, FAR = 0.46875, 4.0  # where one approximation to erfc ends and the next begins
@@ -196,51 +197,73 @@ def erfcx(y: Floats) -> Floats:
 def _ratio(powers: tuple[tuple[float, ...], tuple[float, ...]], x: Floats) -> Floats:
     above, below = np.full_like(x, powers[0][0]), np.full_like(x, powers[1][0])
     for a, b in zip(powers[0][1:], powers[1][1:], strict=True):
-        above, below = above * x + a, below * x + b
-    return np.asarray(above / below)
+        above *= x
+        above += a
+        below *= x
+        below += b
+    above /= below
+    return above
 
 
 def _normalised(x: Floats, s: Floats) -> Floats:
     """Return the price of an option out of the money over sqrt(forward * strike); x <= 0, s > 0."""
     h, t = x / s, s / 2
-    scale = np.exp(-0.5 * (h * h + t * t))
     up = (h + t) / _ROOT_2
-    # Where h + t > 0 the first term is 2 - erfc, which the scale would overflow.
-    first = np.where(up <= 0, erfcx(np.abs(up)), 2 * np.exp(np.minimum(up * up, 700)) - erfcx(np.abs(up)))
-    return np.asarray(0.5 * scale * (first - erfcx((t - h) / _ROOT_2)))
+    price = erfcx(np.abs(up))
+    if (is_above := up > 0).any():  # there it is 2 - erfc, which the scale would overflow
+        y = up[is_above]
+        price[is_above] = 2 * np.exp(np.minimum(y * y, 700)) - price[is_above]
+    price -= erfcx((t - h) / _ROOT_2)
+    price *= 0.5 * np.exp(-0.5 * (h * h + t * t))
+    return price
+
+
+# Prices of options on a forward that is normally distributed, which are nearly those of Black-76: the logarithm of the
+# distance of the strike in deviations, from far to near, and that of the price over the distance in rupees.
+_DISTANCES = np.linspace(np.log(38.0), np.log(1e-3), 4_001)
+_OVER_DISTANCE = np.log(
+    np.exp(-np.exp(2 * _DISTANCES) / 2)
+    * (1 / (np.exp(_DISTANCES) * _ROOT_2_PI) - erfcx(np.exp(_DISTANCES) / _ROOT_2) / 2)
+)
+
+
+def _first_guess(beta: Floats, x: Floats) -> Floats:
+    """Return s at which a normally distributed forward gives a price out of the money, with its first correction.
+
+    Exact to 1e-6 of s at usual strikes and times.
+    """
+    moneyness = 2 * np.sinh(-x / 2)
+    over = np.log(beta / np.maximum(moneyness, 1e-300))
+    far = -x * np.exp(-np.interp(over, _OVER_DISTANCE, _DISTANCES))
+    s = np.where(over < _OVER_DISTANCE[-1], far, (beta + moneyness / 2) * _ROOT_2_PI)
+    return np.asarray(np.clip(s * (1 + s * s / 24), 1e-300, S_MAX / 2))
 
 
 def _total_volatility(beta: Floats, x: Floats) -> Floats:
-    """Return s at which the price out of the money is beta, by safeguarded Newton steps; 0 < beta < exp(x / 2)."""
-    turn = np.sqrt(2 * np.abs(x))  # vega is largest here
-    is_low = beta < _normalised(x, np.maximum(turn, 1e-300))
-    low = np.where(is_low, 0.0, turn)
-    high = np.where(is_low, turn, S_MAX)
-    # Near the money the price is s / sqrt(2 pi); far out its logarithm is nearly linear in 1 / s**2.
-    s = np.where(is_low, turn * 0.7, np.maximum(turn, np.minimum(beta * _ROOT_2_PI, S_MAX / 2)))
-    s = np.clip(s, np.nextafter(low, 1), high)
-    found, places = np.full(beta.shape, np.nan), np.arange(beta.size)
+    """Return s at which the price out of the money is beta; 0 < beta < exp(x / 2).
+
+    Householder's steps of the third order on the logarithm of the price, kept inside a bracket.
+    """
+    s, target = _first_guess(beta, x), np.log(beta)
+    low, high = np.zeros_like(s), np.full_like(s, S_MAX)
+    found, places = np.empty_like(s), np.arange(s.size)
     for _ in range(STEPS_MAX):
         value = _normalised(x, s)
-        low, high = np.where(value < beta, s, low), np.where(value > beta, s, high)
-        h, t = x / s, s / 2
-        slope = np.exp(-0.5 * (h * h + t * t)) / _ROOT_2_PI
-        # Low: Newton on log(price) as a function of u = 1 / s**2, d(log price)/du = -slope * s**3 / (2 * price).
-        u = 1 / (s * s) + 2 * value * np.log(value / beta) / (slope * s**3)
-        step_low = 1 / np.sqrt(u)
-        # High: Halley's step on the price, whose second derivative is slope * (h * h / s - s / 4).
-        newton = (beta - value) / slope
-        step_high = s + newton / (1 + newton * (h * h / s - s / 4) / 2)
-        fresh = np.where(is_low, step_low, step_high)
-        inside = (fresh > low) & (fresh < high)
+        gap = target - np.log(value)
+        h2 = (x / s) ** 2
+        # Derivatives of log(price): the first; and of the price, the second and third over the first.
+        slope = np.exp(-0.5 * (h2 + s * s / 4)) / (_ROOT_2_PI * value)
+        bend = h2 / s - s / 4
+        third = bend * bend - 3 * h2 / (s * s) - 0.25
+        newton = gap / slope
+        second, third = bend - slope, third - slope * (3 * bend - 2 * slope)
+        fresh = s + newton * (1 + second * newton / 2) / (1 + newton * (second + third * newton / 6))
+        low, high = np.where(gap > 0, s, low), np.where(gap < 0, s, high)
+        inside = (fresh >= low) & (fresh <= high)
         fresh = np.where(inside, fresh, (low + high) / 2)
-        # Steps converge at least quadratically: after one of 1e-9 the next would be of rounding only.
-        done = (inside & (np.abs(fresh - s) <= 1e-9 * s)) | (value == beta) | (high - low <= 4e-16 * s)
-        found[places[done]] = np.where(value == beta, s, fresh)[done]
-        going = ~done
+        found[places] = fresh
+        going = ~(inside & (np.abs(fresh - s) <= STEP_SMALL * s)) & (high - low > 4e-16 * s)
         if not going.any():
             break
-        places, beta, x, s, low, high, is_low = (one[going] for one in (places, beta, x, fresh, low, high, is_low))
-    else:
-        found[places] = s
+        places, x, s, low, high, target = (one[going] for one in (places, x, fresh, low, high, target))
     return found

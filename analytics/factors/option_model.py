@@ -21,6 +21,7 @@ EXPIRES = time(15, 30)  # on the last day, Indian time: the close, in which inde
 RATE = 0.06  # a year, continuously compounded
 PAIRS = 5  # of a call and a put that are nearest to the money give the forward, by their median
 YEAR_S = 365 * 86_400
+AT_MS = 2**42  # more milliseconds than until the year 2100: a chain and a bar are one number, which groups are fast by
 OPTION_TERMS: dict[str, Kind] = TERMS_KINDS | {"expiry": "date"}
 TERMS_REMEDY = f"give {', '.join(OPTION_TERMS)} of the relation instruments"
 MODEL = ("forward", "iv_model", "delta_model", "gamma_model", "theta_model", "vega_model")
@@ -59,68 +60,72 @@ def model(
     ConfigError
         If an argument is not a frame, or a column is absent or of another kind.
     """
-    named = checked(bars, SPOT_BARS, BARS_REMEDY).with_row_index("_row")
+    given = checked(bars, SPOT_BARS, BARS_REMEDY).collect()
     expires = pl.col("expiry").cast(pl.Datetime("ms")).dt.offset_by(f"{EXPIRES.hour}h{EXPIRES.minute}m").dt.epoch("ms")
+    kind = pl.col("instrument_type")
     contracts = (
         checked(terms, OPTION_TERMS, TERMS_REMEDY)
         .unique(KEY)
         # Numbers make joins and groups several times as fast as texts.
-        .with_columns(_chain=pl.struct(UNDERLYING, "expiry").rank("dense"), strike=pl.col("strike").cast(pl.Float64))
         .select(
-            KEY, "_chain", "instrument_type", "strike", _expires=expires - MARKET_OFFSET // timedelta(milliseconds=1)
+            KEY,
+            _chain=pl.struct(UNDERLYING, "expiry").rank("dense").cast(pl.Int64),
+            _call=pl.when(kind.is_in(["CE", "PE"])).then(kind == "CE"),
+            _is_future=kind == "FUT",
+            _strike=pl.col("strike").cast(pl.Float64),
+            _expires=expires - MARKET_OFFSET // timedelta(milliseconds=1),
         )
     )
-    ends = pl.col("bucket").dt.epoch("ms") + minutes * 60_000
+    left = pl.col("_expires") - pl.col("_ends")
     priced = (
-        named.select("_row", KEY, _ends=ends, close=pl.col("close").cast(pl.Float64))
-        .join(contracts, on=KEY, maintain_order="left")
+        given.lazy()
+        .select(KEY, _ends=pl.col("bucket").dt.epoch("ms") + minutes * 60_000, _close=pl.col("close").cast(pl.Float64))
+        .join(contracts, on=KEY, how="left", maintain_order="left")
         .select(
-            "_row",
-            "_ends",
-            "_chain",
-            "close",
-            "instrument_type",
-            "strike",
-            _years=(pl.col("_expires") - pl.col("_ends")) / (1000 * YEAR_S),
+            "_close",
+            "_strike",
+            "_is_future",
+            _call=pl.when(left > 0).then("_call"),
+            _years=left / (1000 * YEAR_S),
+            _at=pl.col("_chain") * AT_MS + pl.col("_ends"),
         )
         .collect()
         .lazy()
     )
-    chain = ("_chain", "_ends")
-    options = priced.filter(pl.col("instrument_type").is_in(["CE", "PE"]) & (pl.col("_years") > 0))
-    futures = (
-        priced.filter(pl.col("instrument_type") == "FUT")
-        .group_by(chain)
-        .agg(_future=pl.col("close").drop_nulls().last())
-    )
+    is_option = pl.col("_call").is_not_null()
     found = (
-        options.join(futures, on=chain, how="left")
-        .join(_parity(options, chain, rate), on=chain, how="left")
-        .with_columns(forward=pl.coalesce("_future", "_parity"), _call=pl.col("instrument_type") == "CE")
-        .select("_row", "close", "forward", "strike", "_years", "_call")
+        priced.join(_forwards(priced, rate), on="_at", how="left", maintain_order="left")
+        .select(
+            pl.when(is_option).then(name).alias(name) for name in ("_close", "forward", "_strike", "_years", "_call")
+        )
         .collect()
     )
-    columns = (found[name].cast(pl.Float64).to_numpy() for name in ("close", "forward", "strike", "_years"))
-    close, forward, strike, years = (np.nan_to_num(column, nan=np.nan) for column in columns)
-    call = found["_call"].to_numpy()
+    close, forward, strike, years = (
+        found[name].cast(pl.Float64).fill_null(np.nan).to_numpy() for name in found.columns[:4]
+    )
+    call = found["_call"].fill_null(False).to_numpy()
     volatility = black76.implied_volatility(close, forward, strike, years, rate=rate, is_call=call)
     values = (forward, volatility, *black76.greeks(volatility, forward, strike, years, rate=rate, is_call=call))
-    result = found.select("_row").with_columns(
-        pl.Series(name, value).fill_nan(None) for name, value in zip(MODEL, values, strict=True)
+    return given.with_columns(pl.Series(name, value).fill_nan(None) for name, value in zip(MODEL, values, strict=True))
+
+
+def _forwards(priced: pl.LazyFrame, rate: float) -> pl.LazyFrame:
+    """Return the forward of each chain in each bar, `_at`: of the future, or else by parity."""
+    futures = priced.filter("_is_future").group_by("_at").agg(_future=pl.col("_close").drop_nulls().last())
+    both = futures.join(_parity(priced, rate), on="_at", how="full", coalesce=True)
+    return both.select("_at", forward=pl.coalesce("_future", "_parity"))
+
+
+def _parity(priced: pl.LazyFrame, rate: float) -> pl.LazyFrame:
+    """Return the forward that put-call parity gives for each chain in each bar, `_at`: `_parity`, in rupees."""
+    of = ["_at", "_strike"]
+    calls, puts = (
+        priced.filter(pl.col("_call") == is_call).group_by(of).agg(pl.col("_close").last(), pl.col("_years").last())
+        for is_call in (True, False)
     )
-    return named.join(result.lazy(), on="_row", how="left", maintain_order="left").drop("_row").collect()
-
-
-def _parity(options: pl.LazyFrame, chain: tuple[str, ...], rate: float) -> pl.LazyFrame:
-    """Return the forward that put-call parity gives for each chain and bar: `_parity`, in rupees."""
-    at = [*chain, "strike"]
-    sides = [
-        options.filter(pl.col("instrument_type") == kind)
-        .group_by(at)
-        .agg(pl.col("close").last().alias(kind), pl.col("_years").last())
-        for kind in ("CE", "PE")
-    ]
-    pairs = sides[0].join(sides[1].drop("_years"), on=at).with_columns(_gap=pl.col("CE") - pl.col("PE"))
-    forward = pl.col("strike") + pl.col("_gap") * (rate * pl.col("_years")).exp()
+    pairs = calls.join(puts.drop("_years"), on=of, suffix="_put").with_columns(
+        _gap=pl.col("_close") - pl.col("_close_put")
+    )
+    forward = pl.col("_strike") + pl.col("_gap") * (rate * pl.col("_years")).exp()
     nearest = forward.sort_by(pl.col("_gap").abs()).head(PAIRS)
-    return pairs.filter(pl.col("_gap").is_not_null()).group_by(chain).agg(_parity=nearest.median())
+    return pairs.filter(pl.col("_gap").is_not_null()).group_by("_at").agg(_parity=nearest.median())
