@@ -4,8 +4,8 @@ FROM python:3.13 AS dependencies
 WORKDIR /src
 COPY pyproject.toml .
 RUN python -c "import tomllib; p = tomllib.load(open('pyproject.toml', 'rb')); \
-        print(*p['project']['dependencies'], *p['project']['optional-dependencies']['page'], sep='\n', \
-            file=open('runs.txt', 'w')); \
+        extras = p['project']['optional-dependencies']; \
+        print(*p['project']['dependencies'], *extras['page'], *extras['nats'], sep='\n', file=open('runs.txt', 'w')); \
         print(*p['build-system']['requires'], sep='\n', file=open('builds.txt', 'w'))" \
     && python -m venv --without-pip /venv \
     && pip --python /venv/bin/python install --no-cache-dir --requirement runs.txt \

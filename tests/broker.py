@@ -12,7 +12,7 @@ import sys
 import threading
 import time
 import urllib.request
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
@@ -35,6 +35,8 @@ class Broker:
     is_frozen
         Whether it is stopped by SIGSTOP.
     """
+
+    environment: Mapping[str, str] = {}  # of the process, beside our own
 
     def __init__(self, folder: Path, *, sync: str = "always", options: str = "") -> None:
         self.folder, self.port, self.monitor = folder, free_port(), free_port()
@@ -62,7 +64,9 @@ class Broker:
     def start(self) -> None:
         assert FOUND is not None
         self.log = (self.folder / "log").open("ab")
-        self.process = subprocess.Popen([FOUND, "--config", str(self.config)], stdout=self.log, stderr=self.log)
+        self.process = subprocess.Popen(
+            [FOUND, "--config", str(self.config)], stdout=self.log, stderr=self.log, env=os.environ | self.environment
+        )
         deadline = time.monotonic() + WITHIN_S
         while True:
             try:

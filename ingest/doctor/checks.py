@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from ingest.doctor import broker, configuration, program, recording, server, storage, vendor
+from ingest.doctor import broker, collectors, configuration, program, recording, server, storage, vendor
 from ingest.doctor.findings import Check
 
 DATABASE_S = 30.0  # an embedded server may have to recover first
@@ -25,6 +25,7 @@ CHECKS = (
     Check("server", server.check_server_settings, DATABASE_S),
     Check("replica", server.check_replica, DATABASE_S),
     Check("broker", broker.check_broker, 15.0),
+    Check("collector", collectors.check_collectors, DATABASE_S),
     Check("ticks", server.check_ticks, DATABASE_S),
     Check("plan", recording.check_plan, DATABASE_S),
     Check("vendor", vendor.check_reachable),

@@ -5,11 +5,10 @@ Owns what several checks need, found once. Must not know what is good or bad.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from datetime import UTC, datetime
 from functools import partial
-from pathlib import Path
 from typing import Any, TypeVar
 
 from ingest.addresses import is_loopback
@@ -39,10 +38,14 @@ class Installation:
     Parameters
     ----------
     stored_token
-        Returns the token of the HTTP API in a home folder; asked only when the ingester does not listen on loopback.
+        Returns the token of the HTTP API in a home folder, or that of another file's name; asked for the API only when
+        the ingester does not listen on loopback.
+    collectors
+        Sources of `tickline write` that are examined, too.
     """
 
-    def __init__(self, stored_token: Callable[[Path], str | None]) -> None:
+    def __init__(self, stored_token: Callable[..., str | None], collectors: Sequence[str] = ()) -> None:
+        self.collectors = collectors
         self._settings: Settings | ConfigError
         try:
             self._settings = settings()
@@ -92,6 +95,10 @@ class Installation:
         """Facts of the database, as `tickline db status` shows them."""
         self.database  # noqa: B018  raises if there is none
         return self._result(self._status, "the settings are wrong")
+
+    def stored_token(self, name: str) -> str | None:
+        """Return the token in a file of the home folder; None: there is none. Raises ConfigError."""
+        return self._stored_token(self.settings.home, name)
 
     def answer(self, path: str) -> dict[str, Any] | None:
         """Return the answer of the running ingester; None: none runs. Raises TicklineError if another program does."""

@@ -27,7 +27,9 @@ from ingest.transport.assignment import KEYS_BYTES_MAX, Standing
 from ingest.transport.assignment import PATH as UNIVERSE
 from ingest.transport.segments import Listing, Piece, SegmentGoneError, UnreachableError
 from ingest.transport.server import CLOSED, CRC, END, PREFIX
+from ingest.transport.trust import client_context, why_not_trusted
 
+AUTHORITY = "TICKLINE_COLLECTOR_CA"
 CONNECT_S = 5.0
 ANSWER_S = 10.0  # beside the wait for bytes
 LISTING_BYTES_MAX = 16 * 2**20  # a hundred thousand segments
@@ -67,12 +69,7 @@ class HttpCollector:
         self._headers = {"Authorization": f"Bearer {token}"} if token else {}
         self._tls: ssl.SSLContext | bool = True
         if authority is not None:
-            try:
-                self._tls = ssl.create_default_context(cafile=str(authority))
-            except (OSError, ssl.SSLError) as exc:
-                raise ConfigError(
-                    f"authority {str(authority)!r} cannot be used: {exc}: see TICKLINE_COLLECTOR_CA"
-                ) from exc
+            self._tls = client_context(authority, AUTHORITY)
         self._session: aiohttp.ClientSession | None = None
 
     async def __aenter__(self) -> Self:
@@ -91,12 +88,22 @@ class HttpCollector:
 
     async def streams(self) -> Listing:
         """Return what there is; see `SegmentSource`."""
+        return (await self.dated_streams())[0]
+
+    async def dated_streams(self) -> tuple[Listing, str]:
+        """Return what there is, and the date of the answer by the collector's clock, as HTTP writes it."""
         async with self._answer("GET", PREFIX) as answer:
             await self._check(answer, 200)
             try:
-                return Listing.from_json(json.loads(await _body(answer, LISTING_BYTES_MAX)))
+                listing = Listing.from_json(json.loads(await _body(answer, LISTING_BYTES_MAX)))
             except (ValueError, TypeError, LookupError, AttributeError) as exc:
                 raise UnreachableError(f"collector {self.name!r} answers no list: is it another program?") from exc
+            return listing, answer.headers.get("Date", "")
+
+    async def takes_token(self) -> bool:
+        """Tell whether we may say what is committed; this says nothing, and changes nothing."""
+        async with self._answer("PUT", f"{PREFIX}/-/committed", body={}) as answer:
+            return answer.status == 422  # it was read, and lacks everything
 
     async def piece(self, stream: str, segment: str, offset: int, *, bytes_max: int, wait_s: float) -> Piece:
         """Return synced bytes of a segment; see `SegmentSource`."""
@@ -181,6 +188,8 @@ class HttpCollector:
             ) as answer:
                 yield answer
         except (aiohttp.ClientError, TimeoutError, OSError, asyncio.IncompleteReadError, ValueError) as exc:
+            if why := why_not_trusted(exc, AUTHORITY):
+                raise UnreachableError(f"collector {self.name!r} is not asked: {why}") from exc
             said = str(exc) or type(exc).__name__
             raise UnreachableError(f"collector {self.name!r} does not answer: {said[:200]}") from exc
 

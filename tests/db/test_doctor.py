@@ -12,9 +12,16 @@ from click.testing import CliRunner
 
 from ingest.cli import group
 from ingest.database.connections import HEAD, Database
+from ingest.doctor import collectors
+from ingest.doctor.collectors import check_collectors
+from ingest.doctor.findings import Check, Finding, State, examine
+from ingest.doctor.installation import Installation
+from ingest.journal.folder import segment_name, segments_of
 from tests.engines import on_one_engine
 from tests.fault.live import running, until
 from tests.simulated import free_port
+from tests.unit.journal.journals import fill
+from tests.unit.transport.test_server import TOKEN, Served
 
 Lines = dict[str, list[dict[str, str]]]
 
@@ -131,3 +138,38 @@ def test_doctor_names_a_schema_that_is_missing_a_wrong_setting_and_a_foreign_pro
     assert "TICKLINE_MODE" in lines["settings"][0]["text"] and lines["settings"][0]["state"] == "failure"
     assert lines["database"][0]["text"] == lines["token"][0]["text"] == "not checked: the settings are wrong"
     assert lines["Python"][0]["state"] == "ok"
+
+
+@on_one_engine
+def test_doctor_says_how_much_of_a_collectors_journal_is_not_committed(
+    database: Database, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fill(tmp_path / "journal" / "1", 180)
+    sizes = {segment_name(path): path.stat().st_size for path in segments_of(tmp_path / "journal" / "1")}
+    served = Served(tmp_path / "journal")
+    settle(monkeypatch, tmp_path / "home", TICKLINE_DATABASE_URL=database.url, TICKLINE_COLLECTOR_TOKEN=TOKEN)
+
+    def last_line() -> Finding:
+        installation = Installation(lambda _home, _name=None: None, [f"http://127.0.0.1:{served.server.port}"])
+        *_, found = examine(installation, [Check("collector", check_collectors)])
+        installation.close()
+        return found
+
+    try:
+        total = sum(sizes.values())
+        assert last_line().text == f"default: 1 streams, {total:,} bytes not committed"
+        with database.connect(autocommit=True) as connection:
+            row = (
+                "insert into tickline.ledger (collector, segment, offset_start, offset_end, frames, ticks)"
+                " values ('default', %s, 0, %s, 0, 0)"
+            )
+            first, second, _ = sizes
+            connection.execute(row, (f"1/{first}", sizes[first]))
+            connection.execute(row, (f"1/{second}", 1_000))
+        left = total - sizes[first] - 1_000
+        monkeypatch.setattr(collectors, "WAITING_BYTES", left - 1)
+        line = last_line()
+        assert line.text == f"default: {left:,} bytes of its journal are not committed, most in stream 1"
+        assert (line.state, line.remedy.split(",")[0]) == (State.WARNING, "start `tickline write`")
+    finally:
+        served.close()

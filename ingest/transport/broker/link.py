@@ -7,18 +7,20 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import re
 import ssl
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self
-from urllib.parse import urlsplit
+from urllib.parse import unquote, urlsplit
 
 from ingest.addresses import is_loopback
 from ingest.errors import ConfigError
 from ingest.transport.broker.blocks import stream_of, subject_of
 from ingest.transport.segments import UnreachableError
+from ingest.transport.trust import client_context, why_not_trusted
 
 try:
     import nats.errors
@@ -36,9 +38,11 @@ log = logging.getLogger(__name__)
 
 CONNECT_S, RECONNECT_S, ANSWER_S = 2.0, 0.2, 5.0
 PING_S = 2.0  # a node that hangs is left for another one after three of these
+CLOSE_S = 0.2  # of a connection that never was one: the library may wait for its end for ever
 WRONG_SEQUENCE = 10071  # error code of the server: another message came in between
 DUPLICATES_S = 120.0  # how long the broker knows message ids; a repetition after that is dropped by the reader
 PREFIXES = ("nats://", "tls://")
+AUTHORITY = "TICKLINE_NATS_CA"
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,7 +52,7 @@ class BrokerSettings:
     Attributes
     ----------
     urls
-        nats:// or tls:// addresses of its nodes, with user and password or a token in them.
+        nats:// or tls:// addresses of its nodes; user and password, or a token, percent-encoded, in one or all of them.
     authority
         PEM file with the authority of their certificates; None: those of the system.
     replicas
@@ -74,14 +78,53 @@ class BrokerSettings:
     def check(self) -> None:
         """Raise ConfigError if an address is none, or would carry journal and password unencrypted."""
         for url in self.urls:
-            parts = urlsplit(url)
-            if not url.startswith(PREFIXES) or not parts.hostname:
-                raise ConfigError("setting TICKLINE_NATS_URL is no address of a broker: write it as tls://host:4222")
-            if parts.scheme == "nats" and not is_loopback(parts.hostname):
+            try:
+                parts = urlsplit(url)
+                is_address = bool(url.startswith(PREFIXES) and parts.hostname and parts.port != 0)
+            except ValueError:
+                is_address = False
+            if not is_address or parts.path.strip("/") or parts.query or parts.fragment:
+                raise ConfigError(
+                    "setting TICKLINE_NATS_URL is no address of a broker: write it as tls://user:password@host:4222, "
+                    "and other characters of a password than letters and digits as %XX (@ is %40)"
+                )
+            if parts.scheme == "nats" and not is_loopback(parts.hostname or ""):
                 raise ConfigError(
                     f"broker at {parts.hostname!r} would get the journal and the password unencrypted: use tls:// in "
                     "TICKLINE_NATS_URL, see TICKLINE_NATS_CA"
                 )
+        if len({one for url in self.urls if (one := urlsplit(url).netloc.rpartition("@")[0])}) > 1:
+            raise ConfigError("addresses in TICKLINE_NATS_URL have different users: give all the same one")
+
+    @property
+    def places(self) -> list[str]:
+        """The addresses without user and password."""
+        return [f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}" for parts in map(urlsplit, self.urls)]
+
+    def login(self) -> dict[str, str]:
+        """Return user and password, or a token, as the library's options; it would send what is encoded as it stands.
+
+        Answers to a user come on subjects of its own, so that the broker may let it hear no other's.
+        """
+        for parts in map(urlsplit, self.urls):
+            if parts.username and parts.password is None:
+                return {"token": unquote(parts.username)}
+            if parts.username:
+                user = unquote(parts.username)
+                inbox = "_INBOX." + re.sub(r"[^\w-]", "-", user, flags=re.ASCII)
+                return {"user": user, "password": unquote(parts.password or ""), "inbox_prefix": inbox}
+        return {}
+
+
+class _Client(Client):
+    """The library's client, which gives nothing to a server that does not use TLS if it was told to use it."""
+
+    def _connect_command(self) -> bytes:
+        server = self._current_server
+        if server is not None and server.uri.scheme == "tls" and not self._server_info.get("tls_required"):
+            raise nats.errors.SecureConnWantedError
+        command: bytes = super()._connect_command()
+        return command
 
 
 class Link:
@@ -106,14 +149,9 @@ class Link:
         self._name = name
         self._tls: ssl.SSLContext | None = None
         if any(url.startswith("tls://") for url in settings.urls):
-            try:
-                self._tls = ssl.create_default_context(cafile=settings.authority)
-            except (OSError, ssl.SSLError) as exc:
-                raise ConfigError(
-                    f"authority {str(settings.authority)!r} cannot be used: {exc}: see TICKLINE_NATS_CA"
-                ) from exc
+            self._tls = client_context(settings.authority, AUTHORITY)
         self._client: Any = None
-        self._opening = asyncio.Lock()
+        self._opening, self._said = asyncio.Lock(), ""
 
     async def client(self) -> Any:
         """Return the connected client; connect if there is none. Raises UnreachableError."""
@@ -127,11 +165,21 @@ class Link:
     async def _connected(self) -> Any:
         """Return a connected client; the library itself would try for ever, and say nothing."""
         errors: list[Exception] = []
+        client, refusals, is_open = _Client(), 0, False
 
         async def note(error: Exception) -> None:
-            errors[:] = [error]
+            nonlocal refusals
+            if not errors or not isinstance(error, ConnectionError):  # a refusal is followed by a broken connection
+                errors[:] = [error]
+            if not is_open and is_refusal(error):
+                refusals += 1
+                # All have said no; or the library waits for the end of a connection that TLS has ended.
+                if refusals >= len(self.settings.urls) or isinstance(error, ssl.SSLError):
+                    raise error  # out of `connect`
+            if client.is_connected and str(error) != self._said:  # such as a subject that this user may not use
+                self._said = str(error)
+                log.warning("broker says error=%s", self._said[:300])
 
-        client = Client()
         options: dict[str, Any] = {  # its types say int for seconds
             "name": f"tickline {self._name}",
             "connect_timeout": CONNECT_S,
@@ -140,14 +188,17 @@ class Link:
             "ping_interval": PING_S,
             "error_cb": note,
             "tls": self._tls,
+            **self.settings.login(),
         }
         try:
             with translated():
                 async with asyncio.timeout(CONNECT_S):
-                    await client.connect(list(self.settings.urls), **options)
+                    await client.connect(self.settings.places, **options)
+            is_open = True
         except BaseException as exc:
             with suppress(Exception):
-                await client.close()
+                async with asyncio.timeout(CLOSE_S):
+                    await client.close()
             if isinstance(exc, UnreachableError) and errors:
                 with translated():
                     raise errors[0] from None
@@ -212,6 +263,17 @@ def differences(found: api.StreamConfig, wanted: api.StreamConfig) -> dict[str, 
     }
 
 
+def _is_login(error: BaseException) -> bool:
+    """Tell whether the broker does not take user and password; at the first message the error has no type."""
+    return isinstance(error, nats.errors.AuthorizationError) or "Authorization Violation" in str(error)
+
+
+def is_refusal(error: BaseException) -> bool:
+    """Tell whether an error of connecting would come again: login, certificate or no TLS."""
+    kinds = (nats.errors.SecureConnWantedError, ssl.SSLCertVerificationError)
+    return isinstance(error, kinds) or _is_login(error)
+
+
 @contextmanager
 def translated() -> Iterator[None]:
     """Raise errors of the library as UnreachableError, refusals that last as JournalError."""
@@ -225,8 +287,14 @@ def translated() -> Iterator[None]:
         raise UnreachableError(f"broker refuses: {exc.description or exc.code} ({exc.err_code})") from exc
     except js_errors.NoStreamResponseError as exc:
         raise UnreachableError("broker has no JetStream, or lost the stream: see `jetstream` in its settings") from exc
-    except nats.errors.AuthorizationError as exc:
-        raise UnreachableError("broker refuses the login: correct TICKLINE_NATS_URL") from exc
+    except nats.errors.SecureConnWantedError as exc:
+        raise UnreachableError(
+            "broker has no TLS at an address of tls://, and was told nothing: see `tls` in its settings"
+        ) from exc
     except (nats.errors.Error, OSError, TimeoutError, ssl.SSLError, EOFError) as exc:
         said = str(exc) or type(exc).__name__
+        if _is_login(exc):
+            raise UnreachableError("broker refuses the login: correct the user in TICKLINE_NATS_URL") from exc
+        if why := why_not_trusted(exc, AUTHORITY):
+            raise UnreachableError(f"broker is not asked: {why}") from exc
         raise UnreachableError(f"broker does not answer: {said[:200]}") from exc

@@ -25,6 +25,7 @@ FILES = {"--output": "/nonexistent/x.csv", "--limit": "0", "--columns": "a,,b"}
 WRONG: dict[str, dict[str, str]] = {
     "bars": {"--interval": "7x", **TIMES, **FILES},
     "bench latency": {"--rates": "1000,fast"},
+    "doctor": {"--collector": "mumbai:8791"},
     "login": {"--redirect-uri": "nowhere"},
     "page": {"--host": "a b"},
     "reconcile": FILES,

@@ -29,15 +29,13 @@ DATABASE = "7412/ticks"
 class Collector:
     """A collector's journal and its publisher."""
 
-    def __init__(self, folder: Path, *urls: str, **given: Any) -> None:
+    def __init__(self, folder: Path, *urls: str, name: str = "default", **given: Any) -> None:
         self.folder = folder
         found = segments_of(folder / "1")
         first = 1_000_000 * (1 + len(found)) + 1 if found else 1
         self.journal: JournalWriter = writer(folder / "1", next_seq=first)
         self.cursor = Cursor(folder)
-        self.publisher = Publisher(
-            ServedJournal("default", {"1": self.journal}), self.cursor, BrokerSettings(urls, **given)
-        )
+        self.publisher = Publisher(ServedJournal(name, {"1": self.journal}), self.cursor, BrokerSettings(urls, **given))
         self.journal.when_synced = self.publisher.moved
         self.publisher.start()
 

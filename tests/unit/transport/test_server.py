@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import ssl
 import time
 import urllib.error
 import urllib.request
@@ -43,7 +44,7 @@ class Answer(NamedTuple):
 class Served:
     """A server of one stream, whose journal is `journal`."""
 
-    def __init__(self, folder: Path, *, is_local: bool = True) -> None:
+    def __init__(self, folder: Path, *, is_local: bool = True, tls: ssl.SSLContext | None = None) -> None:
         self.folder = folder / "1"
         self.journal: JournalWriter = writer(self.folder, next_seq=1_000)
         self.cursor = Cursor(folder)
@@ -55,6 +56,7 @@ class Served:
             guard=lambda method, headers: why_refused(
                 method, {name.lower(): value for name, value in headers.items()}, TOKEN, is_local=is_local
             ),
+            tls=tls,
         )
         self.journal.when_synced = self.server.moved
         self.server.start()

@@ -1,0 +1,250 @@
+"""Three nodes with the configuration, certificates and passwords of the Compose profile `cluster`, over TLS."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+import ssl
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import nats
+import pytest
+
+from ingest.errors import ConfigError
+from ingest.transport.broker import publisher as publishing
+from ingest.transport.broker.blocks import committed_subject, stream_of, subject_of
+from ingest.transport.broker.broker_collector import BrokerCollector
+from ingest.transport.broker.link import BrokerSettings, Link
+from ingest.transport.segments import UnreachableError
+from tests.broker import needs_broker
+from tests.cluster import MACHINES, Cluster, other_authority, prepare, prepared
+from tests.unit.doctor.test_broker import State, found
+from tests.unit.transport.publishing import DATABASE, Collector, Reader, wait
+
+pytestmark = needs_broker
+
+
+@pytest.fixture(scope="module")
+def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
+    folder = tmp_path_factory.mktemp("cluster")
+    prepared(folder)
+    running = Cluster(folder)
+    try:
+        wait(lambda: all(node.is_healthy() for node in running.nodes))
+        yield running
+    finally:
+        running.close()
+
+
+def test_collector_publishes_and_writer_reads_and_tells_as_their_own_users_over_tls(
+    cluster: Cluster, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(publishing, "PURGE_S", 0.05)
+    collector = Collector(
+        tmp_path / "journal",
+        *cluster.urls("collector-1"),
+        name="collector-1",
+        authority=cluster.authority("collector-1"),
+        replicas=3,
+        bytes_max=2**24,
+    )
+    collector.write(120)
+
+    async def run() -> int:
+        settings = BrokerSettings(cluster.urls("writer-1"), cluster.authority("writer-1"))
+        source = BrokerCollector(settings, "collector-1")
+        reader = Reader(source)
+        try:
+            whole = collector.bytes()
+            await reader.read(lambda: reader.at[0].startswith(max(whole)))
+            assert reader.segments == whole
+            await source.committed("1", collector.end(), DATABASE)
+            context = await source._link.streams()
+            while (info := await context.stream_info(stream_of("collector-1"))).state.messages > 1:
+                await asyncio.sleep(0.02)
+            return info.config.num_replicas or 0
+        finally:
+            await source.close()
+
+    try:
+        wait(collector.is_published)
+        assert asyncio.run(run()) == 3
+        assert collector.cursor.committed("1") == collector.end()
+    finally:
+        collector.close()
+
+
+def altered(urls: tuple[str, ...], password: str) -> tuple[str, ...]:
+    """The addresses with another password."""
+    return tuple(f"tls://writer:{password}@{url.partition('@')[2]}" for url in urls)
+
+
+def why_refused(settings: BrokerSettings) -> str:
+    async def run() -> str:
+        link = Link(settings, "test")
+        try:
+            with pytest.raises(UnreachableError) as found:
+                await link.client()
+            return str(found.value)
+        finally:
+            await link.close()
+
+    return asyncio.run(run())
+
+
+def test_wrong_password_other_authority_and_no_encryption_are_refused_with_the_remedy(
+    cluster: Cluster, tmp_path: Path
+) -> None:
+    urls, authority = cluster.urls("writer-1"), cluster.authority("writer-1")
+    login = "broker refuses the login: correct the user in TICKLINE_NATS_URL"
+    assert why_refused(BrokerSettings(altered(urls, "wrong"), authority)) == login
+    assert why_refused(BrokerSettings(tuple(f"tls://{url.partition('@')[2]}" for url in urls), authority)) == login
+    for other in (other_authority(tmp_path), None):
+        text = why_refused(BrokerSettings(urls, other))
+        assert text.startswith("broker is not asked: its certificate is not trusted (")
+        assert text.endswith("): name its authority's PEM file in TICKLINE_NATS_CA")
+    # Where nats:// may be used at all: within this machine.
+    plain = why_refused(BrokerSettings(tuple(url.replace("tls://", "nats://") for url in urls), authority))
+    assert plain.endswith("in TICKLINE_NATS_CA")
+
+
+def test_server_without_tls_at_an_address_of_tls_is_told_nothing() -> None:
+    """Somebody in between could take the offer of TLS out of what the server says first."""
+    heard: list[bytes] = []
+
+    async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.write(b'INFO {"server_id":"X","version":"2.12.0","headers":true,"max_payload":1048576}\r\n')
+        heard.append(await reader.read(1000))
+        writer.close()
+
+    async def run() -> str:
+        async with await asyncio.start_server(answer, "127.0.0.1", 0) as server:
+            port = server.sockets[0].getsockname()[1]
+            link = Link(BrokerSettings((f"tls://writer:secret@127.0.0.1:{port}",)), "test")
+            with pytest.raises(UnreachableError) as found:
+                await link.client()
+            await link.close()
+            return str(found.value)
+
+    assert asyncio.run(run()).startswith("broker has no TLS at an address of tls://, and was told nothing")
+    assert heard and not b"".join(heard)
+
+
+NOT_ALLOWED = {
+    "collector-2": [
+        subject_of("collector-1", "1"),
+        committed_subject("collector-1"),
+        *(f"$JS.API.STREAM.{what}.TICKLINE-collector-1" for what in ("CREATE", "UPDATE", "PURGE", "MSG.GET")),
+        "$JS.API.STREAM.DELETE.TICKLINE-collector-2",
+        "$JS.API.STREAM.MSG.DELETE.TICKLINE-collector-2",
+        "$JS.API.CONSUMER.CREATE.TICKLINE-collector-1",
+        "_INBOX.writer.x",
+    ],
+    "writer-1": [
+        subject_of("collector-1", "1"),
+        *(
+            f"$JS.API.STREAM.{what}.TICKLINE-collector-1"
+            for what in ("CREATE", "UPDATE", "PURGE", "DELETE", "MSG.DELETE")
+        ),
+    ],
+}
+NOT_HEARD = {
+    "collector-2": ["tick.>", "tick-committed.collector-1", "_INBOX.>", "_INBOX.writer.>"],
+    "writer-1": ["tick.>", "tick-committed.>", "_INBOX.collector-1.>"],
+}
+
+
+@pytest.mark.parametrize("machine", NOT_ALLOWED)
+def test_user_of_the_broker_may_do_its_own_work_only(cluster: Cluster, machine: str) -> None:
+    settings = BrokerSettings(cluster.urls(machine), cluster.authority(machine))
+
+    async def run() -> tuple[list[str], list[str]]:
+        refused: list[str] = []
+
+        async def note(error: Exception) -> None:
+            refused.append(str(error))
+
+        login: Any = settings.login()
+        tls = ssl.create_default_context(cafile=settings.authority)
+        client = await nats.connect(settings.places, tls=tls, error_cb=note, **login)
+        for subject in NOT_ALLOWED[machine]:
+            await client.publish(subject, b"{}")
+        for subject in NOT_HEARD[machine]:
+            await client.subscribe(subject)
+        await client.flush()
+        published = [one for one in refused if "for Publish" in one.title() or "publish" in one.lower()]
+        heard = [one for one in refused if one not in published]
+        await client.close()
+        return published, heard
+
+    published, heard = asyncio.run(run())
+    for subjects, errors in ((NOT_ALLOWED[machine], published), (NOT_HEARD[machine], heard)):
+        assert len(errors) == len(subjects)
+        for subject in subjects:
+            assert any(f'"{subject}"'.lower() in error.lower() for error in errors), (subject, errors)
+
+
+def test_certificate_of_a_collector_makes_no_node(cluster: Cluster) -> None:
+    def route(machine: str) -> bytes:
+        folder = cluster.folder / machine / "tls"
+        context = ssl.create_default_context(cafile=folder / "authority.pem")
+        context.load_cert_chain(folder / "certificate.pem", folder / "key.pem")
+        plain = socket.create_connection(("127.0.0.1", cluster.nodes[0].routes), timeout=5)
+        with plain, context.wrap_socket(plain, server_hostname="127.0.0.1") as encrypted:
+            return encrypted.recv(2**16)
+
+    assert route("nats-2")
+    with pytest.raises(ssl.SSLError, match="certificate"):
+        route("collector-1")
+
+
+def test_script_gives_each_machine_its_own_and_keeps_what_is_valid(tmp_path: Path) -> None:
+    said = prepared(tmp_path)
+    assert said.count("made a certificate") == 5 and "made an authority" in said
+    files = {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()}
+    assert {oct(path.stat().st_mode & 0o777) for path in files} == {"0o600"}
+    found = {name: {path.name for path in (tmp_path / name).rglob("*") if path.is_file()} for name in MACHINES}
+    own = {"certificate.pem", "key.pem", "authority.pem"}
+    assert found["nats-2"] == own | {"passwords.conf"}
+    assert found["collector-2"] == own | {"journal-token", ".env"}
+    assert found["writer-2"] == {"authority.pem", ".env"} and found["reader"] == {"api-token"}
+    keys = [path.read_text() for path in tmp_path.glob("*/tls/key.pem")]
+    assert len(set(keys)) == len(keys) == 5
+    authority = (tmp_path / "authority" / "authority.key").read_bytes()
+    assert [path for path, data in files.items() if authority in data] == [tmp_path / "authority" / "authority.key"]
+    # What people and `tickline login` have put there stays.
+    env = tmp_path / "collector-1" / ".env"
+    env.write_text("UPSTOX_ACCESS_TOKEN='a token'\n" + env.read_text())
+    assert prepare(tmp_path) == "prepare: all machines have what they need\n"
+    assert {path: path.read_bytes() for path in files if path != env} == {
+        path: data for path, data in files.items() if path != env
+    }
+    assert env.read_text() == "UPSTOX_ACCESS_TOKEN='a token'\n" + files[env].decode()
+    # A new authority: every certificate is made again.
+    (tmp_path / "authority" / "authority.pem").unlink()
+    assert prepare(tmp_path).count("made a certificate") == 5
+
+
+def test_login_of_an_address_is_decoded_and_belongs_to_all_addresses() -> None:
+    urls = ("tls://desk%40one:p%40ss%3A%2F@a:4222", "tls://b")
+    settings = BrokerSettings.of(",".join(urls), None, 1, 2**20)
+    assert settings.places == ["tls://a:4222", "tls://b"]
+    assert settings.login() == {"user": "desk@one", "password": "p@ss:/", "inbox_prefix": "_INBOX.desk-one"}
+    assert BrokerSettings(("tls://a%2Bb@host",)).login() == {"token": "a+b"}
+    assert BrokerSettings(("tls://host",)).login() == {}
+    for url in ("tls://user:pa/ss@host:4222", "tls://user:pa?ss@host", "tls://user:1#2@host", "tls://host:x"):
+        with pytest.raises(ConfigError, match="letters and digits as %XX") as found:
+            BrokerSettings((url,)).check()
+        assert "ss@" not in str(found.value)
+    with pytest.raises(ConfigError, match="have different users"):
+        BrokerSettings(("tls://one:x@a", "tls://other:y@b")).check()
+
+
+def test_doctor_looks_as_the_writer(cluster: Cluster, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monitors = ",".join(f"http://127.0.0.1:{node.monitor}" for node in cluster.nodes)
+    urls = ",".join(cluster.urls("writer-1"))
+    given = {"CA": str(cluster.authority("writer-1")), "REPLICAS": "3", "BYTES_MAX": str(2**24)}
+    lines = found(tmp_path / "home", monkeypatch, URL=urls, MONITOR_URL=monitors, **given)
+    assert [state for state, _ in lines] == [State.OK] * 4, lines
