@@ -14,6 +14,7 @@ import pytest
 
 from ingest.errors import ConfigError
 from ingest.transport.broker import publisher as publishing
+from ingest.transport.broker import receiver as receiving
 from ingest.transport.broker.blocks import committed_subject, stream_of, subject_of
 from ingest.transport.broker.broker_collector import BrokerCollector
 from ingest.transport.broker.link import BrokerSettings, Link
@@ -42,6 +43,7 @@ def test_collector_publishes_and_writer_reads_and_tells_as_their_own_users_over_
     cluster: Cluster, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(publishing, "PURGE_S", 0.05)
+    monkeypatch.setattr(receiving, "SILENT_S", 0.0)  # the reader at the broker is looked for whenever nothing comes
     collector = Collector(
         tmp_path / "journal",
         *cluster.urls("collector-1"),
@@ -60,6 +62,8 @@ def test_collector_publishes_and_writer_reads_and_tells_as_their_own_users_over_
             whole = collector.bytes()
             await reader.read(lambda: reader.at[0].startswith(max(whole)))
             assert reader.segments == whole
+            nothing = await source._state("1").receiver.next(0.05)
+            assert nothing is None
             await source.committed("1", collector.end(), DATABASE)
             context = await source._link.streams()
             while (info := await context.stream_info(stream_of("collector-1"))).state.messages > 1:
