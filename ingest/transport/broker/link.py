@@ -147,9 +147,8 @@ class Link:
         settings.check()
         self.settings = settings
         self._name = name
-        self._tls: ssl.SSLContext | None = None
-        if any(url.startswith("tls://") for url in settings.urls):
-            self._tls = client_context(settings.authority, AUTHORITY)
+        is_encrypted = any(url.startswith("tls://") for url in settings.urls)
+        self._tls = client_context(settings.authority, AUTHORITY) if is_encrypted else None
         self._client: Any = None
         self._opening, self._said = asyncio.Lock(), ""
 
@@ -176,9 +175,10 @@ class Link:
                 # All have said no; or the library waits for the end of a connection that TLS has ended.
                 if refusals >= len(self.settings.urls) or isinstance(error, ssl.SSLError):
                     raise error  # out of `connect`
-            if client.is_connected and str(error) != self._said:  # such as a subject that this user may not use
-                self._said = str(error)
-                log.warning("broker says error=%s", self._said[:300])
+            said = str(error)[:300]
+            if "permissions violation" in said.lower() and said != self._said:  # it has no type
+                self._said = said
+                log.warning("broker does not allow our user what it needs: see its permissions there error=%s", said)
 
         options: dict[str, Any] = {  # its types say int for seconds
             "name": f"tickline {self._name}",
