@@ -79,6 +79,7 @@ def load_master(
             "moved_within_days": MOVED_WITHIN_DAYS,
             "listed_keys": odd.keys,
         }
+        connection.execute(query("store/lock_instruments"))
         for step in (
             "universe/adopt_instruments",
             "universe/move_expiries",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from concurrent.futures import ThreadPoolExecutor
 from datetime import date
 from typing import Any
 
@@ -17,6 +18,7 @@ from ingest.universe.instrument_master import load_master
 from tests.data import data_file
 from tests.db.masters import MASTER, SESSION, load, row
 from tests.engines import on_one_engine
+from tests.fault.harness import wait_until
 
 
 @on_one_engine
@@ -119,6 +121,22 @@ def test_ticks_recorded_before_the_list_came_get_its_name(
     load(conn, date(2026, 11, 27), row(date(2026, 12, 29), "NIFTY FUT 29 DEC 26", 75))
     assert register(conn, database, date(2026, 11, 27)) == ticked
     assert resolve(conn, ["NIFTY FUT"], on=met)[0].instrument_id == ticked
+
+
+@on_one_engine
+def test_key_that_is_met_during_a_load_is_the_listed_contract(
+    conn: psycopg.Connection[Any], database: Database
+) -> None:
+    """Two instruments of one contract would part its ticks, and its volume would begin again."""
+    listed = date(2026, 12, 30)
+    with ThreadPoolExecutor(1) as pool:
+        with conn.transaction():
+            load(conn, date(2026, 12, 1), row(listed, "NIFTY FUT 30 DEC 26", 75))
+            meeting = pool.submit(register, conn, database, date(2026, 12, 1))
+            waiting = "select count(*) from pg_locks where not granted and relation = 'instruments'::regclass"
+            wait_until(lambda: meeting.done() or conn.execute(waiting).fetchone() == (1,))
+        met = meeting.result()
+    assert conn.execute("select instrument_id, expiry from instruments").fetchall() == [(met, listed)]
 
 
 def test_master_of_an_earlier_day_ends_nothing_that_was_not_known_then(conn: psycopg.Connection[Any]) -> None:
