@@ -14,7 +14,7 @@ from ingest.doctor.installation import Installation
 from ingest.env_file import ENV_FILE
 from ingest.settings import Settings
 
-SECRETS = ("api-token", "journal-token")  # files of the home folder
+SECRETS = ("api-token", "journal-token", "reader-token")  # files of the home folder
 OTHERS = 0o077  # mode bits of group and others
 FSYNC_MS_HIGH = 1_000
 COMMIT_PACE_MS_HIGH = 1_000

@@ -14,6 +14,7 @@ import re
 import secrets
 import tempfile
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -25,6 +26,8 @@ log = logging.getLogger(__name__)
 
 TOKEN_FILE = "api-token"  # noqa: S105  in the home folder
 JOURNAL_TOKEN_FILE = "journal-token"  # noqa: S105  it reads the journal and says what is committed, nothing else
+READER_TOKEN_FILE = "reader-token"  # noqa: S105  it reads the API and the journal, and changes nothing
+READING = frozenset({"GET", "HEAD", "OPTIONS"})
 TOKEN_BYTES = 32  # random bytes
 _TOKEN = re.compile(r"[!-~]{16,200}")  # a shorter one could be guessed
 DOCUMENTATION = frozenset({"/docs", "/openapi.json"})  # paths that any page may link to
@@ -106,29 +109,60 @@ def shows_token(headers: Mapping[str, str], token: str) -> bool:
     return same and kind.lower() == "bearer"
 
 
-def why_refused(
-    method: str, headers: Mapping[str, str], token: str, *, is_local: bool, name: str = TOKEN_FILE
-) -> tuple[int, str] | None:
+@dataclass(frozen=True, slots=True)
+class Tokens:
+    """What requests of a server show as `Authorization: Bearer …`.
+
+    Attributes
+    ----------
+    own
+        Opens everything.
+    reader
+        Reads only.
+    name
+        Name of the file with `own`, for texts.
+    """
+
+    own: str
+    reader: str
+    name: str = TOKEN_FILE
+
+    def why_refused(self, method: str, headers: Mapping[str, str], *, is_local: bool) -> tuple[int, str] | None:
+        """Return status and text with which a request without the right token is refused; None: it has it.
+
+        On a server that listens on loopback, `is_local`, reading needs none.
+        """
+        if method in READING and (is_local or shows_token(headers, self.reader)):
+            return None
+        if shows_token(headers, self.own):
+            return None
+        if shows_token(headers, self.reader):
+            return 403, f"this token only reads: send what {self.name!r} in TICKLINE_HOME holds"
+        return 401, f"a token is needed: send 'Authorization: Bearer …' with what {self.name!r} in TICKLINE_HOME holds"
+
+
+def made_tokens(home: Path, name: str = TOKEN_FILE) -> Tokens:
+    """Return the tokens of a home folder; create them if there are none. Raises as `stored_token` does."""
+    return Tokens(made_token(home, name), made_token(home, READER_TOKEN_FILE), name)
+
+
+def why_refused(method: str, headers: Mapping[str, str], tokens: Tokens, *, is_local: bool) -> tuple[int, str] | None:
     """Return the HTTP status and the text with which a program's request is refused; None: it is answered.
 
     Parameters
     ----------
     method, headers
         Of the request.
-    token
-        What `Authorization: Bearer …` must show.
+    tokens
+        What it may show.
     is_local
         Whether the server listens on loopback: reading then needs no token.
-    name
-        Name of the file with the token, for the text.
     """
     if is_local and not calls_loopback(headers):
         return 400, "host is not this machine: ask 127.0.0.1"
     if is_of_a_page(headers):
         return 403, "pages in a browser are not answered: ask with a program"
-    if not (is_local and method in {"GET", "HEAD"}) and not shows_token(headers, token):
-        return 401, f"a token is needed: send 'Authorization: Bearer …' with what {name!r} in TICKLINE_HOME holds"
-    return None
+    return tokens.why_refused(method, headers, is_local=is_local)
 
 
 def is_of_a_page(headers: Mapping[str, str]) -> bool:

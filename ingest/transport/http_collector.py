@@ -159,6 +159,9 @@ class HttpCollector:
             raise SegmentGoneError(said)
         if answer.status == 401:
             said = "token refused: set TICKLINE_COLLECTOR_TOKEN to what its journal-token holds"
+        if answer.status == 403 and answer.method == "PUT":
+            said = "the token only reads: set TICKLINE_COLLECTOR_TOKEN to what its journal-token holds"
+            raise JournalError(f"collector {self.name!r} refuses: {said}")
         if answer.status in {409, 422}:
             raise JournalError(f"collector {self.name!r} refuses: {said}")
         raise UnreachableError(f"collector {self.name!r} answers {answer.status}: {said}")

@@ -17,7 +17,7 @@ import pytest
 from ingest.database.connections import Database
 from ingest.errors import ConfigError
 from ingest.feed.key_states import KeyState
-from ingest.live.access import TOKEN_FILE, made_token, stored_token
+from ingest.live.access import READER_TOKEN_FILE, TOKEN_FILE, Tokens, made_token, stored_token
 from ingest.live.http.guard import BODY_BYTES_MAX
 from ingest.redaction import redact
 from tests.data import REPOSITORY
@@ -53,6 +53,23 @@ def test_token_is_made_once_for_its_owner_only_and_never_shown(
             made_token(home)
 
 
+@pytest.mark.parametrize("is_local", [True, False])
+def test_token_of_a_reader_reads_everywhere_and_changes_nothing(is_local: bool) -> None:
+    tokens = Tokens("opens-everything", "only-reads-here")
+    for token, reads, changes in (
+        ("opens-everything", None, None),
+        ("only-reads-here", None, 403),
+        ("another", None if is_local else 401, 401),
+    ):
+        headers = {"authorization": f"Bearer {token}"}
+        for method in ("GET", "HEAD", "OPTIONS"):
+            assert (tokens.why_refused(method, headers, is_local=is_local) or (None,))[0] == reads
+        for method in ("POST", "PUT", "PATCH", "DELETE"):
+            refusal = tokens.why_refused(method, headers, is_local=is_local)
+            assert (refusal or (None,))[0] == changes
+            assert refusal is None or refusal[1].endswith("what 'api-token' in TICKLINE_HOME holds")
+
+
 async def sent(port: int, method: str, path: str, data: Any = None, **headers: str) -> tuple[int, Any, str]:
     """Send a body as it is; an asynchronous one goes in chunks."""
     async with aiohttp.ClientSession(f"http://127.0.0.1:{port}", headers=headers) as session:
@@ -78,6 +95,11 @@ def test_every_refusal_has_one_form_and_nothing_changes(database: Database, home
             ]
             for wrong in ("Bearer x", "Bearer é", "Basic " + own["Authorization"][7:], own["Authorization"][7:]):
                 refusals.append((401, await sent(port, "POST", path, b"{}", Authorization=wrong)))
+            reader = {"Authorization": f"Bearer {stored_token(home, READER_TOKEN_FILE)}"}
+            refusals += [
+                (403, await sent(port, "POST", f"{API}/{change}", json.dumps({"keys": [key]}), **reader))
+                for change in CHANGES
+            ]
             refusals += [
                 (404, await sent(port, "GET", "/nothing")),
                 (404, await sent(port, "GET", "/health/")),

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from ingest.addresses import is_loopback
 from ingest.errors import ConfigError
-from ingest.live.access import JOURNAL_TOKEN_FILE, made_token, warn_if_shared, why_refused
+from ingest.live.access import JOURNAL_TOKEN_FILE, made_tokens, warn_if_shared, why_refused
 from ingest.live.stream import Stream
 from ingest.settings import Settings
 
@@ -56,11 +56,11 @@ def journal_server(
     elif not port:
         return None
     serving = importlib.import_module("ingest.transport.server")  # aiohttp's server; most recorders need none
-    token, local = made_token(settings.home, JOURNAL_TOKEN_FILE), is_loopback(settings.journal_host)
+    tokens, local = made_tokens(settings.home, JOURNAL_TOKEN_FILE), is_loopback(settings.journal_host)
 
     def guard(method: str, headers: Mapping[str, str]) -> Refusal | None:
         lower = {name.lower(): value for name, value in headers.items()}
-        return why_refused(method, lower, token, is_local=local, name=JOURNAL_TOKEN_FILE)
+        return why_refused(method, lower, tokens, is_local=local)
 
     journals = {stream.name: stream.feed.write_queue.journal for stream in streams}
     server: JournalServer = serving.JournalServer(

@@ -14,6 +14,7 @@ from fastapi.responses import JSONResponse
 from prometheus_client.core import Metric
 from starlette.responses import Response
 
+from ingest.live.access import Tokens
 from ingest.live.distributed.writing import Writing
 from ingest.live.http.api import server_of
 from ingest.live.http.guard import Guard, say_errors
@@ -23,10 +24,10 @@ from ingest.live.observe.metrics import counter, gauge, histogram
 STATUS = "/api/v1/writer"
 
 
-def prepare(running: Writing, host: str, token: str) -> uvicorn.Server:
+def prepare(running: Writing, host: str, tokens: Tokens) -> uvicorn.Server:
     """Return a server that is ready to serve a socket."""
     app = FastAPI(openapi_url=None, redirect_slashes=False)
-    app.add_middleware(Guard, host=host, token=token)
+    app.add_middleware(Guard, host=host, tokens=tokens)
     say_errors(app)
 
     @app.get("/health")

@@ -24,7 +24,7 @@ from ingest.addresses import is_loopback
 from ingest.backoff import backoff_s
 from ingest.database.pool import Pool
 from ingest.errors import ConfigError, Retryable, StoreError, first_error
-from ingest.live.access import JOURNAL_TOKEN_FILE, stored_token
+from ingest.live.access import JOURNAL_TOKEN_FILE, Tokens, stored_token
 from ingest.live.distributed.assigning import Assigning
 from ingest.live.distributed.once import Once
 from ingest.live.distributed.serving import broker_of
@@ -248,9 +248,9 @@ async def write(
         return running
 
 
-def _api(running: Writing, host: str, token: str) -> uvicorn.Server:
+def _api(running: Writing, host: str, tokens: Tokens) -> uvicorn.Server:
     api = importlib.import_module("ingest.live.distributed.writer_api")
-    server: uvicorn.Server = api.prepare(running, host, token)
+    server: uvicorn.Server = api.prepare(running, host, tokens)
     return server
 
 

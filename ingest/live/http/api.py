@@ -12,6 +12,7 @@ from collections.abc import Iterator
 import uvicorn
 from fastapi import FastAPI
 
+from ingest.live.access import Tokens
 from ingest.live.broadcast.hub import Hub
 from ingest.live.http.data_routes import add_data
 from ingest.live.http.documentation import add_documentation
@@ -24,7 +25,7 @@ from ingest.live.http.stream_routes import add_stream
 from ingest.live.ingestion import Ingestion
 
 
-def make_app(ingestion: Ingestion, hub: Hub, host: str, token: str) -> FastAPI:
+def make_app(ingestion: Ingestion, hub: Hub, host: str, tokens: Tokens) -> FastAPI:
     """Return the FastAPI application.
 
     Parameters
@@ -37,7 +38,7 @@ def make_app(ingestion: Ingestion, hub: Hub, host: str, token: str) -> FastAPI:
         Host that it is bound to, and the token for requests that change something.
     """
     app = FastAPI(openapi_url=None, redirect_slashes=False)
-    app.add_middleware(Guard, host=host, token=token)
+    app.add_middleware(Guard, host=host, tokens=tokens)
     say_errors(app)
     add_health(app, ingestion)
     add_feed(app, ingestion)
@@ -55,9 +56,9 @@ class _Server(uvicorn.Server):
         yield
 
 
-def prepare(ingestion: Ingestion, hub: Hub, token: str) -> uvicorn.Server:
+def prepare(ingestion: Ingestion, hub: Hub, tokens: Tokens) -> uvicorn.Server:
     """Return a server that is ready to serve a socket."""
-    return server_of(make_app(ingestion, hub, ingestion.streams[0].settings.api_host, token))
+    return server_of(make_app(ingestion, hub, ingestion.streams[0].settings.api_host, tokens))
 
 
 def server_of(app: FastAPI) -> uvicorn.Server:

@@ -24,7 +24,8 @@ OPENAPI, DOCS = "/openapi.json", "/docs"
 ABOUT = """State, subscriptions, bars and a stream of events of a running Tickline recorder.
 
 Reading needs no token while the recorder listens on loopback. What changes something needs the token in the file
-`api-token` of `TICKLINE_HOME`, as `Authorization: Bearer …`. Every refusal is `{"error": text}`. Times are UTC."""
+`api-token` of `TICKLINE_HOME`, as `Authorization: Bearer …`; elsewhere reading needs it, too, or `reader-token`. Every
+refusal is `{"error": text}`. Times are UTC."""
 POLICY = "default-src 'none'; style-src 'unsafe-inline'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
 STYLE = """
 :root { color-scheme: light dark; }

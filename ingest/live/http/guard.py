@@ -20,7 +20,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from ingest.addresses import is_loopback
 from ingest.errors import StoreError, SubscriptionError, UnknownNameError
-from ingest.live.access import TOKEN_FILE, calls_loopback, is_a_visit, is_of_a_page, shows_token
+from ingest.live.access import Tokens, calls_loopback, is_a_visit, is_of_a_page
 from ingest.live.http.described import NAME_PATTERN
 from ingest.model.frames import MODE_NAMES
 from ingest.model.keys import shown
@@ -29,7 +29,6 @@ from ingest.redaction import redact
 BODY_BYTES_MAX = 2**20  # the 25,000 keys of a Plus account with five connections are 700 KB
 DRAINED_BYTES_MAX = 16 * 2**20  # of a too large body are read and dropped: a client reads no answer while it sends
 BODY_S = 5.0  # time limit for receiving a body
-READING = frozenset({"GET", "HEAD", "OPTIONS"})
 _NAME = re.compile(NAME_PATTERN[1:-1])
 WRONG_KEYS = 'give them as {"keys": ["NSE_FO|53001", "INFY"]}'
 
@@ -37,8 +36,8 @@ WRONG_KEYS = 'give them as {"keys": ["NSE_FO|53001", "INFY"]}'
 class Guard:
     """ASGI middleware that checks host, origin, token and size of each request."""
 
-    def __init__(self, app: ASGIApp, *, host: str, token: str) -> None:
-        self._app, self._token = app, token
+    def __init__(self, app: ASGIApp, *, host: str, tokens: Tokens) -> None:
+        self._app, self._tokens = app, tokens
         self._local = is_loopback(host)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -48,9 +47,9 @@ class Guard:
             answer = refused(400, f"host {shown(headers.get('host', ''))!r} is not this machine: ask 127.0.0.1")
         elif is_of_a_page(headers) and not (scope["method"] == "GET" and is_a_visit(headers, scope["path"])):
             answer = refused(403, "pages in a browser are not answered: ask with a program")
-        elif not (self._local and scope["method"] in READING) and not shows_token(headers, self._token):
-            text = f"a token is needed: send 'Authorization: Bearer …' with what {TOKEN_FILE!r} in TICKLINE_HOME holds"
-            answer = refused(401, text, {"WWW-Authenticate": "Bearer"})
+        elif refusal := self._tokens.why_refused(scope["method"], headers, is_local=self._local):
+            status, text = refusal
+            answer = refused(status, text, {"WWW-Authenticate": "Bearer"} if status == 401 else None)
         elif headers.get("content-encoding", "identity") != "identity":
             answer = refused(415, "the body is compressed (Content-Encoding): send it uncompressed")
         else:

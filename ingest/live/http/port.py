@@ -15,7 +15,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from ingest.errors import ConfigError
-from ingest.live.access import made_token
+from ingest.live.access import Tokens, made_tokens
 from ingest.live.broadcast.hub import Hub
 from ingest.live.ingestion import Ingestion
 from ingest.settings import Settings
@@ -28,7 +28,7 @@ log = logging.getLogger(__name__)
 PORT_RETRY_S = 15.0  # how often to retry a port that another program holds, perhaps the last run
 
 
-async def serve(settings: Settings, load: Callable[[str], uvicorn.Server]) -> None:
+async def serve(settings: Settings, load: Callable[[Tokens], uvicorn.Server]) -> None:
     """Serve until cancelled; while the address is not available, log it once and retry. It never costs ticks.
 
     Without a token, after a warning, nothing is served.
@@ -38,11 +38,11 @@ async def serve(settings: Settings, load: Callable[[str], uvicorn.Server]) -> No
     settings
         Where, and the home with the token.
     load
-        Returns the server for a token; called on a thread when somebody first connects.
+        Returns the server for its tokens; called on a thread when somebody first connects.
     """
     host, port = settings.api_host, settings.api_port
     try:
-        token = made_token(settings.home)
+        tokens = made_tokens(settings.home)
     except ConfigError as exc:
         log.warning("status is not served: %s", exc)
         return
@@ -53,7 +53,7 @@ async def serve(settings: Settings, load: Callable[[str], uvicorn.Server]) -> No
     with listening:
         log.info("status is served url=http://%s:%d", f"[{host}]" if ":" in host else host, port)
         await _connection(listening)
-        server = await asyncio.to_thread(load, token)
+        server = await asyncio.to_thread(load, tokens)
         try:
             await server.serve(sockets=[listening])
         finally:  # the loop must stop watching the descriptor before it is closed and reused
@@ -73,9 +73,9 @@ async def _connection(listening: socket.socket) -> None:
         loop.remove_reader(listening)
 
 
-def recording_api(ingestion: Ingestion, hub: Hub, token: str) -> uvicorn.Server:
+def recording_api(ingestion: Ingestion, hub: Hub, tokens: Tokens) -> uvicorn.Server:
     """Return the server of a recording's API."""
-    server: uvicorn.Server = importlib.import_module("ingest.live.http.api").prepare(ingestion, hub, token)
+    server: uvicorn.Server = importlib.import_module("ingest.live.http.api").prepare(ingestion, hub, tokens)
     return server
 
 

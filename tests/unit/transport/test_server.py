@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import os
 import ssl
@@ -16,18 +17,21 @@ from typing import Any, NamedTuple
 import google_crc32c
 import pytest
 
+from ingest.errors import JournalError
 from ingest.journal.folder import segment_name, segments_of
 from ingest.journal.housekeeping import tidy
 from ingest.journal.writer import JournalWriter
-from ingest.live.access import why_refused
+from ingest.live.access import JOURNAL_TOKEN_FILE, Tokens, why_refused
 from ingest.model.records import Position, RecordKind
 from ingest.transport.cursor import Cursor
+from ingest.transport.http_collector import HttpCollector
 from ingest.transport.segments import PIECE_BYTES_MAX, Listing
 from ingest.transport.served_journal import ServedJournal
 from ingest.transport.server import CLOSED, CRC, END, JournalServer
 from tests.unit.journal.journals import NOW, T0_US, fill, writer
 
-TOKEN = "a-token-of-the-journal"
+TOKEN, READER = "a-token-of-the-journal", "a-token-that-only-reads"
+TOKENS = Tokens(TOKEN, READER, JOURNAL_TOKEN_FILE)
 DATABASE = "7412/ticks"
 
 
@@ -54,7 +58,7 @@ class Served:
             host="127.0.0.1",
             port=0,
             guard=lambda method, headers: why_refused(
-                method, {name.lower(): value for name, value in headers.items()}, TOKEN, is_local=is_local
+                method, {name.lower(): value for name, value in headers.items()}, TOKENS, is_local=is_local
             ),
             tls=tls,
         )
@@ -195,7 +199,8 @@ def test_off_loopback_every_request_needs_the_token_and_a_page_is_never_answered
                 refused = served.ask(path, Range="bytes=0-", **headers)
                 assert refused.status == 401
                 assert refused.headers["WWW-Authenticate"] == "Bearer"
-            assert served.ask(path, Range="bytes=0-", Authorization=f"Bearer {TOKEN}").status in {200, 206}
+            for token in (TOKEN, READER):
+                assert served.ask(path, Range="bytes=0-", Authorization=f"Bearer {token}").status in {200, 206}
             assert served.ask(path, Authorization=f"Bearer {TOKEN}", Origin="http://a.example").status == 403
         assert served.server.account()["refused"] == 8
     finally:
@@ -207,6 +212,27 @@ def test_on_loopback_reading_needs_no_token_but_the_committed_end_does(served: S
     assert served.ask("/journal", Host="journal.example").status == 400
     assert served.ask("/journal/1/committed", "PUT", {"segment": "x"}).status == 401
     assert served.cursor.committed("1") is None
+
+
+@pytest.mark.parametrize("is_local", [True, False])
+def test_token_that_only_reads_says_nothing_is_committed(tmp_path: Path, is_local: bool) -> None:
+    fill(tmp_path / "1", 10)
+    served = Served(tmp_path, is_local=is_local)
+    url = f"http://127.0.0.1:{served.server.port}"
+
+    async def tell() -> None:
+        async with HttpCollector(url, READER) as collector:
+            (one,) = (await collector.streams()).streams["1"]
+            assert (await collector.piece("1", one.name, 0, bytes_max=10, wait_s=0)).data
+            assert not await collector.takes_token()
+            with pytest.raises(JournalError, match="refuses: the token only reads: set TICKLINE_COLLECTOR_TOKEN"):
+                await collector.committed("1", Position(one.name, 5), DATABASE)
+
+    try:
+        asyncio.run(tell())
+        assert served.cursor.committed("1") is None
+    finally:
+        served.close()
 
 
 def test_committed_end_only_moves_on_and_stays_within_the_journal(served: Served) -> None:
