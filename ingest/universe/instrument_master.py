@@ -25,6 +25,7 @@ log = logging.getLogger(__name__)
 REBUILT_AT = time(6, 30)  # IST; the vendor makes the day's master at about 6:00
 # A holiday moves an expiry by a day or two; a new expiry weekday chosen by the exchange moved it by five.
 MOVED_WITHIN_DAYS = 7
+SILENT_MS = 3_000  # between two statements that have nothing to wait for; as long as a lease allows
 
 
 class MasterLoad(NamedTuple):
@@ -79,6 +80,7 @@ def load_master(
             "moved_within_days": MOVED_WITHIN_DAYS,
             "listed_keys": odd.keys,
         }
+        connection.execute(query("store/end_if_silent"), {"silent_ms": SILENT_MS})
         connection.execute(query("store/lock_instruments"))
         for step in (
             "universe/adopt_instruments",

@@ -14,6 +14,7 @@ from ingest.database.connections import Database
 from ingest.database.resolve import resolve
 from ingest.simulator.recorded import RecordedMarket
 from ingest.store.writer import Writer
+from ingest.universe import instrument_master
 from ingest.universe.instrument_master import load_master
 from tests.data import data_file
 from tests.db.masters import MASTER, SESSION, load, row
@@ -137,6 +138,17 @@ def test_key_that_is_met_during_a_load_is_the_listed_contract(
             wait_until(lambda: meeting.done() or conn.execute(waiting).fetchone() == (1,))
         met = meeting.result()
     assert conn.execute("select instrument_id, expiry from instruments").fetchall() == [(met, listed)]
+
+
+@on_one_engine
+def test_load_that_freezes_holds_nobody_up(
+    conn: psycopg.Connection[Any], database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(instrument_master, "SILENT_MS", 50)
+    with pytest.raises(psycopg.Error), database.connect() as frozen, frozen.transaction():
+        load(frozen, date(2026, 12, 1), row(date(2026, 12, 30), "NIFTY FUT 30 DEC 26", 75))
+        register(conn, database, date(2026, 12, 1))
+    assert conn.execute("select expiry from instruments").fetchall() == [(None,)]
 
 
 def test_master_of_an_earlier_day_ends_nothing_that_was_not_known_then(conn: psycopg.Connection[Any]) -> None:
