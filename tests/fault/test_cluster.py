@@ -5,8 +5,11 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from base64 import b64encode
 from contextlib import ExitStack
 from pathlib import Path
+from urllib.error import HTTPError
+from urllib.request import Request, urlopen
 
 import pytest
 import yaml
@@ -74,6 +77,33 @@ class Machines:
         newest = self.segments(name)[-1]
         statement = f"select max(offset_end) from tickline.ledger where segment like '%/{segment_name(newest)}'"
         return rows(self.database, statement) == [(newest.stat().st_size,)]
+
+
+@on_one_engine
+def test_page_of_the_profile_opens_without_a_recorder_to_whoever_has_its_password(
+    database: Database, home: Path
+) -> None:
+    prepared(home)
+    port, token = free_port(), (home / "reader" / "api-token").read_text().strip()
+    service, place = SERVICES["reader"], str(home / "reader")
+    given = {name: str(value).replace("/data", place) for name, value in service["environment"].items()}
+    given |= dict.fromkeys(("TICKLINE_DATABASE_URL", "TICKLINE_READ_DATABASE_URL"), database.url)
+    given |= {"TICKLINE_PAGE_PORT": str(port), "TICKLINE_READER_PASSWORD": ""}
+
+    def status(password: str) -> int:
+        login = b64encode(f"anybody:{password}".encode()).decode()
+        asked = Request(f"http://127.0.0.1:{port}/", headers={"Authorization": f"Basic {login}"} if password else {})
+        try:
+            with urlopen(asked, timeout=20) as answer:
+                return int(answer.status)
+        except HTTPError as exc:
+            with exc:
+                return exc.code
+
+    with Command(home / "reader", *service["command"][1:], **given) as command:
+        command.wait_for("page: http://")
+        assert [status(password) for password in ("", "wrong", token)] == [401, 401, 200]
+        command.stop()
 
 
 @on_one_engine

@@ -7,18 +7,14 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import re
 import ssl
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
-from pathlib import Path
-from typing import Any, Self
-from urllib.parse import unquote, urlsplit
+from typing import Any
 
-from ingest.addresses import is_loopback
 from ingest.errors import ConfigError
 from ingest.transport.broker.blocks import stream_of, subject_of
+from ingest.transport.broker.settings import BrokerSettings
 from ingest.transport.segments import UnreachableError
 from ingest.transport.trust import client_context, why_not_trusted
 
@@ -41,79 +37,7 @@ PING_S = 2.0  # a node that hangs is left for another one after three of these
 CLOSE_S = 0.2  # of a connection that never was one: the library may wait for its end for ever
 WRONG_SEQUENCE = 10071  # error code of the server: another message came in between
 DUPLICATES_S = 120.0  # how long the broker knows message ids; a repetition after that is dropped by the reader
-PREFIXES = ("nats://", "tls://")
 AUTHORITY = "TICKLINE_NATS_CA"
-
-
-@dataclass(frozen=True, slots=True)
-class BrokerSettings:
-    """Where the broker is, and what its streams are like.
-
-    Attributes
-    ----------
-    urls
-        nats:// or tls:// addresses of its nodes; user and password, or a token, percent-encoded, in one or all of them.
-    authority
-        PEM file with the authority of their certificates; None: those of the system.
-    replicas
-        On how many nodes each block is stored, 1 to 5.
-    bytes_max
-        Room of a collector's stream; when it is full of what is not committed, publishing waits.
-    """
-
-    urls: tuple[str, ...]
-    authority: Path | None = None
-    replicas: int = 1
-    bytes_max: int = 2**33
-
-    @classmethod
-    def of(cls, urls: str | None, authority: Path | None, replicas: int, bytes_max: int) -> Self:
-        """Return the settings of `TICKLINE_NATS_…`; `urls` are divided by commas. Raises as `check` does."""
-        if not urls:
-            raise ConfigError("setting TICKLINE_NATS_URL is not set: name the broker, such as nats://127.0.0.1:4222")
-        found = cls(tuple(one.strip() for one in urls.split(",")), authority, replicas, bytes_max)
-        found.check()
-        return found
-
-    def check(self) -> None:
-        """Raise ConfigError if an address is none, or would carry journal and password unencrypted."""
-        for url in self.urls:
-            try:
-                parts = urlsplit(url)
-                is_address = bool(url.startswith(PREFIXES) and parts.hostname and parts.port != 0)
-            except ValueError:
-                is_address = False
-            if not is_address or parts.path.strip("/") or parts.query or parts.fragment:
-                raise ConfigError(
-                    "setting TICKLINE_NATS_URL is no address of a broker: write it as tls://user:password@host:4222, "
-                    "and other characters of a password than letters and digits as %XX (@ is %40)"
-                )
-            if parts.scheme == "nats" and not is_loopback(parts.hostname or ""):
-                raise ConfigError(
-                    f"broker at {parts.hostname!r} would get the journal and the password unencrypted: use tls:// in "
-                    "TICKLINE_NATS_URL, see TICKLINE_NATS_CA"
-                )
-        if len({one for url in self.urls if (one := urlsplit(url).netloc.rpartition("@")[0])}) > 1:
-            raise ConfigError("addresses in TICKLINE_NATS_URL have different users: give all the same one")
-
-    @property
-    def places(self) -> list[str]:
-        """The addresses without user and password."""
-        return [f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}" for parts in map(urlsplit, self.urls)]
-
-    def login(self) -> dict[str, str]:
-        """Return user and password, or a token, as the library's options; it would send what is encoded as it stands.
-
-        Answers to a user come on subjects of its own, so that the broker may let it hear no other's.
-        """
-        for parts in map(urlsplit, self.urls):
-            if parts.username and parts.password is None:
-                return {"token": unquote(parts.username)}
-            if parts.username:
-                user = unquote(parts.username)
-                inbox = "_INBOX." + re.sub(r"[^\w-]", "-", user, flags=re.ASCII)
-                return {"user": user, "password": unquote(parts.password or ""), "inbox_prefix": inbox}
-        return {}
 
 
 class _Client(Client):
@@ -151,6 +75,7 @@ class Link:
         self._tls = client_context(settings.authority, AUTHORITY) if is_encrypted else None
         self._client: Any = None
         self._opening, self._said = asyncio.Lock(), ""
+        self._refusal: Exception | None = None  # of the connection that is being opened again
 
     async def client(self) -> Any:
         """Return the connected client; connect if there is none. Raises UnreachableError."""
@@ -158,8 +83,19 @@ class Link:
             if self._client is None or self._client.is_closed:
                 self._client = await self._connected()
             if not self._client.is_connected:
-                raise UnreachableError("broker is away: the connection is being opened again")
+                raise UnreachableError(f"broker is away, and its connection is being opened again{self._why_away()}")
+            self._refusal = None
             return self._client
+
+    def _why_away(self) -> str:
+        """Return what the last node said that refused us, as the end of a sentence."""
+        if self._refusal is None:
+            return ""
+        try:
+            with translated():
+                raise self._refusal
+        except UnreachableError as exc:
+            return f": {exc}"
 
     async def _connected(self) -> Any:
         """Return a connected client; the library itself would try for ever, and say nothing."""
@@ -170,6 +106,7 @@ class Link:
             nonlocal refusals
             if not errors or not isinstance(error, ConnectionError):  # a refusal is followed by a broken connection
                 errors[:] = [error]
+            self._refusal = error if is_refusal(error) else self._refusal
             if not is_open and is_refusal(error):
                 refusals += 1
                 # All have said no; or the library waits for the end of a connection that TLS has ended.

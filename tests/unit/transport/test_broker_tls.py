@@ -19,7 +19,7 @@ from ingest.transport.broker.blocks import committed_subject, stream_of, subject
 from ingest.transport.broker.broker_collector import BrokerCollector
 from ingest.transport.broker.link import BrokerSettings, Link
 from ingest.transport.segments import UnreachableError
-from tests.broker import needs_broker
+from tests.broker import Broker, needs_broker
 from tests.cluster import MACHINES, Cluster, other_authority, prepare, prepared
 from tests.unit.doctor.test_broker import State, found
 from tests.unit.transport.publishing import DATABASE, WITHIN_S, Collector, Reader, wait
@@ -136,6 +136,27 @@ def test_server_without_tls_at_an_address_of_tls_is_told_nothing() -> None:
     assert heard and not b"".join(heard)
 
 
+def test_broker_that_refuses_a_connection_again_says_why_while_it_is_away(tmp_path: Path) -> None:
+    async def run() -> None:
+        with Broker(tmp_path, options="authorization { user: writer, password: first }") as broker:
+            link = Link(BrokerSettings((f"nats://writer:first@127.0.0.1:{broker.port}",)), "test")
+            await link.client()
+            broker.kill()
+            broker.config.write_text(broker.config.read_text().replace("first", "second"))
+            broker.start()
+            async with asyncio.timeout(WITHIN_S):
+                while True:
+                    try:
+                        await link.client()
+                    except UnreachableError as exc:
+                        if str(exc).endswith("again: broker refuses the login: correct the user in TICKLINE_NATS_URL"):
+                            break
+                    await asyncio.sleep(0.02)
+            await link.close()
+
+    asyncio.run(run())
+
+
 NOT_ALLOWED = {
     "collector-2": [
         subject_of("collector-1", "1"),
@@ -244,14 +265,13 @@ def test_script_gives_each_machine_its_own_and_keeps_what_is_valid(tmp_path: Pat
     # What people and `tickline login` have put there stays.
     env = tmp_path / "collector-1" / ".env"
     env.write_text("UPSTOX_ACCESS_TOKEN='a token'\n" + env.read_text())
-    assert prepare(tmp_path) == "prepare: all machines have what they need\n"
-    assert {path: path.read_bytes() for path in files if path != env} == {
-        path: data for path, data in files.items() if path != env
-    }
+    lost = tmp_path / "nats-2" / "tls" / "certificate.pem"
+    lost.unlink()
+    said = prepare(tmp_path)
+    assert said == "prepare: made a certificate for nats-2\nprepare: all machines have what they need\n"
+    changed = {path for path in files if path.read_bytes() != files[path]}
+    assert changed == {env, lost, lost.with_name("key.pem")}
     assert env.read_text() == "UPSTOX_ACCESS_TOKEN='a token'\n" + files[env].decode()
-    # A new authority: every certificate is made again.
-    (tmp_path / "authority" / "authority.pem").unlink()
-    assert prepare(tmp_path).count("made a certificate") == 5
 
 
 def test_login_of_an_address_is_decoded_and_belongs_to_all_addresses() -> None:
