@@ -1,13 +1,15 @@
 """Receiver: the blocks of one stream out of the broker, in the order in which they are stored there.
 
-Asks for one block at a time, so nothing piles up here, and keeps no state at the broker: whoever begins again begins
-with the oldest block, and drops what the ledger has. Must not know what a block is for.
+Asks for one block at a time, or for a megabyte of those that wait there, so nothing piles up here, and keeps no state
+at the broker: whoever begins again begins with the oldest block, and drops what the ledger has. Must not know what a
+block is for.
 """
 
 from __future__ import annotations
 
 import asyncio
 import logging
+from collections import deque
 from typing import Any
 
 from ingest.errors import CorruptionError
@@ -18,6 +20,7 @@ from ingest.transport.segments import UnreachableError
 log = logging.getLogger(__name__)
 
 FORGOTTEN_S = 30.0  # the broker forgets a reader that has not asked for so long
+AT_ONCE_MAX = 16  # blocks of one request, if so many wait: a request for each would slow down whoever catches up
 SILENT_S = 4.0  # without a block for so long, the reader at the broker is looked for: its node may hang
 
 
@@ -35,12 +38,15 @@ class Receiver:
         self._link, self._collector, self._stream = link, collector, stream
         self._subscription: Any = None
         self._sequence = 0  # of the last message received
+        self._received: deque[Any] = deque()
+        self._at_once = 1  # blocks that the next request asks for
         self._heard_s = 0.0  # when the reader at the broker answered last, by the loop's clock
 
     def rewind(self) -> None:
         """Begin again with the oldest block."""
         self._sequence = 0
         self._subscription = None
+        self._received.clear()
 
     async def next(self, wait_s: float) -> Block | None:
         """Return the next whole block; None: there is none within the time. Raises UnreachableError."""
@@ -66,12 +72,14 @@ class Receiver:
         self._subscription = None
 
     async def _message(self, wait_s: float) -> Any:
+        if self._received:
+            return self._received.popleft()
         if self._subscription is None:
             await self._subscribe()
         await self._link.client()  # raises while the connection is away
         try:
             with translated():
-                (message,) = await self._subscription.fetch(1, timeout=wait_s)
+                self._received.extend(await self._subscription.fetch(self._at_once, timeout=wait_s))
         except js_errors.APIError as exc:
             self._subscription = None
             raise UnreachableError(f"broker has forgotten the reader: {exc.description or exc.code}") from exc
@@ -82,7 +90,8 @@ class Receiver:
             await self._look_for_the_reader()
             return None
         self._heard_s = asyncio.get_running_loop().time()
-        return message
+        self._at_once = min(max(self._received[-1].metadata.num_pending, 1), AT_ONCE_MAX)
+        return self._received.popleft()
 
     async def _look_for_the_reader(self) -> None:
         """Forget the reader at the broker if it does not answer: another one may be on a node that does."""
@@ -115,7 +124,7 @@ class Receiver:
                 self._subscription = await context.pull_subscribe(
                     subject_of(self._collector, self._stream), stream=name, config=config
                 )
-                self._heard_s = asyncio.get_running_loop().time()
+                self._heard_s, self._at_once = asyncio.get_running_loop().time(), 1
         except js_errors.APIError as exc:
             raise UnreachableError(
                 f"broker has no stream {name!r} yet: does `tickline collect --publish` run for {self._collector!r}?"
