@@ -68,8 +68,9 @@ def quantities(bars: pl.LazyFrame, windows: Windows, minutes: int | None = None)
     is_bad = ~pl.all_horizontal(pl.col("open", "high", "low", "close").cast(pl.Float64).is_finite().fill_null(False))
     if "quality" in known:
         is_bad |= pl.col("quality").cast(pl.String).is_in(BAD).fill_null(False)
-    bars = bars.with_columns(_bad=is_bad, _day=local_day())
-    before = within(KEY, pl.col("bucket", "close", "_bad", "_day").shift(1), 1)
+    # What several columns need is a column, so that Polars need not look for it among hundreds of expressions.
+    bars = bars.with_columns(_bad=is_bad, _day=local_day(), _follows=pl.col(KEY) == pl.col(KEY).shift(1))
+    before = pl.when("_follows").then(pl.col("bucket", "close", "_bad", "_day").shift(1))
     bars = bars.with_columns(before.name.prefix("_prior"))
     step = pl.col("bucket") - pl.col("_priorbucket")
     interval = _interval() if minutes is None else pl.duration(minutes=minutes)
@@ -88,10 +89,19 @@ def quantities(bars: pl.LazyFrame, windows: Windows, minutes: int | None = None)
         _overnight=of_start(overnight.fill_null(False)),
         _anchor=of_start(anchor),
     )
-    prior = [pl.when(~pl.col("run_start")).then(pl.col(name).cast(pl.Float64).shift(1)) for name in ("high", "low")]
-    last = pl.when(~pl.col("run_start")).then(pl.col("_priorclose"))
+    is_full = pl.col("run_bars") > windows.spike_bars
+    within_run = pl.when(~pl.col("run_start"))
+    bars = bars.with_columns(
+        _good=~pl.col("_bad"),
+        _full=is_full,
+        _whole=is_full & ~pl.col("_bad"),
+        _last=within_run.then(pl.col("_priorclose")),
+        _high=within_run.then(pl.col("high").cast(pl.Float64).shift(1)),
+        _low=within_run.then(pl.col("low").cast(pl.Float64).shift(1)),
+    )
     volume = pl.col("volume") if "volume" in known else pl.lit(None, pl.Float64)
-    bars = bars.with_columns(*_windowed(windows.spike_bars, known), *inputs(last, prior[0], prior[1], volume))
+    smoothed = inputs(pl.col("_last"), pl.col("_high"), pl.col("_low"), volume)
+    bars = bars.with_columns(*_windowed(windows.spike_bars, known), *smoothed)
     return bars.with_columns(_moves()).drop("^_.*$")
 
 
@@ -152,48 +162,40 @@ def _windowed(bars: int, known: set[str]) -> list[pl.Expr]:
         return pl.col(name).cast(pl.Float64).rolling_mean(bars, min_samples=1).over("run")
 
     def change(name: str) -> pl.Expr:
-        if name not in known:
-            return pl.lit(None, pl.Float64)
-        return within("run", pl.col(name).cast(pl.Float64).diff(bars), bars)
+        return pl.col(name).cast(pl.Float64).diff(bars) if name in known else pl.lit(None, pl.Float64)
 
-    before = within("run", pl.col("close").shift(bars), bars)
-    good = ~pl.col("_bad")
     return [
         pl.min_horizontal("run_bars", pl.lit(bars)).alias("window_bars"),
         (pl.col("_overnight") & (pl.col("run_bars") <= bars)).alias("session_start"),
-        pl.coalesce(before, pl.col("_anchor")).alias("_before"),
-        *(pl.when(good).then(mean(name)).alias(f"{name}_x") for name in ("volume", "trades")),
-        *(pl.when(good).then(change(name).abs()).alias(f"{name}_x") for name in ("iv", "oi")),
-        pl.when(good & (change("oi") != 0)).then(change("oi") > 0).alias("oi_rising"),
-        *_of_options(bars, known, good),
+        pl.coalesce(pl.when("_full").then(pl.col("close").shift(bars)), "_anchor").alias("_before"),
+        *(pl.when("_good").then(mean(name)).alias(f"{name}_x") for name in ("volume", "trades")),
+        *(pl.when("_whole").then(change(name).abs()).alias(f"{name}_x") for name in ("iv", "oi")),
+        pl.when(pl.col("_whole") & (change("oi") != 0)).then(change("oi") > 0).alias("oi_rising"),
+        *_of_options(bars, known),
     ]
 
 
-def _of_options(bars: int, known: set[str], good: pl.Expr) -> list[pl.Expr]:
+def _of_options(bars: int, known: set[str]) -> list[pl.Expr]:
     """Return what delta and gamma say over the window."""
     hedged, gamma, flips = pl.lit(None, pl.Float64), pl.lit(None, pl.Float64), pl.lit(None, pl.Boolean)
     if {"delta", "spot"} <= known:
         close = pl.col("close").cast(pl.Float64)
         explained = pl.col("delta").shift(bars) * pl.col("spot").diff(bars)
-        hedged = within("run", (close.diff(bars) - explained).abs() / close.shift(bars), bars)
+        hedged = (close.diff(bars) - explained).abs() / close.shift(bars)
     if "chain_gamma" in known:
         exposure = pl.col("chain_gamma")
-        gamma = within("run", exposure.diff(bars).abs(), bars)
-        flips = within("run", exposure.sign() * exposure.shift(bars).sign() < 0, bars)
-    return [
-        pl.when(good).then(hedged).alias("hedged_x"),
-        pl.when(good).then(gamma).alias("gamma_x"),
-        pl.when(good).then(flips).alias("gamma_flips"),
-    ]
+        gamma = exposure.diff(bars).abs()
+        flips = exposure.sign() * exposure.shift(bars).sign() < 0
+    found = {"hedged_x": hedged, "gamma_x": gamma, "gamma_flips": flips}
+    return [pl.when("_whole").then(value).alias(name) for name, value in found.items()]
 
 
 def _moves() -> list[pl.Expr]:
     """Return how far the price went from the price before the window, and whether it rose."""
     up, down = (pl.col("high") / pl.col("_before")).log(), (pl.col("_before") / pl.col("low")).log()
-    good = ~pl.col("_bad")
     return [
-        pl.when(good).then(pl.max_horizontal(up, down)).alias("move_x"),
-        pl.when(good).then((pl.col("close") - pl.col("_before")) / pl.col("_before")).alias("window_return"),
+        pl.when("_good").then(pl.max_horizontal(up, down)).alias("move_x"),
+        pl.when("_good").then((pl.col("close") - pl.col("_before")) / pl.col("_before")).alias("window_return"),
         (up >= down).alias("rising"),
     ]
 
@@ -293,11 +295,12 @@ def scores(bars: pl.LazyFrame, windows: Windows, wanted: Sequence[str] = QUANTIT
         how much larger than average they usually are at this time of day.
     """
     busy = _ratio("volume")
-    excess = {
+    own = {
         "volume": (pl.col("volume_x") / busy, pl.col("window_bars").sqrt()),
         "trades": (pl.col("trades_x") / busy, pl.col("window_bars").sqrt()),
         "move": (pl.col("move_x") / _ratio("move"), pl.lit(1.0)),
-    } | {name: (pl.col(f"{name}_x"), pl.lit(1.0)) for name in wanted[3:]}
+    }
+    excess = {name: own.get(name, (pl.col(f"{name}_x"), pl.lit(1.0))) for name in wanted}
     judged = ~pl.col("session_start") | pl.col("move_usual").is_not_null()
     return bars.with_columns(
         pl.when(judged & (pl.col(f"{name}_count") >= windows.warmup_bars))

@@ -46,8 +46,7 @@ def inputs(before: pl.Expr, high_before: pl.Expr, low_before: pl.Expr, volume: p
         **dict.fromkeys(("fast", "slow"), close),
         "busy": volume.cast(pl.Float64),
     }
-    good = ~pl.col("_bad")
-    return [pl.when(good).then(value).alias(f"{name}_in") for name, value in found.items()]
+    return [pl.when("_good").then(value).alias(f"{name}_in") for name, value in found.items()]
 
 
 def smooth(bars: pl.LazyFrame) -> pl.LazyFrame:

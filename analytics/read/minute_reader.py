@@ -21,7 +21,8 @@ from analytics.schema import BARS, KEY
 from ingest.database.connections import Database, translated
 from ingest.database.queries import query
 
-OFFICIAL, OURS, UNHEARD = "read/bars_official_1m", "read/bars_ticks_1m", "read/unheard_of_instruments"
+QUERIES = ("read/bars_official_1m", "read/bars_ticks_1m", "read/unheard_of_instruments")
+NAMES = {"instrument_id": pl.Int32(), KEY: pl.String()}
 
 
 class MinuteReader:
@@ -40,7 +41,7 @@ class MinuteReader:
 
     def __init__(self, database: Database, connection: psycopg.Connection[Any]) -> None:
         self._connection = connection
-        self._names: dict[int, str] = {}
+        self._names = pl.DataFrame(schema=NAMES | {"position": pl.UInt32()})
         self._reader = CopyReader(database.reader_url, connections=3)
 
     def __enter__(self) -> Self:
@@ -54,7 +55,7 @@ class MinuteReader:
     @property
     def ids(self) -> list[int]:
         """The instrument_id of each instrument read so far."""
-        return list(self._names)
+        return self._names["instrument_id"].to_list()
 
     def read(self, start: datetime, end: datetime, ids: Sequence[int] | None = None) -> pl.DataFrame:
         """Return the bars of a range [start, end), of instruments by their instrument_id or of all.
@@ -65,43 +66,23 @@ class MinuteReader:
             Columns and dtypes of `analytics.schema.BARS`, sorted by instrument_key and bucket. A key that was used
             again within the range means its last instrument.
         """
-        frames = self._fetch(start, end, dict.fromkeys((OFFICIAL, OURS, UNHEARD), None if ids is None else list(ids)))
-        return self._named(best_minutes(frames[OFFICIAL], frames[OURS], frames[UNHEARD]))
-
-    def read_next(self, start: datetime, end: datetime) -> pl.DataFrame:
-        """Return the same for all that ticked in the range, and for instruments read before.
-
-        The vendor's bars are indexed by instrument and slow to find otherwise: so they are read for known
-        instruments, and once more for those that tick for the first time.
-        """
-        known = list(self._names)
-        frames = self._fetch(start, end, {OFFICIAL: known, OURS: None, UNHEARD: None})
-        if new := sorted(set(frames[OURS]["instrument_id"]) - set(known)):
-            more = self._fetch(start, end, {OFFICIAL: new})
-            frames[OFFICIAL] = pl.concat([frames[OFFICIAL], more[OFFICIAL]])
-        return self._named(best_minutes(frames[OFFICIAL], frames[OURS], frames[UNHEARD]))
-
-    def _fetch(self, start: datetime, end: datetime, wanted: dict[str, list[int] | None]) -> dict[str, pl.DataFrame]:
-        """Return the results of queries, each read by its own connection, in parallel."""
         writer = psycopg.ClientCursor(self._connection)
-        texts = [
-            [writer.mogrify(query(name), {"instrument_ids": ids, "start": start, "end": end})]
-            for name, ids in wanted.items()
-        ]
-        return {name: frame for name, [frame] in zip(wanted, self._reader.read(texts), strict=True)}
+        given = {"instrument_ids": None if ids is None else list(ids), "start": start, "end": end}
+        found = self._reader.read([[writer.mogrify(query(name), given)] for name in QUERIES])
+        return self._named(best_minutes(*(frame for [frame] in found)))
 
     def _named(self, rows: pl.DataFrame) -> pl.DataFrame:
         """Return bars with their instrument_key, sorted by it and bucket."""
         rows = rows.filter(pl.col("close").is_not_null())
-        newest = rows.group_by("instrument_id").agg(pl.col("bucket").max().alias("newest"))
-        if new := sorted(set(newest["instrument_id"]) - set(self._names)):
+        seen = rows["instrument_id"].unique()
+        if new := seen.filter(~seen.is_in(self._names["instrument_id"].implode())).to_list():
             with translated():
                 found = self._connection.execute(query("read/instruments_by_id"), {"instrument_ids": new}).fetchall()
-            self._names |= dict(found)
-        schema = {"instrument_id": pl.Int32, KEY: pl.String}
-        names = pl.DataFrame(list(self._names.items()), schema=schema, orient="row")
-        # Numbers sort faster than keys.
-        last = names.join(newest, on="instrument_id").sort(KEY, "newest", "instrument_id").unique(KEY, keep="last")
-        numbered = last.sort(KEY).drop("newest").with_row_index("position")
-        named = rows.join(numbered, on="instrument_id").sort("position", "bucket")
+            names = pl.concat([self._names.select(*NAMES), pl.DataFrame(found, NAMES, orient="row")])
+            # Numbers sort faster than keys; instruments of the same key have the same.
+            self._names = names.with_columns(position=pl.col(KEY).rank("dense"))
+        named = rows.join(self._names, on="instrument_id").sort("position", "bucket", "instrument_id")
+        if self._names["position"].is_duplicated().any():
+            last = pl.col("instrument_id").last().over("position")
+            named = named.filter(pl.col("instrument_id") == last)
         return named.select(pl.col(name).cast(dtype) for name, dtype in BARS.items())

@@ -170,7 +170,7 @@ def fire(found: pl.DataFrame, rules: Rules, calibration: Calibration | None = No
             price_score=pl.col("move_score"),
             severity=_severity(rules),
         )
-        .collect()
+        .collect(engine="in-memory")
     )
     shown = [name for name in SIGNALS if name not in ("onset", "members", "reasons")]
     # Rechunk, because Polars 2.1 panics when it concatenates text from chunks of which some are empty.

@@ -280,8 +280,7 @@ def next_minutes(
     reader: MinuteReader, ids: Sequence[int] | None, start: datetime, end: datetime
 ) -> Iterator[pl.DataFrame]:
     """Yield the bars of each minute in a range that has some, in order."""
-    bars = reader.read_next(start, end) if ids is None else reader.read(start, end, ids)
-    for _, minute in bars.sort("bucket", KEY).group_by("bucket", maintain_order=True):
+    for _, minute in reader.read(start, end, ids).sort("bucket", KEY).group_by("bucket", maintain_order=True):
         yield minute
 
 

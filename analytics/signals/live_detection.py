@@ -36,8 +36,6 @@ from analytics.signals.events import EventBuilder, as_signals, with_events
 from analytics.signals.rules import Rules
 
 MINUTES = 1  # the interval of the bars
-# To look for common parts takes longer than to compute the few rows of a minute twice.
-PLAIN = pl.QueryOptFlags(comm_subexpr_elim=False, comm_subplan_elim=False)
 USUAL = ("volume_usual", "move_usual")
 NO_USUAL = {KEY: pl.String(), **dict.fromkeys(USUAL, pl.Float64())}
 
@@ -110,15 +108,15 @@ class LiveDetector:
         new = quantities(self._tail.lazy(), windows, MINUTES).filter(pl.col("bucket") == minute).drop("run_bars")
         at = minute.astimezone(MARKET_ZONE).time()
         usual_now = self._usual.get(at, pl.DataFrame(schema=NO_USUAL))
-        known = (
+        known = _computed(
             continue_smooth(new.join(self._state.lazy(), on=KEY, how="left", maintain_order="left"))
             .join(usual_now.lazy(), on=KEY, how="left", maintain_order="left")
             .with_columns(*derived(), day_ratio(), *(pl.col(f"{name}_count").fill_null(0) for name in QUANTITIES))
-            .pipe(with_breadth)
-            .collect(optimizations=PLAIN)
         )
-        found = candidates(scores(known.lazy(), windows), self.rules).collect(optimizations=PLAIN)
-        self._judged = known
+        self._judged = _computed(with_breadth(known.lazy()))
+        # Few bars move enough to be candidates: only they need all scores.
+        moved = scores(self._judged.lazy(), windows, ("move",)).filter(pl.col("move_score") >= self.rules.factor_min)
+        found = _computed(candidates(scores(_computed(moved).lazy(), windows), self.rules))
         return as_signals(self._events.add(fire(found, self.rules, self.calibration).to_dicts()))
 
     def carry_on(self) -> None:
@@ -130,6 +128,11 @@ class LiveDetector:
         self._state = pl.concat([self._state.join(moved, on=KEY, how="anti"), moved.select(STATE)])
         self._tail = self._tail.group_by(KEY, maintain_order=True).tail(windows.spike_bars)
         self._judged = None
+
+
+def _computed(plan: pl.LazyFrame) -> pl.DataFrame:
+    """Compute a frame of few rows: the streaming engine, which is the default, takes twice as long for them."""
+    return plan.collect(engine="in-memory")
 
 
 def _carried_on(windows: Windows, known: set[str]) -> list[pl.Expr]:

@@ -86,7 +86,7 @@ def test_minute_reader_next_minute_has_what_is_known_and_what_ticks_for_the_firs
     official(conn, known, 1, close=110.0)
     tick(conn, new, 1)
     official(conn, new, 1, close=120.0)
-    found = minutes.read_next(OPEN + MINUTE, OPEN + 2 * MINUTE)
+    found = minutes.read(OPEN + MINUTE, OPEN + 2 * MINUTE)
     assert found.select("instrument_key", "close", "oi").rows() == [("NSE_FO|1", 110.0, None), ("NSE_FO|2", 120.0, 40)]
 
 

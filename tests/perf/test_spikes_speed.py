@@ -15,6 +15,7 @@ import talib
 
 from analytics.factors import black76, option_model
 from analytics.factors.frame import features
+from analytics.factors.market import TERMS, Market
 from analytics.market_time import market_day
 from analytics.read.minute_reader import MinuteReader
 from analytics.signals.detection import spikes
@@ -22,6 +23,7 @@ from analytics.signals.find import next_minutes, store
 from analytics.signals.live_detection import LiveDetector
 from analytics.signals.rules import DEFAULT
 from ingest.database.connections import Database
+from ingest.database.queries import query
 
 INSTRUMENTS, MINUTES, RUNS = 2000, 375, 3
 OPEN = datetime(2026, 1, 5, 3, 45, tzinfo=UTC)
@@ -132,8 +134,8 @@ def test_minute_from_bars_in_the_database_to_signals_stored_takes_under_100_ms(
     database: Database, conn: psycopg.Connection[Any]
 ) -> None:
     conn.execute(
-        "insert into instruments (instrument_key, segment, trading_symbol) "
-        "select 'NSE_FO|' || 40000 + n, 'NSE_FO', 'X' || n from generate_series(0, %s) as n",
+        "insert into instruments (instrument_key, segment, trading_symbol, instrument_type) "
+        "select 'NSE_FO|' || 40000 + n, 'NSE_FO', 'X' || n, 'FUT' from generate_series(0, %s) as n",
         (INSTRUMENTS - 1,),
     )
     conn.execute(
@@ -160,7 +162,10 @@ def test_minute_from_bars_in_the_database_to_signals_stored_takes_under_100_ms(
     conn.execute("vacuum analyze")
     with closing(database.connect(autocommit=True)) as connection, MinuteReader(database, connection) as reader:
         history = reader.read(OPEN, OPEN + timedelta(minutes=114))
-        watcher, seconds, stored = LiveDetector(DEFAULT, history, market_day(OPEN)), [], 0
+        terms = connection.execute(query("signals/terms"), {"instrument_ids": reader.ids}).fetchall()
+        market = Market(pl.DataFrame(terms, TERMS, orient="row", strict=False))
+        watcher = LiveDetector(DEFAULT, market.history(history, market_day(OPEN)), market_day(OPEN))
+        seconds, stored = [], 0
         # The first minute is not counted: connections and plans are new. Of the last one, as always of the newest,
         # there are only ticks.
         for number in range(114, 120):
@@ -170,7 +175,7 @@ def test_minute_from_bars_in_the_database_to_signals_stored_takes_under_100_ms(
             began = time.perf_counter()
             [bars] = next_minutes(reader, None, start, start + timedelta(minutes=1))
             read = time.perf_counter()
-            found = watcher.advance(bars)
+            found = watcher.advance(market.minute(bars))
             judged = time.perf_counter()
             stored += store(connection, DEFAULT, found)["is_new"].sum()
             done = time.perf_counter()
