@@ -21,6 +21,8 @@ LONG = [
     "tests/fault/test_verify_while_recording.py",
     "tests/fault/test_graceful_stop.py",
     "tests/fault/test_start_without_database.py",
+    "tests/fault/test_write_broker.py",
+    "tests/fault/test_write.py",
     "tests/fault/test_sigkill.py",
     "tests/fault/test_standby.py",
     "tests/fault/test_season.py",
