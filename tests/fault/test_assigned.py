@@ -28,13 +28,13 @@ from tests.simulated import NOWHERE, free_port
 
 NAMES = ("mumbai", "chennai")
 TOKEN = "a-token-of-all-journals"
-# Instruments of which two collectors stored the same trades. One trade may be: a collector that is back within the
-# minute in which it was lost counts its first update as one.
+# Instruments of which two collectors stored more of the same trades than how often one was lost: who is back within the
+# minute in which it was lost counts its first update as a trade.
 TWICE = """
     with repeated as (
         select instrument_id from ticks where traded and volume > 0 group by instrument_id, vtt having count(*) > 1
     )
-    select count(*) from (select instrument_id from repeated group by 1 having count(*) > 1) as instruments
+    select count(*) from (select instrument_id from repeated group by 1 having count(*) > {0}) as instruments
 """
 LOST = "from feed_gaps where reason = 'collector lost'"
 
@@ -184,6 +184,15 @@ def test_keys_of_a_lost_collector_are_taken_over_with_a_named_gap_and_come_back(
             assert not any("lost" in one for one in seen[0].problems())
             ticks = ticked()
             await until(lambda: ticked() > ticks + 100)
+            assert rows(database, TWICE.format(1))[0][0] <= 1  # the key by which it shows that it hears again
+            # It answers, and the vendor refuses it.
+            simulator.faults.refuse = 403
+            collectors["mumbai"].ingestion.streams[0].feed.reconnect("a test")
+            await until(lambda: held("chennai") == set(keys) and len(held("mumbai")) == 1)
+            assert any("mumbai is lost: its feed has not been heard" in one for one in seen[0].problems())
+            await until(lambda: rows(database, named) == [(2 * count, 2 * count)])
+            simulator.faults.refuse = None
+            await until(lambda: held("mumbai") == share["mumbai"] and held("chennai") == share["chennai"])
             for one in collectors.values():
                 await one.end()
             stop.set()
@@ -191,7 +200,7 @@ def test_keys_of_a_lost_collector_are_taken_over_with_a_named_gap_and_come_back(
 
     asyncio.run(run())
     assert connections_in(home / "chennai", "chennai") == 1
-    assert rows(database, TWICE)[0][0] <= 1  # the key by which it shows that it hears again
+    assert rows(database, TWICE.format(2))[0][0] <= 1
     found = rows(
         database,
         "select distinct gap.collector, gap.connection, ended_at - started_at < '1 minute', best.quality"
@@ -251,8 +260,9 @@ class Desk:
 
 @pytest.mark.soak
 @pytest.mark.timeout(900)
+@pytest.mark.parametrize("freezes", [False, True])
 def test_each_key_is_always_soon_at_one_collector_whoever_is_killed_or_frozen(
-    database: Database, home: Path, record_property: RecordProperty
+    database: Database, home: Path, record_property: RecordProperty, *, freezes: bool
 ) -> None:
     rng = random.Random(20261130)
     with ExitStack() as stack:
@@ -263,14 +273,14 @@ def test_each_key_is_always_soon_at_one_collector_whoever_is_killed_or_frozen(
             desk.write(name)
         wait_until(desk.is_whole)
         share, seconds = {name: desk.held(name) for name in NAMES}, []
-        for _ in range(12):
+        for _ in range(10):
             name = rng.choice(NAMES)
             (other,) = set(NAMES) - {name}
             if rng.random() < 0.5:
                 writer = rng.choice(["writer-1", "writer-2"])
                 desk.commands[writer].kill()
                 desk.write(writer)
-            is_frozen = rng.random() < 0.3
+            is_frozen = freezes and rng.random() < 0.5
             began = time.monotonic()
             desk.commands[name].process.send_signal(signal.SIGSTOP if is_frozen else signal.SIGKILL)
             wait_until(lambda: desk.held(other) == set(desk.market.keys))  # noqa: B023  it is called at once
@@ -285,6 +295,8 @@ def test_each_key_is_always_soon_at_one_collector_whoever_is_killed_or_frozen(
     record_property("takeover_seconds", [round(one, 1) for one in seconds])
     gaps = rows(database, f"select count(*), count(ended_at), count(distinct instrument_id) {LOST}")
     assert gaps[0][1] > 0 and gaps[0][2] == 24
+    if freezes:  # who wakes up reads what the vendor has sent meanwhile: two have recorded it, see "Known limits"
+        return
     # Bars count each trade once, so they have no more than the exchange has counted since the first tick.
     more = """
         with counted as (

@@ -31,6 +31,7 @@ log = logging.getLogger(__name__)
 
 LOOK_S = 1.0  # between two questions to a collector, and two rounds
 STEPS_MAX = 3  # of one round: who must lets go, then who may takes
+GIVE_S = 3.0  # a collector that hangs must not hold up the others
 DENIED_S = 60.0  # how long a collector that has refused its keys is left alone
 CLOSE_S, CLOSE_S_MAX = 2.0, 60.0  # between two looks whether instruments of a lost collector are received again
 
@@ -107,6 +108,7 @@ class Assigning:
             await self._judge(member)
         living = self._living()
         await self._hand_out(living)
+        await self._let_try(living)
         await self._close_gaps(living)
 
     def _living(self) -> dict[str, Member]:
@@ -189,18 +191,27 @@ class Assigning:
                 return
             hearing = {name for name, member in living.items() if member.hears}
             given = step(self.plan, held, hearing, accounts)
-            told = [await self._give(living[name], keys) for name, keys in given.items() if keys != held[name]]
+            told = [await self._give(living[name], keys) for name, keys in given.items()]
             if not any(told):
                 return
 
+    async def _let_try(self, living: Mapping[str, Member]) -> None:
+        """Let a collector that answers and hears nothing go on trying with one key, and those that nobody else has."""
+        held = {key for member in living.values() for key in member.keys}
+        for member in self.members:
+            if member.lost and living and not member.refuses and len(member.keys) > 1:
+                alone = {key: mode for key, mode in member.keys.items() if key not in held}
+                await self._give(member, alone or dict(list(member.keys.items())[:1]))
+
     async def _give(self, member: Member, keys: Keys) -> bool:
         """Give a collector its keys, or later if it does not answer now; return whether it has taken them."""
-        if member.error:
+        if member.error or keys == member.keys:
             return False
         try:
-            await member.source.assign(keys, self._database)
-        except (UnreachableError, SegmentGoneError) as exc:
-            member.error = str(exc)
+            async with asyncio.timeout(GIVE_S):
+                await member.source.assign(keys, self._database)
+        except (UnreachableError, SegmentGoneError, TimeoutError) as exc:
+            member.error = str(exc) or f"it has not taken its keys within {GIVE_S:g} s"
             return False
         except JournalError as exc:  # it says no: another database, or more than its account carries
             member.denied, member.denied_s = str(exc), monotonic()
