@@ -91,6 +91,8 @@ class Ingestion:
         Serves the journal to writers elsewhere; None: nobody does.
     publisher
         Sends the journal through a broker; None: nobody does.
+    awaits_keys
+        Whether it is a collector whose keys writers give, and none has yet.
     began_s
         When it was made, by the monotonic clock.
     alert_counts
@@ -126,6 +128,7 @@ class Ingestion:
         self.broadcast: Broadcast | None = None
         self.journal_server: JournalServer | None = None
         self.publisher: Publisher | None = None
+        self.awaits_keys = False
         self.began_s = time.monotonic()
         self._passes_on = False
         self.keys: dict[str, str] = {}

@@ -49,6 +49,10 @@ class Standing:
         Whether it has keys and data comes, or none should: the market is closed.
     unheard_s
         For how long no data has come that should, seconds.
+    unanswered
+        Those of its keys that the feed has not answered.
+    market_ms
+        The feed's time when it looked at all this, epoch ms; 0: not known.
     """
 
     collector: str
@@ -58,6 +62,8 @@ class Standing:
     keys: dict[str, str] | None
     hears: bool
     unheard_s: float
+    unanswered: tuple[str, ...] = ()
+    market_ms: int = 0
 
     @classmethod
     def from_json(cls, found: Any) -> Standing:
@@ -71,6 +77,8 @@ class Standing:
             None if keys is None else {str(key): str(mode) for key, mode in keys.items()},
             bool(found["hears"]),
             float(found["unheard_s"]),
+            tuple(map(str, found["unanswered"])),
+            int(found["market_ms"]),
         )
 
 

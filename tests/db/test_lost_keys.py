@@ -1,4 +1,4 @@
-"""Gaps of a lost collector: from its newest tick to the instrument's next one, and the minutes between say `gap`."""
+"""Gaps of a lost collector: from its newest tick until the instrument is received again; its minutes say `gap`."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any
 from ingest.database.connections import Database
 from ingest.database.pool import Pool
 from ingest.database.queries import query
-from ingest.live.distributed.lost_keys import close_gaps, open_gaps
+from ingest.live.distributed.lost_keys import close_gaps, has_open_gaps, open_gaps
 from tests.fault.harness import rows
 
 AT = datetime(2026, 11, 27, 5, 0, tzinfo=UTC)
@@ -36,7 +36,7 @@ def tick(connection: Any, number: int, minutes: float) -> None:
     )
 
 
-def test_gap_of_a_lost_collector_lasts_until_the_next_tick_of_each_instrument(database: Database) -> None:
+def test_gap_of_a_lost_collector_lasts_until_each_instrument_is_received_again(database: Database) -> None:
     with database.connect(autocommit=True) as connection:
         connection.cursor().executemany(
             "insert into instruments (instrument_key, segment) values (%s, 'NSE_FO')", [(key,) for key in KEYS]
@@ -50,19 +50,17 @@ def test_gap_of_a_lost_collector_lasts_until_the_next_tick_of_each_instrument(da
 
         async def run() -> None:
             async with Pool(database.url) as pool:
-                assert await open_gaps(pool, "nobody", KEYS, AT) == 0
-                assert await open_gaps(pool, "mumbai", KEYS, AT) == 3
-                assert await open_gaps(pool, "mumbai", KEYS, AT) == 0  # another holder of the lease says it again
-                assert await close_gaps(pool, KEYS, AT) == 0
-                tick(connection, 0, 7.25)
-                tick(connection, 0, 8.0)
-                tick(connection, 1, 0.75)
-                assert await close_gaps(pool, KEYS[1:], AT) == 1
-                assert await close_gaps(pool, KEYS, AT) == 1
-                assert await close_gaps(pool, KEYS, AT) == 0
-                assert await open_gaps(pool, "mumbai", KEYS[:2], AT) == 0  # nothing has come from it since
-                ledger(connection, "mumbai", "c", 20.0)
-                assert await open_gaps(pool, "mumbai", KEYS[:1], AT) == 1
+                assert await open_gaps(pool, "nobody", KEYS, None, AT) == 0
+                given = {"collectors": ["mumbai", "nobody"], "within_s": 60.0}
+                assert [name for name, _ in await pool.rows("assign/newest_commits", given)] == ["mumbai"]
+                assert await pool.rows("assign/newest_commits", given | {"within_s": 0.0}) == []
+                assert await open_gaps(pool, "mumbai", KEYS, at(0.1), AT) == 3
+                assert await open_gaps(pool, "mumbai", KEYS, None, AT) == 0
+                assert await close_gaps(pool, KEYS[1:2], at(0.1), AT) == 1  # another clock: it does not end before
+                assert await close_gaps(pool, KEYS[:2], at(7.25), AT) == 1
+                assert await has_open_gaps(pool)
+                # Lost again, and what it has received meanwhile is not committed yet.
+                assert await open_gaps(pool, "mumbai", KEYS[:1], at(20.0), AT) == 1
 
         asyncio.run(run())
     found = rows(
@@ -73,7 +71,7 @@ def test_gap_of_a_lost_collector_lasts_until_the_next_tick_of_each_instrument(da
     lost = ("mumbai", "*", at(0.5))
     assert found == [
         (KEYS[0], *lost, at(7.25), "collector lost"),
-        (KEYS[1], *lost, at(0.75), "collector lost"),
+        (KEYS[1], *lost, at(0.5), "collector lost"),
         (KEYS[2], *lost, None, "collector lost"),
         (KEYS[0], "mumbai", "*", at(20.0), None, "collector lost"),
     ]

@@ -16,7 +16,9 @@ from pydantic import SecretStr
 
 from ingest.database.connections import Database
 from ingest.live.distributed import assigned, assigning
+from ingest.live.distributed.writer_api import _metrics
 from ingest.live.distributed.writing import Writing, assignable, sources_of, write
+from ingest.live.observe import health
 from ingest.model.records import RecordKind
 from ingest.settings import Settings
 from ingest.simulator.server.app import Simulator
@@ -43,6 +45,8 @@ LOST = "from feed_gaps where reason = 'collector lost'"
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(assigning, "LOOK_S", 0.1)
     monkeypatch.setattr(assigning, "CLOSE_S", 0.2)
+    monkeypatch.setattr(assigning, "BEAT_S", 0.02)
+    monkeypatch.setattr(assigning, "HELD_UP_S", 0.2)
     monkeypatch.setattr(assigned, "LOOK_S", 0.02)
 
 
@@ -66,6 +70,7 @@ def test_collector_without_keys_records_what_it_is_given_and_goes_on_with_it(
     home: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(assigned, "WORD_S", 0.3)
+    monkeypatch.setattr(health, "READ_WITHIN_S", 0.0)
     port = free_port()
 
     async def give(keys: list[str], database: str = "ledger", mode: str = "full") -> dict[str, Any]:
@@ -86,7 +91,10 @@ def test_collector_without_keys_records_what_it_is_given_and_goes_on_with_it(
             said = await say()
             assert (said["keys"], said["hears"], said["refuses"]) == ({}, False, "")
             assert said["account"] == {"connections": 2, "plus": False, "standby": False}
+            (waits,) = [one.text for one in health.conditions(first.ingestion) if one.id == "no_writer"]
+            assert waits.startswith("no writer has given keys for ")
             assert await give(keys[:8]) == {"keys": 8}
+            assert not any("has given keys" in one.text for one in health.conditions(first.ingestion))
             await until(lambda: first.confirmed == 8)
             await give(keys[4:])  # without another connection
             await until(lambda: first.confirmed == 8 and set(first.ingestion.keys) == set(keys[4:]))
@@ -142,7 +150,7 @@ def test_keys_of_a_lost_collector_are_taken_over_with_a_named_gap_and_come_back(
                 collector_token=SecretStr(TOKEN),
                 api_port=0,
                 universe=tuple(keys),
-                collector_lost_s=0.6,
+                collector_lost_s=1.0,
                 universe_follow_s=0.2,
                 backoff_max_s=0.01,  # of requests to nowhere
                 upstox_assets_url=NOWHERE,
@@ -176,6 +184,10 @@ def test_keys_of_a_lost_collector_are_taken_over_with_a_named_gap_and_come_back(
             await collectors["mumbai"].end()
             await until(lambda: held("chennai") == set(keys))
             assert any("collector mumbai is lost" in one for one in seen[0].problems())
+            lost = next(one for one in _metrics(seen[0]) if one.name == "tickline_collector_lost")
+            assert {one.labels["collector"]: one.value for one in lost.samples} == {"mumbai": 1.0, "chennai": 0.0}
+            said = {"keys": 24, "left_out": 0, "lost": "mumbai", "given": "mumbai: 12, chennai: 24"}
+            await until(lambda: seen[0].account()["universe"] == said)
             named = f"select count(*), count(ended_at) {LOST}"
             count = len(share["mumbai"])
             await until(lambda: rows(database, named) == [(count, count)])
@@ -190,7 +202,7 @@ def test_keys_of_a_lost_collector_are_taken_over_with_a_named_gap_and_come_back(
             collectors["mumbai"].ingestion.streams[0].feed.reconnect("a test")
             await until(lambda: held("chennai") == set(keys) and len(held("mumbai")) == 1)
             assert any("mumbai is lost: its feed has not been heard" in one for one in seen[0].problems())
-            await until(lambda: rows(database, named) == [(2 * count, 2 * count)])
+            await until(lambda: rows(database, named) == [(2 * count, 2 * count)], 15)
             simulator.faults.refuse = None
             await until(lambda: held("mumbai") == share["mumbai"] and held("chennai") == share["chennai"])
             for one in collectors.values():

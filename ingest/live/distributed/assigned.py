@@ -15,6 +15,7 @@ from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from ingest.errors import ConfigError, SubscriptionError
+from ingest.feed.key_states import KeyState
 from ingest.files import PRIVATE, replace_file
 from ingest.live.observe.health import is_heard
 from ingest.settings import Settings
@@ -34,7 +35,8 @@ HEAD = "# given by database: "
 # A collector that comes back has lost its keys to others if it was away for long. So it waits for a writer's word, who
 # asks each second, before it goes on with what it had: nothing is recorded twice.
 WORD_S = 5.0
-LOOK_S = 0.5
+LOOK_S = 1.0
+ANSWERED = (KeyState.CONFIRMED, KeyState.SILENT)
 
 
 class AssignedKeys:
@@ -64,6 +66,7 @@ class AssignedKeys:
         self._told = asyncio.Event()
         self._now: tuple[dict[str, str], str] = {}, digest_of({})  # recorded keys and their digest
         self._hears = False
+        self._answers: tuple[tuple[str, ...], int] = (), 0  # keys without an answer, and the feed's time
         self._heard_s = time.monotonic()
         self._database, self._last = "", dict[str, str]()  # as in the file
         if self._path.exists():
@@ -83,6 +86,7 @@ class AssignedKeys:
             None if known == digest else keys,
             self._hears,
             round(time.monotonic() - self._heard_s, 1),
+            *self._answers,
         )
 
     def take(self, keys: dict[str, str], database: str) -> Future[None]:
@@ -92,6 +96,7 @@ class AssignedKeys:
     async def run(self, ingestion: Ingestion) -> None:
         """Wait for a writer's word, or go on with the keys given last; then look whether the feed is heard."""
         self._ingestion = ingestion
+        ingestion.awaits_keys = not self._last and not self._told.is_set()
         with suppress(TimeoutError):
             async with asyncio.timeout(WORD_S):
                 await self._told.wait()
@@ -102,11 +107,19 @@ class AssignedKeys:
         if not self._now[0]:
             log.warning("no keys yet: run `tickline write` with the address of this collector and a universe")
         while True:
-            heard = is_heard(ingestion)
-            self._hears = heard and bool(self._now[0])
-            if heard:
-                self._heard_s = time.monotonic()
+            self._look(ingestion)
             await asyncio.sleep(LOOK_S)
+
+    def _look(self, ingestion: Ingestion) -> None:
+        """Find out what is heard."""
+        heard = is_heard(ingestion)
+        self._hears = heard and bool(self._now[0])
+        if heard:
+            self._heard_s = time.monotonic()
+        feeds = [feed for stream in ingestion.streams for feed in stream.feeds]
+        answered = {key for feed in feeds for state in ANSWERED for key in feed.states.in_state(state)}
+        last_ms = max(stream.consumer.state.break_detector.last_ms for stream in ingestion.streams)
+        self._answers = tuple(self._now[0].keys() - answered), last_ms
 
     async def _take(self, keys: Mapping[str, str], database: str) -> None:
         async with self._taking:
@@ -126,6 +139,7 @@ class AssignedKeys:
             self._database, self._last = database, dict(keys)
             self._record(keys)
             self._told.set()
+            self._ingestion.awaits_keys = False
 
     def _record(self, keys: Mapping[str, str]) -> None:
         """Subscribe and unsubscribe on the open connections; keys on both sides are not touched."""
@@ -133,6 +147,8 @@ class AssignedKeys:
         if not self._now[0]:
             self._heard_s = time.monotonic()
         self._ingestion.follow(keys)
+        before, last_ms = set(self._answers[0]), self._answers[1]
+        self._answers = tuple(key for key in keys if key not in self._now[0] or key in before), last_ms
         self._now = dict(keys), digest_of(keys)
         self._hears = self._hears and bool(keys)
 

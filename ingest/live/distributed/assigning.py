@@ -17,8 +17,9 @@ from typing import Any
 from ingest.database.pool import Pool
 from ingest.errors import JournalError, TicklineError
 from ingest.last_error import LastError
-from ingest.live.distributed.lost_keys import close_gaps, database_of, open_gaps
+from ingest.live.distributed.lost_keys import close_gaps, database_of, has_open_gaps, open_gaps
 from ingest.live.distributed.member import Member
+from ingest.market.time import utc_of_ms
 from ingest.settings import Settings
 from ingest.transport.http_collector import HttpCollector
 from ingest.transport.segments import SegmentGoneError, UnreachableError
@@ -31,6 +32,7 @@ log = logging.getLogger(__name__)
 
 LOOK_S = 1.0  # between two questions to a collector, and two rounds
 STEPS_MAX = 3  # of one round: who must lets go, then who may takes
+BEAT_S, HELD_UP_S = 0.2, 2.0  # a beat that comes later than this says that this process or its machine was held up
 GIVE_S = 3.0  # a collector that hangs must not hold up the others
 DENIED_S = 60.0  # how long a collector that has refused its keys is left alone
 CLOSE_S, CLOSE_S_MAX = 2.0, 60.0  # between two looks whether instruments of a lost collector are received again
@@ -65,6 +67,7 @@ class Assigning:
         self._wanted_s = -1e9
         self._made_of: tuple[list[tuple[str, str]], dict[str, AccountLimits]] | None = None
         self._database = ""
+        self._beat_s = monotonic()
         self._close_s, self._closes_in_s = 0.0, CLOSE_S
         self._said: dict[str, str] = {}  # what was logged of whom
 
@@ -72,11 +75,24 @@ class Assigning:
         """Ask each collector once a second, until cancelled."""
         try:
             async with asyncio.TaskGroup() as group:
+                group.create_task(self._beat())
                 for member in self.members:
                     group.create_task(member.watch(LOOK_S))
         finally:
             for member in self.members:
                 await member.source.close()
+
+    async def _beat(self) -> None:
+        """Find out whether this process was held up: it has asked nobody meanwhile."""
+        while True:
+            if self._was_held_up():
+                for member in self.members:
+                    member.was_not_asked()
+            self._beat_s = monotonic()
+            await asyncio.sleep(BEAT_S)
+
+    def _was_held_up(self) -> bool:
+        return monotonic() - self._beat_s > HELD_UP_S
 
     async def run(self, error: LastError) -> None:
         """Make and hand out the plan, until cancelled; call it while the lease is held."""
@@ -147,11 +163,11 @@ class Assigning:
 
     async def _judge(self, member: Member) -> None:
         """Find out whether a collector is lost, or is back."""
-        if not member.name or member.refuses:
+        if not member.name or member.refuses or self._was_held_up():
             return
         limit_s = self._settings.collector_lost_s
         lost = ""
-        if (silent_s := monotonic() - member.heard_s) >= limit_s:
+        if (silent_s := member.silent_s()) >= limit_s:
             # What cannot be asked may still record, and come through a broker or to another writer.
             given = {"collectors": [member.name], "within_s": limit_s}
             if not await self._pool.rows("assign/newest_commits", given):
@@ -165,8 +181,10 @@ class Assigning:
             log.error(
                 "collector is lost, others take its %d keys collector=%s: %s", len(member.keys), member.name, lost
             )
-            if member.keys:
-                await open_gaps(self._pool, member.name, list(member.keys), datetime.now(UTC))
+            others = (one for one in self.members if one is not member and one.name and not one.lost)
+            if alone := list(member.keys.keys() - {key for one in others for key in one.keys}):
+                until = utc_of_ms(member.market_ms) if member.market_ms else None
+                await open_gaps(self._pool, member.name, alone, until, datetime.now(UTC))
                 self._closes_in_s = CLOSE_S
         else:
             log.warning("collector is back and gets its keys again collector=%s", member.name)
@@ -227,10 +245,12 @@ class Assigning:
         """End the gaps of instruments that a living collector has received."""
         if monotonic() - self._close_s < self._closes_in_s:
             return
-        keys = [key for member in living.values() if member.hears for key in member.keys]
-        ended = await close_gaps(self._pool, keys, datetime.now(UTC)) if keys else 0
-        if ended:
-            log.info("instruments of a lost collector are received again instruments=%d", ended)
+        ended = 0
+        for member in living.values() if await has_open_gaps(self._pool) else ():
+            # Of an answer that came after the keys were given: then `digest` is that of what it has.
+            if member.hears and member.market_ms and member.digest:
+                keys = list(member.keys.keys() - set(member.unanswered))
+                ended += await close_gaps(self._pool, keys, utc_of_ms(member.market_ms), datetime.now(UTC))
         self._close_s = monotonic()
         self._closes_in_s = CLOSE_S if ended else min(2 * self._closes_in_s, CLOSE_S_MAX)
 

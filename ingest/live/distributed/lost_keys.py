@@ -1,7 +1,7 @@
 """Lost keys: name the time in which nobody received the instruments of a lost collector, in the database.
 
-A gap begins with the collector's newest tick and ends with the instrument's next one, whoever received it. Its first
-minute is marked at once, and its last ones when it has ended, as those of a break of one connection are.
+A gap begins with what the collector has received last, and ends when the feed has answered another collector that asked
+for the instrument. Its first minute is marked at once, its last ones when it has ended, as those of a break are.
 """
 
 from __future__ import annotations
@@ -24,9 +24,24 @@ async def database_of(pool: Pool) -> str:
     return str((await pool.rows("lease/database_identity", {}))[0][0])
 
 
-async def open_gaps(pool: Pool, collector: str, keys: Sequence[str], now: datetime) -> int:
-    """Say that keys of a collector are not received from its newest tick on; return how many. Raises StoreError."""
+async def open_gaps(
+    pool: Pool, collector: str, keys: Sequence[str], heard_until: datetime | None, now: datetime
+) -> int:
+    """Say that keys of a collector are not received any more; return how many. Raises StoreError.
+
+    Parameters
+    ----------
+    pool
+        Connections.
+    collector, keys
+        The lost collector, and those of its keys that no other has.
+    heard_until
+        The feed's time that it said last; None: not known.
+    now
+        Our time, for what the keys mean.
+    """
     given = {"collector": collector, "instrument_keys": list(keys), "reason": REASON, "on": market_day(now)}
+    given["heard_until"] = heard_until
 
     def run(connection: psycopg.Connection[Any]) -> int:
         with connection.transaction():
@@ -37,12 +52,15 @@ async def open_gaps(pool: Pool, collector: str, keys: Sequence[str], now: dateti
     return await pool.on_thread(run)
 
 
-async def close_gaps(pool: Pool, keys: Sequence[str], now: datetime) -> int:
-    """End the open gaps of those keys of which a tick has come since; return how many. Raises StoreError."""
+async def has_open_gaps(pool: Pool) -> bool:
+    """Return whether instruments of a lost collector are not received again yet. Raises StoreError."""
     [(has_open,)] = await pool.rows("assign/has_open_gaps", {"reason": REASON})
-    if not has_open:
-        return 0
-    given = {"instrument_keys": list(keys), "reason": REASON, "on": market_day(now)}
+    return bool(has_open)
+
+
+async def close_gaps(pool: Pool, keys: Sequence[str], ended_at: datetime, now: datetime) -> int:
+    """End the open gaps of keys that were received again by `ended_at`; return how many. Raises StoreError."""
+    given = {"instrument_keys": list(keys), "reason": REASON, "on": market_day(now), "ended_at": ended_at}
 
     def run(connection: psycopg.Connection[Any]) -> int:
         with connection.transaction():

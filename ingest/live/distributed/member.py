@@ -27,8 +27,11 @@ class Member:
         Why it takes no keys; "": it takes them.
     error
         Why it does not answer; "": it does.
-    heard_s
-        When it answered last, by the monotonic clock.
+    unanswered, market_ms
+        Keys that its feed has not answered, and the feed's time at that, epoch ms; 0: not known.
+    heard_s, silent_since_s
+        When it answered last, and since when it has been asked without an answer, by the monotonic clock; None: it
+        answers.
     lost
         Why its keys are given to others; "": it lives.
     denied, denied_s
@@ -44,19 +47,24 @@ class Member:
     error: str = "it has not answered yet"
     hears: bool = False
     unheard_s: float = 0.0
+    unanswered: tuple[str, ...] = ()
+    market_ms: int = 0
     heard_s: float = 0.0
+    silent_since_s: float | None = None
     lost: str = ""
     denied: str = ""
     denied_s: float = 0.0
 
     async def ask(self) -> None:
         """Ask the collector; an error leaves what is known."""
+        if self.silent_since_s is None:
+            self.silent_since_s = monotonic()
         try:
             said = await self.source.standing(self.digest)
             account = account_of(said.account)
         except SegmentGoneError:
             self.refuses = "it runs `tickline start`, or an older version"
-            self.error, self.heard_s = "", monotonic()
+            self._answered()
         except (UnreachableError, JournalError) as exc:
             self.error = str(exc)
         except (KeyError, TypeError, ValueError) as exc:
@@ -66,7 +74,20 @@ class Member:
                 self.keys, self.digest = said.keys, said.digest
             self.name, self.account, self.refuses = said.collector, account, said.refuses
             self.hears, self.unheard_s = said.hears, said.unheard_s
-            self.error, self.heard_s = "", monotonic()
+            self.unanswered, self.market_ms = said.unanswered, said.market_ms
+            self._answered()
+
+    def silent_s(self) -> float:
+        """Return for how long it has been asked without an answer, seconds."""
+        return 0.0 if self.silent_since_s is None else monotonic() - self.silent_since_s
+
+    def was_not_asked(self) -> None:
+        """Forget a silence in which this process did nothing itself."""
+        if self.silent_since_s is not None:
+            self.silent_since_s = monotonic()
+
+    def _answered(self) -> None:
+        self.error, self.heard_s, self.silent_since_s = "", monotonic(), None
 
     async def watch(self, every_s: float) -> None:
         """Ask again and again, until cancelled."""

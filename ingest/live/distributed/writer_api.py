@@ -79,3 +79,12 @@ def _metrics(running: Writing) -> Iterator[Metric]:
     yield histogram("tickline_received_to_committed_seconds", text, delays, of_stream)
     text = "Whether this process does what is done once per database."
     yield gauge("tickline_writer_does_once", text, [({}, float(running.once.is_held))])
+    if (assigning := running.once.assigning) is None:
+        return
+    members = [({"collector": member.name}, member) for member in assigning.members if member.name]
+    text = "Keys that the collector records, as far as this process knows."
+    yield gauge("tickline_collector_keys", text, [(of, float(len(one.keys))) for of, one in members], names)
+    text = "Whether the keys of the collector go to others; known to who does what is done once."
+    yield gauge("tickline_collector_lost", text, [(of, float(bool(one.lost))) for of, one in members], names)
+    text = "Keys of the universe for which no collector has room; known to who does what is done once."
+    yield gauge("tickline_keys_without_room", text, [({}, float(len(assigning.plan.left_out)))])

@@ -26,7 +26,7 @@ CONDITIONS: dict[str, str] = {
     "journal_disk": "the journal's disk, or its quota, is nearly full",
     "database_away": "the database does not answer; the journal keeps everything",
     "ledger_unknown": "the database was never reached: nothing is decoded",
-    "no_writer": "nobody reads the journal of a collector; it keeps everything",
+    "no_writer": "nobody reads the journal of a collector, which keeps everything; or nobody gives it keys",
     "journal_unpublished": "the journal does not reach the broker; writers may fetch it from here",
     "gaps_unrepaired": "minutes without the feed have no bars of the vendor after ten minutes",
     "replica_behind": "a replica of the database is away or behind; what is read there is old",

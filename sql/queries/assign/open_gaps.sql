@@ -1,14 +1,16 @@
--- Say that instruments are not received any more because their collector is lost, from its newest tick on.
+-- Say that instruments are not received any more because their collector is lost: from its newest tick in the ledger on,
+-- or from the feed's time that it said last, if that is later.
 -- The connection of such a gap is '*': whichever of the collector's had the instrument.
--- Parameters: collector, reason text; instrument_keys text[]; on date (market-local), for what the keys mean.
--- Columns: instrument_id int4; started_at timestamptz. Expect: one row for each instrument that has no such gap yet;
--- none for a collector without ticks.
+-- Parameters: collector, reason text; heard_until timestamptz, null: not known; instrument_keys text[]; on date
+-- (market-local), for what the keys mean.
+-- Columns: instrument_id int4; started_at timestamptz. Expect: one row for each instrument that has no open gap of the
+-- collector; none if it was never heard.
 insert into feed_gaps (collector, connection, instrument_id, started_at, reason)
 select
     %(collector)s,
     '*',
     key.instrument_id,
-    newest.last_ts,
+    greatest(newest.last_ts, %(heard_until)s),
     %(reason)s
 from tickline.resolve_keys(%(instrument_keys)s, %(on)s) as key
 cross join lateral (
@@ -22,7 +24,7 @@ cross join lateral (
     ) as recent
 ) as newest
 where
-    newest.last_ts is not null
+    greatest(newest.last_ts, %(heard_until)s) is not null
     and not exists (
         select
         from feed_gaps as open
@@ -30,6 +32,6 @@ where
             open.collector = %(collector)s
             and open.instrument_id = key.instrument_id
             and open.reason = %(reason)s
-            and (open.ended_at is null or open.ended_at > newest.last_ts)
+            and open.ended_at is null
     )
 returning instrument_id, started_at
