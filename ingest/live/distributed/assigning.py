@@ -230,6 +230,7 @@ class Assigning:
                 await member.source.assign(keys, self._database)
         except (UnreachableError, SegmentGoneError, TimeoutError) as exc:
             member.error = str(exc) or f"it has not taken its keys within {GIVE_S:g} s"
+            self._say(member, f"keys are not taken, trying again collector={member.name}: {member.error}")
             return False
         except JournalError as exc:  # it says no: another database, or more than its account carries
             member.denied, member.denied_s = str(exc), monotonic()

@@ -12,6 +12,8 @@ from ingest.transport.segments import SegmentGoneError, UnreachableError
 from ingest.universe.collector_plan import Keys, account_of
 from ingest.universe.connection_plan import AccountLimits
 
+UNTOLD = "TICKLINE_COLLECTOR_TOKEN is not set here: set it to what its journal-token holds"
+
 
 @dataclass(slots=True)
 class Member:
@@ -72,7 +74,8 @@ class Member:
         else:
             if said.keys is not None:
                 self.keys, self.digest = said.keys, said.digest
-            self.name, self.account, self.refuses = said.collector, account, said.refuses
+            self.name, self.account = said.collector, account
+            self.refuses = said.refuses or ("" if self.source.tells else UNTOLD)
             self.hears, self.unheard_s = said.hears, said.unheard_s
             self.unanswered, self.market_ms = said.unanswered, said.market_ms
             self._answered()

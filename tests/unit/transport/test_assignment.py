@@ -77,6 +77,9 @@ def test_keys_arrive_and_are_said_once(taking: tuple[Taking, int]) -> None:
             assert (await source.standing(member.digest)).keys is None
             await member.ask()
             assert member.keys == KEYS
+        async with HttpCollector(f"http://127.0.0.1:{port}", None) as source:
+            await (stranger := Member(source)).ask()
+            assert stranger.refuses.startswith("TICKLINE_COLLECTOR_TOKEN is not set here")
 
     asyncio.run(run())
 
