@@ -32,7 +32,10 @@ TARGETS = [target for panel in DASHBOARD["panels"] for target in panel["targets"
 QUESTIONS = [target["rawSql"] for target in TARGETS if "rawSql" in target]
 EXPRESSIONS = [target["expr"] for target in TARGETS if "expr" in target]
 # Everything that `/metrics` may serve; `test_metrics.py` serves it.
-METRICS = (REPOSITORY / "ingest" / "live" / "observe" / "metrics.py").read_text(encoding="utf-8")
+METRICS = "".join(
+    (REPOSITORY / "ingest" / "live" / path).read_text(encoding="utf-8")
+    for path in ("observe/metrics.py", "distributed/writer_api.py")
+)
 needs_promtool = pytest.mark.skipif(shutil.which("promtool") is None, reason="promtool is not installed")
 
 
