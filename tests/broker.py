@@ -27,6 +27,10 @@ FOUND = shutil.which("nats-server", path=str(Path(sys.executable).parent)) or sh
 needs_broker = pytest.mark.skipif(FOUND is None, reason="nats-server is not installed")
 
 
+class PortTakenError(OSError):
+    """Another process has taken a port meanwhile; take others."""
+
+
 class Broker:
     """One node; `kill` and `start` keep its storage and its port.
 
@@ -73,7 +77,10 @@ class Broker:
                 socket.create_connection(("127.0.0.1", self.port), timeout=1).close()
                 return
             except OSError:
-                assert self.process.poll() is None, (self.folder / "log").read_text()[-2000:]
+                if self.process.poll() is not None:
+                    said = (self.folder / "log").read_text()[-2000:]
+                    self.log.close()
+                    raise (PortTakenError if "address already in use" in said else AssertionError)(said) from None
                 assert time.monotonic() < deadline
                 time.sleep(0.01)
 

@@ -9,6 +9,7 @@ import shutil
 import subprocess
 import tempfile
 from collections.abc import Sequence
+from contextlib import ExitStack, suppress
 from functools import cache
 from pathlib import Path
 from urllib.error import URLError
@@ -16,7 +17,7 @@ from urllib.request import urlopen
 
 import pytest
 
-from tests.broker import Broker
+from tests.broker import Broker, PortTakenError
 from tests.data import REPOSITORY
 from tests.simulated import free_port
 
@@ -126,8 +127,12 @@ class Cluster:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
-        ports = [(free_port(), free_port(), free_port()) for _ in NODES]
-        self.nodes = [Node(folder, name, ports) for name in NODES]
+        self.nodes: list[Node] = []
+        while not self.nodes:
+            ports = [(free_port(), free_port(), free_port()) for _ in NODES]
+            with ExitStack() as stack, suppress(PortTakenError):
+                self.nodes = [stack.enter_context(Node(folder, name, ports)) for name in NODES]
+                stack.pop_all()
 
     def urls(self, machine: str) -> tuple[str, ...]:
         """Return the addresses of the broker in the `.env` of a machine, on loopback."""

@@ -22,7 +22,7 @@ RIDGE = 5.0  # on standardised scores; 1 and 5 give the same curve on the traini
 
 def scored(events: pl.DataFrame, rules: Rules) -> pl.DataFrame:
     """Return all bars with their factors and log-odds in column score."""
-    return _with_score(factors(events.lazy(), rules.windows).collect(), rules)
+    return _with_score(factors(events.lazy(), rules.windows).collect(engine="in-memory"), rules)
 
 
 def _with_score(bars: pl.DataFrame, rules: Rules) -> pl.DataFrame:

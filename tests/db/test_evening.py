@@ -41,6 +41,7 @@ def job(run: Running) -> Evening:
     return Evening(run.ingestion, run.config)
 
 
+@on_one_engine
 def test_evening_exports_and_drops_and_says_so(old: Connection, database: Database, home: Path) -> None:
     async def run() -> None:
         given: dict[str, Any] = {"database_url": SecretStr(database.url), "export": True, "retain_days": KEPT}
