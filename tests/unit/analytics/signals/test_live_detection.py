@@ -76,7 +76,7 @@ def market(days: int = 6, minutes: int = 90, seed: int = 5) -> pl.DataFrame:
     )
 
 
-@pytest.mark.parametrize("seen", [0, 1, 40])
+@pytest.mark.parametrize("seen", [0, pytest.param(1, marks=pytest.mark.soak), 40])
 def test_watcher_minute_by_minute_equals_history_wherever_it_begins(seen: int) -> None:
     bars = market()
     last_day = bars["bucket"].max().replace(hour=3, minute=45)  # type: ignore[union-attr]
