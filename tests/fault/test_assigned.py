@@ -30,8 +30,8 @@ from tests.simulated import NOWHERE, free_port
 
 NAMES = ("mumbai", "chennai")
 TOKEN = "a-token-of-all-journals"
-# Instruments of which two collectors stored more of the same trades than how often one was lost: who is back within the
-# minute in which it was lost counts its first update as a trade.
+# Instruments with more trades stored twice than there were losses of a collector. One repetition for each loss is
+# allowed: a collector that is back within the same minute counts its first update as a trade.
 TWICE = """
     with repeated as (
         select instrument_id from ticks where traded and volume > 0 group by instrument_id, vtt having count(*) > 1

@@ -1,4 +1,4 @@
-"""The journal over TLS: who is believed, who is not, and what the error says."""
+"""The journal over TLS: which certificates are accepted, and what the error says of the others."""
 
 from __future__ import annotations
 
