@@ -135,6 +135,11 @@ def spikes(
     return with_events(fire(found, rules, calibration), EventBuilder(rules))
 
 
+def has_moved(rules: Rules) -> pl.Expr:
+    """Return whether a bar could fire, by its price alone."""
+    return pl.col("move_score") >= rules.factor_min
+
+
 def candidates(features: pl.LazyFrame, rules: Rules, also: Sequence[str] = ()) -> pl.LazyFrame:
     """Return the bars that could fire, with the weighted sum of their scores as raw, and what a signal is made of."""
     known = set(features.collect_schema().names())
@@ -144,7 +149,7 @@ def candidates(features: pl.LazyFrame, rules: Rules, also: Sequence[str] = ()) -
     grouped = pl.coalesce("underlying_key", KEY) if "underlying_key" in known else pl.col(KEY)
     own = [name for name in (*NEEDED, *OPTIONAL) if OPTIONAL.get(name) != "text"]
     return (
-        features.filter(pl.col("move_score") >= rules.factor_min)
+        features.filter(has_moved(rules))
         .with_columns(
             **unknown, instrument_class=instrument_class(known), raw=log_odds(rules, known), event_key=grouped
         )

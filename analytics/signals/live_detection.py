@@ -30,7 +30,7 @@ from analytics.factors.windows import Windows
 from analytics.market_time import MARKET_ZONE
 from analytics.schema import KEY
 from analytics.signals.columns import SIGNALS
-from analytics.signals.detection import candidates, fire
+from analytics.signals.detection import candidates, fire, has_moved
 from analytics.signals.earlier_days import Scored
 from analytics.signals.events import EventBuilder, as_signals, with_events
 from analytics.signals.rules import Rules
@@ -115,7 +115,7 @@ class LiveDetector:
         )
         self._judged = _computed(with_breadth(known.lazy()))
         # Few bars move enough to be candidates: only they need all scores.
-        moved = scores(self._judged.lazy(), windows, ("move",)).filter(pl.col("move_score") >= self.rules.factor_min)
+        moved = scores(self._judged.lazy(), windows, ("move",)).filter(has_moved(self.rules))
         found = _computed(candidates(scores(_computed(moved).lazy(), windows), self.rules))
         return as_signals(self._events.add(fire(found, self.rules, self.calibration).to_dicts()))
 

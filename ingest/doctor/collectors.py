@@ -16,23 +16,21 @@ import psycopg
 from ingest.addresses import is_loopback
 from ingest.database.connections import translated
 from ingest.database.queries import query
-from ingest.doctor.findings import State, failure, fine, warning
+from ingest.doctor.findings import State, failure, fine, of_clock, warning
 from ingest.doctor.installation import Installation, NotCheckedError
 from ingest.errors import TicklineError
 from ingest.journal.format import VERSIONS_READ
 from ingest.model.records import Position, order_of
 from ingest.settings import Settings
-from ingest.transport.http_collector import HttpCollector
+from ingest.transport.http_collector import HttpCollector, address_of
 from ingest.transport.segments import Listing, SegmentInfo
 from ingest.transport.trust import client_context
 
 ANSWER_S = 6.0
-SKEW_S = 2.0  # HTTP dates are whole seconds
 SKEW_S_MAX = 60.0  # `received_at` is the collector's time
 WAITING_BYTES = 64 * 2**20  # a minute of full market data; a writer that runs is seconds behind
 SOON = timedelta(days=30)  # before a certificate ends
 JOURNAL_TOKEN_FILE = "journal-token"  # noqa: S105  of a collector with the same home
-BROKER = "nats:"  # a source that comes through the broker, see `tickline write`
 
 Lines = Iterator[tuple[State, str, str]]
 
@@ -40,12 +38,9 @@ Lines = Iterator[tuple[State, str, str]]
 def check_collectors(installation: Installation) -> Iterable[tuple[State, str, str]]:
     """Check each collector that was named; nothing is changed, here or there."""
     for source in installation.collectors:
-        url = source
-        if source.startswith(BROKER):
-            _, _, url = source.partition("=")
-            if not url:
-                yield warning(f"{source} has no address: only the broker was asked", f"name it as {source}=https://…")
-                continue
+        if not (url := address_of(source)):
+            yield warning(f"{source} has no address: only the broker was asked", f"name it as {source}=https://…")
+            continue
         try:
             yield from _check(installation, url)
         except TicklineError as exc:
@@ -122,14 +117,8 @@ def _of_clock(name: str, date: str, asked_at: datetime) -> Lines:
     # The date is cut to whole seconds: within one of them nobody can tell.
     ahead = (told.replace(tzinfo=told.tzinfo or UTC) - asked_at).total_seconds()
     ahead = 0.0 if -1 <= ahead <= 0 else ahead + 0.5
-    said = f"{name} is {abs(ahead):.1f} s {'ahead of' if ahead > 0 else 'behind'} this machine"
     remedy = "synchronise both clocks: `timedatectl set-ntp true`"
-    if abs(ahead) > SKEW_S_MAX:
-        yield failure(said, remedy)
-    elif abs(ahead) > SKEW_S:
-        yield warning(said, remedy)
-    else:
-        yield fine(f"{name}: clock within {SKEW_S:g} s of this machine's")
+    yield of_clock(f"{name} is ", ahead, "this machine", remedy, s_max=SKEW_S_MAX)
 
 
 def _of_ledger(installation: Installation, listing: Listing) -> Lines:

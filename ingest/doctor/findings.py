@@ -12,6 +12,7 @@ from ingest.errors import TicklineError
 from ingest.worker_thread import in_background
 
 TEXT_CHARS_MAX = 500  # of a bug in a check
+SKEW_S = 2.0  # clocks may differ by this: HTTP dates are whole seconds
 BUSY = "see whether disk, network and database are busy or hang"
 
 
@@ -59,6 +60,14 @@ def warning(text: str, remedy: str = "") -> tuple[State, str, str]:
 def failure(text: str, remedy: str = "") -> tuple[State, str, str]:
     """Return a result that keeps recording from working."""
     return State.FAILURE, text, remedy
+
+
+def of_clock(who: str, ahead_s: float, whose: str, remedy: str, *, s_max: float) -> tuple[State, str, str]:
+    """Return what a difference between two clocks means, seconds; above `s_max` recording does not work."""
+    if abs(ahead_s) <= SKEW_S:
+        return fine(f"{who}within {SKEW_S:g} s of {whose}")
+    said = f"{who}{abs(ahead_s):.1f} s {'ahead of' if ahead_s > 0 else 'behind'} {whose}"
+    return failure(said, remedy) if abs(ahead_s) > s_max else warning(said, remedy)
 
 
 def examine(installation: Installation, checks: Sequence[Check]) -> Iterator[Finding]:

@@ -9,7 +9,7 @@ from datetime import UTC, datetime, timedelta
 from email.utils import parsedate_to_datetime
 from urllib.parse import urlsplit
 
-from ingest.doctor.findings import State, failure, fine, warning
+from ingest.doctor.findings import State, failure, fine, of_clock, warning
 from ingest.doctor.installation import Installation, NotCheckedError
 from ingest.errors import AuthorizationError, FeedError
 from ingest.market.shown_time import ist
@@ -18,7 +18,6 @@ from ingest.upstox.rest import HOLIDAYS_PATH, UpstoxApi, user_agent
 from ingest.upstox.tokens import times_of
 
 ANSWER_S = 6.0
-SKEW_S = 2.0  # HTTP dates are whole seconds
 SKEW_S_MAX = 30.0  # minutes are cut by the feed's time, but sessions and tokens are judged by ours
 SOON = timedelta(hours=3)
 PROBE = "NSE_INDEX|Nifty 50"
@@ -45,14 +44,7 @@ def check_clock(installation: Installation) -> Iterable[tuple[State, str, str]]:
         whose = "the vendor's server"
     if skew is None:
         raise NotCheckedError("the vendor's answer has no date")
-    said = f"{abs(skew):.1f} s {'ahead of' if skew > 0 else 'behind'} {whose}"
-    remedy = "synchronise the clock: `timedatectl set-ntp true`"
-    if abs(skew) > SKEW_S_MAX:
-        yield failure(said, remedy)
-    elif abs(skew) > SKEW_S:
-        yield warning(said, remedy)
-    else:
-        yield fine(f"within {SKEW_S:g} s of {whose}")
+    yield of_clock("", skew, whose, "synchronise the clock: `timedatectl set-ntp true`", s_max=SKEW_S_MAX)
 
 
 def check_token(installation: Installation) -> Iterable[tuple[State, str, str]]:

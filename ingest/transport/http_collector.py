@@ -34,7 +34,14 @@ CONNECT_S = 5.0
 ANSWER_S = 10.0  # beside the wait for bytes
 LISTING_BYTES_MAX = 16 * 2**20  # a hundred thousand segments
 REFUSAL_BYTES_MAX = 2**14
+BROKER = "nats:"  # begins a source that comes through the broker: nats:COLLECTOR, or nats:COLLECTOR=URL of its server
 _RANGE = re.compile(r"bytes (\d+)-(\d+)/(?:\d+|\*)")
+
+
+def address_of(source: str) -> str:
+    """Return the address of the collector's server in a source of `tickline write`; "": it has none."""
+    url = source.partition("=")[2] if source.startswith(BROKER) else source
+    return url if "://" in url else ""
 
 
 class HttpCollector:

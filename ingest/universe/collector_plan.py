@@ -29,6 +29,14 @@ class CollectorPlan:
     keys: dict[str, Keys] = field(default_factory=dict)
     left_out: Keys = field(default_factory=dict)
 
+    @property
+    def left_out_text(self) -> str:
+        """Which keys no account has room for; "": none."""
+        if not self.left_out:
+            return ""
+        named = ", ".join(list(self.left_out)[:NAMED_MAX]) + (" …" if len(self.left_out) > NAMED_MAX else "")
+        return f"no account has room for {len(self.left_out):,} keys, which are left out: {named}"
+
 
 def spread(wanted: Mapping[str, str], accounts: Mapping[str, AccountLimits]) -> CollectorPlan:
     """Distribute keys over collectors.

@@ -164,7 +164,7 @@ def _account(text: str) -> tuple[str, AccountLimits]:
 def _show_collectors(found: Universe, accounts: dict[str, AccountLimits]) -> None:
     """Print how many keys each collector gets; fail if some have no room."""
     from ingest.errors import SubscriptionError
-    from ingest.universe.collector_plan import NAMED_MAX, spread
+    from ingest.universe.collector_plan import spread
 
     made = spread(found.by_importance(), accounts)
     for name, keys in made.keys.items():
@@ -172,11 +172,8 @@ def _show_collectors(found: Universe, accounts: dict[str, AccountLimits]) -> Non
         click.echo(f"collector {name}: {counts} on {accounts[name]}")
     click.echo(f"{len(found.keys) - len(made.left_out):,} of {len(found.keys):,} keys on {len(made.keys)} account(s)")
     if made.left_out:
-        named = ", ".join(list(made.left_out)[:NAMED_MAX]) + (" …" if len(made.left_out) > NAMED_MAX else "")
-        raise SubscriptionError(
-            f"no account has room for {len(made.left_out):,} keys, which are left out: {named}: add an account, or "
-            "choose fewer strikes, expiries or underlyings, or a lighter mode"
-        )
+        remedy = "add an account, or choose fewer strikes, expiries or underlyings, or a lighter mode"
+        raise SubscriptionError(f"{made.left_out_text}: {remedy}")
 
 
 def _say_unpriced(symbols: tuple[str, ...]) -> None:

@@ -23,7 +23,7 @@ from ingest.market.time import utc_of_ms
 from ingest.settings import Settings
 from ingest.transport.http_collector import HttpCollector
 from ingest.transport.segments import SegmentGoneError, UnreachableError
-from ingest.universe.collector_plan import NAMED_MAX, CollectorPlan, Keys, spread, step
+from ingest.universe.collector_plan import CollectorPlan, Keys, spread, step
 from ingest.universe.connection_plan import AccountLimits
 from ingest.universe.key_file import keys_of_file
 from ingest.universe.selection import Universe
@@ -202,7 +202,7 @@ class Assigning:
                 log.info("keys are spread over collectors %s left_out=%d", counts, len(made.left_out))
             before, self.plan, self._made_of = self.plan.left_out, made, of
             if made.left_out and made.left_out != before:
-                log.error("%s", self.left_out_text())
+                log.error("%s", made.left_out_text)
         for _ in range(STEPS_MAX):
             held = {name: member.keys for name, member in living.items()}
             if held == self.plan.keys:
@@ -260,17 +260,10 @@ class Assigning:
             log.warning("%s", text)
         self._said[member.source.name] = text
 
-    def left_out_text(self) -> str:
-        """Return which keys no collector has room for; "": none."""
-        if not (left_out := self.plan.left_out):
-            return ""
-        named = ", ".join(list(left_out)[:NAMED_MAX]) + (" …" if len(left_out) > NAMED_MAX else "")
-        return f"no account has room for {len(left_out):,} keys, which are not recorded: {named}"
-
     def problems(self) -> list[str]:
         """Return what keeps keys from being recorded: one line each."""
         found = [f"collector {member.name} is lost: {member.lost}" for member in self.members if member.lost]
-        return [*found, *([text] if (text := self.left_out_text()) else [])]
+        return [*found, *([text] if (text := self.plan.left_out_text) else [])]
 
     def warnings(self) -> list[str]:
         """Return which collectors take no keys, and why."""

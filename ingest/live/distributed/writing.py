@@ -36,7 +36,7 @@ from ingest.redaction import hide
 from ingest.settings import COLLECTOR, Settings
 from ingest.store.bar_refresh import refresh_touched
 from ingest.transport.folder_collector import FolderCollector
-from ingest.transport.http_collector import HttpCollector
+from ingest.transport.http_collector import BROKER, HttpCollector, address_of
 from ingest.worker_thread import in_background
 
 if TYPE_CHECKING:
@@ -44,7 +44,6 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-BROKER = "nats:"  # a source that comes through the broker
 
 THREADS_PER_SOURCE = 4
 READY_FIRST_S, READY_MAX_S = 0.2, 5.0  # waits for a database that is away at the start
@@ -139,8 +138,7 @@ def sources_of(names: Sequence[str], settings: Settings) -> list[Collector]:
 
 def assignable(names: Sequence[str], settings: Settings) -> list[HttpCollector]:
     """Return the collectors among the arguments of a command that may be given keys: those with an address."""
-    urls = [name.partition("=")[2] if name.startswith(BROKER) else name for name in names]
-    return [http_collector(url, settings) for url in urls if "://" in url]
+    return [http_collector(url, settings) for url in map(address_of, names) if url]
 
 
 def _broker_collector(name: str, settings: Settings) -> Collector:

@@ -51,7 +51,7 @@ def test_collector_over_tls_is_seen_as_a_writer_sees_it(tmp_path: Path, monkeypa
         texts = [text for _, text in lines]
         assert [state for state, _ in lines] == [State.OK, State.OK, State.OK, State.WARNING], texts
         assert texts[0].startswith(f"default answers at {url} with TLSv1.3; its certificate ends on 20")
-        assert texts[1:3] == ["default takes the token: ", "default: clock within 2 s of this machine's: "]
+        assert texts[1:3] == ["default takes the token: ", "default is within 2 s of this machine: "]
         assert texts[3].startswith("default: what is committed was not compared: the database cannot be used")
         ((state, text),) = found(home, monkeypatch, url, token="another-token-of-us", authority=authority)
         assert state is State.FAILURE and text.endswith("set TICKLINE_COLLECTOR_TOKEN to what its journal-token holds")
@@ -87,7 +87,7 @@ def test_collector_that_is_away_or_has_no_address_or_another_format(
         "does not answer",
         f"default answers at {url}, unencrypted within this machine",
         "so it is not told what is committed, and deletes nothing: set TICKLINE_COLLECTOR_TOKEN",
-        "clock within 2 s",
+        "is within 2 s of this machine",
         "default writes version 2 of the journal's format: install a newer tickline here",
     ]
     for (_, text), said in zip(lines, says, strict=False):
