@@ -60,13 +60,12 @@ def test_metrics_equal_the_status_and_the_database(database: Database, home: Pat
     async def quiet(run: Running) -> tuple[Values, str]:
         """Scrape when nothing moves: all that the simulator sent is committed."""
         run.simulator.faults.mute = set(run.simulator.source.keys)
-        stream = run.ingestion.streams[0]
-        await until(lambda: stream.consumer.counts.committed_seq == stream.feed.write_queue.journal.next_seq - 1)
+        feed, written = run.ingestion.streams[0].feed, run.ingestion.streams[0].consumer.counts
         while True:
-            text = await scraped(port)
-            frames = stream.feed.stats.frames
-            if of(values_of(text), "tickline_frames_total", connection="1") == frames == stream.consumer.counts.frames:
-                return values_of(text), text
+            await until(lambda: written.frames == feed.stats.frames)
+            values = values_of(text := await scraped(port))
+            if of(values, "tickline_frames_total", connection="1") == feed.stats.frames:
+                return values, text
 
     async def run() -> tuple[Values, Values, str]:
         async with running(database, home, api_port=port) as run:
