@@ -43,7 +43,7 @@ proto: $(VENV)/.installed ## generate the protobuf classes of the feed
 $(VENV)/.installed: pyproject.toml hatch_build.py ingest/decode/compiled.pyx
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --upgrade pip
-	$(BIN)/python -m pip install --quiet --editable '.[dev]'
+	$(BIN)/python -m pip install --quiet --no-compile --editable '.[dev]'
 	touch $@
 
 clean: ## remove .venv, caches and builds
