@@ -20,6 +20,7 @@ from ingest.live.http.guard import BODY_BYTES_MAX
 from ingest.live.http.protocol import CONNECTIONS_MAX, HEAD_BYTES_MAX
 from tests.db.test_status import API, asked, bearer, served
 from tests.engines import on_one_engine
+from tests.fault.harness import WITHIN_S
 from tests.fault.live import running, until
 from tests.simulated import free_port
 
@@ -119,8 +120,8 @@ def test_whatever_a_client_sends_is_answered_in_one_form_and_the_feed_goes_on(
     database: Database, home: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     port = free_port()
-    monkeypatch.setattr(api_guard, "BODY_S", 0.5)
-    monkeypatch.setattr(api_protocol, "REQUEST_S", 1.0)
+    monkeypatch.setattr(api_guard, "BODY_S", WITHIN_S)  # a busy machine may send a body slowly
+    monkeypatch.setattr(api_protocol, "REQUEST_S", WITHIN_S)
 
     async def run() -> None:
         async with running(database, home, api_port=port) as run:
@@ -134,7 +135,7 @@ def test_whatever_a_client_sends_is_answered_in_one_form_and_the_feed_goes_on(
                 data = data.replace(b"TOKEN", b"Authorization: " + token).replace(b"VALUE", token.split()[1])
                 closing = data.replace(b"\r\nHost:", b"\r\nConnection: close\r\nHost:", 1)
                 try:
-                    got, body = await asyncio.wait_for(sent(port, closing), 20)
+                    got, body = await asyncio.wait_for(sent(port, closing), WITHIN_S)
                 except Exception as exc:
                     raise AssertionError(name) from exc
                 assert got == status, (name, got, body[:300])
@@ -147,12 +148,14 @@ def test_whatever_a_client_sends_is_answered_in_one_form_and_the_feed_goes_on(
             for name, (text, status) in ATTACKS.items():
                 if status != 408:
                     await attacked(name, text, status)
-            slow = [attacked(name, text, status) for name, (text, status) in ATTACKS.items() if status == 408]
-            await asyncio.gather(*slow)
             for name, (text, status) in BODIES.items():
                 body = text.replace(b"KEY", keys[0].encode())
                 head = f"{SUBSCRIBE}TOKEN\r\nContent-Length: {len(body)}\r\n\r\n"
                 await attacked(name, head.encode() + body, status)
+            monkeypatch.setattr(api_guard, "BODY_S", 0.5)
+            monkeypatch.setattr(api_protocol, "REQUEST_S", 1.0)
+            slow = [attacked(name, text, status) for name, (text, status) in ATTACKS.items() if status == 408]
+            await asyncio.gather(*slow)
             assert run.ingestion.keys == dict.fromkeys(keys, "full")
             await run.live()
             assert feed.stats.connections == 1
@@ -164,17 +167,23 @@ def test_whatever_a_client_sends_is_answered_in_one_form_and_the_feed_goes_on(
 def test_connections_are_bounded_and_idle_ones_go(
     database: Database, home: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    port = free_port()
-    monkeypatch.setattr(api_protocol, "REQUEST_S", 1.0)
+    port, question = free_port(), b"GET /health HTTP/1.1\r\nHost: localhost\r\n\r\n"
 
     async def run() -> None:
         async with running(database, home, api_port=port) as run:
             await served(port)
-            idle = [await asyncio.open_connection("127.0.0.1", port) for _ in range(CONNECTIONS_MAX)]
-            status, body = await asyncio.wait_for(sent(port, b"GET /health HTTP/1.1\r\nHost: localhost\r\n\r\n"), 20)
+            monkeypatch.setattr(api_protocol, "REQUEST_S", 2 * WITHIN_S)
+            held = [await asyncio.open_connection("127.0.0.1", port) for _ in range(CONNECTIONS_MAX)]
+            status, body = await asyncio.wait_for(sent(port, question), WITHIN_S)
             assert (status, set(json.loads(body))) == (503, {"error"})
+            for _, writer in held:
+                writer.close()
+            while (await asked(port, "/health/live"))[0] == 503:
+                pass
+            monkeypatch.setattr(api_protocol, "REQUEST_S", 0.5)
+            idle = [await asyncio.open_connection("127.0.0.1", port) for _ in range(CONNECTIONS_MAX // 4)]
             for reader, writer in idle:
-                assert (await asyncio.wait_for(reader.read(), 20)).startswith(b"HTTP/1.1 408 ")
+                assert (await asyncio.wait_for(reader.read(), WITHIN_S)).startswith(b"HTTP/1.1 408 ")
                 writer.close()
             await served(port)
             await run.live()
@@ -223,7 +232,7 @@ def test_database_that_hangs_holds_one_thread_and_no_answer(
 
     def hanging(*_: Any, **__: Any) -> Any:
         asking.append(1)
-        hangs.wait()
+        hangs.wait(2 * WITHIN_S)
         raise psycopg.OperationalError("gone")
 
     monkeypatch.setattr("ingest.database.pool.connect", hanging)

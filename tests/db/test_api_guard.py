@@ -6,7 +6,7 @@ import asyncio
 import json
 import os
 import stat
-import sys
+import subprocess
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
@@ -23,7 +23,9 @@ from ingest.redaction import redact
 from tests.data import REPOSITORY
 from tests.db.test_status import API, asked, bearer, served
 from tests.engines import on_one_engine
+from tests.fault.harness import WITHIN_S
 from tests.fault.live import running, until
+from tests.processes import run_command
 from tests.simulated import free_port
 
 CHANGES = ("subscribe", "unsubscribe", "change-mode", "retry")
@@ -80,6 +82,12 @@ async def sent(port: int, method: str, path: str, data: Any = None, **headers: s
 async def chunks(number: int) -> AsyncIterator[bytes]:
     for _ in range(number):
         yield b"x" * 2**16
+
+
+async def command(arguments: list[str], cwd: Path, given: dict[str, str]) -> subprocess.CompletedProcess[str]:
+    """Run a command as a process while the loop goes on."""
+    environment = os.environ | {"PYTHONPATH": str(REPOSITORY)} | given
+    return await asyncio.to_thread(run_command, arguments, cwd=cwd, environment=environment)
 
 
 @on_one_engine
@@ -164,16 +172,10 @@ def test_key_that_is_not_listed_is_taken_with_a_warning_and_asked_again_on_deman
             code, answer = await asked(port, f"{API}/unsubscribe", {"keys": [keys[1], "LISTD"]}, **own)
             assert code == 404 and "near matches are 'LISTED'" in answer["error"]
             assert len(run.ingestion.keys) == 63 and run.ingestion.key_of("Listed") == keys[0]
-            await until(lambda: sorted(feed.states.in_state(KeyState.FAILED)) == keys)
-            command = await asyncio.create_subprocess_exec(
-                *(sys.executable, "-m", "ingest.cli", "status", "health", "--retry"),
-                env=os.environ
-                | {"TICKLINE_API_PORT": str(port), "TICKLINE_HOME": str(home), "PYTHONPATH": str(REPOSITORY)},
-                cwd=tmp_path,
-                stderr=asyncio.subprocess.PIPE,
-            )
-            _, said = await command.communicate()
-            assert b"3 keys requested again" in said and command.returncode == 0
+            await until(lambda: run.confirmed == 60 and sorted(feed.states.in_state(KeyState.FAILED)) == keys)
+            given = {"TICKLINE_API_PORT": str(port), "TICKLINE_HOME": str(home)}
+            ran = await command(["status", "health", "--retry"], tmp_path, given)
+            assert "3 keys requested again" in ran.stderr and ran.returncode == 0
 
     asyncio.run(run())
 
@@ -192,7 +194,7 @@ def test_elsewhere_everything_needs_the_token(database: Database, home: Path, tm
                 except OSError:
                     return False
 
-            async with asyncio.timeout(30):
+            async with asyncio.timeout(WITHIN_S):
                 while not await refuses():
                     await asyncio.sleep(0.05)
             own = bearer(home)
@@ -200,16 +202,8 @@ def test_elsewhere_everything_needs_the_token(database: Database, home: Path, tm
                 assert (await asked(port, path))[0] == 401
                 assert (await asked(port, path, Host="recorder.example", **own))[0] == 200
             for folder, code in ((home, 0), (tmp_path, 1)):
-                command = await asyncio.create_subprocess_exec(
-                    *(sys.executable, "-m", "ingest.cli", "status"),
-                    env=os.environ
-                    | {"TICKLINE_API_PORT": str(port), "TICKLINE_API_HOST": "0.0.0.0", "PYTHONPATH": str(REPOSITORY)}
-                    | {"TICKLINE_HOME": str(folder)},
-                    cwd=tmp_path,
-                    stdout=asyncio.subprocess.DEVNULL,
-                    stderr=asyncio.subprocess.PIPE,
-                )
-                _, said = await command.communicate()
-                assert command.returncode == code and (b"answers 401: a token is needed" in said) == bool(code)
+                given = {"TICKLINE_API_PORT": str(port), "TICKLINE_API_HOST": "0.0.0.0", "TICKLINE_HOME": str(folder)}
+                ran = await command(["status"], tmp_path, given)
+                assert ran.returncode == code and ("answers 401: a token is needed" in ran.stderr) == bool(code)
 
     asyncio.run(run())

@@ -19,6 +19,7 @@ from ingest.settings import Settings
 from ingest.store.writer import Writer
 from tests.data import data_file
 from tests.engines import on_one_engine
+from tests.fault.harness import WITHIN_S
 
 
 def connected(database: Database) -> Writer:
@@ -28,9 +29,10 @@ def connected(database: Database) -> Writer:
 
 
 @on_one_engine
-def test_writer_waits_for_a_lock_whose_holder_is_ending(database: Database) -> None:
+def test_writer_waits_for_a_lock_whose_holder_is_ending(database: Database, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("ingest.store.writer.LOCK_SECONDS_MAX", WITHIN_S)
     holder = connected(database)
-    ending = threading.Timer(0.3, holder.close)
+    ending = threading.Timer(0.2, holder.close)
     ending.start()
     with closing(connected(database)):
         ending.join()

@@ -17,7 +17,7 @@ from analytics.read import copy_reader
 from analytics.read.copy_reader import CopyReader, read_frame
 from ingest.database.connections import Database
 from ingest.errors import Rejected, Retryable, SchemaError, StoreError
-from tests.fault.harness import wait_until
+from tests.fault.harness import WITHIN_S, wait_until
 
 MIXED = """
     select
@@ -82,7 +82,7 @@ def test_lists_run_side_by_side_and_their_queries_one_after_the_other(database: 
 
 def test_session_is_ours_and_options_of_the_url_are_kept(database: Database) -> None:
     separator = "&" if "?" in database.url else "?"
-    url = f"{database.url}{separator}options=-c%20work_mem%3D5MB&connect_timeout=3&keepalives=1"
+    url = f"{database.url}{separator}options=-c%20work_mem%3D5MB&connect_timeout=60&keepalives=1"
     text = (
         "select current_setting('work_mem') = '5MB' as kept, current_setting('timezone') = 'UTC' as utc, "
         "current_setting('application_name') = 'tickline' as named"
@@ -129,6 +129,6 @@ def test_interrupt_ends_a_long_read(database: Database, conn: psycopg.Connection
     copying = "select count(*) from pg_stat_activity where query like 'COPY%' and datname = current_database()"
     wait_until(lambda: conn.execute(copying).fetchone() == (1,))
     process.send_signal(signal.SIGINT)
-    _, errors = process.communicate(timeout=20)
+    _, errors = process.communicate(timeout=WITHIN_S)
     assert errors.strip().endswith("KeyboardInterrupt") and "destroyed" not in errors
     wait_until(lambda: conn.execute(copying).fetchone() == (0,))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ import pytest
 from click.testing import CliRunner
 
 from ingest.cli import group
+from ingest.cli.operate import status_watch
 from ingest.database.connections import HEAD, Database
 from ingest.doctor import collectors
 from ingest.doctor.collectors import check_collectors
@@ -44,6 +46,19 @@ def settle(monkeypatch: pytest.MonkeyPatch, home: Path, **given: Any) -> None:
         monkeypatch.setenv(name, str(value))
 
 
+def twice(function: Callable[..., Any]) -> Callable[..., Any]:
+    """A function that may be called twice, before somebody presses Ctrl-C."""
+    left = [None, None]
+
+    def called(*given: Any) -> Any:
+        if not left:
+            raise KeyboardInterrupt
+        left.pop()
+        return function(*given)
+
+    return called
+
+
 @on_one_engine
 def test_doctor_of_a_running_ingester_says_what_is_there(
     database: Database, home: Path, monkeypatch: pytest.MonkeyPatch
@@ -70,8 +85,8 @@ def test_doctor_of_a_running_ingester_says_what_is_there(
             monkeypatch.setenv("TICKLINE_STANDBY", "true")
             monkeypatch.setenv("TICKLINE_CONNECTIONS_MAX", "1")
             ill = await asyncio.to_thread(doctor, 1)
-            watch = ["status", "--watch", "--for", "0.3", "--every", "0.2"]
-            watched = await asyncio.to_thread(CliRunner().invoke, group, watch)
+            monkeypatch.setattr(status_watch, "looked", twice(status_watch.looked))
+            watched = await asyncio.to_thread(CliRunner().invoke, group, ["status", "--watch", "--every", "0.1"])
             assert watched.exit_code == 0, watched.output
             return well, ill, watched.stdout.splitlines()
 

@@ -10,8 +10,6 @@ import stat
 import subprocess
 import sys
 import threading
-import time
-from collections.abc import Callable
 from pathlib import Path
 
 import psutil
@@ -26,6 +24,7 @@ from ingest.database.embedded import SUPERUSER, EmbeddedServer, embedded_server
 from ingest.database.server import postmaster
 from ingest.database.settings import DatabaseSettings, load
 from ingest.errors import ConfigError, Retryable, StoreError
+from tests.fault.harness import WITHIN_S, wait_until
 
 # A user of the server as another process: says so, and lives until its input ends.
 USER = """
@@ -58,16 +57,8 @@ def start_user(home: Path) -> tuple[subprocess.Popen[str], int]:
 
 def end_user(process: subprocess.Popen[str]) -> None:
     """Let a user end in order."""
-    process.communicate(timeout=60)
+    process.communicate(timeout=WITHIN_S)
     assert process.returncode == 0
-
-
-def wait_until(condition: Callable[[], bool], *, seconds_max: float = 30) -> None:
-    """Wait for a condition."""
-    deadline = time.monotonic() + seconds_max
-    while not condition():
-        assert time.monotonic() < deadline, "condition not met in time"
-        time.sleep(0.01)
 
 
 def test_embedded_data_is_kept_between_runs(home: Path) -> None:
@@ -149,7 +140,7 @@ def test_embedded_two_uses_in_one_process_share_one_server(made_home: Path) -> N
 def test_embedded_killed_user_does_not_keep_the_server(made_home: Path) -> None:
     user, pid = start_user(made_home)
     user.send_signal(signal.SIGKILL)
-    user.communicate(timeout=30)
+    user.communicate(timeout=WITHIN_S)
     assert psutil.pid_exists(pid)
     with plain(made_home) as server:
         assert server.pid == pid
@@ -186,7 +177,7 @@ def keep_rejecting(server: EmbeddedServer) -> Path:
 def test_connect_to_a_server_that_starts_waits_for_it(made_home: Path) -> None:
     with embedded_server(made_home, use_timescaledb=False, settings=REPLICA) as server:
         data = keep_rejecting(server)
-        promotion = threading.Timer(1.0, lambda: postmaster._run("pg_ctl", "promote", "-s", "-D", str(data), cwd=data))
+        promotion = threading.Timer(0.3, lambda: postmaster._run("pg_ctl", "promote", "-s", "-D", str(data), cwd=data))
         promotion.start()
         with connect(server.url()) as conn:
             assert conn.execute("select pg_is_in_recovery()").fetchone() == (False,)
@@ -311,7 +302,7 @@ def test_server_that_says_nothing_is_busy_and_holds_up_no_other_thread(
     made_home: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A recorder would read no frame meanwhile: libpq's ping waits with Python's lock in its hands."""
-    monkeypatch.setattr(embedded, "PING_SECONDS_MAX", 2)
+    monkeypatch.setattr(embedded, "PING_SECONDS_MAX", 2)  # libpq takes no fewer
     monkeypatch.setattr(reach, "_await_start", lambda _: pytest.fail("it was asked by libpq's ping"))
     with plain(made_home) as server:
         pid = server.pid
@@ -321,6 +312,7 @@ def test_server_that_says_nothing_is_busy_and_holds_up_no_other_thread(
             assert embedded._ping(server) == Ping.REJECT
         finally:
             os.kill(pid, signal.SIGCONT)
+        monkeypatch.setattr(embedded, "PING_SECONDS_MAX", int(WITHIN_S))
         assert embedded._ping(server) == Ping.OK
     with socket.socket(socket.AF_UNIX) as silent:
         silent.bind(str(made_home / ".s.PGSQL.5432"))

@@ -9,8 +9,7 @@ import subprocess
 import sys
 import tempfile
 import threading
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import psycopg
@@ -24,6 +23,7 @@ from ingest.database.server import postmaster
 from ingest.database.server import user as server_user
 from ingest.database.settings import DatabaseSettings, load
 from ingest.errors import ConfigError, StoreError
+from tests.fault.harness import WITHIN_S, wait_until
 
 COMMAND = [sys.executable, "-m", "ingest.cli"]
 as_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root can enter the folders of others")
@@ -52,13 +52,6 @@ def tickline(home: Path, *arguments: str, wrapper: tuple[str, ...] = ()) -> subp
     )
     signal.signal(signal.SIGHUP, before)
     return process
-
-
-def wait_until(condition: Callable[[], object], *, seconds_max: float = 60) -> None:
-    deadline = time.monotonic() + seconds_max
-    while not condition():
-        assert time.monotonic() < deadline, "condition not met in time"
-        time.sleep(0.01)
 
 
 @pytest.fixture(scope="module")
@@ -203,7 +196,7 @@ def test_disk_that_is_full_is_said(home: Path) -> None:
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP])
 def test_reader_that_is_ended_leaves_no_server(kept: Path, number: signal.Signals) -> None:
-    reader = tickline(kept, "sql", "select pg_sleep(60)")
+    reader = tickline(kept, "sql", "select pg_sleep(600)")
     data = kept / "postgres" / "data"
     url = f"postgresql://postgres@/tickline?host={kept}/postgres"
 
@@ -218,14 +211,14 @@ def test_reader_that_is_ended_leaves_no_server(kept: Path, number: signal.Signal
 
     wait_until(is_asking)
     reader.send_signal(number)
-    assert "tickline: stopped" in reader.communicate(timeout=30)[1]
+    assert "tickline: stopped" in reader.communicate(timeout=WITHIN_S)[1]
     assert reader.returncode == 1
     assert postmaster.running_pid(data) is None
 
 
 def test_two_first_commands_at_once_share_one_server(home: Path) -> None:
     both = [tickline(home, "db", "upgrade") for _ in range(2)]
-    said = [one.communicate(timeout=60) for one in both]
+    said = [one.communicate(timeout=3 * WITHIN_S) for one in both]
     assert [one.returncode for one in both] == [0, 0], said
     assert postmaster.running_pid(home / "postgres" / "data") is None
 
@@ -251,7 +244,7 @@ def test_close_does_not_wait_for_a_long_start(kept: Path, monkeypatch: pytest.Mo
         assert postmaster.take_lock(lock, seconds_max=0)
         closing = threading.Thread(target=server.close)
         closing.start()
-        closing.join(timeout=20)
+        closing.join(timeout=WITHIN_S)
         assert not closing.is_alive()
     with plain(kept) as server:
         assert answers(server)
@@ -303,5 +296,5 @@ def test_server_is_known_without_the_right_to_look_at_processes(kept: Path) -> N
         pytest.skip("setpriv is not there")
     for _ in range(2):
         ran = tickline(kept, "db", "upgrade", wrapper=bare)
-        assert (ran.communicate(timeout=60)[1], ran.returncode) == ("", 0)
+        assert (ran.communicate(timeout=2 * WITHIN_S)[1], ran.returncode) == ("", 0)
         assert not list(kept.glob("postgres/data/postmaster.pid"))

@@ -16,12 +16,13 @@ from ingest.simulator.exchange.market import GeneratedMarket
 from ingest.simulator.exchange.trading_day import TradingDay, latest_weekday
 from ingest.simulator.server.app import Simulator
 from ingest.universe.keeper import UniverseKeeper
+from tests.fault.harness import WITHIN_S
 
 NIFTY = "NSE_INDEX|Nifty 50"
 
 
 async def until(condition: Callable[[], bool]) -> None:
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(WITHIN_S):
         while not condition():
             await asyncio.sleep(0.02)
 

@@ -29,7 +29,7 @@ from ingest.time_source import TimeSource
 from tests.engines import on_one_engine
 from tests.fault.live import Running, market, running, until
 
-SILENT_S = 0.3
+SILENT_S = 1.5  # longer than from one look of the watchdog to the next
 
 Step = Callable[[Running, pytest.MonkeyPatch], Awaitable[None]]
 
@@ -98,7 +98,8 @@ async def unmute(run: Running, _: pytest.MonkeyPatch) -> None:
     assert websocket_status(run.ingestion)["subscriptions"]["failed_count"] == 0
 
 
-async def mute_all(run: Running, _: pytest.MonkeyPatch) -> None:
+async def mute_all(run: Running, patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(run.ingestion.watchdog._settings, "feed_silent_s", SILENT_S)
     run.simulator.faults.mute = set(run.simulator.source.keys)
     await until(lambda: health(run.ingestion)["status"] == "unhealthy")
 
@@ -244,7 +245,7 @@ def is_well(run: Running) -> bool:
 @on_one_engine
 def test_health_knows_each_condition_and_its_end(database: Database, home: Path) -> None:
     async def run() -> None:
-        given = {"confirm_s": 0.5, "token_poll_s": 0.05, "feed_silent_s": SILENT_S}
+        given = {"confirm_s": 0.5, "token_poll_s": 0.05}
         async with running(database, home, market(12, 200.0), **given) as run:
             await run.live()
             await until(lambda: run.confirmed == 12 and is_well(run))

@@ -37,6 +37,7 @@ from ingest.universe.instrument_master import load_master
 from ingest.universe.keeper import UniverseKeeper, follow
 from ingest.upstox.rest import UpstoxApi
 from tests.engines import on_one_engine
+from tests.fault.harness import WITHIN_S
 from tests.simulated import NOWHERE
 
 KEY, SHARE = "NSE_FO|53001", "NSE_EQ|INE009A01021"
@@ -94,7 +95,7 @@ class Stream:
             running = asyncio.create_task(consumer.run())
             for step in itertools.chain([lambda _: None], between):
                 step(consumer)
-                async with asyncio.timeout(10):
+                async with asyncio.timeout(WITHIN_S):
                     while consumer.committed != self.end:
                         await asyncio.sleep(0.005)
             if checkpoint:
@@ -284,7 +285,7 @@ def test_list_that_anybody_loads_is_noticed_while_the_universe_is_followed(
 
     async def run() -> None:
         keeper, looked = UniverseKeeper(config, database.url), asyncio.Event()
-        async with UpstoxApi(config) as api, asyncio.timeout(20):
+        async with UpstoxApi(config) as api, asyncio.timeout(WITHIN_S):
             await keeper.wanted(api.time_source.now(), api)
             following = asyncio.create_task(
                 follow(keeper, lambda _: looked.set(), api, every_s=0.01, listed=lambda: noticed.append(True))

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import pwd
 import shutil
-import socket
 import subprocess
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -34,8 +33,9 @@ from ingest.store.bar_refresh import refresh_touched
 from ingest.store.writer import Writer
 from tests.conftest import Template
 from tests.engines import on_one_engine
-from tests.fault.harness import wait_until
+from tests.fault.harness import WITHIN_S, wait_until
 from tests.pooler import Pooler
+from tests.simulated import free_port
 
 # What a role may have, each of which broke something or could.
 ODD = {
@@ -141,7 +141,7 @@ def test_refresh_outlasts_the_time_limits_of_a_role(
             wait_until(lambda: refreshed.done() or bool(admin.execute(waits).fetchall()))
         finally:
             conn.execute("select pg_advisory_unlock_all()")
-        refreshed.result(timeout=20)
+        refreshed.result(timeout=WITHIN_S)
 
 
 @on_one_engine
@@ -169,8 +169,7 @@ def relay(template: Template) -> Iterator[Pooler]:
 
 def forms(relay: Pooler, folder: Path) -> dict[str, str]:
     """Return the same place in many forms; {} is a port at which nobody answers."""
-    with socket.create_server(("127.0.0.1", 0)) as unused:
-        dead = unused.getsockname()[1]
+    dead = free_port()
     (folder / "services").write_text(f"[desk]\nhost=127.0.0.1\nport={relay.port}\ndbname=postgres\nuser={relay.user}\n")
     words = f"port={relay.port} dbname=postgres user={relay.user}"
     return {
@@ -246,8 +245,7 @@ def pgbouncer(url: str, folder: Path, *, keeps_sessions: bool) -> Iterator[str]:
     if program is None:
         pytest.skip("no pgbouncer on this machine")
     known = conninfo_to_dict(url)
-    with socket.create_server(("127.0.0.1", 0)) as unused:
-        port = unused.getsockname()[1]
+    port = free_port()
     (folder / "bouncer.ini").write_text(
         f"[databases]\n* = host={known['host']} port=5432 user={known['user']}\n[pgbouncer]\n"
         f"listen_addr = 127.0.0.1\nlisten_port = {port}\nunix_socket_dir =\nauth_type = any\n"
@@ -265,7 +263,7 @@ def pgbouncer(url: str, folder: Path, *, keeps_sessions: bool) -> Iterator[str]:
         yield there
     finally:
         process.terminate()
-        process.wait(10)
+        process.wait(WITHIN_S)
 
 
 @pytest.fixture(params=["ours", "pgbouncer"])

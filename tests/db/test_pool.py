@@ -146,8 +146,7 @@ def test_error_of_the_database_is_ours_and_its_connection_is_used_again(database
 
 
 def test_refused_connection_ends_every_wait_with_what_is_wrong() -> None:
-    with socket.create_server(("127.0.0.1", 0)) as unused:
-        port = unused.getsockname()[1]
+    port = free_port()
 
     async def ask(pool: Pool) -> list[Any]:
         return await asyncio.gather(*(backend(pool) for _ in range(5)), return_exceptions=True)
@@ -213,6 +212,7 @@ def test_running_ingester_uses_the_connections_of_its_pool_again(
 ) -> None:
     """Status, bars and backfill query constantly; beside the writer's there are never more than two backends."""
     monkeypatch.setattr("ingest.live.http.feed_routes.GAPS_KEPT_S", 0.0)
+    monkeypatch.setattr("ingest.database.questions.ANSWERED_S", WITHIN_S)
     monkeypatch.setattr("ingest.live.background.REFRESH_S", 0.01)
     port = free_port()
     asked_for = ("live/gaps_today", "store/touched_ranges", "repair/unheard_days")

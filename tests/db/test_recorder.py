@@ -23,6 +23,7 @@ from ingest.simulator.exchange.trading_day import TradingDay, latest_weekday
 from ingest.simulator.server.app import Simulator
 from tests.data import REPOSITORY
 from tests.engines import on_one_engine
+from tests.fault.harness import WITHIN_S
 from tests.fault.live import until
 from tests.simulated import settings_for
 
@@ -37,7 +38,7 @@ def simulator() -> Iterator[Simulator]:
         thread.start()
 
         def run(work: Any) -> Any:
-            return asyncio.run_coroutine_threadsafe(work, loop).result(30)
+            return asyncio.run_coroutine_threadsafe(work, loop).result(WITHIN_S)
 
         one = Simulator(GeneratedMarket(day, seed=3, instruments=60, rate=600.0), speed=5.0)
         run(one.__aenter__())

@@ -37,6 +37,7 @@ from ingest.simulator.exchange.prices import PlantedSpike
 from ingest.simulator.exchange.trading_day import TradingDay
 from ingest.simulator.server.frame_bytes import entry, feed_response
 from tests.engines import on_one_engine
+from tests.fault.harness import WITHIN_S, wait_until
 
 FUTURE = "NSE_FO|35000"
 SESSION = TradingDay(date(2026, 1, 5), cash_closes=time(10, 5), derivatives_close=time(10, 5))
@@ -94,15 +95,12 @@ def following(database: Database) -> Iterator[list[tuple[str, datetime]]]:
         yield found
     finally:
         stop.set()
-        thread.join(30)
+        thread.join(WITHIN_S)
         assert not thread.is_alive()
 
 
 def until(condition: Callable[[], bool]) -> None:
-    deadline = clock.monotonic() + 30
-    while not condition():
-        assert clock.monotonic() < deadline
-        clock.sleep(0.02)
+    wait_until(condition, every_s=0.02)
 
 
 def stored(database: Database) -> list[tuple[Any, ...]]:
@@ -285,7 +283,7 @@ def test_webhook_gets_json_and_its_absence_stops_nothing(tmp_path: Path) -> None
     thread = threading.Thread(target=server.handle_request)
     thread.start()
     assert post(url, new)
-    thread.join(10)
+    thread.join(WITHIN_S)
     server.server_close()
     assert got == [[row | {"bucket": "2026-01-05T03:45:00Z"}]]
     assert not post(url, new)

@@ -20,6 +20,7 @@ from ingest.simulator.recorded import RecordedMarket
 from ingest.simulator.server.app import Simulator
 from tests.data import data_file
 from tests.engines import on_one_engine
+from tests.fault.harness import WITHIN_S
 from tests.simulated import settings_for
 
 SESSION = "session-20251215-open.frames.gz"
@@ -56,7 +57,7 @@ async def ingest(
             await asyncio.sleep(0.02)
         stop.set()
 
-    async with asyncio.timeout(60):
+    async with asyncio.timeout(3 * WITHIN_S):
         watching = asyncio.create_task(watch())
         running = asyncio.create_task(start(config, database.url, keys, stop=stop, ready=seen.append))
         done, _ = await asyncio.wait([watching, running], return_when=asyncio.FIRST_COMPLETED)
@@ -246,7 +247,7 @@ def test_second_ingester_on_one_journal_or_one_collector_is_refused(
             first = asyncio.create_task(
                 start(configured(simulator, home), database.url, keys, stop=stop, ready=running.append)
             )
-            async with asyncio.timeout(20):
+            async with asyncio.timeout(WITHIN_S):
                 while not (running and running[0].feed.stats.frames):
                     await asyncio.sleep(0.02)
                 with pytest.raises(JournalError, match="in use by process"):

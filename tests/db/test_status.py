@@ -28,7 +28,9 @@ from ingest.model.frames import MODE_NAMES
 from ingest.settings import settings
 from tests.data import REPOSITORY
 from tests.engines import on_one_engine
+from tests.fault.harness import WITHIN_S
 from tests.fault.live import running, until
+from tests.processes import run_command
 from tests.simulated import free_port
 
 API = "/api/v1/websocket"
@@ -53,7 +55,7 @@ async def served(port: int) -> None:
         except OSError:
             return False
 
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(WITHIN_S):
         while not await answers():
             await asyncio.sleep(0.05)
 
@@ -65,25 +67,17 @@ def test_status_answers_with_the_fields_that_are_promised(database: Database, ho
     async def run() -> tuple[Any, ...]:
         async with running(database, home, api_port=port) as run:
             await run.live()
-            await until(lambda: run.confirmed == 60)
+            await until(lambda: run.confirmed == 60 and len(latest_ticks(run.ingestion)["latest_ticks"]) > 40)
             await served(port)
             answers = [
                 await asked(port, path)
                 for path in ("/health", f"{API}/status", f"{API}/subscriptions", f"{API}/latest-ticks")
             ]
-            process = await asyncio.create_subprocess_exec(
-                sys.executable,
-                "-m",
-                "ingest.cli",
-                "status",
-                "--format",
-                "json",
-                env=os.environ | {"TICKLINE_API_PORT": str(port), "PYTHONPATH": str(REPOSITORY)},
-                cwd=home,
-                stdout=asyncio.subprocess.PIPE,
+            environment = os.environ | {"TICKLINE_API_PORT": str(port), "PYTHONPATH": str(REPOSITORY)}
+            printed = await asyncio.to_thread(
+                run_command, ["status", "--format", "json"], cwd=home, environment=environment
             )
-            printed, _ = await process.communicate()
-            return *answers, process.returncode, json.loads(printed), run
+            return *answers, printed.returncode, json.loads(printed.stdout), run
 
     began = time.monotonic()
     (said, status, subscriptions, latest, code, printed, ran) = asyncio.run(run())
@@ -144,6 +138,7 @@ def test_health_is_bad_while_data_should_flow_and_do_not(database: Database, hom
             assert error["state"] == "now" and "403" in error["text"] and error["count"] > 2
             run.simulator.faults.refuse = None
             await run.live(connections=2)
+            await until(lambda: run.confirmed == 60)
             assert (await asked(port, "/health"))[0] == 200
             _, status = await asked(port, f"{API}/status")
             assert status["connections"][0]["last_error"]["state"] == "over" and status["errors"] == {}
@@ -258,7 +253,7 @@ def test_port_that_is_taken_costs_the_status_only_until_it_is_free(
     monkeypatch.setattr("ingest.live.http.port.PORT_RETRY_S", 0.1)
 
     async def run() -> None:
-        with socket.create_server(("127.0.0.1", 0)) as taken:
+        with socket.create_server(("127.0.0.1", free_port())) as taken:
             async with running(database, home, api_port=taken.getsockname()[1]) as run:
                 await run.live()
                 await until(lambda: "TICKLINE_API_PORT" in caplog.text)
@@ -289,7 +284,7 @@ def test_status_that_fails_begins_again(
             await run.live()
             said = (await asked(port, f"{API}/status"))[1]["errors"]["status"]
             assert (said["state"], said["text"], said["count"]) == ("over", "RuntimeError: ours", 1)
-            assert (await asked(port, "/health"))[1]["warnings"] == ["status failed: RuntimeError: ours"]
+            assert "status failed: RuntimeError: ours" in (await asked(port, "/health"))[1]["warnings"]
             assert "Traceback" in caplog.text
             assert run.ingestion.streams[0].feed.stats.connections == 1
 
@@ -374,7 +369,7 @@ def test_handler_error_is_logged_once_counted_and_over_when_a_tick_is_handled(
         handler.offer(rows, {0: "NSE_EQ|X"})
         handler.offer(rows[:1], {0: "NSE_EQ|Y"})
         handler.close()
-        handler._thread.join(10)
+        handler._thread.join(WITHIN_S)
     error = handler.account()["last_error"]
     assert isinstance(error, dict) and (error["state"], error["text"], error["count"]) == (
         "over",

@@ -26,7 +26,7 @@ from ingest.model.records import RecordKind
 from ingest.settings import Settings
 from ingest.transport.cursor import Cursor
 from tests.engines import on_one_engine
-from tests.fault.harness import rows
+from tests.fault.harness import WITHIN_S, rows
 from tests.fault.live import until
 from tests.simulated import NOWHERE, free_port
 
@@ -60,7 +60,7 @@ def made_newer(folder: Path) -> None:
 async def asked(port: int, path: str) -> tuple[int, Any]:
     def ask() -> tuple[int, bytes]:
         try:
-            with urllib.request.urlopen(f"http://127.0.0.1:{port}{path}", timeout=20) as answer:
+            with urllib.request.urlopen(f"http://127.0.0.1:{port}{path}", timeout=WITHIN_S) as answer:
                 return answer.status, answer.read()
         except urllib.error.HTTPError as exc:
             with exc:
