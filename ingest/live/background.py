@@ -39,10 +39,21 @@ class Database(Protocol):
         """Whether it is away, as far as is known."""
 
 
-async def newest_tick(streams: Sequence[Stream]) -> datetime | None:
+def newest_tick(streams: Sequence[Stream]) -> datetime | None:
     """Return the time that the streams have reached; None: they have none yet."""
     last_ms = max(stream.consumer.state.break_detector.last_ms for stream in streams)
     return utc_of_ms(last_ms) if last_ms else None
+
+
+async def market_time(streams: Sequence[Stream], pool: Pool) -> datetime | None:
+    """Return the time that the streams have reached, or other processes on the database; None: these have none yet.
+
+    Raises StoreError.
+    """
+    if (reached := newest_tick(streams)) is None:
+        return None
+    committed: list[datetime] = [at for (at,) in await pool.rows("lease/newest_commit", {}) if at is not None]
+    return max(reached, *committed)
 
 
 async def follow_along(settings: Settings, keeper: UniverseKeeper, ingestion: Ingestion) -> None:
@@ -132,6 +143,13 @@ async def refresh_along(pool: Pool, database: Database, error: LastError) -> Non
 async def watch_jobs_along(pool: Pool, database: Database, errors: LastErrors) -> None:
     """Report the failures of the database's own jobs; each is an error of its own until the job succeeds."""
     failed: dict[str, datetime | None] = {}
+    try:
+        await _watch_jobs(pool, database, errors, failed)
+    finally:  # perhaps another process watches them now
+        note_jobs([], failed, errors)
+
+
+async def _watch_jobs(pool: Pool, database: Database, errors: LastErrors, failed: dict[str, datetime | None]) -> None:
     while True:
         if database.is_away:
             await asyncio.sleep(AWAY_POLL_S)

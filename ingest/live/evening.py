@@ -135,8 +135,13 @@ class Evening:
         while self._is_wanted:
             day = self.due()
             if day is not None and day != self._done:
-                self._done = day
-                await self.work(day)
+                before, self._done = self._done, day
+                try:
+                    await self.work(day)
+                except asyncio.CancelledError:  # another process may do it now, or this one again
+                    self._done = before
+                    self._note("waiting", None)
+                    raise
             await self._ingestion.watchdog.time_source.sleep(LOOK_S)
 
     def due(self) -> date | None:
@@ -175,14 +180,14 @@ class Evening:
             error.over()
         self._note("failed" if failures else "done", day)
 
-    def _note(self, state: str, day: date) -> None:
+    def _note(self, state: str, day: date | None) -> None:
         now = self._ingestion.watchdog.time_source.now().isoformat()
         before = self._ingestion.evening or {}
         self._ingestion.evening = {
             "state": state,
-            "day": day.isoformat(),
-            "began_at": now if state == "running" else before.get("began_at"),
-            "ended_at": None if state == "running" else now,
+            "day": day.isoformat() if day else None,
+            "began_at": now if state == "running" else before.get("began_at") if day else None,
+            "ended_at": None if state == "running" or day is None else now,
         }
 
 

@@ -32,6 +32,7 @@ from ingest.store.retrying_writer import RetryingWriter
 from ingest.universe.connection_plan import AccountLimits, ConnectionPlan, plan
 
 if TYPE_CHECKING:
+    from ingest.live.distributed.leased_work import LeasedWork
     from ingest.transport.broker.publisher import Publisher
     from ingest.transport.server import JournalServer
 
@@ -91,6 +92,8 @@ class Ingestion:
         Serves the journal to writers elsewhere; None: nobody does.
     publisher
         Sends the journal through a broker; None: nobody does.
+    leased
+        What one process on the database does at a time: bars, and their repair.
     awaits_keys
         Whether it is a collector whose keys writers give, and none has yet.
     began_s
@@ -128,6 +131,7 @@ class Ingestion:
         self.broadcast: Broadcast | None = None
         self.journal_server: JournalServer | None = None
         self.publisher: Publisher | None = None
+        self.leased: Sequence[LeasedWork] = ()
         self.awaits_keys = False
         self.began_s = time.monotonic()
         self._passes_on = False

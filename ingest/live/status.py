@@ -43,6 +43,7 @@ def websocket_status(ingestion: Ingestion, gaps_today: int | None = None) -> dic
         "errors": ingestion.errors.account()
         | ({"database": away} if (away := ingestion.writer.error.account()) else {}),
         "database_pool": ingestion.questions.pool.account(),
+        "does_once": [work.name for work in ingestion.leased if work.is_held],
         "evening": ingestion.evening,
         "gaps_today": gaps_today,
         "market_time": at.isoformat() if at else None,

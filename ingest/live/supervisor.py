@@ -31,11 +31,13 @@ from ingest.live.background import (
     backfill_along,
     follow_along,
     follow_file_along,
+    market_time,
     newest_tick,
     refresh_along,
     watch_jobs_along,
 )
 from ingest.live.broadcast.hub import Hub
+from ingest.live.distributed.leased_work import ONCE, REPAIR, LeasedWork
 from ingest.live.distributed.serving import journal_publisher, journal_server, serves_journal
 from ingest.live.distributed.unstored_writer import NO_DATABASE, UnstoredWriter
 from ingest.live.evening import Evening
@@ -184,7 +186,8 @@ async def start(
                 first = streams[0]
                 running = Run(first.consumer, first.feed, writer, first.reader, ingestion)
                 ready(running)
-                has_database = url is not None
+                if url is not None:
+                    ingestion.leased = _leased_works(running, settings, pool, url)
                 await _run(
                     running,
                     settings=settings,
@@ -192,7 +195,7 @@ async def start(
                     stop=stop,
                     keeper=keeper,
                     show=show,
-                    has_database=has_database,
+                    has_database=url is not None,
                     assigned=assignee if not wanted else None,
                 )
                 return running
@@ -336,20 +339,40 @@ def _universe_works(
 
 def _database_works(running: Run, settings: Settings, pool: Pool) -> dict[str, Work]:
     """Return the background tasks that need the database, by name."""
+    ingestion = running.ingestion
+    works: dict[str, Work] = {
+        "evening": Evening(ingestion, settings).run,  # exports go to the home of each
+        "jobs": lambda: watch_jobs_along(pool, running.writer, ingestion.errors),
+    }
+    return works | {work.name: work.run for work in ingestion.leased}
+
+
+def _leased_works(running: Run, settings: Settings, pool: Pool, url: str) -> list[LeasedWork]:
+    """Return what one process on this database does at a time, such as this one."""
     ingestion, writer = running.ingestion, running.writer
     errors = ingestion.errors
-    return {
-        "bars": lambda: refresh_along(pool, writer, errors.of("bars")),
-        "backfill": lambda: backfill_along(
+
+    async def repair() -> None:
+        await backfill_along(
             Backfill(running.feed.api, Store(pool)),
-            partial(newest_tick, ingestion.streams),
+            partial(market_time, ingestion.streams, pool),
             writer,
             errors.of("backfill"),
             every_s=settings.backfill_s,
-        ),
-        "evening": Evening(ingestion, settings).run,
-        "jobs": lambda: watch_jobs_along(pool, writer, errors),
-    }
+        )
+
+    def may_repair() -> bool:
+        return newest_tick(ingestion.streams) is not None and not running.feed.api.tokens.is_refused
+
+    def is_away() -> bool:
+        return writer.is_away
+
+    bars: dict[str, Work] = {"bars": lambda: refresh_along(pool, writer, errors.of("bars"))}
+    works = [LeasedWork(ONCE, url, bars, ingestion.fence, errors, is_database_away=is_away)]
+    if settings.backfill_s:
+        given: dict[str, Any] = {"is_database_away": is_away, "may_work": may_repair}
+        works.append(LeasedWork(REPAIR, url, {"backfill": repair}, ingestion.fence, errors, **given))
+    return works
 
 
 def _say_what_is_left(left_bytes: int, writer: RetryingWriter, stop_s: float) -> None:

@@ -49,8 +49,17 @@ def take(connection: psycopg.Connection[Any], kind: Lock, name: str) -> bool:
     return True
 
 
-def take_within(connection: psycopg.Connection[Any], kind: Lock, name: str, within_s: float) -> bool:
-    """Try for a time to take a lock, ending the session of a silent holder; return whether it is taken."""
+def take_within(
+    connection: psycopg.Connection[Any],
+    kind: Lock,
+    name: str,
+    within_s: float,
+    is_over: Callable[[], bool] = lambda: False,
+) -> bool:
+    """Try for a time, or until it is over, to take a lock; return whether it is taken.
+
+    The session of a silent holder is ended.
+    """
     began_s = looked_s = time.monotonic()
     while not take(connection, kind, name):
         now_s = time.monotonic()
@@ -66,7 +75,7 @@ def take_within(connection: psycopg.Connection[Any], kind: Lock, name: str, with
                     ended,
                 )
             continue
-        if now_s - began_s >= within_s:
+        if now_s - began_s >= within_s or is_over():
             return False
         time.sleep(POLL_S)
     return True
@@ -96,13 +105,18 @@ class DatabaseLease:
         self._beating: Heartbeat | None = None
         self._is_over = False
         self._lock = threading.Lock()  # of the connection
+        self._taking = threading.Lock()  # held while it is taken
 
     def take(self, within_s: float) -> bool:
-        """Try for a time to take it; return whether it is held. Raises StoreError."""
+        """Try for a time to take it; return whether it is held. Raises StoreError or ConfigError."""
+        with self._taking:
+            return not self._is_over and self._take(within_s)
+
+    def _take(self, within_s: float) -> bool:
         connection = connect(self._url, autocommit=True, application_name="tickline once", **NOTICE_A_DEAD_PEER)
         try:
             with translated():
-                if not take_within(connection, ONCE, self.name, within_s):
+                if not take_within(connection, ONCE, self.name, within_s, lambda: self._is_over):
                     connection.close()
                     return False
         except BaseException:
@@ -116,8 +130,11 @@ class DatabaseLease:
         return True
 
     def close(self) -> None:
-        """Give it back, also one that is just being taken."""
+        """Give it back, also one that is just being taken; the session has ended then, if the server answers."""
         self._is_over = True
+        if not self._taking.acquire(timeout=CLOSE_S):
+            return  # who is taking it sees that it is over, and closes what it has connected
+        self._taking.release()
         if self._beating is not None:
             self._beating.close()
         if self._connection is None:

@@ -69,6 +69,11 @@ class Tokens:
         begins, ends = times_of(self._current)
         return begins is not None and ends is not None and ends - begins > DAILY
 
+    @property
+    def is_refused(self) -> bool:
+        """Whether the vendor has refused the token in use, and it is not sent again yet."""
+        return self._is_refused(self._current)
+
     def refuse(self, token: str) -> None:
         """Note that the vendor refused a token."""
         self._refused[token] = self._time_source.monotonic()
@@ -86,12 +91,15 @@ class Tokens:
             await self._time_source.sleep(self._poll_s)
 
     def _choose(self) -> bool:
-        now = self._time_source.monotonic()
         for token in self._candidates():
-            if now - self._refused.get(token, -RETRY_S) >= RETRY_S:
+            if not self._is_refused(token):
                 self._current = token
                 return True
         return False
+
+    def _is_refused(self, token: str) -> bool:
+        at_s = self._refused.get(token)
+        return at_s is not None and self._time_source.monotonic() - at_s < RETRY_S
 
     def _candidates(self) -> Iterator[str]:
         """Yield the tokens to try, those most likely to be new first: a running process's environment never changes."""

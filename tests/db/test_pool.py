@@ -28,6 +28,7 @@ LOCK = "select pg_advisory_lock(7)"
 ACTIVITY = """
     select pid, query from pg_stat_activity
     where datname = current_database() and application_name like 'tickline%' and query <> ''
+        and application_name <> 'tickline once'
 """
 
 
@@ -210,7 +211,7 @@ def test_silent_server_holds_neither_a_wait_nor_the_end(database: Database, monk
 def test_running_ingester_uses_the_connections_of_its_pool_again(
     database: Database, home: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Status, bars and backfill query constantly; beside the writer's there are never more than two backends."""
+    """Status, bars and backfill query constantly; beside writer and leases there are never more than two backends."""
     monkeypatch.setattr("ingest.live.http.feed_routes.GAPS_KEPT_S", 0.0)
     monkeypatch.setattr("ingest.database.questions.ANSWERED_S", WITHIN_S)
     monkeypatch.setattr("ingest.live.background.REFRESH_S", 0.01)

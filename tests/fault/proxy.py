@@ -70,6 +70,8 @@ class Proxy:
     ----------
     url
         libpq URL of the same database through the proxy.
+    is_away
+        Whether new connections are closed at once, as by a server that does not run.
     """
 
     def __init__(self, url: str, folder: Path) -> None:
@@ -77,6 +79,7 @@ class Proxy:
         self._host, self._port = str(known.get("host") or "localhost"), int(known.get("port") or 5432)
         folder.mkdir(parents=True, exist_ok=True)
         self.url = url_through(url, folder)
+        self.is_away = False
         self._open = threading.Event()
         self._open.set()
         self._trap: Trap | None = None
@@ -138,6 +141,9 @@ class Proxy:
                 client, _ = self._listener.accept()
             except OSError:
                 return  # closed
+            if self.is_away:
+                client.close()
+                continue
             try:
                 link = _Link(client, self._connect())
             except OSError:

@@ -1,54 +1,43 @@
-"""Once: what is done once per database, by the process that holds its lease: bars, repair, lists, evening jobs,
-and which collector has which keys.
+"""Once: what writers do once per database: bars, repair, lists, evening jobs, and which collector has which keys.
 
-Nothing here carries ticks. A holder that dies or freezes is followed by another within seconds, and each of these tasks
-may be done twice, so a holder that wakes up harms nothing.
+`LeasedWork` says who does it.
 """
 
 from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from functools import partial
-from typing import Any
 
 from ingest.database.pool import Pool
 from ingest.errors import StoreError
 from ingest.last_error import LastErrors
 from ingest.live.background import backfill_along, refresh_along, watch_jobs_along
 from ingest.live.distributed.assigning import Assigning
+from ingest.live.distributed.leased_work import ONCE, REPAIR, LeasedWork
 from ingest.live.evening import Evening
 from ingest.live.fence import Fence
 from ingest.market.segment_states import SegmentStates
 from ingest.repair.backfill import Backfill
 from ingest.repair.backfill_store import Store
 from ingest.settings import Settings
-from ingest.store.lease import DatabaseLease
 from ingest.time_source import TimeSource
 from ingest.transport.http_collector import HttpCollector
 from ingest.universe.keeper import UniverseKeeper
 from ingest.universe.selection import Universe
 from ingest.upstox.rest import UpstoxApi
-from ingest.worker_thread import in_background
+from ingest.upstox.tokens import Tokens
 
 log = logging.getLogger(__name__)
 
-LEASE = "once per database"
-TRY_S = 2.0  # how long one try waits for a lease that another holds
-LOOK_S = 0.5
-AWAY_S = 2.0
 SOON_S = 2.0
 LISTS_S = 60.0  # between two looks whether today's lists are there
 
 
-class LeaseGoneError(StoreError):
-    """Another process may do this work now."""
-
-
 class Once:
-    """The work of one process, while it holds the lease.
+    """The work of one process, while it holds the leases.
 
     Parameters
     ----------
@@ -63,8 +52,6 @@ class Once:
 
     Attributes
     ----------
-    is_held
-        Whether this process does it now.
     errors, evening
         What the status shows.
     assigning
@@ -79,23 +66,38 @@ class Once:
         keys: Callable[[], set[str]],
         sources: Sequence[HttpCollector] = (),
     ) -> None:
-        self.is_held = False
         self.errors = LastErrors()
         self.evening: Mapping[str, str | None] | None = None
         self.time_source = TimeSource()
         self.fence = Fence(self.time_source, self.errors)
-        self._settings, self._url, self._pool, self._keys = settings, url, pool, keys
+        self._settings, self._pool, self._keys = settings, pool, keys
         self._at: datetime | None = None  # newest tick of the database, and when it was seen first
         self._seen_s = 0.0
         self._keeper = UniverseKeeper(settings, url, may_be_empty=True, stores_names=False)
         self._refreshing = asyncio.Lock()  # two tasks look at the lists, which are fetched once
         has_universe = bool(settings.universe or settings.underlyings or settings.universe_file)
         self.assigning = Assigning(settings, pool, sources, self._universe) if sources and has_universe else None
+        self._work = LeasedWork(ONCE, url, self._parts(), self.fence, self.errors)
+        self._repair: LeasedWork | None = None
+        self._tokens: Tokens | None = None  # of the last repair
+        if settings.upstox_access_token is not None and settings.backfill_s:
+            parts = {"backfill": self._backfill_along}
+            self._repair = LeasedWork(REPAIR, url, parts, self.fence, self.errors, may_work=self._may_repair)
+
+    @property
+    def is_held(self) -> bool:
+        """Whether this process does now what is done once; repair is apart."""
+        return self._work.is_held
+
+    @property
+    def repairs(self) -> bool:
+        """Whether this process repairs bars now."""
+        return self._repair is not None and self._repair.is_held
 
     @property
     def is_away(self) -> bool:
-        """Whether the database is known to be away: the lease would be lost."""
-        return not self.is_held
+        """Return False: while the database is away, the leases are lost."""
+        return False
 
     @property
     def watchdog(self) -> Once:
@@ -119,44 +121,37 @@ class Once:
         return self._at + timedelta(seconds=self.time_source.monotonic() - self._seen_s)
 
     async def run(self) -> None:
-        """Do the work whenever this process holds the lease, until cancelled."""
-        while True:
-            lease = DatabaseLease(self._url, LEASE)
-            try:
-                if await _taken(lease):
-                    log.info("bars, repair, lists and evening jobs of the database are done here from now on")
-                    self.is_held = True
-                    await self._work(lease)
-            except* LeaseGoneError:
-                log.warning("lease is lost, another process may do what is done once lease=%r", LEASE)
-            finally:
-                self.is_held = False
-                in_background("lease", lease.close)  # a server that hangs must not stop the loop
+        """Do the work whenever this process holds the leases, until cancelled."""
+        async with asyncio.TaskGroup() as group:
+            for work in (self._work, self._repair):
+                if work is not None:
+                    group.create_task(work.run(), name=work.name)
 
-    async def _work(self, lease: DatabaseLease) -> None:
-        async with UpstoxApi(self._settings) as api, asyncio.TaskGroup() as group:
-            works: dict[str, Callable[[], Any]] = {
-                "bars": lambda: refresh_along(self._pool, self, self.errors.of("bars")),
-                "jobs": lambda: watch_jobs_along(self._pool, self, self.errors),
-                "lists": self._lists_along,
-                "evening": Evening(self, self._settings).run,
-            }
-            if self.assigning is not None:
-                works["assigning"] = partial(self.assigning.run, self.errors.of("assigning"))
-            if self._settings.upstox_access_token is not None:
-                works["backfill"] = partial(
-                    backfill_along,
-                    Backfill(api, Store(self._pool)),
-                    self._newest_tick,
-                    self,
-                    self.errors.of("backfill"),
-                    every_s=self._settings.backfill_s,
-                )
-            for name, work in works.items():
-                group.create_task(self.fence.keep(name, work), name=name)
-            while not lease.is_lost:  # a thread of its own finds that out
-                await self.time_source.sleep(LOOK_S)
-            raise LeaseGoneError("lease is lost")
+    def _parts(self) -> dict[str, Callable[[], Awaitable[None]]]:
+        """Return what is done under the lease, by name."""
+        parts: dict[str, Callable[[], Awaitable[None]]] = {
+            "bars": lambda: refresh_along(self._pool, self, self.errors.of("bars")),
+            "jobs": lambda: watch_jobs_along(self._pool, self, self.errors),
+            "lists": self._lists_along,
+            "evening": Evening(self, self._settings).run,
+        }
+        if self.assigning is not None:
+            parts["assigning"] = partial(self.assigning.run, self.errors.of("assigning"))
+        return parts
+
+    async def _backfill_along(self) -> None:
+        async with UpstoxApi(self._settings) as api:
+            self._tokens = api.tokens
+            await backfill_along(
+                Backfill(api, Store(self._pool)),
+                self._newest_tick,
+                self,
+                self.errors.of("backfill"),
+                every_s=self._settings.backfill_s,
+            )
+
+    def _may_repair(self) -> bool:
+        return self._tokens is None or not self._tokens.is_refused
 
     async def _lists_along(self) -> None:
         """Load today's instrument master and calendar; the writers ask again what keys mean when they see it."""
@@ -183,13 +178,3 @@ class Once:
         if rows and rows[0][0] is not None and rows[0][0] != self._at:
             self._at, self._seen_s = rows[0][0], self.time_source.monotonic()
         return self._at
-
-
-async def _taken(lease: DatabaseLease) -> bool:
-    """Try for a moment to take a lease; return whether it is held."""
-    try:
-        return await asyncio.wrap_future(in_background("lease", lease.take, TRY_S))
-    except StoreError as exc:
-        log.debug("lease not taken, trying again in_s=%g lease=%r error=%s", AWAY_S, LEASE, exc)
-        await asyncio.sleep(AWAY_S)
-        return False

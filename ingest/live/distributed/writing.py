@@ -78,9 +78,10 @@ class Writing:
         return {
             "collectors": [one.account() for one in self.collectors],
             "does_once": self.once.is_held,
+            "repairs": self.once.repairs,
             "errors": self.once.errors.account(),
             "universe": self._plan.account() if self._plan else None,
-            "evening": self.once.evening,
+            "evening": self.once.evening if self.once.is_held else None,
         }
 
     def problems(self) -> list[str]:
@@ -237,11 +238,12 @@ async def write(
                         one.abandon()
                     log.warning("stopped before everything was committed: another writer, or the next, does the rest")
                     await asyncio.wait(late)
+                does_once = once.is_held
                 for task in along:
                     task.cancel()
         except BaseExceptionGroup as group_error:
             raise first_error(group_error) from group_error
-        if once.is_held or len(collectors) == others():
+        if does_once or len(collectors) == others():
             await _refresh(pool, settings.stop_s)
         return running
 

@@ -96,6 +96,7 @@ class Status(Answer):
     is_decoding: bool
     errors: dict[str, Any] = Field(description="last error of each part")
     database_pool: dict[str, int]
+    does_once: list[str] = Field(description="what this process does now for all on the database")
     evening: dict[str, Any] | None
     gaps_today: int | None = Field(description="breaks of whole connections; null while the database is away")
     market_time: datetime | None = Field(description="the feed's clock")
