@@ -157,17 +157,14 @@ def test_keys_of_a_lost_collector_are_taken_over_with_a_named_gap_and_come_back(
                 upstox_api_url=NOWHERE,
             )
             seen: list[Writing] = []
-            stop = asyncio.Event()
-            writing = asyncio.create_task(
-                write(
-                    config,
-                    database.url,
-                    sources_of(urls, config),
-                    stop=stop,
-                    ready=seen.append,
-                    assigned=assignable(urls, config),
-                )
-            )
+
+            def write_now() -> tuple[asyncio.Task[Writing], asyncio.Event]:
+                stop = asyncio.Event()
+                given: dict[str, Any] = {"stop": stop, "ready": lambda one: seen.insert(0, one)}
+                sources, assigned = sources_of(urls, config), assignable(urls, config)
+                return asyncio.create_task(write(config, database.url, sources, assigned=assigned, **given)), stop
+
+            writing, stop = write_now()
 
             def held(name: str) -> set[str]:
                 return set(collectors[name].ingestion.keys)
@@ -205,8 +202,16 @@ def test_keys_of_a_lost_collector_are_taken_over_with_a_named_gap_and_come_back(
             await until(lambda: rows(database, named) == [(2 * count, 2 * count)], 15)
             simulator.faults.refuse = None
             await until(lambda: held("mumbai") == share["mumbai"] and held("chennai") == share["chennai"])
-            for one in collectors.values():
-                await one.end()
+            # It is lost while no writer runs.
+            known = home / "writer" / "collectors.json"
+            await until(lambda: set(json.loads(known.read_bytes())[urls[0]]["keys"]) == share["mumbai"])
+            stop.set()
+            await writing
+            await collectors["mumbai"].end()
+            writing, stop = write_now()
+            await until(lambda: held("chennai") == set(keys))
+            await until(lambda: rows(database, named) == [(3 * count, 3 * count)])
+            await collectors["chennai"].end()
             stop.set()
             await writing
 

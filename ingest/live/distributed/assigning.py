@@ -2,7 +2,8 @@
 
 Every writer asks each collector once a second what it records and hears, so that whoever gets the lease for what is
 done once knows it. The holder makes the plan and hands it out. Nothing is stored for it: the plan follows from the
-universe and from who lives, and each collector keeps its own keys.
+universe and from who lives, and each collector keeps its own keys. A writer only keeps what collectors said last, so
+that one that is lost while all writers start again is known.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ from ingest.database.pool import Pool
 from ingest.errors import JournalError, TicklineError
 from ingest.last_error import LastError
 from ingest.live.distributed.lost_keys import close_gaps, database_of, has_open_gaps, open_gaps
-from ingest.live.distributed.member import Member
+from ingest.live.distributed.member import FILE, Member, Memory
 from ingest.market.time import utc_of_ms
 from ingest.settings import Settings
 from ingest.transport.http_collector import HttpCollector
@@ -61,6 +62,7 @@ class Assigning:
         universe: Callable[[], Awaitable[Universe]],
     ) -> None:
         self.members = [Member(source) for source in sources]
+        self._memory = Memory(settings.home / FILE, self.members)
         self.plan = CollectorPlan()
         self._settings, self._pool, self._universe = settings, pool, universe
         self._wanted: Keys = {}
@@ -76,11 +78,17 @@ class Assigning:
         try:
             async with asyncio.TaskGroup() as group:
                 group.create_task(self._beat())
+                group.create_task(self._remember())
                 for member in self.members:
                     group.create_task(member.watch(LOOK_S))
         finally:
             for member in self.members:
                 await member.source.close()
+
+    async def _remember(self) -> None:
+        while True:
+            await asyncio.sleep(LOOK_S)
+            await self._memory.store()
 
     async def _beat(self) -> None:
         """Find out whether this process was held up: it has asked nobody meanwhile."""
@@ -120,7 +128,10 @@ class Assigning:
         is_early = monotonic() - began_s < self._settings.collector_lost_s
         if is_early and not all(member.heard_s for member in self.members):
             return  # its keys may be well where they are
+        heard = {member.name for member in self.members if member.heard_s}
         for member in self.members:
+            if not member.heard_s and member.name in heard:  # known from a file: it has another address now
+                member.name, member.keys = "", {}
             await self._judge(member)
         living = self._living()
         await self._hand_out(living)

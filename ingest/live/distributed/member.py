@@ -1,17 +1,29 @@
-"""Member: a collector among which the universe is spread, as this process knows it by asking."""
+"""Member: a collector among which the universe is spread, as this process knows it by asking.
+
+Owns the file `collectors.json` of a writer's home, with what collectors said last: of one that is lost while no writer
+runs, it is all that is known.
+"""
 
 from __future__ import annotations
 
 import asyncio
+import json
+import logging
+from collections.abc import Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from time import monotonic
 
 from ingest.errors import JournalError
+from ingest.files import PRIVATE, replace_file
 from ingest.transport.http_collector import HttpCollector
 from ingest.transport.segments import SegmentGoneError, UnreachableError
-from ingest.universe.collector_plan import Keys, account_of
+from ingest.universe.collector_plan import Keys, account_of, as_values
 from ingest.universe.connection_plan import AccountLimits
 
+log = logging.getLogger(__name__)
+
+FILE = "collectors.json"
 UNTOLD = "TICKLINE_COLLECTOR_TOKEN is not set here: set it to what its journal-token holds"
 
 
@@ -97,3 +109,56 @@ class Member:
         while True:
             await self.ask()
             await asyncio.sleep(every_s)
+
+
+class Memory:
+    """What members said last, on disk.
+
+    Parameters
+    ----------
+    path
+        The file.
+    members
+        Those that are known from it take what it says.
+    """
+
+    def __init__(self, path: Path, members: Sequence[Member]) -> None:
+        self._path, self._members = path, members
+        self._stored: tuple[tuple[str, str], ...] = ()
+        self._said = ""
+        try:
+            found = json.loads(path.read_bytes()) if path.exists() else {}
+            for member in members:
+                if (known := found.get(member.source.name)) is not None:
+                    name, account, keys = str(known["collector"]), account_of(known["account"]), dict(known["keys"])
+                    member.name, member.account, member.keys = name, account, keys
+        except (OSError, ValueError, TypeError, LookupError, AttributeError) as exc:
+            log.warning("what collectors said last cannot be read path=%s error=%s", path, exc)
+
+    async def store(self) -> None:
+        """Store what has changed, unless a member is between two sets of keys."""
+        members = [member for member in self._members if member.name and not member.refuses]
+        state = tuple((member.name, member.digest) for member in members)
+        if state == self._stored or any(member.heard_s and not member.digest for member in members):
+            return
+        said = {
+            member.source.name: {
+                "collector": member.name,
+                "account": as_values(member.account),
+                "keys": dict(member.keys),
+            }
+            for member in members
+        }
+        try:
+            await asyncio.to_thread(_write, self._path, said)
+        except OSError as exc:  # it is tried again; without it a gap may go unnamed after a restart
+            if str(exc) != self._said:
+                log.warning("what collectors say cannot be stored path=%s error=%s", self._path, exc)
+            self._said = str(exc)
+            return
+        self._stored, self._said = state, ""
+
+
+def _write(path: Path, said: object) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    replace_file(path, json.dumps(said, separators=(",", ":")).encode(), mode=PRIVATE)
