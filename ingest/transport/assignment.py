@@ -30,6 +30,30 @@ TAKE_S = 10.0  # the event loop that records has more to do
 
 
 @dataclass(frozen=True, slots=True)
+class Unheard:
+    """A connection that brings nothing, though data should come and others are heard.
+
+    Parameters
+    ----------
+    keys
+        Its keys.
+    seconds
+        For how long.
+    market_ms
+        The feed's time that it said last, epoch ms; 0: not known.
+    """
+
+    keys: tuple[str, ...]
+    seconds: float
+    market_ms: int
+
+    @classmethod
+    def from_json(cls, found: Any) -> Unheard:
+        """Return it out of plain values. Raises KeyError, TypeError or ValueError."""
+        return cls(tuple(map(str, found["keys"])), float(found["seconds"]), int(found["market_ms"]))
+
+
+@dataclass(frozen=True, slots=True)
 class Standing:
     """What a collector says of itself.
 
@@ -53,6 +77,8 @@ class Standing:
         Those of its keys that the feed has not answered.
     market_ms
         The feed's time when it looked at all this, epoch ms; 0: not known.
+    unheard
+        Those of its connections that bring nothing, while others do.
     """
 
     collector: str
@@ -64,6 +90,7 @@ class Standing:
     unheard_s: float
     unanswered: tuple[str, ...] = ()
     market_ms: int = 0
+    unheard: tuple[Unheard, ...] = ()
 
     @classmethod
     def from_json(cls, found: Any) -> Standing:
@@ -79,6 +106,7 @@ class Standing:
             float(found["unheard_s"]),
             tuple(map(str, found["unanswered"])),
             int(found["market_ms"]),
+            tuple(map(Unheard.from_json, found.get("unheard", ()))),  # an older version has none
         )
 
 

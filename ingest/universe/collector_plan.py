@@ -38,7 +38,9 @@ class CollectorPlan:
         return f"no account has room for {len(self.left_out):,} keys, which are left out: {named}"
 
 
-def spread(wanted: Mapping[str, str], accounts: Mapping[str, AccountLimits]) -> CollectorPlan:
+def spread(
+    wanted: Mapping[str, str], accounts: Mapping[str, AccountLimits], only: Mapping[str, Set[str]] | None = None
+) -> CollectorPlan:
     """Distribute keys over collectors.
 
     Parameters
@@ -47,6 +49,8 @@ def spread(wanted: Mapping[str, str], accounts: Mapping[str, AccountLimits]) -> 
         Instrument key -> mode, the most important first.
     accounts
         Name of each collector that can be used -> limits of its account.
+    only
+        Name of a collector -> the only keys that it may get; None: any.
 
     Returns
     -------
@@ -59,7 +63,7 @@ def spread(wanted: Mapping[str, str], accounts: Mapping[str, AccountLimits]) -> 
     >>> made.keys, made.left_out
     ({'mumbai': {'NSE_EQ|A': 'full'}}, {'NSE_EQ|B': 'full_d30'})
     """
-    places = [_Place(name, account) for name, account in sorted(accounts.items())]
+    places = [_Place(name, account, (only or {}).get(name)) for name, account in sorted(accounts.items())]
     left_out: Keys = {}
     for key, mode in wanted.items():
         for place in sorted(places, key=lambda place: place.distance(key)):
@@ -117,10 +121,10 @@ def step(
 class _Place:
     """A collector while keys are given to it."""
 
-    def __init__(self, name: str, account: AccountLimits) -> None:
+    def __init__(self, name: str, account: AccountLimits, only: Set[str] | None) -> None:
         self.name = name
         self.keys: Keys = {}
-        self._account = account
+        self._account, self._only = account, only
         self._counts: Counter[str] = Counter()
         self._full: set[str] = set()  # modes of which it takes no key more: what was added never makes room
         self._hash = blake2b(f"{name}\0".encode(), digest_size=_HASH_BYTES)
@@ -134,7 +138,7 @@ class _Place:
 
     def take(self, key: str, mode: str) -> bool:
         """Take a key if there is room for it; return whether there was."""
-        if mode in self._full:
+        if mode in self._full or (self._only is not None and key not in self._only):
             return False
         self._counts[mode] += 1
         if not has_room(self._counts, self._account):

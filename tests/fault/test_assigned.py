@@ -22,6 +22,7 @@ from ingest.live.observe import health
 from ingest.model.records import RecordKind
 from ingest.settings import Settings
 from ingest.simulator.server.app import Simulator
+from ingest.universe import connection_plan
 from tests.engines import on_one_engine
 from tests.fault.harness import QUICK, Command, Market, RecordProperty, records_of, rows, wait_until
 from tests.fault.live import Running, market, until
@@ -38,6 +39,7 @@ TWICE = """
     )
     select count(*) from (select instrument_id from repeated group by 1 having count(*) > {0}) as instruments
 """
+JOINED = "join instruments using (instrument_id) where"
 LOST = "from feed_gaps where reason = 'collector lost'"
 
 
@@ -58,6 +60,20 @@ def make_token(home: Path) -> None:
     home.mkdir(parents=True)
     (home / "journal-token").write_text(TOKEN)
     (home / "journal-token").chmod(0o600)
+
+
+def config_of_writer(home: Path, keys: list[str]) -> Settings:
+    return Settings(
+        home=home / "writer",
+        collector_token=SecretStr(TOKEN),
+        api_port=0,
+        universe=tuple(keys),
+        collector_lost_s=1.0,
+        universe_follow_s=0.2,
+        backoff_max_s=0.01,  # of requests to nowhere
+        upstox_assets_url=NOWHERE,
+        upstox_api_url=NOWHERE,
+    )
 
 
 def connections_in(home: Path, collector: str) -> int:
@@ -145,17 +161,7 @@ def test_keys_of_a_lost_collector_are_taken_over_with_a_named_gap_and_come_back(
                 make_token(home / name)
             collectors = {name: await collect(name) for name in NAMES}
             urls = [f"http://127.0.0.1:{port}" for port in ports.values()]
-            config = Settings(
-                home=home / "writer",
-                collector_token=SecretStr(TOKEN),
-                api_port=0,
-                universe=tuple(keys),
-                collector_lost_s=1.0,
-                universe_follow_s=0.2,
-                backoff_max_s=0.01,  # of requests to nowhere
-                upstox_assets_url=NOWHERE,
-                upstox_api_url=NOWHERE,
-            )
+            config = config_of_writer(home, keys)
             seen: list[Writing] = []
 
             def write_now() -> tuple[asyncio.Task[Writing], asyncio.Event]:
@@ -226,6 +232,65 @@ def test_keys_of_a_lost_collector_are_taken_over_with_a_named_gap_and_come_back(
     )
     assert {row[:3] for row in found} == {("mumbai", "*", True)}
     assert {row[3] for row in found} <= {"gap", None} and ("mumbai", "*", True, "gap") in found
+
+
+@on_one_engine
+def test_keys_of_a_lost_connection_go_to_another_collector_and_come_back_and_no_other_moves(
+    database: Database, home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(connection_plan.LIMITS, "full", connection_plan.Limit(8, 8))
+    monkeypatch.setattr(assigned, "UNHEARD_S", 0.1)
+    ports = {name: free_port() for name in NAMES}
+    moved: set[str] = set()
+
+    async def run() -> None:
+        # Each account has a vendor of its own, so that one of them can refuse a second connection.
+        async with Simulator(market(24), speed=1.0) as vendor, Simulator(market(24), speed=1.0) as other:
+            keys, collectors = sorted(vendor.source.keys), dict[str, Running]()
+            for name, simulator in zip(NAMES, (vendor, other), strict=True):
+                make_token(home / name)
+                given = {"collector": name, "journal_port": ports[name], "api_port": 0, "journal_fsync_ms": 10}
+                collectors[name] = Running(simulator, None, home / name, **given)
+                await collectors[name].begin([])
+            urls = [f"http://127.0.0.1:{port}" for port in ports.values()]
+            config = config_of_writer(home, keys)
+            seen: list[Writing] = []
+            stop = asyncio.Event()
+            sources, assignees = sources_of(urls, config), assignable(urls, config)
+            writing = asyncio.create_task(
+                write(config, database.url, sources, stop=stop, ready=seen.append, assigned=assignees)
+            )
+
+            def held(name: str) -> set[str]:
+                return set(collectors[name].ingestion.keys)
+
+            await until(lambda: held("mumbai") | held("chennai") == set(keys))
+            share = {name: held(name) for name in NAMES}
+            await until(lambda: all(collectors[name].confirmed == len(share[name]) for name in NAMES))
+            lost = collectors["mumbai"].ingestion.streams[1]
+            await until(lambda: lost.consumer.counts.ticks > 0)
+            moved.update(lost.feed.keys)
+            assert 1 < len(moved) < len(share["mumbai"])
+            vendor.connections_max = 1
+            lost.feed.reconnect("a test")
+            await until(lambda: held("chennai") == share["chennai"] | moved and len(held("mumbai") & moved) == 1)
+            assert held("mumbai") > share["mumbai"] - moved
+            (problem,) = [one for one in seen[0].problems() if "mumbai" in one]
+            assert problem == "collector mumbai hears nothing on 1 of its connections: others get its keys"
+            named = f"select count(*), count(ended_at) {LOST}"
+            await until(lambda: rows(database, named) == [(len(moved), len(moved))])
+            vendor.connections_max = 2
+            await until(lambda: {name: held(name) for name in NAMES} == share)
+            assert not any("hears nothing" in one for one in seen[0].problems())
+            for one in collectors.values():
+                await one.end()
+            stop.set()
+            await writing
+
+    asyncio.run(run())
+    gaps = rows(database, f"select instrument_key, collector, ended_at > started_at {LOST}".replace("where", JOINED))
+    assert sorted(gaps) == [(key, "mumbai", True) for key in sorted(moved)]
+    assert connections_in(home / "mumbai", "mumbai") == connections_in(home / "chennai", "chennai") == 1
 
 
 class Desk:

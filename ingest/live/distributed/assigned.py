@@ -17,9 +17,9 @@ from typing import TYPE_CHECKING
 from ingest.errors import ConfigError, SubscriptionError
 from ingest.feed.key_states import KeyState
 from ingest.files import PRIVATE, replace_file
-from ingest.live.observe.health import is_heard
+from ingest.live.observe.health import flows_of
 from ingest.settings import Settings
-from ingest.transport.assignment import Standing, digest_of
+from ingest.transport.assignment import Standing, Unheard, digest_of
 from ingest.transport.cursor import Cursor, OtherDatabaseError
 from ingest.universe.collector_plan import as_values
 from ingest.universe.connection_plan import LIMITS, AccountLimits, plan
@@ -36,6 +36,7 @@ HEAD = "# given by database: "
 # asks each second, before it goes on with what it had: nothing is recorded twice.
 WORD_S = 5.0
 LOOK_S = 1.0
+UNHEARD_S = 1.0  # a connection that comes back sooner is not told of
 ANSWERED = (KeyState.CONFIRMED, KeyState.SILENT)
 
 
@@ -68,6 +69,8 @@ class AssignedKeys:
         self._hears = False
         self._answers: tuple[tuple[str, ...], int] = (), 0  # keys without an answer, and the feed's time
         self._heard_s = time.monotonic()
+        self._silent_since_s: dict[str, float] = {}  # streams over which nothing comes
+        self._unheard: tuple[Unheard, ...] = ()
         self._database, self._last = "", dict[str, str]()  # as in the file
         if self._path.exists():
             with self._path.open(encoding="utf-8", errors="replace") as file:
@@ -87,6 +90,7 @@ class AssignedKeys:
             self._hears,
             round(time.monotonic() - self._heard_s, 1),
             *self._answers,
+            self._unheard,
         )
 
     def take(self, keys: dict[str, str], database: str) -> Future[None]:
@@ -112,10 +116,22 @@ class AssignedKeys:
 
     def _look(self, ingestion: Ingestion) -> None:
         """Find out what is heard."""
-        heard = is_heard(ingestion)
+        flows, now_s = flows_of(ingestion), time.monotonic()
+        heard = not flows or any(comes for _, comes in flows)
         self._hears = heard and bool(self._now[0])
         if heard:
-            self._heard_s = time.monotonic()
+            self._heard_s = now_s
+        since_s = {stream.name: self._silent_since_s.get(stream.name, now_s) for stream, comes in flows if not comes}
+        self._silent_since_s = since_s
+        self._unheard = tuple(
+            Unheard(
+                tuple(stream.feed.keys),
+                round(now_s - since_s[stream.name], 1),
+                stream.consumer.state.break_detector.last_ms,
+            )
+            for stream, _ in flows
+            if heard and now_s - since_s.get(stream.name, now_s) >= UNHEARD_S
+        )
         feeds = [feed for stream in ingestion.streams for feed in stream.feeds]
         answered = {key for feed in feeds for state in ANSWERED for key in feed.states.in_state(state)}
         last_ms = max(stream.consumer.state.break_detector.last_ms for stream in ingestion.streams)

@@ -25,7 +25,6 @@ from ingest.settings import Settings
 from ingest.transport.http_collector import HttpCollector
 from ingest.transport.segments import SegmentGoneError, UnreachableError
 from ingest.universe.collector_plan import CollectorPlan, Keys, spread, step
-from ingest.universe.connection_plan import AccountLimits
 from ingest.universe.key_file import keys_of_file
 from ingest.universe.selection import Universe
 
@@ -67,7 +66,7 @@ class Assigning:
         self._settings, self._pool, self._universe = settings, pool, universe
         self._wanted: Keys = {}
         self._wanted_s = -1e9
-        self._made_of: tuple[list[tuple[str, str]], dict[str, AccountLimits]] | None = None
+        self._made_of: tuple[Any, ...] | None = None  # what the plan follows from
         self._database = ""
         self._beat_s = monotonic()
         self._close_s, self._closes_in_s = 0.0, CLOSE_S
@@ -133,6 +132,7 @@ class Assigning:
             if not member.heard_s and member.name in heard:  # known from a file: it has another address now
                 member.name, member.keys = "", {}
             await self._judge(member)
+            await self._judge_connections(member)
         living = self._living()
         await self._hand_out(living)
         await self._let_try(living)
@@ -193,7 +193,7 @@ class Assigning:
                 "collector is lost, others take its %d keys collector=%s: %s", len(member.keys), member.name, lost
             )
             others = (one for one in self.members if one is not member and one.name and not one.lost)
-            if alone := list(member.keys.keys() - {key for one in others for key in one.keys}):
+            if alone := list(member.keys.keys() - {key for one in others for key in one.received}):
                 until = utc_of_ms(member.market_ms) if member.market_ms else None
                 await open_gaps(self._pool, member.name, alone, until, datetime.now(UTC))
                 self._closes_in_s = CLOSE_S
@@ -201,13 +201,37 @@ class Assigning:
             log.warning("collector is back and gets its keys again collector=%s", member.name)
         member.lost = lost
 
+    async def _judge_connections(self, member: Member) -> None:
+        """Give up those connections of a collector that have brought nothing for too long, while others do."""
+        limit_s = self._settings.collector_lost_s
+        is_judged = member.name and not (member.lost or member.refuses)
+        gone = [one for one in member.unheard if is_judged and one.seconds >= limit_s]
+        before = {key for keys in member.given_up for key in keys}
+        others = {key for one in self.members if one is not member and not one.lost for key in one.received}
+        for one in gone:
+            if not (fresh := set(one.keys) - before):
+                continue
+            log.error(
+                "connection of a collector is lost, others take its %d keys collector=%s seconds=%.0f",
+                len(fresh),
+                member.name,
+                one.seconds,
+            )
+            if alone := sorted(fresh - others):
+                at = utc_of_ms(one.market_ms) if one.market_ms else None
+                await open_gaps(self._pool, member.name, alone, None, datetime.now(UTC), began_at=at)
+                self._closes_in_s = CLOSE_S
+        member.given_up = tuple(one.keys for one in gone)
+
     async def _hand_out(self, living: Mapping[str, Member]) -> None:
         accounts = {name: member.account for name, member in living.items()}
         if not accounts:
             return
-        of = list(self._wanted.items()), accounts
+        # Where a new key would go within the collector is not known here: perhaps to the lost connection.
+        only = {name: frozenset(member.received) for name, member in living.items() if member.given_up}
+        of = list(self._wanted.items()), accounts, only
         if self._made_of != of:
-            made = await asyncio.to_thread(spread, self._wanted, accounts)
+            made = await asyncio.to_thread(spread, self._wanted, accounts, only)
             if made != self.plan:
                 counts = " ".join(f"{name}={len(keys)}" for name, keys in made.keys.items())
                 log.info("keys are spread over collectors %s left_out=%d", counts, len(made.left_out))
@@ -215,12 +239,14 @@ class Assigning:
             if made.left_out and made.left_out != before:
                 log.error("%s", made.left_out_text)
         for _ in range(STEPS_MAX):
-            held = {name: member.keys for name, member in living.items()}
-            if held == self.plan.keys:
+            held = {name: member.received for name, member in living.items()}
+            if held == self.plan.keys and not only:
                 return
             hearing = {name for name, member in living.items() if member.hears}
             given = step(self.plan, held, hearing, accounts)
-            told = [await self._give(living[name], keys) for name, keys in given.items()]
+            told = [
+                await self._give(living[name], keys | _tried(living[name], held, keys)) for name, keys in given.items()
+            ]
             if not any(told):
                 return
 
@@ -261,7 +287,7 @@ class Assigning:
         for member in living.values() if await has_open_gaps(self._pool) else ():
             # Of an answer that came after the keys were given: then `digest` is that of what it has.
             if member.hears and member.market_ms and member.digest:
-                keys = list(member.keys.keys() - set(member.unanswered))
+                keys = list(member.received.keys() - set(member.unanswered))
                 ended += await close_gaps(self._pool, keys, utc_of_ms(member.market_ms), datetime.now(UTC))
         self._close_s = monotonic()
         self._closes_in_s = CLOSE_S if ended else min(2 * self._closes_in_s, CLOSE_S_MAX)
@@ -274,6 +300,11 @@ class Assigning:
     def problems(self) -> list[str]:
         """Return what keeps keys from being recorded: one line each."""
         found = [f"collector {member.name} is lost: {member.lost}" for member in self.members if member.lost]
+        found += [
+            f"collector {member.name} hears nothing on {len(member.given_up)} of its connections: others get its keys"
+            for member in self.members
+            if member.given_up
+        ]
         return [*found, *([text] if (text := self.plan.left_out_text) else [])]
 
     def warnings(self) -> list[str]:
@@ -292,3 +323,13 @@ class Assigning:
             "lost": ", ".join(member.name for member in self.members if member.lost) or None,
             "given": ", ".join(f"{member.name}: {len(member.keys)}" for member in self.members if member.name) or None,
         }
+
+
+def _tried(member: Member, held: Mapping[str, Keys], given: Keys) -> Keys:
+    """Return keys with which a collector tries its lost connections: those that nobody has, otherwise one of each."""
+    has = {key for keys in held.values() for key in keys}
+    found: Keys = {}
+    for keys in member.given_up:
+        mine = [key for key in keys if key in member.keys and key not in given]
+        found |= {key: member.keys[key] for key in [one for one in mine if one not in has] or mine[:1]}
+    return found

@@ -25,7 +25,13 @@ async def database_of(pool: Pool) -> str:
 
 
 async def open_gaps(
-    pool: Pool, collector: str, keys: Sequence[str], heard_until: datetime | None, now: datetime
+    pool: Pool,
+    collector: str,
+    keys: Sequence[str],
+    heard_until: datetime | None,
+    now: datetime,
+    *,
+    began_at: datetime | None = None,
 ) -> int:
     """Say that keys of a collector are not received any more; return how many. Raises StoreError.
 
@@ -39,9 +45,16 @@ async def open_gaps(
         The feed's time that it said last; None: not known.
     now
         Our time, for what the keys mean.
+    began_at
+        When they were received last, if that is known better: of one connection, while others go on.
     """
-    given = {"collector": collector, "instrument_keys": list(keys), "reason": REASON, "on": market_day(now)}
-    given["heard_until"] = heard_until
+    given: dict[str, Any] = {
+        "collector": collector,
+        "instrument_keys": list(keys),
+        "reason": REASON,
+        "on": market_day(now),
+    }
+    given |= {"heard_until": heard_until, "began_at": began_at}
 
     def run(connection: psycopg.Connection[Any]) -> int:
         with connection.transaction():

@@ -16,6 +16,7 @@ from time import monotonic
 
 from ingest.errors import JournalError
 from ingest.files import PRIVATE, replace_file
+from ingest.transport.assignment import Unheard
 from ingest.transport.http_collector import HttpCollector
 from ingest.transport.segments import SegmentGoneError, UnreachableError
 from ingest.universe.collector_plan import Keys, account_of, as_values
@@ -43,6 +44,10 @@ class Member:
         Why it does not answer; "": it does.
     unanswered, market_ms
         Keys that its feed has not answered, and the feed's time at that, epoch ms; 0: not known.
+    unheard
+        Those of its connections that bring nothing, while others do.
+    given_up
+        Keys of those of them that have done so for too long: others get these.
     heard_s, silent_since_s
         When it answered last, and since when it has been asked without an answer, by the monotonic clock; None: it
         answers.
@@ -63,6 +68,8 @@ class Member:
     unheard_s: float = 0.0
     unanswered: tuple[str, ...] = ()
     market_ms: int = 0
+    unheard: tuple[Unheard, ...] = ()
+    given_up: tuple[tuple[str, ...], ...] = ()
     heard_s: float = 0.0
     silent_since_s: float | None = None
     lost: str = ""
@@ -89,8 +96,14 @@ class Member:
             self.name, self.account = said.collector, account
             self.refuses = said.refuses or ("" if self.source.tells else UNTOLD)
             self.hears, self.unheard_s = said.hears, said.unheard_s
-            self.unanswered, self.market_ms = said.unanswered, said.market_ms
+            self.unanswered, self.market_ms, self.unheard = said.unanswered, said.market_ms, said.unheard
             self._answered()
+
+    @property
+    def received(self) -> Keys:
+        """Those of its keys whose connections are not given up."""
+        without = {key for keys in self.given_up for key in keys}
+        return {key: mode for key, mode in self.keys.items() if key not in without} if without else self.keys
 
     def silent_s(self) -> float:
         """Return for how long it has been asked without an answer, seconds."""

@@ -124,11 +124,16 @@ def _of_feed(ingestion: Ingestion, stream: Stream, feed: FeedConnection) -> tupl
     return None
 
 
-def is_heard(ingestion: Ingestion) -> bool:
-    """Tell whether data comes over some connection with keys, or none should."""
-    streams = [stream for stream in used(ingestion) if _should_flow(ingestion, stream)]
-    feeds = [feed for stream in streams for feed in stream.feeds]
-    return not feeds or any(feed.life.state is State.LIVE and not ingestion.watchdog.is_silent(feed) for feed in feeds)
+def flows_of(ingestion: Ingestion) -> list[tuple[Stream, bool]]:
+    """Return the streams with keys over which data should come, and whether it does."""
+    return [
+        (
+            stream,
+            any(feed.life.state is State.LIVE and not ingestion.watchdog.is_silent(feed) for feed in stream.feeds),
+        )
+        for stream in used(ingestion)
+        if _should_flow(ingestion, stream)
+    ]
 
 
 def _should_flow(ingestion: Ingestion, stream: Stream) -> bool:

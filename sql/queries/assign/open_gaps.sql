@@ -1,7 +1,8 @@
 -- Say that instruments are not received any more because their collector is lost: from its newest tick in the ledger on,
 -- or from the feed's time that it said last, if that is later.
+-- began_at timestamptz, if not null, is the begin instead: only one of its connections is lost, and others go on.
 -- The connection of such a gap is '*': whichever of the collector's had the instrument.
--- Parameters: collector, reason text; heard_until timestamptz, null: not known; instrument_keys text[]; on date
+-- Parameters: collector, reason text; began_at timestamptz, null; heard_until timestamptz, null: not known; instrument_keys text[]; on date
 -- (market-local), for what the keys mean.
 -- Columns: instrument_id int4; started_at timestamptz. Expect: one row for each instrument that has no open gap of the
 -- collector; none if it was never heard.
@@ -10,7 +11,7 @@ select
     %(collector)s,
     '*',
     key.instrument_id,
-    greatest(newest.last_ts, %(heard_until)s),
+    coalesce(%(began_at)s, greatest(newest.last_ts, %(heard_until)s)),
     %(reason)s
 from tickline.resolve_keys(%(instrument_keys)s, %(on)s) as key
 cross join lateral (
@@ -24,7 +25,7 @@ cross join lateral (
     ) as recent
 ) as newest
 where
-    greatest(newest.last_ts, %(heard_until)s) is not null
+    coalesce(%(began_at)s, greatest(newest.last_ts, %(heard_until)s)) is not null
     and not exists (
         select
         from feed_gaps as open

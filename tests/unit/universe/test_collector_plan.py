@@ -67,6 +67,15 @@ def test_one_key_more_moves_few_others_even_when_all_are_full(count: int, place:
     assert len(moved) <= 4
 
 
+def test_collector_that_may_keep_some_keys_only_gets_no_other_and_the_rest_stay_where_they_are() -> None:
+    wanted, accounts = universe({"full": 3_000}), dict.fromkeys(NAMES[:3], NORMAL)
+    before = spread(wanted, accounts)
+    kept = set(list(before.keys["mumbai"])[::2])
+    after = spread(wanted, accounts, {"mumbai": kept})
+    assert set(after.keys["mumbai"]) == kept and not after.left_out
+    assert all(before.keys[name].items() <= after.keys[name].items() for name in ("chennai", "delhi"))
+
+
 def test_shares_follow_the_room_of_the_accounts() -> None:
     made = spread(universe({"full": 3_500}), {"mumbai": PLUS, "chennai": NORMAL})
     assert len(made.keys["mumbai"]) == pytest.approx(3_500 * 5 / 7, rel=0.05)
