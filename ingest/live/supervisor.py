@@ -38,7 +38,7 @@ from ingest.live.background import (
 )
 from ingest.live.broadcast.hub import Hub
 from ingest.live.distributed.leased_work import ONCE, REPAIR, LeasedWork
-from ingest.live.distributed.serving import journal_publisher, journal_server, serves_journal
+from ingest.live.distributed.serving import journal_publisher, journal_server, may_be_given_keys
 from ingest.live.distributed.unstored_writer import NO_DATABASE, UnstoredWriter
 from ingest.live.evening import Evening
 from ingest.live.http import port
@@ -181,7 +181,7 @@ async def start(
                 )
                 assignee = _assignee(settings, cursor, account, wanted)
                 ingestion.journal_server = journal_server(settings, streams, cursor, assignee)
-                ingestion.publisher = journal_publisher(settings, streams, cursor)
+                ingestion.publisher = journal_publisher(settings, streams, cursor, assignee)
                 ingestion.follow(wanted)
                 first = streams[0]
                 running = Run(first.consumer, first.feed, writer, first.reader, ingestion)
@@ -316,7 +316,7 @@ def _assignee(
     settings: Settings, cursor: Cursor | None, account: VendorAccount, wanted: Mapping[str, str]
 ) -> Any:  # AssignedKeys or OwnKeys, whose module loads a server
     """Return who answers writers that give keys: of a collector without keys of its own, who takes them."""
-    if cursor is None or not serves_journal(settings):
+    if cursor is None or not may_be_given_keys(settings):
         return None
     assigning = importlib.import_module("ingest.live.distributed.assigned")
     if wanted:

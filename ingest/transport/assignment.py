@@ -124,9 +124,52 @@ class Assignee(Protocol):
         """
 
 
+class KeyTaker(Protocol):
+    """A collector elsewhere that may be given keys, as a writer reaches it."""
+
+    name: str
+    tells: bool  # whether we have what is needed to give it keys
+
+    async def standing(self, known: str) -> Standing:
+        """Return what it says of its keys.
+
+        Raises UnreachableError, JournalError if it refuses, and SegmentGoneError if it takes no keys at all.
+        """
+
+    async def assign(self, keys: Mapping[str, str], database: str) -> None:
+        """Give it the keys that it records from now on; raises as `standing` does."""
+
+    async def close(self) -> None:
+        """Close the connections."""
+
+
 def digest_of(keys: Mapping[str, str]) -> str:
     """Return the digest of keys and their modes, in any order."""
     return f"{google_crc32c.value(json.dumps(sorted(keys.items())).encode()):08x}"
+
+
+async def take_given(assignee: Assignee, body: Any) -> tuple[int, str]:
+    """Let keys be recorded as a writer says; return the status of HTTP for the answer, and the error; "": none."""
+    try:
+        keys, database = body["keys"], body["database"]
+        if not isinstance(keys, dict) or not isinstance(database, str) or not 0 < len(database) <= 200:
+            raise ValueError
+    except (ValueError, TypeError, LookupError):
+        return 422, 'the body is not {"database": …, "keys": {key: mode}}'
+    if wrong := next((key for key, mode in keys.items() if not is_key(key) or not isinstance(mode, str)), None):
+        return 422, f"{shown(wrong)!r} is no instrument key with a mode"
+    try:
+        async with asyncio.timeout(TAKE_S):
+            await asyncio.wrap_future(assignee.take(keys, database))
+    except OtherDatabaseError as exc:
+        return 409, str(exc)
+    except (ConfigError, SubscriptionError) as exc:
+        return 422, str(exc)
+    except OSError as exc:
+        return 503, f"keys cannot be stored: {exc.strerror or exc}: free some space"
+    except TimeoutError:
+        return 503, "the collector is busy: ask again"
+    return 200, ""
 
 
 def routes_of(assignee: Assignee) -> Callable[[web.Application], None]:
@@ -139,25 +182,10 @@ def routes_of(assignee: Assignee) -> Callable[[web.Application], None]:
         try:
             async with asyncio.timeout(BODY_S):
                 body = json.loads(await _bounded(request))
-            keys, database = body["keys"], body["database"]
-            if not isinstance(keys, dict) or not isinstance(database, str) or not 0 < len(database) <= 200:
-                raise ValueError
-        except (ValueError, TypeError, LookupError, TimeoutError):
-            return refused(422, 'the body is not {"database": …, "keys": {key: mode}}')
-        if wrong := next((key for key, mode in keys.items() if not is_key(key) or not isinstance(mode, str)), None):
-            return refused(422, f"{shown(wrong)!r} is no instrument key with a mode")
-        try:
-            async with asyncio.timeout(TAKE_S):
-                await asyncio.wrap_future(assignee.take(keys, database))
-        except OtherDatabaseError as exc:
-            return refused(409, str(exc))
-        except (ConfigError, SubscriptionError) as exc:
-            return refused(422, str(exc))
-        except OSError as exc:
-            return refused(503, f"keys cannot be stored: {exc.strerror or exc}: free some space")
-        except TimeoutError:
-            return refused(503, "the collector is busy: ask again")
-        return web.json_response({"keys": len(keys)})
+        except (ValueError, TimeoutError):
+            body = None
+        status, error = await take_given(assignee, body)
+        return refused(status, error) if error else web.json_response({"keys": len(body["keys"])})
 
     def add(app: web.Application) -> None:
         app.router.add_get(PATH, said)

@@ -8,13 +8,15 @@ import signal
 from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from ingest.database.connections import Database
 from ingest.journal.folder import segments_of
-from ingest.live.distributed.writing import sources_of, write
+from ingest.live.distributed.writing import assignable, sources_of, write
 from ingest.settings import settings
+from ingest.simulator.server.app import Simulator
 from tests.broker import Broker, needs_broker
 from tests.conftest import Template
 from tests.engines import on_one_engine
@@ -22,7 +24,8 @@ from tests.fault.broker_desk import OF_BROKER, OF_CLUSTER, BrokerDesk
 from tests.fault.desk import check, check_from_elsewhere, seconds_of_takeover
 from tests.fault.events import check_clocks, let_happen
 from tests.fault.harness import RecordProperty, replayed, ticks_of
-from tests.fault.live import running, until
+from tests.fault.live import Running, market, running, until
+from tests.simulated import NOWHERE
 
 pytestmark = [needs_broker, pytest.mark.timeout(3600)]
 SEED = 20261201
@@ -56,6 +59,35 @@ def test_journal_is_written_through_the_broker_alone(
     assert len(segments) > 1
     found = sorted(ticks_of(database))
     assert found == sorted(replayed(template, home, segments)) and len(found) >= 300
+
+
+@on_one_engine
+def test_collector_that_is_known_through_the_broker_only_records_what_a_writer_gives_it(
+    database: Database, home: Path, tmp_path: Path
+) -> None:
+    async def run() -> None:
+        async with Simulator(market(12), speed=1.0) as simulator:
+            keys = sorted(simulator.source.keys)
+            given: dict[str, Any] = {"publish": True, "nats_url": broker.url, "journal_fsync_ms": 5}
+            collector = Running(simulator, None, home, journal_port=0, **given)
+            await collector.begin([])
+            nowhere = {"upstox_assets_url": NOWHERE, "upstox_api_url": NOWHERE, "backoff_max_s": 0.01, "backfill_s": 0}
+            given = {"nats_url": broker.url, "universe": tuple(keys), "api_port": 0, **nowhere}
+            writing = settings(home=tmp_path / "writer", **given)
+            stop = asyncio.Event()
+            sources, assigned = sources_of(["nats:default"], writing), assignable(["nats:default"], writing)
+            task = asyncio.create_task(write(writing, database.url, sources, stop=stop, assigned=assigned))
+            await until(lambda: set(collector.ingestion.keys) == set(keys) and collector.confirmed == len(keys))
+            assert not collector.ingestion.awaits_keys
+            ticked = "select count(distinct instrument_key) from ticks join instruments using (instrument_id)"
+            with database.connect(autocommit=True) as connection:
+                await until(lambda: connection.execute(ticked).fetchone() == (len(keys),))
+            await collector.end()
+            stop.set()
+            await task
+
+    with Broker(tmp_path / "nats") as broker:
+        asyncio.run(run())
 
 
 @pytest.fixture

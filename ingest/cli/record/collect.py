@@ -46,7 +46,7 @@ def command(keys: tuple[str, ...], path: Path | None, mode: str | None, publish:
     from ingest.cli.record.start import report, say_if_never_connected, settle
     from ingest.env_file import ENV_FILE
     from ingest.live.access import warn_if_shared
-    from ingest.live.distributed.serving import serves_journal
+    from ingest.live.distributed.serving import may_be_given_keys
     from ingest.live.stop import stop_signals
     from ingest.live.supervisor import Run, start
     from ingest.settings import settings
@@ -59,7 +59,7 @@ def command(keys: tuple[str, ...], path: Path | None, mode: str | None, publish:
         config = config.model_copy(update={"universe_file": None})
     warn_if_shared(ENV_FILE)
     config.token()
-    wanted = keys_without_database(config, may_be_given=serves_journal(config))
+    wanted = keys_without_database(config, may_be_given=may_be_given_keys(config))
 
     async def collect() -> Run:
         with stop_signals(for_s=for_s) as stop:

@@ -22,7 +22,7 @@ from ingest.live.distributed.lost_keys import close_gaps, database_of, has_open_
 from ingest.live.distributed.member import FILE, Member, Memory
 from ingest.market.time import utc_of_ms
 from ingest.settings import Settings
-from ingest.transport.http_collector import HttpCollector
+from ingest.transport.assignment import KeyTaker
 from ingest.transport.segments import SegmentGoneError, UnreachableError
 from ingest.universe.collector_plan import CollectorPlan, Keys, spread, step
 from ingest.universe.key_file import keys_of_file
@@ -57,7 +57,7 @@ class Assigning:
         self,
         settings: Settings,
         pool: Pool,
-        sources: Sequence[HttpCollector],
+        sources: Sequence[KeyTaker],
         universe: Callable[[], Awaitable[Universe]],
     ) -> None:
         self.members = [Member(source) for source in sources]

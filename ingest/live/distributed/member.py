@@ -16,8 +16,7 @@ from time import monotonic
 
 from ingest.errors import JournalError
 from ingest.files import PRIVATE, replace_file
-from ingest.transport.assignment import Unheard
-from ingest.transport.http_collector import HttpCollector
+from ingest.transport.assignment import KeyTaker, Unheard
 from ingest.transport.segments import SegmentGoneError, UnreachableError
 from ingest.universe.collector_plan import Keys, account_of, as_values
 from ingest.universe.connection_plan import AccountLimits
@@ -57,7 +56,7 @@ class Member:
         Why it has refused its keys, and when.
     """
 
-    source: HttpCollector
+    source: KeyTaker
     name: str = ""
     account: AccountLimits = field(default_factory=AccountLimits)
     keys: Keys = field(default_factory=dict)

@@ -24,7 +24,7 @@ from ingest.repair.backfill import Backfill
 from ingest.repair.backfill_store import Store
 from ingest.settings import Settings
 from ingest.time_source import TimeSource
-from ingest.transport.http_collector import HttpCollector
+from ingest.transport.assignment import KeyTaker
 from ingest.universe.keeper import UniverseKeeper
 from ingest.universe.selection import Universe
 from ingest.upstox.rest import UpstoxApi
@@ -64,7 +64,7 @@ class Once:
         url: str,
         pool: Pool,
         keys: Callable[[], set[str]],
-        sources: Sequence[HttpCollector] = (),
+        sources: Sequence[KeyTaker] = (),
     ) -> None:
         self.errors = LastErrors()
         self.evening: Mapping[str, str | None] | None = None

@@ -77,9 +77,9 @@ def journal_server(
     return server
 
 
-def serves_journal(settings: Settings) -> bool:
-    """Tell whether a collector with these settings serves its journal."""
-    return settings.journal_port != 0
+def may_be_given_keys(settings: Settings) -> bool:
+    """Tell whether writers reach a collector with these settings: by its server, or through the broker."""
+    return settings.journal_port != 0 or settings.publish
 
 
 def _more(assignee: Assignee | None) -> dict[str, Any]:
@@ -89,8 +89,12 @@ def _more(assignee: Assignee | None) -> dict[str, Any]:
     return {"more": importlib.import_module("ingest.transport.assignment").routes_of(assignee)}
 
 
-def journal_publisher(settings: Settings, streams: Sequence[Stream], cursor: Cursor | None) -> Publisher | None:
+def journal_publisher(
+    settings: Settings, streams: Sequence[Stream], cursor: Cursor | None, assignee: Assignee | None = None
+) -> Publisher | None:
     """Return the publisher of a collector's journals, not started; None: the settings want none.
+
+    `assignee` takes the keys that writers give; None: nobody asks for them here.
 
     Raises
     ------
@@ -103,7 +107,8 @@ def journal_publisher(settings: Settings, streams: Sequence[Stream], cursor: Cur
     publishing = importlib.import_module("ingest.transport.broker.publisher")
     served = importlib.import_module("ingest.transport.served_journal")
     journals = {stream.name: stream.feed.write_queue.journal for stream in streams}
-    publisher: Publisher = publishing.Publisher(served.ServedJournal(settings.collector, journals), cursor, broker)
+    published = served.ServedJournal(settings.collector, journals)
+    publisher: Publisher = publishing.Publisher(published, cursor, broker, assignee)
     for journal in journals.values():
         journal.when_synced = partial(_both, journal.when_synced, publisher.moved)
     return publisher

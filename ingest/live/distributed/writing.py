@@ -35,6 +35,7 @@ from ingest.live.observe.service_manager import tell
 from ingest.redaction import hide
 from ingest.settings import COLLECTOR, Settings
 from ingest.store.bar_refresh import refresh_touched
+from ingest.transport.assignment import KeyTaker
 from ingest.transport.folder_collector import FolderCollector
 from ingest.transport.http_collector import BROKER, HttpCollector, address_of
 from ingest.worker_thread import in_background
@@ -137,9 +138,16 @@ def sources_of(names: Sequence[str], settings: Settings) -> list[Collector]:
     return found
 
 
-def assignable(names: Sequence[str], settings: Settings) -> list[HttpCollector]:
-    """Return the collectors among the arguments of a command that may be given keys: those with an address."""
-    return [http_collector(url, settings) for url in map(address_of, names) if url]
+def assignable(names: Sequence[str], settings: Settings) -> list[KeyTaker]:
+    """Return the collectors among the arguments of a command that may be given keys: by address, or by the broker."""
+    found: list[KeyTaker] = []
+    for name in names:
+        if url := address_of(name):
+            found.append(http_collector(url, settings))
+        elif name.startswith(BROKER):
+            through = importlib.import_module("ingest.transport.broker.keys")
+            found.append(through.KeysThroughBroker(broker_of(settings), name.removeprefix(BROKER)))
+    return found
 
 
 def _broker_collector(name: str, settings: Settings) -> Collector:
@@ -175,7 +183,7 @@ async def write(
     make_ready: Callable[[], None] = lambda: None,
     show: Callable[[Writing], None] = lambda _: None,
     ready: Callable[[Writing], None] = lambda _: None,
-    assigned: Sequence[HttpCollector] = (),
+    assigned: Sequence[KeyTaker] = (),
 ) -> Writing:
     """Commit what collectors have recorded, until told to stop; then commit what was fetched by then.
 

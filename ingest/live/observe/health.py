@@ -254,11 +254,11 @@ def _of_database(ingestion: Ingestion) -> Iterator[Condition]:
 def _of_writers(ingestion: Ingestion) -> Iterator[Condition]:
     """Of a collector: whether somebody commits its journal."""
     server = ingestion.journal_server
+    if ingestion.awaits_keys and (lasted_s := time.monotonic() - ingestion.began_s) > READ_WITHIN_S:
+        why = (server.error if server else "") or "run `tickline write` with a universe and this collector as a source"
+        yield Condition("no_writer", "problem", f"no writer has given keys for {lasted_s:.0f} s: {why}")
     if server is None or server.cursor is None:
         return
-    if ingestion.awaits_keys and (lasted_s := time.monotonic() - ingestion.began_s) > READ_WITHIN_S:
-        why = server.error or "run `tickline write` with a universe and the address of this collector"
-        yield Condition("no_writer", "problem", f"no writer has given keys for {lasted_s:.0f} s: {why}")
     for name, waiting in ingestion.facts.backlog_bytes.items():
         lasted_s = unread_s(server, name, ingestion.began_s)
         if waiting and lasted_s > READ_WITHIN_S:

@@ -126,3 +126,8 @@ def subject_of(collector: str, stream: str) -> str:
 def committed_subject(collector: str) -> str:
     """Return the subject on which a collector is told what is committed."""
     return f"tick-committed.{_token(collector)}"
+
+
+def universe_subject(collector: str) -> str:
+    """Return the subject on which a collector is asked for its keys, and given others."""
+    return f"tick-universe.{_token(collector)}"

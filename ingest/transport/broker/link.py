@@ -224,6 +224,11 @@ def translated() -> Iterator[None]:
         raise UnreachableError(f"broker refuses: {exc.description or exc.code} ({exc.err_code})") from exc
     except js_errors.NoStreamResponseError as exc:
         raise UnreachableError("broker has no JetStream, or lost the stream: see `jetstream` in its settings") from exc
+    except nats.errors.NoRespondersError as exc:
+        raise UnreachableError(
+            "nobody answers at the broker: does `tickline collect --publish` run there, and may its user hear "
+            "'tick-committed' and 'tick-universe'?"
+        ) from exc
     except nats.errors.SecureConnWantedError as exc:
         raise UnreachableError(
             "broker has no TLS at an address of tls://, and was told nothing: see `tls` in its settings"

@@ -22,6 +22,7 @@ from ingest.errors import CorruptionError, JournalError, TicklineError, VersionE
 from ingest.journal.folder import HEADER_BYTES_MAX
 from ingest.journal.format import decode_segment_header
 from ingest.model.records import SEGMENT_NAME, Position, order_of
+from ingest.transport.assignment import Assignee
 from ingest.transport.broker.blocks import (
     BLOCK_BYTES_MAX,
     Block,
@@ -29,7 +30,9 @@ from ingest.transport.broker.blocks import (
     decode_block,
     stream_of,
     subject_of,
+    universe_subject,
 )
+from ingest.transport.broker.keys import answered
 from ingest.transport.broker.link import WRONG_SEQUENCE, BrokerSettings, Link, js_errors, translated
 from ingest.transport.cursor import Cursor
 from ingest.transport.own_loop import OwnLoop
@@ -76,6 +79,8 @@ class Publisher(OwnLoop):
         What is published, and where the committed end is noted.
     settings
         The broker.
+    assignee
+        Answers writers that ask for the keys, and takes others; None: nobody does.
 
     Attributes
     ----------
@@ -85,13 +90,15 @@ class Publisher(OwnLoop):
         Why nothing can be published of any stream; "": see the streams.
     """
 
-    def __init__(self, journal: ServedJournal, cursor: Cursor, settings: BrokerSettings) -> None:
+    def __init__(
+        self, journal: ServedJournal, cursor: Cursor, settings: BrokerSettings, assignee: Assignee | None = None
+    ) -> None:
         super().__init__("publisher")
         settings.check()
         self.streams = {name: Published() for name in sorted(journal.names)}
         self.error = ""
         self._failed_s = 0.0
-        self._journal, self._cursor = journal, cursor
+        self._journal, self._cursor, self._assignee = journal, cursor, assignee
         self._link = Link(settings, journal.collector)
         self._rng = random.Random()  # noqa: S311  jitter is not a secret
 
@@ -304,14 +311,18 @@ class Publisher(OwnLoop):
             state.purged = until
 
     async def _listen(self) -> None:
-        """Note what writers say is committed, for as long as the connection lives; it comes back by itself."""
-        subscription: Any = None
+        """Hear what writers say, for as long as the connection lives; it comes back by itself."""
+        collector, hears = self._journal.collector, [(committed_subject, self._told)]
+        if self._assignee is not None:
+            hears.append((universe_subject, self._asked))
         while True:
             try:
                 client = await self._link.client()
-                if subscription is None:
+                while hears:
+                    subject, heard = hears[0]
                     with translated():
-                        subscription = await client.subscribe(committed_subject(self._journal.collector), cb=self._told)
+                        await client.subscribe(subject(collector), cb=heard)
+                    hears.pop(0)
                 await asyncio.sleep(MAX_S)
             except UnreachableError:
                 await asyncio.sleep(MAX_S)
@@ -332,8 +343,16 @@ class Publisher(OwnLoop):
                 answer = {}
             except (TicklineError, OSError) as exc:
                 answer = {"error": str(exc)}
-        if message.reply:
-            try:
-                await message.respond(json.dumps(answer).encode())
-            except Exception as exc:  # it is told again
-                log.debug("writer was not answered error=%s", exc)
+        await _respond(message, json.dumps(answer).encode())
+
+    async def _asked(self, message: Any) -> None:
+        assert self._assignee is not None
+        await _respond(message, await answered(self._assignee, message.data))
+
+
+async def _respond(message: Any, data: bytes) -> None:
+    if message.reply:
+        try:
+            await message.respond(data)
+        except Exception as exc:  # it is asked or told again
+            log.debug("writer was not answered error=%s", exc)

@@ -13,6 +13,7 @@ import nats
 from ingest.journal.folder import segment_name, segments_of
 from ingest.journal.writer import JournalWriter
 from ingest.model.records import Position, RecordKind
+from ingest.transport.assignment import Assignee
 from ingest.transport.broker.blocks import stream_of
 from ingest.transport.broker.broker_collector import BrokerCollector
 from ingest.transport.broker.link import BrokerSettings
@@ -29,13 +30,16 @@ DATABASE = "7412/ticks"
 class Collector:
     """A collector's journal and its publisher."""
 
-    def __init__(self, folder: Path, *urls: str, name: str = "default", **given: Any) -> None:
+    def __init__(
+        self, folder: Path, *urls: str, name: str = "default", assignee: Assignee | None = None, **given: Any
+    ) -> None:
         self.folder = folder
         found = segments_of(folder / "1")
         first = 1_000_000 * (1 + len(found)) + 1 if found else 1
         self.journal: JournalWriter = writer(folder / "1", next_seq=first)
         self.cursor = Cursor(folder)
-        self.publisher = Publisher(ServedJournal(name, {"1": self.journal}), self.cursor, BrokerSettings(urls, **given))
+        journal, settings = ServedJournal(name, {"1": self.journal}), BrokerSettings(urls, **given)
+        self.publisher = Publisher(journal, self.cursor, settings, assignee)
         self.journal.when_synced = self.publisher.moved
         self.publisher.start()
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Iterator
-from concurrent.futures import Future
 
 import pytest
 
@@ -13,37 +12,16 @@ from ingest.errors import ConfigError, JournalError
 from ingest.live.distributed.assigned import OwnKeys
 from ingest.live.distributed.member import Member
 from ingest.transport import assignment
-from ingest.transport.assignment import Assignee, Standing, digest_of, routes_of
+from ingest.transport.assignment import Assignee, routes_of
 from ingest.transport.cursor import OtherDatabaseError
 from ingest.transport.http_collector import HttpCollector
 from ingest.transport.segments import SegmentGoneError, UnreachableError
 from ingest.transport.served_journal import ServedJournal
 from ingest.transport.server import JournalServer
 from ingest.universe.connection_plan import AccountLimits
+from tests.unit.transport.assignees import Taking
 
 KEYS = {"NSE_FO|53001": "full", "NSE_INDEX|Nifty 50": "ltpc"}
-ACCOUNT = {"connections": 2, "plus": False, "standby": False}
-
-
-class Taking:
-    """A collector that records what it is given at once, unless it has a reason not to."""
-
-    def __init__(self) -> None:
-        self.keys: dict[str, str] = {}
-        self.error: Exception | None = None
-
-    def standing(self, known: str) -> Standing:
-        digest = digest_of(self.keys)
-        return Standing("mumbai", ACCOUNT, "", digest, None if known == digest else self.keys, True, 0.0)
-
-    def take(self, keys: dict[str, str], database: str) -> Future[None]:
-        done: Future[None] = Future()
-        if self.error:
-            done.set_exception(self.error)
-        else:
-            self.keys = keys
-            done.set_result(None)
-        return done
 
 
 def served(assignee: Assignee | None) -> JournalServer:

@@ -12,16 +12,20 @@ from typing import Any
 import nats
 import pytest
 
-from ingest.errors import ConfigError
+from ingest.errors import ConfigError, JournalError
+from ingest.transport.assignment import digest_of
 from ingest.transport.broker import publisher as publishing
 from ingest.transport.broker import receiver as receiving
-from ingest.transport.broker.blocks import committed_subject, stream_of, subject_of
+from ingest.transport.broker.blocks import committed_subject, stream_of, subject_of, universe_subject
 from ingest.transport.broker.broker_collector import BrokerCollector
+from ingest.transport.broker.keys import KeysThroughBroker
 from ingest.transport.broker.link import BrokerSettings, Link
+from ingest.transport.cursor import OtherDatabaseError
 from ingest.transport.segments import UnreachableError
 from tests.broker import Broker, needs_broker
 from tests.cluster import MACHINES, Cluster, other_authority, prepare, prepared
 from tests.unit.doctor.test_broker import State, found
+from tests.unit.transport.assignees import Taking
 from tests.unit.transport.publishing import DATABASE, WITHIN_S, Collector, Reader, wait
 
 pytestmark = needs_broker
@@ -49,6 +53,7 @@ def test_collector_publishes_and_writer_reads_and_tells_as_their_own_users_over_
         *cluster.urls("collector-1"),
         name="collector-1",
         authority=cluster.authority("collector-1"),
+        assignee=(taking := Taking()),
         replicas=3,
         bytes_max=2**24,
     )
@@ -65,6 +70,7 @@ def test_collector_publishes_and_writer_reads_and_tells_as_their_own_users_over_
             nothing = await source._state("1").receiver.next(0.05)
             assert nothing is None
             await source.committed("1", collector.end(), DATABASE)
+            await give_keys(KeysThroughBroker(settings, "collector-1"), taking)
             context = await source._link.streams()
             while (info := await context.stream_info(stream_of("collector-1"))).state.messages > 1:
                 await asyncio.sleep(0.02)
@@ -78,6 +84,29 @@ def test_collector_publishes_and_writer_reads_and_tells_as_their_own_users_over_
         assert collector.cursor.committed("1") == collector.end()
     finally:
         collector.close()
+
+
+async def give_keys(source: KeysThroughBroker, taking: Taking) -> None:
+    """Ask a collector for its keys and give it others, more than a message takes that is not compressed."""
+    keys = {f"NSE_FO|{number}": "full" for number in range(25_000)}
+    try:
+        assert (await source.standing("")).keys == {}
+        await source.assign(keys, DATABASE)
+        assert taking.keys == keys
+        said = await source.standing("")
+        assert (said.collector, said.keys, said.digest) == ("mumbai", keys, digest_of(keys))
+        assert (await source.standing(said.digest)).keys is None
+        with pytest.raises(JournalError, match="'INFY' is no instrument key"):
+            await source.assign({"INFY": "full"}, DATABASE)
+        taking.error = OtherDatabaseError("another database gives them")
+        with pytest.raises(JournalError, match="refuses: another database gives them"):
+            await source.assign({}, DATABASE)
+        taking.error = OSError(28, "No space left on device")
+        with pytest.raises(UnreachableError, match="No space left on device: free some space"):
+            await source.assign({}, DATABASE)
+        assert taking.keys == keys
+    finally:
+        await source.close()
 
 
 def altered(urls: tuple[str, ...], password: str) -> tuple[str, ...]:
@@ -161,6 +190,7 @@ NOT_ALLOWED = {
     "collector-2": [
         subject_of("collector-1", "1"),
         committed_subject("collector-1"),
+        universe_subject("collector-1"),
         *(f"$JS.API.STREAM.{what}.TICKLINE-collector-1" for what in ("CREATE", "UPDATE", "PURGE", "MSG.GET")),
         "$JS.API.STREAM.DELETE.TICKLINE-collector-2",
         "$JS.API.STREAM.MSG.DELETE.TICKLINE-collector-2",
@@ -176,8 +206,14 @@ NOT_ALLOWED = {
     ],
 }
 NOT_HEARD = {
-    "collector-2": ["tick.>", "tick-committed.collector-1", "_INBOX.>", "_INBOX.writer.>"],
-    "writer-1": ["tick.>", "tick-committed.>", "_INBOX.collector-1.>"],
+    "collector-2": [
+        "tick.>",
+        "tick-committed.collector-1",
+        "tick-universe.collector-1",
+        "_INBOX.>",
+        "_INBOX.writer.>",
+    ],
+    "writer-1": ["tick.>", "tick-committed.>", "tick-universe.>", "_INBOX.collector-1.>"],
 }
 
 
