@@ -23,6 +23,7 @@ ARGUMENTS = [
     "--disable-component-update",
     "--disable-sync",
 ]
+WITHIN_MS = 60_000.0  # a condition that takes longer never comes
 SIZES = {"desk": (1440, 900), "phone": (390, 844)}
 
 
@@ -55,6 +56,7 @@ class Seen:
         self.context: BrowserContext = browser.new_context(
             viewport={"width": width, "height": height}, color_scheme="dark" if shade == "dark" else "light"
         )
+        self.context.set_default_timeout(WITHIN_MS)
         self.page: Page = self.context.new_page()
         self.complaints: list[str] = []
         self.foreign: list[str] = []

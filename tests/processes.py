@@ -8,6 +8,7 @@ A test of what an interpreter does at its start (its options, its locale, what i
 from __future__ import annotations
 
 import atexit
+import importlib
 import multiprocessing
 import os
 import signal
@@ -23,6 +24,7 @@ from typing import Any
 import ingest.cli
 
 TIMEOUT_S = 60.0  # of a command
+TICKLINE, ALEMBIC = "ingest.cli:main", "alembic.config:main"
 IMPORTED = [
     __name__,
     *sorted({place.partition(":")[0] for place in ingest.cli.COMMANDS.values()}),
@@ -30,6 +32,7 @@ IMPORTED = [
     "ingest.live.http.api",
     "ingest.pipeline.replay",
     "ingest.simulator.server.app",
+    "alembic.config",
 ]
 _context = multiprocessing.get_context("forkserver")
 _context.set_forkserver_preload(IMPORTED)
@@ -48,6 +51,8 @@ class CommandProcess:
         Files to which its output is appended; `err` may be `out`.
     stdin
         File that it reads.
+    program
+        Whose command it is: `module:function`, as console scripts name it.
     """
 
     def __init__(
@@ -59,11 +64,12 @@ class CommandProcess:
         out: Path,
         err: Path | None = None,
         stdin: Path = Path(os.devnull),
+        program: str = TICKLINE,
     ) -> None:
         files = [str(path) for path in (stdin, out, err or out)]
         # A daemon: killed when the tests end, whatever happens.
         self._process = _context.Process(
-            target=_run, args=(list(arguments), str(cwd), dict(environment), files), daemon=True
+            target=_run, args=(program, list(arguments), str(cwd), dict(environment), files), daemon=True
         )
         self._process.start()
         assert self._process.pid
@@ -96,12 +102,17 @@ class CommandProcess:
 
 
 def run_command(
-    arguments: Sequence[str], *, cwd: Path, environment: Mapping[str, str], timeout_s: float = TIMEOUT_S
+    arguments: Sequence[str],
+    *,
+    cwd: Path,
+    environment: Mapping[str, str],
+    timeout_s: float = TIMEOUT_S,
+    program: str = TICKLINE,
 ) -> subprocess.CompletedProcess[str]:
     """Run a command to its end, as `subprocess.run` with captured text does. Raises subprocess.TimeoutExpired."""
     with tempfile.TemporaryDirectory() as folder:
         out, err = Path(folder) / "out", Path(folder) / "err"
-        process = CommandProcess(arguments, cwd=cwd, environment=environment, out=out, err=err)
+        process = CommandProcess(arguments, cwd=cwd, environment=environment, out=out, err=err, program=program)
         try:
             code = process.wait(timeout_s)
         finally:
@@ -109,7 +120,7 @@ def run_command(
         return subprocess.CompletedProcess(list(arguments), code, *(path.read_text() for path in (out, err)))
 
 
-def _run(arguments: list[str], cwd: str, environment: dict[str, str], files: list[str]) -> None:
+def _run(program: str, arguments: list[str], cwd: str, environment: dict[str, str], files: list[str]) -> None:
     """Be the command, in the new process."""
     os.chdir(cwd)
     os.environ.clear()
@@ -122,9 +133,10 @@ def _run(arguments: list[str], cwd: str, environment: dict[str, str], files: lis
     sys.stdin, sys.stdout = os.fdopen(0), os.fdopen(1, "w")
     sys.stderr = os.fdopen(2, "w", buffering=1, errors="backslashreplace")
     sys.path.insert(0, "")
-    sys.argv = ["tickline", *arguments]
+    module, _, function = program.partition(":")
+    sys.argv = ["tickline" if program == TICKLINE else module.partition(".")[0], *arguments]
     try:
-        ingest.cli.main()
+        getattr(importlib.import_module(module), function)()
     finally:
         atexit._run_exitfuncs()  # a process of this kind does not
 

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import os
 import subprocess
-import sys
-from pathlib import Path
 from typing import Any
 
 import psycopg
@@ -19,21 +17,15 @@ from tests.conftest import Template
 from tests.data import REPOSITORY
 from tests.db.test_schema import REVISIONS, describe
 from tests.engines import on_one_engine
+from tests.processes import ALEMBIC, run_command
 
 WAIT_S = 0.5  # long enough for the watcher to see who holds the lock
 
 
 def alembic(database: Database, *arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
     """Run it in the checkout, as people do."""
-    return subprocess.run(
-        [str(Path(sys.executable).with_name("alembic")), *arguments],
-        capture_output=True,
-        text=True,
-        check=False,
-        cwd=REPOSITORY,
-        timeout=120,
-        env=os.environ | {"TICKLINE_DATABASE_URL": database.url} | environment,
-    )
+    given = os.environ | {"TICKLINE_DATABASE_URL": database.url} | environment
+    return run_command(arguments, cwd=REPOSITORY, environment=given, program=ALEMBIC, timeout_s=120)
 
 
 def revision_of(database: Database) -> str | None:

@@ -12,7 +12,7 @@ import pytest
 from pydantic import SecretStr
 
 from ingest.database.connections import Database
-from ingest.live.evening import Evening
+from ingest.live.evening import Evening, commands
 from ingest.live.observe.health import health
 from ingest.live.status import websocket_status
 from tests.db.test_retention import add_ticks, refresh
@@ -37,38 +37,27 @@ def old(conn: Connection) -> Connection:
     return conn
 
 
-def job(run: Running) -> Evening:
-    return Evening(run.ingestion, run.config)
+def warnings(run: Running) -> list[str]:
+    """What health says of the evening."""
+    return [text for text in health(run.ingestion)["warnings"] if text.startswith("evening")]
 
 
 @on_one_engine
-def test_evening_exports_and_drops_and_says_so(old: Connection, database: Database, home: Path) -> None:
-    async def run() -> None:
-        given: dict[str, Any] = {"database_url": SecretStr(database.url), "export": True, "retain_days": KEPT}
-        async with running(database, home, market(12, 200.0), **given) as run:
-            await run.live()
-            assert websocket_status(run.ingestion)["evening"]["state"] == "waiting"  # the market is open
-            await job(run).work(OLD, may_go_on=lambda: True)
-            found = websocket_status(run.ingestion)
-            assert (found["evening"]["state"], found["evening"]["day"]) == ("done", OLD.isoformat()), found["errors"]
-            assert (home / "archive" / "ticks" / f"date={OLD}" / "ticks.parquet").is_file()
-            assert OLD not in days_of(old)
-            await run.live()  # recording has gone on
+def test_evening_fails_and_is_ended_at_no_cost_and_then_exports_and_drops(
+    old: Connection, database: Database, home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("ingest.live.evening.NICE", "0")  # beside the other tests it would wait
 
-    asyncio.run(run())
-
-
-@on_one_engine
-def test_evening_that_fails_is_said_and_costs_no_tick(old: Connection, database: Database, home: Path) -> None:
     async def run() -> None:
         given: dict[str, Any] = {"database_url": SecretStr(database.url), "retain_days": KEPT}
-        async with running(database, home, market(12, 200.0), **given) as run:
+        async with running(database, home, market(12, 20.0), **given) as run:
             await run.live()
-            evening = job(run)
+            evening = Evening(run.ingestion, run.config)
+            assert websocket_status(run.ingestion)["evening"]["state"] == "waiting"  # the market is open
+            monkeypatch.setattr("ingest.live.evening.commands", lambda config: commands(config)[-1:])  # the last one
             await evening.work(OLD, may_go_on=lambda: True)
-            found = websocket_status(run.ingestion)
-            assert found["evening"]["state"] == "failed"
-            (warning,) = health(run.ingestion)["warnings"]
+            assert websocket_status(run.ingestion)["evening"]["state"] == "failed"
+            (warning,) = warnings(run)
             assert warning.startswith(f"evening failed: `tickline db retain --keep-days {KEPT}` failed: ")
             assert f"{OLD} stays" in warning and "neither exported nor reconciled" in warning
             assert OLD in days_of(old)
@@ -83,11 +72,17 @@ def test_evening_that_fails_is_said_and_costs_no_tick(old: Connection, database:
                 await until(lambda: bool(old.execute(waits).fetchall()))
                 opens.set()
                 await working
-                (warning,) = health(run.ingestion)["warnings"]
+                (warning,) = warnings(run)
                 assert "was ended because the market opens" in warning
                 assert OLD in days_of(old)
-            await evening.work(OLD, may_go_on=lambda: True)
-            assert (health(run.ingestion)["warnings"], OLD in days_of(old)) == ([], False)
+            monkeypatch.setattr("ingest.live.evening.commands", commands)
+            exporting = Evening(run.ingestion, run.config.model_copy(update={"export": True}))
+            await exporting.work(OLD, may_go_on=lambda: True)
+            found = websocket_status(run.ingestion)
+            assert (found["evening"]["state"], found["evening"]["day"]) == ("done", OLD.isoformat()), found["errors"]
+            assert (home / "archive" / "ticks" / f"date={OLD}" / "ticks.parquet").is_file()
+            assert (warnings(run), OLD in days_of(old)) == ([], False)
+            await run.live()  # recording has gone on
 
     asyncio.run(run())
 
@@ -95,7 +90,7 @@ def test_evening_that_fails_is_said_and_costs_no_tick(old: Connection, database:
 @on_one_engine
 def test_evening_nobody_asked_for_is_none(database: Database, home: Path) -> None:
     async def run() -> None:
-        async with running(database, home, market(12, 200.0)) as run:
+        async with running(database, home, market(12, 20.0)) as run:
             await run.live()
             assert websocket_status(run.ingestion)["evening"] is None
 

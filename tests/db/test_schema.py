@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 import time
@@ -22,6 +23,7 @@ from ingest.errors import ConfigError, Rejected, Retryable, SchemaError, StoreEr
 from ingest.model.ticks import TICK_COLUMNS
 from tests.conftest import Template
 from tests.engines import on_one_engine
+from tests.processes import run_command
 
 PUBLIC = {
     "instruments", "ticks", "bars_1m", "bars_5m", "official_bars_1m", "best_bars_1m", "best_bars_5m",
@@ -202,21 +204,19 @@ def test_upgrade_that_was_killed_before_kept_bars_were_shown_is_finished_by_the_
 
 
 def test_upgrade_two_processes_at_once_make_one_schema(empty_database: Database, engine: str) -> None:
-    program = (
-        "import sys; from ingest.database import upgrade as apply; from ingest.database.connections import Database; "
-        "print(apply.upgrade(Database(sys.argv[1], None, sys.argv[2])))"
-    )
-    arguments = [sys.executable, "-c", program, empty_database.url, engine]
+    environment = os.environ | {"TICKLINE_DATABASE_URL": empty_database.url, "TICKLINE_ENGINE": engine}
 
     def run(_: int) -> subprocess.CompletedProcess[str]:
-        return subprocess.run(
-            arguments, capture_output=True, text=True, cwd=queries.ROOT.parent, timeout=60, check=False
-        )
+        return run_command(["db", "upgrade"], cwd=queries.ROOT.parent, environment=environment, timeout_s=120)
 
     with ThreadPoolExecutor(2) as pool:
         runs = list(pool.map(run, range(2)))
     assert [run.returncode for run in runs] == [0, 0], [run.stderr for run in runs]
-    assert sorted(run.stdout.strip() for run in runs) == [str(REVISIONS), "[]"]
+    made = f"schema {HEAD}, engine {engine}"
+    assert sorted(run.stdout.strip() for run in runs) == [
+        f"applied {', '.join(REVISIONS)}: {made}",
+        f"nothing to do: {made}",
+    ]
 
 
 def test_upgrade_by_an_owner_of_any_name_works(empty_database: Database, engine: str, template: Template) -> None:

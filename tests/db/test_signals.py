@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
+import signal
 import threading
-import time as clock
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, date, datetime, time, timedelta
 from functools import cache
@@ -14,10 +15,11 @@ from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 from typing import Any
 
+import click
 import polars as pl
 import psycopg
 import pytest
-from click.testing import CliRunner
+from click.testing import CliRunner, Result
 
 from analytics.cli.spikes import command
 from analytics.signals import find as signals
@@ -41,6 +43,7 @@ from tests.fault.harness import WITHIN_S, wait_until
 
 FUTURE = "NSE_FO|35000"
 SESSION = TradingDay(date(2026, 1, 5), cash_closes=time(10, 5), derivatives_close=time(10, 5))
+MINUTE = timedelta(minutes=1)
 OPEN = datetime(2026, 1, 5, 3, 45, tzinfo=UTC)
 PLANTED = [PlantedSpike(FUTURE, 36, 2.5, 20.0), PlantedSpike("NSE_EQ|INE002A01018", 45, -3.0, 25.0)]
 EXPECTED = [(spike.instrument_key, OPEN + timedelta(minutes=spike.minute)) for spike in PLANTED]
@@ -73,8 +76,22 @@ def recordings(tmp_path: Path) -> tuple[Path, Path]:
 
 @pytest.fixture(autouse=True)
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
-    for name, seconds in (("POLL_S", 0.02), ("SETTLE_S", 0.05), ("IDLE_S", 1.0)):
+    for name, seconds in (("POLL_S", 0.02), ("SETTLE_S", 0.05), ("IDLE_S", WITHIN_S)):
         monkeypatch.setattr(signals, name, seconds)
+
+
+@pytest.fixture
+def settled(monkeypatch: pytest.MonkeyPatch) -> list[datetime]:
+    """Until when who follows has judged the minutes, as it comes."""
+    found: list[datetime] = []
+    settle = signals.settle
+
+    def noted(connection: psycopg.Connection[Any], start: datetime, end: datetime) -> None:
+        settle(connection, start, end)
+        found.append(end)
+
+    monkeypatch.setattr(signals, "settle", noted)
+    return found
 
 
 @contextmanager
@@ -99,10 +116,6 @@ def following(database: Database) -> Iterator[list[tuple[str, datetime]]]:
         assert not thread.is_alive()
 
 
-def until(condition: Callable[[], bool]) -> None:
-    wait_until(condition, every_s=0.02)
-
-
 def stored(database: Database) -> list[tuple[Any, ...]]:
     with database.connect() as connection:
         return connection.execute(
@@ -111,19 +124,20 @@ def stored(database: Database) -> list[tuple[Any, ...]]:
         ).fetchall()
 
 
-def test_planted_spikes_are_found_in_their_minute_and_stored_once_across_a_restart(
-    database: Database, recordings: tuple[Path, Path]
+def test_planted_spikes_are_found_in_their_minute_and_stored_once_across_a_restart_and_by_history(
+    database: Database, recordings: tuple[Path, Path], settled: list[datetime], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     part, whole = recordings
     with database.connect(autocommit=True) as listener:
         listener.execute("listen tickline_signals")
         with following(database) as first:
             asyncio.run(replay(Settings(), database.url, [part]))
-            until(lambda: len(first) == 1)
+            wait_until(lambda: len(first) == 1)
         asyncio.run(replay(Settings(), database.url, [whole]))  # while nobody follows
+        closes = closes_of_future(database)
+        monkeypatch.setattr(signals, "IDLE_S", 0.1)
         with following(database) as second:
-            until(lambda: len(second) == 1)
-            clock.sleep(1.5)  # until the last minute is over, and nothing more comes
+            wait_until(lambda: max(closes) + MINUTE in settled)  # the last minute is over, and nothing more comes
         told = [json.loads(note.payload) for note in listener.notifies(timeout=0)]
     assert first + second == EXPECTED
     rows = stored(database)
@@ -135,27 +149,11 @@ def test_planted_spikes_are_found_in_their_minute_and_stored_once_across_a_resta
     # What became of it: the price stays where the jump has brought it.
     assert rows[0][6] == pytest.approx(0, abs=0.01)
     assert rows[0][8] is None
-
-
-def test_history_finds_and_stores_what_live_found_and_says_what_became_of_it(
-    database: Database, recordings: tuple[Path, Path]
-) -> None:
-    asyncio.run(replay(Settings(), database.url, [recordings[1]]))
-    with following(database) as live:
-        until(lambda: len(live) == 2)
-    before = stored(database)
+    # The day as a whole finds and stores the same, and says what became of it.
     day = OPEN.replace(hour=0)
     [again] = find(database, Scope(DEFAULT), day, day + timedelta(days=1))
-    assert [row[:6] for row in stored(database)] == [row[:6] for row in before]
+    assert [row[:6] for row in stored(database)] == [row[:6] for row in rows]
     assert again["is_new"].to_list() == [False, False]
-    with database.connect() as connection:
-        closes = dict(
-            connection.execute(
-                "select bucket, close from best_bars_1m join instruments using (instrument_id) "
-                "where instrument_key = %s",
-                (FUTURE,),
-            ).fetchall()
-        )
     bucket, price = EXPECTED[0][1], closes[EXPECTED[0][1]]
     for minutes, after in zip((5, 15), stored(database)[0][6:8]):
         last = max(at for at in closes if at < bucket + timedelta(minutes=1 + minutes))
@@ -164,9 +162,44 @@ def test_history_finds_and_stores_what_live_found_and_says_what_became_of_it(
     assert stored(database)[0][8] == pytest.approx(closes[max(closes)] / price - 1, abs=1e-12)
 
 
+def closes_of_future(database: Database) -> dict[datetime, float]:
+    with database.connect() as connection:
+        return dict(
+            connection.execute(
+                "select bucket, close from best_bars_1m join instruments using (instrument_id) "
+                "where instrument_key = %s",
+                (FUTURE,),
+            ).fetchall()
+        )
+
+
+def followed(
+    command: click.Command, arguments: list[str], settled: list[datetime], closes: dict[datetime, float]
+) -> Result:
+    """Run a command that follows, and end it by SIGTERM when it has judged the last minute."""
+    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+
+    def end() -> None:
+        wait_until(lambda: max(closes) + MINUTE in settled)
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    ending = threading.Thread(target=end)
+    ending.start()
+    try:
+        return CliRunner().invoke(command, arguments)
+    finally:
+        ending.join()
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
 @on_one_engine
 def test_command_prints_spikes_and_draws_one_file(
-    database: Database, recordings: tuple[Path, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    database: Database,
+    recordings: tuple[Path, Path],
+    settled: list[datetime],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     asyncio.run(replay(Settings(), database.url, [recordings[1]]))
     monkeypatch.setenv("TICKLINE_DATABASE_URL", database.url)
@@ -181,7 +214,8 @@ def test_command_prints_spikes_and_draws_one_file(
     assert (direction, confidence > 0.35, "volume" in reasons) == ("up", True, True)
     first = ran.stdout.splitlines()[1]
     assert "volume" in first and "..." not in first  # a pipe gets all of the reasons
-    ran = CliRunner().invoke(command, ["--follow", "--for", "3", "--log", str(tmp_path / "signals.log")])
+    monkeypatch.setattr(signals, "IDLE_S", 0.1)
+    ran = followed(command, ["--follow", "--log", str(tmp_path / "signals.log")], settled, closes_of_future(database))
     assert ran.exit_code == 0, ran.output
     assert "\n2026-01-05 10:00:00 IST  " in ran.stdout
     lines = [json.loads(line) for line in (tmp_path / "signals.log").read_text().splitlines()]

@@ -42,6 +42,7 @@ def declared(requirements: list[str]) -> set[str]:
 OPTIONAL = declared(EXTRAS["bench"]) | declared(EXTRAS["chart"]) | declared(EXTRAS["nats"])
 
 
+@cache
 def imported(path: Path) -> set[str]:
     """The distributions that a module imports from, at its top or in a function."""
     names = set()

@@ -54,12 +54,14 @@ def allowed() -> Graph:
     return found
 
 
+@cache
 def modules() -> list[Path]:
     return sorted(
         path for package in COMMON for path in (REPOSITORY / package).rglob("*.py") if not path.stem.endswith("_pb2")
     )
 
 
+@cache
 def imports(text: str) -> list[str]:
     """Every module or name that a text imports, in full."""
     found = []
@@ -71,6 +73,7 @@ def imports(text: str) -> list[str]:
     return found
 
 
+@cache
 def room_of(module: str) -> str:
     """`ingest.journal.folder.JournalLock` -> `ingest.journal`; the public names of `analytics` are all one room."""
     package, name, *_ = [*module.split("."), "", ""]
@@ -148,6 +151,7 @@ def test_modules_of_a_room_have_no_circle() -> None:
         graph = {name: others for name, others in graph.items() if name not in ready}
 
 
+@cache
 def _module_of(name: str) -> str:
     """The module that holds an imported name."""
     path = REPOSITORY / name.replace(".", "/")
