@@ -11,6 +11,7 @@ import re
 import shlex
 import subprocess
 import sys
+import tempfile
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -27,6 +28,7 @@ from tests.conftest import Template
 from tests.data import REPOSITORY
 from tests.engines import on_one_engine
 from tests.fault.harness import Ingester, Market, committed, rows, wait_until
+from tests.quick_commands import quick_commands
 from tests.simulated import free_port
 
 DOCUMENTS = ("README.md", "CONTRIBUTING.md", *(f"{name}/README.md" for name in ("ingest", "sql", "analytics", "tests")))
@@ -49,7 +51,7 @@ ELSEWHERE = {
     "tickline simulate ": "test_simulators_of_documents_start",
 }
 # A figure for people; a test has no minute.
-SHORTER = {"--for 60": "--for 10"}
+SHORTER = {"--for 60": "--for 2"}
 # Names that are no settings of the program.
 OTHER_NAMES = {"TICKLINE_TEST_DATA"}
 
@@ -124,7 +126,11 @@ def filled(database_to_read: Database, tmp_path_factory: pytest.TempPathFactory)
     """Some minutes of a made-up session, recorded by `tickline start`; the simulator goes on."""
     folder = tmp_path_factory.mktemp("documents")
     home = folder / "home"
-    with Market(folder / "market", "--generate", "--instruments", "20", "--rate", "200", "--speed", "max") as market:
+    with (
+        tempfile.TemporaryDirectory(prefix="tl-") as programs,
+        quick_commands(Path(programs)),
+        Market(folder / "market", "--generate", "--instruments", "20", "--rate", "200", "--speed", "max") as market,
+    ):
         with Ingester(home, market, database_to_read.url, TICKLINE_UNIVERSE="INFY,NIFTY FUT") as ingester:
             wait_until(lambda: rows(database_to_read, "select from ticks offset 3000 limit 1"))
             ingester.stop()
@@ -133,7 +139,7 @@ def filled(database_to_read: Database, tmp_path_factory: pytest.TempPathFactory)
             "TICKLINE_HOME": str(home),
             "TICKLINE_DATABASE_URL": database_to_read.url,
             "TICKLINE_API_PORT": str(free_port()),
-            "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
+            "PATH": os.pathsep.join([programs, str(Path(sys.executable).parent), os.environ["PATH"]]),
         }
         clean = {name: value for name, value in os.environ.items() if not name.startswith(("TICKLINE_", "UPSTOX_"))}
         yield Filled(folder, market, clean | market.settings | own, date.fromisoformat(day))
@@ -171,7 +177,7 @@ def test_commands_of_documents_run(block: Block, filled: Filled, request: pytest
     script = as_played("\n".join(lines), filled.day)
     command = ["bash", "-euo", "pipefail", "-c", script]
     done = subprocess.run(
-        command, cwd=filled.folder, env=filled.environment, capture_output=True, text=True, check=False, timeout=120
+        command, cwd=filled.folder, env=filled.environment, capture_output=True, text=True, check=False, timeout=240
     )
     assert done.returncode == 0, f"{script}\n{done.stdout[-2000:]}\n{done.stderr[-2000:]}"
 
@@ -219,7 +225,7 @@ def test_simulators_of_documents_start(tmp_path: Path) -> None:
 def test_make_targets_of_documents_exist() -> None:
     found = {span for document in DOCUMENTS for span in spans(document) if span.startswith("make ")}
     targets = sorted({span.split()[1] for span in found})
-    subprocess.run(["make", "--dry-run", *targets], cwd=REPOSITORY, check=True, capture_output=True, timeout=30)
+    subprocess.run(["make", "--dry-run", *targets], cwd=REPOSITORY, check=True, capture_output=True, timeout=120)
 
 
 @pytest.mark.parametrize("document", DOCUMENTS)

@@ -171,7 +171,7 @@ def test_disk_that_hangs_delays_nobody_and_what_was_dropped_is_counted(files: An
     reader = threading.Thread(target=lambda: told.extend((folder / "tickline.log").read_text().splitlines()))
     reader.start()
     opened.close()
-    reader.join(10)
+    reader.join(60)
     (dropped,) = (line for line in told if "dropped" in line)
     assert int(dropped.rpartition("=")[2]) + len(told) - 1 == LINES_MAX + 12
 

@@ -66,7 +66,7 @@ def test_login_takes_the_answer_of_its_own_dialog_only_and_stores_the_token(
             login = asyncio.create_task(
                 asyncio.to_thread(CliRunner().invoke, command, ["--redirect-uri", redirect], catch_exceptions=False)
             )
-            async with asyncio.timeout(20), aiohttp.ClientSession() as browser:
+            async with asyncio.timeout(60), aiohttp.ClientSession() as browser:
                 while not any("waiting" in text for text in printed):
                     await asyncio.sleep(0.02)
                 answers = []
@@ -108,7 +108,7 @@ def test_login_listens_on_though_others_call_and_say_nothing_or_too_much() -> No
             writer.write(sent)
             if sent.startswith(b"GET"):
                 await writer.drain()
-        return await asyncio.wait_for(listening, 20)
+        return await asyncio.wait_for(listening, 60)
 
     assert asyncio.run(run()) == "7"
 

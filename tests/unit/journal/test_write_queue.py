@@ -77,7 +77,7 @@ def test_spool_on_a_full_disk_says_so_and_keeps_what_it_was_given(tmp_path: Path
             await full.room()
         full.put(RecordKind.DISCONNECTED, b"{}", T0_US)
         (tmp_path / "20250101-000000000000001.journal").unlink()
-        await asyncio.wait_for(full.recovered(), 5)
+        await asyncio.wait_for(full.recovered(), 60)
         full.close()
         await running
         full.journal.close()
@@ -91,6 +91,6 @@ def test_spool_closed_on_a_full_disk_ends_and_says_how_much_is_lost(
 ) -> None:
     full = write_queue(tmp_path, free_bytes_min=2**60)
     with caplog.at_level(logging.ERROR):
-        asyncio.run(asyncio.wait_for(written(full, [b"lost"]), 5))
+        asyncio.run(asyncio.wait_for(written(full, [b"lost"]), 60))
     assert "received but not journalled records=1" in caplog.text
     assert payloads_of(tmp_path) == []

@@ -29,7 +29,7 @@ def market(**options: Any) -> GeneratedMarket:
     return GeneratedMarket(SHORT, **({"instruments": 50, "rate": 100.0} | options))
 
 
-def run(scenario: Callable[[], Coroutine[Any, Any, None]], *, within_s: float = 60.0) -> None:
+def run(scenario: Callable[[], Coroutine[Any, Any, None]], *, within_s: float = 120.0) -> None:
     async def limited() -> None:
         async with asyncio.timeout(within_s):
             await scenario()

@@ -186,7 +186,7 @@ def test_change_mode_answers_with_a_snapshot_in_the_new_mode() -> None:
 
 def test_unsubscribed_key_is_sent_no_more() -> None:
     async def scenario() -> None:
-        async with Simulator(market(), speed=math.inf, settle_s=0.5) as simulator, connected(simulator) as socket:
+        async with Simulator(market(), speed=math.inf, settle_s=2.0) as simulator, connected(simulator) as socket:
             await request(socket, "sub", [FUTURE, INFY])
             await request(socket, "unsub", [FUTURE], None)
             frames = await until_close(socket)

@@ -19,7 +19,7 @@ from ingest.simulator.server.app import FEEDER_PATH, Simulator
 
 KEYS = ["NSE_INDEX|Nifty 50", "NSE_FO|35000", "NSE_EQ|INE009A01021"]
 SESSION = TradingDay(date(2026, 1, 5), cash_closes=time(9, 30), derivatives_close=time(9, 30))
-WAIT_S = 10.0
+WAIT_S = 60.0
 # Closes all connections from the server's side: the SDK's own `disconnect` leaves its thread waiting for 10 s.
 HangUp = Callable[[], None]
 
@@ -29,7 +29,7 @@ def with_simulator(use: Callable[[Simulator, HangUp], None]) -> None:
 
     async def serve() -> None:
         source = GeneratedMarket(SESSION, instruments=30, rate=100)
-        async with asyncio.timeout(30), Simulator(source, speed=10.0, settle_s=0.1) as simulator:
+        async with asyncio.timeout(4 * WAIT_S), Simulator(source, speed=10.0, settle_s=0.1) as simulator:
             loop = asyncio.get_running_loop()
 
             def hang_up() -> None:

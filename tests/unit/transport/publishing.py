@@ -23,7 +23,7 @@ from ingest.transport.segments import Listing, Piece, UnreachableError
 from ingest.transport.served_journal import ServedJournal
 from tests.unit.journal.journals import T0_US, writer
 
-WITHIN_S = 20.0
+WITHIN_S = 60.0
 DATABASE = "7412/ticks"
 
 

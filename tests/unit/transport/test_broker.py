@@ -21,7 +21,7 @@ from ingest.transport.broker.blocks import Block, stream_of, subject_of
 from ingest.transport.broker.broker_collector import BrokerCollector
 from ingest.transport.broker.link import BrokerSettings, Link, differences, stream_config
 from tests.broker import AckProxy, Broker, needs_broker, nodes_of
-from tests.unit.transport.publishing import DATABASE, Collector, Files, Reader, published, read, wait
+from tests.unit.transport.publishing import DATABASE, WITHIN_S, Collector, Files, Reader, published, read, wait
 
 pytestmark = needs_broker
 
@@ -94,7 +94,7 @@ def test_broker_that_hangs_is_waited_for_aside_and_read_again_when_it_answers(
         broker.freeze()
         collector.write(60)
         segment, offset = reader.at
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(WITHIN_S):
             assert (await source.piece("1", segment, offset, bytes_max=100, wait_s=600)).data
         await reader.read(lambda: reader.segments == collector.bytes())
         broker.thaw()
@@ -294,7 +294,7 @@ def test_node_that_hangs_is_left_for_another_one(
         client = await link.client()
         (hanging,) = [one for one in (broker, other) if one.url == client.connected_url.geturl()]
         hanging.freeze()
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(WITHIN_S):
             while not client.is_connected or client.connected_url.geturl() == hanging.url:
                 await asyncio.sleep(0.01)
         assert await link.client() is client

@@ -159,6 +159,9 @@ def test_server_without_tls_at_an_address_of_tls_is_told_nothing() -> None:
             with pytest.raises(UnreachableError) as found:
                 await link.client()
             await link.close()
+            async with asyncio.timeout(WITHIN_S):
+                while not heard:
+                    await asyncio.sleep(0.01)
             return str(found.value)
 
     assert asyncio.run(run()).startswith("broker has no TLS at an address of tls://, and was told nothing")
@@ -272,7 +275,7 @@ def test_certificate_of_a_collector_makes_no_node(cluster: Cluster) -> None:
         folder = cluster.folder / machine / "tls"
         context = ssl.create_default_context(cafile=folder / "authority.pem")
         context.load_cert_chain(folder / "certificate.pem", folder / "key.pem")
-        plain = socket.create_connection(("127.0.0.1", cluster.nodes[0].routes), timeout=5)
+        plain = socket.create_connection(("127.0.0.1", cluster.nodes[0].routes), timeout=WITHIN_S)
         with plain, context.wrap_socket(plain, server_hostname="127.0.0.1") as encrypted:
             return encrypted.recv(2**16)
 

@@ -119,7 +119,7 @@ def test_record_that_is_appended_comes_at_once_and_the_committed_end_arrives(tmp
 
     async def follow() -> None:
         url = f"http://127.0.0.1:{served.server.port}"
-        async with HttpCollector(url, TOKEN) as collector, asyncio.timeout(30), reading(collector) as (source, _):
+        async with HttpCollector(url, TOKEN) as collector, asyncio.timeout(60), reading(collector) as (source, _):
             for number in range(5):
                 await asyncio.to_thread(served.journal.append, 1, b"frame %d" % number, 1_765_771_374_837_000)
                 while not (records := source.read(700)):
@@ -159,7 +159,7 @@ def test_bytes_that_are_damaged_on_the_disk_are_skipped_as_a_reader_of_the_file_
 
     async def all_of_it() -> None:
         records: list[Record] = []
-        async with reading(FolderCollector(journal)) as (source, _), asyncio.timeout(30):
+        async with reading(FolderCollector(journal)) as (source, _), asyncio.timeout(60):
             while len(records) < len(expected):
                 records += source.read(10**6)
                 await asyncio.sleep(0)

@@ -72,7 +72,7 @@ class Served:
         data = None if body is None else json.dumps(body).encode()
         sent = {name.replace("_", "-"): value for name, value in headers.items()}
         try:
-            with urllib.request.urlopen(urllib.request.Request(url, data, sent, method=method), timeout=20) as answer:
+            with urllib.request.urlopen(urllib.request.Request(url, data, sent, method=method), timeout=60) as answer:
                 return Answer(answer.status, answer.read(), answer.headers)
         except urllib.error.HTTPError as exc:
             with exc:

@@ -62,13 +62,13 @@ def test_master_that_comes_in_pieces_is_whole(home: Path) -> None:
 
 
 def test_master_on_a_slow_line_has_time_as_long_as_it_comes(home: Path) -> None:
-    body = os.urandom(PIECE_BYTES * 10)
+    body = os.urandom(PIECE_BYTES * 20)  # 2 s in all
 
     def fetch(every_s: float, **given: float) -> bytes:
         answer = in_pieces(body, every_s)
         return asyncio.run(ask(home, answer, lambda api: api.instrument_master("NSE"), **given))
 
-    assert fetch(0.1, http_timeout_s=0.6) == body
+    assert fetch(0.1, http_timeout_s=1.5) == body
     for given in ({"http_timeout_s": 0.05}, {"master_timeout_s": 0.3}):
         with pytest.raises(FeedError, match="timed out"):
             fetch(0.1, **given)

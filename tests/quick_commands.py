@@ -1,0 +1,60 @@
+"""The command `tickline` for scripts of tests: as a shell finds it, but without a new interpreter's imports.
+
+Owns a program of that name in a folder of its own, which hands its arguments, folder, environment and files to this
+process; `tests/processes.py` runs the command with them, and the program ends with its exit code.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import socket
+import sys
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+from tests.processes import CommandProcess
+
+PROGRAM = f"""#!{sys.executable} -ISs
+import json, os, socket, sys
+asked = {{"pid": os.getpid(), "arguments": sys.argv[1:], "cwd": os.getcwd(), "environment": dict(os.environ)}}
+with socket.socket(socket.AF_UNIX) as place:
+    place.connect(os.path.join(os.path.dirname(os.path.abspath(sys.argv[0])), "asked"))
+    place.sendall(json.dumps(asked).encode())
+    place.shutdown(socket.SHUT_WR)
+    sys.exit(int(place.recv(100)))
+"""
+
+
+@contextmanager
+def quick_commands(folder: Path) -> Iterator[Path]:
+    """Serve the program while the block runs; the folder, which has a short path, is to be the first in PATH."""
+    program = folder / "tickline"
+    program.write_text(PROGRAM)
+    program.chmod(0o755)
+    with socket.socket(socket.AF_UNIX) as listening:
+        listening.bind(str(folder / "asked"))
+        listening.listen()
+        threading.Thread(target=_serve, args=(listening,), daemon=True).start()
+        yield folder
+        with suppress(OSError):
+            listening.shutdown(socket.SHUT_RDWR)  # wakes the thread that accepts
+
+
+def _serve(listening: socket.socket) -> None:
+    with suppress(OSError):  # closed
+        while True:
+            threading.Thread(target=_run, args=(listening.accept()[0],), daemon=True).start()
+
+
+def _run(place: socket.socket) -> None:
+    with place, place.makefile("rb") as lines:
+        asked = json.loads(lines.read())
+        stdin, out, err = (Path(f"/proc/{asked['pid']}/fd/{number}") for number in range(3))
+        process = CommandProcess(
+            asked["arguments"], cwd=Path(asked["cwd"]), environment=asked["environment"], out=out, err=err,
+            stdin=stdin if stdin.exists() else Path(os.devnull),
+        )  # fmt: skip
+        place.sendall(str(process.wait()).encode())
