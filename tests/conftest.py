@@ -52,6 +52,8 @@ _SHARED = pytest.StashKey[Path]()
 # An example on a busy machine has no time limit.
 hypothesis.settings.register_profile("tickline", deadline=None)
 hypothesis.settings.load_profile("tickline")
+if WORKER != "main":  # beside other workers, threads of one cost more than they bring
+    os.environ.setdefault("POLARS_MAX_THREADS", "1")
 os.environ.setdefault("TICKLINE_API_PORT", "0")  # tests that ask for the status take a port of their own
 
 

@@ -31,6 +31,7 @@ from ingest.store.row_buffer import RowBuffer
 from ingest.store.writer import Writer
 from tests.conftest import Template
 from tests.data import data_file
+from tests.engines import on_one_engine
 
 FRAMES = 1_200
 BATCH_ROWS = 30
@@ -114,6 +115,7 @@ def test_merged_rows_say_and_prove_what_single_rows_do(
     template.drop("single_rows")
 
 
+@on_one_engine
 def test_merged_rows_are_resumed_at_their_end(
     database: Database, template: Template, stream: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -171,6 +173,7 @@ def forge(conn: psycopg.Connection[Any]) -> None:
     conn.execute("update tickline.ledger set digest = '0000dead'" + FIRST_ROW)
 
 
+@on_one_engine
 @pytest.mark.parametrize(
     ("spoil", "kinds"),
     [
@@ -191,6 +194,7 @@ def test_fault_within_a_merged_row_is_found(
     assert kinds & {*report.problem_counts}, report.problems
 
 
+@on_one_engine
 def test_byte_altered_in_the_oldest_segment_that_is_left_is_found(database: Database, stream: Path) -> None:
     """Its first row is proved by the ledger's row before it, whose segment is gone."""
     write(database, *segments_of(stream))

@@ -29,6 +29,7 @@ from ingest.pipeline.replay import replay
 from ingest.settings import Settings
 from ingest.universe.master_rows import read_master
 from tests.data import data_file
+from tests.engines import on_one_engine
 
 SESSION = "session-20251215-open.frames.gz"
 MIDNIGHT_MS = 1_765_737_000_000  # 15 Dec 2025 00:00 IST
@@ -303,6 +304,7 @@ def short(tmp_path: Path) -> Path:
     return path
 
 
+@on_one_engine
 def test_truncated_recording_is_written_as_far_as_it_is_good_then_continued(
     database: Database, short: Path, tmp_path: Path
 ) -> None:
@@ -340,6 +342,7 @@ def test_continued_replay_gives_the_same_rows_as_one_in_one_go(
     assert one == two
 
 
+@on_one_engine
 def test_another_recording_with_the_same_begin_is_refused(database: Database, short: Path, tmp_path: Path) -> None:
     other = tmp_path / "other.frames.gz"
     frames = [(frame.received_ms, frame.payload) for frame in read_recording(short)]
@@ -351,6 +354,7 @@ def test_another_recording_with_the_same_begin_is_refused(database: Database, sh
     assert consumer.counts.frames == 2_999
 
 
+@on_one_engine
 def test_frame_that_does_not_parse_is_kept_aside_and_the_rest_goes_on(
     database: Database, short: Path, tmp_path: Path
 ) -> None:

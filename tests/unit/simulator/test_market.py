@@ -82,8 +82,9 @@ def test_market_same_seed_in_other_processes_gives_same_bytes() -> None:
 
 
 def test_market_played_twice_gives_same_frames() -> None:
-    market, frames = played()
-    again = GeneratedMarket(SHORT, seed=3, instruments=50, rate=100)
+    session = TradingDay(DAY, cash_closes=time(9, 16), derivatives_close=time(9, 17))
+    market, again = (GeneratedMarket(session, seed=3, instruments=50, rate=100) for _ in range(2))
+    frames = list(market.frames())
     list(again.frames())
     assert list(again.frames()) == frames
     assert again.truth() == market.truth()
