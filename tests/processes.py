@@ -23,7 +23,7 @@ from typing import Any
 
 import ingest.cli
 
-TIMEOUT_S = 60.0  # of a command
+TIMEOUT_S = 180.0  # of a command
 TICKLINE, ALEMBIC = "ingest.cli:main", "alembic.config:main"
 IMPORTED = [
     __name__,

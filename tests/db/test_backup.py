@@ -232,7 +232,7 @@ def test_base_backup_of_the_embedded_server_works_when_asked_for(home: Path, sec
             wait_until(lambda: any(one.active and one.kept_bytes is not None for one in status(as_admin).slots))
             assert [one.name for one in status(database).replicas] == ["pg_receivewal"]
             process.terminate()
-            process.communicate(timeout=60)
+            process.communicate(timeout=180)
         wait_until(lambda: not status(database).replicas)
         (slot,) = status(database).slots
         assert (slot.name, slot.kind, slot.active) == ("standby", "physical", False)

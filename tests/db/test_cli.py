@@ -22,7 +22,7 @@ from tests.wheels import unpacked_wheel
 NOWHERE = "postgresql://nobody@127.0.0.1:9/none"
 
 
-def tickline(*arguments: str, timeout_s: float = 60, cwd: Path | None = None, **environment: str) -> Any:
+def tickline(*arguments: str, timeout_s: float = 180, cwd: Path | None = None, **environment: str) -> Any:
     clean = {name: value for name, value in os.environ.items() if not name.startswith(("TICKLINE_", "UPSTOX_"))}
     given = clean | {"PYTHONPATH": str(REPOSITORY)} | environment
     return run_command(arguments, cwd=cwd or REPOSITORY, environment=given, timeout_s=timeout_s)
@@ -70,9 +70,9 @@ def test_reader_that_went_away_ends_a_command_quietly(database: Database, argume
     os.close(read)
     environment = os.environ | {"TICKLINE_DATABASE_URL": database.url}
     command = [sys.executable, "-m", "ingest.cli", *shlex.split(arguments)]
-    ran = subprocess.run(command, stdout=write, stderr=subprocess.PIPE, env=environment, timeout=60, check=False)
+    ran = subprocess.run(command, stdout=write, stderr=subprocess.PIPE, env=environment, timeout=180, check=False)
     assert (ran.returncode, b"Traceback" in ran.stderr, b"rror" in ran.stderr) == (code, False, False)
-    ran = subprocess.run(command, stdout=write, stderr=write, env=environment, timeout=60, check=False)
+    ran = subprocess.run(command, stdout=write, stderr=write, env=environment, timeout=180, check=False)
     os.close(write)
     assert ran.returncode == code
 
@@ -183,7 +183,7 @@ def test_wheel_carries_its_sql_migrations_and_settings(empty_database: Database,
         text=True,
         check=False,
         cwd=tmp_path,
-        timeout=120,
+        timeout=180,
         env=os.environ | {"PYTHONPATH": str(site), "TICKLINE_DATABASE_URL": empty_database.url},
     )
     assert ran.returncode == 0, ran.stderr

@@ -41,7 +41,7 @@ needs_promtool = pytest.mark.skipif(shutil.which("promtool") is None, reason="pr
 
 def promtool(*arguments: str) -> None:
     done = subprocess.run(
-        ["promtool", *arguments], capture_output=True, text=True, check=False, cwd=PROMETHEUS, timeout=60
+        ["promtool", *arguments], capture_output=True, text=True, check=False, cwd=PROMETHEUS, timeout=180
     )
     assert not done.returncode, done.stdout + done.stderr
 

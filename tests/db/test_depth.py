@@ -123,7 +123,7 @@ def test_replay_that_is_killed_and_repeated_stores_every_level_once(
                 )
                 command.kill()
             else:
-                assert command.process.wait(timeout=120) == 0, command.text()
+                assert command.process.wait(timeout=180) == 0, command.text()
     assert conn.execute(STORED).fetchall() == sent(short_session)
 
 

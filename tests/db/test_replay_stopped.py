@@ -106,7 +106,7 @@ def test_ctrl_c_says_what_is_in_the_table(database: Database) -> None:
         if ticks(database):
             begun.set()
     process.send_signal(signal.SIGINT)
-    out, err = process.communicate(timeout=60)
+    out, err = process.communicate(timeout=180)
     assert process.returncode == 1
     told = re.search(r": ([\d,]+) frames, ([\d,]+) ticks written", out)
     assert told is not None and int(told[2].replace(",", "")) == ticks(database) < 209_928

@@ -74,7 +74,7 @@ def test_market_same_seed_in_other_processes_gives_same_bytes() -> None:
             "PYTHONPATH": os.pathsep.join([str(REPOSITORY), *sys.path]),
         }
         done = subprocess.run(
-            [sys.executable, "-c", DIGEST], env=environment, capture_output=True, text=True, timeout=60, check=True
+            [sys.executable, "-c", DIGEST], env=environment, capture_output=True, text=True, timeout=180, check=True
         )
         printed.add(done.stdout)
     assert printed == {f"{digest(7)} {digest(8)}\n"}
