@@ -29,27 +29,31 @@ with socket.socket(socket.AF_UNIX) as place:
 
 
 @contextmanager
-def quick_commands(folder: Path) -> Iterator[Path]:
-    """Serve the program while the block runs; the folder, which has a short path, is to be the first in PATH."""
+def quick_commands(folder: Path) -> Iterator[dict[str, CommandProcess]]:
+    """Serve the program while the block runs; the folder, which has a short path, is to be the first in PATH.
+
+    Yields the newest process of each command, by its name.
+    """
+    begun: dict[str, CommandProcess] = {}
     program = folder / "tickline"
     program.write_text(PROGRAM)
     program.chmod(0o755)
     with socket.socket(socket.AF_UNIX) as listening:
         listening.bind(str(folder / "asked"))
         listening.listen()
-        threading.Thread(target=_serve, args=(listening,), daemon=True).start()
-        yield folder
+        threading.Thread(target=_serve, args=(listening, begun), daemon=True).start()
+        yield begun
         with suppress(OSError):
             listening.shutdown(socket.SHUT_RDWR)  # wakes the thread that accepts
 
 
-def _serve(listening: socket.socket) -> None:
+def _serve(listening: socket.socket, begun: dict[str, CommandProcess]) -> None:
     with suppress(OSError):  # closed
         while True:
-            threading.Thread(target=_run, args=(listening.accept()[0],), daemon=True).start()
+            threading.Thread(target=_run, args=(listening.accept()[0], begun), daemon=True).start()
 
 
-def _run(place: socket.socket) -> None:
+def _run(place: socket.socket, begun: dict[str, CommandProcess]) -> None:
     with place, place.makefile("rb") as lines:
         asked = json.loads(lines.read())
         stdin, out, err = (Path(f"/proc/{asked['pid']}/fd/{number}") for number in range(3))
@@ -57,4 +61,5 @@ def _run(place: socket.socket) -> None:
             asked["arguments"], cwd=Path(asked["cwd"]), environment=asked["environment"], out=out, err=err,
             stdin=stdin if stdin.exists() else Path(os.devnull),
         )  # fmt: skip
+        begun[asked["arguments"][0]] = process
         place.sendall(str(process.wait()).encode())

@@ -9,9 +9,11 @@ from __future__ import annotations
 import os
 import re
 import shlex
+import signal
 import subprocess
 import sys
 import tempfile
+import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -28,6 +30,7 @@ from tests.conftest import Template
 from tests.data import REPOSITORY
 from tests.engines import on_one_engine
 from tests.fault.harness import Ingester, Market, committed, rows, wait_until
+from tests.processes import CommandProcess
 from tests.quick_commands import quick_commands
 from tests.simulated import free_port
 
@@ -50,8 +53,8 @@ ELSEWHERE = {
     "make ": "test_make_targets_of_documents_exist",
     "tickline simulate ": "test_simulators_of_documents_start",
 }
-# A figure for people; a test has no minute.
-SHORTER = {"--for 60": "--for 2"}
+# A figure for people; a test ends it when it has recorded something, however long that takes.
+LONGER = {"--for 60": "--for 600"}
 # Names that are no settings of the program.
 OTHER_NAMES = {"TICKLINE_TEST_DATA"}
 
@@ -77,6 +80,7 @@ class Filled:
     market: Market
     environment: dict[str, str]
     day: date
+    begun: dict[str, CommandProcess]
 
 
 def text_of(document: str) -> str:
@@ -128,7 +132,7 @@ def filled(database_to_read: Database, tmp_path_factory: pytest.TempPathFactory)
     home = folder / "home"
     with (
         tempfile.TemporaryDirectory(prefix="tl-") as programs,
-        quick_commands(Path(programs)),
+        quick_commands(Path(programs)) as begun,
         Market(folder / "market", "--generate", "--instruments", "20", "--rate", "200", "--speed", "max") as market,
     ):
         with Ingester(home, market, database_to_read.url, TICKLINE_UNIVERSE="INFY,NIFTY FUT") as ingester:
@@ -142,7 +146,7 @@ def filled(database_to_read: Database, tmp_path_factory: pytest.TempPathFactory)
             "PATH": os.pathsep.join([programs, str(Path(sys.executable).parent), os.environ["PATH"]]),
         }
         clean = {name: value for name, value in os.environ.items() if not name.startswith(("TICKLINE_", "UPSTOX_"))}
-        yield Filled(folder, market, clean | market.settings | own, date.fromisoformat(day))
+        yield Filled(folder, market, clean | market.settings | own, date.fromisoformat(day), begun)
 
 
 @pytest.fixture
@@ -163,19 +167,29 @@ def as_played(text: str, day: date) -> str:
         text = text.replace(f"{DAY + timedelta(n)}", f"{day + timedelta(n)}")
         then, now = (f"date({d.year}, {d.month}, {d.day})" for d in (DAY + timedelta(n), day + timedelta(n)))
         text = text.replace(then, now)
-    for figure, shorter in SHORTER.items():
-        text = text.replace(figure, shorter)
+    for figure, longer in LONGER.items():
+        text = text.replace(figure, longer)
     return text
 
 
 @on_one_engine
 @pytest.mark.parametrize("block", [block for block in BLOCKS if lines_to_run(block)], ids=str)
-def test_commands_of_documents_run(block: Block, filled: Filled, request: pytest.FixtureRequest) -> None:
+def test_commands_of_documents_run(
+    block: Block, filled: Filled, database_to_read: Database, request: pytest.FixtureRequest
+) -> None:
     lines = lines_to_run(block)
     if any(line.startswith("tickline status") for line in lines):
         request.getfixturevalue("running")
     script = as_played("\n".join(lines), filled.day)
     command = ["bash", "-euo", "pipefail", "-c", script]
+    if any(line.startswith("tickline start") for line in lines):
+        before = committed(database_to_read)
+
+        def end() -> None:
+            wait_until(lambda: committed(database_to_read) != before, within_s=180)
+            filled.begun["start"].send_signal(signal.SIGTERM)
+
+        threading.Thread(target=end).start()
     done = subprocess.run(
         command, cwd=filled.folder, env=filled.environment, capture_output=True, text=True, check=False, timeout=240
     )
