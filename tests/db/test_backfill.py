@@ -54,8 +54,10 @@ async def break_at_random(simulator: Simulator, rng: random.Random) -> None:
 
     Not near its end: a market that nobody listens to when it ends begins anew.
     """
-    while simulator.player.current_ms < SESSION.close_ms - 200_000:
+    while True:
         await asyncio.sleep(rng.uniform(20, 120) / SPEED)
+        if simulator.player.current_ms > SESSION.close_ms - 330_000:  # 2 s more than the client is out
+            return
         simulator.faults.refuse = 403
         simulator.drop_all()
         await asyncio.sleep(rng.uniform(0, 180) / SPEED)
@@ -67,7 +69,7 @@ async def record(simulator: Simulator, database: Database, config: Settings, *, 
     stop = asyncio.Event()
     breaking = asyncio.create_task(break_at_random(simulator, random.Random(seed)))
     recording = asyncio.create_task(start(config, database.url, sorted(simulator.source.keys), stop=stop))
-    async with asyncio.timeout(60):
+    async with asyncio.timeout(180):
         await simulator.finished.wait()
         await breaking
         await asyncio.sleep(0.5)
