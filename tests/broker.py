@@ -22,7 +22,7 @@ import pytest
 
 from tests.simulated import free_port
 
-WITHIN_S = 60.0
+WITHIN_S = 120.0
 FOUND = shutil.which("nats-server", path=str(Path(sys.executable).parent)) or shutil.which("nats-server")
 needs_broker = pytest.mark.skipif(FOUND is None, reason="nats-server is not installed")
 

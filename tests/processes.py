@@ -132,6 +132,7 @@ def _run(program: str, arguments: list[str], cwd: str, environment: dict[str, st
     # As a new interpreter makes them for a file.
     sys.stdin, sys.stdout = os.fdopen(0), os.fdopen(1, "w")
     sys.stderr = os.fdopen(2, "w", buffering=1, errors="backslashreplace")
+    faulthandler.register(signal.SIGUSR2, file=sys.stderr)  # for a test whose command does not end
     sys.path.insert(0, "")
     module, _, function = program.partition(":")
     sys.argv = ["tickline" if program == TICKLINE else module.partition(".")[0], *arguments]

@@ -13,15 +13,18 @@ import subprocess
 import time
 import urllib.request
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from io import BytesIO
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
+import psycopg
+
 from ingest.database.connections import Database
 from ingest.journal.folder import segment_name, segments_of
 from ingest.journal.reader import JournalReader
-from ingest.model.records import Record, RecordKind, order_of
+from ingest.model.records import Position, Record, RecordKind, order_of
 from ingest.model.ticks import TICK_COLUMN_NAMES
 from ingest.store.retrying_writer import RetryingWriter
 from ingest.store.writer import Writer
@@ -31,12 +34,14 @@ from tests.conftest import WORKER, Template
 from tests.data import REPOSITORY
 from tests.processes import CommandProcess
 
-WITHIN_S = 60.0  # a condition that takes longer never comes
+WITHIN_S = 120.0  # a condition that takes longer never comes, however busy the machine is
 EVERY_S_MIN, EVERY_S_MAX = 0.01, 0.1  # between two looks at a condition
 Within = Callable[[float], float]
 RecordProperty = Callable[[str, object], None]
 NEVER_S = "600"  # for a setting: a test that waits as long as this has failed
 _numbers = itertools.count(1)
+KEPT_MAX = 2  # connections to databases that were asked last
+_kept: dict[str, psycopg.Connection[Any]] = {}
 # Quick to come back, small batches' worth of state to rebuild, and no reserve on the disk of a test.
 QUICK = {
     "TICKLINE_BACKOFF_FIRST_S": "0.05",
@@ -54,7 +59,7 @@ QUICK = {
 def wait_until(condition: Callable[[], Any], *, within_s: float = WITHIN_S, every_s: float | None = None) -> Any:
     """Return what the condition returned when it first held.
 
-    It is asked less often the longer it takes: most conditions connect to the database, which costs 8 ms of CPU.
+    It is asked less often the longer it takes: most conditions ask the database or read files.
     """
     began = time.monotonic()
     while not (found := condition()):
@@ -116,7 +121,13 @@ class Command:
     def stop(self, number: int = signal.SIGTERM, *, within_s: float = WITHIN_S) -> None:
         """Send a signal, and expect the process to end by itself with exit code 0."""
         self.process.send_signal(number)
-        assert self.process.wait(timeout=within_s) == 0, self.text()[-2000:]
+        try:
+            code = self.process.wait(timeout=within_s)
+        except subprocess.TimeoutExpired:
+            self.process.send_signal(signal.SIGUSR2)  # see `tests.processes`
+            time.sleep(2)
+            raise AssertionError(f"{self.log.name} runs {within_s:g} s after the signal: {self.text()[-8000:]}") from None
+        assert code == 0, self.text()[-2000:]
 
     def text(self) -> str:
         """What it has printed and logged so far."""
@@ -146,12 +157,16 @@ class Market(Command):
 
     def __init__(self, home: Path, *arguments: str) -> None:
         super().__init__(home, "simulate", "--port", "0", *arguments)
-        self.wait_for("waiting for a client")
-        lines = [line for line in self.text().splitlines() if line.startswith("UPSTOX_")]
-        self.settings = {line.partition("=")[0]: line.partition("=")[2] for line in lines}
-        url = self.settings["UPSTOX_ASSETS_URL"] + "/market-quote/instruments/exchange/complete.json.gz"
-        with urllib.request.urlopen(url, timeout=WITHIN_S) as answer:
-            self.keys = [row.instrument_key for row in read_master(BytesIO(answer.read()))]
+        try:
+            self.wait_for("waiting for a client")
+            lines = [line for line in self.text().splitlines() if line.startswith("UPSTOX_")]
+            self.settings = {line.partition("=")[0]: line.partition("=")[2] for line in lines}
+            url = self.settings["UPSTOX_ASSETS_URL"] + "/market-quote/instruments/exchange/complete.json.gz"
+            with urllib.request.urlopen(url, timeout=WITHIN_S) as answer:
+                self.keys = [row.instrument_key for row in read_master(BytesIO(answer.read()))]
+        except BaseException:
+            self.kill()
+            raise
 
 
 class Ingester(Command):
@@ -176,9 +191,23 @@ def stream_folder(home: Path) -> Path:
 
 
 def rows(database: Database, statement: str) -> list[tuple[Any, ...]]:
-    """Run a query."""
-    with database.connect(autocommit=True) as connection:
-        return connection.execute(statement.encode()).fetchall()
+    """Run a query, on a connection that is kept while it lasts: to make one costs more than most questions."""
+    if (connection := _kept.pop(database.url, None)) is not None:
+        with suppress(psycopg.OperationalError):  # the server was stopped or killed meanwhile
+            return _asked(database, connection, statement)
+    return _asked(database, database.connect(autocommit=True, prepare_threshold=None), statement)
+
+
+def _asked(database: Database, connection: psycopg.Connection[Any], statement: str) -> list[tuple[Any, ...]]:
+    try:
+        found = connection.execute(statement.encode()).fetchall()
+    except BaseException:
+        connection.close()
+        raise
+    _kept[database.url] = connection
+    while len(_kept) > KEPT_MAX:
+        _kept.pop(next(iter(_kept))).close()
+    return found
 
 
 def committed(database: Database) -> tuple[str, int]:
@@ -187,11 +216,24 @@ def committed(database: Database) -> tuple[str, int]:
     return (found[0][0].partition("/")[2], found[0][1]) if found else ("", 0)
 
 
+def sizes_of(folder: Path) -> dict[Path, int]:
+    """Bytes of each segment of a stream that may be compressed meanwhile."""
+    while True:
+        with suppress(FileNotFoundError):  # it has another name now
+            return {path: path.stat().st_size for path in segments_of(folder)}
+
+
+def journal_end(folder: Path) -> Position:
+    """Where the journal of a stream ends now."""
+    sizes = sizes_of(folder)
+    return Position(segment_name(newest), sizes[newest]) if (newest := next(reversed(sizes), None)) else Position("", 0)
+
+
 def backlog_bytes(database: Database, folder: Path) -> int:
     """Bytes of the journal that are not committed."""
     segment, offset = committed(database)
-    ahead = [path for path in segments_of(folder) if order_of(segment_name(path)) >= order_of(segment)]
-    return sum(path.stat().st_size for path in ahead) - offset
+    sizes = sizes_of(folder).items()
+    return sum(size for path, size in sizes if order_of(segment_name(path)) >= order_of(segment)) - offset
 
 
 def records_of(folder: Path) -> list[tuple[str, Record]]:

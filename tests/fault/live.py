@@ -32,6 +32,16 @@ def market(instruments: int = 60, rate: float = 600.0) -> GeneratedMarket:
     return GeneratedMarket(TradingDay(DAY), seed=3, instruments=instruments, rate=rate)
 
 
+class Forward(TimeSource):
+    """The machine's clocks, but the one that measures how long something lasts can be moved forward."""
+
+    def __init__(self) -> None:
+        self.ahead_s = 0.0
+
+    def monotonic(self) -> float:
+        return super().monotonic() + self.ahead_s
+
+
 class Running:
     """`start` on a simulator, in this process."""
 
@@ -98,6 +108,15 @@ class Running:
             return made >= connections and all(feed.life.state is State.LIVE for feed in feeds) and self.ticks > ticks
 
         await until(is_live)
+
+    async def fall_silent(self, clock: Forward, seconds: float) -> None:
+        """Let the only connection bring nothing, for so many seconds by the clock of the run: none have to pass."""
+        simulator, feed = self.simulator, self.ingestion.streams[0].feed
+        simulator.faults.mute = set(simulator.source.keys)
+        await until(lambda: all(one.is_idle for one in simulator.player.connections))
+        await until(lambda: feed.stats.frames == simulator.frames_sent)
+        self.ingestion.watchdog.look(clock.monotonic())  # it has noted the last frame
+        clock.ahead_s += seconds
 
     async def end(self) -> None:
         self._stop.set()

@@ -156,7 +156,9 @@ class Proxy:
 
     def _connect(self) -> socket.socket:
         if not self._host.startswith("/"):
-            return socket.create_connection((self._host, self._port), timeout=5)
+            server = socket.create_connection((self._host, self._port), timeout=5)
+            server.settimeout(None)  # it may be silent for longer
+            return server
         server = socket.socket(socket.AF_UNIX)
         server.connect(f"{self._host}/.s.PGSQL.{self._port}")
         return server

@@ -25,6 +25,7 @@ from ingest.simulator.server.faults import Faults
 from ingest.simulator.source import SEGMENTS, Instrument, MarketFrame, MinuteBar, Source
 from ingest.time_source import TimeSource
 from ingest.universe.keeper import UniverseKeeper
+from tests.fault.harness import WITHIN_S
 from tests.fault.live import until
 from tests.simulated import settings_for
 
@@ -32,7 +33,7 @@ IST = timedelta(hours=5, minutes=30)
 MONDAY, FIRST, SECOND = date(2026, 11, 16), date(2026, 11, 17), date(2026, 11, 18)
 EXPIRIES = [FIRST + timedelta(days=7 * week) for week in range(3)]  # of options; the first is also the front month's
 MONTHS = [FIRST, FIRST + timedelta(days=28), FIRST + timedelta(days=63)]
-STRIKES = range(25_500, 26_550, 50)
+STRIKES = range(25_750, 26_450, 50)
 SPOT, SHARE = "NSE_INDEX|Nifty 50", "NSE_EQ|INE009A01021"
 EVERY_S = 5  # a frame of spot, share and futures; options in turn, each of them every 30 s
 TURNS = 6
@@ -101,14 +102,18 @@ class Turned:
         """Wait until what was asked for and sent has arrived, and who waits for the clock waits."""
         for _ in range(2):  # what one side did may be for the other
             await asyncio.sleep(0.002)
-            await until(self._is_settled)
+            async with asyncio.timeout(WITHIN_S):
+                while not self._is_settled():
+                    await asyncio.sleep(0.002)
 
     def _is_settled(self) -> bool:
         if self._running.done():
             self._running.result()
         feed, stream = self.feed, self.ingestion.streams[0]
         on_the_way = self.simulator.frames_sent - feed.stats.frames
-        if not self.simulator.player.connections:
+        if not feed.connected:
+            if self.simulator.player.connections or f"feed {feed.name}" not in self.dial.sleepers:
+                return False  # it asks, or is on its way out
             self._lost = on_the_way  # with the connection
         elif self.subscribed != set(feed.keys) or on_the_way != self._lost:
             return False
@@ -194,8 +199,10 @@ class Season:
         for row in self._rows:
             if row["instrument_type"] in {"CE", "PE"}:
                 self.options.setdefault((row["expiry_day"], int(row["strike_price"])), set()).add(row["instrument_key"])
-        self._option_keys = frozenset(key for keys in self.options.values() for key in keys)
-        self._expiry_of = {row["instrument_key"]: row["expiry_day"] for row in self._rows}
+        # Options that trade in the same frame, each with its last day.
+        self._turns: list[list[tuple[str, date]]] = [[] for _ in range(TURNS)]
+        for number, ((expiry, _), keys) in enumerate(self.options.items()):
+            self._turns[number % TURNS] += [(key, expiry) for key in sorted(keys)]
 
     def instruments(self) -> Sequence[Instrument]:
         """The master of the day: from half past six on without what has expired, with a week more of options."""
@@ -218,12 +225,12 @@ class Season:
     def frames(self) -> Iterator[MarketFrame]:
         """Frames of both days; of a closed market one in a minute that says nothing."""
         yield self.opening()[0]
-        now, keys = self._begin, sorted(self.keys)
+        now = self._begin
         for number in count(1):
             now += timedelta(seconds=EVERY_S)
             if now > at(SECOND, 10, 0):
                 return
-            open_ = [key for position, key in enumerate(keys) if self._trades(key, now, position, number)]
+            open_ = self._open_at(now + IST, number)
             if open_ or now.second == 0:
                 feeds = {key: self._feed(key, now, now) for key in open_}
                 yield MarketFrame(int(now.timestamp() * 1000), feeds)
@@ -251,15 +258,18 @@ class Season:
                 found[segment] = pb.NORMAL_CLOSE
         return found
 
-    def _trades(self, key: str, now: datetime, position: int, number: int) -> bool:
-        hour, day = (now + IST).time(), (now + IST).date()
-        if key in self._option_keys and (position + number) % TURNS:
-            return False
-        if (expiry := self._expiry_of[key]) is not None and expiry < day:
-            return False
-        if key.startswith("NSE_FO"):
-            return time(9, 15) <= hour < time(15, 40)
-        return time(9, 15) <= hour < (time(16) if key == SHARE else time(15, 30))
+    def _open_at(self, there: datetime, number: int) -> list[str]:
+        """Return what trades in a frame, at a time on the exchange's clock."""
+        hour, day = there.time(), there.date()
+        if not time(9, 15) <= hour < time(16):
+            return []
+        found = [SHARE]
+        if hour < time(15, 40):
+            contracts = [*((key, expiry) for expiry, key in self.futures.items()), *self._turns[number % TURNS]]
+            found += [key for key, expiry in contracts if day <= expiry]
+        if hour < time(15, 30):
+            found.append(SPOT)
+        return found
 
     def _feed(self, key: str, now: datetime, traded: datetime) -> pb.Feed:
         ltp = self._spot(now) if key == SPOT else 1_500.0 + int(now.timestamp()) % 7

@@ -205,7 +205,7 @@ def test_keys_of_a_lost_collector_are_taken_over_with_a_named_gap_and_come_back(
             collectors["mumbai"].ingestion.streams[0].feed.reconnect("a test")
             await until(lambda: held("chennai") == set(keys) and len(held("mumbai")) == 1)
             assert any("mumbai is lost: its feed has not been heard" in one for one in seen[0].problems())
-            await until(lambda: rows(database, named) == [(2 * count, 2 * count)], 15)
+            await until(lambda: rows(database, named) == [(2 * count, 2 * count)])
             simulator.faults.refuse = None
             await until(lambda: held("mumbai") == share["mumbai"] and held("chennai") == share["chennai"])
             # It is lost while no writer runs.

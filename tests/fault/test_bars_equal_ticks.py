@@ -12,7 +12,7 @@ from ingest.journal.folder import segments_of
 from ingest.store.bar_refresh import refresh_touched
 from tests.conftest import Template
 from tests.engines import on_one_engine
-from tests.fault.harness import Command, Ingester, Market, check_bars, rows, wait_until
+from tests.fault.harness import WITHIN_S, Command, Ingester, Market, check_bars, rows, wait_until
 
 
 def not_kept(database: Database) -> list[str]:
@@ -55,6 +55,6 @@ def test_bars_equal_ticks_after_a_kill_a_restart_a_stop_of_two_collectors_and_a_
     with Database(template.create("replayed_bars"), None) as replayed:
         segments = [path for name in ("default", "other") for path in segments_of(home / "journal" / name / "1")]
         with Command(home, "replay", *map(str, segments), TICKLINE_DATABASE_URL=replayed.url) as replay:
-            assert replay.process.wait(timeout=60) == 0
+            assert replay.process.wait(timeout=WITHIN_S) == 0
         assert check_bars(replayed) == volume and not_kept(replayed) == []
     template.drop("replayed_bars")

@@ -21,7 +21,7 @@ from ingest.model.records import RecordKind
 from ingest.transport.broker.broker_collector import BrokerCollector
 from ingest.transport.broker.link import BrokerSettings
 from tests.broker import Broker, needs_broker
-from tests.fault.harness import records_of
+from tests.fault.harness import WITHIN_S, records_of
 from tests.fault.live import Running, running, until
 from tests.simulated import free_port
 from tests.unit.journal.journals import NOW
@@ -34,7 +34,7 @@ def asked(port: int, path: str, body: Any = None, token: str = "") -> Any:
         {"Authorization": f"Bearer {token}"},
         method="GET" if body is None else "PUT",
     )
-    with urllib.request.urlopen(request, timeout=20) as answer:
+    with urllib.request.urlopen(request, timeout=WITHIN_S) as answer:
         return json.loads(answer.read())
 
 
@@ -48,7 +48,7 @@ def test_collector_needs_no_database_and_keeps_what_no_writer_has(home: Path, mo
     monkeypatch.setattr(health, "READ_WITHIN_S", 0.0)
 
     async def first() -> None:
-        async with running(None, home, journal_port=port, journal_segment_bytes_max=60_000) as run:
+        async with running(None, home, speed=5.0, journal_port=port, journal_segment_bytes_max=60_000) as run:
             await recorded(run, 1_000)
             ingestion = run.ingestion
             assert not_ready(ingestion) == []
@@ -114,19 +114,19 @@ def test_collector_publishes_what_it_records_and_says_when_it_cannot(
             broker.start()
             await until(lambda: not publisher.errors())
 
-    async def read() -> bytes:
-        source = BrokerCollector(BrokerSettings((broker.url,)), "default")
+    async def read(size: int) -> bytes:
+        source, data = BrokerCollector(BrokerSettings((broker.url,)), "default"), b""
         (segment,) = (await source.streams()).streams["1"]
-        data = (await source.piece("1", segment.name, 0, bytes_max=2**16, wait_s=1)).data  # its header
-        while piece := (await source.piece("1", segment.name, len(data), bytes_max=2**20, wait_s=0.2)).data:
-            data += piece
+        async with asyncio.timeout(WITHIN_S):
+            while len(data) < size:  # the header comes first, and what the broker is slow to bring comes later
+                data += (await source.piece("1", segment.name, len(data), bytes_max=2**20, wait_s=0.2)).data
         await source.close()
         return data
 
     with Broker(tmp_path / "nats") as broker:
         asyncio.run(run())
         (path,) = (home / "journal" / "default" / "1").iterdir()
-        assert asyncio.run(read()) == path.read_bytes()
+        assert asyncio.run(read(path.stat().st_size)) == path.read_bytes()
 
 
 def test_collectors_that_start_at_the_same_moment_number_their_records_apart(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -21,7 +21,6 @@ from ingest.database.connections import HEAD, Database
 from ingest.database.embedded import EmbeddedServer, embedded_server
 from ingest.database.server import postmaster
 from ingest.database.settings import DatabaseSettings, Engine
-from ingest.journal.folder import segment_name, segments_of
 from ingest.model.records import Position
 from ingest.store.retrying_writer import Abandoned
 from ingest.store.writer import Writer
@@ -36,21 +35,23 @@ from tests.fault.harness import (
     check_account,
     check_ticks,
     committed,
+    journal_end,
     quick_writer,
+    rows,
     stream_folder,
     wait_until,
 )
 from tests.fault.proxy import Proxy
 
-TICKS_PER_S = 2_000
-CATCH_UP_S_MAX = 60.0
-AWAY_S = [pytest.param(3.0, TICKS_PER_S, id="short"), pytest.param(60.0, 10_000, id="soak", marks=pytest.mark.soak)]
+TICKS_PER_S = 1_000
+CATCH_UP_S_MAX = 120.0
+AWAY_S = [pytest.param(1.5, TICKS_PER_S, id="short"), pytest.param(60.0, 10_000, id="soak", marks=pytest.mark.soak)]
 
 
 @pytest.fixture
 def market(home: Path, request: pytest.FixtureRequest) -> Iterator[Market]:
     ticks_per_s = getattr(request, "param", TICKS_PER_S)
-    with Market(home, "--generate", "--instruments", "400", "--rate", str(ticks_per_s)) as market:
+    with Market(home, "--generate", "--instruments", "200", "--rate", str(ticks_per_s)) as market:
         yield market
 
 
@@ -104,7 +105,7 @@ def recording(
         wait_until(lambda: committed(database)[1] > 2**18)
         yield ingester
         behind, began = backlog_bytes(database, ingester.folder), time.monotonic()
-        wait_until(passed(database, journal_end(ingester)), within_s=CATCH_UP_S_MAX)
+        wait_until(passed(database, journal_end(ingester.folder)), within_s=CATCH_UP_S_MAX)
         took_s = time.monotonic() - began
         ingester.stop()
         assert "Traceback" not in ingester.text()
@@ -112,11 +113,6 @@ def recording(
     assert check_ticks(database, template, home) == ticks
     for name, figure in (("ticks", ticks), ("backlog_bytes", behind), ("catch_up_s", round(took_s, 1))):
         record(name, figure)
-
-
-def journal_end(ingester: Ingester) -> Position:
-    newest = segments_of(ingester.folder)[-1]
-    return Position(segment_name(newest), newest.stat().st_size)
 
 
 def passed(database: Database, position: Position) -> Callable[[], bool]:
@@ -129,15 +125,11 @@ def passed(database: Database, position: Position) -> Callable[[], bool]:
     return has_come
 
 
-def journal_bytes(ingester: Ingester) -> int:
-    return sum(path.stat().st_size for path in segments_of(ingester.folder))
-
-
 def record_on(ingester: Ingester, seconds: float) -> None:
     """Let so much market time pass into the journal."""
-    before, began = journal_bytes(ingester), time.monotonic()
+    before, began = journal_end(ingester.folder), time.monotonic()
     # The length of the outage is what is tested.
-    wait_until(lambda: time.monotonic() - began >= seconds and journal_bytes(ingester) > before)
+    wait_until(lambda: time.monotonic() - began >= seconds and before < journal_end(ingester.folder))
 
 
 @on_one_engine
@@ -169,10 +161,11 @@ def test_server_restarted_again_and_again_loses_and_doubles_nothing(
     server: EmbeddedServer, mortal: Database, template: Template, home: Path, market: Market
 ) -> None:
     with recording(mortal.url, mortal, template, home, market) as ingester:
-        for times in range(1, 3):
+        for _ in range(2):
+            back = ingester.text().count("database is back")
             postmaster.stop(server.root / "data")
             server.ensure_running()
-            wait_until(lambda times=times: ingester.text().count("database is back") == times)
+            wait_until(lambda back=back: ingester.text().count("database is back") > back)
 
 
 @on_one_engine
@@ -205,9 +198,10 @@ def test_connection_cut_at_each_step_of_a_batch_loses_and_doubles_nothing(
         proxy.cut_after_commit,
     ]
     with recording(proxy.url, database, template, home, market) as ingester:
-        for times, lay in enumerate(traps, 1):
-            assert lay().wait(30)
-            wait_until(lambda times=times: ingester.text().count("database is back") == times)
+        for lay in traps:
+            back = ingester.text().count("database is back")
+            assert lay().wait(WITHIN_S)
+            wait_until(lambda back=back: ingester.text().count("database is back") > back)
     assert "batch was committed before" in ingester.text()
 
 
@@ -220,7 +214,7 @@ def test_connection_that_only_we_know_is_lost_is_taken_over(
         wait_until(lambda: committed(database)[1] > 2**18)
         assert proxy.cut(tells_server=False)
         ingester.wait_for("database is back")
-        wait_until(passed(database, journal_end(ingester)))
+        wait_until(passed(database, journal_end(ingester.folder)))
         ingester.stop()
     check_account(database, stream_folder(home))
     check_ticks(database, template, home)
@@ -232,7 +226,7 @@ def test_silent_database_holds_up_nothing_but_the_writer(
 ) -> None:
     with recording(proxy.url, database, template, home, market) as ingester:
         proxy.pause()
-        record_on(ingester, 3.0)
+        record_on(ingester, 1.5)
         proxy.resume()
 
 
@@ -291,7 +285,7 @@ def test_row_that_the_database_rejects_is_kept_aside_and_the_others_are_written(
         )
         connection.execute("alter table ticks add constraint no_sevens check (not refuse(seq, instrument_id))")
     with Ingester(home, market, database.url) as ingester:
-        wait_until(lambda: committed(database)[1] > 2**20)
+        wait_until(lambda: rows(database, "select from tickline.rejected_ticks offset 10 limit 1"))
         ingester.stop()
     check_account(database, stream_folder(home))
     with database.connect() as connection:

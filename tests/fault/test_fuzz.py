@@ -160,7 +160,7 @@ def test_mutated_frames_make_no_wrong_row_and_are_all_accounted_for(
 
     write_recording(path, mutated())
     with Command(home, "replay", str(path), TICKLINE_DATABASE_URL=database.url) as command:
-        assert command.process.wait(timeout=3600 if frames > 5_000 else 60) == 0
+        assert command.process.wait(timeout=3600 if frames > 5_000 else 240) == 0
     assert rows(database, "select sum(frames) from tickline.ledger") == [(frames,)]
     bad = {seq for (seq,) in rows(database, "select seq from tickline.quarantined_frames")}
     assert bad >= {seq for seq, found in said.items() if found is None}

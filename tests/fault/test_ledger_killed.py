@@ -7,12 +7,11 @@ what a dead process has sent: the next one must see which.
 from __future__ import annotations
 
 import random
-import time
+from concurrent.futures import ThreadPoolExecutor
 from itertools import islice
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple, Self
 
-import psycopg
 import pytest
 
 from ingest.audit.journal_check import verify_stream
@@ -27,7 +26,6 @@ from tests.fault.harness import (
     QUICK,
     Command,
     RecordProperty,
-    committed,
     replayed,
     rows,
     stream_folder,
@@ -36,15 +34,17 @@ from tests.fault.harness import (
 )
 
 SEED = 20251215
-COMMITS_S_MAX = 0.02  # a run commits for so long before it is held
+STEPS_MAX = 5  # batches that a run commits before it is killed
 BATCH_ROWS = "20"
-# Of a writer that has extended its row, or begun one, and waits to record the minutes of its ticks.
-HELD = (
-    "select waits.pid from pg_locks as waits "
-    "where not waits.granted and waits.relation = 'tickline.touched_minutes'::regclass and exists ("
-    "select from pg_locks as has where has.pid = waits.pid and has.granted "
-    "and has.relation = 'tickline.ledger'::regclass and has.mode = 'RowExclusiveLock')"
-)
+# Those who read the minutes do not wait for it, and of two who want it the second waits.
+HOLD = "lock table tickline.touched_minutes in share row exclusive mode"
+# Who waits to record minutes, and whether it has extended its row, or begun one.
+HELD = """
+    select waits.pid, exists (
+        select from pg_locks as has where has.pid = waits.pid and has.granted
+            and has.relation = 'tickline.ledger'::regclass and has.mode = 'RowExclusiveLock'
+    ) from pg_locks as waits where not waits.granted and waits.relation = 'tickline.touched_minutes'::regclass
+"""
 
 
 class Attack(NamedTuple):
@@ -56,7 +56,7 @@ class Attack(NamedTuple):
 
 @pytest.fixture(
     params=[
-        pytest.param(Attack(3, 1_500), id="short"),
+        pytest.param(Attack(3, 1_000), id="short"),
         pytest.param(Attack(100, 62_913), id="soak", marks=pytest.mark.soak),
     ]
 )
@@ -82,24 +82,65 @@ def check(database: Database, folder: Path, *, pending: bool) -> None:
     assert bool(report.pending) is pending
 
 
-def kill_while_merging(
-    command: Command, database: Database, rng: random.Random, holder: psycopg.Connection[Any]
-) -> bool:
+class Steps:
+    """Lets a writer commit one batch at a time, however quick it is: two connections hold what it needs, in turn."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+        self.holder, self._next = database.connect(), database.connect()
+        self._threads = ThreadPoolExecutor(1)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.holder.close()
+        self._next.close()
+        self._threads.shutdown()
+
+    def hold(self) -> None:
+        """Let no batch be committed from now on."""
+        self.holder.execute(HOLD)
+
+    def writer(self, command: Command) -> int:
+        """Wait until a process has extended its row and waits; return the process id of its server, 0: it has ended."""
+        while True:
+            held = wait_until(lambda: rows(self._database, HELD) or command.process.poll() is not None)
+            if held is True:
+                return 0
+            pid, has_row = held[0]
+            if has_row:
+                return int(pid)
+            self.step()  # it begins, and moves what earlier ones left
+
+    def step(self) -> None:
+        """Let the batch that waits be committed, and no other."""
+        queued = self._threads.submit(self._next.execute, HOLD)
+        waits = f"select from pg_locks where not granted and pid = {self._next.info.backend_pid}"
+        wait_until(lambda: rows(self._database, waits) or queued.done())
+        self.release()
+        queued.result()
+        self.holder, self._next = self._next, self.holder
+
+    def release(self) -> None:
+        """Let what waits be committed."""
+        self.holder.commit()
+
+
+def kill_while_merging(command: Command, database: Database, rng: random.Random, steps: Steps) -> bool:
     """Kill a process between the extension of a row and its commit; return False if it ended before."""
-    before = committed(database)
-    wait_until(lambda: committed(database) != before or command.process.poll() is not None)
-    time.sleep(rng.uniform(0, COMMITS_S_MAX))
-    with holder.transaction():
-        holder.execute("lock table tickline.touched_minutes")
-        held = wait_until(lambda: rows(database, HELD) or command.process.poll() is not None)
-        if held is True:
+    for _ in range(rng.randint(1, STEPS_MAX)):
+        if not steps.writer(command):
             return False
-        command.kill()
-        check(database, stream_folder(command.log.parent), pending=True)  # what is not committed is not seen
-        ends_with_it = rng.random() < 0.5
-        if ends_with_it:
-            holder.execute("select pg_terminate_backend(%s, 5000)", held[0])
-    wait_until(lambda: not rows(database, f"select from pg_stat_activity where pid = {held[0][0]}"))
+        steps.step()
+    if not (writer := steps.writer(command)):
+        return False
+    command.kill()
+    check(database, stream_folder(command.log.parent), pending=True)  # what is not committed is not seen
+    if rng.random() < 0.5:  # it ends with the process, or commits what it was sent
+        steps.holder.execute("select pg_terminate_backend(%s, 60000)", (writer,))
+    steps.release()
+    wait_until(lambda: not rows(database, f"select from pg_stat_activity where pid = {writer}"))
     return True
 
 
@@ -118,10 +159,11 @@ def test_killed_while_merging_commits_each_frame_once(
     paths = [str(path) for path in segments]
     environment = {"TICKLINE_DATABASE_URL": database.url, "TICKLINE_BATCH_ROWS_MAX": BATCH_ROWS}
     kills = 0
-    with database.connect(autocommit=True) as holder:
+    with Steps(database) as steps:
         while kills < attack.kills:
+            steps.hold()
             with Command(home, "replay", *paths, **(QUICK | environment)) as command:
-                if not kill_while_merging(command, database, rng, holder):
+                if not kill_while_merging(command, database, rng, steps):
                     break
             kills += 1
     with Command(home, "replay", *paths, **(QUICK | environment)) as command:

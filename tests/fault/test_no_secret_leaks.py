@@ -23,7 +23,18 @@ import pytest
 from ingest.database.connections import Database
 from tests.data import REPOSITORY
 from tests.engines import on_one_engine
-from tests.fault.harness import QUICK, Command, Ingester, Market, committed, records_of, rows, stream_folder, wait_until
+from tests.fault.harness import (
+    QUICK,
+    WITHIN_S,
+    Command,
+    Ingester,
+    Market,
+    committed,
+    records_of,
+    rows,
+    stream_folder,
+    wait_until,
+)
 from tests.fault.live import running
 from tests.processes import run_commands
 from tests.simulated import free_port
@@ -305,7 +316,7 @@ def test_running_ingester_tells_no_secret(database: Database, home: Path) -> Non
                 asks("/api/v1/websocket/subscribe", "POST", body, Authorization=f"Bearer {own}")
                 asks("/api/v1/websocket/subscribe", "POST", body, Authorization=f"Bearer {own}x")
             asked = Command(home, "status", "--format", "json", **(given | {"TICKLINE_HOME": str(home)}))
-            assert asked.process.wait(60) == 0
+            assert asked.process.wait(WITHIN_S) == 0
             assert '"ValueError' in asked.text()
             ingester.stop()
         logged = ingester.text()

@@ -30,7 +30,7 @@ from ingest.database.settings import DatabaseSettings, Engine, load
 from ingest.settings import Settings
 from tests.conftest import NO_TIMESCALE
 from tests.data import REPOSITORY
-from tests.fault.harness import QUICK, Command, Market, wait_until
+from tests.fault.harness import QUICK, WITHIN_S, Command, Market, wait_until
 
 DROPPED = "2026-11-26"
 KEYS = "NSE_FO|35000,NSE_FO|35001,NSE_EQ|INE002A01018"
@@ -97,7 +97,7 @@ def test_home_of_an_earlier_version_is_upgraded_adds_up_and_goes_on(old_home: Pa
 
     def run(*arguments: str) -> str:
         with Command(old_home, *arguments, **place) as command:
-            code = command.process.wait(timeout=120)
+            code = command.process.wait(timeout=WITHIN_S)
             assert code == 0, command.text()[-2000:]
             return command.text()
 

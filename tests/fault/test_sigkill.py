@@ -15,6 +15,7 @@ from tests.conftest import Template
 from tests.engines import on_one_engine
 from tests.fault.harness import (
     QUICK,
+    WITHIN_S,
     Command,
     Ingester,
     Market,
@@ -128,7 +129,7 @@ def test_replay_killed_again_and_again_writes_the_recording_once(
                     if done < attack.kills:
                         kill_somewhere(command, database, rng)
                         done += command.process.returncode == -9
-                    code = command.process.wait(timeout=120)
+                    code = command.process.wait(timeout=WITHIN_S)
                     assert code in (0, -9), command.text()
                     if code == 0:
                         break

@@ -18,6 +18,7 @@ from ingest.journal.folder import bytes_of, segments_of
 from tests.conftest import Template
 from tests.engines import on_one_engine
 from tests.fault.harness import (
+    WITHIN_S,
     Command,
     Ingester,
     Market,
@@ -62,7 +63,7 @@ def wait_for_more(ingester: Ingester) -> None:
 def verify(home: Path, url: str) -> None:
     given = {"TICKLINE_HOME": str(home), "TICKLINE_DATABASE_URL": url}
     with Command(home, "verify", **given) as command:
-        assert command.process.wait(timeout=60) == 0, command.text()
+        assert command.process.wait(timeout=WITHIN_S) == 0, command.text()
         assert "it adds up" in command.text()
 
 
@@ -161,7 +162,7 @@ def test_schema_that_is_too_old_at_the_start_is_said_and_everything_is_committed
         assert status["database_away_s"] is not None and not status["is_decoding"]
         assert status["confirmed_keys"] == 0 and not status["failed_keys"]
         with Command(home, "db", "upgrade", TICKLINE_DATABASE_URL=older.url) as command:
-            assert command.process.wait(timeout=60) == 0, command.text()
+            assert command.process.wait(timeout=WITHIN_S) == 0, command.text()
         wait_until(lambda: committed(older)[1] and backlog_bytes(older, ingester.folder) < LIVE_BYTES)
         assert asked(port, "/api/v1/websocket/status")["is_decoding"]
         ingester.stop()
@@ -174,6 +175,6 @@ def test_start_without_the_database_and_without_a_name_to_record_fails_with_what
     home: Path, market: Market, away: str
 ) -> None:
     with Ingester(home, market, away, TICKLINE_UNIVERSE="INFY") as ingester:
-        assert ingester.process.wait(timeout=60) == 1
+        assert ingester.process.wait(timeout=WITHIN_S) == 1
         [said] = [line for line in ingester.text().splitlines() if line.startswith("tickline: ")]
         assert "cannot be reached" in said
