@@ -8,6 +8,7 @@ A test of what an interpreter does at its start (its options, its locale, what i
 from __future__ import annotations
 
 import atexit
+import faulthandler
 import importlib
 import multiprocessing
 import os

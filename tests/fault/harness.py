@@ -126,7 +126,7 @@ class Command:
         except subprocess.TimeoutExpired:
             self.process.send_signal(signal.SIGUSR2)  # see `tests.processes`
             time.sleep(2)
-            raise AssertionError(f"{self.log.name} runs {within_s:g} s after the signal: {self.text()[-8000:]}") from None
+            raise AssertionError(f"{self.log.name} runs {within_s:g} s after it: {self.text()[-8000:]}") from None
         assert code == 0, self.text()[-2000:]
 
     def text(self) -> str:

@@ -17,7 +17,7 @@ from ingest.database.connections import Database
 from ingest.feed.connection import FeedConnection
 from ingest.feed.key_states import KeyState
 from ingest.feed.lifecycle import State
-from ingest.journal.folder import segments_of
+from ingest.journal.folder import bytes_of, segments_of
 from ingest.live.observe.health import health
 from ingest.live.status import websocket_status
 from ingest.model.records import RecordKind
@@ -211,6 +211,9 @@ def test_standby_killed_and_restarted_gives_each_row_once_and_those_of_a_replay(
     with Market(home, "--generate", "--instruments", "60", "--rate", "600", "--speed", "5") as of:
         for number in range(4):
             with Ingester(home, of, database.url, TICKLINE_STANDBY="true") as ingester:
+                ingester.wait_for("feed connected")
+                before = bytes_of(segments_of(ingester.folder))  # what is committed first is of the run before
+                wait_until(lambda of=ingester, size=before: bytes_of(segments_of(of.folder)) > size + 2**14)
                 ticks = rows(database, "select count(*) from ticks")[0][0]
                 wait_until(lambda ticks=ticks: rows(database, "select count(*) from ticks")[0][0] > ticks + 500)
                 asyncio.run(asyncio.sleep(rng.random()))
