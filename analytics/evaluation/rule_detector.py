@@ -45,8 +45,8 @@ class RuleDetector:
         last = history["bucket"].max()
         assert isinstance(last, datetime)
         recent = history.filter(pl.col("bucket") > last - timedelta(days=rules.history_days))
-        scored = Scored.of(factors(recent.lazy(), rules.windows), rules)
-        return CalibratedRules(rules, scored.calibration(market_day(last) + timedelta(days=1), rules))
+        scored = Scored.of(factors(recent.lazy(), rules.windows), rules, market_day(last) + timedelta(days=1))
+        return CalibratedRules(rules, scored.calibration(rules))
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,7 +65,7 @@ class CalibratedRules:
             KEY,
             pl.col("bucket").cast(TIME),
             "rising",
-            score=self.calibration.log_odds("raw", "instrument_class"),
+            score=self.calibration.log_odds(found),
         )
         begun = onsets.select(KEY, "bucket", "onset")
         return (

@@ -164,7 +164,7 @@ def fire(found: pl.DataFrame, rules: Rules, calibration: Calibration | None = No
     sign = pl.when("rising").then(1).otherwise(-1)
     fired = (
         found.lazy()
-        .with_columns(score=calibration.log_odds("raw", "instrument_class"))
+        .with_columns(score=calibration.log_odds(found))
         .with_columns(confidence=1 / (1 + (-pl.col("score")).exp()))
         .filter(pl.col("confidence") >= max(rules.confidence_min, calibration.confidence_min))
         .with_columns(

@@ -219,8 +219,8 @@ def settle(connection: psycopg.Connection[Any], since: datetime, until: datetime
 
 def _of_day(bars: pl.DataFrame, begin: datetime, rules: Rules) -> pl.DataFrame:
     """Return the signals of the market day that begins then, out of its bars and those of the days before it."""
-    scored = Scored.of(factors(bars.lazy(), rules.windows, MINUTES), rules)
-    calibration = scored.calibration(market_day(begin), rules)
+    scored = Scored.of(factors(bars.lazy(), rules.windows, MINUTES), rules, market_day(begin))
+    calibration = scored.calibration(rules)
     _say(calibration, rules)
     fired = with_events(fire(scored.candidates, rules, calibration), EventBuilder(rules))
     return fired.filter(pl.col("bucket") >= begin)

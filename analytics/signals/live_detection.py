@@ -70,15 +70,15 @@ class LiveDetector:
             [
                 averaged.group_by(KEY, maintain_order=True).last().select(STATE),
                 _usual_before(averaged, day, windows),
-                *Scored.plans(judged, rules),
+                *Scored.plans(judged, rules, day),
             ]
         )
         self._tail = history.group_by(KEY, maintain_order=True).tail(windows.spike_bars)
         self._state = state
         self._judged: pl.DataFrame | None = None  # the last minute, not yet in the state
         self._usual = {key[0]: part.drop("at") for key, part in table.partition_by("at", as_dict=True).items()}
-        scored = Scored(*plans)
-        self.calibration = scored.calibration(day, rules)
+        scored = Scored.made(plans, rules, day)
+        self.calibration = scored.calibration(rules)
         self._events = EventBuilder(rules)
         fired = fire(scored.candidates, rules, self.calibration)
         local_date = pl.col("bucket").dt.convert_time_zone(MARKET_ZONE.key).dt.date()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Sequence
-from datetime import timedelta
+from datetime import date, timedelta
 
 import numpy as np
 import polars as pl
@@ -71,10 +71,10 @@ class Part:
         return self.bars(day).join(truth.select(KEY), on=KEY, how="semi", maintain_order="left"), named
 
 
-def scored_of(bars: Sequence[pl.DataFrame]) -> Scored:
+def scored_of(bars: Sequence[pl.DataFrame], day: date) -> Scored:
     """Return the bars that could fire, of frames without common instruments: as of all together, in less memory."""
-    parts = [Scored.of(factors(one.lazy(), RULES.windows, MINUTES), RULES) for one in bars]
-    return Scored(pl.concat([one.candidates for one in parts]), pl.concat([one.judged for one in parts]))
+    parts = [Scored.of(factors(one.lazy(), RULES.windows, MINUTES), RULES, day) for one in bars]
+    return Scored(pl.concat([one.candidates for one in parts]), pl.concat([one.judged for one in parts]), day)
 
 
 def events_of(scored: Scored, calibration: Calibration, day: pl.DataFrame) -> pl.DataFrame:
@@ -112,13 +112,14 @@ def test_budget_of_twenty_gives_twenty_events_a_day_and_planted_ones_are_found_a
     for number in range(DAYS_BEFORE + DAYS):
         days = [part.market.day()[0] for part in parts]
         if number >= DAYS_BEFORE:
-            quiet = scored_of([part.bars(day) for part, day in zip(parts, days, strict=True)])
-            calibration = quiet.calibration(market_day(days[0]["bucket"][0]), RULES)
+            today = market_day(days[0]["bucket"][0])
+            quiet = scored_of([part.bars(day) for part, day in zip(parts, days, strict=True)], today)
+            calibration = quiet.calibration(RULES)
             events = events_of(quiet, calibration, days[0])
             counts.append(events.height)
             false_alarms.append(alarms_of(events))
             planted = [part.planted(rng) for part in parts]
-            alarms.append(alarms_of(events_of(scored_of([bars for bars, _ in planted]), calibration, days[0])))
+            alarms.append(alarms_of(events_of(scored_of([bars for bars, _ in planted], today), calibration, days[0])))
             truths += [truth for _, truth in planted]
         for part, day in zip(parts, days, strict=True):
             part.days.append(day)
@@ -128,6 +129,8 @@ def test_budget_of_twenty_gives_twenty_events_a_day_and_planted_ones_are_found_a
     record_property("events a day", f"{mean:.1f}")
     of_class = dict(pl.concat(false_alarms).group_by("instrument_class").len().iter_rows())
     rates = {kind: max(of_class.get(kind, 0), 1) / (number * DAYS) for kind, number in PARTS.items()}
+    for kind, rate in rates.items():
+        record_property(f"{kind}: false alarms an instrument and day", f"{rate:.4f}")
     judged = judge_truth(pl.concat(alarms), pl.concat(truths), DAYS * sum(PARTS.values()) // CHAIN)
     expected = curve(rates)
     differs = []

@@ -46,8 +46,14 @@ def quiet_market(instruments: int, days: int, seed: int = 7) -> pl.DataFrame:
 
 
 @pytest.fixture(scope="module")
-def judged() -> Scored:
-    return Scored.of(factors(quiet_market(60, 7).lazy(), DEFAULT.windows, 1), DEFAULT)
+def judged() -> pl.DataFrame:
+    return factors(quiet_market(60, 7).lazy(), DEFAULT.windows, 1).collect()
+
+
+def scored_until(judged: pl.DataFrame, day: datetime, until: datetime | None = None) -> Scored:
+    """Return a day, whole or up to a time, and the days before it."""
+    end = day + timedelta(days=1) if until is None else until
+    return Scored.of(judged.lazy().filter(pl.col("bucket") < end), DEFAULT, market_day(day))
 
 
 def events_of(scored: Scored, wanted: Rules, calibration: Calibration, day: datetime) -> int:
@@ -55,63 +61,83 @@ def events_of(scored: Scored, wanted: Rules, calibration: Calibration, day: date
     return int(fired.filter(pl.col("bucket") >= day)["onset"].sum())
 
 
-def test_budget_gives_about_as_many_events_as_wanted_on_the_days_that_follow(judged: Scored) -> None:
+def test_budget_gives_about_as_many_events_as_wanted_on_the_days_that_follow(judged: pl.DataFrame) -> None:
     wanted = rules(signals_per_day=10, confidence_min=0.0)
     counts = []
     for number in (5, 6):
         day = MONDAY + timedelta(days=number)
-        calibration = judged.calibration(market_day(day), wanted)
+        scored = scored_until(judged, day)
+        calibration = scored.calibration(wanted)
         assert calibration.days == number - 3  # the first three have no usual values
-        of_day = Scored(judged.candidates.filter(pl.col("bucket") < day + timedelta(days=1)), judged.judged)
-        counts.append(events_of(of_day, wanted, calibration, day))
+        counts.append(events_of(scored, wanted, calibration, day))
     # Two days of a Poisson number of 10 each, and a threshold out of 20 to 30 events: 20 +- 4 sd of 5.5.
     assert 8 <= sum(counts) <= 42
 
 
-def test_budget_is_a_limit_and_never_lowers_the_confidence(judged: Scored) -> None:
+def test_budget_is_a_limit_and_never_lowers_the_confidence(judged: pl.DataFrame) -> None:
     day = MONDAY + timedelta(days=6)
-    few, many = (judged.calibration(market_day(day), rules(signals_per_day=wanted)) for wanted in (1, 100_000))
+    scored = scored_until(judged, day)
+    few, many = (scored.calibration(rules(signals_per_day=wanted)) for wanted in (1, 100_000))
     assert few.confidence_min > DEFAULT.confidence_min and many.confidence_min == 0.0
-    assert few.lines == many.lines
-    unlimited = events_of(judged, DEFAULT, judged.calibration(market_day(day), DEFAULT), day)
-    assert events_of(judged, DEFAULT, few, day) <= unlimited == events_of(judged, DEFAULT, many, day)
+    assert few.tails == many.tails
+    unlimited = events_of(scored, DEFAULT, scored.calibration(DEFAULT), day)
+    assert events_of(scored, DEFAULT, few, day) <= unlimited == events_of(scored, DEFAULT, many, day)
 
 
-def test_calibration_of_a_day_does_not_see_the_day_or_later_ones(judged: Scored) -> None:
+def test_calibration_of_a_day_does_not_see_the_day_or_later_ones(judged: pl.DataFrame) -> None:
     day = MONDAY + timedelta(days=5)
-    until = Scored(
-        judged.candidates.filter(pl.col("bucket") < day),
-        judged.judged.filter(pl.col("_day") < (market_day(day) - market_day(datetime(1970, 1, 1, tzinfo=UTC))).days),
-    )
     wanted = rules(signals_per_day=10)
-    assert judged.calibration(market_day(day), wanted) == until.calibration(market_day(day), wanted)
+    before, noon, later = (
+        scored_until(judged, day, until).calibration(wanted)
+        for until in (day, day + timedelta(hours=3), day + timedelta(days=2))
+    )
+    assert before == noon == later and before.tails
 
 
-def test_confidence_says_how_rare_an_alarm_is_whatever_the_market() -> None:
-    """Two markets whose scores fall off at different rates; the same confidence is as rare in both."""
-    rng = np.random.default_rng(1)
-    days, number = 10, 100
-    rare = {}
-    for slope in (0.7, 2.0):
-        # Alarms far apart, with an exponential tail from 2 a day and instrument on.
-        count = 2 * days * number
-        minute = np.arange(count) * 90
-        scored = pl.DataFrame(
-            {
-                "instrument_key": "NSE_EQ|1",
-                "bucket": [MONDAY + timedelta(minutes=int(one)) for one in minute],
-                "raw": rng.exponential(1 / slope, count) - 1.0,
-                "instrument_class": "equity",
-                "event_key": "NSE_EQ|1",
-            }
+def test_earlier_day_is_compared_with_as_many_days_as_the_judged_one(judged: pl.DataFrame) -> None:
+    """What is usual on an earlier day is the median of all other days before the judged one."""
+    day = MONDAY + timedelta(days=6)
+    found = scored_until(judged, day).candidates
+    minutes = judged.with_columns(day=pl.col("bucket").dt.date(), at=pl.col("bucket").dt.time())
+    for key, bucket, usual in found.select("instrument_key", "bucket", "move_usual").sample(40, seed=1).iter_rows():
+        same = minutes.filter(
+            (pl.col("instrument_key") == key)
+            & (pl.col("at") == bucket.time())
+            & (pl.col("day") < day.date())
+            & (pl.col("day") != bucket.date())
         )
-        found = calibrate(scored, {"equity": days * number}, days, DEFAULT)
-        odds = scored.select(found.log_odds("raw", "instrument_class")).to_series()
-        rare[slope] = [float((odds >= level).sum()) / (days * number) for level in (-1.0, 0.0, 1.0)]
-    for found_rates in rare.values():
-        # events_per_day times exp(-log-odds) alarms of an instrument and day, by definition.
-        expected = [DEFAULT.events_per_day * np.exp(-level) for level in (-1.0, 0.0, 1.0)]
-        assert found_rates == pytest.approx(expected, rel=0.4)
+        assert same.height == (6 if bucket >= day else 5)
+        assert usual == pytest.approx(same["move_x"].median())
+
+
+TAILS = {  # of the scores of alarms, from which twice a day and instrument some are reached
+    "slow": lambda rng, count: rng.exponential(1 / 0.7, count),
+    "fast": lambda rng, count: rng.exponential(1 / 2.0, count),
+    "thinner than exponential": lambda rng, count: 1.5 * rng.weibull(2.0, count),
+    "heavier than exponential": lambda rng, count: 0.5 * rng.weibull(0.6, count),
+}
+
+
+@pytest.mark.parametrize("name", TAILS)
+def test_confidence_says_how_rare_an_alarm_is_whatever_the_market(name: str) -> None:
+    days, number = 10, 200
+    count = 2 * days * number
+    scored = pl.DataFrame(
+        {
+            "instrument_key": "NSE_EQ|1",
+            # Far apart: each is an alarm of its own.
+            "bucket": [MONDAY + timedelta(minutes=90 * one) for one in range(count)],
+            "raw": TAILS[name](np.random.default_rng(1), count) - 1.0,
+            "instrument_class": "equity",
+            "event_key": "NSE_EQ|1",
+        }
+    )
+    found = calibrate(scored, {"equity": days * number}, days, DEFAULT)
+    odds = found.log_odds(scored)
+    levels = (-1.0, 0.0, 1.0, 2.0)
+    rates = [float((odds >= level).sum()) / (days * number) for level in levels]
+    # events_per_day times exp(-log-odds) alarms of an instrument and day, by definition; the rarest are 27.
+    assert rates == pytest.approx([DEFAULT.events_per_day * np.exp(-level) for level in levels], rel=0.3)
 
 
 def test_without_earlier_days_the_rules_assume() -> None:

@@ -82,10 +82,11 @@ def test_watcher_minute_by_minute_equals_history_wherever_it_begins(seen: int) -
     last_day = bars["bucket"].max().replace(hour=3, minute=45)  # type: ignore[union-attr]
     begin = last_day + timedelta(minutes=seen)
     judged = factors(bars.lazy(), RULES.windows, 1)
-    calibration = Scored.of(judged, RULES).calibration(market_day(last_day), RULES)
-    assert calibration.days == 2 and {"future", "option"} <= set(calibration.lines)
+    calibration = Scored.of(judged, RULES, market_day(last_day)).calibration(RULES)
+    assert calibration.days == 2 and {"future", "option"} <= set(calibration.tails)
     whole = spikes(judged, RULES, calibration).filter(pl.col("bucket") >= begin)
     watcher = LiveDetector(RULES, bars.filter(pl.col("bucket") < begin), market_day(last_day))
+    assert watcher.calibration == calibration  # the minutes of the day say nothing of it
     days = bars.filter(pl.col("bucket") >= begin).sort("bucket", "instrument_key")
     found = pl.concat([watcher.advance(minute) for _, minute in days.group_by("bucket", maintain_order=True)])
     assert whole.height > 50 and 0 < whole["onset"].sum() < whole.height
