@@ -18,6 +18,7 @@ from ingest.journal.recording import read_recording, write_recording
 from ingest.market.time import CURRENT_MS_MAX, CURRENT_MS_MIN
 from ingest.pipeline.stray_frames import DEPARTS_MS
 from ingest.proto import upstox_feed_v3_pb2 as pb
+from tests.engines import on_one_engine
 from tests.fault.harness import Command, RecordProperty, rows
 
 SEED = 20251215
@@ -134,6 +135,7 @@ def at(payload: bytes, current_ms: int) -> bytes:
     return message.SerializeToString(deterministic=True)
 
 
+@on_one_engine
 @pytest.mark.timeout(7200)
 @pytest.mark.parametrize("frames", FRAMES)
 def test_mutated_frames_make_no_wrong_row_and_are_all_accounted_for(

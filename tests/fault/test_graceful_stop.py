@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 import signal
 import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
@@ -25,6 +28,7 @@ from tests.fault.harness import (
     stream_folder,
     wait_until,
 )
+from tests.fault.live import Running, until
 from tests.fault.proxy import Proxy
 from tests.simulated import free_port
 
@@ -119,17 +123,24 @@ def test_stop_while_neither_feed_nor_database_answers_still_ends_in_time(
 
 
 def test_stop_with_little_time_and_a_feed_that_does_not_answer_commits_all_and_makes_bars(
-    database: Database, home: Path, market: Market, within: Within
+    database: Database, home: Path, market: Market, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """To wait for the feed's goodbye took all of the time, and what was committed long ago was said to be left."""
-    with Ingester(home, market, database.url, TICKLINE_STOP_S="2") as ingester:
-        wait_until(lambda: committed(database)[1] > 2**18)
-        market.process.send_signal(signal.SIGSTOP)
-        wait_until(lambda: backlog_bytes(database, ingester.folder) == 0)
-        ingester.stop(within_s=within(3.0))
-        assert "received" in ingester.text()
-        assert not any(word in ingester.text() for word in ("stopped before", "not refreshed"))
-    check_account(database, ingester.folder)
+    monkeypatch.setattr("ingest.feed.connection.CLOSE_TIMEOUT_S", float(NEVER_S))
+    folder = stream_folder(home)
+    there: Any = SimpleNamespace(url=market.settings["UPSTOX_API_URL"], token=market.settings["UPSTOX_ACCESS_TOKEN"])
+
+    async def run() -> None:
+        run = Running(there, database, home, stop_s=12.0)  # a share of it for the goodbye, and enough for the rest
+        await run.begin(market.keys)
+        await until(lambda: committed(database)[1] > 2**17)
+        market.freeze()
+        await until(lambda: backlog_bytes(database, folder) == 0)
+        await run.end()
+
+    asyncio.run(run())
+    assert not any(word in caplog.text for word in ("stopped before", "not refreshed"))
+    check_account(database, folder)
     (left,) = rows(database, "select count(*) from tickline.touched_minutes")
     assert left == (1,)  # it still forms
 

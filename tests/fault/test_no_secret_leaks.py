@@ -288,7 +288,7 @@ def test_running_ingester_tells_no_secret(database: Database, home: Path) -> Non
         data = None if body is None else json.dumps(body).encode()
         request = urllib.request.Request(f"http://127.0.0.1:{port}{path}", data, headers, method=method)
         try:
-            with urllib.request.urlopen(request, timeout=10) as answer:
+            with urllib.request.urlopen(request, timeout=WITHIN_S) as answer:
                 answers.append(f"{answer.headers} {answer.read().decode()}")
         except urllib.error.HTTPError as exc:
             answers.append(f"{exc.headers} {exc.read().decode()}")

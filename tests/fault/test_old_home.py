@@ -9,6 +9,7 @@ its `.env.example`. Made-up market; made by us, licence as the project's.
 from __future__ import annotations
 
 import csv
+import fcntl
 import os
 import platform
 import shutil
@@ -52,17 +53,24 @@ def engine_of_home(request: pytest.FixtureRequest) -> Engine:
 def old_home(engine_of_home: Engine) -> Iterator[Path]:
     """The home where it was made: it remembers the place of its export."""
     home = Path(f"/tmp/tickline-home-of-0002-{engine_of_home}")
-    shutil.rmtree(home, ignore_errors=True)
-    with tarfile.open(REPOSITORY / "tests" / "homes" / f"0002-{engine_of_home}.tar.xz") as archive:
-        archive.extractall("/tmp", filter="tar")
-    server = home / "postgres"
-    server_user.prepare_folder(server)
-    status = server.stat()
-    for path in [home, *home.rglob("*")]:
-        owner = (status.st_uid, status.st_gid) if path.is_relative_to(server) else (os.getuid(), os.getgid())
-        os.chown(path, *owner)
-    yield home
-    shutil.rmtree(home, ignore_errors=True)
+    with home.with_suffix(".lock").open("ab") as lock:  # one run on this machine at a time
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        shutil.rmtree(home, ignore_errors=True)
+        with tarfile.open(packed(engine_of_home)) as archive:
+            archive.extractall("/tmp", filter="tar")
+        server = home / "postgres"
+        server_user.prepare_folder(server)
+        status = server.stat()
+        for path in [home, *home.rglob("*")]:
+            owner = (status.st_uid, status.st_gid) if path.is_relative_to(server) else (os.getuid(), os.getgid())
+            os.chown(path, *owner)
+        yield home
+        shutil.rmtree(home, ignore_errors=True)
+
+
+def packed(engine: Engine) -> Path:
+    """The home as it is in the repository."""
+    return REPOSITORY / "tests" / "homes" / f"0002-{engine}.tar.xz"
 
 
 def bars_of(conn: psycopg.Connection[Any], view: str) -> list[tuple[Any, ...]]:
@@ -121,10 +129,16 @@ def test_home_of_an_earlier_version_is_upgraded_adds_up_and_goes_on(old_home: Pa
         assert len(ticks.splitlines()) == 1 + ARCHIVED[engine_of_home]
 
 
-def test_settings_of_an_earlier_version_are_read(old_home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("engine_of_home", ENGINES)
+def test_settings_of_an_earlier_version_are_read(
+    engine_of_home: Engine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     for name in list(os.environ):
         if name.startswith(("TICKLINE_", "UPSTOX_")):
             monkeypatch.delenv(name)
-    monkeypatch.chdir(old_home)
-    shutil.copy(old_home / "before" / "dotenv", old_home / ".env")
+    monkeypatch.chdir(tmp_path)
+    with tarfile.open(packed(engine_of_home)) as archive:
+        file = archive.extractfile(f"tickline-home-of-0002-{engine_of_home}/before/dotenv")
+        assert file is not None
+        (tmp_path / ".env").write_bytes(file.read())
     assert load(Settings).collector == "default"

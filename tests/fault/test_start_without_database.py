@@ -139,7 +139,7 @@ def older(empty_database: Database, monkeypatch: pytest.MonkeyPatch) -> Database
 def asked(port: int, path: str) -> dict[str, Any]:
     """Return an answer of the ingester, whatever its status; {} while it has none."""
     try:
-        with urllib.request.urlopen(f"http://127.0.0.1:{port}{path}", timeout=5) as answer:
+        with urllib.request.urlopen(f"http://127.0.0.1:{port}{path}", timeout=WITHIN_S) as answer:
             found: dict[str, Any] = json.load(answer)
     except urllib.error.HTTPError as exc:
         found = json.load(exc)
