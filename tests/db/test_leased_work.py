@@ -15,6 +15,7 @@ from ingest.live import background
 from ingest.live.distributed.leased_work import ONCE, REPAIR
 from ingest.live.status import websocket_status
 from ingest.simulator.server.app import Simulator
+from ingest.store import lease
 from tests.engines import on_one_engine
 from tests.fault.harness import NEVER_S, QUICK, Command, RecordProperty, rows
 from tests.fault.live import Running, market, running, until
@@ -46,6 +47,7 @@ def test_one_of_two_recorders_makes_and_repairs_bars_and_the_other_when_it_is_ki
     database: Database, home: Path, made: list[Pool], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(background, "REFRESH_S", 0.05)
+    monkeypatch.setattr(lease, "SILENT_S", float(NEVER_S))  # a busy machine does not take it from who lives
     left = "select count(*) from tickline.ledger where collector = 'holder'"
 
     async def run() -> None:

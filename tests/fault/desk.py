@@ -16,7 +16,7 @@ from collections import Counter
 from collections.abc import Callable
 from contextlib import ExitStack
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 from pydantic import SecretStr
 
@@ -253,7 +253,20 @@ def seconds_of_takeover(desk: Desk, number: signal.Signals) -> float:
     return time.monotonic() - began
 
 
-def check(desk: Desk, template: Template) -> int:
+class Journals(Protocol):
+    """The journals of both collectors, and the database in which they are."""
+
+    home: Path
+    database: Database
+
+    def folder(self, collector: str) -> Path:
+        """Return the folder of a collector's segments."""
+
+    def segments(self) -> list[Path]:
+        """Return the segments of both."""
+
+
+def check(desk: Journals, template: Template) -> int:
     """Hold ledger and ticks against the journals, and `verify` against both; return the number of ticks."""
     for collector in COLLECTORS:
         records = [record for _, record in records_of(desk.folder(collector))]

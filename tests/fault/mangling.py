@@ -30,6 +30,8 @@ class Mangler:
         Share of the parts of answers that are mangled: cut behind a byte in them, or with a byte altered.
     is_away
         Whether connections are refused.
+    flows
+        Unset: connections stay and can be made, and nothing goes through, as when a network is parted.
     mangled
         Parts that were mangled so far.
     """
@@ -37,6 +39,8 @@ class Mangler:
     def __init__(self, port: int, seed: int) -> None:
         self.share = 0.0
         self.is_away = False
+        self.flows = threading.Event()
+        self.flows.set()
         self.mangled = 0
         self._rng = random.Random(seed)
         self._target = port
@@ -54,6 +58,7 @@ class Mangler:
         with suppress(OSError):
             self._listener.shutdown(socket.SHUT_RDWR)
         self._listener.close()
+        self.flows.set()
         self.cut()
 
     def cut(self) -> None:
@@ -82,6 +87,7 @@ class Mangler:
     def _carry(self, source: socket.socket, target: socket.socket, is_answer: bool) -> None:
         with suppress(OSError):
             while data := source.recv(CHUNK_BYTES):
+                self.flows.wait()
                 if is_answer and self._rng.random() < self.share:
                     self.mangled += 1
                     at = self._rng.randrange(len(data))
