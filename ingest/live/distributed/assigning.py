@@ -242,7 +242,8 @@ class Assigning:
             held = {name: member.received for name, member in living.items()}
             if held == self.plan.keys and not only:
                 return
-            hearing = {name for name, member in living.items() if member.hears}
+            # What a late commit makes seem alive does not answer: nobody lets keys go for it.
+            hearing = {name for name, member in living.items() if member.hears and not member.error}
             given = step(self.plan, held, hearing, accounts)
             told = [
                 await self._give(living[name], keys | _tried(living[name], held, keys)) for name, keys in given.items()
