@@ -76,6 +76,12 @@ def test_spikes_jump_without_volume_or_volume_without_jump_do_not_fire() -> None
     assert spikes(features(planted(made(), 200, move=0.0))).is_empty()
 
 
+def test_spikes_future_fires_on_a_large_move_without_volume() -> None:
+    found = spikes(features(planted(made(key="NSE_FO|53001"), 200, volume=1)))
+    assert found.filter("onset")["bucket"].to_list() == [START + timedelta(minutes=200)]
+    assert spikes(features(planted(made(key="NSE_FO|53001"), 200, move=0.0))).is_empty()
+
+
 def test_spikes_before_the_warm_up_stay_silent() -> None:
     assert spikes(features(planted(made(), 20))).is_empty()
 
