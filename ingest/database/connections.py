@@ -219,8 +219,10 @@ class Database:
             If the schema is absent, older or newer than this program.
         ConfigError
             If the settings want the other engine.
+        Retryable
+            If the connection is lost meanwhile.
         """
-        with self.connect() as conn:
+        with translated(), self.connect() as conn:
             check_schema(conn)
             engine = recorded_engine(conn)
         if engine is None:

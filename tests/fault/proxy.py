@@ -131,6 +131,10 @@ class Proxy:
         """Pass the next COMMIT on, drop the server's answer and cut: the client cannot know."""
         return self._lay(Trap(COMMIT, None))
 
+    def cut_at(self, text: bytes) -> threading.Event:
+        """Cut when a text is sent next, and do not pass it on."""
+        return self._lay(Trap(text, 0))
+
     def _lay(self, trap: Trap) -> threading.Event:
         self._trap = trap
         return trap.sprung

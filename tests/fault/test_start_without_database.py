@@ -14,6 +14,7 @@ import pytest
 
 from ingest.database import upgrade as apply
 from ingest.database.connections import HEAD, Database
+from ingest.errors import Retryable
 from ingest.journal.folder import bytes_of, segments_of
 from tests.conftest import Template
 from tests.engines import on_one_engine
@@ -168,6 +169,19 @@ def test_schema_that_is_too_old_at_the_start_is_said_and_everything_is_committed
         ingester.stop()
     ticks = check_account(older, stream_folder(home), skips=1)
     assert check_ticks(older, template, home) == ticks > 0
+
+
+@on_one_engine
+def test_connection_that_is_lost_while_the_schema_is_checked_is_an_outage_and_no_error_of_ours(
+    database: Database, home: Path
+) -> None:
+    """A writer that had just been started ended with it, and nobody was left when the other one froze."""
+    with Proxy(database.url, home / "p") as proxy:
+        sprung = proxy.cut_at(b"select from instruments limit 0")
+        with pytest.raises(Retryable):
+            Database(proxy.url, None).check()
+        assert sprung.is_set()
+        assert Database(proxy.url, None).check() == database.engine
 
 
 @on_one_engine
