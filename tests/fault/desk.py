@@ -181,6 +181,8 @@ class Desk:
         self.until(lambda: not self._later)
 
     def _end_what_is_over(self) -> None:
+        ended = [name for name, command in self.commands.items() if command.process.poll() is not None]
+        assert not ended, f"ended by themselves: {ended}"  # otherwise a test waits for them in vain
         for one in list(self._later):
             is_over, end = one
             if is_over():
