@@ -131,7 +131,7 @@ class JournalServer(OwnLoop):
             "requests": self.counts.requests,
             "refused": self.counts.refused,
             "bytes": self.counts.bytes,
-            "read_age_s": {name: round(now_s - at, 1) for name, at in self.counts.read_s.items()},
+            "read_age_s": {name: round(now_s - at, 1) for name, at in dict(self.counts.read_s).items()},
         }
 
     def _failed(self, text: str) -> None:

@@ -97,7 +97,7 @@ def desk(request: pytest.FixtureRequest, database: Database, home: Path) -> Iter
 
 
 one_node_short_three_nodes_long = pytest.mark.parametrize(
-    ("desk", "events"), [(1, 16), pytest.param(3, 200, marks=pytest.mark.soak)], indirect=["desk"]
+    ("desk", "events"), [(1, 20), pytest.param(3, 200, marks=pytest.mark.soak)], indirect=["desk"]
 )
 
 

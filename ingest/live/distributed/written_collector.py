@@ -178,7 +178,7 @@ class WrittenCollector:
         """Tell the collector what is committed, so that it may delete it; a failure only delays that."""
         if not self.source.tells:
             return
-        for name, stream in self.streams.items():
+        for name, stream in list(self.streams.items()):  # one may be added while the collector is told
             position = stream.committed
             if position is None or position == self._told.get(name):
                 continue

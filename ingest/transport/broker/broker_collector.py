@@ -103,7 +103,7 @@ class BrokerCollector:
 
     async def close(self) -> None:
         """Close the connections."""
-        for one in self._streams.values():
+        for one in list(self._streams.values()):
             if one.receiving is not None:
                 one.receiving.cancel()
                 await asyncio.gather(one.receiving, return_exceptions=True)
