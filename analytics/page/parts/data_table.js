@@ -63,6 +63,7 @@ export default {
     columns: Array, rows: Array, caption: String, empty: String, search: String, choosing: Boolean, chosen: String, badges: Boolean,
     pageSize: { type: Number, default: 50 }, head: { type: Number, default: 0 },
   },
+  // by: name of the column that rows are sorted by; the columns themselves are others after each update.
   data: () => ({ items: new Map(), wanted: "", by: null, down: false, page: 0 }),
   computed: {
     found() {
@@ -70,9 +71,10 @@ export default {
       let rows = [...this.items.values()];
       if (wanted)
         rows = rows.filter((row) => row.name.toUpperCase().includes(wanted) || row.key.toUpperCase().includes(wanted));
-      if (this.by === null)
+      const by = this.columns.find((column) => column.name === this.by);
+      if (by === undefined)
         return rows[0]?.rank === undefined ? rows : rows.sort((a, b) => a.rank - b.rank || (a.name < b.name ? -1 : 1));
-      const of = (row) => (this.by.kind === "state" ? row[this.by.name]?.words : row[this.by.name]) ?? null;
+      const of = (row) => (by.kind === "state" ? row[by.name]?.words : row[by.name]) ?? null;
       const order = (a, b) => (a === null) - (b === null) || (this.down ? -1 : 1) * (a < b ? -1 : a > b ? 1 : 0);
       return rows.sort((a, b) => order(of(a), of(b)));
     },
@@ -103,15 +105,15 @@ export default {
     },
     choose(row) { this.$emit("choose", row.key); },
     sort(column) {
-      if (this.by !== column) [this.by, this.down] = [column, column.kind !== "text"];
+      if (this.by !== column.name) [this.by, this.down] = [column.name, column.kind !== "text"];
       else if (this.down === (column.kind !== "text")) this.down = !this.down;
       else this.by = null;
     },
     sorted(column) {
-      return this.by !== column ? undefined : this.down ? "descending" : "ascending";
+      return this.by !== column.name ? undefined : this.down ? "descending" : "ascending";
     },
     arrow(column) {
-      return this.by !== column ? "" : this.down ? "▼" : "▲";
+      return this.by !== column.name ? "" : this.down ? "▼" : "▲";
     },
     change(value) {
       if (value === null || value === undefined) return "–";
