@@ -3,10 +3,8 @@
     stream "1"   feed ─► write queue ─► journal ─► consumer ─┐
     stream "2"   feed ─► write queue ─► journal ─► consumer ─┴──batches──► the one writer, on its thread
 
-With a standby each stream has two feeds before its write queue.
-
-Tasks start only here, in one TaskGroup. A stop closes the feeds first, then the journals, and lets
-the consumers commit the remaining records.
+With a standby each stream has two feeds before its write queue. Tasks start only here, in one TaskGroup. A stop closes
+the feeds first, then the journals, and lets the consumers commit the remaining records.
 """
 
 from __future__ import annotations

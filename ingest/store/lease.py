@@ -133,7 +133,7 @@ class DatabaseLease:
         """Give it back, also one that is just being taken; the session has ended then, if the server answers."""
         self._is_over = True
         if not self._taking.acquire(timeout=CLOSE_S):
-            return  # who is taking it sees that it is over, and closes what it has connected
+            return  # the thread that is taking it sees this, and closes its connection
         self._taking.release()
         if self._beating is not None:
             self._beating.close()
