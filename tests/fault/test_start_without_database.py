@@ -180,7 +180,7 @@ def test_connection_that_is_lost_while_the_schema_is_checked_is_an_outage_and_no
         sprung = proxy.cut_at(b"select from instruments limit 0")
         with pytest.raises(Retryable):
             Database(proxy.url, None).check()
-        assert sprung.is_set()
+        assert sprung.wait(WITHIN_S)
         assert Database(proxy.url, None).check() == database.engine
 
 
