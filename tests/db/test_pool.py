@@ -20,7 +20,7 @@ from tests.db.pools import OURS, settled, used
 from tests.db.test_status import API, asked, served
 from tests.engines import on_one_engine
 from tests.fault.harness import WITHIN_S, wait_until
-from tests.fault.live import running
+from tests.fault.live import running, until
 from tests.simulated import free_port
 
 BACKEND = "select pg_backend_pid()"
@@ -29,6 +29,9 @@ ACTIVITY = """
     select pid, query from pg_stat_activity
     where datname = current_database() and application_name like 'tickline%' and query <> ''
         and application_name <> 'tickline once'
+"""
+LEASES = """
+    select count(*) from pg_stat_activity where datname = current_database() and application_name = 'tickline once'
 """
 
 
@@ -225,6 +228,8 @@ def test_running_ingester_uses_the_connections_of_its_pool_again(
             await run.live()
             await served(port)
             with database.connect(autocommit=True, application_name="looks on") as looks:
+                # The sessions of the leases have another name at first.
+                await until(lambda: looks.execute(LEASES).fetchone() == (2,))
                 for number in itertools.count():
                     await asyncio.gather(*(asked(port, f"{API}/status") for _ in range(2)))
                     for pid, text in looks.execute(ACTIVITY):
