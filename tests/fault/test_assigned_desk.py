@@ -34,6 +34,12 @@ class Desk:
         for name in NAMES:
             make_token(home / name)
 
+    def start(self) -> None:
+        for name in NAMES:
+            self.collect(name)
+        for name in ("writer-1", "writer-2"):
+            self.write(name)
+
     def run(self, name: str, *arguments: str, **given: str) -> None:
         home = self.home / name
         environment = QUICK | self.market.settings | {"TICKLINE_HOME": str(home)} | given
@@ -107,10 +113,7 @@ def test_each_key_is_always_soon_at_one_collector_whoever_is_killed_or_frozen(
     rng = random.Random(20261130)
     with ExitStack() as stack:
         desk = Desk(stack, home, database)
-        for name in NAMES:
-            desk.collect(name)
-        for name in ("writer-1", "writer-2"):
-            desk.write(name)
+        desk.start()
         wait_until(desk.is_whole)
         share, seconds = {name: desk.held(name) for name in NAMES}, []
         for _ in range(10):
@@ -157,10 +160,7 @@ def test_collector_parted_from_the_writers_records_on_and_nothing_is_lost_or_dou
 ) -> None:
     with ExitStack() as stack:
         desk = Desk(stack, home, database)
-        for name in NAMES:
-            desk.collect(name)
-        for name in ("writer-1", "writer-2"):
-            desk.write(name)
+        desk.start()
         wait_until(lambda: desk.is_whole() and all(desk.hears(name) and desk.committed(name) for name in NAMES))
         share = {name: desk.held(name) for name in NAMES}
         way = desk.ways["mumbai"]

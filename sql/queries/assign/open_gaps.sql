@@ -2,7 +2,7 @@
 -- or from the feed's time that it said last, if that is later.
 -- began_at timestamptz, if not null, is the begin instead: only one of its connections is lost, and others go on.
 -- The connection of such a gap is '*': whichever of the collector's had the instrument.
--- Parameters: collector, reason text; began_at timestamptz, null; heard_until timestamptz, null: not known; instrument_keys text[]; on date
+-- Parameters: collector, reason text; began_at, heard_until timestamptz, null: not known; instrument_keys text[]; on date
 -- (market-local), for what the keys mean.
 -- Columns: instrument_id int4; started_at timestamptz. Expect: one row for each instrument that has no open gap of the
 -- collector; none if it was never heard.
