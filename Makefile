@@ -6,6 +6,9 @@ BIN := $(VENV)/bin
 WORKERS ?= 5
 PYTEST := $(BIN)/python -m pytest
 SPREAD := --numprocesses $(WORKERS) --dist loadscope
+# uv takes half of pip's time or less. It does not know pip's settings: where it finds no index, pip installs.
+INSTALL_BY_UV = $(BIN)/python -m pip install --quiet 'uv>=0.9,<1' && \
+	$(BIN)/uv pip install --quiet --python $(BIN)/python --editable '.[dev]'
 # The tests start many processes: each would compile our modules again where this is set.
 unexport PYTHONDONTWRITEBYTECODE
 
@@ -42,8 +45,7 @@ proto: $(VENV)/.installed ## generate the protobuf classes of the feed
 
 $(VENV)/.installed: pyproject.toml hatch_build.py ingest/decode/compiled.pyx
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --upgrade pip
-	$(BIN)/python -m pip install --quiet --no-compile --editable '.[dev]'
+	$(INSTALL_BY_UV) || $(BIN)/python -m pip install --quiet --no-compile --editable '.[dev]'
 	touch $@
 
 clean: ## remove .venv, caches and builds

@@ -8,6 +8,7 @@ in a container when a Docker engine answers; otherwise it is skipped and the sum
 from __future__ import annotations
 
 import fcntl
+import gc
 import itertools
 import os
 import shutil
@@ -229,6 +230,17 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
 def pytest_report_to_serializable() -> Generator[None, Any, Any]:
     """Let a worker report what cannot be sent as it is: a log may name a file whose name is no UTF-8."""
     return _sendable((yield))
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_collection() -> Generator[None, Any, Any]:
+    """Look for garbage neither while tests are collected, nor later in what lives to the end: modules and tests."""
+    gc.disable()
+    try:
+        return (yield)
+    finally:
+        gc.freeze()
+        gc.enable()
 
 
 @pytest.hookimpl(trylast=True)
