@@ -16,6 +16,7 @@ from datetime import timedelta
 
 import polars as pl
 
+from analytics.factors.excess import Excess, compared, is_judged, least_deviation, log_excess
 from analytics.factors.trend import TREND_STATE, derived, inputs, smooth
 from analytics.factors.windows import Windows
 from analytics.market_time import MARKET_OFFSET
@@ -294,42 +295,23 @@ def scores(bars: pl.LazyFrame, windows: Windows, wanted: Sequence[str] = QUANTIT
         gap or partial, or at the start of a session without enough earlier days. Volume and moves are first divided by
         how much larger than average they usually are at this time of day.
     """
-    busy = _ratio("volume")
-    own = {
-        "volume": (pl.col("volume_x") / busy, pl.col("window_bars").sqrt()),
-        "trades": (pl.col("trades_x") / busy, pl.col("window_bars").sqrt()),
-        "move": (pl.col("move_x") / _ratio("move"), pl.lit(1.0)),
-    }
-    excess = {name: own.get(name, (pl.col(f"{name}_x"), pl.lit(1.0))) for name in wanted}
-    judged = ~pl.col("session_start") | pl.col("move_usual").is_not_null()
+    excess = {name: x for name, x in compared(QUANTITIES).items() if name in wanted}
     return bars.with_columns(
-        pl.when(judged & (pl.col(f"{name}_count") >= windows.warmup_bars))
+        pl.when(is_judged() & (pl.col(f"{name}_count") >= windows.warmup_bars))
         .then(_score(name, x, scale, windows))
         .alias(f"{name}_score")
         for name, (x, scale) in excess.items()
     )
 
 
-def _ratio(name: str) -> pl.Expr:
-    """Return the ratio of usual at this time of day to the average, at least 1."""
-    ratio = pl.col(f"{name}_usual") / pl.col(f"{name}_mean")
-    return pl.when(ratio > 1).then(ratio).otherwise(1.0)
-
-
 def _score(name: str, x: pl.Expr, scale: pl.Expr, windows: Windows) -> pl.Expr:
-    """Return log(1 + z) of a quantity, 0 below the average; null if it never varied."""
+    """Return the score of a quantity from its columns."""
     count = pl.col(f"{name}_count")
     if name in CONTEXT:
         mean, square = pl.col(f"{name}_sum") / count, pl.col(f"{name}_squares") / count
     else:
         mean, square = pl.col(f"{name}_mean"), pl.col(f"{name}_square")
-    variance = square - mean * mean
-    least = windows.iv_deviation_min if name == "iv" else 0.0
-    # A variance is a difference of two averages: a smaller fraction of them is only rounding.
-    varied = variance > 1e-12 * square
-    known = count / (count + windows.doubt_bars)
-    z = (x - mean) / pl.max_horizontal(variance.sqrt(), pl.lit(least)) * scale * known
-    return pl.when(varied | (pl.lit(least) > 0)).then(z.clip(lower_bound=0).log1p())
+    return log_excess(Excess(x, scale, mean, square, count, pl.lit(least_deviation(name, windows))), windows)
 
 
 def factors(

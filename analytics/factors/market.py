@@ -25,6 +25,7 @@ TERMS = {
 CLASS_OF_TYPE = dict.fromkeys(("CE", "PE"), "option") | {"FUT": "future", "INDEX": "index"}
 CLASS_OF_TYPE |= dict.fromkeys(("EQ", "BE", "BZ", "SM", "ST"), "equity")
 EPOCH = date(1970, 1, 1)
+NONE = pl.lit(None, pl.Float64)
 ADDED = ("instrument_class", "underlying_key", "spot", "chain_gamma")
 
 
@@ -43,6 +44,9 @@ class Market:
                 CLASS_OF_TYPE, default=None, return_dtype=pl.String
             )
         )
+        kinds = self._terms["instrument_class"]
+        self._has_options = bool((kinds == "option").any())
+        self._indices = self._terms.filter(kinds == "index")[KEY].implode()
         self._spots = pl.DataFrame(schema={KEY: pl.String(), "known_spot": pl.Float64()})
         self._sizes = pl.DataFrame(schema={KEY: pl.String(), "size": pl.Float64(), "underlying_key": pl.String()})
 
@@ -88,6 +92,8 @@ class Market:
     def minute(self, bars: pl.DataFrame) -> pl.DataFrame:
         """Return the same for the bars of the next minute of the day."""
         is_option = pl.col("instrument_class") == "option"
+        if not self._has_options:
+            return self._named(bars).with_columns(chain_gamma=NONE).drop("instrument_type", "strike")
         named = self._named(bars).join(self._spots, on=KEY, how="left", maintain_order="left")
         named = named.with_columns(pl.when(is_option).then(pl.coalesce("spot", "known_spot")).alias("spot"))
         sized = named.filter(is_option).with_columns(size=_gamma())
@@ -100,9 +106,16 @@ class Market:
     def _named(self, bars: pl.DataFrame) -> pl.DataFrame:
         """Return bars with class, underlying, spot where the underlying has a bar of the minute, volume of indices."""
         known = bars.join(self._terms, on=KEY, how="left", maintain_order="left")
-        closes = bars.select(pl.col(KEY).alias("underlying_key"), "bucket", spot="close")
-        known = known.join(closes, on=["underlying_key", "bucket"], how="left", maintain_order="left")
-        futures = known.filter(pl.col("instrument_class") == "future").sort("expiry", nulls_last=True)
+        if self._has_options:
+            closes = bars.select(pl.col(KEY).alias("underlying_key"), "bucket", spot="close")
+            known = known.join(closes, on=["underlying_key", "bucket"], how="left", maintain_order="left")
+        else:
+            known = known.with_columns(spot=NONE)
+        is_of_index = (pl.col("instrument_class") == "future") & pl.col("underlying_key").is_in(self._indices)
+        futures = known.filter(is_of_index)
+        if futures.is_empty():
+            return known.drop("expiry")
+        futures = futures.sort("expiry", nulls_last=True)
         volumes = futures.group_by("underlying_key", "bucket", maintain_order=True).agg(
             _volume=pl.col("volume").first()
         )

@@ -307,7 +307,8 @@ def _read(database: Database | str | None, keys: Keys, day: date, plan: _Plan) -
             few = [connection.execute(query(name), plan.range).fetchall() for name in plan.few]
             shares = _shares(instruments)
             writer = psycopg.ClientCursor(connection)
-            asked = [plan.range | {"instrument_ids": [one.instrument_id for one in share]} for share in shares]
+            whole = plan.range | {"from_id": None, "below_id": None}
+            asked = [whole | {"instrument_ids": [one.instrument_id for one in share]} for share in shares]
             texts = [[writer.mogrify(query(name), parameters) for name in plan.queries] for parameters in asked]
 
         def arranged(place: int, frames: list[pl.DataFrame]) -> pl.DataFrame:

@@ -2,7 +2,8 @@
 
 Owns the connections kept open for it: opening one takes longer than reading a minute. The vendor's bars, ours
 and the minutes not completely received are read in parallel and combined by `analytics.read.best_bars`; the view that
-does the same takes several times as long. Must not know what the bars are used for.
+does the same takes several times as long. Ours are read in two halves: the query makes bars of the newest minutes out
+of ticks, and for that the server looks through the index of the whole day. Must not know what the bars are used for.
 """
 
 from __future__ import annotations
@@ -21,7 +22,8 @@ from analytics.schema import BARS, KEY
 from ingest.database.connections import Database, translated
 from ingest.database.queries import query
 
-QUERIES = ("read/bars_official_1m", "read/bars_ticks_1m", "read/unheard_of_instruments")
+OFFICIAL, TICKS, UNHEARD = "read/bars_official_1m", "read/bars_ticks_1m", "read/unheard_of_instruments"
+HALVED_FROM = 200  # instruments: of fewer, planning another query takes longer than half of them
 NAMES = {"instrument_id": pl.Int32(), KEY: pl.String()}
 
 
@@ -68,8 +70,10 @@ class MinuteReader:
         """
         writer = psycopg.ClientCursor(self._connection)
         given = {"instrument_ids": None if ids is None else list(ids), "start": start, "end": end}
-        found = self._reader.read([[writer.mogrify(query(name), given)] for name in QUERIES])
-        return self._named(best_minutes(*(frame for [frame] in found)))
+        halves = [writer.mogrify(query(TICKS), given | share) for share in _shares(self.ids if ids is None else ids)]
+        others = [writer.mogrify(query(name), given) for name in (OFFICIAL, UNHEARD)]
+        [official, unheard], *ticks = self._reader.read([others, *([half] for half in halves)])
+        return self._named(best_minutes(official, pl.concat([frame for [frame] in ticks]), unheard))
 
     def _named(self, rows: pl.DataFrame) -> pl.DataFrame:
         """Return bars with their instrument_key, sorted by it and bucket."""
@@ -86,3 +90,11 @@ class MinuteReader:
             last = pl.col("instrument_id").last().over("position")
             named = named.filter(pl.col("instrument_id") == last)
         return named.select(pl.col(name).cast(dtype) for name, dtype in BARS.items())
+
+
+def _shares(ids: Sequence[int]) -> list[dict[str, int | None]]:
+    """Return bounds that part all instruments into halves of the same number of these; no bounds if they are few."""
+    if len(ids) < HALVED_FROM:
+        return [{"from_id": None, "below_id": None}]
+    middle = sorted(ids)[len(ids) // 2]
+    return [{"from_id": None, "below_id": middle}, {"from_id": middle, "below_id": None}]

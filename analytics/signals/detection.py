@@ -60,14 +60,14 @@ def instrument_class(known: set[str]) -> pl.Expr:
     )
 
 
-def log_odds(rules: Rules, known: set[str]) -> pl.Expr:
-    """Return the weighted sum of the scores, with the weights of the class.
+def log_odds(rules: Rules, known: set[str], classes: Sequence[InstrumentClass] = CLASSES) -> pl.Expr:
+    """Return the weighted sum of the scores, with the weights of the class, of which there are no others than given.
 
     Null if the price, or every first factor of a set that confirms, is less than `factor_min` above the average or not
     known. Volume replaces an unknown number of trades; any other unknown factor adds nothing.
     """
     name = instrument_class(known)
-    parts = [pl.when(name == one).then(class_log_odds(rules, one, known)) for one in CLASSES]
+    parts = [pl.when(name == one).then(class_log_odds(rules, one, known)) for one in classes]
     wider = rules.wider_bars * pl.col("bar_minutes").log() if "bar_minutes" in known else pl.lit(0.0)
     return pl.when(pl.col("move_score") >= rules.factor_min).then(pl.coalesce(parts) + wider)
 
@@ -140,8 +140,18 @@ def has_moved(rules: Rules) -> pl.Expr:
     return pl.col("move_score") >= rules.factor_min
 
 
-def candidates(features: pl.LazyFrame, rules: Rules, also: Sequence[str] = ()) -> pl.LazyFrame:
-    """Return the bars that could fire, with the weighted sum of their scores as raw, and what a signal is made of."""
+def candidates(
+    features: pl.LazyFrame, rules: Rules, also: Sequence[str] = (), classes: Sequence[InstrumentClass] = CLASSES
+) -> pl.LazyFrame:
+    """Return the bars that could fire, with the weighted sum of their scores as raw, and what a signal is made of.
+
+    Parameters
+    ----------
+    also
+        Further columns to return.
+    classes
+        The classes that there are among the bars: of few rows, computing expressions is most of the work.
+    """
     known = set(features.collect_schema().names())
     # Factors that are not among the columns are not known.
     absent = [name for name in OPTIONAL if name not in known and OPTIONAL[name] != "text"]
@@ -151,7 +161,7 @@ def candidates(features: pl.LazyFrame, rules: Rules, also: Sequence[str] = ()) -
     return (
         features.filter(has_moved(rules))
         .with_columns(
-            **unknown, instrument_class=instrument_class(known), raw=log_odds(rules, known), event_key=grouped
+            **unknown, instrument_class=instrument_class(known), raw=log_odds(rules, known, classes), event_key=grouped
         )
         .filter(pl.col("raw").is_not_null())
         .select(*own, "instrument_class", "raw", "event_key", *also)
@@ -161,12 +171,17 @@ def candidates(features: pl.LazyFrame, rules: Rules, also: Sequence[str] = ()) -
 def fire(found: pl.DataFrame, rules: Rules, calibration: Calibration | None = None) -> pl.DataFrame:
     """Return those candidates that fire, with all of `SIGNALS` but onset and members; see `spikes`."""
     calibration = calibration or Calibration()
+    score = calibration.log_odds(found)
+    confidence = 1 / (1 + (-score).exp())
+    fires = confidence >= max(rules.confidence_min, calibration.confidence_min)
+    shown = {name: kind for name, kind in SIGNALS.items() if name not in ("onset", "members")}
+    if not fires.any():
+        return pl.DataFrame(schema=shown)
     sign = pl.when("rising").then(1).otherwise(-1)
     fired = (
-        found.lazy()
-        .with_columns(score=calibration.log_odds(found))
-        .with_columns(confidence=1 / (1 + (-pl.col("score")).exp()))
-        .filter(pl.col("confidence") >= max(rules.confidence_min, calibration.confidence_min))
+        found.with_columns(score, confidence.alias("confidence"))
+        .filter(fires)
+        .lazy()
         .with_columns(
             pl.col("bucket").cast(TIME),
             direction=pl.when("rising").then(pl.lit("up")).otherwise(pl.lit("down")).cast(DIRECTION),
@@ -177,9 +192,8 @@ def fire(found: pl.DataFrame, rules: Rules, calibration: Calibration | None = No
         )
         .collect(engine="in-memory")
     )
-    shown = [name for name in SIGNALS if name not in ("onset", "members", "reasons")]
     # Rechunk, because Polars 2.1 panics when it concatenates text from chunks of which some are empty.
-    return fired.rechunk().select(*shown, reasons=_reasons())
+    return fired.rechunk().with_columns(reasons=_reasons()).select(*shown)
 
 
 def _severity(rules: Rules) -> pl.Expr:

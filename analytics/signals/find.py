@@ -280,8 +280,9 @@ def next_minutes(
     reader: MinuteReader, ids: Sequence[int] | None, start: datetime, end: datetime
 ) -> Iterator[pl.DataFrame]:
     """Yield the bars of each minute in a range that has some, in order."""
-    for _, minute in reader.read(start, end, ids).sort("bucket", KEY).group_by("bucket", maintain_order=True):
-        yield minute
+    bars = reader.read(start, end, ids)  # sorted by instrument and minute
+    for minute in bars["bucket"].unique().sort():
+        yield bars.filter(pl.col("bucket") == minute)
 
 
 def _completed(connection: psycopg.Connection[Any], stop: Callable[[], bool]) -> Iterator[datetime]:

@@ -25,15 +25,16 @@ from analytics.factors.factors import (
     usual,
     with_breadth,
 )
+from analytics.factors.few_scores import scores_of_few
 from analytics.factors.trend import TREND_STATE, continue_smooth, derived
 from analytics.factors.windows import Windows
 from analytics.market_time import MARKET_ZONE
 from analytics.schema import KEY
 from analytics.signals.columns import SIGNALS
-from analytics.signals.detection import candidates, fire, has_moved
+from analytics.signals.detection import candidates, fire, has_moved, instrument_class
 from analytics.signals.earlier_days import Scored
 from analytics.signals.events import EventBuilder, as_signals, with_events
-from analytics.signals.rules import Rules
+from analytics.signals.rules import CLASSES, InstrumentClass, Rules
 
 MINUTES = 1  # the interval of the bars
 USUAL = ("volume_usual", "move_usual")
@@ -116,8 +117,15 @@ class LiveDetector:
         self._judged = _computed(with_breadth(known.lazy()))
         # Few bars move enough to be candidates: only they need all scores.
         moved = scores(self._judged.lazy(), windows, ("move",)).filter(has_moved(self.rules))
-        found = _computed(candidates(scores(_computed(moved).lazy(), windows), self.rules))
+        found = self._candidates(_computed(moved))
         return as_signals(self._events.add(fire(found, self.rules, self.calibration).to_dicts()))
+
+    def _candidates(self, moved: pl.DataFrame) -> pl.DataFrame:
+        """Return those of the bars that could fire."""
+        known = instrument_class(set(moved.columns))
+        classes: list[InstrumentClass] = moved.select(known.unique()).to_series().to_list()
+        scored = scores_of_few(moved, self.rules.windows)
+        return _computed(candidates(scored.lazy(), self.rules, classes=classes or CLASSES))
 
     def carry_on(self) -> None:
         """Bring the state up to the last minute; `advance` leaves it until asked, so that signals need not wait."""

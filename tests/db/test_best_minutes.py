@@ -13,6 +13,7 @@ import psycopg
 import pytest
 
 import analytics
+from analytics.read import minute_reader
 from analytics.read.minute_reader import MinuteReader
 from analytics.schema import BARS
 from analytics.signals.find import Scope, find
@@ -56,7 +57,7 @@ def minutes(database: Database, conn: psycopg.Connection[Any]) -> Iterator[Minut
 
 
 def test_minute_reader_gives_the_bars_of_the_reader(
-    minutes: MinuteReader, database: Database, conn: psycopg.Connection[Any]
+    minutes: MinuteReader, database: Database, conn: psycopg.Connection[Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     both, ours, theirs = (instrument(conn, f"NSE_FO|{name}") for name in (3, 1, 2))
     for minute in range(3):
@@ -75,6 +76,13 @@ def test_minute_reader_gives_the_bars_of_the_reader(
     some = minutes.read(OPEN, OPEN + 10 * MINUTE, [both, ours])
     pl.testing.assert_frame_equal(some, expected.filter(pl.col("instrument_key") != "NSE_FO|2"))
     assert minutes.read(OPEN - MINUTE, OPEN).schema == BARS
+    # Once instruments are known, ours are read in halves, and an instrument beyond both is not lost.
+    monkeypatch.setattr(minute_reader, "HALVED_FROM", 2)
+    new = instrument(conn, "NSE_FO|9")
+    tick(conn, new, 4)
+    whole = analytics.bars([*keys, "NSE_FO|9"], start=OPEN, end=OPEN + 10 * MINUTE, database=database)
+    pl.testing.assert_frame_equal(minutes.read(OPEN, OPEN + 10 * MINUTE), whole)
+    pl.testing.assert_frame_equal(minutes.read(OPEN, OPEN + 10 * MINUTE, [both, ours]), some)
 
 
 def test_minute_reader_next_minute_has_what_is_known_and_what_ticks_for_the_first_time(

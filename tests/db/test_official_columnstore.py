@@ -48,7 +48,7 @@ PLANS = [
 ]
 FILES = {
     "read/bars_official_1m": {},
-    "read/bars_ticks_1m": {},
+    "read/bars_ticks_1m": {"from_id": None, "below_id": None},
     "reconcile/minutes_side_by_side": {},
     "reconcile/reconciled_instruments": {},
     "repair/has_traded": {"instrument_id": 7},
