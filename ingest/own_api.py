@@ -14,6 +14,7 @@ from ingest.errors import NoIngesterError, TicklineError
 TIMEOUT_S = 5.0
 ANSWER_BYTES_MAX = 64 * 2**20  # another program may listen there; 25,000 keys take 5 MB
 ANSWERED = frozenset({200, 503})  # 503 means unhealthy
+NOT_FOUND = 404
 EVERYWHERE = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104  an ingester on all addresses is asked on loopback
 STATUS = "/api/v1/websocket/status"
 SUBSCRIPTIONS = "/api/v1/websocket/subscriptions"
@@ -21,6 +22,10 @@ TICKS = "/api/v1/websocket/latest-ticks"
 WRITER = "/api/v1/writer"  # of `tickline write`
 RETRY = "/api/v1/websocket/retry"
 HEALTH = "/health"
+
+
+class NotServedError(TicklineError):
+    """What answers is one of ours, but not the one that is asked: a recorder, or a writer."""
 
 
 class OwnApi:
@@ -44,6 +49,8 @@ class OwnApi:
         ------
         NoIngesterError
             If nothing answers.
+        NotServedError
+            If a writer is asked what only a recorder knows, or the other way round.
         TicklineError
             If the ingester refuses, or another program answers.
         """
@@ -70,6 +77,10 @@ class OwnApi:
             answer: dict[str, Any] = json.loads(body)
         finally:
             connection.close()
+        if response.status == NOT_FOUND and answer["error"].startswith("Not Found: "):
+            raise NotServedError(
+                f"what runs on port {self._port} does not serve {path!r}: `tickline status` shows what it is"
+            )
         if response.status not in ANSWERED:
             raise TicklineError(f"the ingester answers {response.status}: {answer['error']}")
         if not isinstance(answer, dict):

@@ -7,6 +7,7 @@ import importlib
 import json
 import urllib.request
 from collections.abc import Iterable
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 from ingest.doctor.findings import State, fine, warning
@@ -31,18 +32,20 @@ def check_broker(installation: Installation) -> Iterable[tuple[State, str, str]]
     broker = link.BrokerSettings.of(
         config.nats_url.get_secret_value(), config.nats_ca, config.nats_replicas, config.nats_bytes_max
     )
-    streams = asyncio.run(asyncio.wait_for(_streams(link, broker), 2 * ANSWER_S))
+    streams = asyncio.run(asyncio.wait_for(_streams(link, broker, config.collector), 2 * ANSWER_S))
     found = list(_of_streams(link, broker, streams))
-    yield from found or [fine(f"answers; {len(streams)} streams")]
+    yield from found or [fine(f"answers; streams: {len(streams)}")]
     yield from _of_sync([str(url) for url in config.nats_monitor_url])
 
 
-async def _streams(link: Any, broker: BrokerSettings) -> list[Any]:
-    """Return what the broker says about the streams of collectors."""
+async def _streams(link: Any, broker: BrokerSettings, collector: str) -> list[Any]:
+    """Return what the broker says about the streams of collectors; of our own only, which may not list others."""
     connected = link.Link(broker, "doctor")
     try:
         context = await connected.streams()
         with link.translated():
+            with suppress(link.js_errors.NotFoundError):
+                return [await context.stream_info(link.stream_config(broker, collector).name)]
             return [one for one in await context.streams_info() if one.config.name.startswith("TICKLINE-")]
     finally:
         await connected.close()

@@ -15,7 +15,7 @@ from ingest.addresses import is_loopback
 from ingest.database.connections import Database
 from ingest.database.operations.status import Status, status
 from ingest.errors import ConfigError, NoIngesterError, TicklineError
-from ingest.own_api import HEALTH, STATUS, TICKS, OwnApi
+from ingest.own_api import HEALTH, STATUS, TICKS, WRITER, NotServedError, OwnApi
 from ingest.settings import Settings, settings
 from ingest.worker_thread import in_background
 
@@ -58,7 +58,7 @@ class Installation:
         if isinstance(self._settings, Settings):
             self._opened = in_background("doctor opens the database", _open, self._settings)
             self._status = in_background("doctor reads the database", self._read_status)
-            for path in (STATUS, TICKS, HEALTH):
+            for path in (STATUS, TICKS, HEALTH, WRITER):
                 self._answers[path] = in_background(f"doctor asks {path}", partial(self._ask, self._settings, path))
 
     def now(self) -> datetime:
@@ -101,10 +101,13 @@ class Installation:
         return self._stored_token(self.settings.home, name)
 
     def answer(self, path: str) -> dict[str, Any] | None:
-        """Return the answer of the running ingester; None: none runs. Raises TicklineError if another program does."""
+        """Return the answer of what runs; None: nothing does, or it has no such path: a writer is no recorder.
+
+        Raises TicklineError if another program answers.
+        """
         try:
             return self._result(self._answers.get(path), "the settings are wrong")
-        except NoIngesterError:
+        except (NoIngesterError, NotServedError):
             return None
 
     def close(self) -> None:

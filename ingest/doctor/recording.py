@@ -9,7 +9,7 @@ from ingest.database.connections import HEAD
 from ingest.doctor.findings import State, failure, fine, warning
 from ingest.doctor.installation import Installation, NotCheckedError
 from ingest.errors import ConfigError
-from ingest.own_api import HEALTH, STATUS, TICKS
+from ingest.own_api import HEALTH, STATUS, TICKS, WRITER
 from ingest.universe.connection_plan import AccountLimits, plan
 from ingest.universe.keeper import UniverseKeeper
 
@@ -28,11 +28,16 @@ def check_running(installation: Installation) -> Iterable[tuple[State, str, str]
     for text in health["warnings"]:
         yield warning(text, "see `tickline status`")
     if not health["problems"]:
-        yield fine(f"on port {port}, {health['status']}, {health['environment']}")
+        what = "a writer" if installation.answer(WRITER) is not None else health["environment"]
+        yield fine(f"on port {port}, {health['status']}, {what}")
 
 
 def check_connected(installation: Installation) -> Iterable[tuple[State, str, str]]:
-    """Check that the running ingester is connected to the feed, or need not be."""
+    """Check that the running ingester is connected to the feed, or need not be; of a writer, whom it writes."""
+    if (writer := installation.answer(WRITER)) is not None:
+        states = (f"{one['collector'] or one['source']}: {one['state']}" for one in writer["collectors"])
+        yield fine(f"collectors: {', '.join(states)}")
+        return
     status = installation.answer(STATUS)
     if status is None:
         raise NotCheckedError(NOT_RUNNING)
@@ -46,7 +51,11 @@ def check_connected(installation: Installation) -> Iterable[tuple[State, str, st
 
 
 def check_symbols(installation: Installation) -> Iterable[tuple[State, str, str]]:
-    """Check how many keys are tracked, and that prices are updated."""
+    """Check how many keys are tracked, and that prices are updated; of a writer, how much it has committed."""
+    if (writer := installation.answer(WRITER)) is not None:
+        streams = [stream for one in writer["collectors"] for stream in one["streams"].values()]
+        yield fine(f"{sum(stream['ticks'] for stream in streams):,} ticks committed here since the start")
+        return
     status, ticks = installation.answer(STATUS), installation.answer(TICKS)
     if status is None or ticks is None:
         raise NotCheckedError(NOT_RUNNING)
@@ -65,6 +74,10 @@ def check_plan(installation: Installation) -> Iterable[tuple[State, str, str]]:
     """Check that the keys of the settings fit into the account's connections; asks the vendor nothing."""
     config = installation.settings
     if not config.universe and not config.underlyings:
+        status = installation.answer(STATUS)
+        if status is not None and status["journal_server"] is not None:
+            yield fine(f"a collector: a writer gives it its keys, now {status['subscriptions']['total_symbols']:,}")
+            return
         yield warning("the settings name nothing to record", "set TICKLINE_UNIVERSE, or name keys to `tickline start`")
         return
     if installation.database_status.revision != HEAD:

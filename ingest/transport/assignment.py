@@ -79,6 +79,8 @@ class Standing:
         The feed's time when it looked at all this, epoch ms; 0: not known.
     unheard
         Those of its connections that bring nothing, while others do.
+    awaits
+        Whether no writer has spoken to it since its start.
     """
 
     collector: str
@@ -91,6 +93,7 @@ class Standing:
     unanswered: tuple[str, ...] = ()
     market_ms: int = 0
     unheard: tuple[Unheard, ...] = ()
+    awaits: bool = False
 
     @classmethod
     def from_json(cls, found: Any) -> Standing:
@@ -107,6 +110,7 @@ class Standing:
             tuple(map(str, found["unanswered"])),
             int(found["market_ms"]),
             tuple(map(Unheard.from_json, found.get("unheard", ()))),  # an older version has none
+            bool(found.get("awaits", False)),
         )
 
 

@@ -13,9 +13,12 @@ from typing import Any
 import google_crc32c
 import pytest
 
-from ingest.cli.operate.status_text import as_text
+from ingest.cli.operate.status_text import as_text, looked
 from ingest.cli.record.write import Progress
 from ingest.database.connections import Database
+from ingest.doctor.findings import Check, Finding, examine
+from ingest.doctor.installation import Installation
+from ingest.doctor.recording import check_connected, check_running, check_symbols
 from ingest.errors import ConfigError
 from ingest.journal.folder import segments_of
 from ingest.journal.format import decode_segment_header
@@ -23,6 +26,7 @@ from ingest.journal.recording import read_recording
 from ingest.journal.writer import JournalLimits, JournalWriter
 from ingest.live.distributed.writing import Writing, sources_of, write
 from ingest.model.records import RecordKind
+from ingest.own_api import NotServedError, OwnApi
 from ingest.settings import Settings
 from ingest.transport.cursor import Cursor
 from tests.engines import on_one_engine
@@ -70,11 +74,24 @@ async def asked(port: int, path: str) -> tuple[int, Any]:
     return status, body.decode() if path == "/metrics" else json.loads(body)
 
 
+def examined() -> list[Finding]:
+    """What `doctor` says of the program that runs at the port of the settings."""
+    installation = Installation(lambda _: None)
+    checks = [Check("running", check_running), Check("connected", check_connected), Check("symbols", check_symbols)]
+    try:
+        return list(examine(installation, checks))
+    finally:
+        installation.close()
+
+
 @on_one_engine
 def test_writer_says_what_it_writes_and_leaves_a_newer_stream_alone_while_others_go_on(
-    database: Database, home: Path, session: Path, caplog: pytest.LogCaptureFixture
+    database: Database, home: Path, session: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     port = free_port()
+    monkeypatch.chdir(home)
+    for name, value in {"HOME": str(home / "writer"), "API_PORT": str(port), "DATABASE_URL": database.url}.items():
+        monkeypatch.setenv(f"TICKLINE_{name}", value)
     for collector, stream in (("alpha", "1"), ("beta", "1"), ("beta", "2")):
         recorded(home, collector, stream, session)
     made_newer(home / "journal" / "beta" / "1")
@@ -110,6 +127,16 @@ def test_writer_says_what_it_writes_and_leaves_a_newer_stream_alone_while_others
         assert 'tickline_writer_writes{collector="alpha"} 1.0' in metrics
         assert 'tickline_writer_lag_bytes{collector="beta",connection="2"} 0.0' in metrics
         assert (await asked(port, "/nothing"))[0] == 404
+        # What only a recorder has is not asked of a writer.
+        api = OwnApi("127.0.0.1", port)
+        answer, problems = await asyncio.to_thread(looked, api, "status")
+        assert (answer["collectors"][0]["collector"], len(problems)) == ("alpha", 2)
+        with pytest.raises(NotServedError, match="does not serve '/api/v1/websocket/latest-ticks': `tickline status`"):
+            await asyncio.to_thread(looked, api, "ticks")
+        *unhealthy, connected, ticks = await asyncio.to_thread(examined)
+        assert [one.remedy for one in unhealthy] == ["see `tickline status`"] * 2
+        assert connected.text == "collectors: alpha: writing, beta: writing, http://127.0.0.1:9: unreachable"
+        assert (ticks.state, ticks.text.partition(" ")[2]) == ("ok", "ticks committed here since the start")
         await until(lambda: Cursor(home / "journal" / "alpha").committed("1") is not None)
         await until(lambda: seen[0].once.is_held)
         stop.set()

@@ -20,7 +20,7 @@ from ingest.settings import Settings
 from ingest.simulator.server.app import Simulator
 from ingest.universe import connection_plan
 from tests.engines import on_one_engine
-from tests.fault.harness import records_of, rows
+from tests.fault.harness import WITHIN_S, records_of, rows
 from tests.fault.live import Running, market, until
 from tests.fault.test_collect import asked
 from tests.simulated import NOWHERE, free_port
@@ -101,7 +101,7 @@ def test_collector_without_keys_records_what_it_is_given_and_goes_on_with_it(
             await first.begin([])
             await until(lambda: first.ingestion.journal_server.error == "")  # type: ignore[union-attr]
             said = await say()
-            assert (said["keys"], said["hears"], said["refuses"]) == ({}, False, "")
+            assert (said["keys"], said["hears"], said["refuses"], said["awaits"]) == ({}, False, "", True)
             assert said["account"] == {"connections": 2, "plus": False, "standby": False}
             (waits,) = [one.text for one in health.conditions(first.ingestion) if one.id == "no_writer"]
             assert waits.startswith("no writer has given keys for ")
@@ -111,7 +111,7 @@ def test_collector_without_keys_records_what_it_is_given_and_goes_on_with_it(
             await give(keys[4:])  # without another connection
             await until(lambda: first.confirmed == 8 and set(first.ingestion.keys) == set(keys[4:]))
             said = await say()
-            assert said["hears"] and set(said["keys"]) == set(keys[4:])
+            assert said["hears"] and not said["awaits"] and set(said["keys"]) == set(keys[4:])
             assert (await say(said["digest"]))["keys"] is None
             for refused, why in (
                 (give(keys, "another"), "belongs to database 'ledger', not to 'another'"),
@@ -132,6 +132,50 @@ def test_collector_without_keys_records_what_it_is_given_and_goes_on_with_it(
             await until(lambda: second.confirmed == 8)
             assert set(second.ingestion.keys) == set(keys[4:])
             await second.end()
+
+    asyncio.run(run())
+
+
+@on_one_engine
+def test_collector_for_which_no_key_is_left_is_told_that_a_writer_is_there(
+    database: Database, home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(health, "READ_WITHIN_S", 0.0)
+    ports = {name: free_port() for name in NAMES}
+
+    async def run() -> None:
+        async with Simulator(market(12), speed=1.0, connections_max=2) as simulator:
+            collectors: list[Running] = []
+            for name in NAMES:
+                make_token(home / name)
+                given = {"collector": name, "journal_port": ports[name], "api_port": 0}
+                collectors.append(Running(simulator, None, home / name, **given))
+                await collectors[-1].begin([])
+
+            def waiting() -> list[Running]:
+                found = ((one, condition.id) for one in collectors for condition in health.conditions(one.ingestion))
+                return [one for one, what in found if what == "no_writer"]
+
+            await until(lambda: waiting() == collectors)
+            config = config_of_writer(home, sorted(simulator.source.keys)[:1])
+            urls, stop = [f"http://127.0.0.1:{port}" for port in ports.values()], asyncio.Event()
+            sources, assignees = sources_of(urls, config), assignable(urls, config)
+            writing = asyncio.create_task(write(config, database.url, sources, stop=stop, assigned=assignees))
+            await until(lambda: not waiting())
+            await until(lambda: sorted(len(one.ingestion.keys) for one in collectors) == [0, 1])
+            idle = [bool(one.ingestion.keys) for one in collectors].index(False)
+            await collectors[idle].end()
+            given = {"collector": NAMES[idle], "journal_port": ports[NAMES[idle]], "api_port": 0}
+            collectors[idle] = Running(simulator, None, home / NAMES[idle], **given)
+            await collectors[idle].begin([])
+            async with asyncio.timeout(WITHIN_S):
+                while (await asyncio.to_thread(asked, ports[NAMES[idle]], "/universe"))["awaits"]:
+                    await asyncio.sleep(0.02)
+            assert not waiting()
+            for one in collectors:
+                await one.end()
+            stop.set()
+            await writing
 
     asyncio.run(run())
 

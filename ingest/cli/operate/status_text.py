@@ -23,7 +23,7 @@ ROWS = {"subscriptions": "subscriptions", "ticks": "latest_ticks"}  # answers wi
 
 
 def looked(api: own_api.OwnApi, what: str) -> tuple[dict[str, Any], list[str]]:
-    """Return the answer to a question, and the problems that make the ingester unhealthy.
+    """Return the answer to a question, and the problems that make the ingester unhealthy; a writer says what it does.
 
     Raises
     ------
@@ -31,7 +31,13 @@ def looked(api: own_api.OwnApi, what: str) -> tuple[dict[str, Any], list[str]]:
         If no ingester answers, or another program does.
     """
     try:
-        answer, health = api.ask(PATHS[what]), api.ask(own_api.HEALTH)
+        try:
+            answer = api.ask(PATHS[what])
+        except own_api.NotServedError:
+            if what != "status":
+                raise
+            answer = api.ask(own_api.WRITER)
+        health = api.ask(own_api.HEALTH)
         return answer, health["problems"] if health["status"] != "healthy" else []
     except (KeyError, TypeError) as exc:
         raise api.foreign() from exc

@@ -91,6 +91,7 @@ class AssignedKeys:
             round(time.monotonic() - self._heard_s, 1),
             *self._answers,
             self._unheard,
+            not self._told.is_set(),
         )
 
     def take(self, keys: dict[str, str], database: str) -> Future[None]:

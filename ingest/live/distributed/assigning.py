@@ -240,7 +240,9 @@ class Assigning:
                 log.error("%s", made.left_out_text)
         for _ in range(STEPS_MAX):
             held = {name: member.received for name, member in living.items()}
-            if held == self.plan.keys and not only:
+            # One for which no key is left learns that there is a writer.
+            untold = any(member.awaits and not member.keys for member in living.values())
+            if held == self.plan.keys and not only and not untold:
                 return
             # What a late commit makes seem alive does not answer: nobody lets keys go for it.
             hearing = {name for name, member in living.items() if member.hears and not member.error}
@@ -261,7 +263,7 @@ class Assigning:
 
     async def _give(self, member: Member, keys: Keys) -> bool:
         """Give a collector its keys, or later if it does not answer now; return whether it has taken them."""
-        if member.error or keys == member.keys:
+        if member.error or (keys == member.keys and (keys or not member.awaits)):
             return False
         try:
             async with asyncio.timeout(GIVE_S):
@@ -273,7 +275,7 @@ class Assigning:
         except JournalError as exc:  # it says no: another database, or more than its account carries
             member.denied, member.denied_s = str(exc), monotonic()
             return False
-        member.denied = ""
+        member.denied, member.awaits = "", False
         added, removed = len(keys.keys() - member.keys.keys()), len(member.keys.keys() - keys.keys())
         log.info("keys given collector=%s keys=%d added=%d removed=%d", member.name, len(keys), added, removed)
         member.hears = member.hears and bool(member.keys)

@@ -45,6 +45,8 @@ class Member:
         Keys that its feed has not answered, and the feed's time at that, epoch ms; 0: not known.
     unheard
         Those of its connections that bring nothing, while others do.
+    awaits
+        Whether no writer has spoken to it since its start.
     given_up
         Keys of those of them that have done so for too long: others get these.
     heard_s, silent_since_s
@@ -68,6 +70,7 @@ class Member:
     unanswered: tuple[str, ...] = ()
     market_ms: int = 0
     unheard: tuple[Unheard, ...] = ()
+    awaits: bool = False
     given_up: tuple[tuple[str, ...], ...] = ()
     heard_s: float = 0.0
     silent_since_s: float | None = None
@@ -96,6 +99,7 @@ class Member:
             self.refuses = said.refuses or ("" if self.source.tells else UNTOLD)
             self.hears, self.unheard_s = said.hears, said.unheard_s
             self.unanswered, self.market_ms, self.unheard = said.unanswered, said.market_ms, said.unheard
+            self.awaits = said.awaits
             self._answered()
 
     @property

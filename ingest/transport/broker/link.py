@@ -40,6 +40,14 @@ DUPLICATES_S = 120.0  # how long the broker knows message ids; a repetition afte
 AUTHORITY = "TICKLINE_NATS_CA"
 
 
+def _matters(record: logging.LogRecord) -> bool:
+    return not record.getMessage().startswith("returning true from eof_received()")
+
+
+# Of each node that ends a connection over TLS; it means nothing.
+logging.getLogger("asyncio").addFilter(_matters)
+
+
 class _Client(Client):
     """The library's client, which gives nothing to a server that does not use TLS if it was told to use it."""
 

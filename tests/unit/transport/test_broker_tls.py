@@ -334,3 +334,21 @@ def test_doctor_looks_as_the_writer(cluster: Cluster, tmp_path: Path, monkeypatc
     given = {"CA": str(cluster.authority("writer-1")), "REPLICAS": "3", "BYTES_MAX": str(2**24)}
     lines = found(tmp_path / "home", monkeypatch, URL=urls, MONITOR_URL=monitors, **given)
     assert [state for state, _ in lines] == [State.OK] * 4, lines
+
+
+def test_doctor_looks_as_a_collector_which_may_not_list_the_streams_of_others(
+    cluster: Cluster, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    urls, authority = cluster.urls("collector-1"), cluster.authority("collector-1")
+
+    async def make() -> None:
+        link = Link(BrokerSettings(urls, authority, 3, 2**24), "test")
+        await link.make_stream("collector-1")
+        await link.close()
+
+    asyncio.run(make())
+    monkeypatch.setenv("TICKLINE_COLLECTOR", "collector-1")
+    given = {"CA": str(authority), "REPLICAS": "3", "BYTES_MAX": str(2**24)}
+    (of_stream, of_sync) = found(tmp_path / "home", monkeypatch, URL=",".join(urls), **given)
+    assert of_stream == (State.OK, "answers; streams: 1: ")
+    assert of_sync[0] is State.WARNING  # only the nodes' monitoring tells, and it was not named
