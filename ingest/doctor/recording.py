@@ -35,8 +35,8 @@ def check_running(installation: Installation) -> Iterable[tuple[State, str, str]
 def check_connected(installation: Installation) -> Iterable[tuple[State, str, str]]:
     """Check that the running ingester is connected to the feed, or need not be; of a writer, whom it writes."""
     if (writer := installation.answer(WRITER)) is not None:
-        states = (f"{one['collector'] or one['source']}: {one['state']}" for one in writer["collectors"])
-        yield fine(f"collectors: {', '.join(states)}")
+        written = (f"{one['collector'] or one['source']}: {one['state']}" for one in writer["collectors"])
+        yield fine(f"collectors: {', '.join(written)}")
         return
     status = installation.answer(STATUS)
     if status is None:
