@@ -43,10 +43,10 @@ soak: $(VENV)/.installed ## run the long tests: hours; prints one table at the e
 proto: $(VENV)/.installed ## generate the protobuf classes of the feed
 	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python -m grpc_tools.protoc -I. --python_out=. --mypy_out=. ingest/proto/upstox_feed_v3.proto
 
-$(VENV)/.installed: pyproject.toml hatch_build.py ingest/decode/compiled.pyx
+$(VENV)/.installed: pyproject.toml hatch_build.py $(wildcard ingest/*/compiled.pyx)
 	$(PYTHON) -m venv $(VENV)
 	$(INSTALL_BY_UV) || $(BIN)/python -m pip install --quiet --no-compile --editable '.[dev]'
 	touch $@
 
 clean: ## remove .venv, caches and builds
-	rm -rf $(VENV) .coverage* dist build ingest/decode/*.so .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	rm -rf $(VENV) .coverage* dist build ingest/*/*.so .mypy_cache .ruff_cache .pytest_cache .hypothesis

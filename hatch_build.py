@@ -1,4 +1,4 @@
-"""Build hook: compile the decoder. Without a compiler the package is built without it, and decodes with `plain`."""
+"""Build hook: compile the modules of the hot path. Without a compiler the package is built without them: slower."""
 
 from __future__ import annotations
 
@@ -12,30 +12,31 @@ from hatchling.builders.hooks.plugin.interface import BuildHookInterface
 from setuptools import Distribution, Extension
 from setuptools.command.build_ext import build_ext
 
-MODULE = "ingest.decode.compiled"
-SOURCE = f"{MODULE.replace('.', '/')}.pyx"
+MODULES = ("ingest.decode.compiled", "ingest.normalise.compiled", "ingest.store.compiled")
 
 
-class CompiledDecoder(BuildHookInterface):  # type: ignore[type-arg]
-    """Compile the decoder into the wheel; for an editable install, beside its source."""
+class CompiledModules(BuildHookInterface):  # type: ignore[type-arg]
+    """Compile the modules into the wheel; for an editable install, beside their sources."""
 
     def initialize(self, version: str, build_data: dict[str, Any]) -> None:
         """Run before hatchling collects the files."""
         self._work = TemporaryDirectory()
         self._compile()
-        target = Path(SOURCE).with_suffix(sysconfig.get_config_var("EXT_SUFFIX"))
-        built = Path(self._work.name, target)
-        if not built.exists():
-            self.app.display_warning("The decoder was not compiled: a slower one is used. Is there a C compiler?")
-        elif version == "editable":
-            place = Path(self.root, target)
-            new = place.with_suffix(".new")
-            new.write_bytes(built.read_bytes())
-            new.replace(place)  # at once: a running process keeps the old file
-        else:
-            build_data["force_include"][str(built)] = str(target)
-        build_data["pure_python"] = not built.exists()
-        build_data["infer_tag"] = built.exists()
+        targets = [_file_of(module).with_suffix(sysconfig.get_config_var("EXT_SUFFIX")) for module in MODULES]
+        built = {target: Path(self._work.name, target) for target in targets}
+        is_built = all(file.exists() for file in built.values())
+        if not is_built:
+            self.app.display_warning("Nothing was compiled: decoding will be slower. Is there a C compiler?")
+        for target, file in built.items() if is_built else ():
+            if version == "editable":
+                place = Path(self.root, target)
+                new = place.with_suffix(".new")
+                new.write_bytes(file.read_bytes())
+                new.replace(place)  # at once: a running process keeps the old file
+            else:
+                build_data["force_include"][str(file)] = str(target)
+        build_data["pure_python"] = not is_built
+        build_data["infer_tag"] = is_built
 
     def finalize(self, version: str, build_data: dict[str, Any], artifact_path: str) -> None:
         """Run after the files were collected."""
@@ -43,11 +44,16 @@ class CompiledDecoder(BuildHookInterface):  # type: ignore[type-arg]
 
     def _compile(self) -> None:
         """Compile; an optional extension that cannot be compiled is left out."""
-        source = Extension(MODULE, [str(Path(self.root, SOURCE))])
         work = self._work.name
-        [extension] = cythonize([source], build_dir=work, quiet=True)
-        extension.optional = True
-        command = build_ext(Distribution({"ext_modules": [extension]}))
+        sources = [Extension(module, [str(Path(self.root, _file_of(module)))]) for module in MODULES]
+        extensions = cythonize(sources, build_dir=work, quiet=True)
+        for extension in extensions:
+            extension.optional = True
+        command = build_ext(Distribution({"ext_modules": extensions}))
         command.build_temp = command.build_lib = work
         command.ensure_finalized()
         command.run()
+
+
+def _file_of(module: str) -> Path:
+    return Path(*module.split(".")).with_suffix(".pyx")

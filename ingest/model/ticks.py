@@ -44,6 +44,10 @@ TICK_COLUMNS: tuple[tuple[str, str], ...] = (
     ("prev_close", "float8"),
     ("received_at", "timestamptz"),
 )
+# Zero means "not sent": the vendor leaves out zero fields, and none of these is ever zero on a market.
+ZERO_IS_NULL = frozenset(
+    {"ltp", "ltt", "atp", "bid", "ask", "iv", "oi", "day_open", "day_high", "day_low", "prev_close"}
+)
 DEPTH_LEVELS_MAX = 30  # of the order book, in mode full_d30
 TICK_COLUMN_NAMES: tuple[str, ...] = tuple(name for name, _ in TICK_COLUMNS)
 # The columns from oi to prev_close are contiguous: a frame may omit them, and then the last value still holds.

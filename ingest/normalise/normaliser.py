@@ -7,13 +7,15 @@ nothing of bytes, files or databases.
 Works on many updates at a time, by column (`sorted_updates`). A judgement depends on the one before,
 so updates are judged one by one, unless all updates of an instrument are of the plainest kind:
 connected, of the last trade's day, `ltt` and `vtt` never going back. Columns give the same result for
-those; during market hours nearly all updates are plain.
+those; during market hours nearly all updates are plain. `compiled` does the same for a read in which nothing is
+out of the ordinary, where it was built.
 """
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Container, Iterable
+from collections.abc import Callable, Container, Iterable
+from typing import Any
 
 import numpy as np
 
@@ -27,6 +29,11 @@ from ingest.normalise.rejection import impossible, refused
 from ingest.normalise.sorted_updates import SortedUpdates, all_plain, fill_down, says_something, sort
 from ingest.normalise.standby import Standby
 from ingest.normalise.trade_rules import LastTrade
+
+try:
+    from ingest.normalise.compiled import judge
+except ImportError:  # installed without a compiler
+    judge = None  # type: ignore[assignment]
 
 _TS, _ID, _SEQ, _TRADED, _LTP, _LTQ, _LTT, _VTT, _VOLUME = range(TICK_COLUMN_NAMES.index("oi"))
 _RECEIVED_AT = TICK_COLUMN_NAMES.index("received_at")
@@ -55,6 +62,7 @@ class Normaliser:
         self.unheard: list[Unheard] = []
         self.official: list[OfficialBar] = []
         self.rejected: list[RejectedUpdate] = []
+        self.judge_ordinary: Callable[..., tuple[Any, ...] | None] | None = judge  # None: always by column
 
     def unknown(self, frames: Frames) -> list[str]:
         """Return the keys not yet introduced by `learn`, each once, sorted."""
@@ -111,6 +119,8 @@ class Normaliser:
             instrument in order of arrival. One row per update with content. Impossible updates go to `rejected`,
             updates without content are counted as `empty`, repetitions by the other connection as duplicates.
         """
+        if not self.standby.run and (rows := self._apply_ordinary(frames, seq, received_us)) is not None:
+            return rows
         updates = frames.updates
         ends = frames.ends
         frame = np.arange(len(frames)).repeat(ends[1:] - ends[:-1])
@@ -152,12 +162,64 @@ class Normaliser:
             rows[is_index.repeat(given.sizes), _LTQ] = NULL
         rows[:, _SEQ] = seq[frame] if isinstance(seq, np.ndarray) else seq
         rows[:, _RECEIVED_AT] = received_us[frame] if isinstance(received_us, np.ndarray) else received_us
-        self._take_official(frames, given, current_ms, rows[:, _RECEIVED_AT])
+        self._take_official(
+            frames,
+            order=given.order,
+            owners=given.owners,
+            starts=given.starts,
+            sizes=given.sizes,
+            current_ms=current_ms,
+            received_us=rows[:, _RECEIVED_AT],
+        )
         last = given.starts + given.sizes - 1
         self.states.memory["day"][given.owners] = given.today[last]
         if not self.standby.run:
             self.states.heard_us[given.owners, 0] = rows[last, _RECEIVED_AT].astype(np.int64)
         return rows
+
+    def _apply_ordinary(self, frames: Frames, seq: Integers | int, received_us: Integers | int) -> Floats | None:
+        """Return the rows as `apply` does if all updates are ordinary; otherwise None, and nothing has changed."""
+        updates = frames.updates
+        if not len(updates):
+            self.book = updates.book
+            return np.empty((0, len(TICK_COLUMN_NAMES)))
+        if self.judge_ordinary is None:
+            return None
+        of_each = (
+            np.ascontiguousarray(np.broadcast_to(number, len(frames)), np.int64) for number in (seq, received_us)
+        )
+        found = self.judge_ordinary(updates, frames.ends, frames.current_ms, *of_each, self.states)
+        if found is None:
+            return None
+        rows, order, frame, owners, starts, sizes, has_news, alone = found
+        self.book = updates.book[order]
+        if alone:
+            self._judge_alone(alone, rows)
+        if has_news:
+            self._take_official(
+                frames,
+                order=order,
+                owners=owners,
+                starts=starts,
+                sizes=sizes,
+                current_ms=frames.current_ms[frame],
+                received_us=rows[:, _RECEIVED_AT],
+            )
+        made: Floats = rows
+        return made
+
+    def _judge_alone(self, alone: list[tuple[Any, ...]], rows: Floats) -> None:
+        """Judge the updates that `compiled.judge` hands back, and fill the columns ts to volume of their rows."""
+        last_trades = self.states.last_trades
+        known = {place: LastTrade(*last_trades[place].tolist()) for place in dict.fromkeys(one[0] for one in alone)}
+        at = np.array([one[1] for one in alone])
+        rows[at, _JUDGED] = self._judge_each([known[one[0]] for one in alone], [one[2:] for one in alone])
+        rows[at, _LTT] *= 1000.0
+        traded = at[rows[at, _TRADED] != 0.0]
+        rows[traded, _TS] = rows[traded, _LTT]
+        rows[[one[1] for one in alone if known[one[0]].is_index], _LTQ] = NULL
+        for place, last_trade in known.items():
+            last_trades[place] = fields_of(last_trade)
 
     def _ids(self, places: Integers) -> Integers:
         """Return the instrument id of each row of the states, `NOWHERE` where there is none."""
@@ -205,21 +267,28 @@ class Normaliser:
                 for last_trade, size in zip(last_trades, given.sizes[alone].tolist(), strict=True)
                 for _ in range(size)
             ]
-            rows[places, _JUDGED] = self._judge_each(owners, given, places)
+            columns = (
+                given.mode[places], given.new_mode[places], given.has_trade[places], given.ltp[places],
+                given.ltt_ms[places], given.ltq[places], given.vtt[places], given.today[places],
+            )  # fmt: skip
+            updates = zip(*(column.tolist() for column in columns), strict=True)
+            rows[places, _JUDGED] = self._judge_each(owners, updates)
             after[alone] = [fields_of(last_trade) for last_trade in last_trades]
         self.states.last_trades[given.owners] = after
 
-    def _judge_each(
-        self, last_trades: list[LastTrade], given: SortedUpdates, places: Integers
-    ) -> list[tuple[float, ...]]:
-        """Judge the updates at `places` one by one; return their columns traded to volume."""
+    def _judge_each(self, last_trades: list[LastTrade], updates: Iterable[tuple[Any, ...]]) -> list[tuple[float, ...]]:
+        """Judge updates one by one; return their columns traded to volume.
+
+        Parameters
+        ----------
+        last_trades
+            For each update, the state of its instrument, which it moves.
+        updates
+            mode, whether it is new, whether there is a last trade, ltp, ltt_ms, ltq, vtt and the IST day number.
+        """
         judged: list[tuple[float, ...]] = []
-        columns = (
-            given.mode[places], given.new_mode[places], given.has_trade[places], given.ltp[places],
-            given.ltt_ms[places], given.ltq[places], given.vtt[places], given.today[places],
-        )  # fmt: skip
-        values = zip(last_trades, *(column.tolist() for column in columns), strict=True)
-        for last_trade, mode, new_mode, has_trade, ltp, ltt_ms, ltq, vtt, today in values:
+        for last_trade, update in zip(last_trades, updates, strict=True):
+            mode, new_mode, has_trade, ltp, ltt_ms, ltq, vtt, today = update
             if new_mode:  # its first update in this mode is a snapshot
                 last_trade.mode, last_trade.connected = mode, False
             if not has_trade:  # a partial frame without ltpc: the known last trade still holds
@@ -249,26 +318,33 @@ class Normaliser:
             self.unheard.append(Unheard(id_, min(lost or heard, heard), heard, lost != NEVER))
         self.states.memory["lost_ms"][given.owners] = LISTENING
 
-    def _take_official(self, frames: Frames, given: SortedUpdates, current_ms: Integers, received_us: Floats) -> None:
-        """Take the official bars that these updates bring for the first time."""
-        candle, minute_ms = frames.updates.minute_row[given.order], frames.updates.minute_ms[given.order]
-        newest_ms = self.states.memory["official_ms"][given.owners]
-        rows = newer_rows(
-            frames.candles, candle, minute_ms, newest_ms=newest_ms, starts=given.starts, sizes=given.sizes
-        )
+    def _take_official(
+        self,
+        frames: Frames,
+        *,
+        order: Integers,
+        owners: Integers,
+        starts: Integers,
+        sizes: Integers,
+        current_ms: Integers,
+        received_us: Floats,
+    ) -> None:
+        """Take the official bars that these updates bring for the first time; parameters as in `SortedUpdates`."""
+        candle, minute_ms = frames.updates.minute_row[order], frames.updates.minute_ms[order]
+        newest_ms = self.states.memory["official_ms"][owners]
+        rows = newer_rows(frames.candles, candle, minute_ms, newest_ms=newest_ms, starts=starts, sizes=sizes)
         if not len(rows):
             return
-        order = np.argsort(given.order[rows])  # in order of arrival
-        rows = rows[order]
-        at = np.searchsorted(given.starts, rows, side="right") - 1
+        rows = rows[np.argsort(order[rows])]  # in order of arrival
+        of_row = owners[np.searchsorted(starts, rows, side="right") - 1]
         found = take_bars(
             frames.candles,
             candle[rows],
             bucket_ms=minute_ms[rows],
             current_ms=current_ms[rows],
-            owner=given.owners[at],
-            instrument_id=given.before["instrument_id"][at],
-            is_index=given.before["is_index"][at],
+            owner=of_row,
+            instrument_id=self.states.last_trades["instrument_id"][of_row],
+            is_index=self.states.last_trades["is_index"][of_row],
             received_us=received_us[rows].astype(np.int64),
             memory=self.states.memory,
         )

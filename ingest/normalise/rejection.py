@@ -44,8 +44,8 @@ _CARRIED_LIMITS = (
 )
 
 _LIMITS = {name: limit for name, _, limit in _CARRIED_LIMITS}
-_CARRIED_MIN = np.array([0.0 if name in _LIMITS else -np.inf for name in CARRIED_NAMES])
-_CARRIED_MAX = np.array([_LIMITS.get(name, np.inf) for name in CARRIED_NAMES])
+CARRIED_MIN = np.array([0.0 if name in _LIMITS else -np.inf for name in CARRIED_NAMES])
+CARRIED_MAX = np.array([_LIMITS.get(name, np.inf) for name in CARRIED_NAMES])
 
 
 @lru_cache(maxsize=2**14)
@@ -76,7 +76,7 @@ def impossible(updates: Updates, current_ms: Integers) -> dict[int, str]:
             for index in (~good).nonzero()[0].tolist():
                 wrong.setdefault(index, f"{IMPOSSIBLE} {name} {values[index].item()!r}")
     # NaN passes: it is "not sent", like the totals of the book in mode option_greeks.
-    if not ((updates.carried < _CARRIED_MIN) | (updates.carried >= _CARRIED_MAX)).any():
+    if not ((updates.carried < CARRIED_MIN) | (updates.carried >= CARRIED_MAX)).any():
         return wrong
     sent = {"depth": updates.has_depth, "day": updates.has_day_candle, "": np.ones(len(updates), np.bool_)}
     for name, group, limit in _CARRIED_LIMITS:

@@ -171,7 +171,8 @@ def test_wheel_carries_its_sql_migrations_and_settings(empty_database: Database,
     _, site = unpacked_wheel(tmp_path, CFLAGS="-O0")
     assert not (site / "alembic").exists()
     assert all((site / package / "py.typed").is_file() for package in ("analytics", "ingest"))
-    assert list((site / "ingest" / "decode").glob("compiled.*.so")), "it needs a C compiler and Python's headers"
+    for room in ("decode", "normalise", "store"):
+        assert list((site / "ingest" / room).glob("compiled.*.so")), "it needs a C compiler and Python's headers"
     assert not (site / "sql").exists()
     deploy = REPOSITORY / "ingest" / "deploy"
     files = {path.relative_to(deploy) for path in deploy.rglob("*") if path.is_file()}

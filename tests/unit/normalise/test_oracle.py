@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-from itertools import islice, pairwise
+from itertools import accumulate, islice, pairwise
 from typing import Any
 
 import numpy as np
@@ -117,10 +117,21 @@ def streams(draw: st.DrawFn) -> list[Item]:
     return items
 
 
+def normaliser_of(form: str) -> Normaliser:
+    """A normaliser that uses the compiled form where it can, or none at all."""
+    made = Normaliser()
+    if form == "columns":
+        made.judge_ordinary = None
+    elif made.judge_ordinary is None:
+        pytest.skip("the compiled form is not installed")
+    return made
+
+
+@pytest.mark.parametrize("form", ["compiled", "columns"])
 @given(streams(), st.randoms(use_true_random=False), st.booleans())
-@settings(max_examples=60, deadline=None)
-def test_normalise_by_column_equals_the_oracle(items: list[Item], rng: random.Random, reload: bool) -> None:
-    slow, fast, rows, buffer = oracle.Normaliser(), Normaliser(), oracle.Rows(), RowBuffer(200)
+@settings(max_examples=40, deadline=None)
+def test_normalise_equals_the_oracle(form: str, items: list[Item], rng: random.Random, reload: bool) -> None:
+    slow, fast, rows, buffer = oracle.Normaliser(), normaliser_of(form), oracle.Rows(), RowBuffer(200)
     learn(slow, fast)
     rejected: list[tuple[int, str, Update]] = []
     pending: list[tuple[int, decode_oracle.Frame]] = []
@@ -135,8 +146,8 @@ def test_normalise_by_column_equals_the_oracle(items: list[Item], rng: random.Ra
             fast.rejected.clear()
             pending.clear()
         if reload:
-            gaps, fast = fast.gaps, Normaliser.load(fast.dump())
-            fast.gaps = gaps
+            gaps, judge, fast = fast.gaps, fast.judge_ordinary, Normaliser.load(fast.dump())
+            fast.gaps, fast.judge_ordinary = gaps, judge
 
     want_rejected: list[tuple[int, str, Update]] = []
     for number, item in enumerate(items, 1):
@@ -263,22 +274,46 @@ def test_decode_damaged_real_frames_equals_the_oracle() -> None:
     assert good > 200
 
 
+def cut(recorded: int, pieces: str) -> list[int]:
+    """Where the recording is cut: into a few long reads, or into short ones of any length, as a live feed has."""
+    if pieces == "long":
+        return [0, 1, 2, 300, 301, *range(2000, recorded, 3001), recorded]
+    rng = random.Random(7)
+    return [*accumulate(rng.choice([1, 1, 1, 2, 3, 8, 40]) for _ in range(recorded // 12)), recorded]
+
+
+@pytest.mark.parametrize("pieces", ["long", "short"])
 @pytest.mark.parametrize(
     ("frames_max", "ticks"), [(6_000, 21_100), pytest.param(None, 209_928, marks=pytest.mark.soak)]
 )
-def test_real_session_by_column_equals_the_oracle(frames_max: int | None, ticks: int) -> None:
+def test_real_session_equals_the_oracle(frames_max: int | None, ticks: int, pieces: str) -> None:
     recorded = list(islice(read_recording(data_file("session-20251215-open.frames.gz")), frames_max))
     slow, fast, rows, out = oracle.Normaliser(), Normaliser(), oracle.Rows(), RowBuffer(210_000)
-    cuts = [0, 1, 2, 300, 301, *range(2000, len(recorded), 3001), len(recorded)]
-    for start, end in pairwise(cuts):
+    by_column, columns = normaliser_of("columns"), RowBuffer(210_000)
+    taken, judge = list[bool](), fast.judge_ordinary
+
+    def counted(*arguments: Any) -> Any:
+        found = judge(*arguments) if judge is not None else None
+        taken.append(found is not None)
+        return found
+
+    fast.judge_ordinary = counted
+    for start, end in pairwise(sorted({0, *cut(len(recorded), pieces)})):
         frames = decode_all([frame.payload for frame in recorded[start:end]])
         assert not frames.errors
         refs = [InstrumentRef(len(slow.states) + number, key) for number, key in enumerate(fast.unknown(frames), 1)]
-        fast.learn(refs)
-        slow.learn(refs)
+        for normaliser in (fast, slow, by_column):
+            normaliser.learn(refs)
         out.extend(fast.apply(frames, seq=np.arange(start, end), received_us=RECEIVED_US))
+        columns.extend(by_column.apply(frames, seq=np.arange(start, end), received_us=RECEIVED_US))
         for seq, frame in enumerate(recorded[start:end], start):
             slow.apply(decode_oracle.decode(frame.payload), seq=seq, received_us=RECEIVED_US, out=rows)
     np.testing.assert_array_equal(sorted_rows(out.values()), sorted_rows(np.array(rows.made)))
     assert (fast.counts, sorted(fast.gaps), fast.rejected) == (slow.counts, sorted(slow.gaps), slow.rejected)
     assert out.rows == ticks
+    np.testing.assert_array_equal(sorted_rows(columns.values()), sorted_rows(out.values()))
+    for name in ("last_trades", "carried", "memory", "heard_us"):
+        np.testing.assert_array_equal(getattr(by_column.states, name), getattr(fast.states, name))
+    assert (by_column.official, by_column.unheard) == (fast.official, fast.unheard)
+    if judge is not None and pieces == "short":
+        assert sum(taken) > 0.95 * len(taken), "hardly a read has something out of the ordinary"

@@ -6,11 +6,19 @@ import struct
 from collections.abc import Iterator
 
 import numpy as np
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from ingest.model.ticks import NULL, TICK_COLUMN_NAMES, TICK_COLUMNS
-from ingest.store.copy_format import BLOCK_ROWS, encode_rows, nullify
+from ingest.store.copy_format import (
+    BLOCK_ROWS,
+    compiled,
+    encode_by_column,
+    encode_rows,
+    nullify,
+    nullify_by_column,
+)
 from ingest.store.row_buffer import RowBuffer
 
 COLUMNS = len(TICK_COLUMNS)
@@ -81,6 +89,29 @@ def test_encode_rows_with_any_columns_absent_reads_back(present: list[int]) -> N
         values[row, [not pattern >> column & 1 for column in range(COLUMNS)]] = NULL
     encoded = b"".join(encode_rows(values))
     assert in_order(list(read_copy(encoded))) == in_order(values.tolist())
+
+
+numbers = st.floats() | st.sampled_from([0.0, -0.0, 1.0, -1.0, 2.0**53 - 1, float("inf"), float("-inf"), NULL])
+
+
+@pytest.mark.skipif(compiled is None, reason="the compiled form is not installed")
+@given(st.lists(st.lists(numbers, min_size=COLUMNS, max_size=COLUMNS), min_size=1, max_size=4))
+def test_compiled_form_changes_and_encodes_each_row_as_the_columns_do(given_rows: list[list[float]]) -> None:
+    one, two = np.array(given_rows), np.array(given_rows)
+    nullify(one)
+    nullify_by_column(two)
+    np.testing.assert_array_equal(one, two)
+    whole = np.array([kind in {"timestamptz", "int8", "int4"} for _, kind in TICK_COLUMNS])
+    one[:, whole] = np.clip(np.trunc(one[:, whole]), -(2.0**31), 2.0**31 - 1)  # what fits into each of these types
+    one[:, TICK_COLUMN_NAMES.index("traded")] = one[:, TICK_COLUMN_NAMES.index("traded")] != 0
+    assert compiled.encode(one) == b"".join(encode_by_column(row.reshape(1, -1)) for row in one)
+
+
+@pytest.mark.skipif(compiled is None, reason="the compiled form is not installed")
+def test_compiled_form_refuses_what_are_no_rows() -> None:
+    for values in (np.zeros((2, COLUMNS - 1)), np.zeros((2, COLUMNS), np.int64)):
+        with pytest.raises(ValueError, match="no rows of 28 columns"):
+            compiled.encode(values)
 
 
 def test_encode_rows_beyond_a_block_writes_each_row_once() -> None:
