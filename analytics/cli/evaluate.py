@@ -108,12 +108,12 @@ def evaluate_command(
     it has labelled events: an alarm from 5 minutes before to 10 minutes after announced_at is a hit. Alarms within
     60 minutes of each other count as one. Alarms up to 180 minutes after the announcement are not false alarms.
 
-    With columns instrument_key, bucket, open, high, low, close, volume (trades, oi, iv, instrument_class
-    if known) it is a
-    history; KEYs are read from the database, between --from and --to. Each day is judged by what was known before it.
-    The report says how often alarms begin, how often they would if the volume were that of another day (the null),
-    and what followed them in 5, 15 and 60 minutes, against the same minute of days without an alarm. In brackets are
-    95 % intervals, in which days (or labelled events) are drawn again. Labels of `tickline spikes label` count too.
+    With columns instrument_key (or instrument, symbol), bucket (or datetime, timestamp, time), open, high, low, close,
+    volume (trades, oi, iv, instrument_class if known) it is a history; KEYs are read from the database, between --from
+    and --to. Each day is judged by what was known before it. The report says how often alarms begin, how often they
+    would if the volume were that of another day (the null), and what followed them in 5, 15 and 60 minutes, against the
+    same minute of days without an alarm. In brackets are 95 % intervals, in which days (or labelled events) are drawn
+    again. Labels of `tickline spikes label` count too.
 
     --power needs no data: it plants events of known kind and size into a made-up market, and says which share is
     found within 5 minutes at a fixed rate of false alarms, and at the rules' own threshold. A size of 8 is a move (of
@@ -152,9 +152,12 @@ def evaluate_command(
         raise click.UsageError(
             "nothing to judge: give a FILE of events or bars, KEYs of the database, --labels or --power"
         )
+    from analytics.market_time import MARKET_ZONE
+
+    zone = MARKET_ZONE.key if is_ist else "UTC"
     labels = None
     if all(Path(name).is_file() for name in names):
-        frame = read_files(names)
+        frame = read_files(names, is_history=is_history, zone=zone)
     else:
         frame, labels = read_database(names, start, end)
     if "announced_at" in frame.columns and not is_history:
@@ -170,9 +173,8 @@ def evaluate_command(
     from analytics.evaluation.history import read_history
     from analytics.evaluation.history_report import Settings, judge_history
     from analytics.evaluation.rule_detector import RuleDetector
-    from analytics.market_time import MARKET_ZONE
 
-    bars = read_history(frame, as_index=as_index, zone=MARKET_ZONE.key if is_ist else "UTC")
+    bars = read_history(frame, as_index=as_index, zone=zone)
     with progress_bar() as bar:
         report = judge_history(
             bars,

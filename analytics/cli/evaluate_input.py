@@ -24,25 +24,53 @@ def read_truth_file(file: Path) -> pl.DataFrame:
         raise ConfigError(f"file {str(file)!r} is not JSON: {exc}: give that of `tickline simulate --truth`") from exc
 
 
-def read_files(names: tuple[str, ...]) -> pl.DataFrame:
-    """Return the rows of files."""
+def read_files(names: tuple[str, ...], *, is_history: bool = False, zone: str = "UTC") -> pl.DataFrame:
+    """Return the rows of files: of labelled events, or of plain bars, whose columns may have various names.
+
+    Parameters
+    ----------
+    is_history
+        All are plain bars, also if a file has labels.
+    zone
+        Of times of plain bars that have none.
+    """
+    import polars as pl
+
+    from analytics.evaluation.history import with_usual_names
+    from ingest.errors import ConfigError
+
+    frames = {name: _read_file(name) for name in names}
+    plain = [name for name, frame in frames.items() if is_history or "announced_at" not in frame.columns]
+    if plain and len(plain) < len(frames):
+        raise ConfigError(
+            f"file {plain[0]!r} has no column 'announced_at', which others have: judge labelled events by themselves, "
+            "or all files as plain bars with --history"
+        )
+    for name in plain:
+        try:
+            frames[name] = with_usual_names(frames[name], zone)
+        except ConfigError as exc:
+            raise ConfigError(f"file {name!r}: {exc}") from exc
+    try:
+        return pl.concat(list(frames.values()), how="diagonal_relaxed")
+    except pl.exceptions.PolarsError as exc:
+        raise ConfigError(
+            f"files {', '.join(names)} have columns of different kinds: {str(exc).splitlines()[0]}: "
+            "write each column alike in all files"
+        ) from exc
+
+
+def _read_file(name: str) -> pl.DataFrame:
+    """Return the rows of one file."""
     import polars as pl
 
     from ingest.errors import ConfigError
 
-    frames = []
-    for name in names:
-        try:
-            if name.endswith(".csv"):
-                frames.append(pl.read_csv(name, try_parse_dates=True))
-            else:
-                frames.append(pl.read_parquet(name))
-        except (pl.exceptions.PolarsError, OSError) as exc:
-            raise ConfigError(f"file {name!r} is not Parquet: {str(exc).splitlines()[0]}: name another") from exc
     try:
-        return pl.concat(frames, how="diagonal_relaxed")
-    except pl.exceptions.PolarsError as exc:
-        raise ConfigError(f"files {', '.join(names)} have different columns: {str(exc).splitlines()[0]}") from exc
+        return pl.read_csv(name, try_parse_dates=True) if name.endswith(".csv") else pl.read_parquet(name)
+    except (pl.exceptions.PolarsError, OSError) as exc:
+        kind = "CSV" if name.endswith(".csv") else "Parquet"
+        raise ConfigError(f"file {name!r} is not {kind}: {str(exc).splitlines()[0]}: name another") from exc
 
 
 def labelled(start: datetime | None, end: datetime | None) -> tuple[tuple[str, ...], datetime | None, datetime | None]:

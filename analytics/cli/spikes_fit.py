@@ -54,7 +54,7 @@ def fit_command(
     rules = load_rules(rules_file)
     labels = None
     if all(Path(name).is_file() for name in names):
-        frame = read_files(names)
+        frame = read_files(names, is_history=True)
     else:
         frame, labels = read_database(names, start or datetime.now(UTC) - timedelta(days=USUAL_DAYS), end)
     bars = read_history(frame)

@@ -42,19 +42,7 @@ def read_history(frame: pl.DataFrame, *, as_index: bool = False, zone: str = "UT
     ConfigError
         If a column is missing, a class is unknown, there is no bar, or an instrument has two bars of one time.
     """
-    for name, others in OTHER_NAMES.items():
-        if name not in frame.columns and (there := [other for other in others if other in frame.columns]):
-            frame = frame.rename({there[0]: name})
-    if missing := [name for name in COLUMNS if name not in frame.columns]:
-        raise ConfigError(f"column {missing[0]!r} is missing: a file of bars has {', '.join(COLUMNS)}, volume")
-    if not isinstance(frame.schema["bucket"], pl.Datetime):
-        raise ConfigError(
-            f"column 'bucket' is {frame.schema['bucket']}, not a time: write the start of each bar as a time"
-        )
-    bucket = pl.col("bucket")
-    if frame.schema["bucket"].time_zone is None:
-        bucket = bucket.dt.replace_time_zone(zone)
-    bars = frame.with_columns(bucket.dt.convert_time_zone("UTC").cast(TIME)).sort(KEY, "bucket")
+    bars = with_usual_names(frame, zone).sort(KEY, "bucket")
     if as_index:
         gone = [name for name in ("volume", "trades", "oi", "iv", CLASS, "instrument_type") if name in bars.columns]
         bars = bars.drop(gone)
@@ -73,6 +61,30 @@ def read_history(frame: pl.DataFrame, *, as_index: bool = False, zone: str = "UT
         (pl.col("bucket") + MARKET_OFFSET).dt.date().alias(DAY),
         pl.col(KEY).replace_strict(classes, return_dtype=pl.String).alias(CLASS),
     ).with_columns((pl.col(DAY).rle_id().over(KEY)).cast(pl.Int64).alias(EARLIER))
+
+
+def with_usual_names(frame: pl.DataFrame, zone: str = "UTC") -> pl.DataFrame:
+    """Return bars of a file with the names of our columns, and times in UTC; see `read_history`.
+
+    Raises
+    ------
+    ConfigError
+        If a column is missing, or times are none.
+    """
+    for name, others in OTHER_NAMES.items():
+        if name not in frame.columns and (there := [other for other in others if other in frame.columns]):
+            frame = frame.rename({there[0]: name})
+    if missing := [name for name in COLUMNS if name not in frame.columns]:
+        instead = f" (or {', '.join(OTHER_NAMES[missing[0]])})" if missing[0] in OTHER_NAMES else ""
+        raise ConfigError(
+            f"column {missing[0]!r}{instead} is missing: a file of bars has {', '.join(COLUMNS)}, volume: rename it"
+        )
+    if not isinstance(kind := frame.schema["bucket"], pl.Datetime):
+        raise ConfigError(f"column 'bucket' is {kind}, not a time: write the start of each bar as a time")
+    bucket = pl.col("bucket")
+    if kind.time_zone is None:
+        bucket = bucket.dt.replace_time_zone(zone)
+    return frame.with_columns(bucket.dt.convert_time_zone("UTC").cast(TIME))
 
 
 def interval(bars: pl.DataFrame) -> timedelta:

@@ -13,6 +13,7 @@ import pytest
 from click.testing import CliRunner
 
 from analytics.cli.evaluate import evaluate_command
+from analytics.cli.evaluate_input import read_files
 from analytics.cli.evaluate_text import history_text
 from analytics.evaluation.detector import SCORED, onsets
 from analytics.evaluation.forward import after, against_matched
@@ -223,3 +224,24 @@ def test_command_judges_a_file_of_bars_as_a_table_and_as_json(bars: pl.DataFrame
     assert json.loads(shown.output)["days"]["judged"] == 4
     wrong = CliRunner().invoke(evaluate_command, [str(file), "--cross-validate"])
     assert wrong.exit_code == 2 and "labelled" in wrong.output
+
+
+def test_files_that_name_their_columns_differently_are_judged_together(bars: pl.DataFrame, tmp_path: Path) -> None:
+    one, other, strange = (str(tmp_path / name) for name in ("one.parquet", "other.csv", "strange.parquet"))
+    plain = bars.drop("instrument_class", DAY, "earlier_days")
+    is_first = pl.col("instrument_key") == RELIANCE
+    plain.filter(is_first).write_parquet(one)
+    local = pl.col("bucket").dt.convert_time_zone("Asia/Kolkata").dt.replace_time_zone(None)
+    second = plain.filter(~is_first).with_columns(local, pl.col("volume").cast(pl.Float64))
+    second.rename({"instrument_key": "symbol", "bucket": "datetime"}).write_csv(other)
+    both = read_history(read_files((one, other), is_history=True, zone="Asia/Kolkata"))
+    polars.testing.assert_frame_equal(both.select(bars.columns), bars.with_columns(pl.col("volume").cast(pl.Float64)))
+    second.rename({"instrument_key": "contract"}).write_parquet(strange)
+    said = CliRunner().invoke(evaluate_command, ["--history", one, strange])
+    assert isinstance(said.exception, ConfigError)
+    assert f"file {strange!r}: column 'instrument_key' (or instrument, symbol) is missing" in str(said.exception)
+    labelled = plain.with_columns(announced_at=pl.col("bucket"))
+    labelled.write_parquet(strange)
+    with pytest.raises(ConfigError, match="'announced_at', which others have"):
+        read_files((one, strange))
+    assert read_files((one, strange), is_history=True).height == bars.height + bars.filter(is_first).height
