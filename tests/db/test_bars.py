@@ -180,7 +180,7 @@ def rows_read(conn: Connection, view: str, first: datetime, last: datetime) -> i
 
 
 def test_bars_conditions_reach_the_tables(conn: Connection) -> None:
-    days, instruments = 30, 20
+    days, instruments = 12, 20
     conn.execute("select tickline.ensure_partitions(%s, %s)", (START, START + timedelta(days=days)))
     conn.execute(
         "insert into ticks (ts, instrument_id, seq, traded, ltp, vtt, volume, received_at) "
@@ -198,5 +198,5 @@ def test_bars_conditions_reach_the_tables(conn: Connection) -> None:
     day = START + timedelta(days=9)
     for view in ("bars_1m", "bars_5m", "best_bars_1m", "best_bars_5m"):
         read = rows_read(conn, view, day, day + timedelta(minutes=30))
-        # Of 12,000 ticks or bars, and 14,400 official bars: at most one chunk of one view and its indexes.
+        # Of 4,800 ticks or bars, and 5,780 official bars: at most one chunk of one view and its indexes.
         assert read < 1000, view

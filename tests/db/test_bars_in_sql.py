@@ -21,7 +21,8 @@ from ingest.pipeline.replay import replay
 from ingest.settings import settings
 from tests.conftest import Template
 
-INTERVALS = ("1m", "2m", "3m", "5m", "7m", "15m", "30m", "1h", "75m", "125m", "1d", "1w", "1mo")
+INTERVALS = ("1m", "5m", "7m", "1h", "75m", "1d", "1w", "1mo")
+MORE = ("2m", "3m", "15m", "30m", "125m")  # in the long run
 SHARE, COMMODITY, CURRENCY, INDEX = "NSE_EQ|INE009A01021", "MCX_FO|440939", "NCD_FO|13194", "NSE_INDEX|Nifty 50"
 MUHURAT, MUHURAT_OPENS = date(2025, 10, 21), datetime(2025, 10, 21, 8, 15, tzinfo=UTC)
 FIRST = {  # the first minute with ticks, before the open of the session or at it
@@ -35,8 +36,9 @@ FIRST = {  # the first minute with ticks, before the open of the session or at i
     (INDEX, date(2025, 11, 3)): "03:45",
 }
 # Minutes are chosen by their source before they are gathered, so that some intervals show it.
-OF_SOURCES = [(interval, SOURCES[0]) for interval in INTERVALS]
+OF_SOURCES: list[Any] = [(interval, SOURCES[0]) for interval in INTERVALS]
 OF_SOURCES += [(interval, source) for source in SOURCES[1:] for interval in ("1m", "7m", "75m", "1d", "1mo")]
+OF_SOURCES += [pytest.param(interval, SOURCES[0], marks=pytest.mark.soak) for interval in MORE]
 Connection = psycopg.Connection[Any]
 
 
@@ -133,7 +135,10 @@ def test_bars_in_sql_are_those_of_polars_cell_by_cell(sessions: Database, interv
     assert_frame_equal(ours, theirs, check_exact=True)
 
 
-@pytest.mark.parametrize("interval", ["1m", "3m", "7m", "1h", "75m", "125m", "1d", "1w", "1mo"])
+@pytest.mark.parametrize(
+    "interval",
+    ["1m", "7m", "75m", "1d", "1w", "1mo", *(pytest.param(one, marks=pytest.mark.soak) for one in ("3m", "1h", "125m"))],
+)
 def test_bars_of_a_range_are_whole_and_begin_in_it(sessions: Database, interval: str) -> None:
     all_of_them = in_sql(sessions, "bars(null::integer[], %s)", interval)
     for start, end in [

@@ -131,19 +131,27 @@ def all_asked(database: Database, conn: Connection) -> dict[str, Any]:
 
 
 @pytest.fixture(scope="module")
-def before_and_after(template: Template) -> Iterator[tuple[dict[str, Any], dict[str, Any]]]:
-    with template.fresh() as database, database.connect(autocommit=True) as conn:
-        fill(conn)
-        before = all_asked(database, conn)
-        convert(conn)
-        assert {(converted, total) for _, converted, total in converted(conn)} == {(1, 1), (2, 2)}
-        yield before, all_asked(database, conn)
+def before_and_url(template: Template) -> Iterator[tuple[dict[str, Any], str]]:
+    """The answers while all were rows, and a database in which they are converted: tests take copies of it."""
+    with template.fresh() as database:
+        with database.connect(autocommit=True) as conn:
+            fill(conn)
+            before = all_asked(database, conn)
+            convert(conn)
+            assert {(converted, total) for _, converted, total in converted(conn)} == {(1, 1), (2, 2)}
+        yield before, database.url
+
+
+@pytest.fixture
+def database(template: Template, before_and_url: tuple[dict[str, Any], str]) -> Iterator[Database]:
+    with template.fresh(source_url=before_and_url[1]) as database:
+        yield database
 
 
 def test_every_question_gets_from_the_columnstore_what_it_got_from_rows(
-    before_and_after: tuple[dict[str, Any], dict[str, Any]],
+    before_and_url: tuple[dict[str, Any], str], database: Database, conn: Connection
 ) -> None:
-    before, after = before_and_after
+    before, after = before_and_url[0], all_asked(database, conn)
     assert before.keys() == after.keys()
     for question, expected in before.items():
         if isinstance(expected, pl.DataFrame):
@@ -151,13 +159,6 @@ def test_every_question_gets_from_the_columnstore_what_it_got_from_rows(
         else:
             assert after[question] == expected, question
     assert sum(len(answer) > 0 for answer in before.values()) > 0.8 * len(before)
-
-
-@pytest.fixture
-def stored(database: Database, conn: Connection) -> Connection:
-    fill(conn)
-    convert(conn)
-    return conn
 
 
 def official(conn: Connection, minute: int) -> list[Any]:
@@ -177,29 +178,29 @@ def take(conn: Connection, minute: int, ids: list[int]) -> None:
     )
 
 
-def test_bars_of_the_feed_are_stored_in_converted_weeks_each_once(stored: Connection) -> None:
+def test_bars_of_the_feed_are_stored_in_converted_weeks_each_once(conn: Connection) -> None:
     everyone = list(range(1, INSTRUMENTS + 1))
-    count = stored.execute("select count(*) from official_bars_1m").fetchone()
+    count = conn.execute("select count(*) from official_bars_1m").fetchone()
     for _ in range(2):
-        take(stored, 10, everyone)  # a bar of the feed replaces one of REST
-        take(stored, 11, everyone)  # of two of the feed the first stays
-        take(stored, MINUTES, everyone[:5])  # a new one
-        assert official(stored, 10) == [(1.0, "I1", INSTRUMENTS)]
-        assert official(stored, 11) == [(112.0, "I1", INSTRUMENTS)]
-        assert official(stored, MINUTES) == [(1.0, "I1", 5)]
-        assert stored.execute("select count(*) - 5 from official_bars_1m").fetchone() == count
-        convert(stored)
-    best = stored.execute(
+        take(conn, 10, everyone)  # a bar of the feed replaces one of REST
+        take(conn, 11, everyone)  # of two of the feed the first stays
+        take(conn, MINUTES, everyone[:5])  # a new one
+        assert official(conn, 10) == [(1.0, "I1", INSTRUMENTS)]
+        assert official(conn, 11) == [(112.0, "I1", INSTRUMENTS)]
+        assert official(conn, MINUTES) == [(1.0, "I1", 5)]
+        assert conn.execute("select count(*) - 5 from official_bars_1m").fetchone() == count
+        convert(conn)
+    best = conn.execute(
         "select count(*), min(close) from best_bars_1m where bucket = %s", (OPEN + timedelta(minutes=10),)
     ).fetchone()
     assert best == (INSTRUMENTS, 1.0)
 
 
-def test_backfill_fills_converted_weeks_and_settles_their_minutes(stored: Connection, database: Database) -> None:
-    stored.execute("delete from official_bars_1m where instrument_id = 7 and bucket >= %s and bucket < %s", (
+def test_backfill_fills_converted_weeks_and_settles_their_minutes(conn: Connection, database: Database) -> None:
+    conn.execute("delete from official_bars_1m where instrument_id = 7 and bucket >= %s and bucket < %s", (
         OPEN, OPEN + timedelta(minutes=30),
     ))  # fmt: skip
-    convert(stored)
+    convert(conn)
     candles = [
         Candle(
             bucket_ms=int((OPEN + timedelta(minutes=minute)).timestamp() * 1000),
@@ -218,7 +219,7 @@ def test_backfill_fills_converted_weeks_and_settles_their_minutes(stored: Connec
     tasks, counts, left = asyncio.run(run())
     assert [(task.instrument_id, task.day, task.minutes) for task in tasks] == [(7, date(2025, 12, 15), 1)]
     assert counts == (30, 10, 1) and left == []
-    rows = stored.execute(
+    rows = conn.execute(
         "select source, quality, count(*) from best_bars_1m where instrument_id = 7 and bucket >= %s and bucket < %s "
         "group by 1, 2 order by 1, 2",
         (DAY["start"], DAY["end"]),

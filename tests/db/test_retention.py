@@ -24,6 +24,7 @@ from ingest.database import queries
 from ingest.database.connections import Database
 from ingest.database.retention import DayReport, note_day, retain
 from ingest.errors import ConfigError, Retryable, StoreError
+from tests.conftest import Template
 
 Connection = psycopg.Connection[Any]
 FIRST, DAYS, TICKS = date(2025, 12, 15), 3, 1200
@@ -60,14 +61,29 @@ def all_bars(conn: Connection) -> dict[str, list[tuple[Any, ...]]]:
     return {view: conn.execute(text).fetchall() for view, text in BARS.items()}
 
 
+@pytest.fixture(scope="module")
+def market_url(template: Template) -> Iterator[str]:
+    """Two instruments, three days of ticks, the bars kept: made once, tests take copies of it."""
+    with template.fresh() as database:
+        with database.connect(autocommit=True) as conn:
+            for key in KEYS:
+                conn.execute("insert into instruments (instrument_key) values (%s)", (key,))
+            for n in range(DAYS):
+                add_ticks(conn, FIRST + timedelta(days=n))
+            refresh(conn, FIRST, BEFORE)
+        yield database.url
+
+
+@pytest.fixture
+def database(template: Template, market_url: str) -> Iterator[Database]:
+    """A copy of it."""
+    with template.fresh(source_url=market_url) as database:
+        yield database
+
+
 @pytest.fixture
 def market(conn: Connection) -> Connection:
-    """Two instruments, three days of ticks, the bars kept."""
-    for key in KEYS:
-        conn.execute("insert into instruments (instrument_key) values (%s)", (key,))
-    for n in range(DAYS):
-        add_ticks(conn, FIRST + timedelta(days=n))
-    refresh(conn, FIRST, BEFORE)
+    """A connection to the copy."""
     return conn
 
 
