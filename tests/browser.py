@@ -77,9 +77,9 @@ class Seen:
         """Open a tab of the page."""
         self.page.get_by_role("tab", name=tab).click()
 
-    def faults(self) -> list[str]:
-        """Serious faults that axe finds in what is shown: the rule, and where."""
-        found: dict[str, Any] = Axe().run(self.page).response
+    def faults(self, within: str | None = None) -> list[str]:
+        """Serious faults that axe finds in what is shown, or in a part of it: the rule, and where."""
+        found: dict[str, Any] = Axe().run(self.page, within).response
         return [
             f"{fault['id']}: {node['target']} {node.get('failureSummary', '')}"
             for fault in found["violations"]

@@ -59,7 +59,7 @@ class Desk:
 
 
 FULL = Desk(days=30, instruments=200, crowd=1_800, expired=10_000, seconds=27)
-SMALL = Desk(days=3, instruments=70, crowd=30, expired=20, seconds=30)
+SMALL = Desk(days=3, instruments=70, crowd=30, expired=20, seconds=60)
 
 
 def furnish(database: Database, desk: Desk) -> None:

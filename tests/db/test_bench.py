@@ -42,12 +42,12 @@ def test_ingest_shows_every_figure_and_its_peers(engine: str) -> None:
 
 @on_one_engine
 def test_latency_counts_every_tick_sent_and_orders_its_percentiles(engine: str) -> None:
-    line = "bench latency --rates 500 --seconds 2 --warm-up 0.5 --instruments 50 --format json"
+    line = "bench latency --rates 500 --seconds 1 --warm-up 0.5 --instruments 50 --format json"
     ran = tickline(*line.split(), "--engine", engine, timeout_s=200)
     assert ran.returncode == 0, ran.stderr
     [result] = json.loads(ran.stdout)
-    assert (result["rate"], result["seconds"], result["instruments"]) == (500, 2.0, 50)
-    assert result["sent"] == result["committed"] == result["heard"] == 1_250
+    assert (result["rate"], result["seconds"], result["instruments"]) == (500, 1.0, 50)
+    assert result["sent"] == result["committed"] == result["heard"] == 750
     assert 0 < result["sent_per_s"] < 510  # never faster than it is due; how late it may be is the machine's affair
     for way in ("due_to_commit", "received_to_commit", "due_to_handler"):
         found = result[way]

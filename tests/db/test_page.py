@@ -204,8 +204,8 @@ def test_axe_finds_no_serious_fault_and_nothing_overflows(
     for tab in TABS:
         seen.open(tab)
         expect(seen.page.get_by_role("tabpanel", name=tab)).to_be_visible()
-        if tab in tabs:
-            assert seen.faults() == [], tab
+        if tab in tabs:  # what stands beside the tabs is looked at once
+            assert seen.faults("[role=tabpanel]:not([hidden])" if tab != tabs[0] else None) == [], tab
         assert seen.page.evaluate("document.documentElement.scrollWidth <= window.innerWidth"), tab
     assert seen.page.evaluate("document.documentElement.dataset.shade") == shade
     seen.page.get_by_role("button", name="Colours").click()  # from that of the system to light

@@ -52,7 +52,7 @@ EXPECTED = [(spike.instrument_key, OPEN + timedelta(minutes=spike.minute)) for s
 @cache
 def frames() -> list[tuple[int, bytes]]:
     """The market as the feed sends it, made once."""
-    market = GeneratedMarket(SESSION, seed=3, instruments=8, rate=12, plant=PLANTED)
+    market = GeneratedMarket(SESSION, seed=3, instruments=8, rate=6, plant=PLANTED)
     return [
         (
             frame.current_ms,

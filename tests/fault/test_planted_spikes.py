@@ -32,7 +32,7 @@ def test_planted_spikes_come_through_the_socket_once_each_though_the_follower_is
     database: Database, home: Path
 ) -> None:
     spikes = [word for key, *spike in PLANTED for word in ("--spike", "{}@{}:{}x{}".format(key, *spike))]
-    session = ("--generate", "--date", DAY, "--instruments", "8", "--rate", "24", "--seed", "3", "--speed", "300")
+    session = ("--generate", "--date", DAY, "--instruments", "8", "--rate", "8", "--seed", "3", "--speed", "300")
     follow = ("spikes", "--follow", "--log", str(home / "signals.log"))
     settings = {"TICKLINE_DATABASE_URL": database.url, "TICKLINE_HOME": str(home)}
     with Market(home, *session, *spikes) as market, Ingester(home, market, database.url):

@@ -38,7 +38,7 @@ def test_collectors_of_a_dead_or_frozen_writer_are_written_by_the_other_within_5
 
 @on_one_engine
 @pytest.mark.timeout(3600)
-@pytest.mark.parametrize("events", [20, pytest.param(200, marks=pytest.mark.soak)])
+@pytest.mark.parametrize("events", [12, pytest.param(200, marks=pytest.mark.soak)])
 def test_every_tick_of_two_collectors_is_written_once_whatever_happens_to_whom(
     desk: Desk, template: Template, events: int, record_property: RecordProperty
 ) -> None:
