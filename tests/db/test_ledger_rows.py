@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+import shutil
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -44,10 +45,10 @@ TOTALS = (
 TICKS = "select instrument_key, ticks.* from ticks join instruments using (instrument_id) order by 1, seq, ts"
 
 
-@pytest.fixture
-def stream(tmp_path: Path) -> Path:
-    """A journal of three segments, the second with a frame that does not parse."""
-    folder = tmp_path / "journal" / "default" / "1"
+@pytest.fixture(scope="module")
+def made_stream(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A journal of three segments, the second with a frame that does not parse: made once, tests take copies of it."""
+    folder = tmp_path_factory.mktemp("made") / "1"
     limits = JournalLimits(segment_bytes_max=700_000)
     journal = JournalWriter(folder, collector="default", stream="1", next_seq=1, limits=limits)
     journal.append(RecordKind.CONNECTED, b"{}", 1_765_771_374_000_000)
@@ -58,6 +59,27 @@ def stream(tmp_path: Path) -> Path:
     journal.close()
     assert len(segments_of(folder)) == 3
     return folder
+
+
+@pytest.fixture
+def stream(made_stream: Path, tmp_path: Path) -> Path:
+    """A copy of it."""
+    return Path(shutil.copytree(made_stream, tmp_path / "journal" / "default" / "1"))
+
+
+@pytest.fixture(scope="module")
+def written_url(template: Template, made_stream: Path) -> Iterator[str]:
+    """A database in which all of the journal is committed."""
+    with template.fresh() as database:
+        write(database, *segments_of(made_stream))
+        yield database.url
+
+
+@pytest.fixture
+def written(template: Template, written_url: str) -> Iterator[Database]:
+    """A copy of it."""
+    with template.fresh(source_url=written_url) as database:
+        yield database
 
 
 def write(database: Database, *segments: Path) -> None:
@@ -101,23 +123,20 @@ def count(conn: psycopg.Connection[Any], what: str = "count(*)") -> int:
 
 
 def test_merged_rows_say_and_prove_what_single_rows_do(
-    database: Database, template: Template, stream: Path, conn: Any, monkeypatch: pytest.MonkeyPatch
+    written: Database, database: Database, stream: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    write(database, *segments_of(stream))
-    assert (count(conn), count(conn, "sum(batches) > 60")) == (3, 1)
+    check(written, stream)
+    write_row_by_row(database, monkeypatch, *segments_of(stream))
+    with written.connect() as merged, database.connect() as single:
+        assert (count(merged), count(merged, "sum(batches) > 60")) == (3, 1)
+        assert count(single) == count(single, "sum(batches)") == count(merged, "sum(batches)")
     check(database, stream)
-    with Database(template.create("single_rows"), None) as single:
-        write_row_by_row(single, monkeypatch, *segments_of(stream))
-        with single.connect() as other:
-            assert count(other) == count(other, "sum(batches)") == count(conn, "sum(batches)")
-        check(single, stream)
-        assert facts(database) == facts(single)
-    template.drop("single_rows")
+    assert facts(written) == facts(database)
 
 
 @on_one_engine
 def test_merged_rows_are_resumed_at_their_end(
-    database: Database, template: Template, stream: Path, monkeypatch: pytest.MonkeyPatch
+    database: Database, written: Database, stream: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Killed at each of some batches, and replayed again: rows go on where they ended."""
     commit = Writer.write
@@ -136,13 +155,10 @@ def test_merged_rows_are_resumed_at_their_end(
             write(database, *segments_of(stream))
     write(database, *segments_of(stream))
     check(database, stream)
-    with Database(template.create("in_one_go"), None) as undisturbed:
-        write(undisturbed, *segments_of(stream))
-        *ours, our_ticks = facts(database)
-        *theirs, their_ticks = facts(undisturbed)
-        assert our_ticks == their_ticks
-        assert ours[:3] == theirs[:3]
-    template.drop("in_one_go")
+    *ours, our_ticks = facts(database)
+    *theirs, their_ticks = facts(written)
+    assert our_ticks == their_ticks
+    assert ours[:3] == theirs[:3]
 
 
 def lose(conn: psycopg.Connection[Any]) -> None:
@@ -185,24 +201,23 @@ def forge(conn: psycopg.Connection[Any]) -> None:
     ],
 )
 def test_fault_within_a_merged_row_is_found(
-    database: Database, stream: Path, conn: Any, spoil: Callable[[Any], None], kinds: set[str]
+    written: Database, stream: Path, spoil: Callable[[Any], None], kinds: set[str]
 ) -> None:
-    write(database, *segments_of(stream))
-    assert count(conn, "min(batches)") > 1
-    spoil(conn)
-    report = verify(database, stream)
+    with written.connect(autocommit=True) as conn:
+        assert count(conn, "min(batches)") > 1
+        spoil(conn)
+    report = verify(written, stream)
     assert kinds & {*report.problem_counts}, report.problems
 
 
 @on_one_engine
-def test_byte_altered_in_the_oldest_segment_that_is_left_is_found(database: Database, stream: Path) -> None:
+def test_byte_altered_in_the_oldest_segment_that_is_left_is_found(written: Database, stream: Path) -> None:
     """Its first row is proved by the ledger's row before it, whose segment is gone."""
-    write(database, *segments_of(stream))
     segments_of(stream)[0].unlink()
-    assert not {"checksum", "damage"} & {*verify(database, stream).problem_counts}
-    with database.connect(autocommit=True) as conn:
+    assert not {"checksum", "damage"} & {*verify(written, stream).problem_counts}
+    with written.connect(autocommit=True) as conn:
         conn.execute("update tickline.ledger set digest = '0000dead'" + FIRST_ROW)
-    assert "checksum" in verify(database, stream).problem_counts
+    assert "checksum" in verify(written, stream).problem_counts
 
 
 def batch(start: int, end: int, *, payload: bytes = b"") -> Batch:
