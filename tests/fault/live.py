@@ -28,7 +28,7 @@ from tests.simulated import settings_for
 DAY = latest_weekday(date(2026, 11, 19))
 
 
-def market(instruments: int = 60, rate: float = 600.0) -> GeneratedMarket:
+def market(instruments: int = 60, rate: float = 200.0) -> GeneratedMarket:
     return GeneratedMarket(TradingDay(DAY), seed=3, instruments=instruments, rate=rate)
 
 
