@@ -191,7 +191,7 @@ def test_document_says_what_the_api_answers(database: Database, home: Path) -> N
             await pages_and_refusals(run, port, key)
             await read_by_a_browser(port)
             token = bearer(home)["Authorization"]
-            assert await asyncio.to_thread(try_document, f"http://127.0.0.1:{port}", token, 2) > 20
+            assert await asyncio.to_thread(try_document, f"http://127.0.0.1:{port}", token, 1) > 10
             await run.live()
 
     asyncio.run(run())

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import pytest
 from psycopg.conninfo import make_conninfo
 
 from ingest.database.connections import Database
@@ -42,6 +43,7 @@ def command(home: Path, database: Database, *arguments: str) -> str:
         return ran.text()
 
 
+@pytest.mark.parametrize("engine", [pytest.param("postgres", marks=pytest.mark.soak), "timescale"], indirect=True)
 def test_journal_commits_what_came_after_a_backup_and_doubles_nothing(
     database: Database, empty_database: Database, template: Template, home: Path
 ) -> None:

@@ -157,6 +157,7 @@ def test_server_away_loses_and_doubles_nothing(
         ingester.wait_for("database is back")
 
 
+@on_one_engine
 def test_server_restarted_again_and_again_loses_and_doubles_nothing(
     server: EmbeddedServer, mortal: Database, template: Template, home: Path, market: Market
 ) -> None:

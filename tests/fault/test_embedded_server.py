@@ -19,7 +19,7 @@ KILLS = 3
 @on_one_engine
 def test_killed_server_is_started_again_by_the_ingester(template: Template, engine: Engine, home: Path) -> None:
     data = home / "postgres" / "data"
-    with Market(home, "--generate", "--instruments", "100", "--rate", "1000") as market:
+    with Market(home, "--generate", "--instruments", "100", "--rate", "300") as market:
         # An empty URL is none: this server is the ingester's own.
         with Ingester(home, market, "", TICKLINE_ENGINE=engine) as ingester:
             ingester.wait_for("feed connected")
