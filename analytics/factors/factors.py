@@ -34,6 +34,7 @@ PARTS = dict.fromkeys(WEIGHTED, ("mean", "square", "count")) | dict.fromkeys(CON
 AVERAGES = [f"{name}_{part}" for name, parts in PARTS.items() for part in parts]
 STATE = [KEY, *AVERAGES, *TREND_STATE]
 NONE = pl.lit(None, pl.Float64)
+SHIFTED_MAX = 10  # bars of a window whose mean is taken from shifted columns
 BREADTH_MIN = 10  # shares; of fewer, breadth is not known
 
 
@@ -160,7 +161,11 @@ def _windowed(bars: int, known: set[str]) -> list[pl.Expr]:
     def mean(name: str) -> pl.Expr:
         if name not in known:
             return pl.lit(None, pl.Float64)
-        return pl.col(name).cast(pl.Float64).rolling_mean(bars, min_samples=1).over("run")
+        value = pl.col(name).cast(pl.Float64)
+        if bars > SHIFTED_MAX:
+            return value.rolling_mean(bars, min_samples=1).over("run")
+        # Of runs of few bars, as in a minute of all instruments, `over` takes three times as long.
+        return pl.mean_horizontal([pl.when(pl.col("run_bars") > back).then(value.shift(back)) for back in range(bars)])
 
     def change(name: str) -> pl.Expr:
         return pl.col(name).cast(pl.Float64).diff(bars) if name in known else pl.lit(None, pl.Float64)
