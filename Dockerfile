@@ -1,5 +1,6 @@
 # The full image has the compiler that the decoder is built with. Dependencies come first: after a change of our source
-# nothing is downloaded again, and only the last layer of the image is new.
+# nothing is downloaded again, and only the last layer of the image is new. Tests of numpy and headers of PostgreSQL, 25 MB,
+# are not needed to run.
 FROM python:3.13 AS dependencies
 WORKDIR /src
 COPY pyproject.toml .
@@ -9,6 +10,7 @@ RUN python -c "import tomllib; p = tomllib.load(open('pyproject.toml', 'rb')); \
         print(*p['build-system']['requires'], sep='\n', file=open('builds.txt', 'w'))" \
     && python -m venv --without-pip /venv \
     && pip --python /venv/bin/python install --no-cache-dir --requirement runs.txt \
+    && find /venv -depth -type d \( -path '*/numpy/*/tests' -o -path '*/pginstall/include' \) -exec rm -r {} + \
     && pip install --no-cache-dir --requirement builds.txt
 
 FROM dependencies AS build

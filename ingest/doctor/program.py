@@ -17,6 +17,7 @@ NAME = "tickline"
 PYTHON_MIN = (3, 11)
 REQUIREMENT = re.compile(r"\s*([\w.-]+)\s*(?:\[[^\]]*\])?\s*\(?([^;)]*)\)?\s*(?:;\s*(.*))?")
 RANGE = re.compile(r"\s*(>=|<=|==|!=|~=|<|>)\s*([\w.]+)\s*")
+DEV_MARKER = re.compile(r"extra\s*==\s*['\"]dev['\"]")
 PYTHON_MARKER = re.compile(r"python_version\s*(<|>=)\s*['\"](\d+)\.(\d+)['\"]")
 
 
@@ -67,6 +68,8 @@ def check_user(_: Installation) -> Iterable[tuple[State, str, str]]:
 def wanted_packages(requirements: Iterable[str]) -> Iterator[tuple[str, str, bool]]:
     """Yield name, ranges and whether it belongs to an extra, of the requirements that apply to this Python.
 
+    What only developing needs is left out: an environment brings tools like setuptools of its own.
+
     >>> list(wanted_packages(["a<3,>=1.2", "b>=1; python_version < '3.0'", "c[x]>=2; extra == 'bench'"]))
     [('a', '<3,>=1.2', False), ('c', '>=2', True)]
     """
@@ -74,7 +77,7 @@ def wanted_packages(requirements: Iterable[str]) -> Iterator[tuple[str, str, boo
         match = REQUIREMENT.match(text)
         assert match, text
         name, ranges, marker = match[1], match[2].strip(), match[3] or ""
-        if name == NAME:
+        if name == NAME or DEV_MARKER.search(marker):
             continue
         if python := PYTHON_MARKER.search(marker):
             is_below = sys.version_info[:2] < (int(python[2]), int(python[3]))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import tomllib
-from importlib.metadata import version
+from importlib.metadata import requires, version
 
 import pytest
 
@@ -38,3 +38,11 @@ def test_every_requirement_of_the_project_is_understood() -> None:
     assert {"aiohttp", "psycopg", "websockets"} <= {name for name, _, _ in wanted}
     assert all(in_range(version(name), ranges) for name, ranges, _ in wanted if name != "backports-zstd")
     assert not any(in_range("0.0", ranges) for _, ranges, _ in wanted)
+
+
+def test_packages_that_only_developing_needs_are_not_judged() -> None:
+    """A new environment of Debian 12 has setuptools 66 of its own."""
+    of_wheel = list(wanted_packages(requires("tickline") or ()))
+    assert any(text.startswith("setuptools") for text in requires("tickline") or ())
+    assert {"nicegui", "nats-py"} <= {name for name, _, is_extra in of_wheel if is_extra}
+    assert not {"setuptools", "pytest"} & {name for name, _, _ in of_wheel}
