@@ -138,6 +138,8 @@ class Frames:
 
     def part(self, start: int, stop: int) -> Frames:
         """Return the frames from `start` to before `stop`; the columns are views."""
+        if (start, stop) == (0, len(self)):
+            return self
         ends = self.ends[start : stop + 1]
         return Frames(
             self.type[start:stop],

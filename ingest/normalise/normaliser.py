@@ -186,13 +186,13 @@ class Normaliser:
         if self.judge_ordinary is None:
             return None
         of_each = (
-            np.ascontiguousarray(np.broadcast_to(number, len(frames)), np.int64) for number in (seq, received_us)
+            number if isinstance(number, np.ndarray) else np.full(len(frames), number) for number in (seq, received_us)
         )
         found = self.judge_ordinary(updates, frames.ends, frames.current_ms, *of_each, self.states)
         if found is None:
             return None
         rows, order, frame, owners, starts, sizes, has_news, alone = found
-        self.book = updates.book[order]
+        self.book = updates.book[order] if updates.book.size else updates.book
         if alone:
             self._judge_alone(alone, rows)
         if has_news:

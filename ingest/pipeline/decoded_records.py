@@ -44,19 +44,22 @@ class DecodedRecords:
         if with_updates.any():
             trades[with_updates] = np.maximum.reduceat(frames.updates.ltt_ms, frames.ends[:-1][with_updates])
         trades[(frames.type == FrameType.INITIAL_FEED) | (trades > times + SILENCE_MS)] = 0
-        # Steps longer than a silence; frames after an event are among them.
-        newest = np.maximum.accumulate(trades)
-        jumps = (times[1:] - times[:-1] >= SILENCE_MS) | (newest[1:] - newest[:-1] >= SILENCE_MS)
-        events = (index for index, record in enumerate(self.records) if record.kind in INTERRUPTING)
-        before = self.last_seq
+        turns, before = set[int](), self.last_seq
         for index, record in enumerate(self.records):
+            if record.kind in INTERRUPTING:
+                turns.add(index)
             if record.seq > before + 1:
                 self.holes[index] = (before + 1, record.seq - 1)
             before = record.seq
-        timed = times.nonzero()[0]
-        days = day_number(times[timed])
-        self._days = timed[1:][days[1:] != days[:-1]].tolist()
-        self._turns = sorted({*(jumps.nonzero()[0] + 1).tolist(), *events, *self.holes, *self._days})
+        if len(self.records) > 1:  # no step is within one
+            # Steps longer than a silence; frames after an event are among them.
+            newest = np.maximum.accumulate(trades)
+            jumps = (times[1:] - times[:-1] >= SILENCE_MS) | (newest[1:] - newest[:-1] >= SILENCE_MS)
+            timed = times.nonzero()[0]
+            days = day_number(times[timed])
+            self._days = timed[1:][days[1:] != days[:-1]].tolist()
+            turns.update((jumps.nonzero()[0] + 1).tolist(), self._days)
+        self._turns = sorted(turns.union(self.holes))
         self.current_ms, self.trade_ms = times.tolist(), trades.tolist()
 
     def without(self, errors: Mapping[int, DecodeError]) -> DecodedRecords:

@@ -15,8 +15,6 @@ from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-import numpy as np
-
 from ingest.errors import DecodeError
 from ingest.pipeline.decoded_records import DecodedRecords
 
@@ -70,7 +68,12 @@ class StrayFilter:
         """Tell quickly whether no frame departs."""
         if not times or self.last is None:
             return not times
-        return bool((np.abs(np.diff([self.last[0], *(time[0] for time in times)])) <= DEPARTS_MS).all())
+        before_ms = self.last[0]
+        for ms, _ in times:
+            if not -DEPARTS_MS <= ms - before_ms <= DEPARTS_MS:
+                return False
+            before_ms = ms
+        return True
 
     def _strays(self, times: Sequence[Time], known: Sequence[Time], *, final: bool) -> dict[int, Time] | None:
         """Return index -> time of the frame before it for strays among `times`; None while witnesses are missing."""

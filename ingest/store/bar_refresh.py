@@ -55,6 +55,9 @@ def newest_of_minutes(times_us: NDArray[np.float64]) -> NDArray[np.float64]:
     >>> (newest_of_minutes(np.array([59e6, 0.0, 600e6, 60e6])) / 1e6).tolist()
     [59.0, 60.0, 600.0]
     """
+    newest_us: NDArray[np.float64] = times_us.max(keepdims=True)
+    if newest_us[0] // MINUTE_US == times_us.min() // MINUTE_US:
+        return newest_us
     times_us = np.sort(times_us)
     return times_us[np.flatnonzero(np.diff(times_us // MINUTE_US, append=np.inf))]
 

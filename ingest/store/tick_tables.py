@@ -26,16 +26,17 @@ COPY_TICKS, COPY_LATE_TICKS = (
 )
 
 
+JOINED_MAX = 3  # parts of a COPY that are written as one: header, a block and trailer
 COPY_DEPTH = f"copy depth ({', '.join(DEPTH_COLUMN_NAMES)}) from stdin (format binary)"
 
 
 def copy_rows(connection: Connection, statement: str, blocks: Iterable[bytes]) -> None:
     """Copy rows into a table, all or none; `blocks` come from `encode_rows`."""
+    parts = [COPY_HEADER, *blocks, COPY_TRAILER]
     with connection.cursor().copy(statement) as copy:
-        copy.write(COPY_HEADER)
-        for block in blocks:
-            copy.write(block)
-        copy.write(COPY_TRAILER)
+        # Each write costs as much as a few rows do, and joining many blocks as much as writing them.
+        for part in [b"".join(parts)] if len(parts) <= JOINED_MAX else parts:
+            copy.write(part)
 
 
 def copy_depth(connection: Connection, parts: Sequence[Floats]) -> None:
