@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from enum import StrEnum
 
-from ingest.doctor.installation import Installation, NotCheckedError
+from ingest.doctor.installation import Installation, NoDatabaseYetError, NotCheckedError
 from ingest.errors import TicklineError
 from ingest.worker_thread import in_background
 
@@ -91,6 +91,8 @@ def _listed(check: Check, installation: Installation) -> list[Finding]:
         for state, text, remedy in check.run(installation):
             found.append(Finding(check.topic, state, text, remedy))
     except NotCheckedError as exc:
+        if isinstance(exc, NoDatabaseYetError) and installation.collector():
+            return found  # where none is needed, there is nothing to check
         found.append(Finding(check.topic, State.WARNING, f"not checked: {exc}"))
     except TicklineError as exc:
         text, _, remedy = str(exc).rpartition(": ")

@@ -110,6 +110,15 @@ class Installation:
         except (NoIngesterError, NotServedError):
             return None
 
+    def collector(self) -> dict[str, Any] | None:
+        """Return the status of the collector that runs, which needs no database; None: none does."""
+        try:
+            status = self.answer(STATUS)
+        except TicklineError:
+            return None  # its own check says so
+        is_one = status and (status.get("journal_server") or {}).get("is_collector")
+        return status if is_one else None
+
     def close(self) -> None:
         """End the use of the database, if it was opened."""
         if self._opened is not None and self._opened.done() and self._opened.exception() is None:

@@ -74,9 +74,8 @@ def check_plan(installation: Installation) -> Iterable[tuple[State, str, str]]:
     """Check that the keys of the settings fit into the account's connections; asks the vendor nothing."""
     config = installation.settings
     if not config.universe and not config.underlyings:
-        status = installation.answer(STATUS)
-        if status is not None and status["journal_server"] is not None:
-            yield fine(f"a collector: a writer gives it its keys, now {status['subscriptions']['total_symbols']:,}")
+        if collector := installation.collector():
+            yield fine(f"a collector runs, which records {collector['subscriptions']['total_symbols']:,} keys now")
             return
         yield warning("the settings name nothing to record", "set TICKLINE_UNIVERSE, or name keys to `tickline start`")
         return

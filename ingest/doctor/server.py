@@ -17,6 +17,9 @@ def check_server(installation: Installation) -> Iterable[tuple[State, str, str]]
     try:
         installation.open_database()
     except NoDatabaseYetError:
+        if installation.collector():
+            yield fine("none is needed: a collector runs, whose journal writers commit")
+            return
         place = installation.settings.home / "postgres"
         yield warning(f"none yet at {place}", "run `tickline db upgrade` or `tickline start`, which make it")
         return

@@ -128,6 +128,7 @@ class JournalServer(OwnLoop):
         return {
             "port": self.port,
             "error": self.error or None,
+            "is_collector": self.cursor is not None,  # whose journal writers commit
             "requests": self.counts.requests,
             "refused": self.counts.refused,
             "bytes": self.counts.bytes,

@@ -11,6 +11,9 @@ from typing import Any
 
 import pytest
 
+from ingest.doctor import recording, server
+from ingest.doctor.findings import Check, examine
+from ingest.doctor.installation import Installation
 from ingest.journal.housekeeping import tidy
 from ingest.live import stream
 from ingest.live.latest_ticks import latest_ticks
@@ -38,22 +41,46 @@ def asked(port: int, path: str, body: Any = None, token: str = "") -> Any:
         return json.loads(answer.read())
 
 
+def examined(home: Path, port: int, monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, str, str]]:
+    """What `doctor` says of what a collector does not need."""
+    monkeypatch.chdir(home)
+    for name, value in {"HOME": str(home), "API_PORT": str(port), "DATABASE_URL": "", "UNIVERSE": ""}.items():
+        monkeypatch.setenv(f"TICKLINE_{name}", value)
+    checks = [
+        Check("database", server.check_server),
+        Check("engine", server.check_extension),
+        Check("ticks", server.check_ticks),
+        Check("plan", recording.check_plan),
+    ]
+    installation = Installation(lambda _: None)
+    try:
+        return [(one.topic, one.state, one.text) for one in examine(installation, checks)]
+    finally:
+        installation.close()
+
+
 async def recorded(run: Running, ticks: int) -> None:
     await until(lambda: run.ticks >= ticks)
 
 
 def test_collector_needs_no_database_and_keeps_what_no_writer_has(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    port = free_port()
+    port, api_port = free_port(), free_port()
     folder = home / "journal" / "default" / "1"
     monkeypatch.setattr(health, "READ_WITHIN_S", 0.0)
 
     async def first() -> None:
-        async with running(None, home, speed=5.0, journal_port=port, journal_segment_bytes_max=60_000) as run:
+        given = {"journal_port": port, "api_port": api_port, "journal_segment_bytes_max": 60_000}
+        async with running(None, home, speed=5.0, **given) as run:
             await recorded(run, 1_000)
             ingestion = run.ingestion
             assert not_ready(ingestion) == []
             assert latest_ticks(ingestion)["symbols_tracked"] > 10
             assert websocket_status(ingestion)["journal_server"]["error"] is None
+            lines = await asyncio.to_thread(examined, home, api_port, monkeypatch)
+            assert lines == [
+                ("database", "ok", "none is needed: a collector runs, whose journal writers commit"),
+                ("plan", "ok", f"a collector runs, which records {len(ingestion.keys)} keys now"),
+            ]
             await asyncio.to_thread(ask_disk, ingestion)
             (waits,) = [one for one in health.conditions(ingestion) if one.id == "no_writer"]
             assert "run `tickline write` with the address of this collector" in waits.text
