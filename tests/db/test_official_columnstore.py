@@ -107,7 +107,7 @@ def all_asked(database: Database, conn: Connection) -> dict[str, Any]:
             for name, value in plan.items():
                 asking.execute(f"set {name} = {value}")
             for span in (MINUTES_5, MINUTE) if not plan else (MINUTE,):
-                for (view,) in views:
+                for (view,) in views if not plan else [("official_bars_1m",), ("best_bars_5m",)]:
                     for shape in SHAPES:
                         rows = asking.execute(shape.format(view), span).fetchall()
                         answers[f"{plan} {span} {view} {shape}"] = sorted(rows, key=repr)

@@ -47,7 +47,7 @@ class Session(NamedTuple):
 
 def market(home: Path, port: str) -> Market:
     """A market in which one instrument says nothing."""
-    return Market(home, "--generate", "--instruments", "40", "--rate", "80", "--port", port, "--mute", f"{MUTE}@0+9000")
+    return Market(home, "--generate", "--instruments", "24", "--rate", "48", "--port", port, "--mute", f"{MUTE}@0+9000")
 
 
 @pytest.fixture(scope="module")
@@ -68,7 +68,7 @@ def session(database_to_read: Database) -> Iterator[Session]:
         )  # fmt: skip
         page.wait_for("page: http://")
         url = re.search(r"http://\S+", page.text())[0]  # type: ignore[index]
-        wait_until(lambda: rows(database_to_read, "select count(*) >= 30 from latest_ticks") == [(True,)])
+        wait_until(lambda: rows(database_to_read, "select count(*) >= 18 from latest_ticks") == [(True,)])
         driven = stack.enter_context(browser())
         yield Session(home, playing, market_port, ingester, page, url, driven, database_to_read)
         page.stop()

@@ -79,6 +79,12 @@ class Server:
         return make_conninfo(self.environment(service)[setting], **words)
 
 
+@pytest.fixture(scope="session", params=[pytest.param("postgres", marks=pytest.mark.soak), "timescale"])
+def engine(request: pytest.FixtureRequest) -> Engine:
+    """TimescaleDB, as the Compose file has it; PostgreSQL alone in the long run, and in the tests of roles."""
+    return request.param
+
+
 @pytest.fixture(scope="module")
 def server(engine: Engine) -> Iterator[Server]:
     files = DatabaseSettings().timescaledb_dir

@@ -138,15 +138,17 @@ def test_upgrade_repeated_does_nothing(empty_database: Database) -> None:
 BARS = "select * from bars_1m order by bucket", "select * from bars_5m order by bucket"
 
 
-# The first, the one before bars were kept, and the last.
+DROPPED = {"one day": ["2026-01-05"], "both": ["2026-01-05", "2026-01-06"]}
+# The first, the one before bars were kept, and the last; the others in the long run.
+SHORT = {(REVISIONS[0], "both"), ("0002", "one day"), (REVISIONS[-2], "both")}
 OLDER = [
-    pytest.param(revision, marks=[] if revision in {REVISIONS[0], "0002", REVISIONS[-2]} else pytest.mark.soak)
+    pytest.param(revision, days, id=f"{revision}-{name}", marks=[] if (revision, name) in SHORT else pytest.mark.soak)
     for revision in REVISIONS[:-1]
+    for name, days in DROPPED.items()
 ]
 
 
-@pytest.mark.parametrize("older", OLDER, indirect=True)
-@pytest.mark.parametrize("dropped", [["2026-01-05"], ["2026-01-05", "2026-01-06"]])
+@pytest.mark.parametrize(("older", "dropped"), OLDER, indirect=["older"])
 def test_upgrade_keeps_what_is_there_and_the_bars_of_days_whose_ticks_were_dropped(
     older: Database, dropped: list[str]
 ) -> None:
