@@ -6,6 +6,7 @@ Owns how scores are combined and when a bar fires. Must not know where bars come
 from __future__ import annotations
 
 from collections.abc import Sequence
+from math import log1p
 
 import polars as pl
 
@@ -84,8 +85,9 @@ def class_log_odds(rules: Rules, name: InstrumentClass, known: set[str]) -> pl.E
 def confirmation(rules: Rules, name: InstrumentClass, known: set[str]) -> pl.Expr:
     """Return what the set that confirms most adds to the log-odds of a class, null if none confirms."""
     sets = [(next(iter(factors)), factors) for factors in rules.of_class(name).confirm]
+    least = {"move": max(rules.factor_min, log1p(rules.of_class(name).alone_from))}
     confirming = [
-        pl.when(pl.col(f"{first}_score") >= rules.factor_min).then(_added(factors, known))
+        pl.when(pl.col(f"{first}_score") >= least.get(first, rules.factor_min)).then(_added(factors, known))
         for first, factors in sets
         if f"{first}_score" in known
     ]

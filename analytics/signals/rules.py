@@ -33,6 +33,9 @@ class ClassRules(Limited):
     confirm: tuple[dict[str, float], ...] = Field(
         min_length=1, description="of these sets only the one that adds most counts, since they are not independent"
     )
+    alone_from: float = Field(
+        default=0.0, ge=0, description="deviations of the move from which on a set that begins with it confirms it"
+    )
     support: dict[str, float] = Field(default={}, description="added wherever it is known")
     early: float = Field(
         default=0.0, ge=0, description="given back where n earlier bars are few: times log((n + doubt_bars) / n)"

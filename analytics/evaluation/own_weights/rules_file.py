@@ -36,6 +36,7 @@ def _class_lines(weights: ClassRules) -> list[str]:
         f"early = {weights.early:.3f}",
         f"price = {weights.price:.3f}",
         f"confirm = [{sets}]",
+        f"alone_from = {weights.alone_from:g}",
         f"support = {_table(weights.support)}",
     ]
 

@@ -163,6 +163,7 @@ def _weighed(old: ClassRules, beta: list[float]) -> ClassRules:
         bias=bias,
         price=price,
         confirm=tuple({one: weight * confirm for one, weight in weights.items()} for weights in old.confirm),
+        alone_from=old.alone_from,
         support={one: weight for one, weight in named.items() if weight > 0},
     )
 
@@ -190,6 +191,7 @@ def _calibrated(
         bias=slope * weights.bias + shift,
         price=slope * weights.price,
         confirm=tuple({one: slope * value for one, value in factors.items()} for factors in weights.confirm),
+        alone_from=weights.alone_from,
         support={one: slope * value for one, value in weights.support.items()},
         early=early,
     )

@@ -32,7 +32,7 @@ PARTS = {"equity": 800, "index": 50, "future": 350, "option": 800}
 DAYS_BEFORE, DAYS = 8, 20  # `history_days` never has more market days than eight
 POWER_TOLERANCE = 0.05  # the threshold of a curve rests on few alarms itself
 CELLS = {  # what is planted: kind and size
-    "equity": (("price+volume", 20.0), ("price+volume", 40.0)),
+    "equity": (("price+volume", 20.0), ("price+volume", 40.0), ("price", 40.0)),
     "index": (("price", 12.0),),
     "future": (("price+volume", 20.0), ("price+volume", 40.0)),
     "option": (("price", 12.0), ("iv", 40.0)),

@@ -72,8 +72,17 @@ def test_spikes_bar_of_bad_quality_never_fires_nor_makes_the_next_fire(quality: 
 
 
 def test_spikes_jump_without_volume_or_volume_without_jump_do_not_fire() -> None:
-    assert spikes(features(planted(made(), 200, volume=1))).is_empty()
+    assert spikes(features(planted(made(), 200, move=0.01, volume=1))).is_empty()
     assert spikes(features(planted(made(), 200, move=0.0))).is_empty()
+
+
+@pytest.mark.parametrize(("move", "fires"), [(0.01, False), (0.04, True)])
+def test_spikes_share_fires_without_volume_from_twenty_deviations_on(move: float, fires: bool) -> None:
+    judged = features(planted(made(), 200, move=move, volume=1)).collect()
+    deviations = judged["move_score"][200:205].exp().max() - 1  # type: ignore[operator]
+    assert (deviations >= 20) == fires and deviations > 5  # type: ignore[operator]
+    found = spikes(judged)
+    assert found.filter("onset")["bucket"].to_list() == [START + timedelta(minutes=200)] * fires
 
 
 def test_spikes_future_fires_on_a_large_move_without_volume() -> None:
@@ -197,7 +206,7 @@ def test_spikes_of_reliance_known_days_stand_out_and_openings_are_quiet() -> Non
     assert {"2026-01-06", "2026-01-19"} <= set(openings)
     assert len(days) <= 10 and len(openings) <= 8  # of 69
     best = found.group_by("day").agg(pl.col("score").max()).sort("score", descending=True)["day"].to_list()
-    assert best[0] == "2026-01-06" and {*KNOWN_DAYS} <= set(best[:6])
+    assert "2026-01-06" in best[:2] and {*KNOWN_DAYS} <= set(best[:6])
 
 
 def test_rules_from_toml_change_what_they_name_and_reject_the_rest(tmp_path: Path) -> None:
