@@ -21,6 +21,7 @@ from ingest.database.operations import programs
 from ingest.database.operations.backup import backup, restore
 from ingest.database.operations.status import status
 from ingest.database.queries import query
+from ingest.database.server.roles import READER
 from ingest.database.server.user import server_uid
 from ingest.database.settings import DatabaseSettings, Engine
 from ingest.errors import ConfigError, SchemaError, StoreError
@@ -148,7 +149,11 @@ def test_commands_back_up_and_restore(
     assert isinstance(ran.exception, ConfigError) and "name another file" in str(ran.exception)
     monkeypatch.setenv("TICKLINE_DATABASE_URL", as_superuser(empty_database, template).url)
     ran = CliRunner().invoke(group, ["db", "restore", path])
-    assert ran.stdout == f"restored: schema {HEAD}, engine {filled.engine}\n", ran.exception
+    advice = "run `tickline db upgrade --with-roles`, so that the roles of this server may use it"
+    assert ran.stdout == f"restored: schema {HEAD}, engine {filled.engine}: {advice}\n", ran.exception
+    assert CliRunner().invoke(group, ["db", "upgrade", "--with-roles"]).exit_code == 0
+    with psycopg.connect(make_conninfo(empty_database.url, user=READER)) as reader, filled.connect() as ours:
+        assert reader.execute(COUNTS).fetchone() == ours.execute(COUNTS).fetchone()
 
 
 def test_password_is_in_no_argument_of_a_program(tmp_path: Path) -> None:

@@ -96,7 +96,10 @@ def restore(file: Path) -> None:
 
     with Database.open(load(DatabaseSettings)) as database, progress_line() as line:
         found = read_backup(database, file, show=lambda table: line(f"restoring {table}"))
-    upgrade_it = ": run `tickline db upgrade`" if is_older(found) else ""
+    if found.lacks_rights:
+        upgrade_it = ": run `tickline db upgrade --with-roles`, so that the roles of this server may use it"
+    else:
+        upgrade_it = ": run `tickline db upgrade`" if is_older(found) else ""
     click.echo(f"restored: schema {found.revision}, engine {found.engine}{upgrade_it}")
 
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -44,11 +44,12 @@ Show = Callable[[str], None]
 
 @dataclass(frozen=True, slots=True)
 class Backup:
-    """What a backup holds."""
+    """What a backup holds; and, restored, whether the server has roles that have no rights to it yet."""
 
     engine: Engine
     revision: str
     timescaledb_version: str | None
+    lacks_rights: bool = False
 
 
 def backup(database: Database, file: Path, *, show: Show = lambda _: None) -> int:
@@ -140,7 +141,7 @@ def restore(database: Database, file: Path, *, show: Show = lambda _: None) -> B
         connection.execute("analyze")
         if recorded_engine(connection) != found.engine:
             raise StoreError(f"backup {str(file)!r} was not restored as a whole: restore it into an empty database")
-    return found
+        return replace(found, lacks_rights=database.server is None and roles.are_there(connection))
 
 
 def content(program: Path, file: Path) -> Backup:

@@ -126,6 +126,11 @@ def give(connection: psycopg.Connection[Any]) -> None:
             )
 
 
+def are_there(connection: psycopg.Connection[Any]) -> bool:
+    """Return whether the server has our roles, of this or another database."""
+    return connection.execute("select to_regrole(%s) is not null", (OWNER,)).fetchone() == (True,)
+
+
 def renew(connection: psycopg.Connection[Any]) -> None:
     """Give each role its rights to what an upgrade has added, if this database has our roles.
 
