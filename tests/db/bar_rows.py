@@ -9,7 +9,8 @@ import psycopg
 
 from ingest.database import queries
 
-START = datetime(2025, 12, 15, 4, 0, tzinfo=UTC)
+# On the first day of a ten-day chunk of TimescaleDB: a first refresh begins with the chunk, and goes by 50 minutes.
+START = datetime(2025, 12, 8, 4, 0, tzinfo=UTC)
 BARS = "select bucket, open, high, low, close, volume, oi, ticks, trades from {} where instrument_id = 1 order by 1"
 Connection = psycopg.Connection[Any]
 
