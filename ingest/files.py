@@ -36,6 +36,8 @@ def replaced(path: Path) -> Iterator[Path]:
 def replace_file(path: Path, content: bytes, *, mode: int = 0o666) -> None:
     """Replace a file's content atomically; the bytes are on disk when this returns.
 
+    Root leaves the file to whom it belongs: a service must be able to read what root has changed.
+
     Parameters
     ----------
     path
@@ -54,6 +56,9 @@ def replace_file(path: Path, content: bytes, *, mode: int = 0o666) -> None:
         beside.unlink(missing_ok=True)  # left by a killed process, maybe with other permissions
         fd = os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode)
         with os.fdopen(fd, "wb") as file:
+            if os.geteuid() == 0 and path.exists():
+                owner = path.stat()
+                os.fchown(fd, owner.st_uid, owner.st_gid)
             file.write(content)
             file.flush()
             os.fsync(file.fileno())

@@ -42,3 +42,13 @@ def test_private_file_is_private_though_another_process_left_one_beside_it(tmp_p
     replace_file(path, b"secret", mode=PRIVATE)
     assert (path.read_bytes(), stat.S_IMODE(path.stat().st_mode)) == (b"secret", 0o600)
     assert list(tmp_path.iterdir()) == [path]
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root may replace a file of another user")
+def test_file_of_another_user_stays_his_when_root_replaces_it(tmp_path: Path) -> None:
+    path = tmp_path / ".env"
+    path.write_bytes(b"old")
+    os.chown(path, 10_001, 10_002)
+    replace_file(path, b"secret", mode=PRIVATE)
+    found = path.stat()
+    assert (found.st_uid, found.st_gid, stat.S_IMODE(found.st_mode)) == (10_001, 10_002, 0o600)
