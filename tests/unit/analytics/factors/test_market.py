@@ -51,18 +51,23 @@ def market(minutes: int = 30) -> pl.DataFrame:
     )  # fmt: skip
 
 
-@pytest.mark.parametrize("seen", [0, 7])
-def test_market_minute_by_minute_equals_the_history(seen: int) -> None:
-    bars = market()
+ALL = (INDEX, NEAR, FAR, CALL, PUT, SHARE)
+
+
+@pytest.mark.parametrize(("seen", "there"), [(0, ALL), (7, ALL), (7, (INDEX, NEAR)), (7, (NEAR, SHARE))])
+def test_market_minute_by_minute_equals_the_history(seen: int, there: tuple[str, ...]) -> None:
+    bars = market().filter(pl.col("instrument_key").is_in(there))
+    known = terms().filter(pl.col("instrument_key").is_in(there))
     begin = datetime(2026, 1, 6, 3, 45, tzinfo=UTC) + timedelta(minutes=seen)
-    whole = Market(terms()).history(bars, DAY)
-    live = Market(terms())
+    whole = Market(known).history(bars, DAY)
+    live = Market(known)
     parts = [live.history(bars.filter(pl.col("bucket") < begin), DAY)]
     for _, minute in bars.filter(pl.col("bucket") >= begin).sort("bucket").group_by("bucket", maintain_order=True):
         parts.append(live.minute(minute.sort("instrument_key")))
     found = pl.concat(parts).sort("instrument_key", "bucket")
     assert whole.select("instrument_key", "bucket").equals(bars.select("instrument_key", "bucket"))
-    assert whole["spot"].null_count() < whole.height and whole["chain_gamma"].null_count() < whole.height
+    assert all((whole[name].count() > 0) == (CALL in there) for name in ("spot", "chain_gamma"))
+    assert (whole.filter(pl.col("instrument_key") == INDEX)["volume"].count() > 0) == (INDEX in there)
     pl.testing.assert_frame_equal(found, whole, rel_tol=1e-12)
 
 
