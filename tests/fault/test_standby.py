@@ -208,7 +208,7 @@ def test_standby_killed_and_restarted_gives_each_row_once_and_those_of_a_replay(
     database: Database, template: Template, home: Path
 ) -> None:
     rng = random.Random(9)
-    with Market(home, "--generate", "--instruments", "60", "--rate", "600", "--speed", "5") as of:
+    with Market(home, "--generate", "--instruments", "60", "--rate", "200", "--speed", "5") as of:
         for number in range(4):
             with Ingester(home, of, database.url, TICKLINE_STANDBY="true") as ingester:
                 ingester.wait_for("feed connected")
