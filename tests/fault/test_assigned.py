@@ -171,7 +171,7 @@ def test_collector_for_which_no_key_is_left_is_told_that_a_writer_is_there(
             async with asyncio.timeout(WITHIN_S):
                 while (await asyncio.to_thread(asked, ports[NAMES[idle]], "/universe"))["awaits"]:
                     await asyncio.sleep(0.02)
-            assert not waiting()
+            await until(lambda: not waiting())
             for one in collectors:
                 await one.end()
             stop.set()
