@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import ctypes
 import gc
 import sys
 import time
@@ -113,6 +115,8 @@ def settle() -> None:
     places sooner than by default: a thread with its answer waits that long for the busy one, and a commit has several.
     """
     gc.collect()
+    with contextlib.suppress(OSError, AttributeError):  # another C library
+        ctypes.CDLL(None).malloc_trim(0)  # what loading needed and has freed: 1 MB
     gc.freeze()
     gc.set_threshold(COLLECT_OBJECTS)
     sys.setswitchinterval(SWITCH_S)
