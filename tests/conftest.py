@@ -43,10 +43,7 @@ TIMESCALE_IMAGE = "timescale/timescaledb:2.29.2-pg18"
 NO_TIMESCALE = "TimescaleDB not found"
 # Of the servers that tests share; fault tests start servers of their own with the settings of production.
 # Autovacuum would hold on to the template, and workers are many.
-FAST = {
-    "fsync": "off", "full_page_writes": "off", "autovacuum": "off", "max_connections": "200",
-    "shared_buffers": "64MB", "io_method": "sync",
-}  # fmt: skip
+FAST = {"fsync": "off", "full_page_writes": "off", "autovacuum": "off", "max_connections": "200"}
 # Jobs would refresh bars and compress behind a test's back, and hold on to the template.
 NO_JOBS = {"timescaledb.max_background_workers": "0"}
 RAM_BYTES_MIN = 4 * 2**30  # what the databases of a run may need
