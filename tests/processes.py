@@ -16,9 +16,11 @@ import signal
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from multiprocessing import connection
 from pathlib import Path
 from typing import Any
 
@@ -35,6 +37,8 @@ IMPORTED = [
     "ingest.simulator.server.app",
     "alembic.config",
 ]
+# A start asks every other process for its exit code, which can be read once: a thread that asks beside it reads 255.
+_ASKING = threading.Lock()
 _context = multiprocessing.get_context("forkserver")
 _context.set_forkserver_preload(IMPORTED)
 
@@ -72,14 +76,16 @@ class CommandProcess:
         self._process = _context.Process(
             target=_run, args=(program, list(arguments), str(cwd), dict(environment), files), daemon=True
         )
-        self._process.start()
+        with _ASKING:
+            self._process.start()
         assert self._process.pid
         self.pid = self._process.pid
 
     @property
     def returncode(self) -> int | None:
         """Exit code, or minus the signal that ended it; None: it ran when last asked."""
-        return self._process.exitcode
+        with _ASKING:
+            return self._process.exitcode
 
     def poll(self) -> int | None:
         """Return the exit code; None: it runs."""
@@ -87,10 +93,10 @@ class CommandProcess:
 
     def wait(self, timeout: float | None = None) -> int:
         """Return the exit code when it has ended. Raises subprocess.TimeoutExpired."""
-        self._process.join(timeout)
-        if self.returncode is None:
+        connection.wait([self._process.sentinel], timeout)
+        if (code := self.returncode) is None:
             raise subprocess.TimeoutExpired("tickline", timeout or 0)
-        return self.returncode
+        return code
 
     def send_signal(self, number: int) -> None:
         """Send a signal, unless it has ended."""
