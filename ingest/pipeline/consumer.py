@@ -43,7 +43,7 @@ IN_FLIGHT_MAX = 2  # batches on the writer's thread
 class ConsumerLimits:
     """How much the consumer takes at a time."""
 
-    batch_rows_max: int = 5_000  # as `Settings` has it
+    batch_rows_max: int = 10_000  # as `Settings` has it
     read_bytes_max: int = 2**19  # about 1,400 full updates, whose columns stay in the processor's cache: 2 ms
     checkpoint_s: float = 10.0  # a restart decodes about this much again
     unknown_keys_max: int = 5_000  # keys that are in no list and become instruments on one day
