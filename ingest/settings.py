@@ -174,7 +174,7 @@ class Settings(LogSettings):
     signals_per_day: float = Field(20, ge=0)
 
     # The writer.
-    batch_rows_max: PositiveInt = 10_000  # 2.2 MB of rows and 2.9 of COPY, three at a time; half of it: 8 MB less, a tenth slower
+    batch_rows_max: PositiveInt = 10_000  # three at a time, 5 MB each; half of it: 8 MB less, a tenth slower
     # What a broken feed can make grow besides ticks, by day and collector: 600 bytes a row, and 256 MiB.
     rejected_rows_per_day_max: int = Field(50_000, ge=0)
     quarantine_bytes_per_day_max: int = Field(256 * 2**20, ge=0)  # of which each frame takes 200 bytes besides itself
