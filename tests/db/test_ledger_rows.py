@@ -21,9 +21,8 @@ from ingest.database import upgrade as apply
 from ingest.database.connections import HEAD, Database
 from ingest.errors import StoreError
 from ingest.journal.folder import segments_of
-from ingest.journal.recording import read_recording
-from ingest.journal.writer import JournalLimits, JournalWriter
-from ingest.model.records import Position, RecordKind
+from ingest.journal.writer import JournalLimits
+from ingest.model.records import Position
 from ingest.model.ticks import TICK_COLUMN_NAMES
 from ingest.pipeline.replay import replay
 from ingest.settings import settings
@@ -31,7 +30,7 @@ from ingest.store.batch import Batch
 from ingest.store.row_buffer import RowBuffer
 from ingest.store.writer import Writer
 from tests.conftest import Template
-from tests.data import data_file
+from tests.db.made_journals import make_journal
 from tests.engines import on_one_engine
 
 FRAMES = 1_200
@@ -48,15 +47,7 @@ TICKS = "select instrument_key, ticks.* from ticks join instruments using (instr
 @pytest.fixture(scope="module")
 def made_stream(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A journal of three segments, the second with a frame that does not parse: made once, tests take copies of it."""
-    folder = tmp_path_factory.mktemp("made") / "1"
-    limits = JournalLimits(segment_bytes_max=700_000)
-    journal = JournalWriter(folder, collector="default", stream="1", next_seq=1, limits=limits)
-    journal.append(RecordKind.CONNECTED, b"{}", 1_765_771_374_000_000)
-    for number, frame in zip(range(FRAMES), read_recording(data_file("session-20251215-open.frames.gz")), strict=False):
-        journal.append(RecordKind.FRAME, frame.payload, frame.received_ms * 1000)
-        if number == FRAMES // 2:
-            journal.append(RecordKind.FRAME, b"\xff not a frame", frame.received_ms * 1000)
-    journal.close()
+    folder = make_journal(tmp_path_factory.mktemp("made") / "1", FRAMES, JournalLimits(segment_bytes_max=700_000))
     assert len(segments_of(folder)) == 3
     return folder
 

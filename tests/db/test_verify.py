@@ -31,6 +31,7 @@ from ingest.pipeline.replay import replay
 from ingest.settings import settings
 from tests.conftest import Template
 from tests.data import data_file
+from tests.db.made_journals import make_journal
 
 FRAMES = 1_500
 
@@ -38,15 +39,9 @@ FRAMES = 1_500
 @pytest.fixture(scope="module")
 def made_stream(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A journal of three segments, the second with a frame that does not parse: made once, tests take copies of it."""
-    folder = tmp_path_factory.mktemp("made") / "1"
-    limits = JournalLimits(segment_bytes_max=900_000, fsync_ms=10)
-    journal = JournalWriter(folder, collector="default", stream="1", next_seq=1, limits=limits)
-    journal.append(RecordKind.CONNECTED, b"{}", 1_765_771_374_000_000)
-    for number, frame in zip(range(FRAMES), read_recording(data_file("session-20251215-open.frames.gz")), strict=False):
-        journal.append(RecordKind.FRAME, frame.payload, frame.received_ms * 1000)
-        if number == FRAMES // 2:
-            journal.append(RecordKind.FRAME, b"\xff not a frame", frame.received_ms * 1000)
-    journal.close()
+    folder = make_journal(
+        tmp_path_factory.mktemp("made") / "1", FRAMES, JournalLimits(segment_bytes_max=900_000, fsync_ms=10)
+    )
     assert len(segments_of(folder)) >= 2
     return folder
 
