@@ -237,7 +237,7 @@ def reconcile_command(*, day: date | None, minutes: bool, threshold: float, show
     from analytics.market_time import market_day
     from analytics.reconcile import reconcile
     from ingest.database.connections import Database
-    from ingest.database.retention import note_day
+    from ingest.database.operations.retention import note_day
     from ingest.database.settings import DatabaseSettings, load
 
     on = day or market_day(datetime.now(UTC))

@@ -22,8 +22,8 @@ import psycopg
 from analytics.read.copy_reader import CopyReader
 from analytics.schema import TICKS
 from ingest.database.connections import Database, check_schema, connect
+from ingest.database.operations.retention import note_day
 from ingest.database.queries import query
-from ingest.database.retention import note_day
 from ingest.errors import ConfigError
 from ingest.files import replaced
 

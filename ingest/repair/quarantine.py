@@ -28,7 +28,7 @@ from ingest.model.records import Record, RecordKind
 from ingest.model.ticks import NULL, TICK_COLUMN_NAMES, Floats
 from ingest.normalise.normaliser import Normaliser
 from ingest.pipeline.stray_frames import agree
-from ingest.store.bar_refresh import touch
+from ingest.store.bar_refresh import touching
 from ingest.store.batch import Batch, rejected_ticks
 from ingest.store.copy_format import encode_rows, nullify
 from ingest.store.registration import register
@@ -152,7 +152,7 @@ def _replay(connection: Connection, frame: Quarantined, outcome: Outcome, unknow
             _copy(connection, values, at)
         write_findings(connection, frame.collector, stream, batch, Findings(batch.rejected, []))
         if len(values):
-            touch(connection, values[:, TICK_COLUMN_NAMES.index("ts")])
+            connection.execute(*touching(values[:, TICK_COLUMN_NAMES.index("ts")]))
     outcome.note(len(values), batch.rejected_updates)
 
 

@@ -32,19 +32,17 @@ BUSY_S_MAX = 30.0
 BUSY_POLL_S = 0.2
 
 
-def touch(connection: psycopg.Connection[tuple[Any, ...]], times_us: NDArray[np.float64]) -> None:
-    """Record the minutes of ticks as touched, in the transaction that commits the ticks.
+def touching(times_us: NDArray[np.float64]) -> tuple[str, dict[str, Any]]:
+    """Return the statement that records the minutes of ticks as touched, and its parameters.
+
+    It belongs to the transaction that commits the ticks.
 
     Parameters
     ----------
-    connection
-        Connection in that transaction.
     times_us
         Event times of the rows, microseconds since the epoch; at least one.
     """
-    connection.execute(
-        query("store/touch_minutes"), {"times": [utc_of_us(us) for us in newest_of_minutes(times_us).tolist()]}
-    )
+    return query("store/touch_minutes"), {"times": [utc_of_us(us) for us in newest_of_minutes(times_us).tolist()]}
 
 
 def newest_of_minutes(times_us: NDArray[np.float64]) -> NDArray[np.float64]:

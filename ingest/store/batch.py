@@ -63,6 +63,12 @@ class Batch:
     checkpoint: bytes | None = None
 
     @property
+    def has_findings(self) -> bool:
+        """Whether there is anything but ticks to write."""
+        found = self.rejected or self.quarantined or self.gaps or self.breaks or self.unheard or self.official
+        return bool(found or self.opens or self.checkpoint is not None)
+
+    @property
     def rejected_updates(self) -> int:
         """Number of rejected updates and rows."""
         return sum(tick.updates for tick in self.rejected)

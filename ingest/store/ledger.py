@@ -74,35 +74,39 @@ class Ledger:
         ).fetchone()
         return found is not None
 
-    def write(self, batch: Batch, stream: str, row: LedgerRow) -> psycopg.Cursor[tuple[Any, ...]]:
-        """Write the ledger row of a batch, or extend the row that it continues; `row` is the row with the batch.
+    def writing(self, batch: Batch, stream: str, row: LedgerRow) -> tuple[str, dict[str, Any]]:
+        """Return the statement that writes the ledger row of a batch, or extends the row that it continues.
+
+        Parameters
+        ----------
+        batch, stream
+            The batch, and its stream.
+        row
+            The row with the batch.
 
         Returns
         -------
-        psycopg.Cursor
-            Its `rowcount` is 0 if the ledger has other records, or the same, at this place.
+        tuple
+            The statement and its parameters. It changes no row if the ledger has other records, or the same, at this
+            place.
         """
-        values = batch.rows.values()
-        times = values[:, 0] if len(values) else None
+        span = batch.rows.span_us()
         begins = row.offset_start == batch.offset_start
-        return self.connection.execute(
-            query("ledger/write_ledger" if begins else "ledger/extend_ledger"),
-            self._place(batch, stream, row)
-            | {
-                "offset_start": batch.offset_start,
-                "offset_end": batch.offset_end,
-                "first_seq": batch.first_seq,
-                "last_seq": batch.last_seq,
-                "frames": batch.frames,
-                "ticks": batch.rows.rows,
-                "rejected": batch.rejected_updates,
-                "quarantined": len(batch.quarantined),
-                "duplicates": batch.duplicates,
-                "first_ts": None if times is None else utc_of_us(times.min()),
-                "last_ts": None if times is None else utc_of_us(times.max()),
-                "digest": batch.digest,
-            },
-        )
+        parameters = self._place(batch, stream, row) | {
+            "offset_start": batch.offset_start,
+            "offset_end": batch.offset_end,
+            "first_seq": batch.first_seq,
+            "last_seq": batch.last_seq,
+            "frames": batch.frames,
+            "ticks": batch.rows.rows,
+            "rejected": batch.rejected_updates,
+            "quarantined": len(batch.quarantined),
+            "duplicates": batch.duplicates,
+            "first_ts": span and utc_of_us(span[0]),
+            "last_ts": span and utc_of_us(span[1]),
+            "digest": batch.digest,
+        }
+        return query("ledger/write_ledger" if begins else "ledger/extend_ledger"), parameters
 
     def correct(self, batch: Batch, stream: str, row: LedgerRow, rejected: int) -> None:
         """Correct the ledger row of a batch: the database rejected `rejected` of the batch's rows."""

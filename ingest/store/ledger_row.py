@@ -13,8 +13,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
-import numpy as np
-
 from ingest.market.time import day_number
 from ingest.store.batch import Batch
 
@@ -69,7 +67,4 @@ class LedgerRow:
 
 def _days(batch: Batch) -> tuple[int, ...]:
     """Return the market days of the first and the last tick of a batch."""
-    times = batch.rows.values()[:, 0]
-    if not len(times):
-        return ()
-    return tuple({day_number(int(at) // 1000): None for at in (np.min(times), np.max(times))})
+    return tuple(dict.fromkeys(day_number(int(at) // 1000) for at in batch.rows.span_us() or ()))

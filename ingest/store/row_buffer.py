@@ -20,11 +20,13 @@ class RowBuffer:
         self._values = np.empty((rows_max, len(TICK_COLUMNS)))
         self._encoded: list[bytes] = []
         self._encoded_rows = 0
+        self._span_us: tuple[float, float] | None = None
 
     def clear(self) -> None:
         """Drop the rows but keep the memory."""
         self.rows = self._encoded_rows = 0
         self._encoded.clear()
+        self._span_us = None
 
     def has_room(self, rows: int) -> bool:
         """Tell whether `rows` more rows fit; an empty buffer grows to take a frame of any size."""
@@ -42,10 +44,18 @@ class RowBuffer:
         """Add rows: shape (rows, 28), float64, columns as `TICK_COLUMNS`, NaN for NULL."""
         self._values[self.rows : self.rows + len(values)] = values
         self.rows += len(values)
+        self._span_us = None
 
     def values(self) -> NDArray[np.float64]:
         """Return the rows as a view of this buffer, shape (rows, 28), float64."""
         return self._values[: self.rows]
+
+    def span_us(self) -> tuple[float, float] | None:
+        """Return the oldest and the newest `ts`, epoch microseconds; None: there are no rows."""
+        if self._span_us is None and self.rows:
+            times = self._values[: self.rows, 0]
+            self._span_us = float(times.min()), float(times.max())
+        return self._span_us
 
     def nullify(self) -> None:
         """Replace infinities and unsent zeros by NULL in the rows that are not encoded yet; see `nullify`."""
@@ -62,22 +72,23 @@ class RowBuffer:
         return self._encoded
 
 
-def late_rows(values: NDArray[np.float64], *, newest_us: float, behind_us: float) -> NDArray[np.bool_] | None:
+def late_rows(rows: RowBuffer, *, newest_us: float, behind_us: float) -> NDArray[np.bool_] | None:
     """Tell which rows are far behind the rows before them; return None if all rows are late or none is.
 
     Parameters
     ----------
-    values
-        Shape (rows, 28), columns as `TICK_COLUMNS`.
+    rows
+        The rows.
     newest_us
         Newest `ts` before these rows, epoch microseconds.
     behind_us
         A row is late if it is further behind than this, microseconds.
     """
-    times = values[:, 0]
-    if not len(times) or max(times.max(), newest_us) - times.min() <= behind_us:
+    span = rows.span_us()
+    if span is None or max(span[1], newest_us) - span[0] <= behind_us:
         return None
-    order = np.argsort(values[:, _SEQ], kind="stable")
+    values = rows.values()
+    times, order = values[:, 0], np.argsort(values[:, _SEQ], kind="stable")
     late = np.empty(len(times), np.bool_)
     late[order] = times[order] < np.maximum(np.maximum.accumulate(times[order]), newest_us) - behind_us
     return late if late.any() and not late.all() else None

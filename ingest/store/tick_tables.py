@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import psycopg
 
+from ingest.database.prepared import copy_in
 from ingest.database.queries import query
 from ingest.market.time import DAY_US, utc_of_us
 from ingest.model.ticks import TICK_COLUMN_NAMES, Floats
@@ -26,17 +27,15 @@ COPY_TICKS, COPY_LATE_TICKS = (
 )
 
 
-JOINED_MAX = 3  # parts of a COPY that are written as one: header, a block and trailer
+JOINED_MAX = 3  # parts of a COPY that are sent as one: header, a block and trailer
 COPY_DEPTH = f"copy depth ({', '.join(DEPTH_COLUMN_NAMES)}) from stdin (format binary)"
 
 
 def copy_rows(connection: Connection, statement: str, blocks: Iterable[bytes]) -> None:
     """Copy rows into a table, all or none; `blocks` come from `encode_rows`."""
     parts = [COPY_HEADER, *blocks, COPY_TRAILER]
-    with connection.cursor().copy(statement) as copy:
-        # Each write costs as much as a few rows do, and joining many blocks as much as writing them.
-        for part in [b"".join(parts)] if len(parts) <= JOINED_MAX else parts:
-            copy.write(part)
+    # Each part costs as much as a few rows do, and joining many blocks as much as sending them.
+    copy_in(connection, statement, [b"".join(parts)] if len(parts) <= JOINED_MAX else parts)
 
 
 def copy_depth(connection: Connection, parts: Sequence[Floats]) -> None:

@@ -11,8 +11,6 @@ from __future__ import annotations
 import contextlib
 import logging
 import math
-import os
-import socket
 import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
@@ -25,6 +23,7 @@ import numpy as np
 import psycopg
 
 from ingest.database.connections import NOTICE_A_DEAD_PEER, break_off, check_schema, connect, translated
+from ingest.database.prepared import PreparedStatements, widen
 from ingest.database.queries import query
 from ingest.errors import StoreError, TicklineError
 from ingest.market.shown_time import ist
@@ -33,14 +32,14 @@ from ingest.model.durations import Durations
 from ingest.model.records import Position
 from ingest.model.ticks import TICK_COLUMN_NAMES, InstrumentRef
 from ingest.store import lease
-from ingest.store.bar_refresh import touch
+from ingest.store.bar_refresh import touching
 from ingest.store.batch import Batch, RejectedTick
 from ingest.store.copy_format import encode_rows
 from ingest.store.ledger import LEDGER_KEY, Ledger, Values
 from ingest.store.ledger_row import LedgerRow
 from ingest.store.registration import register
 from ingest.store.row_buffer import late_rows
-from ingest.store.side_limits import SideLimits, within_limits
+from ingest.store.side_limits import Findings, SideLimits, within_limits
 from ingest.store.side_tables import write_findings
 from ingest.store.tick_tables import COPY_LATE_TICKS, COPY_TICKS, copy_depth, copy_rows, make_room, note_active
 
@@ -51,7 +50,6 @@ LOCK_SECONDS_MAX, LOCK_POLL_S = 3.0, 0.05
 # A row this far behind the rows before it is late and committed apart. The live feed is at most seconds behind,
 # and rebuilding the bars of a few more minutes is quick.
 LATE_US = 5 * MINUTE_US
-SEND_BYTES = 2**22  # a whole batch, if the system allows it
 
 
 class CollectorInUseError(StoreError):
@@ -178,6 +176,7 @@ class Writer:
         self._active.clear()
         self._make_ready()
         self._opened = self._connect(self._backend_pid)
+        self._often = PreparedStatements(self._opened)
         for stream, position in list(self._committed.items()):
             committed = self.ledger.resume(stream).committed
             if committed is None or committed < position:
@@ -203,7 +202,7 @@ class Writer:
                         {"pid": broken_pid, "application_name": f"tickline {self.collector}"},
                     )
                 self._lock(connection)
-                _widen(connection)
+                widen(connection)
                 connection.execute(query("ledger/settle_late_ticks"))  # left by a crash between two transactions
                 self._active.update(row[0] for row in connection.execute(query("ledger/active_instruments")))
                 pid = connection.execute("select pg_backend_pid()").fetchone()  # libpq knows a pooler's pid only
@@ -256,7 +255,7 @@ class Writer:
             raise LedgerBehindError(self._behind.pop(stream))
         began_s = time.monotonic()
         blocks, values = batch.rows.encode(), batch.rows.values()
-        late = late_rows(values, newest_us=self._newest_us.get(stream, -math.inf), behind_us=LATE_US)
+        late = late_rows(batch.rows, newest_us=self._newest_us.get(stream, -math.inf), behind_us=LATE_US)
         parts = {COPY_TICKS: values}
         if late is not None:
             parts = {COPY_TICKS: values[~late], COPY_LATE_TICKS: values[late]}
@@ -276,8 +275,8 @@ class Writer:
             if late is not None:
                 self._settle_late_ticks()
         self.commits.add(time.monotonic() - began_s)
-        if len(values):
-            self._newest_us[stream] = max(self._newest_us.get(stream, -math.inf), float(values[:, 0].max()))
+        if span := batch.rows.span_us():
+            self._newest_us[stream] = max(self._newest_us.get(stream, -math.inf), span[1])
         self._committed[stream] = Position(batch.segment, batch.offset_end)
         self._newest_rows[stream] = row
 
@@ -299,36 +298,24 @@ class Writer:
         rejected: list[RejectedTick] = []
         days, active = set[int](), set[int]()
         try:
-            with connection.pipeline():
-                connection.execute("begin")
-                # First, so that a second writer of the same records waits here before it copies anything.
-                written = self.ledger.write(batch, stream, row)
-                if len(values):
-                    days, active = self._prepare(values)
-            if not written.rowcount:
+            # The ledger first, so that a second writer of the same records waits here before it copies anything.
+            if not self._often.run(("begin", {}), self.ledger.writing(batch, stream, row))[1]:
                 raise RecordsTakenError(self.collector, place)
+            if len(values):
+                days, active = self._prepare(values)
             rejected += [tick for part in parts.items() if len(part[1]) for tick in copy(*part)]
-            refused = within_limits(
-                connection, self.collector, batch.rejected + rejected, batch.quarantined, self._side_limits
-            )
             if batch.depth:
                 copy_depth(connection, batch.depth)
-            with connection.pipeline():
-                if rejected:
-                    self.ledger.correct(batch, stream, row, len(rejected))
-                if refused.unlisted_updates or refused.unlisted_frames:
-                    self.ledger.note_unlisted(batch, stream, row, refused)
-                write_findings(connection, self.collector, stream, batch, refused)
-                if batch.checkpoint is not None:
-                    end = Position(batch.segment, batch.offset_end)
-                    self.ledger.checkpoint(stream, end, batch.checkpoint)
-                # Last, because another collector waits for these rows; late ticks enter bars only when they are moved.
-                if len(on_time := parts[COPY_TICKS]):
-                    touch(connection, on_time[:, 0])
-                connection.execute("commit", prepare=False)  # nothing is gained by it
+            refused = Findings((), ())
+            if batch.has_findings or rejected:
+                refused = self._write_findings(batch, stream, row, rejected)
+            # Last, because another collector waits for these rows; late ticks enter bars only when they are moved.
+            touch = [touching(parts[COPY_TICKS][:, 0])] if len(parts[COPY_TICKS]) else []
+            self._often.run(*touch, ("commit", {}))
         except BaseException as exc:
             with contextlib.suppress(psycopg.Error):  # the connection may be broken
                 connection.rollback()
+            self._often.forget()
             if isinstance(exc, psycopg.errors.UniqueViolation) and exc.diag.constraint_name == LEDGER_KEY:
                 raise RecordsTakenError(self.collector, place) from exc
             raise
@@ -338,6 +325,23 @@ class Writer:
             log.warning("limit of the day reached, rows are only counted relation=tickline.%s", relation)
         self.left_out += refused.left_out
         return rejected
+
+    def _write_findings(self, batch: Batch, stream: str, row: LedgerRow, rejected: Sequence[RejectedTick]) -> Findings:
+        """Write what a batch has found besides ticks, and its checkpoint; return what side tables keep."""
+        connection = self._connection
+        refused = within_limits(
+            connection, self.collector, [*batch.rejected, *rejected], batch.quarantined, self._side_limits
+        )
+        with connection.pipeline():
+            if rejected:
+                self.ledger.correct(batch, stream, row, len(rejected))
+            if refused.unlisted_updates or refused.unlisted_frames:
+                self.ledger.note_unlisted(batch, stream, row, refused)
+            write_findings(connection, self.collector, stream, batch, refused)
+            if batch.checkpoint is not None:
+                end = Position(batch.segment, batch.offset_end)
+                self.ledger.checkpoint(stream, end, batch.checkpoint)
+        return refused
 
     def _copy_whole(self, statement: str, values: Values, *, blocks: Iterable[bytes] | None) -> list[RejectedTick]:
         """Copy rows, all or none; `blocks` are the rows if they are already encoded."""
@@ -357,6 +361,7 @@ class Writer:
                 copy_rows(self._connection, statement, encode_rows(values))
                 return []
         except (psycopg.DataError, psycopg.IntegrityError) as exc:
+            self._often.forget()
             if len(values) > 1:
                 middle = len(values) // 2
                 halves = (values[:middle], values[middle:])
@@ -388,13 +393,3 @@ class Writer:
         if fresh:
             note_active(self._connection, fresh, utc_of_us(values[:, 0].min()))
         return days, fresh
-
-
-def _widen(connection: psycopg.Connection[tuple[Any, ...]]) -> None:
-    """Enlarge the send buffer, so that the server does not wait for our thread to get its turn between two parts.
-
-    Only that of a local socket: the system sizes the buffer of a remote one itself, by the network's delay.
-    """
-    with socket.socket(fileno=os.dup(connection.fileno())) as end:
-        if end.family == socket.AF_UNIX:
-            end.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, SEND_BYTES)

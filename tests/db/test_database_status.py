@@ -19,8 +19,8 @@ from ingest.database.connections import Database
 from ingest.database.embedded import embedded_server
 from ingest.database.operations.jobs import jobs_of
 from ingest.database.operations.recommended import NAMES, ServerSetting, differences
+from ingest.database.operations.retention import note_day
 from ingest.database.operations.status import status
-from ingest.database.retention import note_day
 from ingest.database.settings import DatabaseSettings, Engine
 from ingest.live import background
 from ingest.live.observe.health import health

@@ -18,7 +18,7 @@ import analytics
 from ingest.cli import group
 from ingest.database import queries
 from ingest.database.connections import Database
-from ingest.database.retention import note_day, retain
+from ingest.database.operations.retention import note_day, retain
 from ingest.journal.recording import read_recording
 from ingest.pipeline.replay import replay
 from ingest.proto import upstox_feed_v3_pb2 as pb

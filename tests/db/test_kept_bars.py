@@ -15,9 +15,9 @@ from click.testing import CliRunner
 
 from ingest.cli import group
 from ingest.database.connections import Database
+from ingest.database.operations.retention import retain
 from ingest.database.pool import run_with_pool
-from ingest.database.retention import retain
-from ingest.store.bar_refresh import refresh_bars, refresh_touched, touch
+from ingest.store.bar_refresh import refresh_bars, refresh_touched, touching
 from ingest.store.writer import Writer
 from tests.conftest import Template
 from tests.fault.harness import wait_until
@@ -44,7 +44,7 @@ class Trades:
                     " values (%(at)s, 1, %(n)s, true, 100, %(n)s, 1, %(at)s)",
                     {"at": at, "n": self.count},
                 )
-            touch(self.conn, np.array([at.timestamp() * 1e6 for at in times]))
+            self.conn.execute(*touching(np.array([at.timestamp() * 1e6 for at in times])))
 
     @property
     def are_in_all_bars(self) -> bool:

@@ -22,7 +22,7 @@ from ingest.journal.recording import write_recording
 from ingest.pipeline.replay import replay
 from ingest.proto import upstox_feed_v3_pb2 as pb
 from ingest.settings import Settings
-from ingest.store.bar_refresh import refresh_touched, touch
+from ingest.store.bar_refresh import refresh_touched, touching
 from ingest.store.writer import Writer
 
 Connection = psycopg.Connection[Any]
@@ -55,7 +55,7 @@ def commit(conn: Connection, rows: list[tuple[Any, ...]]) -> None:
             for ts_us, *rest in rows:
                 at = datetime.fromtimestamp(ts_us / 1e6, UTC)
                 out.write_row((at, *rest, at))
-        touch(conn, np.array([row[0] for row in rows]))
+        conn.execute(*touching(np.array([row[0] for row in rows])))
 
 
 def minutes_left(conn: Connection) -> int:
@@ -193,7 +193,7 @@ def test_minute_that_ticks_are_committed_in_during_its_refresh_is_made_again(
     made = {"minutes": read[0][2], "touched_by": read[0][3], "made_until": OPEN + timedelta(minutes=5)}
     commit(conn, [(start_us + 60e6 + 1, 1, 3, True, 101.0, 4, 1)])
     with database.connect() as committing:  # what is about to be committed is not waited for
-        touch(committing, np.array([start_us + 120e6 + 1]))
+        committing.execute(*touching(np.array([start_us + 120e6 + 1])))
         conn.execute(query("store/forget_minutes"), made)
         committing.commit()
     left = conn.execute("select minute, last_ts from tickline.touched_minutes order by minute").fetchall()

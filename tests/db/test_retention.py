@@ -23,7 +23,7 @@ from analytics.read import copy_reader, export
 from analytics.read.export import days_to_export, export_day
 from ingest.database import queries
 from ingest.database.connections import Database
-from ingest.database.retention import DayReport, note_day, retain
+from ingest.database.operations.retention import DayReport, note_day, retain
 from ingest.errors import ConfigError, Retryable, StoreError
 from tests.conftest import Template
 
@@ -217,8 +217,8 @@ def test_retain_behind_a_long_reader_stops_no_writer_and_drops_when_it_ends(
         pytest.skip("only TimescaleDB has a columnstore")
     if compressed:
         market.execute("select compress_chunk(chunk) from show_chunks('ticks') as chunk")
-    monkeypatch.setattr("ingest.database.retention.LOCK_SECONDS_MAX", 4.0)
-    monkeypatch.setattr("ingest.database.retention.LOCK_POLL_S", 0.2)
+    monkeypatch.setattr("ingest.database.operations.retention.LOCK_SECONDS_MAX", 4.0)
+    monkeypatch.setattr("ingest.database.operations.retention.LOCK_POLL_S", 0.2)
     note_day(market, [FIRST], reconciled_at=datetime.now(UTC))
     today, written = BEFORE + timedelta(days=5), 0
     with database.connect(application_name="notebook") as reader, ThreadPoolExecutor(1) as pool:

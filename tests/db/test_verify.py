@@ -20,7 +20,7 @@ from ingest.audit.report import StreamReport
 from ingest.audit.volume_check import VolumeReport, verify_volumes
 from ingest.cli import group
 from ingest.database.connections import Database
-from ingest.database.retention import retain
+from ingest.database.operations.retention import retain
 from ingest.journal.folder import segment_name, segments_of
 from ingest.journal.housekeeping import tidy
 from ingest.journal.reader import JournalReader

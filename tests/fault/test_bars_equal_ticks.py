@@ -6,8 +6,8 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 from ingest.database.connections import Database
+from ingest.database.operations.retention import retain
 from ingest.database.pool import run_with_pool
-from ingest.database.retention import retain
 from ingest.journal.folder import segments_of
 from ingest.store.bar_refresh import refresh_touched
 from tests.conftest import Template

@@ -16,7 +16,7 @@ from ingest.market.shown_time import jsonable
 from ingest.terminal import progress_bar, progress_line
 
 if TYPE_CHECKING:
-    from ingest.database.retention import DayReport
+    from ingest.database.operations.retention import DayReport
 
 
 @click.group("db")
@@ -121,8 +121,8 @@ def retain(*, keep_days: int, dry_run: bool, output_format: str) -> None:
     stay.
     """
     from ingest.database.connections import Database
+    from ingest.database.operations.retention import retain as retain_days
     from ingest.database.pool import run_with_pool
-    from ingest.database.retention import retain as retain_days
     from ingest.database.settings import DatabaseSettings, load
     from ingest.store.bar_refresh import refresh_touched
 
