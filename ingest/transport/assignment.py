@@ -99,6 +99,8 @@ class Standing:
     def from_json(cls, found: Any) -> Standing:
         """Return it out of plain values. Raises KeyError, TypeError, ValueError or AttributeError."""
         keys = found["keys"]
+        if not all(map(is_key, keys or ())):
+            raise ValueError("one of its keys is none")
         return cls(
             str(found["collector"]),
             dict(found["account"]),

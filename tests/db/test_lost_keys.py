@@ -1,4 +1,7 @@
-"""Gaps of a lost collector: from its newest tick until the instrument is received again; its minutes say `gap`."""
+"""Gaps of a lost collector: from its newest tick until the instrument is received again; its minutes say `gap`.
+
+And what is noted, so that any writer can name them.
+"""
 
 from __future__ import annotations
 
@@ -10,6 +13,10 @@ from ingest.database.connections import Database
 from ingest.database.pool import Pool
 from ingest.database.queries import query
 from ingest.live.distributed.lost_keys import close_gaps, has_open_gaps, open_gaps
+from ingest.live.distributed.member import Member, Memory
+from ingest.transport.http_collector import HttpCollector
+from ingest.universe.connection_plan import AccountLimits
+from tests.engines import on_one_engine
 from tests.fault.harness import rows
 
 AT = datetime(2026, 11, 27, 5, 0, tzinfo=UTC)
@@ -82,3 +89,56 @@ def test_gap_of_a_lost_collector_lasts_until_each_instrument_is_received_again(d
         database, "select quality from best_bars_1m where bucket < '2026-11-27 05:01+00' order by instrument_id"
     )
     assert best == [("gap",)] * 3
+
+
+@on_one_engine
+def test_what_collectors_have_is_noted_when_it_changes_and_a_loss_that_was_named_is_not_named_again(
+    database: Database,
+) -> None:
+    keys = dict.fromkeys(KEYS, "full")
+
+    def member(address: str) -> Member:
+        return Member(HttpCollector(f"https://{address}:8791", "token"))
+
+    def noted() -> list[tuple[Any, ...]]:
+        return rows(database, "select collector, source, keys from tickline.collectors order by 1")
+
+    async def run() -> None:
+        async with Pool(database.url) as pool:
+            mumbai, twin, own, nobody = member("a"), member("b"), member("c"), member("d")
+            mumbai.name, mumbai.keys, mumbai.account, mumbai.error = "mumbai", keys, AccountLimits(5, plus=True), ""
+            twin.name, own.name, own.refuses = "mumbai", "pune", "it has keys of its own"
+            memory = Memory(pool, [twin, mumbai, own, nobody])
+            await memory.note()
+            assert noted() == [("mumbai", "https://a:8791", keys)]
+            ((at,),) = rows(database, "select noted_at from tickline.collectors")
+            await memory.note()
+            assert rows(database, "select noted_at from tickline.collectors") == [(at,)]
+            mumbai.given_up = ((KEYS[0],),)
+            await memory.note()
+            assert noted() == [("mumbai", "https://a:8791", dict.fromkeys(KEYS[1:], "full"))]
+            mumbai.given_up = ()
+            await memory.note()
+
+            # Another writer: its members have not answered yet.
+            other = member("a")
+            memory = Memory(pool, [other, member("e")])
+            await memory.recall()
+            assert (other.name, other.keys, other.account) == ("mumbai", keys, AccountLimits(5, plus=True))
+            assert memory.absent() == {} and memory.keys_of("mumbai") == keys and memory.keys_of("pune") is None
+            other.lost = "it has not answered"
+            await memory.note()
+            assert noted() == [("mumbai", "https://a:8791", {})]
+            # One that has waited for the lease and has heard mumbai earlier does not name it again.
+            mumbai.error = "it has not answered"
+            memory = Memory(pool, [mumbai])
+            await memory.recall()
+            assert (mumbai.name, mumbai.keys) == ("mumbai", {})
+            # One that does not know the address.
+            memory = Memory(pool, [member("e")])
+            await memory.recall()
+            assert memory.absent() == {"mumbai": {}}
+            await memory.forget("mumbai")
+            assert memory.absent() == {} and noted() == []
+
+    asyncio.run(run())

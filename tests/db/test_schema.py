@@ -31,7 +31,7 @@ PUBLIC = {
 }  # fmt: skip
 INTERNAL = {
     "installation", "tick_template", "ledger", "checkpoints", "rejected_ticks", "quarantined_frames",
-    "active_instruments", "side_rows",
+    "active_instruments", "side_rows", "collectors",
 }  # fmt: skip
 TYPE_NAMES = {
     "timestamptz": "timestamp with time zone",
@@ -40,7 +40,7 @@ TYPE_NAMES = {
     "bool": "boolean",
     "float8": "double precision",
 }
-REVISIONS = [f"{number:04}" for number in range(1, 16)]
+REVISIONS = [f"{number:04}" for number in range(1, 17)]
 CONVERTED = {"ticks", "depth", "bars_1m", "bars_5m", "official_bars_1m"}  # to the columnstore
 _seen: dict[str, Any] = {}
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import json
+from collections.abc import Sequence
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -200,15 +202,18 @@ def test_keys_of_a_lost_collector_are_taken_over_with_a_named_gap_and_come_back(
             for name in NAMES:
                 make_token(home / name)
             collectors = {name: await collect(name) for name in NAMES}
-            urls = [f"http://127.0.0.1:{port}" for port in ports.values()]
             config = config_of_writer(home, keys)
             seen: list[Writing] = []
 
-            def write_now() -> tuple[asyncio.Task[Writing], asyncio.Event]:
+            def write_now(
+                where: str = "writer", names: Sequence[str] = NAMES
+            ) -> tuple[asyncio.Task[Writing], asyncio.Event]:
                 stop = asyncio.Event()
                 given: dict[str, Any] = {"stop": stop, "ready": lambda one: seen.insert(0, one)}
-                sources, assigned = sources_of(urls, config), assignable(urls, config)
-                return asyncio.create_task(write(config, database.url, sources, assigned=assigned, **given)), stop
+                its = config.model_copy(update={"home": home / where})
+                urls = [f"http://127.0.0.1:{ports[name]}" for name in names]
+                sources, assigned = sources_of(urls, its), assignable(urls, its)
+                return asyncio.create_task(write(its, database.url, sources, assigned=assigned, **given)), stop
 
             writing, stop = write_now()
 
@@ -217,6 +222,19 @@ def test_keys_of_a_lost_collector_are_taken_over_with_a_named_gap_and_come_back(
 
             def ticked() -> int:
                 return sum(one.consumer.counts.ticks for one in seen[0].streams)
+
+            async def lost_between_two_writers(where: str, names: Sequence[str]) -> datetime:
+                """Return the time of the newest tick of mumbai that is committed then."""
+                nonlocal writing, stop
+                await until(lambda: set(rows(database, noted)[-1][2]) == share["mumbai"])
+                stop.set()
+                await writing
+                await collectors["mumbai"].end()
+                last: datetime
+                ((last,),) = rows(database, "select max(last_ts) from tickline.ledger where collector = 'mumbai'")
+                writing, stop = write_now(where, names)
+                await until(lambda: held("chennai") == set(keys))
+                return last
 
             await until(lambda: held("mumbai") | held("chennai") == set(keys))
             assert not held("mumbai") & held("chennai")
@@ -232,6 +250,7 @@ def test_keys_of_a_lost_collector_are_taken_over_with_a_named_gap_and_come_back(
             said = {"keys": 24, "left_out": 0, "lost": "mumbai", "given": "mumbai: 12, chennai: 24"}
             await until(lambda: seen[0].account()["universe"] == said)
             named = f"select count(*), count(ended_at) {LOST}"
+            noted = "select collector, source, keys from tickline.collectors order by collector"
             count = len(share["mumbai"])
             await until(lambda: rows(database, named) == [(count, count)])
             collectors["mumbai"] = await collect("mumbai")
@@ -248,15 +267,20 @@ def test_keys_of_a_lost_collector_are_taken_over_with_a_named_gap_and_come_back(
             await until(lambda: rows(database, named) == [(2 * count, 2 * count)])
             simulator.faults.refuse = None
             await until(lambda: held("mumbai") == share["mumbai"] and held("chennai") == share["chennai"])
-            # It is lost while no writer runs.
-            known = home / "writer" / "collectors.json"
-            await until(lambda: set(json.loads(known.read_bytes())[urls[0]]["keys"]) == share["mumbai"])
+            # It is lost while no writer runs. The next one has another home, and does not know its address.
+            last = await lost_between_two_writers("another", NAMES[1:])
+            await until(lambda: rows(database, named + f" and started_at = '{last}'") == [(count, count)])
+            assert [name for name, *_ in rows(database, noted)] == ["chennai"]
             stop.set()
             await writing
-            await collectors["mumbai"].end()
-            writing, stop = write_now()
-            await until(lambda: held("chennai") == set(keys))
-            await until(lambda: rows(database, named) == [(3 * count, 3 * count)])
+            collectors["mumbai"] = await collect("mumbai")
+            writing, stop = write_now("a third")
+            await until(lambda: held("mumbai") == share["mumbai"] and held("chennai") == share["chennai"])
+            # The next one knows its address.
+            last = await lost_between_two_writers("a fourth", NAMES)
+            await until(lambda: rows(database, named + f" and started_at = '{last}'") == [(count, count)])
+            assert any("collector mumbai is lost: it has not answered" in one for one in seen[0].problems())
+            await until(lambda: [len(had) for _, _, had in rows(database, noted)] == [len(keys), 0])
             await collectors["chennai"].end()
             stop.set()
             await writing

@@ -153,6 +153,40 @@ def test_each_key_is_always_soon_at_one_collector_whoever_is_killed_or_frozen(
 
 
 @pytest.mark.soak
+@pytest.mark.timeout(300)
+def test_collector_that_is_killed_with_all_writers_and_never_returns_has_its_gap_named_by_a_writer_of_another_home(
+    database: Database, home: Path
+) -> None:
+    noted = "select keys from tickline.collectors where collector = 'mumbai'"
+    gaps = f"select instrument_key, started_at, ended_at {LOST}".replace("where", JOINED)
+    with ExitStack() as stack:
+        desk = Desk(stack, home, database)
+        desk.start()
+        wait_until(lambda: desk.is_whole() and all(desk.hears(name) and desk.committed(name) for name in NAMES))
+        share = desk.held("mumbai")
+        wait_until(lambda: [set(keys) for (keys,) in rows(database, noted)] == [share])
+        for name in ("writer-1", "writer-2", "mumbai"):
+            desk.commands[name].kill()
+        ((last,),) = rows(database, "select max(last_ts) from tickline.ledger where collector = 'mumbai'")
+        desk.write("writer-3")
+        wait_until(lambda: desk.held("chennai") == set(desk.market.keys))
+        wait_until(lambda: len(rows(database, f"{gaps} and ended_at is not null")) == len(share))
+        found = rows(database, gaps)
+        assert sorted(key for key, *_ in found) == sorted(share)
+        assert {started for _, started, _ in found} == {last} and all(ended > last for _, _, ended in found)
+        # Nobody names it again: neither who knows the address, nor who does not.
+        desk.commands["writer-3"].kill()
+        desk.write("writer-4")
+        wait_until(lambda: "collector is lost, others take its 0 keys" in desk.commands["writer-4"].text())
+        desk.commands["writer-4"].stop()
+        del desk.ways["mumbai"]
+        desk.write("writer-5")
+        wait_until(lambda: rows(database, noted) == [])
+        desk.commands["writer-5"].stop()
+        assert rows(database, gaps) == found
+
+
+@pytest.mark.soak
 @pytest.mark.timeout(900)
 @pytest.mark.parametrize("kind", ["refused", "silent"])
 def test_collector_parted_from_the_writers_records_on_and_nothing_is_lost_or_doubled_when_it_is_back(

@@ -2,15 +2,15 @@
 
 Every writer asks each collector once a second what it records and hears, so that whoever gets the lease for what is
 done once knows it. The holder makes the plan and hands it out. Nothing is stored for it: the plan follows from the
-universe and from who lives, and each collector keeps its own keys. A writer only keeps what collectors said last, so
-that one that is lost while all writers start again is known.
+universe and from who lives, and each collector keeps its own keys. The holder only notes in the database which keys
+each collector has, so that whoever follows it can name the gap of one that is lost meanwhile.
 """
 
 from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 from time import monotonic
 from typing import Any
@@ -19,7 +19,7 @@ from ingest.database.pool import Pool
 from ingest.errors import JournalError, TicklineError
 from ingest.last_error import LastError
 from ingest.live.distributed.lost_keys import close_gaps, database_of, has_open_gaps, open_gaps
-from ingest.live.distributed.member import FILE, Member, Memory
+from ingest.live.distributed.member import Member, Memory
 from ingest.market.time import utc_of_ms
 from ingest.settings import Settings
 from ingest.transport.assignment import KeyTaker
@@ -61,7 +61,7 @@ class Assigning:
         universe: Callable[[], Awaitable[Universe]],
     ) -> None:
         self.members = [Member(source) for source in sources]
-        self._memory = Memory(settings.home / FILE, self.members)
+        self._memory = Memory(pool, self.members)
         self.plan = CollectorPlan()
         self._settings, self._pool, self._universe = settings, pool, universe
         self._wanted: Keys = {}
@@ -77,17 +77,11 @@ class Assigning:
         try:
             async with asyncio.TaskGroup() as group:
                 group.create_task(self._beat())
-                group.create_task(self._remember())
                 for member in self.members:
                     group.create_task(member.watch(LOOK_S))
         finally:
             for member in self.members:
                 await member.source.close()
-
-    async def _remember(self) -> None:
-        while True:
-            await asyncio.sleep(LOOK_S)
-            await self._memory.store()
 
     async def _beat(self) -> None:
         """Find out whether this process was held up: it has asked nobody meanwhile."""
@@ -107,9 +101,13 @@ class Assigning:
         self._close_s, self._closes_in_s = 0.0, CLOSE_S
         for member in self.members:  # who was lost for an earlier holder is judged again
             member.lost = ""
+        is_recalled = False
         while True:
             await asyncio.sleep(LOOK_S)
             try:
+                if not is_recalled:
+                    await self._memory.recall()
+                    is_recalled = True
                 await self._round(began_s)
             except TicklineError as exc:
                 if str(exc) != error.text:
@@ -129,14 +127,19 @@ class Assigning:
             return  # its keys may be well where they are
         heard = {member.name for member in self.members if member.heard_s}
         for member in self.members:
-            if not member.heard_s and member.name in heard:  # known from a file: it has another address now
+            if not member.heard_s and member.name in heard:  # known from the database: it has another address now
                 member.name, member.keys = "", {}
+        if is_early and await self._elsewhere(name for name, keys in self._memory.absent().items() if keys):
+            return
+        for member in self.members:
             await self._judge(member)
             await self._judge_connections(member)
+        await self._judge_absent()
         living = self._living()
         await self._hand_out(living)
         await self._let_try(living)
         await self._close_gaps(living)
+        await self._memory.note()
 
     def _living(self) -> dict[str, Member]:
         """Return the collectors that take keys, by name."""
@@ -179,9 +182,8 @@ class Assigning:
         limit_s = self._settings.collector_lost_s
         lost = ""
         if (silent_s := member.silent_s()) >= limit_s:
-            # What cannot be asked may still record, and come through a broker or to another writer.
-            given = {"collectors": [member.name], "within_s": limit_s}
-            if not await self._pool.rows("assign/newest_commits", given):
+            # It may come through a broker, or to another writer.
+            if not await self._elsewhere([member.name]):
                 lost = f"it has not answered for {silent_s:.0f} s: {member.error}"
         elif member.keys and not member.hears and (member.lost or member.unheard_s >= limit_s):
             lost = f"its feed has not been heard for {member.unheard_s:.0f} s"
@@ -192,11 +194,8 @@ class Assigning:
             log.error(
                 "collector is lost, others take its %d keys collector=%s: %s", len(member.keys), member.name, lost
             )
-            others = (one for one in self.members if one is not member and one.name and not one.lost)
-            if alone := list(member.keys.keys() - {key for one in others for key in one.received}):
-                until = utc_of_ms(member.market_ms) if member.market_ms else None
-                await open_gaps(self._pool, member.name, alone, until, datetime.now(UTC))
-                self._closes_in_s = CLOSE_S
+            until = utc_of_ms(member.market_ms) if member.market_ms else None
+            await self._miss(member.name, member.keys, member, heard_until=until)
         else:
             log.warning("collector is back and gets its keys again collector=%s", member.name)
         member.lost = lost
@@ -207,7 +206,6 @@ class Assigning:
         is_judged = member.name and not (member.lost or member.refuses)
         gone = [one for one in member.unheard if is_judged and one.seconds >= limit_s]
         before = {key for keys in member.given_up for key in keys}
-        others = {key for one in self.members if one is not member and not one.lost for key in one.received}
         for one in gone:
             if not (fresh := set(one.keys) - before):
                 continue
@@ -217,11 +215,47 @@ class Assigning:
                 member.name,
                 one.seconds,
             )
-            if alone := sorted(fresh - others):
-                at = utc_of_ms(one.market_ms) if one.market_ms else None
-                await open_gaps(self._pool, member.name, alone, None, datetime.now(UTC), began_at=at)
-                self._closes_in_s = CLOSE_S
+            at = utc_of_ms(one.market_ms) if one.market_ms else None
+            await self._miss(member.name, fresh, member, began_at=at)
         member.given_up = tuple(one.keys for one in gone)
+
+    async def _judge_absent(self) -> None:
+        """Name the gaps of collectors that only the database knows: they have another address, or none."""
+        absent = self._memory.absent()
+        for name in absent.keys() - await self._elsewhere(absent):
+            if keys := absent[name]:
+                log.error(
+                    "collector is lost, and is no source here: others take its %d keys collector=%s", len(keys), name
+                )
+                await self._miss(name, keys)
+            await self._memory.forget(name)
+
+    async def _elsewhere(self, names: Iterable[str]) -> set[str]:
+        """Return those of which something was committed lately: what cannot be asked may still record."""
+        if not (asked := list(names)):
+            return set()
+        given = {"collectors": asked, "within_s": self._settings.collector_lost_s}
+        return {name for name, _ in await self._pool.rows("assign/newest_commits", given)}
+
+    async def _miss(
+        self,
+        name: str,
+        keys: Iterable[str],
+        member: Member | None = None,
+        *,
+        heard_until: datetime | None = None,
+        began_at: datetime | None = None,
+    ) -> None:
+        """Name the gap of those keys of a lost collector that are wanted, are noted as its own, and no other has.
+
+        After that it is noted without them, so a collector that stays lost has one gap, whoever looks again.
+        """
+        had = self._memory.keys_of(name)
+        mine = set(keys) if had is None else set(keys) & had.keys()
+        others = {key for one in self.members if one is not member and not one.lost for key in one.received}
+        if alone := sorted((mine & self._wanted.keys()) - others):
+            await open_gaps(self._pool, name, alone, heard_until, datetime.now(UTC), began_at=began_at)
+            self._closes_in_s = CLOSE_S
 
     async def _hand_out(self, living: Mapping[str, Member]) -> None:
         accounts = {name: member.account for name, member in living.items()}

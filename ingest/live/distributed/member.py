@@ -1,29 +1,29 @@
 """Member: a collector among which the universe is spread, as this process knows it by asking.
 
-Owns the file `collectors.json` of a writer's home, with what collectors said last: of one that is lost while no writer
-runs, it is all that is known.
+Owns the relation `tickline.collectors`, with the keys that each would be missed for: of one that is lost while no
+writer runs, it is all that is known, whichever home the next writer has.
 """
 
 from __future__ import annotations
 
 import asyncio
-import json
-import logging
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 from time import monotonic
+from typing import Any
 
+from psycopg.types.json import Jsonb
+
+from ingest.database.pool import Pool
 from ingest.errors import JournalError
-from ingest.files import PRIVATE, replace_file
+from ingest.model.keys import shown
+from ingest.settings import COLLECTOR
 from ingest.transport.assignment import KeyTaker, Unheard
 from ingest.transport.segments import SegmentGoneError, UnreachableError
 from ingest.universe.collector_plan import Keys, account_of, as_values
 from ingest.universe.connection_plan import AccountLimits
 
-log = logging.getLogger(__name__)
-
-FILE = "collectors.json"
 UNTOLD = "TICKLINE_COLLECTOR_TOKEN is not set here: set it to what its journal-token holds"
 
 
@@ -85,13 +85,15 @@ class Member:
         try:
             said = await self.source.standing(self.digest)
             account = account_of(said.account)
+            if not re.fullmatch(COLLECTOR, said.collector):
+                raise ValueError(f"its name is {shown(said.collector)!r}")
         except SegmentGoneError:
             self.refuses = "it runs `tickline start`, or an older version"
             self._answered()
         except (UnreachableError, JournalError) as exc:
             self.error = str(exc)
         except (KeyError, TypeError, ValueError) as exc:
-            self.error = f"collector {self.source.name!r} says no account: {exc}"
+            self.error = f"collector {self.source.name!r} says no name or account: {exc}"
         else:
             if said.keys is not None:
                 self.keys, self.digest = said.keys, said.digest
@@ -127,54 +129,69 @@ class Member:
             await asyncio.sleep(every_s)
 
 
+@dataclass(frozen=True, slots=True)
+class Noted:
+    """A row of `tickline.collectors`: where a collector was reached, its account, and the keys missed if it is lost."""
+
+    source: str
+    account: dict[str, Any]
+    keys: Keys
+
+
 class Memory:
-    """What members said last, on disk.
+    """Which keys are missed if a collector is lost, in the database.
+
+    Only the holder of the lease uses it: it reads once, and then writes what has changed. A collector whose loss has
+    been named is noted without keys, so that nobody names it twice.
 
     Parameters
     ----------
-    path
-        The file.
+    pool
+        Connections.
     members
-        Those that are known from it take what it says.
+        Those that do not answer take what was noted of them.
     """
 
-    def __init__(self, path: Path, members: Sequence[Member]) -> None:
-        self._path, self._members = path, members
-        self._stored: tuple[tuple[str, str], ...] = ()
-        self._said = ""
-        try:
-            found = json.loads(path.read_bytes()) if path.exists() else {}
-            for member in members:
-                if (known := found.get(member.source.name)) is not None:
-                    name, account, keys = str(known["collector"]), account_of(known["account"]), dict(known["keys"])
-                    member.name, member.account, member.keys = name, account, keys
-        except (OSError, ValueError, TypeError, LookupError, AttributeError) as exc:
-            log.warning("what collectors said last cannot be read path=%s error=%s", path, exc)
+    def __init__(self, pool: Pool, members: Sequence[Member]) -> None:
+        self._pool, self._members = pool, members
+        self._noted: dict[str, Noted] = {}  # by name
 
-    async def store(self) -> None:
-        """Store what has changed, unless a member is between two sets of keys."""
-        members = [member for member in self._members if member.name and not member.refuses]
-        state = tuple((member.name, member.digest) for member in members)
-        if state == self._stored or any(member.heard_s and not member.digest for member in members):
-            return
-        said = {
-            member.source.name: {
-                "collector": member.name,
-                "account": as_values(member.account),
-                "keys": dict(member.keys),
-            }
-            for member in members
-        }
-        try:
-            await asyncio.to_thread(_write, self._path, said)
-        except OSError as exc:  # it is tried again; without it a gap may go unnamed after a restart
-            if str(exc) != self._said:
-                log.warning("what collectors say cannot be stored path=%s error=%s", self._path, exc)
-            self._said = str(exc)
-            return
-        self._stored, self._said = state, ""
+    async def recall(self) -> None:
+        """Read what earlier holders have noted. Raises StoreError."""
+        rows = await self._pool.rows("assign/collectors", {})
+        self._noted = {name: Noted(source, account, keys) for name, source, account, keys in rows}
+        names = {noted.source: name for name, noted in self._noted.items()}  # of several, the newest
+        for member in self._members:
+            if member.error and (name := names.get(member.source.name)) is not None:
+                noted = self._noted[name]
+                member.name, member.account = name, account_of(noted.account)
+                member.keys, member.digest = dict(noted.keys), ""
 
+    def keys_of(self, name: str) -> Keys | None:
+        """Return the keys that are missed if the collector is lost; None: nothing is noted of it."""
+        return self._noted[name].keys if name in self._noted else None
 
-def _write(path: Path, said: object) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    replace_file(path, json.dumps(said, separators=(",", ":")).encode(), mode=PRIVATE)
+    def absent(self) -> dict[str, Keys]:
+        """Return those that none of the members is, and their keys."""
+        names = {member.name for member in self._members}
+        return {name: noted.keys for name, noted in self._noted.items() if name not in names}
+
+    async def note(self) -> None:
+        """Note what has changed. Raises StoreError."""
+        seen: set[str] = set()
+        for member in sorted(self._members, key=lambda one: bool(one.error)):  # one that answers, if two have a name
+            if not member.name or member.refuses or member.name in seen:
+                continue
+            seen.add(member.name)
+            keys = {} if member.lost else dict(member.received)
+            now = Noted(member.source.name, as_values(member.account), keys)
+            if now != self._noted.get(member.name):
+                given = {"collector": member.name, "source": now.source}
+                given_as_json = {"account": Jsonb(now.account), "keys": Jsonb(now.keys)}
+                await self._pool.rows("assign/note_collector", given | given_as_json)
+                self._noted[member.name] = now
+
+    async def forget(self, name: str) -> None:
+        """Remove a collector. Raises StoreError."""
+        await self._pool.rows("assign/forget_collector", {"collector": name})
+        self._noted.pop(name, None)

@@ -85,6 +85,19 @@ def test_collector_that_takes_no_keys_says_why(
     assert collector.keys == {}
 
 
+def test_collector_that_says_keys_that_cannot_be_stored_is_not_believed(taking: tuple[Taking, int]) -> None:
+    collector, port = taking
+
+    async def run() -> None:
+        async with HttpCollector(f"http://127.0.0.1:{port}", "token") as source:
+            await (member := Member(source)).ask()
+            collector.keys = KEYS | {"NSE_FO|1" + chr(0): "full"}
+            await member.ask()
+            assert member.error.endswith("does not say what it records") and member.keys == {}
+
+    asyncio.run(run())
+
+
 def test_keys_that_are_none_or_too_many_are_refused(
     taking: tuple[Taking, int], monkeypatch: pytest.MonkeyPatch
 ) -> None:
