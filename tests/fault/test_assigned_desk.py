@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from ingest.database.connections import Database
+from ingest.database.connections import HEAD, Database
 from ingest.journal.folder import segment_name, segments_of
 from tests.conftest import Template
 from tests.fault.desk import check
@@ -184,6 +184,31 @@ def test_collector_that_is_killed_with_all_writers_and_never_returns_has_its_gap
         wait_until(lambda: rows(database, noted) == [])
         desk.commands["writer-5"].stop()
         assert rows(database, gaps) == found
+
+
+@pytest.mark.soak
+@pytest.mark.timeout(300)
+def test_writers_go_on_after_an_upgrade_by_a_newer_version_until_their_connection_is_lost_and_then_say_so(
+    database: Database, home: Path
+) -> None:
+    newer = "update tickline.alembic_version set version_num = '9999'"
+    cut = "select pg_terminate_backend(pid) from pg_stat_activity where datname = current_database() and pid <> %s"
+    with ExitStack() as stack:
+        desk = Desk(stack, home, database)
+        desk.start()
+        wait_until(lambda: desk.is_whole() and all(desk.committed(name) for name in NAMES))
+        with database.connect(autocommit=True) as connection:
+            connection.execute(newer)
+            committed = desk.committed("mumbai")
+            wait_until(lambda: desk.committed("mumbai") > committed + 20_000)
+            connection.execute(cut, (connection.info.backend_pid,))
+            for name in ("writer-1", "writer-2"):
+                desk.commands[name].wait_for("database schema has revision '9999', newer than this program's")
+            committed = desk.committed("mumbai")
+            connection.execute("update tickline.alembic_version set version_num = %s", (HEAD,))
+            wait_until(lambda: desk.committed("mumbai") > committed + 20_000)
+        for command in desk.commands.values():
+            command.stop()
 
 
 @pytest.mark.soak
