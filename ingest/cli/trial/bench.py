@@ -118,7 +118,7 @@ def _rates(_: click.Context, __: click.Parameter, text: str) -> list[int]:
     help="Seconds before, which are not counted.",
 )
 @click.option(
-    "--instruments", type=click.IntRange(20, 2000), default=156, show_default=True, help="Instruments in the market."
+    "--instruments", type=click.IntRange(20, 5000), default=156, show_default=True, help="Instruments in the market."
 )
 @engine_option
 @format_option
