@@ -1,7 +1,7 @@
 """Queue of records on their way from the socket to the journal, written in groups on a thread.
 
 The event loop adds a record and continues; while one group is being written, the next one collects. The thread is the
-queue's own, and is told of records by an event: handing each group to a pool of threads cost more than writing it.
+queue's own, and is told of records by a token: handing each group to a pool of threads cost more than writing it.
 A record leaves the queue once the kernel has it, so a full disk delays received data and loses none
 of it. Nobody sees a record before it is in the journal file.
 """
@@ -14,6 +14,7 @@ import threading
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from queue import SimpleQueue
 
 from ingest.errors import JournalError
 from ingest.journal.writer import JournalWriter, NewRecord
@@ -45,7 +46,8 @@ class WriteQueue:
     after_seq: int | None = None  # last record before numbers omitted on purpose; None: none were
     _records: deque[NewRecord] = field(default_factory=deque)
     _put_bytes: int = 0  # of all payloads put so far
-    _put: threading.Event = field(default_factory=threading.Event)
+    _token: SimpleQueue[None] = field(default_factory=SimpleQueue)  # woken by it, a thread costs less than by an Event
+    _is_told: bool = False  # the thread has a token that it has not taken yet
     _moved: asyncio.Event = field(default_factory=asyncio.Event)  # something was written, or a write failed
     _closing: threading.Event = field(default_factory=threading.Event)
 
@@ -53,8 +55,7 @@ class WriteQueue:
         """Add a record; await `room` before adding the next."""
         self._records.append(NewRecord(kind, payload, received_us, socket))
         self._put_bytes += len(payload)
-        if not self._put.is_set():
-            self._put.set()
+        self._tell()
 
     def skipped(self) -> dict[str, int]:
         """Return the record before the omitted numbers, for the first connection to record; later calls return {}."""
@@ -91,8 +92,8 @@ class WriteQueue:
 
     def _write_along(self, loop: asyncio.AbstractEventLoop) -> None:
         while self._records or not self._closing.is_set():
-            self._put.wait()
-            self._put.clear()
+            self._token.get()
+            self._is_told = False  # before the queue is looked at: what is put from now on has a token of its own
             error = ""
             try:
                 self.journal.append_all(self._records)
@@ -104,7 +105,7 @@ class WriteQueue:
                     log.error("received but not journalled records=%d error=%s", len(self._records), error)
                     return
                 self._closing.wait(self.retry_s)  # a disk may take its time, a stop may not
-                self._put.set()
+                self._tell()
 
     def _note(self, error: str) -> None:
         """Note on the event loop that a group was written, or why not."""
@@ -115,4 +116,10 @@ class WriteQueue:
     def close(self) -> None:
         """Let `run` end when everything is written; nothing may be put any more."""
         self._closing.set()
-        self._put.set()
+        self._token.put(None)  # also to a thread that has one
+
+    def _tell(self) -> None:
+        """Tell the thread that there is something to write, unless it knows."""
+        if not self._is_told:
+            self._is_told = True
+            self._token.put(None)
