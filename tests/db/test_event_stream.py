@@ -23,7 +23,7 @@ from ingest.errors import ConfigError, UnknownNameError
 from ingest.live.broadcast import client as client_module
 from ingest.live.broadcast import hub as hub_module
 from ingest.live.broadcast.hub import Hub
-from ingest.live.http import event_stream, protocol
+from ingest.live.http import protocol, stream_routes
 from tests.db.test_status import served
 from tests.engines import on_one_engine
 from tests.fault.live import Running, market, running, until
@@ -222,7 +222,7 @@ def test_stream_says_what_it_gives_and_what_it_cannot(
             with pytest.raises(ConfigError, match="'tock' is unknown"):
                 analytics.stream(kinds=("tock",))  # type: ignore[arg-type]
             # A client that does not read is cut off, slows nobody, and is told when it comes back.
-            monkeypatch.setattr(event_stream, "STALLED_S", 1.5)
+            monkeypatch.setattr(stream_routes, "STALLED_S", 1.5)
             async with heard(url=url) as hearing:
                 deaf = socket.socket()
                 deaf.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 2**12)
@@ -238,7 +238,7 @@ def test_stream_says_what_it_gives_and_what_it_cannot(
                 ticks = len(hearing.ticks)
                 await until(lambda: len(hearing.ticks) > ticks + 100)
                 deaf.close()
-                monkeypatch.setattr(event_stream, "STALLED_S", 10.0)
+                monkeypatch.setattr(stream_routes, "STALLED_S", 10.0)
                 assert not [event for event in hearing.events if isinstance(event, Missed)]
             (_, told, _), _ = await lines_of(port, number=2, **{"Last-Event-ID": found[1].decode()})
             assert told["resumed"] and told["cut_off"]["dropped"] == hub.counts.dropped

@@ -9,16 +9,13 @@ import asyncio
 from collections.abc import Iterator
 
 import uvicorn
-from fastapi import FastAPI, Request
-from fastapi.responses import JSONResponse
 from prometheus_client.core import Metric
-from starlette.responses import Response
 
 from ingest.live.access import Tokens
 from ingest.live.distributed.writing import Writing
 from ingest.live.http.api import server_of
-from ingest.live.http.guard import Guard, say_errors
 from ingest.live.http.metrics import encoded
+from ingest.live.http.routes import Request, Response, Routes, answered
 from ingest.live.observe.metrics import counter, gauge, histogram
 
 STATUS = "/api/v1/writer"
@@ -26,36 +23,34 @@ STATUS = "/api/v1/writer"
 
 def prepare(running: Writing, host: str, tokens: Tokens) -> uvicorn.Server:
     """Return a server that is ready to serve a socket."""
-    app = FastAPI(openapi_url=None, redirect_slashes=False)
-    app.add_middleware(Guard, host=host, tokens=tokens)
-    say_errors(app)
+    routes = Routes()
 
-    @app.get("/health")
-    async def health() -> JSONResponse:
+    @routes.add("GET", "/health")
+    async def health(_: Request) -> Response:
         problems, warnings = running.problems(), running.warnings()
         found = {"status": "unhealthy" if problems else "healthy", "problems": problems, "warnings": warnings}
-        return JSONResponse(found, status_code=503 if problems else 200)
+        return answered(found, status=503 if problems else 200)
 
-    @app.get("/health/live")
-    async def live() -> JSONResponse:
-        return JSONResponse({"status": "alive"})
+    @routes.add("GET", "/health/live")
+    async def live(_: Request) -> Response:
+        return answered({"status": "alive"})
 
-    @app.get("/health/ready")
-    async def ready() -> JSONResponse:
+    @routes.add("GET", "/health/ready")
+    async def ready(_: Request) -> Response:
         reasons = running.problems()
         found = {"status": "not ready" if reasons else "ready", "reasons": reasons}
-        return JSONResponse(found, status_code=503 if reasons else 200)
+        return answered(found, status=503 if reasons else 200)
 
-    @app.get(STATUS)
-    async def status() -> JSONResponse:
-        return JSONResponse(running.account())
+    @routes.add("GET", STATUS)
+    async def status(_: Request) -> Response:
+        return answered(running.account())
 
-    @app.get("/metrics")
+    @routes.add("GET", "/metrics")
     async def metrics(request: Request) -> Response:
         body, form = await asyncio.to_thread(encoded, list(_metrics(running)), request.headers.get("accept", ""))
-        return Response(body, headers={"Content-Type": form})
+        return Response(body, media_type=form)
 
-    return server_of(app)
+    return server_of(routes, host, tokens)
 
 
 def _metrics(running: Writing) -> Iterator[Metric]:

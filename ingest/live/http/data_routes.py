@@ -7,13 +7,11 @@ from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Annotated, Any, Literal
 
-from fastapi import FastAPI, Query
-from fastapi.responses import Response
-from pydantic import BeforeValidator
-from pydantic_core import to_json
+from pydantic import BaseModel, BeforeValidator, Field
 
 from ingest.database.resolve import spelling
 from ingest.live.http.described import Keys, Name, NeededKeys, answers
+from ingest.live.http.routes import Request, Response, Routes, answered
 from ingest.live.ingestion import Ingestion
 from ingest.market.time import market_day
 
@@ -44,73 +42,104 @@ def _time(value: object) -> datetime:
     return min(max(found, FIRST), LAST)
 
 
-Time = Annotated[datetime | None, BeforeValidator(_time)]
-Start = Annotated[datetime, BeforeValidator(_time), Query(description="RFC 3339; a day before `end` if not given")]
-End = Annotated[datetime, BeforeValidator(_time), Query(description="RFC 3339, not included; now if not given")]
-Limit = Annotated[int, Query(ge=1, le=LIMIT_MAX, description="rows at most")]
-Skip = Annotated[int, Query(ge=0, le=SKIP_MAX, description="rows to leave out: `next` of the page before")]
+Time = Annotated[datetime, BeforeValidator(_time)]
+Start = Annotated[Time | None, Field(description="RFC 3339; a day before `end` if not given")]
+End = Annotated[Time | None, Field(description="RFC 3339, not included; now if not given")]
+Limit = Annotated[int, Field(ge=1, le=LIMIT_MAX, description="rows at most")]
+Skip = Annotated[int, Field(ge=0, le=SKIP_MAX, description="rows to leave out: `next` of the page before")]
 
 
-def add_data(app: FastAPI, ingestion: Ingestion) -> None:
-    """Add the routes to an application."""
+class AskedBars(BaseModel):
+    """Parameters of `bars`."""
+
+    keys: NeededKeys
+    interval: Literal["1m", "5m", "15m", "30m", "1h", "75m", "1d", "1w", "1mo"] = "1m"
+    source: Literal["best", "ticks", "official"] = "best"
+    start: Start = None
+    end: End = None
+    limit: Limit = LIMIT
+    skip: Skip = 0
+
+
+class AskedSignals(BaseModel):
+    """Parameters of `signals`."""
+
+    keys: Keys = None
+    start: Start = None
+    end: End = None
+    limit: Limit = LIMIT
+    skip: Skip = 0
+
+
+class AskedInstruments(BaseModel):
+    """Parameters of `instruments`."""
+
+    keys: Keys = None
+    search: Annotated[Name | None, Field(description="part of a symbol, or beginning of a name")] = None
+    segment: Annotated[str | None, Field(pattern="^[A-Z_]{2,20}$", description="as NSE_FO")] = None
+    type: Annotated[str | None, Field(pattern="^[A-Z0-9]{1,10}$", description="as FUT")] = None
+    underlying: Annotated[Name | None, Field(description="key or name of what a derivative is on")] = None
+    expired: Annotated[Literal["true", "false"], Field(description="whether expired ones count")] = "false"
+    limit: Limit = LIMIT
+    after: Annotated[int, Field(ge=0, le=ID_MAX, description="`next` of the page before")] = 0
+
+
+def add_data(routes: Routes, ingestion: Ingestion) -> None:
+    """Add the routes."""
     # Its own turn: a long answer must not hold up a subscription.
     questions = ingestion.questions.beside()
 
-    @app.get("/api/v1/bars", summary="Bars of instruments, by time", tags=["data"], responses=answers("Bars", 404, 422))
-    async def bars(  # noqa: PLR0917  the parameters of the address, by name
-        key: NeededKeys,
-        interval: Literal["1m", "5m", "15m", "30m", "1h", "75m", "1d", "1w", "1mo"] = "1m",
-        source: Literal["best", "ticks", "official"] = "best",
-        start: Start | None = None,
-        end: End | None = None,
-        limit: Limit = LIMIT,
-        skip: Skip = 0,
-    ) -> Response:
+    async def keys_of(asked: AskedSignals | AskedInstruments) -> list[str] | None:
+        return await ingestion.keys_to_read(asked.keys) if asked.keys else None
+
+    @routes.add(
+        "GET",
+        "/api/v1/bars",
+        "Bars of instruments, by time",
+        tag="data",
+        query=AskedBars,
+        responses=answers("Bars", 404, 422),
+    )
+    async def bars(_: Request, asked: AskedBars) -> Response:
         parameters = {
-            "instrument_keys": await ingestion.keys_to_read(key),
-            "interval": interval,
-            "source": source,
+            "instrument_keys": await ingestion.keys_to_read(asked.keys),
+            "interval": asked.interval,
+            "source": asked.source,
         }
-        found = await questions.rows("api/bars", parameters | _range(ingestion, start, end) | _page(skip, limit))
-        return _rows("bars", BAR, found, limit=limit, skip=skip)
+        found = await questions.rows("api/bars", parameters | _range(ingestion, asked) | _page(asked))
+        return _rows("bars", BAR, found, asked)
 
-    @app.get("/api/v1/signals", summary="Signals, newest first", tags=["data"], responses=answers("Signals", 404, 422))
-    async def signals(
-        key: Keys = None,
-        start: Start | None = None,
-        end: End | None = None,
-        limit: Limit = LIMIT,
-        skip: Skip = 0,
-    ) -> Response:
-        parameters = {"instrument_keys": await ingestion.keys_to_read(key) if key else None}
-        found = await questions.rows("api/signals", parameters | _range(ingestion, start, end) | _page(skip, limit))
-        return _rows("signals", SIGNAL, found, limit=limit, skip=skip)
+    @routes.add(
+        "GET",
+        "/api/v1/signals",
+        "Signals, newest first",
+        tag="data",
+        query=AskedSignals,
+        responses=answers("Signals", 404, 422),
+    )
+    async def signals(_: Request, asked: AskedSignals) -> Response:
+        parameters = {"instrument_keys": await keys_of(asked)}
+        found = await questions.rows("api/signals", parameters | _range(ingestion, asked) | _page(asked))
+        return _rows("signals", SIGNAL, found, asked)
 
-    @app.get(
+    @routes.add(
+        "GET",
         "/api/v1/instruments",
-        summary="Instruments of the vendor's list and of the feed",
-        tags=["data"],
+        "Instruments of the vendor's list and of the feed",
+        tag="data",
+        query=AskedInstruments,
         responses=answers("Instruments", 404, 422),
     )
-    async def instruments(  # noqa: PLR0917
-        key: Keys = None,
-        search: Annotated[Name | None, Query(description="part of a symbol, or beginning of a name")] = None,
-        segment: Annotated[str | None, Query(pattern="^[A-Z_]{2,20}$", description="as NSE_FO")] = None,
-        type_: Annotated[str | None, Query(alias="type", pattern="^[A-Z0-9]{1,10}$", description="as FUT")] = None,
-        underlying: Annotated[Name | None, Query(description="key or name of what a derivative is on")] = None,
-        expired: Annotated[Literal["true", "false"], Query(description="whether expired ones count")] = "false",
-        limit: Limit = LIMIT,
-        after: Annotated[int, Query(ge=0, le=ID_MAX, description="`next` of the page before")] = 0,
-    ) -> Response:
-        on = market_day(ingestion.watchdog.time_source.now())
+    async def instruments(_: Request, asked: AskedInstruments) -> Response:
+        on, limit, underlying = market_day(ingestion.watchdog.time_source.now()), asked.limit, asked.underlying
         parameters = {
-            "after": after,
-            "instrument_keys": await ingestion.keys_to_read(key) if key else None,
-            "spelling": spelling(search) if search else None,
-            "segment": segment,
-            "instrument_type": type_,
+            "after": asked.after,
+            "instrument_keys": await keys_of(asked),
+            "spelling": spelling(asked.search) if asked.search else None,
+            "segment": asked.segment,
+            "instrument_type": asked.type,
             "underlying_key": (await ingestion.keys_to_read([underlying]))[0] if underlying else None,
-            "on": None if expired == "true" else on,
+            "on": None if asked.expired == "true" else on,
             "rows_max": limit + 1,
         }
         found = await questions.rows("api/instruments", parameters)
@@ -118,21 +147,20 @@ def add_data(app: FastAPI, ingestion: Ingestion) -> None:
         return _answer("instruments", INSTRUMENT, rows, following=found[limit - 1][0] if len(found) > limit else None)
 
 
-def _range(ingestion: Ingestion, start: datetime | None, end: datetime | None) -> dict[str, Any]:
-    until = end or max(ingestion.watchdog.time_source.now(), ingestion.market_time() or FIRST)
-    return {"start": start or until - RANGE, "end": until}
+def _range(ingestion: Ingestion, asked: AskedBars | AskedSignals) -> dict[str, Any]:
+    until = asked.end or max(ingestion.watchdog.time_source.now(), ingestion.market_time() or FIRST)
+    return {"start": asked.start or until - RANGE, "end": until}
 
 
-def _page(skip: int, limit: int) -> dict[str, Any]:
-    return {"skip": skip, "rows_max": limit + 1}
+def _page(asked: AskedBars | AskedSignals) -> dict[str, Any]:
+    return {"skip": asked.skip, "rows_max": asked.limit + 1}
 
 
-def _rows(name: str, fields: Sequence[str], found: Sequence[Any], *, limit: int, skip: int) -> Response:
-    following = skip + limit if len(found) > limit else None
-    return _answer(name, fields, found[:limit], following=following)
+def _rows(name: str, fields: Sequence[str], found: Sequence[Any], asked: AskedBars | AskedSignals) -> Response:
+    following = asked.skip + asked.limit if len(found) > asked.limit else None
+    return _answer(name, fields, found[: asked.limit], following=following)
 
 
 def _answer(name: str, fields: Sequence[str], rows: Iterable[Any], *, following: int | None) -> Response:
-    """Return rows as objects; written in one call, because the standard library takes several times as long."""
-    found = {name: [dict(zip(fields, row, strict=True)) for row in rows], "next": following}
-    return Response(to_json(found, inf_nan_mode="null"), media_type="application/json")
+    """Return rows as objects."""
+    return answered({name: [dict(zip(fields, row, strict=True)) for row in rows], "next": following})

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import Annotated, Any
 
-from fastapi import Query
-from pydantic import StringConstraints
+from pydantic import Field, StringConstraints
 
+from ingest.live.http.routes import JSON
 from ingest.model.frames import MODE_NAMES
 from ingest.model.keys import NAME_CHARS_MAX, SEGMENT_CHARS_MAX
 
@@ -18,11 +18,11 @@ KEYS_MAX = 200  # in one question; the address of a request is limited anyway
 
 
 def _keys(**limits: Any) -> Any:
-    return Query(
+    return Field(
         alias="key",
         description="instrument key or name; repeat it for more",
         max_length=KEYS_MAX,
-        openapi_examples={"names": {"value": ["INFY", "NIFTY FUT"]}, "key": {"value": ["NSE_EQ|INE009A01021"]}},
+        examples=[["INFY", "NIFTY FUT"], ["NSE_EQ|INE009A01021"]],
         **limits,
     )
 
@@ -55,26 +55,26 @@ KEYS_BODY: dict[str, Any] = {
 _TOKEN: dict[str, Any] = {"security": [{"token": []}]}
 
 
-def answers(model: str, *refusals: int, unhealthy: bool = False) -> dict[int | str, dict[str, Any]]:
+def answers(model: str, *refusals: int, unhealthy: bool = False) -> dict[str, dict[str, Any]]:
     """Return what a route answers: its own form, and the refusals.
 
     Parameters
     ----------
     model
-        Name of a type in `answers.py`, which is only made when somebody asks for the document: FastAPI would make
-        a validator of each for each route and status, which nothing uses. "": none.
+        Name of a type in `answers.py`, which is only loaded when somebody asks for the document. "": none.
     refusals
         Further status codes than those of all routes.
     unhealthy
         It answers 503 in its own form too.
     """
-    found: dict[int | str, dict[str, Any]] = {
-        status: {"description": MEANING[status]} | _json(_ref("Refusal")) for status in sorted({*ALWAYS, *refusals})
+    found: dict[str, dict[str, Any]] = {
+        str(status): {"description": MEANING[status]} | _json(_ref("Refusal"))
+        for status in sorted({*ALWAYS, *refusals})
     }
     if model:
-        found[200] = {"description": "done"} | _json(_ref(model))
+        found["200"] = {"description": "done"} | _json(_ref(model))
     if unhealthy:
-        found[503] = {"description": "it is not; the answer says why"} | _json(
+        found["503"] = {"description": "it is not; the answer says why"} | _json(
             {"anyOf": [_ref(model), _ref("Refusal")]}
         )
     return found
@@ -85,7 +85,7 @@ def _ref(model: str) -> dict[str, Any]:
 
 
 def _json(schema: dict[str, Any]) -> dict[str, Any]:
-    return {"content": {"application/json": {"schema": schema}}}
+    return {"content": {JSON: {"schema": schema}}}
 
 
 def keys_body(*, is_optional: bool = False, mode: bool = True) -> dict[str, Any]:
@@ -95,5 +95,5 @@ def keys_body(*, is_optional: bool = False, mode: bool = True) -> dict[str, Any]
     if is_optional:
         del schema["required"]
     example = {"keys": ["NSE_FO|53001", "INFY"]} | ({"mode": "full"} if mode else {})
-    content = {"application/json": {"schema": schema, "example": example}}
+    content = {JSON: {"schema": schema, "example": example}}
     return _TOKEN | {"requestBody": {"required": not is_optional, "content": content}}

@@ -5,20 +5,19 @@ The page has no script and loads nothing, so it works without the internet, and 
 
 from __future__ import annotations
 
+import asyncio
 import importlib
 import json
-from collections.abc import Iterator, Sequence
+import re
+from collections.abc import Iterator, Mapping, Sequence
 from html import escape
 from importlib import metadata
 from typing import Any, Literal
 
-from fastapi import FastAPI
-from fastapi.responses import HTMLResponse, JSONResponse
 from pydantic import BaseModel
-from pydantic.json_schema import models_json_schema
-from starlette.requests import Request
 
 from ingest.live.http.described import ALWAYS, MEANING
+from ingest.live.http.routes import Request, Response, Route, Routes, answered
 
 OPENAPI, DOCS = "/openapi.json", "/docs"
 ABOUT = """State, subscriptions, bars and a stream of events of a running Tickline recorder.
@@ -39,37 +38,63 @@ th, td { text-align: left; vertical-align: top; padding: 0.25rem 1rem 0.25rem 0;
 """
 
 
-def add_documentation(app: FastAPI) -> None:
-    """Add the routes to an application; call it last."""
+def add_documentation(routes: Routes) -> None:
+    """Add the routes. The document is made for each who asks, on a thread: few do, and frames must not wait for it."""
 
-    @app.get(OPENAPI, include_in_schema=False)
-    async def openapi() -> JSONResponse:
-        return JSONResponse(document(app))
+    @routes.add("GET", OPENAPI)
+    async def openapi(_: Request) -> Response:
+        return answered(await asyncio.to_thread(document, routes))
 
-    @app.get(DOCS, include_in_schema=False)
-    async def docs(request: Request) -> HTMLResponse:
-        headers = {"Content-Security-Policy": POLICY, "X-Content-Type-Options": "nosniff"}
-        return HTMLResponse(page(document(app), str(request.base_url).rstrip("/")), headers=headers)
+    @routes.add("GET", DOCS)
+    async def docs(request: Request) -> Response:
+        url = f"{request.scheme}://{request.headers.get('host', '')}"
+        made = await asyncio.to_thread(lambda: page(document(routes), url).encode())
+        headers = {"content-security-policy": POLICY, "x-content-type-options": "nosniff"}
+        return Response(made, headers=headers, media_type="text/html; charset=utf-8")
 
 
-def document(app: FastAPI) -> dict[str, Any]:
-    """Return the OpenAPI document of an application."""
-    if app.openapi_schema is None:
-        app.title, app.version, app.description = "Tickline", metadata.version("tickline"), ABOUT
-        found = type(app).openapi(app)
-        types = importlib.import_module("ingest.live.http.answers")
-        asked: list[tuple[type[BaseModel], Literal["serialization"]]] = [
-            (one, "serialization") for one in types.DOCUMENTED
-        ]
-        _, schemas = models_json_schema(asked, ref_template="#/components/schemas/{model}")
-        for name, example in types.EXAMPLES.items():
-            schemas["$defs"][name]["example"] = example
-        found["components"] = {
+def document(routes: Routes) -> dict[str, Any]:
+    """Return the OpenAPI document of the routes that have a summary."""
+    types = importlib.import_module("ingest.live.http.answers")
+    making = importlib.import_module("pydantic.json_schema")
+    asked: list[tuple[type[BaseModel], Literal["serialization"]]] = [(one, "serialization") for one in types.DOCUMENTED]
+    _, schemas = making.models_json_schema(asked, ref_template="#/components/schemas/{model}")
+    for name, example in types.EXAMPLES.items():
+        schemas["$defs"][name]["example"] = example
+    paths: dict[str, dict[str, Any]] = {}
+    for route in routes:
+        if route.summary:
+            paths.setdefault(route.path, {})[route.method.lower()] = _said_of(route)
+    found: dict[str, Any] = {
+        "openapi": "3.1.0",
+        "info": {"title": "Tickline", "version": metadata.version("tickline"), "description": ABOUT},
+        "paths": paths,
+        "components": {
             "schemas": schemas["$defs"],
             "securitySchemes": {"token": {"type": "http", "scheme": "bearer"}},
-        }
-    assert app.openapi_schema is not None
-    return app.openapi_schema
+        },
+    }
+    return found
+
+
+def _said_of(route: Route) -> dict[str, Any]:
+    said = dict(route.said)
+    name = re.sub(r"\W", "_", f"{route.handler.__name__}{route.path}_{route.method.lower()}")
+    parameters: list[Any] = [*_parameters(route.query), *said.pop("parameters", ())]
+    found: dict[str, Any] = {"tags": [said.pop("tag")], "summary": route.summary, "operationId": name}
+    found |= said.pop("more", {})
+    return found | said | ({"parameters": parameters} if parameters else {})
+
+
+def _parameters(query: type[BaseModel] | None) -> Iterator[Mapping[str, Any]]:
+    if query is None:
+        return
+    whole: dict[str, Any] = query.model_json_schema()
+    for name, schema in whole["properties"].items():
+        described = {"description": schema.pop("description")} if "description" in schema else {}
+        if schema.get("default", ...) is None:
+            del schema["default"]
+        yield {"name": name, "in": "query", "required": name in whole.get("required", ()), "schema": schema} | described
 
 
 def page(found: dict[str, Any], url: str) -> str:

@@ -2,24 +2,36 @@
 
 from __future__ import annotations
 
+import json
+import re
 import time
 from collections.abc import Sequence
+from typing import Any
 
-from fastapi import FastAPI, Request
-from fastapi.responses import JSONResponse
+from pydantic import BaseModel
 
 from ingest.database.questions import Questions
 from ingest.errors import StoreError
-from ingest.live.http.described import Keys, answers, keys_body
-from ingest.live.http.guard import names_and_mode, names_if_any
+from ingest.live.http.described import NAME_PATTERN, Keys, answers, keys_body
+from ingest.live.http.routes import Request, Response, Routes, WrongRequestError, answered
 from ingest.live.ingestion import Ingestion
 from ingest.live.latest_ticks import latest_ticks
 from ingest.live.status import subscriptions, websocket_status
 from ingest.market.time import market_day
+from ingest.model.frames import MODE_NAMES
+from ingest.model.keys import shown
 
 FEED = "/api/v1/websocket"
 GAPS_KEPT_S = 10.0  # the database is asked at most this often
 NAMED_MAX = 10  # keys in one warning
+_NAME = re.compile(NAME_PATTERN[1:-1])
+WRONG_KEYS = 'give them as {"keys": ["NSE_FO|53001", "INFY"]}'
+
+
+class AskedTicks(BaseModel):
+    """Parameters of `latest-ticks`."""
+
+    keys: Keys = None
 
 
 class _Gaps:
@@ -55,88 +67,137 @@ async def _warnings(ingestion: Ingestion, keys: list[str]) -> list[str]:
     return [f"{len(missing):,} keys are not in the vendor's list and may never be answered: {named}"]
 
 
-def add_feed(app: FastAPI, ingestion: Ingestion) -> None:
-    """Add the routes to an application."""
+def add_feed(routes: Routes, ingestion: Ingestion) -> None:
+    """Add the routes."""
     mode = ingestion.streams[0].settings.mode
     gaps = _Gaps(ingestion.questions, ingestion.streams[0].settings.collector)
 
-    @app.get(
+    @routes.add(
+        "GET",
         f"{FEED}/status",
-        summary="State of connections and keys, with counters",
-        tags=["feed"],
+        "State of connections and keys, with counters",
+        tag="feed",
         responses=answers("Status"),
     )
-    async def status() -> JSONResponse:
-        return JSONResponse(websocket_status(ingestion, await gaps.today()))
+    async def status(_: Request) -> Response:
+        return answered(websocket_status(ingestion, await gaps.today()))
 
-    @app.get(
+    @routes.add(
+        "GET",
         f"{FEED}/subscriptions",
-        summary="Every wanted key with its mode, connection and state",
-        tags=["feed"],
+        "Every wanted key with its mode, connection and state",
+        tag="feed",
         responses=answers("Subscriptions"),
     )
-    async def subscribed() -> JSONResponse:
-        return JSONResponse(subscriptions(ingestion))
+    async def subscribed(_: Request) -> Response:
+        return answered(subscriptions(ingestion))
 
-    @app.get(
+    @routes.add(
+        "GET",
         f"{FEED}/latest-ticks",
-        summary="Last tick of each instrument, or of some",
-        tags=["feed"],
+        "Last tick of each instrument, or of some",
+        tag="feed",
+        query=AskedTicks,
         responses=answers("LatestTicks", 404, 422),
     )
-    async def latest(key: Keys = None) -> JSONResponse:
-        return JSONResponse(latest_ticks(ingestion, None if key is None else await ingestion.keys_to_read(key)))
+    async def latest(_: Request, asked: AskedTicks) -> Response:
+        keys = None if asked.keys is None else await ingestion.keys_to_read(asked.keys)
+        return answered(latest_ticks(ingestion, keys))
 
-    @app.post(
+    @routes.add(
+        "POST",
         f"{FEED}/subscribe",
-        summary="Record more keys until the next start, or in another mode",
-        tags=["feed"],
+        "Record more keys until the next start, or in another mode",
+        tag="feed",
         responses=answers("Changed", 404, 409, 422),
-        openapi_extra=keys_body(),
+        more=keys_body(),
     )
-    async def subscribe(request: Request) -> JSONResponse:
-        names, wanted = names_and_mode(await request.body(), mode)
+    async def subscribe(request: Request) -> Response:
+        names, wanted = names_and_mode(request.body, mode)
         keys = await ingestion.keys_of(names)
         fresh = [key for key in keys if key not in ingestion.keys]
         ingestion.subscribe(keys, wanted)
         return _changed(await _warnings(ingestion, fresh) if fresh else [])
 
-    @app.post(
+    @routes.add(
+        "POST",
         f"{FEED}/unsubscribe",
-        summary="Record keys no longer, until the next start",
-        tags=["feed"],
+        "Record keys no longer, until the next start",
+        tag="feed",
         responses=answers("Changed", 404, 409, 422),
-        openapi_extra=keys_body(mode=False),
+        more=keys_body(mode=False),
     )
-    async def unsubscribe(request: Request) -> JSONResponse:
-        names, _ = names_and_mode(await request.body(), mode)
+    async def unsubscribe(request: Request) -> Response:
+        names, _ = names_and_mode(request.body, mode)
         ingestion.unsubscribe(await ingestion.keys_of(names))
         return _changed()
 
-    @app.post(
+    @routes.add(
+        "POST",
         f"{FEED}/change-mode",
-        summary="Record subscribed keys in another mode",
-        tags=["feed"],
+        "Record subscribed keys in another mode",
+        tag="feed",
         responses=answers("Changed", 404, 409, 422),
-        openapi_extra=keys_body(),
+        more=keys_body(),
     )
-    async def change_mode(request: Request) -> JSONResponse:
-        names, wanted = names_and_mode(await request.body(), mode)
+    async def change_mode(request: Request) -> Response:
+        names, wanted = names_and_mode(request.body, mode)
         ingestion.change_mode(await ingestion.keys_of(names), wanted)
         return _changed()
 
-    @app.post(
+    @routes.add(
+        "POST",
         f"{FEED}/retry",
-        summary="Ask again for keys that the feed has not answered: all, or some",
-        tags=["feed"],
+        "Ask again for keys that the feed has not answered: all, or some",
+        tag="feed",
         responses=answers("Retried", 404, 422),
-        openapi_extra=keys_body(is_optional=True, mode=False),
+        more=keys_body(is_optional=True, mode=False),
     )
-    async def retry(request: Request) -> JSONResponse:
-        names = names_if_any(await request.body())
-        return JSONResponse(
-            {"retried_keys": ingestion.retry(None if names is None else await ingestion.keys_of(names))}
-        )
+    async def retry(request: Request) -> Response:
+        names = names_if_any(request.body)
+        return answered({"retried_keys": ingestion.retry(None if names is None else await ingestion.keys_of(names))})
 
-    def _changed(warnings: Sequence[str] = ()) -> JSONResponse:
-        return JSONResponse({"total_symbols": len(ingestion.keys)} | ({"warnings": warnings} if warnings else {}))
+    def _changed(warnings: Sequence[str] = ()) -> Response:
+        return answered({"total_symbols": len(ingestion.keys)} | ({"warnings": warnings} if warnings else {}))
+
+
+def names_and_mode(body: bytes, usual_mode: str) -> tuple[list[str], str]:
+    """Return the names and the mode in a body: `{"keys": [...], "mode": "full"}`; the mode is optional.
+
+    A key is an instrument key or a name of an instrument, such as INFY.
+
+    Raises
+    ------
+    WrongRequestError
+        If the body has another form, or a text in it is neither a key nor a name.
+    """
+    asked = _object(body)
+    keys, mode = asked.get("keys"), asked.get("mode", usual_mode)
+    if not isinstance(keys, list) or not keys:
+        raise WrongRequestError(f"'keys' is not a list of instrument keys or names: {WRONG_KEYS}")
+    for key in keys:
+        if not isinstance(key, str) or not _NAME.fullmatch(key):
+            raise WrongRequestError(f"{_named(key)} is neither an instrument key nor a name: {WRONG_KEYS}")
+    if not isinstance(mode, str) or mode not in MODE_NAMES:
+        raise WrongRequestError(f"mode {_named(mode)} is unknown: give one of {', '.join(MODE_NAMES)}")
+    return list(dict.fromkeys(keys)), mode
+
+
+def names_if_any(body: bytes) -> list[str] | None:
+    """Return the names in a body; None: there is no body, or it has no `keys`. Raises as `names_and_mode` does."""
+    return names_and_mode(body, next(iter(MODE_NAMES)))[0] if body and "keys" in _object(body) else None
+
+
+def _object(body: bytes) -> dict[str, Any]:
+    try:
+        asked: Any = json.loads(body)
+    except (ValueError, RecursionError):
+        raise WrongRequestError(f"the body is not JSON: {WRONG_KEYS}") from None
+    if not isinstance(asked, dict):
+        raise WrongRequestError(f"the body is not a JSON object: {WRONG_KEYS}")
+    return asked
+
+
+def _named(value: object) -> str:
+    """Return a foreign value in the form that errors show."""
+    return repr(shown(value)) if isinstance(value, str) else f"a value of type {type(value).__name__}"

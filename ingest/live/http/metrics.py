@@ -6,12 +6,11 @@ import asyncio
 import logging
 from collections.abc import Iterable
 
-from fastapi import FastAPI, Request
 from prometheus_client import REGISTRY
 from prometheus_client.core import Metric
 from prometheus_client.exposition import choose_encoder
-from starlette.responses import Response
 
+from ingest.live.http.routes import Request, Response, Routes
 from ingest.live.ingestion import Ingestion
 from ingest.live.observe.metrics import Recording
 from ingest.live.observe.observer import ask_disk
@@ -19,16 +18,16 @@ from ingest.live.observe.observer import ask_disk
 log = logging.getLogger(__name__)
 
 
-def add_metrics(app: FastAPI, ingestion: Ingestion) -> None:
-    """Add `GET /metrics` to an application: the recording's metrics, and those of the process and of users' code."""
+def add_metrics(routes: Routes, ingestion: Ingestion) -> None:
+    """Add `GET /metrics`: the recording's metrics, and those of the process and of users' code."""
     recording = Recording(ingestion)
 
-    @app.get("/metrics", include_in_schema=False)
+    @routes.add("GET", "/metrics")
     async def _metrics(request: Request) -> Response:
         await asyncio.to_thread(ask_disk, ingestion)
         ours = list(recording.collect())
         body, form = await asyncio.to_thread(encoded, ours, request.headers.get("accept", ""))
-        return Response(body, headers={"Content-Type": form})
+        return Response(body, media_type=form)
 
 
 class _Together:
