@@ -20,6 +20,7 @@ from ingest.database.connections import Database
 from ingest.errors import ConfigError
 from ingest.feed.key_states import KeyState
 from ingest.live.access import stored_token
+from ingest.live.http.port import _listening
 from ingest.live.latest_ticks import latest_tick, latest_ticks
 from ingest.live.observe.health import health
 from ingest.live.status import websocket_status
@@ -262,6 +263,13 @@ def test_port_that_is_taken_costs_the_status_only_until_it_is_free(
                 await served(run.config.api_port)
 
     asyncio.run(run())
+
+
+def test_connection_sends_a_body_without_waiting_until_the_head_is_confirmed() -> None:
+    listening = _listening("127.0.0.1", 0, said=False)
+    assert listening is not None
+    with listening, socket.create_connection(listening.getsockname()), listening.accept()[0] as accepted:
+        assert accepted.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
 
 
 @on_one_engine

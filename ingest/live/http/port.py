@@ -81,7 +81,10 @@ def recording_api(ingestion: Ingestion, hub: Hub, tokens: Tokens) -> uvicorn.Ser
 
 def _listening(host: str, port: int, *, said: bool) -> socket.socket | None:
     try:
-        return socket.create_server((host, port), family=socket.AF_INET6 if ":" in host else socket.AF_INET)
+        listening = socket.create_server((host, port), family=socket.AF_INET6 if ":" in host else socket.AF_INET)
+        # Connections inherit it. Without, the body of an answer waits until the client has confirmed the head: 40 ms.
+        listening.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        return listening
     except (OSError, UnicodeError) as exc:  # UnicodeError: the host is not a valid name
         in_use = isinstance(exc, OSError) and exc.errno == errno.EADDRINUSE
         log.log(
