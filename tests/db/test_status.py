@@ -62,8 +62,11 @@ async def served(port: int) -> None:
 
 
 @on_one_engine
-def test_status_answers_with_the_fields_that_are_promised(database: Database, home: Path) -> None:
+def test_status_answers_with_the_fields_that_are_promised(
+    database: Database, home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     port = free_port()
+    monkeypatch.setattr("ingest.live.http.feed_routes.SLICE_KEYS", 7)
 
     async def run() -> tuple[Any, ...]:
         async with running(database, home, api_port=port) as run:

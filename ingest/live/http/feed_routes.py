@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import re
 import time
@@ -9,6 +10,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from pydantic import BaseModel
+from pydantic_core import to_json
 
 from ingest.database.questions import Questions
 from ingest.errors import StoreError
@@ -24,6 +26,7 @@ from ingest.model.keys import shown
 FEED = "/api/v1/websocket"
 GAPS_KEPT_S = 10.0  # the database is asked at most this often
 NAMED_MAX = 10  # keys in one warning
+SLICE_KEYS = 100  # whose last ticks are gathered at once, a millisecond; then frames have their turn
 _NAME = re.compile(NAME_PATTERN[1:-1])
 WRONG_KEYS = 'give them as {"keys": ["NSE_FO|53001", "INFY"]}'
 
@@ -101,8 +104,15 @@ def add_feed(routes: Routes, ingestion: Ingestion) -> None:
         responses=answers("LatestTicks", 404, 422),
     )
     async def latest(_: Request, asked: AskedTicks) -> Response:
-        keys = None if asked.keys is None else await ingestion.keys_to_read(asked.keys)
-        return answered(latest_ticks(ingestion, keys))
+        keys = list(ingestion.keys) if asked.keys is None else await ingestion.keys_to_read(asked.keys)
+        counts, parts = latest_ticks(ingestion, ()), []
+        for first in range(0, len(keys), SLICE_KEYS):
+            part = latest_ticks(ingestion, keys[first : first + SLICE_KEYS])["latest_ticks"]
+            counts["symbols_tracked"] += len(part)
+            parts += [to_json(part)[1:-1]] if part else []
+            await asyncio.sleep(0)
+        del counts["latest_ticks"]
+        return Response(to_json(counts)[:-1] + b',"latest_ticks":{' + b",".join(parts) + b"}}")
 
     @routes.add(
         "POST",
