@@ -79,9 +79,7 @@ def furnish(database: Database, desk: Desk) -> None:
         )
         connection.execute("call tickline.refresh_bars(%s, %s)", (_opens(first), _opens(desk.last) + timedelta(days=1)))
         if database.engine == "timescale":
-            chunks = "select show_chunks('ticks', older_than => %s::timestamptz)::text"
-            for (chunk,) in connection.execute(chunks, (_opens(desk.last),)).fetchall():
-                connection.execute("call convert_to_columnstore(%s::regclass)", (chunk,))
+            _convert(connection, desk)
         connection.execute(
             "insert into signals (instrument_id, bucket, rule_set, direction, confidence, score, price, reasons, "
             "severity) select instrument_id, %s::timestamptz + instrument_id * interval '1 minute', 'desk', 'up', 0.9, "
@@ -90,6 +88,19 @@ def furnish(database: Database, desk: Desk) -> None:
             (_opens(desk.last),),
         )
         connection.execute("vacuum analyze")
+
+
+def _convert(connection: psycopg.Connection[Any], desk: Desk) -> None:
+    """Convert to the columnstore what its jobs convert, and of ticks all days before the last."""
+    job = connection.execute(
+        "select job_id, (config || jsonb_build_object('after', (now() - %s)::text))::text "
+        "from timescaledb_information.jobs where proc_name = 'compress_ticks'",
+        (_opens(desk.last),),
+    ).fetchone()
+    connection.execute("call tickline.compress_ticks(%s, %s::jsonb)", job)
+    jobs = "select job_id from timescaledb_information.jobs where proc_name = 'policy_compression'"
+    for job in connection.execute(jobs).fetchall():
+        connection.execute("call run_job(%s)", job)
 
 
 def _opens(day: date) -> datetime:

@@ -43,7 +43,7 @@ __all__ = [
     "translated",
 ]
 
-HEAD = "0016"  # the revision that this program is written for
+HEAD = "0017"  # the revision that this program is written for
 UPGRADE_LOCK = "tickline.upgrade"  # advisory lock that a running upgrade holds
 UPGRADE_POLL_S = 0.1
 UPGRADE_SECONDS_MAX = 60.0  # how long a reader waits for a running upgrade; an empty database takes 2 s

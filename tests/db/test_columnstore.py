@@ -48,6 +48,23 @@ def batches(conn: Connection) -> list[tuple[str, int, int, int]]:
     return found
 
 
+def stored(conn: Connection, day: str) -> tuple[set[str], int]:
+    """How the columns of a converted chunk are stored, those of numbers first, and its bytes."""
+    (relation,) = conn.execute(
+        "select settings.compress_relid::regclass::text from timescaledb_information.chunks "
+        "join _timescaledb_catalog.compression_settings as settings "
+        "on settings.relid = format('%%I.%%I', chunk_schema, chunk_name)::regclass "
+        "where hypertable_name = 'ticks' and range_start::date = %s",
+        (day,),
+    ).fetchone() or ("",)
+    rows = conn.execute(
+        "select attstorage::text from pg_attribute where attrelid = %s::regclass and attnum > 0 and attlen < 0",
+        (relation,),
+    ).fetchall()
+    (size,) = conn.execute("select pg_total_relation_size(%s::regclass)", (relation,)).fetchone() or (0,)
+    return {storage for (storage,) in rows}, size
+
+
 def seen(conn: Connection) -> list[list[Any]]:
     """What readers get of the two days."""
     statements = [
@@ -69,11 +86,35 @@ def test_ticks_get_larger_batches_and_chunks_in_the_former_ones_stay_and_are_rea
     (former, _) = (row[0] for row in conn.execute("select show_chunks('ticks')::text order by 1").fetchall())
     conn.execute("call convert_to_columnstore(%s::regclass)", (former,))
     conn.execute("call run_job(%s)", (job(conn),))
-    assert batches(conn) == [(DAYS[0], 8, 1_000, 2 * TICKS), (DAYS[1], 4, 3_000, 2 * TICKS)]
+    assert batches(conn) == [(DAYS[0], 8, 1_000, 2 * TICKS), (DAYS[1], 4, 2_400, 2 * TICKS)]
     assert seen(conn) == before
     conn.execute(queries.query("store/refresh_bars"), {"from_ts": DAYS[0], "to_ts": "2025-12-17"})
     assert seen(conn) == before
     assert conn.execute("show timescaledb.compression_batch_size_limit").fetchone() == ("1000",)
+
+
+def test_batches_are_packed_and_those_of_chunks_that_are_converted_already_stay(conn: Connection) -> None:
+    insert(conn, DAYS[0])
+    insert(conn, DAYS[1])
+    (former, _) = (row[0] for row in conn.execute("select show_chunks('ticks')::text order by 1").fetchall())
+    conn.execute("set timescaledb.compression_batch_size_limit = 2400")
+    conn.execute("call convert_to_columnstore(%s::regclass)", (former,))
+    loose = stored(conn, DAYS[0])
+    conn.execute("call run_job(%s)", (job(conn),))
+    assert stored(conn, DAYS[0]) == loose and loose[0] == {"e"}
+    storage, size = stored(conn, DAYS[1])
+    assert storage == {"x"} and size < loose[1]
+
+
+def test_transaction_that_began_before_a_day_was_converted_sees_its_ticks(database: Database, conn: Connection) -> None:
+    insert(conn, DAYS[0])
+    before = seen(conn)
+    with database.connect() as other:
+        other.execute("set transaction isolation level repeatable read")
+        other.execute("select count(*) from instruments")
+        conn.execute("call run_job(%s)", (job(conn),))
+        assert stored(conn, DAYS[0])[0] == {"x"}
+        assert seen(other) == before
 
 
 def test_late_ticks_of_a_converted_day_are_read_at_once_and_join_its_batches_in_the_next_run(conn: Connection) -> None:
@@ -86,6 +127,7 @@ def test_late_ticks_of_a_converted_day_are_read_at_once_and_join_its_batches_in_
         conn.execute("call run_job(%s)", (job(conn),))
         assert seen(conn) == before
     assert sum(row[3] for row in batches(conn)) == 2 * TICKS + 10
+    assert stored(conn, DAYS[0])[0] == {"x"}
 
 
 def test_day_that_cannot_be_converted_does_not_keep_the_others_from_it_and_the_job_says_so(

@@ -40,8 +40,12 @@ TYPE_NAMES = {
     "bool": "boolean",
     "float8": "double precision",
 }
-REVISIONS = [f"{number:04}" for number in range(1, 17)]
+REVISIONS = [f"{number:04}" for number in range(1, 18)]
 CONVERTED = {"ticks", "depth", "bars_1m", "bars_5m", "official_bars_1m"}  # to the columnstore
+OF_ONE_ENGINE = {
+    "batches_of", "compress_ticks", "compute_bars_1m", "compute_bars_5m", "days_without_partition", "pack_batches",
+    "tick_order",
+}  # fmt: skip
 _seen: dict[str, Any] = {}
 
 
@@ -71,7 +75,7 @@ def describe(conn: psycopg.Connection[Any]) -> dict[str, Any]:
         "routines": conn.execute(
             "select proname, prokind, pg_get_function_arguments(oid), pg_get_function_result(oid) from pg_proc "
             "where pronamespace = 'tickline'::regnamespace and proname <> all(%s) order by 1",
-            (["compress_ticks", "compute_bars_1m", "compute_bars_5m", "days_without_partition", "tick_order"],),
+            (sorted(OF_ONE_ENGINE),),
         ).fetchall(),
     }
 
