@@ -64,20 +64,22 @@ def best_minutes(official: pl.DataFrame, ticks: pl.DataFrame, unheard: pl.DataFr
     was not completely received has a row without a close, which counts for the quality of wider bars.
     """
     if official.is_empty():
-        both = ticks.with_columns(backfilled=pl.lit(None, pl.Boolean))
+        both = ticks.lazy().with_columns(backfilled=pl.lit(None, pl.Boolean))
     elif ticks.is_empty():
-        both = _without_greeks(official).with_columns(thin=pl.lit(None, pl.Boolean))
+        both = _without_greeks(official).lazy().with_columns(thin=pl.lit(None, pl.Boolean))
     else:
+        ours = ticks.lazy().with_columns(_key())
         both = (
-            official.with_columns(_key())
-            .join(ticks.with_columns(_key()), on="at", how="full", coalesce=True, suffix="_ours")
+            official.lazy()
+            .with_columns(_key())
+            .join(ours, on="at", how="full", coalesce=True, suffix="_ours")
             .with_columns(pl.coalesce(name, f"{name}_ours").alias(name) for name in (*_KEY, *_FIGURES, "auction"))
         )
     if not unheard.is_empty():
-        both = both.join(unheard, on=_KEY, how="full", coalesce=True)
+        both = both.join(unheard.lazy(), on=_KEY, how="full", coalesce=True)
     else:
         both = both.with_columns(is_gap=pl.lit(None, pl.Boolean))
-    return both.select(
+    found = both.select(
         *_KEY,
         *_FIGURES,
         pl.when(pl.col("backfilled").is_null()).then(_source("ticks")).otherwise(_official_source()).alias("source"),
@@ -91,6 +93,8 @@ def best_minutes(official: pl.DataFrame, ticks: pl.DataFrame, unheard: pl.DataFr
         .alias("quality"),
         *_GREEKS,
     )
+    # Of the rows of a minute, looking for a better plan takes longer than it saves.
+    return found.collect(engine="in-memory", optimizations=pl.QueryOptFlags.none())
 
 
 def _key(bucket: pl.Expr = pl.col("bucket")) -> pl.Expr:  # noqa: B008 - expressions do not change

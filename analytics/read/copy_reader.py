@@ -67,6 +67,13 @@ _KINDS = {
 }
 
 
+class Shaped(NamedTuple):
+    """A query, and a name of its columns: queries of the same name have the same, so the server is asked once."""
+
+    text: str
+    shape: str
+
+
 class CopyReader:
     """Connections that stay open, and a thread that reads from all of them in parallel.
 
@@ -90,6 +97,7 @@ class CopyReader:
         with connect(url) as connection:
             way = Way.of(connection)
         self._connections: list[asyncpg.Connection] = []
+        self._kinds: dict[str, dict[str, _Kind]] = {}
         self._loop = way.loop()
         # A thread of its own, because a notebook already runs a loop in the caller's.
         self._thread = threading.Thread(target=self._loop.run_forever, name="copy reader", daemon=True)
@@ -118,28 +126,54 @@ class CopyReader:
         self._thread.join()
         self._loop.close()
 
-    def read(self, texts: Sequence[Sequence[str]]) -> list[list[pl.DataFrame]]:
+    def read(self, texts: Sequence[Sequence[str | Shaped]]) -> list[list[pl.DataFrame]]:
         """Return the results of queries: those of one list run in sequence, the lists in parallel."""
-        return self.make(texts, lambda _, frames: frames)
 
-    def make(self, texts: Sequence[Sequence[str]], make: Callable[[int, list[pl.DataFrame]], T]) -> list[T]:
+        async def same(_: int, frames: list[pl.DataFrame]) -> list[pl.DataFrame]:
+            return frames
+
+        return self._run(self._each(texts, same))
+
+    def make(self, texts: Sequence[Sequence[str | Shaped]], make: Callable[[int, list[pl.DataFrame]], T]) -> list[T]:
         """Return `make` of each list's index and results; while one is made, others are read."""
+        return self._run(self._each(texts, lambda place, frames: asyncio.to_thread(make, place, frames)))
+
+    async def _each(
+        self,
+        texts: Sequence[Sequence[str | Shaped]],
+        then: Callable[[int, list[pl.DataFrame]], Coroutine[Any, Any, T]],
+    ) -> list[T]:
+        """Return `then` of each list's index and results."""
         free: asyncio.Queue[asyncpg.Connection] = asyncio.Queue()
 
-        async def one(place: int, own: Sequence[str]) -> T:
+        async def one(place: int, own: Sequence[str | Shaped]) -> T:
             connection = await free.get()
             try:
-                frames = [await _fetch(connection, text) for text in own]
+                frames = [await self._fetch(connection, text) for text in own]
             finally:
                 free.put_nowait(connection)
-            return await asyncio.to_thread(make, place, frames)
+            return await then(place, frames)
 
-        async def every() -> list[T]:
-            for connection in self._connections:
-                free.put_nowait(connection)
-            return await asyncio.gather(*itertools.starmap(one, enumerate(texts)))
+        for connection in self._connections:
+            free.put_nowait(connection)
+        return await asyncio.gather(*itertools.starmap(one, enumerate(texts)))
 
-        return self._run(every())
+    async def _fetch(self, connection: asyncpg.Connection, given: str | Shaped) -> pl.DataFrame:
+        text, shape = given if isinstance(given, Shaped) else (given, None)
+        kinds = self._kinds.get(shape) if shape else None
+        if kinds is None:
+            kinds = await _kinds_of(connection, text)
+            if shape:
+                self._kinds[shape] = kinds
+        columns = _Columns(kinds)
+
+        async def put(data: bytes) -> None:
+            columns.put(data)
+
+        await connection.copy_from_query(_wrapped(text, kinds), output=put, format="binary")
+        frame = columns.frame()
+        columns.end()
+        return frame
 
     def stream(self, text: str, take: Callable[[pl.DataFrame], None], rows: int) -> None:
         """Pass the result of a query on in frames of about `rows` rows; reading waits while one is taken.
@@ -267,8 +301,8 @@ class _Columns:
         return column.cast(kind.becomes)
 
 
-async def _prepare(connection: asyncpg.Connection, text: str) -> tuple[str, _Columns]:
-    """Return a query whose rows all have the same width, and a buffer for them."""
+async def _kinds_of(connection: asyncpg.Connection, text: str) -> dict[str, _Kind]:
+    """Return the columns of a query."""
     prepared = await connection.prepare(text)
     kinds: dict[str, _Kind] = {}
     for attribute in prepared.get_attributes():
@@ -277,31 +311,25 @@ async def _prepare(connection: asyncpg.Connection, text: str) -> tuple[str, _Col
                 f"column {attribute.name!r} of a query has a type that is not read: {attribute.type.name!r}"
             )
         kinds[attribute.name] = _KINDS[attribute.type.name]
+    return kinds
+
+
+def _wrapped(text: str, kinds: dict[str, _Kind]) -> str:
+    """Return a query whose rows all have the same width."""
     select = ", ".join(kind.select.format(f'q."{name}"') for name, kind in kinds.items())
-    return f"select {select} from (\n{text}\n) as q", _Columns(kinds)  # noqa: S608 - of our own queries
-
-
-async def _fetch(connection: asyncpg.Connection, text: str) -> pl.DataFrame:
-    wrapped, columns = await _prepare(connection, text)
-
-    async def put(data: bytes) -> None:
-        columns.put(data)
-
-    await connection.copy_from_query(wrapped, output=put, format="binary")
-    frame = columns.frame()
-    columns.end()
-    return frame
+    return f"select {select} from (\n{text}\n) as q"  # noqa: S608 - of our own queries
 
 
 async def _stream(connection: asyncpg.Connection, text: str, take: Callable[[pl.DataFrame], None], rows: int) -> None:
-    wrapped, columns = await _prepare(connection, text)
+    kinds = await _kinds_of(connection, text)
+    columns = _Columns(kinds)
 
     async def put(data: bytes) -> None:
         columns.put(data)
         if columns.rows >= rows:
             take(columns.frame())
 
-    await connection.copy_from_query(wrapped, output=put, format="binary")
+    await connection.copy_from_query(_wrapped(text, kinds), output=put, format="binary")
     if (last := columns.frame()).height:
         take(last)
     columns.end()

@@ -3,7 +3,8 @@
 Owns the connections kept open for it: opening one takes longer than reading a minute. The vendor's bars, ours
 and the minutes not completely received are read in parallel and combined by `analytics.read.best_bars`; the view that
 does the same takes several times as long. Ours are read in two halves: the query makes bars of the newest minutes out
-of ticks, and for that the server looks through the index of the whole day. Must not know what the bars are used for.
+of ticks, and for that the server looks into the index once for each instrument. Must not know what the bars are used
+for.
 """
 
 from __future__ import annotations
@@ -17,12 +18,13 @@ import polars as pl
 import psycopg
 
 from analytics.read.best_bars import best_minutes
-from analytics.read.copy_reader import CopyReader
+from analytics.read.copy_reader import CopyReader, Shaped
 from analytics.schema import BARS, KEY
 from ingest.database.connections import Database, translated
 from ingest.database.queries import query
 
 OFFICIAL, TICKS, UNHEARD = "read/bars_official_1m", "read/bars_ticks_1m", "read/unheard_of_instruments"
+NEW_TICKS = "read/bars_of_new_ticks"
 HALVED_FROM = 200  # instruments: of fewer, planning another query takes longer than half of them
 NAMES = {"instrument_id": pl.Int32(), KEY: pl.String()}
 
@@ -44,6 +46,7 @@ class MinuteReader:
     def __init__(self, database: Database, connection: psycopg.Connection[Any]) -> None:
         self._connection = connection
         self._names = pl.DataFrame(schema=NAMES | {"position": pl.UInt32()})
+        self._used_again = False  # whether several instruments have the same key
         self._reader = CopyReader(database.reader_url, connections=3)
 
     def __enter__(self) -> Self:
@@ -59,8 +62,16 @@ class MinuteReader:
         """The instrument_id of each instrument read so far."""
         return self._names["instrument_id"].to_list()
 
-    def read(self, start: datetime, end: datetime, ids: Sequence[int] | None = None) -> pl.DataFrame:
+    def read(
+        self, start: datetime, end: datetime, ids: Sequence[int] | None = None, *, is_new: bool = False
+    ) -> pl.DataFrame:
         """Return the bars of a range [start, end), of instruments by their instrument_id or of all.
+
+        Parameters
+        ----------
+        is_new
+            The range is a minute or two of which all ticks are there, so that ours need not be looked for among stored
+            bars: the same result, sooner.
 
         Returns
         -------
@@ -70,9 +81,11 @@ class MinuteReader:
         """
         writer = psycopg.ClientCursor(self._connection)
         given = {"instrument_ids": None if ids is None else list(ids), "start": start, "end": end}
-        halves = [writer.mogrify(query(TICKS), given | share) for share in _shares(self.ids if ids is None else ids)]
-        others = [writer.mogrify(query(name), given) for name in (OFFICIAL, UNHEARD)]
-        [official, unheard], *ticks = self._reader.read([others, *([half] for half in halves)])
+        shares = [given | share for share in _shares(self.ids if ids is None else ids)]
+        ours = NEW_TICKS if is_new else TICKS
+        halves = [Shaped(writer.mogrify(query(ours), share), ours) for share in shares]
+        others = [Shaped(writer.mogrify(query(name), given), name) for name in (OFFICIAL, UNHEARD)]
+        *ticks, [official, unheard] = self._reader.read([*([half] for half in halves), others])
         return self._named(best_minutes(official, pl.concat([frame for [frame] in ticks]), unheard))
 
     def _named(self, rows: pl.DataFrame) -> pl.DataFrame:
@@ -85,11 +98,14 @@ class MinuteReader:
             names = pl.concat([self._names.select(*NAMES), pl.DataFrame(found, NAMES, orient="row")])
             # Numbers sort faster than keys; instruments of the same key have the same.
             self._names = names.with_columns(position=pl.col(KEY).rank("dense"))
-        named = rows.join(self._names, on="instrument_id").sort("position", "bucket", "instrument_id")
-        if self._names["position"].is_duplicated().any():
+            self._used_again = self._names["position"].is_duplicated().any()
+        named = rows.lazy().join(self._names.lazy(), on="instrument_id").sort("position", "bucket", "instrument_id")
+        if self._used_again:
             last = pl.col("instrument_id").last().over("position")
             named = named.filter(pl.col("instrument_id") == last)
-        return named.select(pl.col(name).cast(dtype) for name, dtype in BARS.items())
+        plan = named.select(pl.col(name).cast(dtype) for name, dtype in BARS.items())
+        # Of the rows of a minute, looking for a better plan takes longer than it saves.
+        return plan.collect(engine="in-memory", optimizations=pl.QueryOptFlags.none())
 
 
 def _shares(ids: Sequence[int]) -> list[dict[str, int | None]]:

@@ -16,7 +16,7 @@ import analytics
 from analytics.read import minute_reader
 from analytics.read.minute_reader import MinuteReader
 from analytics.schema import BARS
-from analytics.signals.find import Scope, find
+from analytics.signals.find import Scope, find, next_minutes
 from analytics.signals.rules import DEFAULT
 from ingest.database.connections import Database
 
@@ -105,6 +105,53 @@ def test_minute_reader_key_that_was_used_again_means_its_last_instrument(
     official(conn, before, 0, close=60.0)
     official(conn, now, 1, close=110.0)
     assert minutes.read(OPEN, OPEN + 5 * MINUTE)["close"].to_list() == [110.0]
+
+
+def random_ticks(conn: psycopg.Connection[Any], numbers: list[int], minutes: int) -> None:
+    """Trades and quotes in any order, of which some count volume twice, and moves of the day's extremes."""
+    rng = np.random.default_rng(2)
+    rows = []
+    for number in numbers:
+        for seq in range(minutes * 6):
+            second = int(rng.integers(0, minutes * 60))
+            trade = (
+                rng.random() < 0.4,
+                100 + rng.random(),
+                10 * second + int(rng.integers(0, 3)),
+                int(rng.integers(30)),
+            )
+            greeks = (int(rng.integers(1, 9)), 0.2, 0.5, 0.001) if rng.random() < 0.5 else (None,) * 4
+            extremes = (102.0 + int(rng.integers(3)), 99.0 - int(rng.integers(3)))
+            rows.append((OPEN + timedelta(seconds=second), number, seq, *trade, *greeks, *extremes))
+    with conn.cursor() as cursor:
+        cursor.executemany(
+            "insert into ticks (ts, instrument_id, seq, traded, ltp, vtt, volume, oi, iv, delta, gamma, day_high, "
+            "day_low, received_at) values (%s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, now())",
+            rows,
+        )
+
+
+def test_minutes_made_of_their_ticks_are_those_of_the_view_and_many_at_once_those_one_by_one(
+    minutes: MinuteReader, conn: psycopg.Connection[Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    numbers = [instrument(conn, f"NSE_FO|{name}") for name in (5, 3, 4)]
+    random_ticks(conn, numbers, 12)
+    official(conn, numbers[0], 3)
+    conn.execute("delete from ticks where ts >= %s and ts < %s", (OPEN + 5 * MINUTE, OPEN + 6 * MINUTE))
+    conn.execute("call tickline.refresh_bars(%s, %s)", (OPEN, OPEN + 4 * MINUTE))
+    for halved_from in (200, 2):
+        monkeypatch.setattr(minute_reader, "HALVED_FROM", halved_from)
+        one_by_one = []
+        for at in range(12):
+            given = (OPEN + at * MINUTE, OPEN + (at + 1) * MINUTE, numbers if at % 2 else None)
+            of_view = minutes.read(*given)
+            pl.testing.assert_frame_equal(minutes.read(*given, is_new=True), of_view, check_exact=True)
+            one_by_one += next_minutes(minutes, None, *given[:2])
+        assert len(one_by_one) == 11 and sum(bars.height for bars in one_by_one) > 25
+        at_once = list(next_minutes(minutes, None, OPEN, OPEN + 12 * MINUTE))
+        assert len(at_once) == 11
+        for bars, alone in zip(at_once, one_by_one, strict=True):
+            pl.testing.assert_frame_equal(bars, alone, check_exact=True)
 
 
 def test_jump_of_implied_volatility_in_ticks_is_found_and_stored_with_its_reason(
