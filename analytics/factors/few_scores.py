@@ -12,44 +12,51 @@ import polars as pl
 
 from analytics.factors.excess import Excess, compared, is_judged, least_deviation, log_excess
 from analytics.factors.factors import CONTEXT, PARTS, QUANTITIES
+from analytics.factors.windowed import computed
 from analytics.factors.windows import Windows
 
+LONG = ("x", "scale", "first", "second", "count")
 
-def scores_of_few(bars: pl.DataFrame, windows: Windows) -> pl.DataFrame:
-    """Add NAME_score of all quantities; see `factors.scores`."""
-    own = compared(QUANTITIES)
-    shown = bars.select(
-        *(own[name][0].cast(pl.Float64).alias(f"{name}_x") for name in ("volume", "trades", "move")),
-        judged=is_judged(),
-        volume=own["volume"][1].cast(pl.Float64),
-    )
-    one = pl.repeat(1.0, bars.height, eager=True)
-    columns = {
-        "x": [shown[f"{name}_x"] if f"{name}_x" in shown.columns else bars[f"{name}_x"] for name in QUANTITIES],
-        "scale": [shown["volume"] if name in ("volume", "trades") else one for name in QUANTITIES],
-        "count": [bars[f"{name}_count"] for name in QUANTITIES],
-        "first": [bars[f"{name}_{PARTS[name][0]}"] for name in QUANTITIES],
-        "second": [bars[f"{name}_{PARTS[name][1]}"] for name in QUANTITIES],
-        "judged": [shown["judged"]] * len(QUANTITIES),
-    }
-    kinds = {"judged": pl.Boolean(), "count": pl.Int64()}
-    long = pl.DataFrame(
-        {
-            name: pl.concat([part.cast(kinds.get(name, pl.Float64())) for part in parts])
-            for name, parts in columns.items()
-        }
-    )
-    least = [least_deviation(name, windows) for name in QUANTITIES]
-    long = long.with_columns(
-        least=pl.Series(np.repeat(least, bars.height)),
-        summed=pl.Series(np.repeat([name in CONTEXT for name in QUANTITIES], bars.height)),
-    )
-    count = pl.col("count")
-    means = pl.when("summed").then(pl.col("first", "second") / count).otherwise(pl.col("first", "second"))
-    excess = Excess(*map(pl.col, ("x", "scale", "first", "second", "count", "least")))
-    is_known = pl.col("judged") & (count >= windows.warmup_bars)
-    score = long.with_columns(means).select(pl.when(is_known).then(log_excess(excess, windows))).to_series()
-    height = bars.height
-    return bars.with_columns(
-        score.slice(at * height, height).alias(f"{name}_score") for at, name in enumerate(QUANTITIES)
-    )
+
+class FewScores:
+    """Adds NAME_score of all quantities to bars; see `factors.scores`.
+
+    The expressions are made once: that takes as long as computing them.
+    """
+
+    def __init__(self, windows: Windows) -> None:
+        self._columns = [
+            part.cast(pl.Int64() if title == "count" else pl.Float64()).alias(f"{title} {name}")
+            for name, (x, scale) in compared(QUANTITIES).items()
+            for title, part in zip(LONG, (x, scale, *map(pl.col, self._averages(name))), strict=True)
+        ]
+        self._least = [least_deviation(name, windows) for name in QUANTITIES]
+        self._judged = is_judged().alias("judged")
+        count, first, second = (pl.col(name) for name in ("count", "first", "second"))
+        self._means = pl.when("summed").then(pl.col("first", "second") / count).otherwise(pl.col("first", "second"))
+        excess = Excess(pl.col("x"), pl.col("scale"), first, second, count, pl.col("least"))
+        self._score = pl.when(pl.col("judged") & (count >= windows.warmup_bars)).then(log_excess(excess, windows))
+
+    def of(self, bars: pl.DataFrame) -> pl.DataFrame:
+        """Return bars with the scores."""
+        wide = computed(bars.lazy().select(*self._columns, self._judged))
+        long = pl.DataFrame(
+            {
+                title: wide.select(f"{title} {name}" for name in QUANTITIES).unpivot(value_name=title)[title]
+                for title in LONG
+            }
+            | {
+                "judged": pl.concat([wide["judged"]] * len(QUANTITIES)),
+                "least": np.repeat(self._least, bars.height),
+                "summed": np.repeat([name in CONTEXT for name in QUANTITIES], bars.height),
+            }
+        )
+        score = computed(long.lazy().with_columns(self._means).select(score=self._score))["score"]
+        return bars.with_columns(
+            score.slice(at * bars.height, bars.height).alias(f"{name}_score") for at, name in enumerate(QUANTITIES)
+        )
+
+    @staticmethod
+    def _averages(name: str) -> list[str]:
+        """Return the names of both averages of a quantity, and of its count."""
+        return [f"{name}_{part}" for part in PARTS[name]]

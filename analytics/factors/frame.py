@@ -12,8 +12,9 @@ import polars_talib as talib
 
 from analytics.factors import indicators as ta
 from analytics.factors.checked_frames import PRICES, Kind, checked
-from analytics.factors.factors import AVERAGES, judged, local_day, measured, within
+from analytics.factors.factors import AVERAGES, judged, measured, within
 from analytics.factors.trend import TREND_STATE
+from analytics.factors.windowed import local_day
 from analytics.factors.windows import Windows
 from analytics.schema import KEY
 

@@ -11,7 +11,7 @@ from datetime import date
 import polars as pl
 
 from analytics.factors import indicators as ta
-from analytics.factors.factors import local_day
+from analytics.factors.windowed import computed, local_day
 from analytics.schema import KEY
 
 TERMS = {
@@ -36,6 +36,11 @@ class Market:
     ----------
     terms
         Columns and dtypes of `TERMS`, from the relation `instruments`.
+
+    Attributes
+    ----------
+    keys
+        Instruments whose terms are known.
     """
 
     def __init__(self, terms: pl.DataFrame) -> None:
@@ -44,16 +49,13 @@ class Market:
                 CLASS_OF_TYPE, default=None, return_dtype=pl.String
             )
         )
+        self.keys = frozenset(self._terms[KEY])
         kinds = self._terms["instrument_class"]
         self._has_options = bool((kinds == "option").any())
-        self._indices = self._terms.filter(kinds == "index")[KEY].implode()
+        self._has_futures = bool((kinds == "future").any())
+        self._indices = self._terms.filter(kinds == "index")[KEY]
         self._spots = pl.DataFrame(schema={KEY: pl.String(), "known_spot": pl.Float64()})
         self._sizes = pl.DataFrame(schema={KEY: pl.String(), "size": pl.Float64(), "underlying_key": pl.String()})
-
-    @property
-    def keys(self) -> set[str]:
-        """Instruments whose terms are known."""
-        return set(self._terms[KEY])
 
     def with_terms(self, terms: pl.DataFrame) -> Market:
         """Return the market with other terms: instruments have appeared during the day."""
@@ -78,7 +80,7 @@ class Market:
             bar of the day; on options, futures and the underlying). The volume of an index is that of its nearest
             future.
         """
-        named = self._named(bars)
+        named = self._named(bars.lazy(), ["bucket"]).collect(engine="in-memory")
         spot = pl.coalesce("spot", pl.col("spot").forward_fill().over(KEY))
         named = named.with_columns(pl.when(pl.col("instrument_class") == "option").then(spot).alias("spot"))
         sized = named.filter(pl.col("instrument_class") == "option").with_columns(_day=local_day(), size=_gamma())
@@ -87,51 +89,58 @@ class Market:
         self._sizes = today.group_by(KEY, maintain_order=True).last().select(self._sizes.columns)
         options = named.filter(pl.col("spot").is_not_null())
         self._spots = options.group_by(KEY, maintain_order=True).last().select(KEY, known_spot="spot")
-        return self._with_gamma(named, grid)
+        return self._with_gamma(named.lazy(), grid.lazy(), ["bucket"]).collect(engine="in-memory")
 
     def minute(self, bars: pl.DataFrame) -> pl.DataFrame:
         """Return the same for the bars of the next minute of the day."""
         is_option = pl.col("instrument_class") == "option"
+        named = self._named(bars.lazy(), [])
         if not self._has_options:
-            return self._named(bars).with_columns(chain_gamma=NONE).drop("instrument_type", "strike")
-        named = self._named(bars).join(self._spots, on=KEY, how="left", maintain_order="left")
+            return computed(named.with_columns(chain_gamma=NONE).drop("instrument_type", "strike"))
+        named = named.join(self._spots.lazy(), on=KEY, how="left", maintain_order="left")
         named = named.with_columns(pl.when(is_option).then(pl.coalesce("spot", "known_spot")).alias("spot"))
-        sized = named.filter(is_option).with_columns(size=_gamma())
-        self._spots = _newest(self._spots, named.filter(pl.col("spot").is_not_null()).select(KEY, known_spot="spot"))
-        self._sizes = _newest(self._sizes, sized.filter(pl.col("size").is_not_null()).select(self._sizes.columns))
-        seen = sized.select("underlying_key", "bucket").unique()
-        grid = self._sizes.group_by("underlying_key").agg(chain_gamma=pl.col("size").sum())
-        return self._with_gamma(named.drop("known_spot"), seen.join(grid, on="underlying_key", how="left"))
+        named = computed(named.drop("known_spot")).lazy()
+        sized = computed(named.filter(is_option).with_columns(size=_gamma())).lazy()
+        spots = named.filter(pl.col("spot").is_not_null()).select(KEY, known_spot="spot")
+        sizes = sized.filter(pl.col("size").is_not_null()).select(self._sizes.columns)
+        self._spots, self._sizes = computed(_newest(self._spots, spots)), computed(_newest(self._sizes, sizes))
+        grid = self._sizes.lazy().group_by("underlying_key").agg(chain_gamma=pl.col("size").sum())
+        seen = sized.select("underlying_key").unique()
+        return computed(self._with_gamma(named, seen.join(grid, on="underlying_key", how="left"), []))
 
-    def _named(self, bars: pl.DataFrame) -> pl.DataFrame:
-        """Return bars with class, underlying, spot where the underlying has a bar of the minute, volume of indices."""
-        known = bars.join(self._terms, on=KEY, how="left", maintain_order="left")
+    def _named(self, bars: pl.LazyFrame, time: list[str]) -> pl.LazyFrame:
+        """Return bars with class, underlying, spot where the underlying has a bar of the minute, volume of indices.
+
+        Parameters
+        ----------
+        time
+            The column that tells minutes apart; none: the bars are of one minute.
+        """
+        known = bars.join(self._terms.lazy(), on=KEY, how="left", maintain_order="left")
         if self._has_options:
-            closes = bars.select(pl.col(KEY).alias("underlying_key"), "bucket", spot="close")
-            known = known.join(closes, on=["underlying_key", "bucket"], how="left", maintain_order="left")
+            closes = bars.select(pl.col(KEY).alias("underlying_key"), *time, spot="close")
+            known = known.join(closes, on=["underlying_key", *time], how="left", maintain_order="left")
         else:
             known = known.with_columns(spot=NONE)
-        is_of_index = (pl.col("instrument_class") == "future") & pl.col("underlying_key").is_in(self._indices)
-        futures = known.filter(is_of_index)
-        if futures.is_empty():
+        if not (self._has_futures and len(self._indices)):
             return known.drop("expiry")
-        futures = futures.sort("expiry", nulls_last=True)
-        volumes = futures.group_by("underlying_key", "bucket", maintain_order=True).agg(
-            _volume=pl.col("volume").first()
+        is_of_index = (pl.col("instrument_class") == "future") & pl.col("underlying_key").is_in(self._indices.implode())
+        volumes = (
+            known.filter(is_of_index)
+            .sort("expiry", nulls_last=True)
+            .group_by("underlying_key", *time, maintain_order=True)
+            .agg(_volume=pl.col("volume").first())
+            .rename({"underlying_key": KEY})
         )
-        volumes = volumes.rename({"underlying_key": KEY})
-        known = known.join(volumes, on=[KEY, "bucket"], how="left", maintain_order="left")
+        known = known.join(volumes, on=[KEY, *time], how="left", maintain_order="left")
         of_index = pl.when(pl.col("instrument_class") == "index").then(pl.coalesce("volume", "_volume"))
         return known.with_columns(volume=of_index.otherwise("volume")).drop("_volume", "expiry")
 
-    def _with_gamma(self, named: pl.DataFrame, grid: pl.DataFrame) -> pl.DataFrame:
-        """Return bars with the gamma exposure of their chain."""
-        of = pl.coalesce("underlying_key", KEY)
-        joined = named.with_columns(_chain=of).join(
-            grid.select("bucket", "chain_gamma", _chain="underlying_key"),
-            on=["_chain", "bucket"],
-            how="left",
-            maintain_order="left",
+    def _with_gamma(self, named: pl.LazyFrame, grid: pl.LazyFrame, time: list[str]) -> pl.LazyFrame:
+        """Return bars with the gamma exposure of their chain; see `_named`."""
+        grid = grid.select(*time, "chain_gamma", _chain="underlying_key")
+        joined = named.with_columns(_chain=pl.coalesce("underlying_key", KEY)).join(
+            grid, on=["_chain", *time], how="left", maintain_order="left"
         )
         return joined.drop("_chain", "instrument_type", "strike")
 
@@ -154,6 +163,6 @@ def _filled(sized: pl.DataFrame) -> pl.DataFrame:
     return filled.group_by("underlying_key", "bucket").agg(chain_gamma=pl.col("size").sum()).collect()
 
 
-def _newest(known: pl.DataFrame, new: pl.DataFrame) -> pl.DataFrame:
+def _newest(known: pl.DataFrame, new: pl.LazyFrame) -> pl.LazyFrame:
     """Return the known values with new ones in their place."""
-    return pl.concat([known.join(new, on=KEY, how="anti"), new])
+    return pl.concat([known.lazy().join(new, on=KEY, how="anti"), new])

@@ -61,20 +61,23 @@ def smooth(bars: pl.LazyFrame) -> pl.LazyFrame:
     return bars.with_columns(before.then(pl.col(f"{name}_smooth").shift(1)).alias(f"{name}_before") for name in BEFORE)
 
 
-def continue_smooth(bars: pl.LazyFrame) -> pl.LazyFrame:
-    """Do the same for one bar of each instrument that has `TREND_STATE` of the bar before, and whether it is_start."""
+def continued_smooth() -> list[list[pl.Expr]]:
+    """Return the steps that do the same for one bar of each instrument, which has `TREND_STATE` of the bar before.
+
+    But run_bars are those of the bar, and run_start says whether it begins a run.
+    """
     begins = pl.col("run_start")
 
     def moved(name: str, weight: float) -> pl.Expr:
         new, old = pl.col(f"{name}_in"), pl.col(f"{name}_smooth")
         return pl.when(begins | old.is_null()).then(new).otherwise(old + weight * (new - old)).alias(f"{name}_smooth")
 
-    bars = bars.with_columns(
-        *(pl.when(~begins).then(pl.col(f"{name}_smooth")).alias(f"{name}_before") for name in BEFORE),
-        run_bars=pl.when(begins).then(1).otherwise(pl.col("run_bars").fill_null(0) + 1).cast(pl.Int64),
-    )
-    bars = bars.with_columns(moved(name, weight) for name, weight in INPUTS.items())
-    return bars.with_columns(dx_in=_directional_index()).with_columns(moved("dx", WILDER))
+    before = [pl.when(~begins).then(pl.col(f"{name}_smooth")).alias(f"{name}_before") for name in BEFORE]
+    return [
+        [*before, *(moved(name, weight) for name, weight in INPUTS.items())],
+        [_directional_index().alias("dx_in")],
+        [moved("dx", WILDER)],
+    ]
 
 
 def derived() -> list[pl.Expr]:

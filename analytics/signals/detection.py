@@ -6,12 +6,14 @@ Owns how scores are combined and when a bar fires. Must not know where bars come
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import cache
 from math import log1p
 
 import polars as pl
 
 from analytics.factors.checked_frames import Kind, checked
 from analytics.factors.factors import CONTEXT, WEIGHTED
+from analytics.factors.windowed import computed
 from analytics.schema import KEY, TIME
 from analytics.signals.calibration import Calibration
 from analytics.signals.columns import CLASS, DIRECTION, SIGNALS
@@ -61,13 +63,20 @@ def instrument_class(known: set[str]) -> pl.Expr:
     )
 
 
-def log_odds(rules: Rules, known: set[str], classes: Sequence[InstrumentClass] = CLASSES) -> pl.Expr:
+def log_odds(
+    rules: Rules, known: set[str], classes: Sequence[InstrumentClass] = CLASSES, *, name: pl.Expr | None = None
+) -> pl.Expr:
     """Return the weighted sum of the scores, with the weights of the class, of which there are no others than given.
 
     Null if the price, or every first factor of a set that confirms, is less than `factor_min` above the average or not
     known. Volume replaces an unknown number of trades; any other unknown factor adds nothing.
+
+    Parameters
+    ----------
+    name
+        The class, where it is a column already; finding it out costs as much as the sum.
     """
-    name = instrument_class(known)
+    name = instrument_class(known) if name is None else name
     parts = [pl.when(name == one).then(class_log_odds(rules, one, known)) for one in classes]
     wider = rules.wider_bars * pl.col("bar_minutes").log() if "bar_minutes" in known else pl.lit(0.0)
     return pl.when(pl.col("move_score") >= rules.factor_min).then(pl.coalesce(parts) + wider)
@@ -142,32 +151,40 @@ def has_moved(rules: Rules) -> pl.Expr:
     return pl.col("move_score") >= rules.factor_min
 
 
-def candidates(
-    features: pl.LazyFrame, rules: Rules, also: Sequence[str] = (), classes: Sequence[InstrumentClass] = CLASSES
-) -> pl.LazyFrame:
+def candidates(features: pl.LazyFrame, rules: Rules, also: Sequence[str] = ()) -> pl.LazyFrame:
     """Return the bars that could fire, with the weighted sum of their scores as raw, and what a signal is made of.
 
     Parameters
     ----------
     also
         Further columns to return.
+    """
+    known = set(features.collect_schema().names())
+    weighed, shown = weighing(rules, known)
+    moved = features.filter(has_moved(rules)).with_columns(instrument_class=instrument_class(known))
+    return moved.with_columns(weighed).filter(pl.col("raw").is_not_null()).select(*shown, *also)
+
+
+def weighing(
+    rules: Rules, known: set[str], classes: Sequence[InstrumentClass] = CLASSES
+) -> tuple[list[pl.Expr], list[str]]:
+    """Return what `candidates` adds to bars of known class, and the columns that it returns.
+
+    Parameters
+    ----------
+    known
+        Names of the columns of the bars.
     classes
         The classes that there are among the bars: of few rows, computing expressions is most of the work.
     """
-    known = set(features.collect_schema().names())
     # Factors that are not among the columns are not known.
     absent = [name for name in OPTIONAL if name not in known and OPTIONAL[name] != "text"]
-    unknown = {name: pl.lit(None, pl.Boolean if OPTIONAL[name] == "flag" else pl.Float64) for name in absent}
+    added = [pl.lit(None, pl.Boolean if OPTIONAL[name] == "flag" else pl.Float64).alias(name) for name in absent]
     grouped = pl.coalesce("underlying_key", KEY) if "underlying_key" in known else pl.col(KEY)
+    added.append(log_odds(rules, known, classes, name=pl.col("instrument_class")).alias("raw"))
+    added.append(grouped.alias("event_key"))
     own = [name for name in (*NEEDED, *OPTIONAL) if OPTIONAL.get(name) != "text"]
-    return (
-        features.filter(has_moved(rules))
-        .with_columns(
-            **unknown, instrument_class=instrument_class(known), raw=log_odds(rules, known, classes), event_key=grouped
-        )
-        .filter(pl.col("raw").is_not_null())
-        .select(*own, "instrument_class", "raw", "event_key", *also)
-    )
+    return added, [*own, "instrument_class", "raw", "event_key"]
 
 
 def fire(found: pl.DataFrame, rules: Rules, calibration: Calibration | None = None) -> pl.DataFrame:
@@ -180,7 +197,7 @@ def fire(found: pl.DataFrame, rules: Rules, calibration: Calibration | None = No
     if not fires.any():
         return pl.DataFrame(schema=shown)
     sign = pl.when("rising").then(1).otherwise(-1)
-    fired = (
+    fired = computed(
         found.with_columns(score, confidence.alias("confidence"))
         .filter(fires)
         .lazy()
@@ -192,10 +209,9 @@ def fire(found: pl.DataFrame, rules: Rules, calibration: Calibration | None = No
             price_score=pl.col("move_score"),
             severity=_severity(rules),
         )
-        .collect(engine="in-memory")
     )
     # Rechunk, because Polars 2.1 panics when it concatenates text from chunks of which some are empty.
-    return fired.rechunk().with_columns(reasons=_reasons()).select(*shown)
+    return computed(fired.rechunk().lazy().with_columns(reasons=_reasons()).select(*shown))
 
 
 def _severity(rules: Rules) -> pl.Expr:
@@ -211,6 +227,7 @@ def _severity(rules: Rules) -> pl.Expr:
     )
 
 
+@cache
 def _reasons() -> pl.Expr:
     """Return the reasons of a signal in a trader's words: 'price up 2.1 % in 5 bars (14 sd); with the trend ...'.
 

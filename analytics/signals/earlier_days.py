@@ -15,7 +15,8 @@ from typing import Self
 
 import polars as pl
 
-from analytics.factors.factors import CONTEXT, QUANTITIES, day_ratio, local_day, scores
+from analytics.factors.factors import CONTEXT, QUANTITIES, day_ratio, scores
+from analytics.factors.windowed import local_day
 from analytics.factors.windows import Windows
 from analytics.schema import KEY
 from analytics.signals.calibration import Calibration, calibrate

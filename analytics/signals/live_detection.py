@@ -1,6 +1,6 @@
 """Detect spikes minute by minute, by continuing the figures of `factors` one minute at a time. Pure.
 
-Owns the state of a live run: the last bars of each instrument, its averages, the usual values at each
+Owns the state of a live run: a row of each instrument with its averages and its last bars, the usual values at each
 time of day, and when it fired. The cost of a minute depends on its own bars, however long the history is; the
 signals are those that `analytics.signals.detection` finds in history and minutes together.
 """
@@ -17,21 +17,22 @@ from analytics.factors.factors import (
     QUANTITIES,
     STATE,
     averages,
+    breadth_of_minute,
     day_ratio,
     measured,
-    quantities,
     samples,
+    score,
     scores,
     usual,
-    with_breadth,
 )
-from analytics.factors.few_scores import scores_of_few
-from analytics.factors.trend import TREND_STATE, continue_smooth, derived
+from analytics.factors.few_scores import FewScores
+from analytics.factors.trend import TREND_STATE, continued_smooth, derived
+from analytics.factors.windowed import RUN, Steps, computed, continued, kept, kept_columns
 from analytics.factors.windows import Windows
 from analytics.market_time import MARKET_ZONE
 from analytics.schema import KEY
 from analytics.signals.columns import SIGNALS
-from analytics.signals.detection import candidates, fire, has_moved, instrument_class
+from analytics.signals.detection import fire, has_moved, instrument_class, weighing
 from analytics.signals.earlier_days import Scored
 from analytics.signals.events import EventBuilder, as_signals, with_events
 from analytics.signals.rules import CLASSES, InstrumentClass, Rules
@@ -74,8 +75,13 @@ class LiveDetector:
                 *Scored.plans(judged, rules, day),
             ]
         )
-        self._tail = history.group_by(KEY, maintain_order=True).tail(windows.spike_bars)
-        self._state = state
+        self._columns = history.columns
+        self._steps = _steps(windows, set(history.columns))
+        self._moved = has_moved(rules)
+        self._scores = FewScores(windows)
+        self._weighing: dict[tuple[InstrumentClass, ...], tuple[list[pl.Expr], list[str]]] = {}
+        before = kept(history, windows, MINUTES)
+        self._state = state.join(before, on=KEY, how="left", maintain_order="left")
         self._judged: pl.DataFrame | None = None  # the last minute, not yet in the state
         self._usual = {key[0]: part.drop("at") for key, part in table.partition_by("at", as_dict=True).items()}
         scored = Scored.made(plans, rules, day)
@@ -87,7 +93,7 @@ class LiveDetector:
         self.until: datetime | None = None if history.is_empty() else history["bucket"].max()  # type: ignore[assignment]
 
     def advance(self, bars: pl.DataFrame) -> pl.DataFrame:
-        """Take the bars of one minute and return its signals: columns and dtypes of `columns.SIGNALS`.
+        """Take the bars of one minute, sorted by instrument; return its signals, in the same order: `columns.SIGNALS`.
 
         The leader of an earlier minute is returned again when another instrument has joined its event.
 
@@ -103,44 +109,47 @@ class LiveDetector:
         if minute != bars["bucket"].max() or (self.until is not None and minute <= self.until):
             raise ValueError(f"bars of {minute} are not those of the next minute after {self.until}")
         self.carry_on()
-        windows = self.rules.windows
         self.until = minute
-        self._tail = pl.concat([self._tail, bars.select(self._tail.columns)]).sort(KEY, "bucket", maintain_order=True)
-        new = quantities(self._tail.lazy(), windows, MINUTES).filter(pl.col("bucket") == minute).drop("run_bars")
         at = minute.astimezone(MARKET_ZONE).time()
         usual_now = self._usual.get(at, pl.DataFrame(schema=NO_USUAL))
-        known = _computed(
-            continue_smooth(new.join(self._state.lazy(), on=KEY, how="left", maintain_order="left"))
-            .join(usual_now.lazy(), on=KEY, how="left", maintain_order="left")
-            .with_columns(*derived(), day_ratio(), *(pl.col(f"{name}_count").fill_null(0) for name in QUANTITIES))
-        )
-        self._judged = _computed(with_breadth(known.lazy()))
+        known = bars.lazy().select(self._columns)
+        for other in (self._state, usual_now):
+            known = known.join(other.lazy(), on=KEY, how="left", maintain_order="left")
+        self._judged = computed(known, self._steps)
         # Few bars move enough to be candidates: only they need all scores.
-        moved = scores(self._judged.lazy(), windows, ("move",)).filter(has_moved(self.rules))
-        found = self._candidates(_computed(moved))
+        found = self._candidates(self._judged.filter(self._moved))
         return as_signals(self._events.add(fire(found, self.rules, self.calibration).to_dicts()))
 
     def _candidates(self, moved: pl.DataFrame) -> pl.DataFrame:
         """Return those of the bars that could fire."""
-        known = instrument_class(set(moved.columns))
-        classes: list[InstrumentClass] = moved.select(known.unique()).to_series().to_list()
-        scored = scores_of_few(moved, self.rules.windows)
-        return _computed(candidates(scored.lazy(), self.rules, classes=classes or CLASSES))
+        scored = self._scores.of(moved)
+        classes = tuple(sorted(moved["instrument_class"].unique().to_list()))
+        if classes not in self._weighing:
+            self._weighing[classes] = weighing(self.rules, set(scored.columns), classes or CLASSES)
+        weighed, shown = self._weighing[classes]
+        return computed(scored.lazy(), [weighed]).filter(pl.col("raw").is_not_null()).select(shown)
 
     def carry_on(self) -> None:
         """Bring the state up to the last minute; `advance` leaves it until asked, so that signals need not wait."""
         if self._judged is None:
             return
         windows = self.rules.windows
-        moved = self._judged.select(KEY, *_carried_on(windows, set(self._judged.columns)))
-        self._state = pl.concat([self._state.join(moved, on=KEY, how="anti"), moved.select(STATE)])
-        self._tail = self._tail.group_by(KEY, maintain_order=True).tail(windows.spike_bars)
+        columns = _carried_on(windows, set(self._judged.columns))
+        moved = self._judged.select(KEY, *columns, *RUN, *kept_columns(windows, set(self._columns)))
+        self._state = pl.concat([self._state.join(moved, on=KEY, how="anti"), moved.select(self._state.columns)])
         self._judged = None
 
 
-def _computed(plan: pl.LazyFrame) -> pl.DataFrame:
-    """Compute a frame of few rows: the streaming engine, which is the default, takes twice as long for them."""
-    return plan.collect(engine="in-memory")
+def _steps(windows: Windows, known: set[str]) -> Steps:
+    """Return how the bars of a minute are judged that have the state and what is usual; made once, which takes long."""
+    counts = [pl.col(f"{name}_count").fill_null(0) for name in QUANTITIES]
+    return [
+        *continued(windows, known, MINUTES),
+        *continued_smooth(),
+        [*derived(), day_ratio(), *counts],
+        *breadth_of_minute(known),
+        [score("move", windows), instrument_class(known).alias("instrument_class")],
+    ]
 
 
 def _carried_on(windows: Windows, known: set[str]) -> list[pl.Expr]:

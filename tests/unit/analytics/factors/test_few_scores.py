@@ -5,7 +5,7 @@ from __future__ import annotations
 import polars.testing
 
 from analytics.factors.factors import QUANTITIES, factors
-from analytics.factors.few_scores import scores_of_few
+from analytics.factors.few_scores import FewScores
 from tests.unit.analytics.signals.test_live_detection import RULES, market
 
 
@@ -17,4 +17,4 @@ def test_scores_of_few_bars_are_exactly_those_of_all() -> None:
     assert judged["move_score"].null_count() > 0
     for rows in (judged.height, 3, 0):
         part = judged.tail(rows)
-        polars.testing.assert_frame_equal(scores_of_few(part.drop(names), RULES.windows), part, check_exact=True)
+        polars.testing.assert_frame_equal(FewScores(RULES.windows).of(part.drop(names)), part, check_exact=True)
