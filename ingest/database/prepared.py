@@ -86,7 +86,7 @@ class PreparedStatements:
         return [result.command_tuples or 0 for result, called in zip(results, is_call, strict=True) if called]
 
     def forget(self) -> None:
-        """Prepare all statements anew. Call it after a rollback: the driver then drops all that is prepared."""
+        """Prepare each statement again when it next runs. Call it after a rollback: the driver then deallocates all."""
         self._names.clear()
 
 

@@ -246,7 +246,7 @@ class Assigning:
         heard_until: datetime | None = None,
         began_at: datetime | None = None,
     ) -> None:
-        """Name the gap of those keys of a lost collector that are wanted, are noted as its own, and no other has.
+        """Name the gap of a lost collector's keys that are still wanted and that no other collector has.
 
         After that it is noted without them, so a collector that stays lost has one gap, whoever looks again.
         """
